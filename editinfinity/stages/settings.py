@@ -1,0 +1,125 @@
+"""Settings of the stages, one dataclass a concern; free of torch so that anything may build them.
+
+Defaults are upstream's where upstream has a value (design document "method"). A null means the
+model's own default, kept with its preset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from editinfinity.errors import UserError
+
+
+def _require(condition: bool, name: str, value: object, cure: str) -> None:
+    if not condition:
+        raise UserError(f"{name}: {value!r} is not usable; {cure}")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model runs, and on what.
+
+    Attributes:
+        preset: a name of ``editinfinity.presets.PRESETS``.
+        model_dir: folder of released weights; None for models that carry their own.
+        attention_bias: False drops the trained q and v biases, as upstream does.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads of torch; ``auto`` is every core this process may use.
+    """
+
+    preset: str = "bundled"
+    model_dir: Path | None = None
+    attention_bias: bool = True
+    device: str = "auto"
+    threads: int | str = "auto"
+
+    def __post_init__(self) -> None:
+        threads_known = self.threads == "auto" or (
+            isinstance(self.threads, int) and self.threads >= 1
+        )
+        _require(threads_known, "threads", self.threads, "give 'auto' or a whole number from 1 up")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How one image is learnt, the same for the learnable vectors and for LoRA.
+
+    Attributes:
+        seed: seed of all noise (``train_seed`` in the configuration).
+        learning_rate: of AdamW, constant; None for the model's own.
+        batch_size: noisy copies of the image an update; None for the model's own.
+        betas: of AdamW.
+        weight_decay: of AdamW.
+        gradient_clip: largest norm of the gradient.
+        noise_strength: upper end of the bit-flip probability (bitwise self-correction).
+        condition_dropout: probability that a sample trains without its text.
+        drop_path: probability of skipping the last block; linear over depth from 0.
+    """
+
+    seed: int = 42
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    betas: tuple[float, float] = (0.9, 0.97)
+    weight_decay: float = 0.0
+    gradient_clip: float = 5.0
+    noise_strength: float = 0.3
+    condition_dropout: float = 0.1
+    drop_path: float = 0.1
+
+    def __post_init__(self) -> None:
+        rate, batch = self.learning_rate, self.batch_size
+        _require(rate is None or rate > 0, "learning_rate", rate, "give a number above 0")
+        _require(batch is None or batch >= 1, "batch_size", batch, "give a whole number from 1 up")
+        _require(self.gradient_clip > 0, "gradient_clip", self.gradient_clip, "give one above 0")
+        for name in ("noise_strength", "condition_dropout", "drop_path"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, name, value, "give a number from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """The adapter of stage 3 on both linear layers of every feed-forward block.
+
+    Attributes:
+        rank: r.
+        alpha: numerator of the scale alpha / r.
+        dropout: on the adapter's input.
+        kl_weight: weight of the summed KL term that only this stage adds.
+    """
+
+    rank: int = 4
+    alpha: float = 32
+    dropout: float = 0.1
+    kl_weight: float = 2e-7
+
+    def __post_init__(self) -> None:
+        _require(self.rank >= 1, "lora rank", self.rank, "give a whole number from 1 up")
+        _require(self.alpha > 0, "lora alpha", self.alpha, "give a number above 0")
+        _require(0 <= self.dropout < 1, "lora dropout", self.dropout, "give 0 to below 1")
+        _require(self.kl_weight >= 0, "lora kl_weight", self.kl_weight, "give 0 or more")
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How the edit is drawn.
+
+    Attributes:
+        seed: seed of the sampler.
+        cfg: guidance; logits are uncond + cfg·(cond − uncond).
+        tau: temperature the logits are divided by.
+        top_k: choices kept a bit (a bit has two; 1 is greedy).
+        top_p: smallest mass of choices kept a bit.
+    """
+
+    seed: int = 42
+    cfg: float = 4.0
+    tau: float = 0.5
+    top_k: int = 900
+    top_p: float = 0.97
+
+    def __post_init__(self) -> None:
+        _require(self.tau > 0, "tau", self.tau, "give a number above 0")
+        _require(self.top_k >= 0, "top_k", self.top_k, "give 0 (no limit) or more")
+        _require(0 <= self.top_p <= 1, "top_p", self.top_p, "give a number from 0 to 1")
