@@ -1,0 +1,133 @@
+"""The smoothing kernel against recordings, and its rules on masks small enough to read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from editinfinity.editing.kernel import (
+    SMOOTHINGS,
+    edited_cells,
+    manhattan_distance,
+    resample_kernel,
+    smoothing_kernel,
+)
+from editinfinity.errors import UserError
+
+RECORDED = Path(__file__).parents[1] / "parity_data" / "smoothing"
+NAMES = sorted(path.stem for path in RECORDED.glob("*.png"))
+
+
+def square_mask(side: int, top: int, left: int, height: int, width: int) -> np.ndarray:
+    mask = np.zeros((side, side), dtype=bool)
+    mask[top : top + height, left : left + width] = True
+    return mask
+
+
+def test_the_recordings_are_there() -> None:
+    assert NAMES == sorted(load_file(RECORDED / "weights.safetensors"))
+    assert len(NAMES) == 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_linear_equals_the_recorded_kernel_exactly(name: str) -> None:
+    mask = np.asarray(Image.open(RECORDED / f"{name}.png").convert("L")) <= 128
+    kernel = smoothing_kernel(mask, (64, 64), "linear")
+    recorded = load_file(RECORDED / "weights.safetensors")[name]
+    assert kernel.dtype == recorded.dtype == np.float32
+    assert np.array_equal(kernel, recorded)
+
+
+@pytest.mark.parametrize("pixels, edited", [(12, False), (13, True)])
+def test_a_cell_is_edited_from_twenty_percent_of_its_pixels(pixels: int, edited: bool) -> None:
+    mask = np.zeros((8, 8), dtype=bool)
+    mask.reshape(-1)[:pixels] = True
+    assert edited_cells(mask, (1, 1)).item() is edited
+
+
+def test_exactly_twenty_percent_is_edited() -> None:
+    mask = np.zeros((10, 10), dtype=bool)
+    mask[:2] = True
+    assert edited_cells(mask, (1, 1)).item() is True
+
+
+def test_sides_that_do_not_divide_use_exact_area_fractions() -> None:
+    # 3 rows over 2 cells: each cell is 1.5 rows, the middle row counts half for both.
+    mask = np.array([[False], [True], [False]])
+    assert edited_cells(mask, (2, 1)).tolist() == [[True], [True]]  # 0.5 / 1.5 = 33 %
+    # 7 rows over 2 cells: the middle row is 0.5 / 3.5 = 14 % of each.
+    mask = np.zeros((7, 1), dtype=bool)
+    mask[3] = True
+    assert not edited_cells(mask, (2, 1)).any()
+
+
+def test_distance_is_manhattan() -> None:
+    cells = np.zeros((9, 7), dtype=bool)
+    cells[2, 5] = cells[8, 0] = True
+    rows, columns = np.indices(cells.shape)
+    expected = np.minimum(abs(rows - 2) + abs(columns - 5), abs(rows - 8) + abs(columns - 0))
+    assert np.array_equal(manhattan_distance(cells), expected)
+
+
+@pytest.mark.parametrize(
+    "smoothing, along_row",
+    [
+        ("linear", [0, 0, 0.25, 0.5, 0.75, 1, 1]),
+        ("paper", [0, 0, 1 / 3, 2 / 3, 1, 1, 1]),
+        ("hard", [0, 0, 1, 1, 1, 1, 1]),
+        ("none", [0, 1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_ramp_of_each_smoothing(smoothing: str, along_row: list[float]) -> None:
+    mask = square_mask(64, 32, 32, 1, 1)
+    kernel = smoothing_kernel(mask, (64, 64), smoothing)
+    assert np.allclose(kernel[32, 32:39], along_row, atol=1e-7)
+    assert np.array_equal(kernel[32, 32:], kernel[32:, 32])
+
+
+def test_linear_turns_hard_from_six_coarse_blocks() -> None:
+    ramp = smoothing_kernel(
+        square_mask(64, 0, 0, 16, 64) | square_mask(64, 16, 0, 16, 16), (64, 64), "linear"
+    )  # 5 blocks
+    assert np.any((ramp > 0) & (ramp < 1))
+    hard = smoothing_kernel(
+        square_mask(64, 0, 0, 16, 64) | square_mask(64, 16, 0, 16, 32), (64, 64), "linear"
+    )  # 6 blocks
+    assert set(np.unique(hard)) == {0.0, 1.0}
+
+
+def test_gaussian_keeps_edited_cells_free_and_fades_to_the_source() -> None:
+    mask = square_mask(64, 20, 20, 8, 12)
+    kernel = smoothing_kernel(mask, (64, 64), "gaussian")
+    assert np.all(kernel[mask] == 0)
+    assert np.all(np.diff(kernel[24, 31:40]) >= 0)
+    assert 0 < kernel[24, 33] < 1
+    assert np.all(kernel[40:, 40:] == 1)
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+def test_no_edited_cell_keeps_everything_and_all_edited_frees_everything(smoothing: str) -> None:
+    assert np.all(smoothing_kernel(np.zeros((64, 64), bool), (64, 64), smoothing) == 1)
+    assert np.all(smoothing_kernel(np.ones((64, 64), bool), (64, 64), smoothing) == 0)
+
+
+def test_unknown_smoothing_names_the_choices() -> None:
+    with pytest.raises(UserError, match="smoothing: there is no 'cubic'.*gaussian"):
+        smoothing_kernel(np.ones((4, 4), bool), (4, 4), "cubic")
+
+
+def test_kernel_is_averaged_down_and_repeated_up() -> None:
+    kernel = np.arange(16, dtype=np.float32).reshape(4, 4) / 7
+    assert np.array_equal(resample_kernel(kernel, (4, 4)), kernel)
+    down = kernel.reshape(2, 2, 2, 2).mean((1, 3))
+    assert np.allclose(resample_kernel(kernel, (2, 2)), down, atol=1e-7)
+    assert np.array_equal(resample_kernel(kernel, (8, 8)), kernel.repeat(2, 0).repeat(2, 1))
+
+
+def test_resampling_between_grids_that_do_not_divide_keeps_the_mean() -> None:
+    kernel = np.random.default_rng(0).random((111, 37), dtype=np.float32)
+    down = resample_kernel(kernel, (27, 9))
+    assert down.shape == (27, 9)
+    assert np.isclose(down.mean(), kernel.mean(), atol=1e-6)
