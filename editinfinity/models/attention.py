@@ -1,0 +1,162 @@
+"""Self-attention over scales and cross-attention to the text.
+
+How tokens see each other is an object handed in (a :class:`Memory`): teacher forcing shows each
+scale itself and all coarser ones, sampling keeps their keys and values. Source: design document
+"model", section "Transformer".
+
+Suffixes name dimensions: B batch, L tokens, T text tokens, C width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from editinfinity.models.rotary import rotate
+
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values, (B, heads, T, head width) each."""
+
+Observer = Callable[[Tensor, Tensor], None]
+"""Sees the queries (B, heads, L, head width) and keys (B, heads, T, ·) of a cross-attention."""
+
+_MAX_LOG_SCALE = math.log(100)
+
+
+class Memory(Protocol):
+    """What the tokens of a pass attend to."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention output for queries, keys and values (B, heads, L, head width), scale 1."""
+        ...
+
+
+class TeacherForcing:
+    """All scales at once; each sees itself and every coarser one.
+
+    One attention call a scale over its prefix: exact, and no masked work is done.
+    """
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.lengths = lengths
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        outputs, start = [], 0
+        for length in self.lengths:
+            end = start + length
+            outputs.append(
+                F.scaled_dot_product_attention(
+                    q[:, :, start:end], k[:, :, :end], v[:, :, :end], scale=1.0
+                )
+            )
+            start = end
+        return torch.cat(outputs, dim=2)
+
+
+class ScaleCache:
+    """One scale after another; keeps the keys and values of all seen so far (one block's)."""
+
+    def __init__(self) -> None:
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        self.keys = k if self.keys is None else torch.cat([self.keys, k], dim=2)
+        self.values = v if self.values is None else torch.cat([self.values, v], dim=2)
+        return F.scaled_dot_product_attention(q, self.keys, self.values, scale=1.0)
+
+
+class SelfAttention(nn.Module):
+    """Attention with normalised queries and keys and a learned temperature a head."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.mat_qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(width))
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.scale_mul_1H11 = nn.Parameter(torch.full((1, heads, 1, 1), math.log(4.0)))
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, rotary: Tensor, memory: Memory) -> Tensor:
+        """(B, L, C) → (B, L, C); ``rotary`` is the table of these L tokens."""
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        qkv = F.linear(x, self.mat_qkv.weight, bias.to(x.dtype))
+        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        temperature = self.scale_mul_1H11.float().clamp(max=_MAX_LOG_SCALE).exp()
+        q = F.normalize(q.float(), dim=-1) * temperature
+        k = F.normalize(k.float(), dim=-1)
+        attended = memory.attend(rotate(q, rotary).to(v.dtype), rotate(k, rotary).to(v.dtype), v)
+        return self.proj(attended.transpose(1, 2).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Attention of image tokens to text tokens."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.mat_q = nn.Linear(width, width)
+        self.mat_kv = nn.Linear(width, 2 * width, bias=False)
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.proj = nn.Linear(width, width)
+
+    def keys_values(self, text: Tensor) -> KeysValues:
+        """Keys and values of projected text (B, T, C); they serve every scale."""
+        return _keys_values(self.mat_kv, self.v_bias, text, self.heads)
+
+    def forward(
+        self,
+        x: Tensor,
+        text: KeysValues,
+        mask: Tensor | None = None,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """(B, L, C) → (B, L, C); ``mask`` (B, 1, 1, T) is True where there is text."""
+        q = self.mat_q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        if observe is not None:
+            observe(q, text[0])
+        attended = F.scaled_dot_product_attention(q, *text, attn_mask=mask)
+        return self.proj(attended.transpose(1, 2).flatten(2))
+
+
+class _PoolAttention(nn.Module):
+    """One learned query a head over the text features."""
+
+    def __init__(self, text_width: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.mat_q = nn.Parameter(torch.randn(1, heads, width // heads) * 0.02)
+        self.mat_kv = nn.Linear(text_width, 2 * width, bias=False)
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, text: Tensor, mask: Tensor | None) -> Tensor:
+        q = self.mat_q.expand(text.shape[0], -1, -1).unsqueeze(2)
+        k, v = _keys_values(self.mat_kv, self.v_bias, text, self.heads)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.proj(attended.flatten(1))
+
+
+class TextPool(nn.Module):
+    """The start token: text (B, T, Ct5) → (B, C) by attention."""
+
+    def __init__(self, text_width: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.ca = _PoolAttention(text_width, width, heads)  # the extra level is in the file's keys
+
+    def forward(self, text: Tensor, mask: Tensor | None) -> Tensor:
+        return self.ca(text, mask)
+
+
+def _keys_values(linear: nn.Linear, v_bias: Tensor, text: Tensor, heads: int) -> KeysValues:
+    """Keys (without bias) and values (with) of text (B, T, ·), (B, heads, T, head width) each."""
+    bias = torch.cat([torch.zeros_like(v_bias), v_bias]).to(text.dtype)
+    kv = F.linear(text, linear.weight, bias)
+    k, v = kv.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
+    return k, v

@@ -1,0 +1,323 @@
+"""Infinity: a transformer that predicts the bits of the next scale.
+
+Weight-compatible with the released models: keys are theirs, except that block n is ``blocks.n``
+instead of ``block_chunks.i.module.j``. Source: Infinity (arXiv 2412.04431) and the design document
+"model", section "Transformer".
+
+Precision is explicit: the blocks' linear layers run in their weights' dtype (fp32 or bf16); norms,
+modulation, text projections, the residual stream and the head stay in fp32.
+
+Suffixes name dimensions: B batch, L tokens, T text tokens, C width, d bits a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from editinfinity.models.attention import (
+    CrossAttention,
+    KeysValues,
+    Memory,
+    Observer,
+    SelfAttention,
+    TeacherForcing,
+    TextPool,
+)
+from editinfinity.models.rotary import rotary_table
+from editinfinity.presets import TransformerConfig
+from editinfinity.scales import ScaleSchedule
+
+MAX_SCALES = 15
+"""Rows of the scale embedding in the released files."""
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What the text encoder says of a batch of prompts.
+
+    Attributes:
+        features: (B, T, Ct5).
+        mask: (B, T) bool, True for real tokens; None when all are.
+    """
+
+    features: Tensor
+    mask: Tensor | None = None
+
+    def append(self, vectors: Tensor) -> TextFeatures:
+        """The same text followed by (N, Ct5) vectors, learned ones say. Needs an unpadded text."""
+        if self.mask is not None:
+            raise ValueError("vectors can only follow text without padding")
+        batch = self.features.shape[0]
+        extra = vectors.to(self.features.dtype).expand(batch, -1, -1)
+        return TextFeatures(torch.cat([self.features, extra], dim=1))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A text as every block needs it.
+
+    Attributes:
+        pooled: (B, C), the pooled text: start token, modulation and head.
+        modulation: (B, 1, 6, C), before each block's own offset.
+        text: keys and values of every block's cross-attention.
+        mask: (B, 1, 1, T) bool or None.
+    """
+
+    pooled: Tensor
+    modulation: Tensor
+    text: list[KeysValues]
+    mask: Tensor | None
+
+
+class RMSNorm(nn.Module):
+    """x / √(mean x² + 1e-6) · weight.
+
+    The epsilon matters: it amplifies the learned vectors, which start at zero, about 900 times
+    (design document "method", "Training facts").
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float()
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * self.weight
+
+
+class FeedForward(nn.Module):
+    """Linear C → 4C, GELU (tanh), linear 4C → C: the layers LoRA adapts."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+class DropPath(nn.Module):
+    """While training, drop a residual branch for a whole sample with probability ``rate``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        keep = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.rate
+        return x * keep / (1 - self.rate)
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention and feed-forward around an fp32 residual stream."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.sa = SelfAttention(width, heads)
+        self.ca = CrossAttention(width, heads)
+        self.ffn = FeedForward(width)
+        self.ca_norm = nn.LayerNorm(width, eps=1e-6)
+        self.ada_gss = nn.Parameter(torch.randn(1, 1, 6, width) / width**0.5)
+        self.drop_path = DropPath()
+
+    def forward(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        text: KeysValues,
+        mask: Tensor | None,
+        rotary: Tensor,
+        memory: Memory,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """(B, L, C) → (B, L, C), fp32."""
+        dtype = self.ffn_dtype
+        gate1, gate2, scale1, scale2, shift1, shift2 = (modulation + self.ada_gss).unbind(2)
+        h = (_normalize(x) * (1 + scale1) + shift1).to(dtype)
+        x = x + self.drop_path(self.sa(h, rotary, memory).float() * gate1)
+        h = self.ca_norm(x).to(dtype)
+        x = x + self.ca(h, text, mask, observe).float()
+        h = (_normalize(x) * (1 + scale2) + shift2).to(dtype)
+        return x + self.drop_path(self.ffn(h).float() * gate2)
+
+    @property
+    def ffn_dtype(self) -> torch.dtype:
+        """The dtype the linear layers run in."""
+        return self.sa.mat_qkv.weight.dtype
+
+
+class Head(nn.Module):
+    """Modulated layer norm before the output layer."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x: Tensor, pooled: Tensor) -> Tensor:
+        scale, shift = self.ada_lin(pooled).unflatten(-1, (2, -1)).unsqueeze(2).unbind(1)
+        return _normalize(x) * (1 + scale) + shift
+
+
+def _normalize(x: Tensor) -> Tensor:
+    """Layer norm without affine parameters, eps 1e-6."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
+BlockRunner = Callable[..., Tensor]
+"""Runs a block on its arguments; gradient checkpointing is one such."""
+
+
+def run_block(block: Block, *arguments: object) -> Tensor:
+    """Run a block plainly."""
+    return block(*arguments)
+
+
+class Infinity(nn.Module):
+    """The whole transformer.
+
+    ``forward`` is teacher forcing over all scales; ``condition`` and ``forward_scale`` serve the
+    sampler, one scale at a time.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.cfg_uncond = nn.Parameter(
+            torch.randn(config.text_length, config.text_width) / config.text_width**0.5
+        )
+        self.pos_start = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.text_norm = RMSNorm(config.text_width)
+        self.text_proj_for_sos = TextPool(config.text_width, width, config.text_heads)
+        self.text_proj_for_ca = nn.Sequential(
+            nn.Linear(config.text_width, width),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(width, width),
+        )
+        self.lvl_embed = nn.Embedding(MAX_SCALES, width)
+        self.word_embed = nn.Linear(config.token_bits, width)
+        self.shared_ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.depth))
+        self.head_nm = Head(width)
+        self.head = nn.Linear(width, 2 * config.token_bits)
+        self.run_block: BlockRunner = run_block
+
+    def set_block_dtype(self, dtype: torch.dtype) -> Infinity:
+        """Run the blocks' linear layers in ``dtype``; the rest stays in fp32."""
+        for block in self.blocks:
+            for module in (block.sa, block.ca, block.ffn):
+                for layer in module.modules():
+                    if isinstance(layer, nn.Linear):
+                        layer.to(dtype)
+        return self
+
+    def set_drop_path(self, rate: float) -> Infinity:
+        """While training, drop branches with probability rising linearly from 0 to ``rate``."""
+        for block, p in zip(self.blocks, torch.linspace(0, rate, len(self.blocks)), strict=True):
+            block.drop_path.rate = float(p)
+        return self
+
+    def zero_attention_bias(self) -> Infinity:
+        """Drop the trained q and v biases, as upstream EditInfinity does when it adapts layers."""
+        with torch.no_grad():
+            for block in self.blocks:
+                block.sa.q_bias.zero_()
+                block.sa.v_bias.zero_()
+                block.ca.v_bias.zero_()
+            self.text_proj_for_sos.ca.v_bias.zero_()
+        return self
+
+    def unconditional(self, text: TextFeatures) -> TextFeatures:
+        """The text that stands for "no text", of the same shape.
+
+        Raises:
+            ValueError: the text is longer than the model has rows for.
+        """
+        batch, length, _ = text.features.shape
+        if length > len(self.cfg_uncond):
+            raise ValueError(
+                f"a text of {length} tokens is longer than the model's {len(self.cfg_uncond)}"
+            )
+        rows = self.cfg_uncond[:length].to(text.features.dtype)
+        return TextFeatures(rows.expand(batch, -1, -1), text.mask)
+
+    def condition(self, text: TextFeatures) -> Condition:
+        """Everything the blocks need of a text; gradients reach ``text.features``."""
+        mask = None if text.mask is None else text.mask[:, None, None, :]
+        normalized = self.text_norm(text.features)
+        pooled = self.text_proj_for_sos(normalized, mask)
+        projected = self.text_proj_for_ca(normalized)
+        text_kv = [
+            block.ca.keys_values(projected.to(block.ffn_dtype))  # type: ignore[operator,union-attr]
+            for block in self.blocks
+        ]
+        modulation = self.shared_ada_lin(pooled).unflatten(-1, (6, -1)).unsqueeze(1)
+        return Condition(pooled, modulation, text_kv, mask)
+
+    def forward(self, inputs: Tensor, text: TextFeatures, schedule: ScaleSchedule) -> Tensor:
+        """Teacher forcing.
+
+        Args:
+            inputs: (B, L − 1, d), the running sums seen by every scale but the first.
+            text: the prompts, learned vectors included.
+            schedule: the scales; L is ``schedule.tokens``.
+
+        Returns:
+            Logits (B, L, d, 2), fp32; the last dimension is the bit's value.
+        """
+        condition = self.condition(text)
+        start = self.start_token(condition)
+        x = torch.cat([start, self.word_embed(inputs)], dim=1)
+        levels = [
+            self.lvl_embed.weight[k].expand(n, -1) for k, n in enumerate(schedule.lengths)
+        ]
+        x = x + torch.cat(levels)
+        rotary = self._rotary(schedule, x.device)
+        memory = TeacherForcing(schedule.lengths)
+        for block, text_kv in zip(self.blocks, condition.text, strict=True):
+            x = self.run_block(
+                block, x, condition.modulation, text_kv, condition.mask, rotary, memory
+            )
+        return self.logits(x, condition)
+
+    def start_token(self, condition: Condition) -> Tensor:
+        """The single token of scale 0, (B, 1, C), without its scale embedding."""
+        return condition.pooled[:, None] + self.pos_start
+
+    def forward_scale(
+        self,
+        tokens: Tensor,
+        scale: int,
+        condition: Condition,
+        schedule: ScaleSchedule,
+        memories: Sequence[Memory],
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """Logits (B, h·w, d, 2) of one scale.
+
+        Args:
+            tokens: (B, h·w, C), embedded inputs of this scale without the scale embedding.
+            memories: one a block, holding the coarser scales.
+            observe: sees every block's cross-attention, in order.
+        """
+        start = sum(schedule.lengths[:scale])
+        rotary = self._rotary(schedule, tokens.device)[:, start : start + schedule.lengths[scale]]
+        x = tokens + self.lvl_embed.weight[scale]
+        for block, text_kv, memory in zip(self.blocks, condition.text, memories, strict=True):
+            x = block(x, condition.modulation, text_kv, condition.mask, rotary, memory, observe)
+        return self.logits(x, condition)
+
+    def logits(self, x: Tensor, condition: Condition) -> Tensor:
+        """The head: (B, L, C) → (B, L, d, 2), fp32."""
+        return self.head(self.head_nm(x, condition.pooled)).unflatten(-1, (-1, 2))
+
+    def _rotary(self, schedule: ScaleSchedule, device: torch.device) -> Tensor:
+        return rotary_table(schedule, self.config.width // self.config.heads, device)
