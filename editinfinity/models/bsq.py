@@ -68,7 +68,9 @@ class Quantized:
     total: Tensor
 
 
-def quantize(features: Tensor, scales: Sequence[Grid], corrupt: Corruption | None = None) -> Quantized:
+def quantize(
+    features: Tensor, scales: Sequence[Grid], corrupt: Corruption | None = None
+) -> Quantized:
     """Write raw features (B, d, H, W) as bits over ``scales``, coarse to fine.
 
     With ``corrupt`` (bitwise self-correction), later scales see the corrupted code, and their

@@ -276,9 +276,7 @@ class Infinity(nn.Module):
         condition = self.condition(text)
         start = self.start_token(condition)
         x = torch.cat([start, self.word_embed(inputs)], dim=1)
-        levels = [
-            self.lvl_embed.weight[k].expand(n, -1) for k, n in enumerate(schedule.lengths)
-        ]
+        levels = [self.lvl_embed.weight[k].expand(n, -1) for k, n in enumerate(schedule.lengths)]
         x = x + torch.cat(levels)
         rotary = self._rotary(schedule, x.device)
         memory = TeacherForcing(schedule.lengths)

@@ -1,0 +1,141 @@
+"""The sampler: draws an image scale by scale, letting an editor change what is kept.
+
+Reads like the algorithm of the paper: predict the bits of a scale, enlarge their code, edit it,
+add it to the running sum, show the sum to the next scale. Source: EditInfinity (arXiv 2510.20217),
+design document "method", "Sampling facts". It knows nothing of the kind of edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from editinfinity.editing.blend import Editor, keep_generated
+from editinfinity.models import bsq
+from editinfinity.models.attention import ScaleCache
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.scales import ScaleSchedule
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How bits are drawn.
+
+    Attributes:
+        cfg: strength of classifier-free guidance; 1 is none.
+        tau: temperature, logits are divided by it.
+        top_k: 1 takes the likelier bit; anything above leaves both.
+        top_p: a bit whose less likely value has a probability ≤ 1 − top_p is not drawn.
+    """
+
+    cfg: float = 4.0
+    tau: float = 0.5
+    top_k: int = 900
+    top_p: float = 0.97
+
+    def __post_init__(self) -> None:
+        if not (self.tau > 0 and self.top_k >= 1 and 0 < self.top_p <= 1):
+            raise ValueError(f"{self}: needs tau > 0, top_k ≥ 1 and 0 < top_p ≤ 1")
+
+
+class Watcher(Protocol):
+    """Sees cross-attention while sampling; the first row of the batch is conditional."""
+
+    def watch(self, scale: int, q: Tensor, k: Tensor) -> None:
+        """``q`` (2B, heads, h·w, ·) and ``k`` (2B, heads, T, ·) of the next block."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was drawn.
+
+    Attributes:
+        code: (B, d, H, W), the edited running sum: decode it for the picture.
+        bits: the model's own bits of every scale before editing, (B, h·w, d) bool each.
+    """
+
+    code: Tensor
+    bits: list[Tensor]
+
+
+def draw_bits(logits: Tensor, settings: SamplingSettings, generator: torch.Generator) -> Tensor:
+    """Bits (…) drawn from guided logits (…, 2) before temperature."""
+    margin = (logits[..., 1] - logits[..., 0]) / settings.tau
+    likelier = margin > 0
+    if settings.top_k == 1:
+        return likelier
+    minority = torch.sigmoid(-margin.abs())
+    # The CPU draws, whatever the device, so that a seed means the same noise everywhere.
+    noise = torch.rand(margin.shape, generator=generator).to(margin.device)
+    flip = (minority > 1 - settings.top_p) & (noise < minority)
+    return likelier ^ flip
+
+
+def guide(logits: Tensor, cfg: float) -> Tensor:
+    """Classifier-free guidance over rows [conditional…, unconditional…] (2B, …) → (B, …)."""
+    conditional, unconditional = logits.chunk(2)
+    return unconditional + cfg * (conditional - unconditional)
+
+
+@torch.inference_mode()
+def sample(
+    model: Infinity,
+    text: TextFeatures,
+    schedule: ScaleSchedule,
+    settings: SamplingSettings,
+    generator: torch.Generator,
+    edit: Editor = keep_generated,
+    watcher: Watcher | None = None,
+    on_logits: Callable[[int, Tensor], None] | None = None,
+) -> Sample:
+    """Draw an image for each row of ``text`` (B, T, Ct5), learned vectors included.
+
+    Args:
+        generator: a CPU generator; it alone decides the draws.
+        edit: changes the enlarged code of a scale, see :mod:`editinfinity.editing.blend`.
+        watcher: sees cross-attention, see :mod:`editinfinity.editing.attention_map`.
+        on_logits: sees the scale and its raw logits (2B, h·w, d, 2).
+    """
+    patchify = schedule.patchify
+    condition = model.condition(_with_unconditional(model, text))
+    memories = [ScaleCache() for _ in model.blocks]
+    tokens = model.start_token(condition)
+    batch = text.features.shape[0]
+    grid = schedule.tokenizer_grid
+    code = torch.zeros(batch, model.config.bits, *grid, device=tokens.device)
+    all_bits = []
+    for scale, scale_grid in enumerate(schedule.scales):
+        if scale:
+            seen = bsq.fold(bsq.shrink_sum(code, schedule.tokenizer_scales[scale]), patchify)
+            tokens = model.word_embed(seen).repeat(2, 1, 1)
+        observe = None if watcher is None else _at_scale(watcher, scale)
+        logits = model.forward_scale(tokens, scale, condition, schedule, memories, observe)
+        if on_logits is not None:
+            on_logits(scale, logits)
+        bits = draw_bits(guide(logits, settings.cfg), settings, generator)
+        all_bits.append(bits)
+        cells = bsq.unfold(bits.float(), scale_grid, patchify) > 0.5
+        generated = bsq.enlarge(bsq.code_of(cells.permute(0, 2, 3, 1)), grid)
+        code = code + edit(scale, generated)
+    return Sample(code, all_bits)
+
+
+def _with_unconditional(model: Infinity, text: TextFeatures) -> TextFeatures:
+    """Rows [conditional…, unconditional…]."""
+    without = model.unconditional(text)
+    mask = None if text.mask is None else text.mask.repeat(2, 1)
+    return TextFeatures(torch.cat([text.features, without.features]), mask)
+
+
+def _at_scale(watcher: Watcher, scale: int) -> Callable[[Tensor, Tensor], None]:
+    return lambda q, k: watcher.watch(scale, q, k)
+
+
+def source_codes(bits: list[Tensor], schedule: ScaleSchedule) -> list[Tensor]:
+    """The enlarged code (1, d, H, W) of every scale of a source's bits (1, h, w, d)."""
+    return [bsq.enlarge(bsq.code_of(scale_bits), schedule.tokenizer_grid) for scale_bits in bits]
