@@ -1,0 +1,1 @@
+"""Everything between files on disk and what the models take: images, tensors, prompts, weights."""

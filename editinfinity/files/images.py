@@ -1,0 +1,275 @@
+"""Photographs and masks in, pictures out: the one preprocessing of the project.
+
+The nearest of Infinity's aspect ratios is cut from the middle of the photograph and scaled to the
+model's size. Codes, training, masks and attention all go through this one ``Geometry``, and it
+puts the edit back into the photograph. (Upstream squashes for the codes and crops for training.)
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, PngImagePlugin
+
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import atomic_path
+from editinfinity.files.pixels import to_grey, to_rgb
+from editinfinity.scales import ScaleSchedule, nearest_ratio
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
+"""What is opened. Not everything Pillow knows: some of its readers start other programs."""
+
+MAX_PIXELS = 178_956_970
+"""Larger pictures are refused as decompression bombs (Pillow's own limit for an error)."""
+
+MIN_SIDE = 16
+"""Shortest side of a photograph worth editing, in pixels."""
+
+MASK_THRESHOLD = 128
+"""A mask's pixel is black up to this value (design document "method")."""
+
+ASPECT_TOLERANCE = 0.01
+"""How far a mask's shape may be from the photograph's and still be scaled to it."""
+
+SETTINGS_KEY = "editinfinity"
+"""PNG text that carries the settings an image was made with."""
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Which part of a photograph the model sees, and at what size.
+
+    Attributes:
+        image_size: the photograph's (height, width).
+        top, left, height, width: the crop, in pixels of the photograph.
+        model_size: the model's (height, width), of the crop's shape to half a pixel.
+    """
+
+    image_size: Size
+    top: int
+    left: int
+    height: int
+    width: int
+    model_size: Size
+
+    @classmethod
+    def fit(cls, image_size: Size, model_size: Size) -> Geometry:
+        """The largest crop of the model's shape, in the middle."""
+        scale = min(image_size[0] / model_size[0], image_size[1] / model_size[1])
+        height, width = (
+            max(1, min(side, round(scale * target)))
+            for side, target in zip(image_size, model_size, strict=True)
+        )
+        top, left = (image_size[0] - height) // 2, (image_size[1] - width) // 2
+        return cls(image_size, top, left, height, width, model_size)
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """The crop as Pillow wants it: left, top, right, bottom."""
+        return self.left, self.top, self.left + self.width, self.top + self.height
+
+    def crop_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The part of a mask (H, W of the photograph) that the model sees, unscaled."""
+        return mask[self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For metadata."""
+        return {
+            "image_size": list(self.image_size),
+            "crop": [self.top, self.left, self.height, self.width],
+            "model_size": list(self.model_size),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Geometry:
+        """Of metadata."""
+        return cls(tuple(values["image_size"]), *values["crop"], tuple(values["model_size"]))
+
+
+def size_of(image: Image.Image) -> Size:
+    """(height, width) of a picture."""
+    return image.height, image.width
+
+
+def read_image(path: Path) -> Image.Image:
+    """A photograph as 8-bit RGB, turned upright by its EXIF orientation.
+
+    Transparency lies over white; of an animation this is the first frame; 16 bits become 8. The
+    colour profile of an RGB photograph stays in ``info["icc_profile"]``.
+
+    Raises:
+        UserError: the file is missing, damaged, not a picture, too large or too small.
+    """
+    image = to_rgb(_open(path))
+    if min(image.size) < MIN_SIDE:
+        raise UserError(
+            f"{path}: is only {image.width}×{image.height} pixels; "
+            f"give a picture of at least {MIN_SIDE} pixels a side"
+        )
+    return image
+
+
+def read_mask(path: Path, size: Size, edit_region: str = "black") -> NDArray[np.bool_]:
+    """A mask at the photograph's size, True where the image is edited.
+
+    A mask of another size but the same shape is scaled, nearest neighbour. Transparent parts
+    count as background.
+
+    Args:
+        path: the mask's file.
+        size: (height, width) of the photograph, upright.
+        edit_region: ``black`` (values up to 128 are edited; upstream's) or ``white``.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        UserError: the file cannot be read, or its shape is not the photograph's.
+    """
+    if edit_region not in ("black", "white"):
+        raise UserError(f"mask_edit_region: {edit_region!r} is not 'black' or 'white'")
+    mask = to_grey(_open(path), background=255 if edit_region == "black" else 0)
+    if size_of(mask) != size:
+        height, width = size
+        shape = (mask.width / mask.height) / (width / height)
+        if abs(shape - 1) > ASPECT_TOLERANCE:
+            raise UserError(
+                f"{path}: is {mask.width}×{mask.height} pixels but the photograph, upright, is "
+                f"{width}×{height}; draw the mask over the photograph at the same shape"
+            )
+        mask = mask.resize((width, height), Image.Resampling.NEAREST)
+    black = np.asarray(mask) <= MASK_THRESHOLD
+    edited = black if edit_region == "black" else ~black
+    for worth, what in ((edited.any(), "nothing"), (not edited.all(), "everything")):
+        if not worth:
+            log.warning("%s: marks %s as edited (%s is edited)", path, what, edit_region)
+    return edited
+
+
+def schedule_for(image: Image.Image, pixel_budget: str, patchify: bool = False) -> ScaleSchedule:
+    """The schedule of the ratio nearest to a picture's."""
+    return ScaleSchedule(nearest_ratio(image.height, image.width), pixel_budget, patchify)
+
+
+def to_model(image: Image.Image, schedule: ScaleSchedule) -> tuple[NDArray[np.float32], Geometry]:
+    """A photograph as the model takes it.
+
+    Returns:
+        (3, H, W) RGB in [−1, 1] at ``schedule.image_size``, and how it was cut.
+    """
+    geometry = Geometry.fit(size_of(image), schedule.image_size)
+    height, width = geometry.model_size
+    # Lanczos with Pillow's own antialiasing: crop and scaling in one step.
+    scaled = image.resize((width, height), Image.Resampling.LANCZOS, box=geometry.box)
+    pixels = np.asarray(scaled, dtype=np.float32).transpose(2, 0, 1)
+    return np.ascontiguousarray(pixels / np.float32(127.5) - np.float32(1)), geometry
+
+
+def from_model(pixels: NDArray[np.floating]) -> Image.Image:
+    """The model's output as a picture: (x + 1)/2·255, truncated, as upstream does.
+
+    Args:
+        pixels: (3, H, W) in [−1, 1].
+    """
+    values = np.clip((pixels.astype(np.float32) + 1) / 2, 0, 1) * 255
+    return Image.fromarray(values.astype(np.uint8).transpose(1, 2, 0))
+
+
+def restore(edited: Image.Image, image: Image.Image) -> Image.Image:
+    """The edit at the photograph's size; what the crop left out keeps the photograph's pixels.
+
+    Args:
+        edited: at the model's size, which decides the crop.
+        image: the photograph, upright RGB.
+
+    Returns:
+        Of ``image``'s size, with its colour profile.
+    """
+    geometry = Geometry.fit(size_of(image), size_of(edited))
+    result = image.copy()
+    patch = edited.convert("RGB")
+    if patch.size != (geometry.width, geometry.height):
+        patch = patch.resize((geometry.width, geometry.height), Image.Resampling.LANCZOS)
+    result.paste(patch, (geometry.left, geometry.top))
+    return result
+
+
+def write_png(path: Path, image: Image.Image, settings: str | None = None) -> None:
+    """Write a PNG atomically; equal pictures and settings give equal bytes.
+
+    Args:
+        path: where to.
+        image: what to write; its colour profile is kept.
+        settings: text embedded under ``SETTINGS_KEY``, if any.
+    """
+    text = PngImagePlugin.PngInfo()
+    if settings is not None:
+        text.add_itxt(SETTINGS_KEY, settings)
+    with atomic_path(path) as temporary:
+        image.save(
+            temporary, "PNG", pnginfo=text, icc_profile=image.info.get("icc_profile"), dpi=None
+        )
+
+
+def settings_of(image: Image.Image) -> str | None:
+    """The settings embedded by ``write_png``, if any."""
+    found = image.info.get(SETTINGS_KEY)
+    return str(found) if found is not None else None
+
+
+def _open(path: Path) -> Image.Image:
+    """A picture in its own mode, whole in memory, upright.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Between Pillow's warning and its error lie the photographs of large cameras.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                image.load()
+                return _upright(image, path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; put the picture there") from None
+    except Image.DecompressionBombError:
+        raise UserError(
+            f"{path}: has more than {MAX_PIXELS // 10**6} million pixels; give a smaller picture"
+        ) from None
+    except Image.UnidentifiedImageError:
+        raise UserError(
+            f"{path}: is not a picture that can be read; save it as JPEG, PNG or WebP"
+        ) from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except MemoryError:
+        raise UserError(f"{path}: does not fit in memory; give a smaller picture") from None
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        raise UserError(
+            f"{path}: is damaged or incomplete ({error}); copy or export it again"
+        ) from None
+
+
+def _upright(image: Image.Image, path: Path) -> Image.Image:
+    """The picture turned as its EXIF says; broken EXIF turns nothing."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # any nonsense may stand in EXIF
+        log.warning(
+            "%s: its EXIF cannot be read (%s); the picture is taken as it lies", path, error
+        )
+        return image.copy()

@@ -1,0 +1,85 @@
+"""Pictures of any mode as plain 8-bit RGB or grey."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, ImageCms
+
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+"""Modes with more than 8 bits a pixel, all of them grey."""
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB over white; CMYK through its profile if it has one.
+
+    Only the colour profile of an RGB picture stays in ``info``: another would be wrong for RGB.
+    """
+    profile = image.info.get("icc_profile")
+    if image.mode == "CMYK":
+        return _plain(_cmyk_to_rgb(image, profile))
+    if image.mode in _DEEP:
+        return _plain(_deep_to_grey(image).convert("RGB"))
+    coloured = image.mode in ("RGB", "RGBA", "P", "PA", "RGBX", "RGBa")
+    rgb = _over(image, 255).convert("RGB") if _is_transparent(image) else image.convert("RGB")
+    return _plain(rgb, profile if coloured else None)
+
+
+def to_grey(image: Image.Image, background: int) -> Image.Image:
+    """8-bit grey, transparent parts over ``background`` (0…255)."""
+    if image.mode in _DEEP:
+        return _deep_to_grey(image)
+    if _is_transparent(image):
+        image = _over(image, background)
+    return image.convert("L")
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def _over(image: Image.Image, background: int) -> Image.Image:
+    """The picture over a plain grey ground."""
+    # RGBa and La only convert to their straight counterparts.
+    straight = image.convert({"RGBa": "RGBA", "La": "LA"}.get(image.mode, "RGBA")).convert("RGBA")
+    ground = Image.new("RGBA", image.size, (background, background, background, 255))
+    return Image.alpha_composite(ground, straight)
+
+
+def _plain(image: Image.Image, profile: bytes | None = None) -> Image.Image:
+    """A picture whose ``info`` holds nothing but the profile."""
+    plain = image.copy()
+    plain.info = {"icc_profile": profile} if profile else {}
+    return plain
+
+
+def _deep_to_grey(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits, scaled (Pillow's own conversion clips).
+
+    Floats up to 1 are taken as [0, 1]; other 32-bit values as 8 or 16 bits, by their largest.
+    """
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))
+    if image.mode.startswith("I;16"):
+        full = 65535.0
+    else:
+        largest = float(values.max(initial=0))
+        full = 65535.0 if largest > 255 else 255.0
+        if image.mode == "F" and largest <= 1:
+            full = 1.0
+    return Image.fromarray(np.clip(values / full * 255, 0, 255).round().astype(np.uint8))
+
+
+def _cmyk_to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """CMYK to sRGB by its profile; without a usable one by Pillow's plain formula."""
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(
+                image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+            if converted is not None:
+                return converted
+        except (ImageCms.PyCMSError, OSError):
+            pass
+    return image.convert("RGB")

@@ -1,0 +1,76 @@
+"""Prompts and target words as users keep them: UTF-8 text files, or cells of a table."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from editinfinity.errors import UserError
+
+LONGEST_PROMPT = 4000
+"""In characters; far above what a text encoder takes, far below what is no prompt at all."""
+
+LONGEST_WORD = 100
+
+
+def read_prompt(source: Path | str, *, what: str = "prompt", may_be_empty: bool = False) -> str:
+    """A prompt, stripped, white space folded to single spaces.
+
+    Args:
+        source: a file, or the text itself.
+        what: what the text is, for messages.
+        may_be_empty: the source prompt may, an edit prompt may not.
+
+    Raises:
+        UserError: the file cannot be read, is not UTF-8, or the text is not usable.
+    """
+    text, origin = _text_of(source, what)
+    if not text and not may_be_empty:
+        raise UserError(f"{origin}: is empty; write a {what} into it")
+    _check_length(text, LONGEST_PROMPT, origin)
+    return text
+
+
+def read_target_word(source: Path | str) -> str:
+    """The word (or words) to segment, stripped.
+
+    Raises:
+        UserError: as ``read_prompt``.
+    """
+    text, origin = _text_of(source, "target word")
+    if not text:
+        raise UserError(f"{origin}: is empty; write one word of the source prompt into it")
+    _check_length(text, LONGEST_WORD, origin)
+    return text
+
+
+def _text_of(source: Path | str, what: str) -> tuple[str, str]:
+    """Text and the name to blame for it."""
+    if isinstance(source, Path):
+        text, origin = _read(source), str(source)
+    else:
+        text, origin = source, what
+    text = " ".join(text.split())
+    if control := next((c for c in text if unicodedata.category(c) in ("Cc", "Cs")), None):
+        raise UserError(f"{origin}: has the control character {control!a}; save it as plain text")
+    return text, origin
+
+
+def _read(path: Path) -> str:
+    limit = 8 * LONGEST_PROMPT
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); put the text there") from None
+    if len(data) > limit:
+        raise UserError(f"{path}: is longer than {limit} bytes, which is no prompt; shorten it")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+
+
+def _check_length(text: str, limit: int, origin: str) -> None:
+    if len(text) > limit:
+        raise UserError(f"{origin}: has {len(text)} characters; shorten it to {limit} at most")

@@ -1,0 +1,105 @@
+"""Files are whole or absent, and equal content is equal bytes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import atomic_path, read_json, write_json, write_text
+from editinfinity.files.tensors import load_arrays, load_tensors, save_tensors
+
+
+def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "er" / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert os.listdir(target.parent) == ["a.txt"]
+
+
+def test_the_name_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / ("x" * 240 + ".png")
+    with atomic_path(target) as temporary:
+        assert temporary.parent == target.parent and temporary.suffix == ".png"
+        temporary.write_bytes(b"data")
+        assert not target.exists()
+    assert target.read_bytes() == b"data"
+
+
+def test_results_are_readable_as_other_files_are(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    write_text(tmp_path / "atomic", "")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_text(tmp_path / "file" / "a.txt", "")
+
+
+def test_json_is_sorted_and_read_back(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": "é"})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": "é",\n  "b": 1\n}\n'
+    assert read_json(tmp_path / "a.json") == {"a": "é", "b": 1}
+    write_text(tmp_path / "bad.json", "{")
+    with pytest.raises(UserError, match=r"bad\.json: is not JSON"):
+        read_json(tmp_path / "bad.json")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_json(tmp_path / "none.json")
+
+
+def test_tensors_come_back_with_their_metadata(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3).T, "b": np.array([1], np.uint8)}
+    save_tensors(tmp_path / "t", arrays, {"kind": "test", "ratio": 1.25})
+    loaded, metadata = load_arrays(tmp_path / "t", "test", ["a", "b"])
+    assert metadata == {"kind": "test", "ratio": 1.25}
+    assert all(np.array_equal(loaded[name], arrays[name]) for name in arrays)
+    mixed = {"a": torch.ones(2, 2, dtype=torch.bfloat16).T, "b": arrays["b"]}
+    save_tensors(tmp_path / "m", mixed, {"kind": "test"})
+    again, _ = load_tensors(tmp_path / "m", "test")
+    assert torch.equal(again["a"], mixed["a"]) and again["b"].tolist() == [1]
+
+
+def test_equal_content_is_equal_bytes_in_another_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np; from pathlib import Path;"
+        "from editinfinity.files.tensors import save_tensors;"
+        "names = 'abcdefgh' if sys.argv[2] == '0' else 'hgfedcba';"
+        "save_tensors(Path(sys.argv[1]), {n: np.full(3, ord(n)) for n in names},"
+        " {n: n for n in names})"
+    )
+    for seed in "01":
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", code, str(tmp_path / seed), seed]
+        subprocess.run(command, check=True, env=environment)
+    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
+
+
+def test_faults_of_tensor_files(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "t", {"a": np.zeros(100)}, {"kind": "kernel"})
+    with pytest.raises(UserError, match="there is no such file"):
+        load_arrays(tmp_path / "none", "kernel")
+    with pytest.raises(UserError, match="holds kernel, not image_features"):
+        load_arrays(tmp_path / "t", "image_features")
+    with pytest.raises(UserError, match="lacks b, c"):
+        load_arrays(tmp_path / "t", "kernel", ["c", "a", "b"])
+    whole = (tmp_path / "t").read_bytes()
+    for name, data in {"cut": whole[:-9], "text": b"hello", "empty": b""}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=f"{name}: is damaged"):
+            load_arrays(tmp_path / name, "kernel")
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.zeros(1)}, tmp_path / "foreign")
+    with pytest.raises(UserError, match="holds something foreign"):
+        load_arrays(tmp_path / "foreign", "kernel")
