@@ -1,0 +1,192 @@
+"""The cases of a run: photographs, their prompts and masks, and the settings of each edit.
+
+A case comes from a folder below ``data`` or from rows of cases.tsv (design document "workflow").
+Nothing here opens an image or judges a prompt: faults of a case must not stop the others, so what
+is wrong is kept with the case, for its ``check`` job to report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from editinfinity.workflow.config import Config, ConfigError, did_you_mean
+from editinfinity.workflow.names import printable
+
+Text = Path | str
+"""A prompt or a word: a UTF-8 file, or the text itself (as a table gives it)."""
+
+DRAW_FREELY, MAP_ONLY, BLEND = 0, 1, 2
+"""Values of ``infer_function``, as the original guide numbers them."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit of a case.
+
+    Attributes:
+        name: its name, ``edit`` unless the user gave one.
+        prompt: what the edited picture shows.
+        mask: the user's mask, whether it is used or not.
+        target_word: word of the source prompt to segment, whether it is used or not.
+        settings: all settings of this edit, canonical.
+    """
+
+    name: str
+    prompt: Text
+    mask: Path | None
+    target_word: Text | None
+    settings: Mapping[str, Any]
+
+    @property
+    def infer_function(self) -> int:
+        """What is drawn: ``DRAW_FREELY``, ``MAP_ONLY`` or ``BLEND``; null follows the mask."""
+        forced = self.settings["infer_function"]
+        if forced is not None:
+            return int(forced)
+        return DRAW_FREELY if self._mask_source_unforced == "none" else BLEND
+
+    @property
+    def _mask_source_unforced(self) -> str:
+        asked = str(self.settings["mask_source"])
+        if asked != "auto":
+            return asked
+        if self.mask is not None:
+            return "user"
+        return "none" if self.target_word is None else "attention"
+
+    @property
+    def mask_source(self) -> str:
+        """Where the mask comes from: ``user``, ``attention`` or ``none``."""
+        match self.infer_function:
+            case 0:
+                return "none"
+            case 1:
+                return "attention"
+            case _:
+                return self._mask_source_unforced
+
+    def faults(self) -> list[str]:
+        """What the edit asks for and the case does not have, a line each."""
+        source, given = self.mask_source, self.settings["mask_source"]
+        if self.infer_function == BLEND and source == "none":
+            return [
+                f"edit {self.name}: infer_function: 2 blends under a mask, but there is none; add "
+                "image/mask.png or prompt/target_word.txt, or set infer_function: 0"
+            ]
+        if source == "user" and self.mask is None:
+            return [
+                f"edit {self.name}: mask_source: {given}: there is no mask; add image/mask.png or "
+                "set mask_source: auto"
+            ]
+        if source == "attention" and self.target_word is None:
+            return [
+                f"edit {self.name}: an attention map needs a target word; add "
+                "prompt/target_word.txt with a word of the source prompt"
+            ]
+        return []
+
+
+@dataclass(frozen=True)
+class Case:
+    """One photograph with its edits.
+
+    Attributes:
+        name: folder of the results.
+        image: the photograph (which may be missing).
+        source_prompt: describes it; None where the user gave none.
+        edits: by name, in the order they run.
+        settings: what training and encoding use, canonical.
+        faults: what is plainly wrong, a line each, for ``check`` to report.
+    """
+
+    name: str
+    image: Path
+    source_prompt: Text | None
+    edits: Mapping[str, Edit]
+    settings: Mapping[str, Any]
+    faults: tuple[str, ...] = ()
+
+    def all_faults(self) -> list[str]:
+        """Faults of the case and of its edits, each naming the case."""
+        lines = [*self.faults, *(line for edit in self.edits.values() for line in edit.faults())]
+        return [f"{self.name}: {line}" for line in lines]
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The cases that were asked for.
+
+    Attributes:
+        by_name: in the order they run.
+        notices: a line for each folder or file that was passed over.
+    """
+
+    by_name: Mapping[str, Case]
+    notices: tuple[str, ...] = field(default=())
+
+
+def load_cases(config: Config) -> Cases:
+    """Find the cases a configuration asks for.
+
+    Raises:
+        ConfigError: a named case does not exist, there are none, or the table is not usable.
+    """
+    # pandas takes half a second to import, which every job of a run without a table would pay.
+    if config.table is not None:
+        from editinfinity.workflow.table import read_table
+
+        cases = Cases(read_table(config.table, config))
+        _check_overrides(config, cases.by_name)
+        return cases
+    from editinfinity.workflow.folders import find_folders, read_folder
+
+    folders, notices = find_folders(config.data)
+    chosen = folders if config.cases is None else list(config.cases)
+    lines = [
+        f"{config.source}: cases: there is no folder {config.data / name}"
+        f"{did_you_mean(name, folders) or '; make it, or correct the name'}"
+        for name in chosen
+        if not (config.data / name).is_dir()
+    ]
+    if not chosen:
+        lines.append(f"{config.data}: holds no case; add {config.data}/NAME/image and prompt")
+    if lines:
+        raise ConfigError(lines)
+    _check_overrides(config, folders)
+    by_name = {}
+    for name in chosen:
+        by_name[name], passed_over = read_folder(name, config)
+        notices.extend(passed_over)
+    return Cases(by_name, tuple(notices))
+
+
+def load_case(config: Config, name: str) -> Case:
+    """One case, as a job needs it again.
+
+    Raises:
+        ConfigError: there is no such case, or the table is not usable.
+    """
+    if config.table is None and (config.data / name).is_dir():
+        from editinfinity.workflow.folders import read_folder
+
+        return read_folder(name, config)[0]
+    cases = load_cases(config).by_name
+    if name not in cases:
+        raise ConfigError([f"{config.source}: cases: there is no case {printable(name)}"])
+    return cases[name]
+
+
+def _check_overrides(config: Config, known: Any) -> None:
+    """A misspelt case below ``overrides`` would be ignored in silence."""
+    names = list(known)
+    lines = [
+        f"{config.source}: overrides: there is no case {printable(name)}"
+        f"{did_you_mean(name, names) or '; correct the name or remove it'}"
+        for name in config.overrides
+        if name not in names and not (config.table is None and (config.data / name).is_dir())
+    ]
+    if lines:
+        raise ConfigError(lines)

@@ -1,0 +1,208 @@
+"""config.yaml, read strictly: every fault a line that names the key, the value and the cure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from editinfinity.errors import UserError
+from editinfinity.workflow.kinds import Text, Unfit, shown
+from editinfinity.workflow.names import printable, unfit
+from editinfinity.workflow.settings import RUN_KEYS, SETTINGS
+
+PLACE_KEYS = ("cases", "data", "results", "overrides")
+"""Keys that say what runs and where it lies."""
+
+_CASES_CURE = "write e.g. cases: [example_1, example_2], cases: cases.tsv, or null for every folder"
+_PLACE = Text("a path without control characters or { }", r"[^\x00-\x1f\x7f{}]+")
+
+
+class ConfigError(UserError):
+    """Faults of the configuration.
+
+    Attributes:
+        lines: one line a fault, ready for the terminal.
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(" ".join(line.split()) for line in lines)
+        super().__init__("; ".join(self.lines))
+
+
+@dataclass(frozen=True)
+class Config:
+    """A valid configuration.
+
+    Attributes:
+        settings: every key of ``SETTINGS`` → its canonical value.
+        cases: names to edit; None for every folder below ``data``.
+        table: cases.tsv in place of folders; None for folders.
+        data: folder of the cases.
+        results: folder of the results, without a trailing slash.
+        overrides: case → key → canonical value.
+        source: what to call the file in messages.
+    """
+
+    settings: Mapping[str, object]
+    cases: tuple[str, ...] | None
+    table: Path | None
+    data: Path
+    results: str
+    overrides: Mapping[str, Mapping[str, object]]
+    source: str = "config.yaml"
+
+    def of_case(self, case: str) -> dict[str, object]:
+        """The settings of a case: the run's, then its overrides."""
+        return {**self.settings, **self.overrides.get(case, {})}
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean X?``, or nothing where nothing is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {printable(close[0])}?" if close else ""
+
+
+def parse_setting(key: str, value: object) -> object:
+    """The canonical value of a setting; raises ``Unfit`` with ``KEY: what is wrong``."""
+    if key not in SETTINGS:
+        known = [*SETTINGS, *PLACE_KEYS]
+        raise Unfit(f"{printable(key)}: is no setting{did_you_mean(key, known)}")
+    try:
+        return SETTINGS[key].parse(value)
+    except Unfit as fault:
+        raise Unfit(f"{key}: {fault}") from None
+
+
+def load_config(
+    raw: Mapping[object, object],
+    source: str = "config.yaml",
+    command_line: Collection[str] = (),
+) -> Config:
+    """Validate a configuration as Snakemake merged it.
+
+    Args:
+        raw: key → value, as YAML gives them; keys left out take their defaults.
+        source: name of the file for messages.
+        command_line: keys that ``--config`` gave, whose faults are named after it instead.
+
+    Raises:
+        ConfigError: with a line for every fault.
+    """
+    faults: list[str] = []
+
+    def blame(key: object, message: str) -> None:
+        faults.append(f"{'--config' if key in command_line else source}: {message}")
+
+    settings = {key: setting.default for key, setting in SETTINGS.items()}
+    for key, value in raw.items():
+        if key in PLACE_KEYS:
+            continue
+        try:
+            settings[str(key)] = parse_setting(str(key), value)
+        except Unfit as fault:
+            blame(key, str(fault))
+
+    places = {}
+    for key in ("data", "results"):
+        try:
+            places[key] = Path(_PLACE.parse(raw.get(key, key)))
+        except Unfit as fault:
+            blame(
+                key, f"{key}: must be {fault}, got {shown(raw.get(key))}; write e.g. {key}: {key}"
+            )
+    cases, table = None, None
+    try:
+        cases, table = _parse_cases(raw.get("cases"))
+    except Unfit as fault:
+        blame("cases", f"cases: {fault}; {_CASES_CURE}")
+    overrides, complaints = _parse_overrides(raw.get("overrides"))
+    for complaint in complaints:
+        blame("overrides", f"overrides: {complaint}")
+    if faults:
+        raise ConfigError(faults)
+    return Config(
+        settings, cases, table, places["data"], str(places["results"]), overrides, source
+    )
+
+
+def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
+    """(names or None for all, table or None)."""
+    if value is None:
+        return None, None
+    if isinstance(value, str) and value.endswith(".tsv"):
+        return None, Path(value)
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names:
+        raise Unfit(f"must be names of folders or a table, got {shown(value)}")
+    for name in names:
+        if not isinstance(name, str):
+            raise Unfit(f"must be names, got {shown(name)} (put numbers in quotes)")
+        if reason := unfit(name):
+            raise Unfit(f"{shown(name)} cannot be a case: {reason}")
+    return tuple(dict.fromkeys(names)), None
+
+
+def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[str]]:
+    """(case → settings, complaints)."""
+    cure = "write e.g. overrides: {example_1: {train_lora_iter: 30}}"
+    if value is None:
+        return {}, []
+    if not isinstance(value, dict):
+        return {}, [f"must be a mapping from case to settings, got {shown(value)}; {cure}"]
+    overrides: dict[str, dict[str, object]] = {}
+    complaints = []
+    for case, settings in value.items():
+        name = printable(str(case))
+        if not isinstance(settings, dict):
+            complaints.append(f"{name}: must be settings, got {shown(settings)}; {cure}")
+            continue
+        overrides[str(case)] = parsed = {}
+        for key, setting in settings.items():
+            if key in RUN_KEYS or key in PLACE_KEYS:
+                complaints.append(f"{name}: {key}: is one for the whole run; set it at the top")
+                continue
+            try:
+                parsed[str(key)] = parse_setting(str(key), setting)
+            except Unfit as fault:
+                complaints.append(f"{name}: {fault}")
+    return overrides, complaints
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice: the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key_node.value} is given twice; keep one",
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def check_yaml(path: Path) -> None:
+    """Make sure that a configuration file can be handed to Snakemake.
+
+    Raises:
+        ConfigError: it is no UTF-8, no YAML, no mapping, or gives a key twice.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: is not UTF-8; save it as UTF-8"]) from None
+    except OSError as fault:
+        raise ConfigError([f"{path}: cannot be read ({fault.strerror}); mend it"]) from None
+    except yaml.MarkedYAMLError as fault:
+        line = f"line {fault.problem_mark.line + 1}: " if fault.problem_mark else ""
+        raise ConfigError([f"{path}: {line}{fault.problem or 'is no YAML'}"]) from None
+    except yaml.YAMLError as fault:
+        raise ConfigError([f"{path}: is no YAML ({fault}); mend it"]) from None
+    if content is not None and not isinstance(content, dict):
+        raise ConfigError([f"{path}: must be lines of `setting: value`, got {shown(content)}"])

@@ -1,0 +1,136 @@
+"""Cases as folders, laid out as the original guide has them.
+
+``image/original_image.{jpg,jpeg,png,webp}``, ``image/mask.png``, ``prompt/edit_image_prompt.txt``,
+``prompt/original_image_prompt.txt``, ``prompt/target_word.txt``; an edit of its own name has
+``edit_image_prompt.NAME.txt`` and may have ``mask.NAME.png`` and ``target_word.NAME.txt``, else
+the unnamed ones serve it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from editinfinity.workflow.cases import Case, Edit
+from editinfinity.workflow.config import Config, ConfigError
+from editinfinity.workflow.names import printable, unfit
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+UNNAMED = "edit"
+"""Name of the edit whose prompt file has none."""
+
+
+def find_folders(data: Path) -> tuple[list[str], list[str]]:
+    """(names of the cases below ``data`` in order, a line for each folder passed over).
+
+    Raises:
+        ConfigError: ``data`` is no folder that can be read.
+    """
+    try:
+        entries = sorted(os.scandir(data), key=_name)
+    except OSError as fault:
+        raise ConfigError(
+            [f"data: {data} cannot be listed ({fault.strerror}); set data: to the cases' folder"]
+        ) from None
+    names, notices = [], []
+    for entry in entries:
+        if entry.name.startswith(".") or not entry.is_dir():
+            continue
+        shown = f"{data}/{printable(entry.name)}"
+        if reason := unfit(entry.name):
+            notices.append(f"{shown}: skipped, {reason}; rename the folder")
+        elif not (Path(entry.path, "image").is_dir() or Path(entry.path, "prompt").is_dir()):
+            notices.append(f"{shown}: skipped, it has neither image/ nor prompt/")
+        else:
+            names.append(entry.name)
+    return names, notices
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
+    """(the case of a folder, a line for each file passed over)."""
+    folder = config.data / name
+    images, prompts = _files(folder / "image"), _files(folder / "prompt")
+    image, faults = _original(folder / "image", images)
+    if missed := [file for file in images if Path(file).stem == "mask" and file != "mask.png"]:
+        faults.append(f"{folder}/image/{printable(missed[0])}: a mask must be mask.png; convert it")
+    named, notices = _edit_prompts(folder / "prompt", prompts)
+    settings = config.of_case(name)
+    edits = {
+        edit: Edit(
+            edit,
+            prompt,
+            _own_or_shared(folder / "image", images, "mask", edit, ".png"),
+            _own_or_shared(folder / "prompt", prompts, "target_word", edit, ".txt"),
+            settings,
+        )
+        for edit, prompt in named.items()
+    }
+    if f"edit_image_prompt.{UNNAMED}.txt" in prompts and "edit_image_prompt.txt" in prompts:
+        faults.append(
+            f"{folder}/prompt: edit_image_prompt.txt and edit_image_prompt.{UNNAMED}.txt are the "
+            "same edit; rename one"
+        )
+    source = folder / "prompt" / "original_image_prompt.txt"
+    has_source = source.name in prompts
+    case = Case(name, image, source if has_source else None, edits, settings, tuple(faults))
+    return case, notices
+
+
+def _files(folder: Path) -> list[str]:
+    """Names in a folder, sorted; none where it is missing."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _original(folder: Path, files: list[str]) -> tuple[Path, list[str]]:
+    """(the photograph's path, faults); a missing one is looked for under its usual name."""
+    originals = [
+        file
+        for file in files
+        if Path(file).stem == "original_image" and Path(file).suffix.lower() in IMAGE_ENDINGS
+    ]
+    if not originals:
+        endings = ", ".join(IMAGE_ENDINGS)
+        fault = f"{folder}: holds no original_image; add it with one of the endings {endings}"
+        return folder / "original_image.jpg", [fault]
+    originals.sort(key=_preference)
+    if len(originals) > 1:
+        fault = f"{folder}: holds {' and '.join(originals)}; keep the one to edit"
+        return folder / originals[0], [fault]
+    return folder / originals[0], []
+
+
+def _preference(file: str) -> tuple[int, str]:
+    return IMAGE_ENDINGS.index(Path(file).suffix.lower()), file
+
+
+def _edit_prompts(folder: Path, files: list[str]) -> tuple[dict[str, Path], list[str]]:
+    """(edit's name → prompt file, notices); a case without any has the unnamed one, missing."""
+    named, notices = {}, []
+    if "edit_image_prompt.txt" in files:
+        named[UNNAMED] = folder / "edit_image_prompt.txt"
+    for file in files:
+        name = file.removeprefix("edit_image_prompt.").removesuffix(".txt")
+        if file == "edit_image_prompt.txt" or len(file) - len(name) != len("edit_image_prompt..txt"):
+            continue
+        if reason := unfit(name):
+            notices.append(f"{folder}/{printable(file)}: skipped, {reason}; rename the file")
+        else:
+            named.setdefault(name, folder / file)
+    return named or {UNNAMED: folder / "edit_image_prompt.txt"}, notices
+
+
+def _own_or_shared(
+    folder: Path, files: list[str], stem: str, edit: str, ending: str
+) -> Path | None:
+    """``stem.EDIT.ending`` if there is one, else ``stem.ending``, else None."""
+    for file in (f"{stem}.{edit}{ending}", f"{stem}{ending}"):
+        if file in files:
+            return folder / file
+    return None

@@ -1,0 +1,41 @@
+"""Names of cases and edits: which of them Snakemake and a file system can carry."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_SNAKEMAKE = frozenset('{},"\\')
+_RESERVED = frozenset({"report.html", "metrics.tsv", "contact_sheet.png"})
+
+
+def unfit(name: str) -> str | None:
+    """Why a name cannot be a case's or an edit's, or None where it can.
+
+    Spaces, dots, dashes, quotes and any script are welcome. Not: what Snakemake reads as wildcard
+    or list (``{ } , " \\``), control characters, path separators, and bytes that are no UTF-8.
+    """
+    if not name.strip() or name in (".", ".."):
+        return "it is no name"
+    if "/" in name:
+        return "it holds a /"
+    if name in _RESERVED:
+        return "a file of the results has that name"
+    for character in name:
+        if character in _SNAKEMAKE:
+            return f"Snakemake cannot carry {character} in a name"
+        category = unicodedata.category(character)
+        if category in ("Cc", "Zl", "Zp"):
+            return "it holds a control character"
+        if category == "Cs":
+            return "it is not UTF-8"
+    return None
+
+
+def printable(name: str) -> str:
+    """The name fit for one line of a terminal: control characters and stray bytes escaped."""
+    return "".join(
+        character
+        if unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in name
+    )
