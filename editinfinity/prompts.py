@@ -13,6 +13,9 @@ from editinfinity.errors import UserError
 CAPTION_SUFFIX = ", the language style of this prompt is"
 """Literal text between the prompt and the learnable vectors, which learn to complete it."""
 
+LEARNED_VECTORS = 20
+"""How many learnable vectors follow the caption."""
+
 Span = tuple[int, int]
 """First and one past the last."""
 

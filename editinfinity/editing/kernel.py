@@ -73,7 +73,7 @@ def smoothing_kernel(mask: BoolArray, grid: tuple[int, int], smoothing: str) -> 
 
 
 def resample_kernel(kernel: FloatArray, grid: tuple[int, int]) -> FloatArray:
-    """The kernel on the grid of the codes: averaged by area on the way down, repeated on the way up.
+    """The kernel on the grid of the codes: averaged by area downwards, repeated upwards.
 
     Args:
         kernel: (h, w).
@@ -104,7 +104,7 @@ def manhattan_distance(cells: BoolArray) -> NDArray[np.int64]:
 
 
 def _nearest_along(distance: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
-    """min over j of distance[j] + |i − j| along one axis (the metric is separable)."""
+    """Smallest distance[j] + |i − j| over j along one axis (the metric is separable)."""
     shape = [1, 1]
     shape[axis] = -1
     index = np.arange(distance.shape[axis]).reshape(shape)

@@ -41,8 +41,8 @@ def atomic_path(final: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush_to_disk(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, final)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(final)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -7,6 +7,7 @@ puts the edit back into the photograph. (Upstream squashes for the codes and cro
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import warnings
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path
@@ -25,7 +26,9 @@ from editinfinity.scales import ScaleSchedule, nearest_ratio
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
+FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM"]
+if importlib.util.find_spec("PIL.AvifImagePlugin"):  # from Pillow 11.3 on
+    FORMATS.append("AVIF")
 """What is opened. Not everything Pillow knows: some of its readers start other programs."""
 
 MAX_PIXELS = 178_956_970
@@ -95,7 +98,9 @@ class Geometry:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Geometry:
         """Of metadata."""
-        return cls(tuple(values["image_size"]), *values["crop"], tuple(values["model_size"]))
+        top, left, height, width = values["crop"]
+        image_size, model_size = tuple(values["image_size"]), tuple(values["model_size"])
+        return cls(image_size, top, left, height, width, model_size)
 
 
 def size_of(image: Image.Image) -> Size:
@@ -250,7 +255,7 @@ def _open(path: Path) -> Image.Image:
         raise UserError(
             f"{path}: has more than {MAX_PIXELS // 10**6} million pixels; give a smaller picture"
         ) from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise UserError(
             f"{path}: is not a picture that can be read; save it as JPEG, PNG or WebP"
         ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editinfinity.stages.settings import ModelSettings, SamplingSettings
+from editinfinity.stages.settings import DEFAULT_SAMPLING, ModelSettings, SamplingSettings
 
 
 def collect_attention(
@@ -14,7 +14,7 @@ def collect_attention(
     target_word: str,
     output: Path,
     model: ModelSettings,
-    sampling: SamplingSettings = SamplingSettings(),
+    sampling: SamplingSettings = DEFAULT_SAMPLING,
 ) -> None:
     """Average the cross-attention of the target word's tokens over all scales and layers.
 

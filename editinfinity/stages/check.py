@@ -54,6 +54,7 @@ def check_case(
     source_prompt: Path | str | None,
     edits: Sequence[EditInput],
     output: Path,
+    faults: Sequence[str] = (),
 ) -> CaseReport:
     """Check the inputs of a case and write what was seen as JSON.
 
@@ -65,6 +66,7 @@ def check_case(
         source_prompt: describes the photograph; None where there is none (then it is empty).
         edits: the case's edits.
         output: JSON file of the report.
+        faults: what is already known to be wrong, a line each; reported with the rest.
 
     Raises:
         UserError: something is wrong; the message carries all faults.

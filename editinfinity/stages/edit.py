@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editinfinity.stages.settings import ModelSettings, SamplingSettings
+from editinfinity.stages.settings import DEFAULT_SAMPLING, ModelSettings, SamplingSettings
 
 
 def edit(
@@ -14,7 +14,7 @@ def edit(
     output: Path,
     settings: Path,
     model: ModelSettings,
-    sampling: SamplingSettings = SamplingSettings(),
+    sampling: SamplingSettings = DEFAULT_SAMPLING,
     embedding: Path | None = None,
     lora_dir: Path | None = None,
     kernel: Path | None = None,

@@ -13,6 +13,7 @@ def make_kernel(
     attention: Path | None = None,
     mask_edit_region: str = "black",
     smoothing: str = "linear",
+    attention_threshold: float = 0.5,
     mask_image: Path | None = None,
     heatmap: Path | None = None,
 ) -> None:
@@ -26,6 +27,7 @@ def make_kernel(
         attention: of ``collect_attention``.
         mask_edit_region: ``black`` or ``white``: the side of the user's mask that is edited.
         smoothing: a key of ``editinfinity.editing.kernel.SMOOTHINGS``.
+        attention_threshold: cells above min + threshold·(max − min) of the map are edited.
         mask_image: PNG of the edited region, black = edited, at the photograph's size, if wanted.
         heatmap: PNG of the attention over the photograph's crop at model size, if wanted (needs
             ``attention``; with a mask it shows the mask instead).

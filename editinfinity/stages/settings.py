@@ -110,7 +110,7 @@ class SamplingSettings:
         cfg: guidance; logits are uncond + cfg·(cond − uncond).
         tau: temperature the logits are divided by.
         top_k: choices kept a bit (a bit has two; 1 is greedy).
-        top_p: smallest mass of choices kept a bit.
+        top_p: a bit whose less likely value has a probability up to 1 − top_p is not drawn.
     """
 
     seed: int = 42
@@ -121,5 +121,10 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         _require(self.tau > 0, "tau", self.tau, "give a number above 0")
-        _require(self.top_k >= 0, "top_k", self.top_k, "give 0 (no limit) or more")
-        _require(0 <= self.top_p <= 1, "top_p", self.top_p, "give a number from 0 to 1")
+        _require(self.top_k >= 1, "top_k", self.top_k, "give a whole number from 1 up")
+        _require(0 < self.top_p <= 1, "top_p", self.top_p, "give a number above 0, up to 1")
+
+
+DEFAULT_TRAINING = TrainingSettings()
+DEFAULT_LORA = LoraSettings()
+DEFAULT_SAMPLING = SamplingSettings()

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editinfinity.stages.settings import LoraSettings, ModelSettings, TrainingSettings
+from editinfinity.stages.settings import (
+    DEFAULT_LORA,
+    DEFAULT_TRAINING,
+    LoraSettings,
+    ModelSettings,
+    TrainingSettings,
+)
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -18,8 +24,8 @@ def train_lora(
     output_dir: Path,
     iterations: int,
     model: ModelSettings,
-    training: TrainingSettings = TrainingSettings(),
-    lora: LoraSettings = LoraSettings(),
+    training: TrainingSettings = DEFAULT_TRAINING,
+    lora: LoraSettings = DEFAULT_LORA,
     embedding: Path | None = None,
     previous_dir: Path | None = None,
     losses: Path | None = None,

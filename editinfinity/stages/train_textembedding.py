@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editinfinity.stages.settings import ModelSettings, TrainingSettings
+from editinfinity.stages.settings import DEFAULT_TRAINING, ModelSettings, TrainingSettings
 
 
 def train_textembedding(
@@ -15,7 +15,7 @@ def train_textembedding(
     state: Path,
     iterations: int,
     model: ModelSettings,
-    training: TrainingSettings = TrainingSettings(),
+    training: TrainingSettings = DEFAULT_TRAINING,
     previous: Path | None = None,
     previous_state: Path | None = None,
     losses: Path | None = None,

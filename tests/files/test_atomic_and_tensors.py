@@ -23,7 +23,7 @@ def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert target.read_text() == "old"
-    assert os.listdir(target.parent) == ["a.txt"]
+    assert [path.name for path in target.parent.iterdir()] == ["a.txt"]
 
 
 def test_the_name_appears_only_when_the_block_ends(tmp_path: Path) -> None:

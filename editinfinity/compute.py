@@ -1,0 +1,95 @@
+"""Where the numbers are crunched: device, threads, precision, and seeds of every iteration."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from editinfinity.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of a setting: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"device: {name!r} is not known; choose auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"device: {name} is not there ({torch.cuda.device_count()} GPUs are visible); "
+            "use device: auto"
+        )
+    return device
+
+
+def block_dtype(device: torch.device) -> torch.dtype:
+    """Precision of the transformer's blocks: bf16 on a GPU, fp32 on a CPU."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def set_threads(threads: int | str = "auto") -> int:
+    """Let torch use so many CPU threads; ``auto`` is every core this process may run on.
+
+    Snakemake exports OMP_NUM_THREADS=1 to jobs of one core, so this has to be said.
+    """
+    count = available_cores() if threads == "auto" else int(threads)
+    torch.set_num_threads(count)
+    return count
+
+
+def available_cores() -> int:
+    """Cores this process may run on (a container's or a cluster job's, not the machine's)."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
+def seed_of(seed: int, stage: str, iteration: int) -> int:
+    """A seed of its own for every iteration of every stage.
+
+    Iteration i draws the same whether its run began at 0 or was continued, which makes a
+    continued run equal to a straight one.
+    """
+    digest = hashlib.sha256(f"{seed}/{stage}/{iteration}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits
+
+
+def reseed(seed: int, stage: str, iteration: int) -> None:
+    """Seed torch's generators, of the CPU and of every GPU, for an iteration."""
+    torch.manual_seed(seed_of(seed, stage, iteration))
+
+
+@contextmanager
+def telling_memory_faults(cure: str) -> Iterator[None]:
+    """Turn "out of memory" on a GPU into one line.
+
+    Args:
+        cure: what to do about it.
+
+    Raises:
+        UserError: the GPU's memory ran out in the block.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        log.debug("out of memory", exc_info=error)
+        free, total = torch.cuda.mem_get_info()
+        raise UserError(
+            f"GPU: out of memory ({free / 2**30:.1f} of {total / 2**30:.1f} GiB free); {cure}"
+        ) from None

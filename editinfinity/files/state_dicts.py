@@ -1,0 +1,116 @@
+"""Weight files of every layout models are released in, as flat state dicts.
+
+safetensors or pickles, whole or in shards, flat or nested. Pickles are opened with
+``weights_only`` (nothing in them runs) and mapped rather than read, so that a tensor is in memory
+only while it is used. Key names are left to :mod:`editinfinity.models.released`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from editinfinity.errors import UserError
+
+_PICKLES = (".pth", ".pt", ".bin", ".ckpt")
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
+_NESTING = ("vae", "trainer", "gpt_fsdp", "gpt_wo_ddp", "state_dict", "model", "module")
+"""Keys that wrap a state dict in released pickles, e.g. ``{'trainer': {'gpt_fsdp': …}}``."""
+
+
+def find_weight_files(folder: Path, pattern: str, what: str) -> list[Path]:
+    """The files of one model below a folder, safetensors before pickles, shards in order.
+
+    Args:
+        folder: where weights lie.
+        pattern: glob of the file, its shards, or the folder that holds them.
+        what: the model, for messages.
+
+    Raises:
+        UserError: there is none, several are candidates, or a shard is missing.
+    """
+    found: list[Path] = []
+    for match in sorted(folder.glob(pattern)) if folder.is_dir() else []:
+        found.extend(sorted(match.iterdir()) if match.is_dir() else [match])
+    for endings in ((".safetensors",), _PICKLES):
+        if files := [path for path in found if path.suffix in endings]:
+            return _one_model(files, what)
+    raise UserError(
+        f"{folder}: holds no {pattern}, the weights of {what}; "
+        "put the file there or set model_dir to the folder that has it"
+    )
+
+
+def _one_model(files: list[Path], what: str) -> list[Path]:
+    """All shards of the only model among files."""
+    shards = [_SHARD.search(path.stem) for path in files]
+    if len(files) == 1 and shards[0] is None:
+        return files
+    if None in shards or len({_SHARD.sub("", path.stem) for path in files}) > 1:
+        names = ", ".join(path.name for path in files)
+        raise UserError(f"{files[0].parent}: several files may be {what} ({names}); leave one")
+    total = max(int(shard[2]) for shard in shards if shard)
+    have = {int(shard[1]) for shard in shards if shard}
+    if missing := [index for index in range(1, total + 1) if index not in have]:
+        raise UserError(
+            f"{files[0].parent}: of {what}, shard {missing[0]} of {total} is missing; "
+            "get the whole set of files"
+        )
+    return files
+
+
+def read_state_dict(files: Sequence[Path]) -> dict[str, Tensor]:
+    """Every tensor of a model's files, on the CPU, mapped from disk where the format allows.
+
+    Raises:
+        UserError: a file is missing, damaged or holds no state dict.
+    """
+    state: dict[str, Tensor] = {}
+    for path in files:
+        state.update(_read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path))
+    return state
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except SafetensorError as error:
+        raise UserError(f"{path}: is damaged ({error}); get the file again") from None
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    try:
+        # Only the zip format of torch ≥ 1.6 can be mapped.
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"PK"
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        reason = str(error).split("\n", 1)[0][:200]
+        raise UserError(
+            f"{path}: is damaged or no file of plain weights ({reason}); get the file again"
+        ) from None
+    return _flat(content, path)
+
+
+def _flat(content: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict inside a pickle's content."""
+    while isinstance(content, Mapping):
+        if content and all(isinstance(value, Tensor) for value in content.values()):
+            return dict(content)
+        inner = next((content[key] for key in _NESTING if key in content), None)
+        if inner is None:
+            break
+        content = inner
+    raise UserError(f"{path}: holds no state dict; give the file of the model's weights")
