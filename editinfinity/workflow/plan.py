@@ -5,6 +5,7 @@ The one place that spells the paths of design document "workflow" outside the ru
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,15 @@ class Layout:
 def layout(config: Config, case: str) -> Layout:
     """Where a case's results lie."""
     return Layout(f"{config.results}/{case}")
+
+
+def cases_that_train(cases: Cases, stage: str) -> str:
+    """What a training rule may take for a case: a regular expression without those of train_X: 0.
+
+    Their checkpoints are then plain files to Snakemake, used as they are and never made anew.
+    """
+    names = [re.escape(case.name) for case in cases.by_name.values() if not case.settings[stage]]
+    return f"(?!(?:{'|'.join(names)})/)[^/]+" if names else "[^/]+"
 
 
 def case_targets(case: Case, where: Layout) -> list[str]:

@@ -133,8 +133,8 @@ _ALL = (
     Setting("use_lora_iter", Whole(), None, _EDIT, nullable=True, sweep=True, example=50),
     Setting("cfg", Number(low=0), (4.0,), _EDIT, sweep=True, example=4),
     Setting("tau", Number(above=0), (0.5,), _EDIT, sweep=True),
-    Setting("top_k", Whole(), (900,), _EDIT, sweep=True),
-    Setting("top_p", Number(low=0, high=1), (0.97,), _EDIT, sweep=True),
+    Setting("top_k", Whole(1), (900,), _EDIT, sweep=True),
+    Setting("top_p", Number(above=0, high=1), (0.97,), _EDIT, sweep=True),
     Setting("seed", Whole(), (42,), _EDIT, sweep=True),
     # mask and kernel
     Setting("mask_source", Choice(("auto", "user", "attention", "none")), "auto", _EDIT),

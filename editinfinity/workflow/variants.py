@@ -28,7 +28,7 @@ _NAME = re.compile(
     r"(?P<further>(?:-[a-z_]+=[^-=/]+(?:(?<=e)-\d+)?)*)"
 )
 PATTERN = r"embedding\d+-lora[^/]+"
-"""What Snakemake may take for a variant's name; ``parse`` is stricter."""
+"""What Snakemake may take for a variant's name; ``parse_variant`` is stricter."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def number(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def parse(name: str) -> Variant:
+def parse_variant(name: str) -> Variant:
     """The variant a name stands for.
 
     Raises:

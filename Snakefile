@@ -1,0 +1,37 @@
+# Edit photographs by text: Snakemake says what depends on what, editinfinity does the work.
+#
+#   snakemake --cores 1 --resources gpu=1                          the cases of config.yaml
+#   snakemake --cores 1 --resources gpu=1 --config cases=[photo]   another one
+#
+# docs/architecture.md has the picture of the data; config.yaml explains every setting.
+
+
+include: "rules/common.smk"
+
+
+localrules:
+    all,
+    check,
+    jsonl,
+    finish,
+
+
+rule all:
+    default_target: True
+    input:
+        all_targets(),
+
+
+include: "rules/prepare.smk"
+include: "rules/invert.smk"
+include: "rules/mask.smk"
+include: "rules/edit.smk"
+
+
+# What the user sees last: every case and edit, how it went, and what to open.
+onsuccess:
+    print(summary())
+
+
+onerror:
+    print(summary())

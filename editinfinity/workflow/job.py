@@ -1,0 +1,163 @@
+"""What every script of the workflow shares: its log, its case, and how it fails.
+
+A script is a few lines: ``with job(snakemake) as this:`` and the call of one stage. Everything the
+stage logs goes to the rule's log file; a ``UserError`` ends there and on the terminal as one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from editinfinity.errors import UserError
+from editinfinity.stages.settings import LoraSettings, ModelSettings, TrainingSettings
+from editinfinity.workflow.cases import Case, Edit, load_case
+from editinfinity.workflow.config import Config, load_config
+
+log = logging.getLogger(__name__)
+
+FAILED = " FAILED "
+"""Marks the last line of a failed job's log; ``summary`` looks for it."""
+
+_FAILURE = logging.CRITICAL
+logging.addLevelName(_FAILURE, FAILED.strip())
+
+
+class Job:
+    """One running job of the workflow.
+
+    Attributes:
+        snakemake: the object Snakemake hands to scripts.
+        params: the rule's params, by name.
+    """
+
+    def __init__(self, snakemake: Any) -> None:
+        self.snakemake = snakemake
+        self.params: dict[str, Any] = dict(snakemake.params.items())
+
+    @cached_property
+    def config(self) -> Config:
+        """The run's configuration."""
+        return load_config(self.snakemake.config)
+
+    @cached_property
+    def case(self) -> Case:
+        """The job's case, as it is on the disk now."""
+        return load_case(self.config, self.snakemake.wildcards.case)
+
+    @property
+    def edit(self) -> Edit:
+        """The job's edit.
+
+        Raises:
+            UserError: it has gone since the workflow was planned.
+        """
+        name = self.snakemake.wildcards.edit
+        if name not in self.case.edits:
+            raise UserError(f"{self.case.name}: the prompt of edit {name} has gone; run again")
+        return self.case.edits[name]
+
+    def input(self, name: str) -> Path | None:
+        """A named input, or None where the job has none; the first where there are several."""
+        paths = self.inputs(name)
+        return paths[0] if paths else None
+
+    def needed(self, name: str) -> Path:
+        """A named input that the job always has."""
+        return self.inputs(name)[0]
+
+    def inputs(self, name: str) -> list[Path]:
+        """The files of a named input."""
+        value = self.snakemake.input.get(name, [])
+        return [Path(path) for path in ([value] if isinstance(value, str) else value)]
+
+    def output(self, name: str | None = None) -> Path:
+        """A named output, or the only one."""
+        return Path(self.snakemake.output[0] if name is None else self.snakemake.output[name])
+
+    @property
+    def model(self) -> ModelSettings:
+        """Which model runs, and on what. Device and threads are no params: no job runs again
+        because it would now run elsewhere.
+        """
+        settings = self.config.settings
+        folder = settings["model_dir"]
+        return ModelSettings(
+            preset=str(settings["model"]),
+            model_dir=None if folder is None else Path(str(folder)),
+            attention_bias=bool(settings["attention_bias"]),
+            device=str(settings["device"]),
+            threads=settings["threads"],  # type: ignore[arg-type]
+        )
+
+    @property
+    def training(self) -> TrainingSettings:
+        """Hyperparameters of a training job."""
+        given = self.params
+        return TrainingSettings(
+            seed=given["train_seed"],
+            learning_rate=given["learning_rate"],
+            batch_size=given["batch_size"],
+            betas=(given["beta_1"], given["beta_2"]),
+            weight_decay=given["weight_decay"],
+            gradient_clip=given["grad_clip"],
+            noise_strength=given["noise_strength"],
+            condition_dropout=given["cond_drop"],
+            drop_path=given["drop_path"],
+        )
+
+    @property
+    def lora(self) -> LoraSettings:
+        """The adapter of a LoRA job."""
+        given = self.params
+        return LoraSettings(
+            rank=given["lora_rank"],
+            alpha=given["lora_alpha"],
+            dropout=given["lora_dropout"],
+            kl_weight=given["kl_weight"],
+        )
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[Job]:
+    """Run a script's stage: log to the rule's file, and fail in one line.
+
+    Raises:
+        SystemExit: with status 1, after a fault was logged and shown.
+    """
+    handler = _log_to(Path(snakemake.log[0]))
+    try:
+        yield Job(snakemake)
+    except UserError as fault:
+        _fail(str(fault))
+    except Exception as fault:
+        log.exception("an unexpected fault")
+        kind = " ".join(f"{type(fault).__name__}: {fault}".split())
+        _fail(f"{snakemake.rule}: unexpected {kind}; {snakemake.log[0]} tells where")
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+def _fail(line: str) -> None:
+    """The line in the log and on the terminal, and the end."""
+    log.log(_FAILURE, line)
+    sys.stderr.write(f"{line}\n")
+    sys.exit(1)
+
+
+def _log_to(path: Path) -> logging.Handler:
+    """Send all logging and warnings to a fresh file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    return handler

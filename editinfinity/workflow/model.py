@@ -1,0 +1,40 @@
+"""What a run's model stands for: its identity for Snakemake, and the defaults behind nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from editinfinity.presets import preset
+from editinfinity.workflow import fingerprint
+from editinfinity.workflow.location import weight_files
+
+
+def model_identity(settings: Mapping[str, Any]) -> str:
+    """One scalar that changes with the model, its weight files or how its layers are read.
+
+    Of large files only the ends are looked at (``fingerprint.of_image``).
+    """
+    name, folder = settings["model"], settings["model_dir"]
+    parts = [name]
+    if preset(name).weights is not None:
+        files = weight_files(name, None if folder is None else Path(folder))
+        parts.append(f"weights={fingerprint.of_images(files)}")
+    if not settings["attention_bias"]:
+        parts.append("attention_bias=0")
+    return " ".join(parts)
+
+
+def effective(key: str, settings: Mapping[str, Any]) -> Any:
+    """A setting, with the model's own value where it is null and the model has one."""
+    value = settings[key]
+    if value is not None:
+        return value
+    chosen = preset(settings["model"])
+    return {
+        "pixel_budget": chosen.pixel_budget,
+        "embedding_learning_rate": chosen.training.embedding_learning_rate,
+        "lora_learning_rate": chosen.training.lora_learning_rate,
+        "batch_size": chosen.training.batch_size,
+    }.get(key)

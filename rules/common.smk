@@ -1,0 +1,285 @@
+# What the rules share: configuration, cases, and functions that look things up for a job.
+
+import os
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+# A checkout carries the package beside the Snakefile; an installed package carries the Snakefile.
+HERE = Path(workflow.basedir)
+HOME = HERE if (HERE / "editinfinity").is_dir() else HERE.parents[1]
+if str(HOME) not in sys.path:
+    sys.path.insert(0, str(HOME))
+# Jobs are processes of their own, under `--sdm conda` even of another Python.
+if HOME == HERE:
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")])
+    )
+
+from snakemake.logging import logger
+from snakemake.utils import min_version
+
+from editinfinity.errors import UserError
+from editinfinity.workflow import fingerprint
+from editinfinity.workflow.cases import load_case, load_cases
+from editinfinity.workflow.config import ConfigError, check_yaml, load_config
+from editinfinity.workflow.model import effective, model_identity
+from editinfinity.workflow.plan import (
+    TRAIN_EMBEDDING,
+    TRAIN_LORA,
+    case_targets,
+    cases_that_train,
+    check_plan,
+    layout,
+    previous_iteration,
+)
+from editinfinity.workflow.stage_version import stage_version
+from editinfinity.workflow.summary import summarise
+from editinfinity.workflow.variants import PATTERN as VARIANT_NAMES
+from editinfinity.workflow.variants import parse_variant, variants
+
+min_version("9.0")
+
+STARTED = time.time()
+
+
+def stop(fault):
+    """End with one line a fault and no traceback, which a WorkflowError would bring."""
+    for line in getattr(fault, "lines", [str(fault)]):
+        print(line, file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+CONFIGFILE = (
+    Path("config.yaml") if Path("config.yaml").exists() else HERE / "config.yaml"
+)
+try:
+    check_yaml(CONFIGFILE)
+except UserError as fault:
+    stop(fault)
+
+
+configfile: CONFIGFILE
+
+
+try:
+    CONFIG = load_config(
+        config,
+        source=Path(workflow.configfiles[-1]).name,
+        command_line=workflow.config_settings.config or {},
+    )
+    CASES = load_cases(CONFIG)
+    check_plan(CONFIG, CASES)
+except UserError as fault:
+    stop(fault)
+for notice in CASES.notices:
+    logger.warning(notice)
+
+RESULTS = CONFIG.results
+CASE = f"{RESULTS}/{{case}}"
+# Which weights make the features and the edits: a model made anew must not pass for the old one.
+MODEL = model_identity(CONFIG.settings)
+
+
+# Names may hold anything but a slash: spaces, dots, dashes, quotes, any script.
+wildcard_constraints:
+    case=r"[^/]+",
+    edit=r"[^/]+",
+    iteration=r"[1-9]\d*",
+    embedding=r"0|[1-9]\d*",
+    smoothing=r"[a-z]+",
+    variant=VARIANT_NAMES,
+
+
+def all_targets():
+    """Everything the configuration asks for."""
+    return [
+        target
+        for name, case in CASES.by_name.items()
+        for target in case_targets(case, layout(CONFIG, name))
+    ]
+
+
+def summary():
+    """The table at the end of a run."""
+    return summarise(CONFIG, CASES, since=STARTED)
+
+
+@cache
+def find_case(name):
+    """A case of this run, or, for targets named on the command line, any other."""
+    try:
+        return CASES.by_name.get(name) or load_case(CONFIG, name)
+    except UserError as fault:
+        stop(fault)
+
+
+def find_edit(wildcards):
+    """The edit of a job."""
+    case = find_case(wildcards.case)
+    if wildcards.edit not in case.edits:
+        stop(
+            UserError(f"{case.name}: there is no edit {wildcards.edit}; add its prompt")
+        )
+    return case.edits[wildcards.edit]
+
+
+@cache
+def find_variant(name):
+    """The variant a file name stands for."""
+    try:
+        return parse_variant(name)
+    except UserError as fault:
+        stop(fault)
+
+
+# Params. Each of these gives a function of the wildcards that gives one scalar: Snakemake compares
+# params as text, and what changes a param decides exactly which jobs run again.
+
+
+def of_case(key):
+    """A setting of the case; where it is null, the model's own."""
+
+    def value(wildcards):
+        return effective(key, find_case(wildcards.case).settings)
+
+    return value
+
+
+def of_edit(key):
+    """A setting of the edit, or of the variant where that is swept."""
+
+    def value(wildcards):
+        edit = find_edit(wildcards)
+        if "variant" in wildcards.keys():
+            return find_variant(wildcards.variant).setting(key, edit.settings)
+        return edit.settings[key]
+
+    return value
+
+
+def beta(index):
+    """One of AdamW's two betas."""
+
+    def value(wildcards):
+        return find_case(wildcards.case).settings["betas"][index]
+
+    return value
+
+
+def image_path(wildcards):
+    return str(find_case(wildcards.case).image)
+
+
+def image_fingerprint(wildcards):
+    return fingerprint_of_image(wildcards.case)
+
+
+@cache
+def fingerprint_of_image(case):
+    return fingerprint.of_image(find_case(case).image)
+
+
+def source_prompt_fingerprint(wildcards):
+    return fingerprint.of_text(find_case(wildcards.case).source_prompt)
+
+
+def edit_prompt_fingerprint(wildcards):
+    return fingerprint.of_text(find_edit(wildcards).prompt)
+
+
+def target_word_fingerprint(wildcards):
+    return fingerprint.of_text(find_edit(wildcards).target_word)
+
+
+def mask_fingerprint(wildcards):
+    edit = find_edit(wildcards)
+    return fingerprint.of_file(edit.mask) if edit.mask_source == "user" else "none"
+
+
+def only_with(source, key):
+    """A setting that matters to one source of the mask only, and else is "none"."""
+
+    def value(wildcards):
+        edit = find_edit(wildcards)
+        return edit.settings[key] if edit.mask_source == source else "none"
+
+    return value
+
+
+# Inputs that depend on the case's settings.
+
+
+def embedding_before(wildcards):
+    """The checkpoint a text embedding grows from, with its state; nothing for a fresh start."""
+    every = find_case(wildcards.case).settings["checkpoint_every"]
+    before = previous_iteration(int(wildcards.iteration), every)
+    if not before:
+        return []
+    path = layout(CONFIG, wildcards.case).embedding(before)
+    return [path, path.replace(".safetensors", ".state.safetensors")]
+
+
+def lora_before(wildcards):
+    """The checkpoint a LoRA grows from, with its state; nothing for a fresh start."""
+    every = find_case(wildcards.case).settings["checkpoint_every"]
+    before = previous_iteration(int(wildcards.iteration), every)
+    if not before:
+        return []
+    where = layout(CONFIG, wildcards.case)
+    base = int(wildcards.embedding)
+    return [
+        *where.lora(base, before),
+        f"{where.lora_folder(base, before)}/state.safetensors",
+    ]
+
+
+def embedding_below_lora(wildcards):
+    """The text embedding a LoRA is trained over, if any."""
+    base = int(wildcards.embedding)
+    return layout(CONFIG, wildcards.case).embedding(base) if base else []
+
+
+def attention_if_used(wildcards):
+    """The attention map, where the mask comes from it."""
+    edit = find_edit(wildcards)
+    if edit.mask_source != "attention":
+        return []
+    return layout(CONFIG, wildcards.case).attention(edit.name)
+
+
+def embedding_if_used(wildcards):
+    """The text embedding a variant uses, if any."""
+    variant = find_variant(wildcards.variant)
+    if not variant.embedding:
+        return []
+    return layout(CONFIG, wildcards.case).embedding(variant.embedding)
+
+
+def lora_if_used(wildcards):
+    """The adapter a variant uses, if any."""
+    variant = find_variant(wildcards.variant)
+    if not variant.lora:
+        return []
+    return layout(CONFIG, wildcards.case).lora(variant.base, variant.lora)
+
+
+def kernel_if_used(wildcards):
+    """The blending weights of a variant, where it blends."""
+    edit, variant = find_edit(wildcards), find_variant(wildcards.variant)
+    if edit.mask_source == "none":
+        return []
+    smoothing = variant.setting("smoothing", edit.settings)
+    return layout(CONFIG, wildcards.case).kernel(edit.name, smoothing)
+
+
+def chosen_variant(wildcards):
+    """The first of an edit's variants, which its lists begin with."""
+    edit = find_edit(wildcards)
+    try:
+        return layout(CONFIG, wildcards.case).picture(
+            edit.name, variants(edit.settings)[0]
+        )
+    except UserError as fault:
+        stop(fault)

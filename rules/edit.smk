@@ -1,0 +1,51 @@
+# Step 4: draw the edited picture, then put it back at the size of the photograph.
+
+
+rule edit:
+    input:
+        image=f"{CASE}/features/image.safetensors",
+        text=f"{CASE}/edit/{{edit}}/text.safetensors",
+        embedding=embedding_if_used,
+        lora=lora_if_used,
+        kernel=kernel_if_used,
+    output:
+        picture=f"{CASE}/edit/{{edit}}/{{variant}}.png",
+        settings=f"{CASE}/edit/{{edit}}/{{variant}}.json",
+    log:
+        f"{CASE}/logs/edit/{{edit}}/{{variant}}.log",
+    benchmark:
+        f"{CASE}/benchmark/edit/{{edit}}/{{variant}}.tsv"
+    conda:
+        "../envs/editinfinity.yaml"
+    resources:
+        gpu=1,
+    params:
+        model=MODEL,
+        top_k=of_edit("top_k"),
+        top_p=of_edit("top_p"),
+        version=stage_version("edit"),
+    message:
+        "{wildcards.case}: draw {wildcards.edit}, {wildcards.variant}"
+    script:
+        "../scripts/edit.py"
+
+
+rule finish:
+    input:
+        picture=chosen_variant,
+    output:
+        f"{CASE}/{{edit}}.png",
+    log:
+        f"{CASE}/logs/edit/{{edit}}/finish.log",
+    benchmark:
+        f"{CASE}/benchmark/edit/{{edit}}/finish.tsv"
+    conda:
+        "../envs/pictures.yaml"
+    params:
+        image=image_path,
+        image_fingerprint=image_fingerprint,
+        version=stage_version("finish"),
+    message:
+        "{wildcards.case}: finish {wildcards.edit} at the size of the photograph"
+    script:
+        "../scripts/finish.py"

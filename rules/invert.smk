@@ -1,0 +1,87 @@
+# Steps 2 and 3: learn the photograph, first as 20 vectors after its prompt, then as a LoRA.
+#
+# A checkpoint grows from the last multiple of checkpoint_every before it, so that 50 → 100
+# iterations trains 50. Where train_X is 0 the rule does not apply to the case, and a checkpoint
+# that is there is used as it is.
+
+
+rule train_textembedding:
+    input:
+        image=f"{CASE}/features/image.safetensors",
+        text=f"{CASE}/features/text.safetensors",
+        before=embedding_before,
+    output:
+        embedding=f"{CASE}/text_embedding/iter{{iteration}}.safetensors",
+        state=f"{CASE}/text_embedding/iter{{iteration}}.state.safetensors",
+        losses=f"{CASE}/text_embedding/iter{{iteration}}.losses.tsv",
+    log:
+        f"{CASE}/logs/text_embedding/iter{{iteration}}.log",
+    benchmark:
+        f"{CASE}/benchmark/text_embedding/iter{{iteration}}.tsv"
+    wildcard_constraints:
+        case=cases_that_train(CASES, TRAIN_EMBEDDING),
+    conda:
+        "../envs/editinfinity.yaml"
+    resources:
+        gpu=1,
+    params:
+        model=MODEL,
+        train_seed=of_case("train_seed"),
+        learning_rate=of_case("embedding_learning_rate"),
+        batch_size=of_case("batch_size"),
+        beta_1=beta(0),
+        beta_2=beta(1),
+        weight_decay=of_case("weight_decay"),
+        grad_clip=of_case("grad_clip"),
+        noise_strength=of_case("noise_strength"),
+        cond_drop=of_case("cond_drop"),
+        drop_path=of_case("drop_path"),
+        version=stage_version("train_textembedding"),
+    message:
+        "{wildcards.case}: train the text embedding to iteration {wildcards.iteration}"
+    script:
+        "../scripts/train_textembedding.py"
+
+
+rule train_lora:
+    input:
+        image=f"{CASE}/features/image.safetensors",
+        text=f"{CASE}/features/text.safetensors",
+        embedding=embedding_below_lora,
+        before=lora_before,
+    output:
+        weights=f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/adapter_model.safetensors",
+        config=f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/adapter_config.json",
+        state=f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/state.safetensors",
+        losses=f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/losses.tsv",
+    log:
+        f"{CASE}/logs/lora/embedding{{embedding}}/iter{{iteration}}.log",
+    benchmark:
+        f"{CASE}/benchmark/lora/embedding{{embedding}}/iter{{iteration}}.tsv"
+    wildcard_constraints:
+        case=cases_that_train(CASES, TRAIN_LORA),
+    conda:
+        "../envs/editinfinity.yaml"
+    resources:
+        gpu=1,
+    params:
+        model=MODEL,
+        train_seed=of_case("train_seed"),
+        learning_rate=of_case("lora_learning_rate"),
+        batch_size=of_case("batch_size"),
+        beta_1=beta(0),
+        beta_2=beta(1),
+        weight_decay=of_case("weight_decay"),
+        grad_clip=of_case("grad_clip"),
+        noise_strength=of_case("noise_strength"),
+        cond_drop=of_case("cond_drop"),
+        drop_path=of_case("drop_path"),
+        lora_rank=of_case("lora_rank"),
+        lora_alpha=of_case("lora_alpha"),
+        lora_dropout=of_case("lora_dropout"),
+        kl_weight=of_case("kl_weight"),
+        version=stage_version("train_lora"),
+    message:
+        "{wildcards.case}: train LoRA to iteration {wildcards.iteration}"
+    script:
+        "../scripts/train_lora.py"

@@ -1,0 +1,50 @@
+# Where to edit: from the user's mask, or from where the model looks for a word, to the kernel G.
+
+
+rule attention_map:
+    input:
+        image=f"{CASE}/features/image.safetensors",
+        text=f"{CASE}/features/text.safetensors",
+    output:
+        f"{CASE}/mask/{{edit}}/attention.safetensors",
+    log:
+        f"{CASE}/logs/mask/{{edit}}/attention_map.log",
+    benchmark:
+        f"{CASE}/benchmark/mask/{{edit}}/attention_map.tsv"
+    conda:
+        "../envs/editinfinity.yaml"
+    resources:
+        gpu=1,
+    params:
+        target_word_fingerprint=target_word_fingerprint,
+        model=MODEL,
+        version=stage_version("attention_map"),
+    message:
+        "{wildcards.case}: find where the target word of {wildcards.edit} is"
+    script:
+        "../scripts/attention_map.py"
+
+
+# Also writes mask.png and heatmap.png beside the kernel, for people. They are the same for every
+# smoothing, so they cannot be outputs of a rule that has one.
+rule kernel:
+    input:
+        image=f"{CASE}/features/image.safetensors",
+        attention=attention_if_used,
+    output:
+        f"{CASE}/mask/{{edit}}/kernel-{{smoothing}}.safetensors",
+    log:
+        f"{CASE}/logs/mask/{{edit}}/kernel-{{smoothing}}.log",
+    benchmark:
+        f"{CASE}/benchmark/mask/{{edit}}/kernel-{{smoothing}}.tsv"
+    conda:
+        "../envs/pictures.yaml"
+    params:
+        mask_fingerprint=mask_fingerprint,
+        mask_edit_region=only_with("user", "mask_edit_region"),
+        attention_threshold=only_with("attention", "attention_threshold"),
+        version=stage_version("kernel"),
+    message:
+        "{wildcards.case}: make the {wildcards.smoothing} kernel of {wildcards.edit}"
+    script:
+        "../scripts/kernel.py"

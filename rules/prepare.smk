@@ -1,0 +1,110 @@
+# Step 1: look at what the user gave, then encode the photograph and the prompts once.
+
+
+rule check:
+    output:
+        f"{CASE}/check.json",
+    log:
+        f"{CASE}/logs/check.log",
+    benchmark:
+        f"{CASE}/benchmark/check.tsv"
+    conda:
+        "../envs/pictures.yaml"
+    params:
+        image_fingerprint=image_fingerprint,
+        version=stage_version("check"),
+    message:
+        "{wildcards.case}: check the image, prompts and masks"
+    script:
+        "../scripts/check.py"
+
+
+rule jsonl:
+    input:
+        check=f"{CASE}/check.json",
+    output:
+        f"{CASE}/splits/train.jsonl",
+    log:
+        f"{CASE}/logs/jsonl.log",
+    benchmark:
+        f"{CASE}/benchmark/jsonl.tsv"
+    conda:
+        "../envs/pictures.yaml"
+    params:
+        image=image_path,
+        source_prompt_fingerprint=source_prompt_fingerprint,
+        version=stage_version("jsonl"),
+    message:
+        "{wildcards.case}: write the training table"
+    script:
+        "../scripts/jsonl.py"
+
+
+rule image_features:
+    input:
+        check=f"{CASE}/check.json",
+    output:
+        f"{CASE}/features/image.safetensors",
+    log:
+        f"{CASE}/logs/image_features.log",
+    benchmark:
+        f"{CASE}/benchmark/image_features.tsv"
+    conda:
+        "../envs/editinfinity.yaml"
+    resources:
+        gpu=1,
+    params:
+        image=image_path,
+        image_fingerprint=image_fingerprint,
+        model=MODEL,
+        pixel_budget=of_case("pixel_budget"),
+        version=stage_version("image_features"),
+    message:
+        "{wildcards.case}: encode the image"
+    script:
+        "../scripts/image_features.py"
+
+
+rule text_features:
+    input:
+        jsonl=f"{CASE}/splits/train.jsonl",
+    output:
+        f"{CASE}/features/text.safetensors",
+    log:
+        f"{CASE}/logs/text_features.log",
+    benchmark:
+        f"{CASE}/benchmark/text_features.tsv"
+    conda:
+        "../envs/editinfinity.yaml"
+    resources:
+        gpu=1,
+    params:
+        model=MODEL,
+        version=stage_version("text_features"),
+    message:
+        "{wildcards.case}: encode the source prompt"
+    script:
+        "../scripts/text_features.py"
+
+
+rule edit_text_features:
+    input:
+        check=f"{CASE}/check.json",
+    output:
+        f"{CASE}/edit/{{edit}}/text.safetensors",
+    log:
+        f"{CASE}/logs/edit/{{edit}}/text_features.log",
+    benchmark:
+        f"{CASE}/benchmark/edit/{{edit}}/text_features.tsv"
+    conda:
+        "../envs/editinfinity.yaml"
+    resources:
+        gpu=1,
+    params:
+        edit_prompt_fingerprint=edit_prompt_fingerprint,
+        model=MODEL,
+        version=stage_version("text_features"),
+    message:
+        "{wildcards.case}: encode the prompt of {wildcards.edit}"
+    script:
+        "../scripts/edit_text_features.py"

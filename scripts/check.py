@@ -1,0 +1,24 @@
+"""Rule check: look at everything the user gave for a case."""
+
+from editinfinity.stages.check import EditInput, check_case
+from editinfinity.workflow.job import job
+
+with job(snakemake) as this:
+    case = this.case
+    check_case(
+        case=case.name,
+        image=case.image,
+        source_prompt=case.source_prompt,
+        edits=[
+            EditInput(
+                edit.name,
+                edit.prompt,
+                edit.mask if edit.mask_source == "user" else None,
+                edit.target_word if edit.mask_source == "attention" else None,
+                edit.settings["mask_edit_region"],
+            )
+            for edit in case.edits.values()
+        ],
+        faults=case.all_faults(),
+        output=this.output(),
+    )

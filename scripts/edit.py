@@ -1,0 +1,26 @@
+"""Rule edit: draw the edited picture."""
+
+from editinfinity.stages.edit import edit
+from editinfinity.stages.settings import SamplingSettings
+from editinfinity.workflow.job import job
+from editinfinity.workflow.variants import parse_variant
+
+with job(snakemake) as this:
+    variant, lora = parse_variant(snakemake.wildcards.variant), this.input("lora")
+    edit(
+        image_features=this.needed("image"),
+        text_features=this.needed("text"),
+        embedding=this.input("embedding"),
+        lora_dir=lora.parent if lora else None,
+        kernel=this.input("kernel"),
+        output=this.output("picture"),
+        settings=this.output("settings"),
+        model=this.model,
+        sampling=SamplingSettings(
+            seed=variant.seed,
+            cfg=variant.cfg,
+            tau=variant.tau,
+            top_k=this.params["top_k"],
+            top_p=this.params["top_p"],
+        ),
+    )

@@ -1,0 +1,13 @@
+"""Rule finish: the chosen edit at the size of the photograph."""
+
+from pathlib import Path
+
+from editinfinity.stages.finish import finish
+from editinfinity.workflow.job import job
+
+with job(snakemake) as this:
+    finish(
+        edited=this.needed("picture"),
+        image=Path(this.params["image"]),
+        output=this.output(),
+    )

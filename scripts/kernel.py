@@ -1,0 +1,18 @@
+"""Rule kernel: the blending weights of a mask or an attention map."""
+
+from editinfinity.stages.kernel import make_kernel
+from editinfinity.workflow.job import job
+
+with job(snakemake) as this:
+    edit, folder = this.edit, this.output().parent
+    make_kernel(
+        image_features=this.needed("image"),
+        mask=edit.mask if edit.mask_source == "user" else None,
+        attention=this.input("attention"),
+        mask_edit_region=edit.settings["mask_edit_region"],
+        attention_threshold=edit.settings["attention_threshold"],
+        smoothing=snakemake.wildcards.smoothing,
+        output=this.output(),
+        mask_image=folder / "mask.png",
+        heatmap=folder / "heatmap.png",
+    )
