@@ -1,6 +1,5 @@
 # What the rules share: configuration, cases, and functions that look things up for a job.
 
-import os
 import sys
 import time
 from functools import cache
@@ -9,13 +8,7 @@ from pathlib import Path
 # A checkout carries the package beside the Snakefile; an installed package carries the Snakefile.
 HERE = Path(workflow.basedir)
 HOME = HERE if (HERE / "editinfinity").is_dir() else HERE.parents[1]
-if str(HOME) not in sys.path:
-    sys.path.insert(0, str(HOME))
-# Jobs are processes of their own, under `--sdm conda` even of another Python.
-if HOME == HERE:
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")])
-    )
+sys.path.insert(0, str(HOME))
 
 from snakemake.logging import logger
 from snakemake.utils import min_version
@@ -23,7 +16,8 @@ from snakemake.utils import min_version
 from editinfinity.errors import UserError
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
-from editinfinity.workflow.config import ConfigError, check_yaml, load_config
+from editinfinity.workflow.config import check_yaml, load_config
+from editinfinity.workflow.location import lend_to_jobs
 from editinfinity.workflow.model import effective, model_identity
 from editinfinity.workflow.plan import (
     TRAIN_EMBEDDING,
@@ -40,6 +34,7 @@ from editinfinity.workflow.variants import PATTERN as VARIANT_NAMES
 from editinfinity.workflow.variants import parse_variant, variants
 
 min_version("9.0")
+lend_to_jobs(HERE)
 
 STARTED = time.time()
 

@@ -124,9 +124,7 @@ def load_config(
         blame("overrides", f"overrides: {complaint}")
     if faults:
         raise ConfigError(faults)
-    return Config(
-        settings, cases, table, places["data"], str(places["results"]), overrides, source
-    )
+    return Config(settings, cases, table, places["data"], str(places["results"]), overrides, source)
 
 
 def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:

@@ -9,6 +9,7 @@ the unnamed ones serve it.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from editinfinity.workflow.cases import Case, Edit
@@ -18,6 +19,8 @@ from editinfinity.workflow.names import printable, unfit
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 UNNAMED = "edit"
 """Name of the edit whose prompt file has none."""
+
+_NAMED_PROMPT = re.compile(r"edit_image_prompt\.(.+)\.txt", re.DOTALL)
 
 
 def find_folders(data: Path) -> tuple[list[str], list[str]]:
@@ -83,7 +86,7 @@ def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
 def _files(folder: Path) -> list[str]:
     """Names in a folder, sorted; none where it is missing."""
     try:
-        return sorted(os.listdir(folder))
+        return sorted(path.name for path in folder.iterdir())
     except OSError:
         return []
 
@@ -116,9 +119,9 @@ def _edit_prompts(folder: Path, files: list[str]) -> tuple[dict[str, Path], list
     if "edit_image_prompt.txt" in files:
         named[UNNAMED] = folder / "edit_image_prompt.txt"
     for file in files:
-        name = file.removeprefix("edit_image_prompt.").removesuffix(".txt")
-        if file == "edit_image_prompt.txt" or len(file) - len(name) != len("edit_image_prompt..txt"):
+        if not (match := _NAMED_PROMPT.fullmatch(file)):
             continue
+        name = match[1]
         if reason := unfit(name):
             notices.append(f"{folder}/{printable(file)}: skipped, {reason}; rename the file")
         else:

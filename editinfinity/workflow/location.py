@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,3 +39,27 @@ def weight_files(model: str, model_dir: Path | None = None) -> Iterator[Path]:
     for pattern in (patterns.tokenizer, patterns.transformer, patterns.text_encoder):
         for path in sorted(folder.glob(pattern)) if pattern else ():
             yield from (sorted(path.rglob("*")) if path.is_dir() else (path,))
+
+
+def lend_to_jobs(root: Path) -> None:
+    """Let the jobs of a workflow, processes of their own, import this package.
+
+    Under ``--sdm conda`` they run another Python, which knows nothing of this one's packages and
+    must not find torch and the like among them: an installed package is lent through a link.
+
+    Args:
+        root: folder of the Snakefile; in a checkout it holds the package too.
+    """
+    folder = root
+    if PACKAGE.parent != root:
+        folder = Path(".snakemake", "editinfinity").absolute()
+        link = folder / PACKAGE.name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink() or link.resolve() != PACKAGE:
+                link.unlink(missing_ok=True)
+                link.symlink_to(PACKAGE)
+        except OSError:  # a folder that cannot be written to, or a race with another run
+            folder = PACKAGE.parent
+    paths = [str(folder), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))

@@ -9,10 +9,10 @@ _RESERVED = frozenset({"report.html", "metrics.tsv", "contact_sheet.png"})
 
 
 def unfit(name: str) -> str | None:
-    """Why a name cannot be a case's or an edit's, or None where it can.
+    r"""Why a name cannot be a case's or an edit's, or None where it can.
 
     Spaces, dots, dashes, quotes and any script are welcome. Not: what Snakemake reads as wildcard
-    or list (``{ } , " \\``), control characters, path separators, and bytes that are no UTF-8.
+    or list (``{ } , " \``), control characters, path separators, and bytes that are no UTF-8.
     """
     if not name.strip() or name in (".", ".."):
         return "it is no name"

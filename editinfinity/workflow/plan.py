@@ -103,8 +103,8 @@ def trained(case: Case, where: Layout) -> list[str]:
     if settings[TRAIN_EMBEDDING] and settings["train_textembedding_iter"]:
         targets.append(where.embedding(settings["train_textembedding_iter"]))
     if settings[TRAIN_LORA] and settings["train_lora_iter"]:
-        for base in lora_bases(settings):
-            targets.append(where.lora(base, settings["train_lora_iter"])[0])
+        iteration = settings["train_lora_iter"]
+        targets += [where.lora(base, iteration)[0] for base in lora_bases(settings)]
     return targets
 
 

@@ -8,7 +8,7 @@ config.yaml says". Rows of one case are its edits; they must agree on everything
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def _read_rows(path: Path) -> list[Row]:
     except pd.errors.ParserWarning:
         raise ConfigError([f"{path}: a row has more cells than the heading; mend it"]) from None
     except FileNotFoundError:
-        raise ConfigError([f"cases: there is no table {path}; make it or correct the path"]) from None
+        raise ConfigError([f"cases: there is no table {path}; make it, or mend the path"]) from None
     except OSError as fault:
         raise ConfigError([f"{path}: cannot be read ({fault.strerror})"]) from None
     except UnicodeDecodeError:
@@ -82,21 +82,10 @@ def _read_rows(path: Path) -> list[Row]:
     except ValueError as fault:  # pandas' parser errors among them
         raise ConfigError([f"{path}: is no tab-separated table ({fault}); mend it"]) from None
     columns = [str(column) for column in table.columns]
-    faults = [
-        f"{path}: has no column {key}; the heading must name {', '.join(NEEDED)}, with tabs between"
-        for key in NEEDED
-        if key not in columns
-    ]
-    for column in columns:
-        if column in RUN_KEYS:
-            faults.append(f"{path}: column {column}: is one for the whole run; set it in config.yaml")
-        elif column not in COLUMNS and column not in SETTINGS:
-            hint = did_you_mean(column, [*COLUMNS, *SETTINGS]) or "; remove the column"
-            faults.append(f"{path}: column {shown(column)}: is neither an input nor a setting{hint}")
-    if faults:
+    if faults := [f"{path}: {line}" for line in _heading_faults(columns)]:
         raise ConfigError(faults)
     # An editor's empty last lines are no rows; pandas skips only those without any tab.
-    rows = [
+    rows: list[Row] = [
         {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
         for cells in table.itertuples(index=False, name=None)
     ]
@@ -105,41 +94,49 @@ def _read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def _heading_faults(columns: list[str]) -> Iterator[str]:
+    """What is wrong with the names of the columns."""
+    for key in NEEDED:
+        if key not in columns:
+            yield f"has no column {key}; the heading names {', '.join(NEEDED)}, tabs between"
+    for column in columns:
+        if column in RUN_KEYS:
+            yield f"column {column}: is one for the whole run; set it in config.yaml"
+        elif column not in COLUMNS and column not in SETTINGS:
+            hint = did_you_mean(column, [*COLUMNS, *SETTINGS]) or "; remove the column"
+            yield f"column {shown(column)}: is neither an input nor a setting{hint}"
+
+
 def _read_case(
     name: str, members: list[tuple[int, Row]], path: Path, config: Config, faults: list[str]
 ) -> Case:
     """One case; what is wrong is added to ``faults``."""
     edits: dict[str, Edit] = {}
     first_number, first = members[0]
+    shared: dict[str, Any] = {}
     for number, row in members:
         settings = {**config.of_case(name), **_row_settings(row, path, number, faults)}
+        shared = shared or settings
         edit = row.get("edit") or UNNAMED
         if edit in edits:
             faults.append(f"{path}: line {number}: case {name} has edit {edit} twice; rename one")
             continue
-        mask = row.get("mask")
         edits[edit] = Edit(
             edit,
             row["edit_prompt"],
-            path.parent / mask if mask else None,
+            path.parent / row["mask"] if row.get("mask") else None,
             row.get("target_word") or None,
             settings,
         )
-        shared = next(iter(edits.values())).settings
-        for key in sorted(CASE_KEYS):
-            if settings[key] != shared[key]:
-                faults.append(
-                    f"{path}: line {number}: {key} differs from line {first_number}; the edits of "
-                    f"a case share what is trained, so give both the same or make two cases"
-                )
-        for key in ("image", "source_prompt"):
-            if row.get(key) != first.get(key):
-                faults.append(
-                    f"{path}: line {number}: {key} differs from line {first_number} of case "
-                    f"{name}; give both the same or make two cases"
-                )
-    settings = next(iter(edits.values())).settings
-    return Case(name, path.parent / first["image"], first.get("source_prompt") or None, edits, settings)
+        differing = [key for key in sorted(CASE_KEYS) if settings[key] != shared[key]]
+        differing += [key for key in ("image", "source_prompt") if row.get(key) != first.get(key)]
+        faults.extend(
+            f"{path}: line {number}: {key} differs from line {first_number}; the edits of one case "
+            "share what is trained, so give them the same or make two cases"
+            for key in differing
+        )
+    prompt = first.get("source_prompt") or None
+    return Case(name, path.parent / first["image"], prompt, edits, shared)
 
 
 def _row_settings(row: Row, path: Path, number: int, faults: list[str]) -> dict[str, Any]:
