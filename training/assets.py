@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
 
 from training.text import prune_encoder
@@ -44,7 +44,6 @@ DEBIAN_PACKAGES = ("blender-data",)
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "rocket.jpg", "hubble_deep_field.jpg", "camera.png")
 HELD_OUT_PHOTOGRAPHS = ("coffee.png",)
 TEXTURES = {"grass": "grass.png", "bricks": "brick.png", "gravel": "gravel.png"}
-NIGHT_EXPOSURE = {"wide_night": 0.3, "night": 0.3}
 
 
 def run(*command: str, cwd: Path) -> None:
@@ -124,12 +123,11 @@ def read_exr(downloads: Path, data: bytes) -> np.ndarray:
 
 def tone_map(linear: np.ndarray) -> Image.Image:
     """Linear light → sRGB picture; bright skies keep some of their shape."""
+    linear = np.nan_to_num(linear, nan=0.0, posinf=1e4)
     middle = np.median(linear.mean(-1))
     relative = np.clip(linear, 0, None) / (middle * 3 + 1e-6)
     mapped = np.clip(1.35 * relative / (1 + relative), 0, 1) ** (1 / 2.2)
-    picture = Image.fromarray((mapped * 255).round().astype(np.uint8))
-    dark = mapped.mean(-1) > 0.02  # a few files mark the sun with a saturated pixel block
-    return picture if dark.any() else picture.filter(ImageFilter.MedianFilter(3))
+    return Image.fromarray((mapped * 255).round().astype(np.uint8))
 
 
 def write_panoramas(downloads: Path, folder: Path) -> None:
@@ -146,7 +144,7 @@ def write_panoramas(downloads: Path, folder: Path) -> None:
                 found = re.search(r"base64,([A-Za-z0-9+/=]+)", member.read().decode())
                 assert found is not None
                 data = base64.b64decode(found.group(1))
-            tone_map(read_exr(downloads, data)).save(folder / f"{name}.webp", quality=94, method=6)
+            tone_map(read_exr(downloads, data)).save(folder / f"{name}.webp", quality=98, method=6)
 
 
 def write_photographs(downloads: Path, folder: Path) -> None:

@@ -35,7 +35,6 @@ _PAIRS = ("{} and {}", "{} and {}", "{} next to {}", "{} beside {}", "{} with {}
 _SIDES = (
     "{} to the left of {}",
     "{} on the left and {} on the right",
-    "on the left {}, on the right {}",
 )
 _EMPTY = ("{}", "{}", "an empty scene with {}", "just {}", "nothing but {}", "only {}")
 _MASS = {"bread", "cheese"}

@@ -109,15 +109,16 @@ class Backdrop:
 
 
 def _plain(name: str, rgb: tuple[int, int, int]) -> Backdrop:
-    nouns = (f"plain {name} background", f"{name} background", f"{name} wall")
+    a = "an" if name[0] in "aeiou" else "a"
+    nouns = (f"a plain {name} background", f"{a} {name} background", f"{a} {name} wall")
     places = (
         f"on a plain {name} background",
-        f"on a {name} background",
-        f"against a {name} background",
-        f"in front of a {name} wall",
-        f"with a {name} background",
+        f"on {a} {name} background",
+        f"against {a} {name} background",
+        f"in front of {a} {name} wall",
+        f"with {a} {name} background",
     )
-    return Backdrop(f"plain {name}", places, tuple(f"a {noun}" for noun in nouns), 3.2, rgb)
+    return Backdrop(f"plain {name}", places, nouns, 3.2, rgb)
 
 
 def _scene(name: str, places: str, nouns: str, weight: float) -> Backdrop:

@@ -1,0 +1,350 @@
+"""Made scenes: pairs of pictures before and after an edit, with masks and captions.
+
+A scene has an edited object, perhaps a companion, and a backdrop. What is drawn is decided on the
+CPU from (seed, step) alone; the drawing itself is batched on the device. An object × backdrop pair
+that is held out never occurs in training scenes; held-out scenes show one in their edited object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.backgrounds import BackgroundBank, build_backgrounds
+from training.captions import Placed, caption
+from training.masks import loosen
+from training.sprites import SpriteBank, build_bank, load_bank, paint, synthetic_pictures
+from training.textures import SIDE as BACKGROUND_SIDE
+from training.vocabulary import (
+    BACKDROPS,
+    COLOUR_NAMES,
+    COLOURS,
+    Thing,
+    held_out_table,
+    read_objects,
+)
+
+SIDE = 256
+KINDS = ("replace", "recolour", "add", "remove")
+KIND_SHARES = (0.36, 0.2, 0.24, 0.2)
+COMPANION_SHARE = 0.35
+NATURAL = -1
+"""Colour index of an object left as it is."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a batch of scenes shows; every array has one row a scene.
+
+    Attributes:
+        kind: index into ``KINDS``.
+        backdrop: index into ``BACKDROPS``.
+        things: (B, 3) object indices: edited one before, edited one after, companion.
+        colours: (B, 3) colour indices or ``NATURAL``, alike.
+        shown: (B, 3) bool, alike: whether it is in the scene at all.
+        x, y: (B, 2) middle and bottom of the edited object and of the companion, in [0, 1].
+        size: (B, 3) side of each object's square, fraction of the picture's.
+        angle, flip, gain: (B, 3) rotation in radians, mirroring, brightness.
+        rest: (B, 24) uniform numbers for everything else (backdrop, light, shadow, mask).
+        captions: before and after.
+    """
+
+    kind: np.ndarray
+    backdrop: np.ndarray
+    things: np.ndarray
+    colours: np.ndarray
+    shown: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    size: np.ndarray
+    angle: np.ndarray
+    flip: np.ndarray
+    gain: np.ndarray
+    rest: np.ndarray
+    captions: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """A batch of scenes.
+
+    Attributes:
+        source, target: (B, 3, side, side) in [−1, 1].
+        mask: (B, side, side) bool, True = may change; source and target agree outside.
+        source_object, target_object: (B, side, side) bool, the edited object itself.
+        plan: what they show.
+    """
+
+    source: Tensor
+    target: Tensor
+    mask: Tensor
+    source_object: Tensor
+    target_object: Tensor
+    plan: Plan
+
+    @property
+    def source_captions(self) -> list[str]:
+        """One a scene, of the picture before the edit."""
+        return [before for before, _ in self.plan.captions]
+
+    @property
+    def target_captions(self) -> list[str]:
+        """One a scene, of the picture after the edit."""
+        return [after for _, after in self.plan.captions]
+
+
+class SceneMaker:
+    """Draws scenes from a bank of cut-outs and a bank of backgrounds."""
+
+    def __init__(
+        self, sprites: SpriteBank, backgrounds: BackgroundBank, things: tuple[Thing, ...]
+    ) -> None:
+        self.sprites = sprites
+        self.backgrounds = backgrounds
+        self.things = things
+        self.device = sprites.pictures.device
+        self.held_out = held_out_table(things)
+        self.recolourable = np.array([thing.recolourable for thing in things])
+        self.natural = np.array(
+            [COLOUR_NAMES.index(t.colour) if t.colour else NATURAL for t in things]
+        )
+        weights = np.array([backdrop.weight for backdrop in BACKDROPS])
+        self.backdrop_shares = weights / weights.sum()
+
+    def batch(self, seed: int, step: int, size: int, held_out: bool = False) -> Scenes:
+        """The scenes of one step: the same every time, whatever came before."""
+        rng = np.random.default_rng([seed, step, int(held_out)])
+        return self.draw(self.plan(rng, size, held_out))
+
+    def plan(self, rng: np.random.Generator, size: int, held_out: bool) -> Plan:
+        """Decide what ``size`` scenes show."""
+        kind = rng.choice(len(KINDS), size, p=KIND_SHARES)
+        backdrop = rng.choice(len(BACKDROPS), size, p=self.backdrop_shares)
+        things = self._choose_things(rng, kind, backdrop, held_out)
+        companion = rng.random(size) < COMPANION_SHARE
+        shown = np.stack([kind != 2, kind != 3, companion], 1)
+        colours = self._choose_colours(rng, kind, things)
+        x, y, extent = self._place(rng, companion)
+        # The object after an edit stands where the other stood, about as large.
+        after = np.where(kind == 1, 1.0, rng.uniform(0.92, 1.08, size)) * extent[:, 0]
+        sizes = np.stack([extent[:, 0], after, extent[:, 1]], 1)
+        angle = np.where(rng.random((size, 3)) < 0.6, 0.05, 0.16) * rng.standard_normal((size, 3))
+        flip = rng.random((size, 3)) < 0.3
+        gain = rng.uniform(0.9, 1.08, (size, 3))
+        same = kind == 1  # recoloured objects change in nothing but paint
+        for array in (angle, flip, gain):
+            array[same, 1] = array[same, 0]
+        rest = rng.random((size, 24))
+        plan = Plan(kind, backdrop, things, colours, shown, x, y, sizes, angle, flip, gain, rest, [])
+        plan.captions.extend(self._describe(plan, rng))
+        return plan
+
+    def _choose_things(
+        self, rng: np.random.Generator, kind: np.ndarray, backdrop: np.ndarray, held_out: bool
+    ) -> np.ndarray:
+        """Three different objects a scene; which may stand before the backdrop is respected."""
+        hidden = self.held_out[:, backdrop].T
+        order = rng.random(hidden.shape)
+        allowed = np.where(hidden, -1.0, order)
+        edited_score = np.where(hidden, order, -1.0) if held_out else allowed
+        recolour = (kind == 1)[:, None] & ~self.recolourable[None]
+        edited_score = np.where(recolour, edited_score - 2, edited_score)
+        edited = edited_score.argmax(1)
+        rows = np.arange(len(kind))
+        others = np.where(hidden, -1.0, rng.random(hidden.shape))
+        others[rows, edited] = -2
+        best = np.argsort(-others, 1)[:, :2]
+        # What is held out is the object asked for: after the edit, or before when it is removed.
+        before = np.where(np.isin(kind, (1, 3)), edited, best[:, 0])
+        after = np.where(kind == 3, best[:, 0], edited)
+        return np.stack([before, after, best[:, 1]], 1)
+
+    def _choose_colours(
+        self, rng: np.random.Generator, kind: np.ndarray, things: np.ndarray
+    ) -> np.ndarray:
+        size = len(kind)
+        painted = rng.random((size, 3)) < 0.5
+        colours = rng.integers(0, len(COLOURS), (size, 3))
+        painted[:, 1] |= kind == 1
+        # A recoloured object needs a colour other than the one it had.
+        had = np.where(painted[:, 0], colours[:, 0], self.natural[things[:, 0]])
+        shift = rng.integers(1, len(COLOURS), size)
+        colours[:, 1] = np.where(kind == 1, (had + shift) % len(COLOURS), colours[:, 1])
+        natural = ~painted | ~self.recolourable[things] | (colours == self.natural[things])
+        return np.where(natural, NATURAL, colours)
+
+    def _place(
+        self, rng: np.random.Generator, companion: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Middles, bottoms and sizes of edited object and companion, (B, 2) each."""
+        size = len(companion)
+        alone = rng.uniform(0.42, 0.78, size)
+        beside = rng.uniform(0.36, 0.5, (size, 2))
+        extent = np.where(companion[:, None], beside, np.stack([alone, alone], 1))
+        left = rng.random(size) < 0.5
+        side = np.stack([np.where(left, 0.27, 0.73), np.where(left, 0.73, 0.27)], 1)
+        room = np.clip((1 - extent) / 2 - 0.02, 0, None)
+        free = 0.5 + rng.uniform(-1, 1, (size, 2)) * room
+        x = np.where(companion[:, None], side + rng.uniform(-0.02, 0.02, (size, 2)), free)
+        lowest, highest = 0.97, extent + 0.03
+        share = rng.beta(1.6, 1.2, (size, 2))
+        floor = highest + (lowest - highest) * share
+        # Two objects stand on about the same floor.
+        floor[:, 1] = np.where(companion, np.maximum(floor[:, 0], highest[:, 1]), floor[:, 1])
+        return x, floor, extent
+
+    def _describe(self, plan: Plan, rng: np.random.Generator) -> list[tuple[str, str]]:
+        captions = []
+        for row in range(len(plan.kind)):
+            backdrop = BACKDROPS[plan.backdrop[row]]
+            placed = [self._placed(plan, row, part) for part in range(3)]
+            shown = plan.shown[row]
+            before = [placed[i] for i in (0, 2) if shown[i]]
+            after = [placed[i] for i in (1, 2) if shown[i]]
+            captions.append((caption(before, backdrop, rng), caption(after, backdrop, rng)))
+        return captions
+
+    def _placed(self, plan: Plan, row: int, part: int) -> Placed:
+        colour = plan.colours[row, part]
+        return Placed(
+            self.things[plan.things[row, part]],
+            None if colour == NATURAL else COLOUR_NAMES[colour],
+            float(plan.x[row, part // 2]),
+            float(plan.size[row, part]),
+        )
+
+    def draw(self, plan: Plan, side: int = SIDE) -> Scenes:
+        """Draw planned scenes at any side (256 in training)."""
+        rest = self._tensor(plan.rest)
+        backdrop = self._backdrop(plan, rest, side)
+        layers = [self._object(plan, part, rest, side) for part in range(3)]
+        source = self._compose(backdrop, [layers[2], layers[0]], rest)
+        target = self._compose(backdrop, [layers[2], layers[1]], rest)
+        objects = [layer[0][:, 3] > 0.4 for layer in layers[:2]]
+        core = objects[0] | objects[1] | ((source - target).abs().amax(1) > 0.03)
+        style = torch.bucketize(
+            rest[:, 20].contiguous(), torch.tensor([0.25, 0.5, 0.65, 0.85], device=self.device)
+        )
+        mask = loosen(core, style)
+        # Faint shadow outside the mask is dropped, so that both pictures agree there.
+        target = torch.where(mask[:, None], target, source)
+        return Scenes(source * 2 - 1, target * 2 - 1, mask, objects[0], objects[1], plan)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
+
+    def _backdrop(self, plan: Plan, rest: Tensor, side: int) -> Tensor:
+        """(B, 3, side, side) in [0, 1]."""
+        colours = np.array([b.colour or (0, 0, 0) for b in BACKDROPS], np.float32) / 255
+        plain = self._plain(self._tensor(colours[plan.backdrop]), rest, side)
+        count = self.backgrounds.count[plan.backdrop]
+        index = self.backgrounds.first[plan.backdrop] + (plan.rest[:, 6] * count).astype(int)
+        pictures = self.backgrounds.pictures
+        chosen = torch.from_numpy(np.where(count > 0, index, 0)).to(self.device)
+        offset = (rest[:, 7:9] * (BACKGROUND_SIDE - SIDE + 1)).long().clamp(max=BACKGROUND_SIDE - SIDE)
+        line = torch.arange(SIDE, device=self.device)
+        columns = torch.where(rest[:, 9:10] < 0.5, line, SIDE - 1 - line) + offset[:, 1:2]
+        rows = line + offset[:, 0:1]
+        channel = torch.arange(3, device=self.device).view(1, 3, 1, 1)
+        cut = pictures[chosen.view(-1, 1, 1, 1), channel, rows[:, None, :, None], columns[:, None, None]]
+        view = cut.float() / 255
+        if side != SIDE:
+            view = F.interpolate(view, (side, side), mode="bicubic").clamp(0, 1)
+        has_picture = torch.from_numpy(count > 0).to(self.device).view(-1, 1, 1, 1)
+        light = 0.85 + 0.3 * rest[:, 10].view(-1, 1, 1, 1)
+        tint = 0.96 + 0.08 * rest[:, 11:14].view(-1, 3, 1, 1)
+        return (torch.where(has_picture, view, plain) * light * tint).clamp(0, 1)
+
+    def _plain(self, colour: Tensor, rest: Tensor, side: int) -> Tensor:
+        """A plain colour, slightly different every time, often with a soft gradient."""
+        jitter = (rest[:, 0:3] - 0.5) * 0.12
+        base = (colour + jitter).view(-1, 3, 1, 1)
+        line = torch.linspace(-1, 1, side, device=self.device)
+        angle = (rest[:, 3] * 6.2832).view(-1, 1, 1)
+        slope = line.view(1, -1, 1) * angle.sin() + line.view(1, 1, -1) * angle.cos()
+        strength = (rest[:, 4] * 0.16 * (rest[:, 5] < 0.6)).view(-1, 1, 1)
+        return (base * (1 + strength * slope)[:, None]).clamp(0, 1)
+
+    def _object(self, plan: Plan, part: int, rest: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """One object of every scene: premultiplied RGBA (B, 4, ·, ·) and its shadow (B, 1, ·, ·)."""
+        index = torch.from_numpy(plan.things[:, part]).to(self.device)
+        place = part // 2
+        x, floor = self._tensor(plan.x[:, place]), self._tensor(plan.y[:, place])
+        size, angle = self._tensor(plan.size[:, part]), self._tensor(plan.angle[:, part])
+        flip = self._tensor(np.where(plan.flip[:, part], -1.0, 1.0))
+        bottom = self.sprites.bottoms.to(self.device).float()[index]
+        y = floor - size / 2 * bottom
+        level = (size * side < 125).long()
+        sampled = _sample(self.sprites.pictures[level, index], x, y, size, size, angle, flip, side)
+        colours = np.array([*COLOURS.values(), (0, 0, 0)], np.float32) / 255
+        paints = self._tensor(colours[plan.colours[:, part]])
+        paints = (paints + (rest[:, 14:17] - 0.5) * 0.07).clamp(0, 1)
+        painted = torch.from_numpy(plan.colours[:, part] != NATURAL).to(self.device)
+        layer = paint(sampled, paints, painted, self.sprites.shade[index].float())
+        shown = self._tensor(plan.shown[:, part]).view(-1, 1, 1, 1)
+        gain = self._tensor(plan.gain[:, part]).view(-1, 1, 1, 1)
+        alpha = layer[:, 3:].clamp(0, 1)
+        layer = torch.cat([(layer[:, :3] * gain).clamp(min=0).minimum(alpha), alpha], 1) * shown
+        return layer, self._shadow(index, x, y, floor, size, flip, rest, side) * shown
+
+    def _shadow(
+        self, index: Tensor, x: Tensor, y: Tensor, floor: Tensor, size: Tensor, flip: Tensor,
+        rest: Tensor, side: int,
+    ) -> Tensor:  # fmt: skip
+        """Either flattened on the floor or, now and then, thrown on a wall behind."""
+        shapes = self.sprites.shadows[index]
+        zero = torch.zeros_like(x)
+        on_floor = rest[:, 17] < 0.7
+        lean = (rest[:, 18] - 0.5) * 0.16
+        shadow_y = torch.where(on_floor, floor - 0.035 * size, y + 0.05 + 0.04 * rest[:, 19])
+        height = torch.where(on_floor, 0.24 * size, size * 1.04)
+        drawn = _sample(shapes, x + lean * 0.6, shadow_y, size * 1.08, height, zero, flip, side)
+        return drawn * (0.28 + 0.34 * rest[:, 21]).view(-1, 1, 1, 1)
+
+    def _compose(
+        self, backdrop: Tensor, layers: list[tuple[Tensor, Tensor]], rest: Tensor
+    ) -> Tensor:
+        """Backdrop, then each object's shadow and the object over it; then the scene's light."""
+        picture = backdrop
+        for _, shadow in layers:
+            picture = picture * (1 - shadow)
+        for layer, _ in layers:
+            picture = layer[:, :3] + picture * (1 - layer[:, 3:])
+        contrast = (0.92 + 0.16 * rest[:, 22]).view(-1, 1, 1, 1)
+        return ((picture - 0.5) * contrast + 0.5).clamp(0, 1)
+
+
+def _sample(
+    pictures: Tensor, x: Tensor, y: Tensor, width: Tensor, height: Tensor, angle: Tensor,
+    flip: Tensor, side: int,
+) -> Tensor:  # fmt: skip
+    """Put square pictures (B, C, s, s) at (x, y) with the given size and rotation: (B, C, side, side)."""
+    cosine, sine = angle.cos(), angle.sin()
+    # Rows map the scene's [−1, 1] coordinates to the sprite's.
+    matrix = torch.stack([
+        torch.stack([flip * cosine / width, flip * sine / width,
+                     -flip * ((2 * x - 1) * cosine + (2 * y - 1) * sine) / width], -1),
+        torch.stack([-sine / height, cosine / height,
+                     -(-(2 * x - 1) * sine + (2 * y - 1) * cosine) / height], -1),
+    ], 1)  # fmt: skip
+    grid = F.affine_grid(matrix, [len(x), 1, side, side], align_corners=False)
+    return F.grid_sample(pictures, grid, align_corners=False)
+
+
+def load_maker(folder: Path, device: torch.device, each: int = 64, seed: int = 0) -> SceneMaker:
+    """The scene maker over the assets in ``folder`` (made by ``training.assets``)."""
+    things = read_objects()
+    sprites = load_bank(folder / "sprites", things).to(device)
+    return SceneMaker(sprites, build_backgrounds(folder, each, device, seed), things)
+
+
+def synthetic_maker(device: torch.device, each: int = 1) -> SceneMaker:
+    """A scene maker that needs no assets: plain polygons for objects (tests)."""
+    things = read_objects()
+    sprites = build_bank(synthetic_pictures(things), things).to(device)
+    return SceneMaker(sprites, build_backgrounds(None, each, device), things)
