@@ -1,0 +1,220 @@
+"""Cases from folders and tables: what is found, what serves what, what is reported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from editinfinity.workflow.cases import Cases, load_case, load_cases
+from editinfinity.workflow.config import ConfigError, load_config
+
+
+def make_case(folder: Path, *files: str) -> Path:
+    for file in ("image/original_image.jpg", "prompt/edit_image_prompt.txt", *files):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text("text", encoding="utf-8")
+    return folder
+
+
+def load(data: Path, **settings: object) -> Cases:
+    return load_cases(load_config({"data": str(data), **settings}))
+
+
+def test_the_mask_source_follows_what_is_there(tmp_path: Path) -> None:
+    make_case(tmp_path / "one")
+    make_case(tmp_path / "two", "image/mask.png", "prompt/target_word.txt")
+    make_case(tmp_path / "three", "prompt/target_word.txt")
+    cases = load(tmp_path).by_name
+    assert list(cases) == ["one", "three", "two"]
+    found = {name: case.edits["edit"] for name, case in cases.items()}
+    assert {name: edit.mask_source for name, edit in found.items()} == {
+        "one": "none",
+        "two": "user",
+        "three": "attention",
+    }
+    assert {name: edit.infer_function for name, edit in found.items()} == {
+        "one": 0,
+        "two": 2,
+        "three": 2,
+    }
+    forced = load(tmp_path, mask_source="attention", cases=["two"]).by_name["two"]
+    assert forced.edits["edit"].mask_source == "attention"
+
+
+def test_infer_function_forces(tmp_path: Path) -> None:
+    make_case(tmp_path / "a", "image/mask.png")
+    freely = load(tmp_path, infer_function=0).by_name["a"].edits["edit"]
+    assert (freely.infer_function, freely.mask_source) == (0, "none")
+    map_only = load(tmp_path, infer_function=1).by_name["a"].edits["edit"]
+    assert (map_only.infer_function, map_only.mask_source) == (1, "attention")
+    assert "target word" in map_only.faults()[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"infer_function": 2}, "infer_function: 2 blends under a mask"),
+        ({"mask_source": "user"}, "mask_source: user: there is no mask"),
+        ({"mask_source": "attention"}, "needs a target word"),
+    ],
+)
+def test_what_an_edit_lacks_is_a_fault_of_its_case(
+    tmp_path: Path, settings: dict[str, object], said: str
+) -> None:
+    make_case(tmp_path / "a")
+    (line,) = load(tmp_path, **settings).by_name["a"].all_faults()
+    assert line.startswith("a: ")
+    assert said in line
+
+
+def test_edits_share_or_own_masks_and_words(tmp_path: Path) -> None:
+    folder = make_case(
+        tmp_path / "a",
+        "prompt/edit_image_prompt.red hat.txt",
+        "prompt/edit_image_prompt.v1.2.txt",
+        "image/mask.png",
+        "image/mask.red hat.png",
+        "prompt/target_word.v1.2.txt",
+        "prompt/original_image_prompt.txt",
+    )
+    case = load(tmp_path).by_name["a"]
+    assert list(case.edits) == ["edit", "red hat", "v1.2"]
+    assert case.edits["edit"].mask == folder / "image/mask.png"
+    assert case.edits["red hat"].mask == folder / "image/mask.red hat.png"
+    assert case.edits["v1.2"].target_word == folder / "prompt/target_word.v1.2.txt"
+    assert case.edits["edit"].target_word is None
+    assert case.source_prompt == folder / "prompt/original_image_prompt.txt"
+
+
+def test_faults_of_a_folder_are_kept_for_its_check(tmp_path: Path) -> None:
+    (tmp_path / "empty" / "image").mkdir(parents=True)
+    make_case(tmp_path / "double", "image/original_image.png", "image/mask.jpg")
+    make_case(tmp_path / "same", "prompt/edit_image_prompt.edit.txt")
+    cases = load(tmp_path).by_name
+    assert list(cases["empty"].edits) == ["edit"]
+    assert "holds no original_image" in cases["empty"].all_faults()[0]
+    double = " ".join(cases["double"].all_faults())
+    assert "original_image.jpg and original_image.png; keep" in double
+    assert "mask.jpg: a mask must be mask.png" in double
+    assert "are the same edit" in cases["same"].all_faults()[0]
+
+
+HOSTILE = ["a{b", "a}b", "a,b", 'a"b', "a\\b", "a\nb", "a\tb", "a\x7fb", "report.html", "  "]
+WELCOME = ["été", "犬 と 猫", "it's", "-dash", "a.b", "$HOME", "a*?[b]", "a;b & c", "%s", "#1", "~"]
+
+
+def test_names_snakemake_cannot_carry_are_skipped_with_one_line(tmp_path: Path) -> None:
+    for name in HOSTILE + WELCOME:
+        make_case(tmp_path / name)
+    make_case(Path(os.fsdecode(os.fsencode(tmp_path) + b"/no-\xff-utf8")))
+    make_case(tmp_path / ".hidden")
+    (tmp_path / "notes").mkdir()
+    cases = load(tmp_path)
+    assert sorted(cases.by_name) == sorted(WELCOME)
+    assert len(cases.notices) == len(HOSTILE) + 2
+    assert all(line.isprintable() for line in cases.notices)
+
+
+def test_hostile_edit_names_are_skipped_too(tmp_path: Path) -> None:
+    make_case(tmp_path / "a", "prompt/edit_image_prompt.x,y.txt")
+    cases = load(tmp_path)
+    assert list(cases.by_name["a"].edits) == ["edit"]
+    assert len(cases.notices) == 1
+
+
+def test_selection(tmp_path: Path) -> None:
+    for name in ("photo", "other"):
+        make_case(tmp_path / name)
+    assert list(load(tmp_path, cases=["photo"]).by_name) == ["photo"]
+    assert list(load(tmp_path, cases="photo").by_name) == ["photo"]
+    with pytest.raises(ConfigError, match="there is no folder .*fhoto; did you mean photo"):
+        load(tmp_path, cases=["fhoto"])
+    with pytest.raises(ConfigError, match="overrides: there is no case phot; did you mean photo"):
+        load(tmp_path, overrides={"phot": {"cfg": 3}})
+    with pytest.raises(ConfigError, match="cannot be listed"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="holds no case"):
+        load(tmp_path / "photo" / "image")
+
+
+def write_table(folder: Path, *lines: str) -> Path:
+    path = folder / "cases.tsv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def load_table(path: Path, **settings: object) -> Cases:
+    return load_cases(load_config({"cases": str(path), **settings}))
+
+
+def test_a_table_gives_cases_edits_and_settings(tmp_path: Path) -> None:
+    path = write_table(
+        tmp_path,
+        "case\timage\tmask\tsource_prompt\tedit\tedit_prompt\ttarget_word\tcfg\ttrain_lora_iter",
+        "été 1\tpics/a.jpg\tm.png\ta dog\t\ta cat\t\t4.5\t30",
+        "été 1\tpics/a.jpg\t\ta dog\tred\ta red dog\tdog\t[3, 5]\t30",
+        "b\t/abs/b.png\t\t\t\ta hat\t\t\t",
+        "\t\t\t\t\t\t\t\t",
+    )
+    cases = load_table(path, cfg=7).by_name
+    first = cases["été 1"]
+    assert first.image == tmp_path / "pics/a.jpg"
+    assert first.source_prompt == "a dog"
+    assert first.settings["train_lora_iter"] == 30
+    assert first.edits["edit"].mask == tmp_path / "m.png"
+    assert first.edits["edit"].settings["cfg"] == (4.5,)
+    assert first.edits["red"].settings["cfg"] == (3.0, 5.0)
+    assert first.edits["red"].mask_source == "attention"
+    assert cases["b"].image == Path("/abs/b.png")
+    assert cases["b"].source_prompt is None
+    assert cases["b"].edits["edit"].settings["cfg"] == (7.0,)
+
+
+HEADING = "case\timage\tedit_prompt\tedit\tcfg\ttrain_lora_iter"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["case\timage", "a\tb"], "has no column edit_prompt"),
+        ([HEADING + "\tdevice", "a\tb\tc\t\t\t\tcpu"], "column device: is one for the whole run"),
+        ([HEADING + "\tcgf", "a\tb\tc\t\t\t\t"], "did you mean cfg"),
+        ([HEADING], "has no rows"),
+        ([HEADING, "a\t\tc\t\t\t"], "line 2: image is empty"),
+        ([HEADING, "../a\tb\tc\t\t\t"], 'line 2: case: "../a" is no name'),
+        ([HEADING, "a\tb\tc\tx/y\t\t"], 'line 2: edit: "x/y" is no name'),
+        ([HEADING, "a\tb\tc\t\thigh\t"], "line 2: cfg: must be a number"),
+        ([HEADING, "a\tb\tc\t\t[3\t"], "line 2: "),
+        ([HEADING, "a\tb\tc\t\t\t", "a\tb\td\t\t\t"], "has edit edit twice"),
+        ([HEADING, "a\tb\tc\t\t\t", "a\tz\td\tx\t\t"], "line 3: image differs from line 2"),
+        ([HEADING, "a\tb\tc\t\t\t3", "a\tb\td\tx\t\t4"], "line 3: train_lora_iter differs"),
+        ([HEADING, "a\tb\tc\t\t\t\tmore\tstill"], "more cells than the heading"),
+        ([HEADING, 'a\tb\t"open'], "no tab-separated table"),
+    ],
+)
+def test_each_fault_of_a_table_is_one_line(tmp_path: Path, lines: list[str], said: str) -> None:
+    path = write_table(tmp_path, *lines)
+    with pytest.raises(ConfigError) as fault:
+        load_table(path)
+    (line,) = fault.value.lines
+    assert said in line
+    assert str(path) in line
+    assert "\n" not in line
+
+
+def test_a_missing_or_binary_table_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no table"):
+        load_table(tmp_path / "cases.tsv")
+    (tmp_path / "cases.tsv").write_bytes(b"case\timage\tedit_prompt\n\xff\xfe\t\x00\n")
+    with pytest.raises(ConfigError):
+        load_table(tmp_path / "cases.tsv")
+
+
+def test_a_job_finds_its_case_again(tmp_path: Path) -> None:
+    make_case(tmp_path / "a")
+    config = load_config({"data": str(tmp_path), "cases": ["a"]})
+    assert load_case(config, "a") == load_cases(config).by_name["a"]
+    with pytest.raises(ConfigError, match="there is no"):
+        load_case(config, "b")
