@@ -91,7 +91,7 @@ def compiled(module: nn.Module, wanted: bool) -> Callable[..., Tensor]:
 
 def train(
     model: nn.Module, stem: str, losses: Losses, check: Check, recipe: Recipe,
-    options: argparse.Namespace, started: float,
+    options: argparse.Namespace, started: float, complete: Callable[..., None] | None = None,
 ) -> None:  # fmt: skip
     """Train until the call's seconds are spent; print a table; save and export.
 
@@ -99,6 +99,7 @@ def train(
         stem: of the exported files.
         started: ``time.monotonic()`` at the program's start; loading counts towards ``--seconds``
             but not towards the learning rate's cosine.
+        complete: last touches on the averaged model before it is checked and exported.
     """
     rate = options.learning_rate or recipe.learning_rate
     fused = options.device.startswith("cuda")
@@ -140,6 +141,8 @@ def train(
             save_state(options.state, model, average, optimizer, Progress(step, budget.spent_in_all))
             saved = time.monotonic()
     save_state(options.state, model, average, optimizer, Progress(step, budget.spent_in_all))
+    if complete:
+        complete(average.model)
     _finish(stem, check, average, options, step, first, budget)
 
 

@@ -1,0 +1,103 @@
+"""Teacher forcing for editing: what the transformer is shown when it will edit by blending.
+
+While editing, the running sum holds the source's codes outside the mask and the model's own inside
+(``E = G·source + (1 − G)·generated`` at every scale). Training shows exactly such sums, so that
+what is drawn inside fits what is kept around it. With G = 0 this is plain teacher forcing.
+Source of the noise: Infinity's bitwise self-correction (arXiv 2412.04431).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editinfinity.inversion.teacher_forcing import token_weights
+from editinfinity.models import bsq
+from editinfinity.models.transformer import TextFeatures
+from editinfinity.scales import ScaleSchedule
+
+LEARNED_ROWS = 20
+"""How many learned vectors the method appends to a text."""
+
+
+def blended(
+    target: Tensor,
+    source: Tensor,
+    kernel: Tensor,
+    schedule: ScaleSchedule,
+    corrupt: bsq.Corruption | None,
+) -> bsq.Quantized:
+    """Quantise ``target`` while the source's codes hold where the kernel says.
+
+    Args:
+        target, source: raw features (B, d, H, W).
+        kernel: (B, H, W), G: 1 keeps the source.
+        corrupt: noise on the generated bits; the source's are exact, as while editing.
+
+    Returns:
+        The true bits of the residual that each blended sum leaves, and the sums.
+    """
+    scales = schedule.tokenizer_scales
+    theirs = bsq.quantize(source, scales)
+    keep = kernel[:, None]
+    total = torch.zeros_like(target, dtype=torch.float32)
+    bits, running = [], []
+    for grid, their_bits in zip(scales, theirs.bits, strict=True):
+        running.append(total)
+        true_bits = (bsq.shrink_residual(target.float() - total, grid) > 0).permute(0, 2, 3, 1)
+        bits.append(true_bits)
+        seen = corrupt(true_bits) if corrupt else true_bits
+        generated = bsq.enlarge(bsq.code_of(seen), scales[-1])
+        kept = bsq.enlarge(bsq.code_of(their_bits), scales[-1])
+        total = total + keep * kept + (1 - keep) * generated
+    return bsq.Quantized(bits, running, total)
+
+
+def region_weights(kernel: Tensor, schedule: ScaleSchedule, emphasis: float) -> Tensor:
+    """Weight of every token (B, L), summing to 1 a sample.
+
+    ∝ 1/√(h·w) of its scale, as always, times 1 + emphasis where the edit is: the object's shape
+    matters more than the grain of its backdrop.
+    """
+    inside = 1 - kernel[:, None]
+    parts = [F.adaptive_avg_pool2d(inside, grid).flatten(1) for grid in schedule.scales]
+    weights = token_weights(schedule, kernel.device) * (1 + emphasis * torch.cat(parts, 1))
+    return weights / weights.sum(1, keepdim=True)
+
+
+def bit_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Two-way cross entropy (B, L, d) of logits (B, L, d, 2) against bits."""
+    margin = (logits[..., 1] - logits[..., 0]).float()
+    return F.softplus(torch.where(targets, -margin, margin))
+
+
+def append_rows(states: Tensor, lengths: Tensor, generator: torch.Generator) -> TextFeatures:
+    """Texts followed by 0–20 rows that stand for the method's learned vectors.
+
+    The learned vectors start at zero and stay tiny, but an RMS norm follows; so a part of the
+    samples gets zeros and a part tiny noise, and the model learns to live with them.
+
+    Args:
+        states: (B, T, C), real tokens first; T leaves room for the rows.
+        lengths: (B,) real tokens.
+    """
+    batch, width, channels = states.shape
+    device = states.device
+    u = torch.rand(4, batch, generator=generator).to(device)
+    partial = (u[1] * (LEARNED_ROWS + 1)).long()
+    rows = torch.where(u[0] < 0.3, 0, torch.where(u[0] < 0.9, LEARNED_ROWS, partial))
+    scale = torch.where(u[2] < 0.45, 0.0, 10 ** (-6 + 3.5 * u[3]))
+    noise = torch.randn(states.shape, device=device) * scale[:, None, None]
+    position = torch.arange(width, device=device)[None]
+    is_text = position < lengths[:, None]
+    mask = position < (lengths + rows)[:, None]
+    features = torch.where(is_text[..., None], states, noise * mask[..., None])
+    return TextFeatures(features, mask)
+
+
+def drop_condition(text: TextFeatures, uncond: Tensor, chance: float) -> TextFeatures:
+    """Replace whole texts by the "no text" rows (T', C) with a probability."""
+    batch, width, _ = text.features.shape
+    dropped = torch.rand(batch, 1, 1, device=uncond.device) < chance
+    return TextFeatures(torch.where(dropped, uncond[:width], text.features), text.mask)
