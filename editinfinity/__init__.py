@@ -15,44 +15,76 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from editinfinity.editing.kernel import smoothing_kernel as smoothing_kernel
-    from editinfinity.errors import UserError as UserError
+    from editinfinity.editing.kernel import smoothing_kernel
+    from editinfinity.errors import UserError
     from editinfinity.files.weights import (
-        load_text_encoder as load_text_encoder,
-        load_tokenizer as load_tokenizer,
-        load_transformer as load_transformer,
+        load_text_encoder,
+        load_tokenizer,
+        load_transformer,
     )
-    from editinfinity.models.tokenizer import Tokenizer as Tokenizer
+    from editinfinity.models.tokenizer import Tokenizer
     from editinfinity.models.transformer import (
-        Infinity as Infinity,
-        TextFeatures as TextFeatures,
+        Infinity,
+        TextFeatures,
     )
     from editinfinity.presets import (
-        PRESETS as PRESETS,
-        Preset as Preset,
-        preset as preset,
+        PRESETS,
+        Preset,
+        preset,
     )
     from editinfinity.scales import (
-        ScaleSchedule as ScaleSchedule,
-        nearest_ratio as nearest_ratio,
-        schedule as schedule,
+        ScaleSchedule,
+        nearest_ratio,
+        schedule,
     )
-    from editinfinity.stages.attention_map import collect_attention as collect_attention
-    from editinfinity.stages.check import check_case as check_case
-    from editinfinity.stages.edit import edit as edit
-    from editinfinity.stages.finish import finish as finish
-    from editinfinity.stages.image_features import extract_image_features as extract_image_features
-    from editinfinity.stages.jsonl import write_jsonl as write_jsonl
-    from editinfinity.stages.kernel import make_kernel as make_kernel
+    from editinfinity.stages.attention_map import collect_attention
+    from editinfinity.stages.check import check_case
+    from editinfinity.stages.edit import edit
+    from editinfinity.stages.finish import finish
+    from editinfinity.stages.image_features import extract_image_features
+    from editinfinity.stages.jsonl import write_jsonl
+    from editinfinity.stages.kernel import make_kernel
     from editinfinity.stages.settings import (
-        LoraSettings as LoraSettings,
-        ModelSettings as ModelSettings,
-        SamplingSettings as SamplingSettings,
-        TrainingSettings as TrainingSettings,
+        LoraSettings,
+        ModelSettings,
+        SamplingSettings,
+        TrainingSettings,
     )
-    from editinfinity.stages.text_features import extract_text_features as extract_text_features
-    from editinfinity.stages.train_lora import train_lora as train_lora
-    from editinfinity.stages.train_textembedding import train_textembedding as train_textembedding
+    from editinfinity.stages.text_features import extract_text_features
+    from editinfinity.stages.train_lora import train_lora
+    from editinfinity.stages.train_textembedding import train_textembedding
+
+__all__ = [
+    "PRESETS",
+    "Infinity",
+    "LoraSettings",
+    "ModelSettings",
+    "Preset",
+    "SamplingSettings",
+    "ScaleSchedule",
+    "TextFeatures",
+    "Tokenizer",
+    "TrainingSettings",
+    "UserError",
+    "__version__",
+    "check_case",
+    "collect_attention",
+    "edit",
+    "extract_image_features",
+    "extract_text_features",
+    "finish",
+    "load_text_encoder",
+    "load_tokenizer",
+    "load_transformer",
+    "make_kernel",
+    "nearest_ratio",
+    "preset",
+    "schedule",
+    "smoothing_kernel",
+    "train_lora",
+    "train_textembedding",
+    "write_jsonl",
+]
 
 _HOMES = {
     "smoothing_kernel": "editing.kernel",
@@ -84,8 +116,6 @@ _HOMES = {
     "train_lora": "stages.train_lora",
     "train_textembedding": "stages.train_textembedding",
 }
-
-__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

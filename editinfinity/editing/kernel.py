@@ -48,6 +48,15 @@ def edited_cells(mask: BoolArray, grid: tuple[int, int]) -> BoolArray:
     return np.asarray(area * 100 >= EDITED_PERCENT * mask.shape[0] * mask.shape[1])
 
 
+def cells_of_attention(attention: FloatArray, threshold: float = 0.5) -> BoolArray:
+    """Cells (h, w) edited by an attention map: those above min + threshold·(max − min).
+
+    A flat map edits nothing.
+    """
+    low, high = attention.min(), attention.max()
+    return np.asarray(attention > low + np.float32(threshold) * (high - low))
+
+
 def smoothing_kernel(mask: BoolArray, grid: tuple[int, int], smoothing: str) -> FloatArray:
     """The kernel G of a mask.
 

@@ -228,10 +228,14 @@ def write_png(path: Path, image: Image.Image, settings: str | None = None) -> No
         )
 
 
-def settings_of(image: Image.Image) -> str | None:
-    """The settings embedded by ``write_png``, if any."""
-    found = image.info.get(SETTINGS_KEY)
-    return str(found) if found is not None else None
+def read_settings(path: Path) -> str | None:
+    """The settings embedded in a picture by ``write_png``, if any.
+
+    Raises:
+        UserError: the picture cannot be read.
+    """
+    found = _open(path).info.get(SETTINGS_KEY)
+    return None if found is None else str(found)
 
 
 def _open(path: Path) -> Image.Image:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import torch
+
+from editinfinity.compute import telling_memory_faults
+from editinfinity.editing import sampler
+from editinfinity.editing.attention_map import AttentionCollector
+from editinfinity.editing.blend import ReplaySource
+from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
+from editinfinity.files.maps import ATTENTION, save_map
+from editinfinity.files.weights import load_transformer
+from editinfinity.prompts import find_word, tokens_of
+from editinfinity.stages.drawing import sampler_settings, source_codes, text_of
+from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import DEFAULT_SAMPLING, ModelSettings, SamplingSettings
+
+log = logging.getLogger(__name__)
 
 
 def collect_attention(
@@ -31,4 +46,23 @@ def collect_attention(
     Raises:
         UserError: the source prompt does not contain the word.
     """
-    raise NotImplementedError
+    preset, device = open_settings(model)
+    source, prompt = ImageFeatures.load(image_features), PromptFeatures.load(text_features)
+    for path, found in ((image_features, source.preset), (text_features, prompt.preset)):
+        require_preset(found, preset.name, path)
+    span = tokens_of(find_word(prompt.prompt, target_word), prompt.offsets)
+    collector = AttentionCollector(source.schedule, span)
+    transformer = load_transformer(preset, device, model.model_dir, model.attention_bias)
+    with telling_memory_faults("choose a smaller pixel_budget"):
+        sampler.sample(
+            transformer,
+            text_of(prompt, device),
+            source.schedule,
+            sampler_settings(sampling),
+            torch.Generator().manual_seed(sampling.seed),
+            edit=ReplaySource(source_codes(source, device)),
+            watcher=collector,
+        )
+    facts = {"preset": preset.name, "target_word": target_word}
+    save_map(output, ATTENTION, collector.mean.cpu().numpy(), facts)
+    log.info("%s: where %r is, of its tokens %d to %d", output, target_word, span[0], span[1] - 1)

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import write_json
+from editinfinity.files.images import Geometry, Size, read_image, read_mask, schedule_for, size_of
+from editinfinity.files.prompts import read_prompt, read_target_word
+from editinfinity.prompts import find_word
+
+log = logging.getLogger(__name__)
+
+CROP_WORTH_TELLING = 0.25
+"""Share of the photograph that no edit can reach, from which the report says so."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,4 +86,73 @@ def check_case(
     Raises:
         UserError: something is wrong; the message carries all faults.
     """
-    raise NotImplementedError
+    inspection = _Inspection(list(faults))
+    picture = inspection.attempt(lambda: read_image(image))
+    size = size_of(picture) if picture is not None else None
+    prompt = ""
+    if source_prompt is not None:
+        text = inspection.attempt(
+            lambda: read_prompt(source_prompt, what="source prompt", may_be_empty=True)
+        )
+        prompt = text or ""
+    for edit in edits:
+        inspection.look_at(edit, size, prompt)
+    for fault in inspection.faults:
+        log.error("%s", fault)
+    if inspection.faults or picture is None or size is None:
+        raise UserError(f"case {case}: " + "; ".join(inspection.faults))
+    plan = schedule_for(picture, "1M")
+    left = 1 - _share_seen(size, plan.image_size)
+    if left >= CROP_WORTH_TELLING:
+        inspection.warnings.append(
+            f"{image}: {left:.0%} of it, at its ends, lies outside the widest shape the model "
+            "draws and stays as it is"
+        )
+    names = tuple(edit.name for edit in edits)
+    report = CaseReport(case, size, plan.ratio, names, tuple(inspection.warnings))
+    for warning in report.warnings:
+        log.warning("%s", warning)
+    write_json(output, asdict(report))
+    return report
+
+
+class _Inspection:
+    """Gathers faults and warnings instead of stopping at the first."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults, self.warnings = faults, list[str]()
+
+    def attempt(self, look: Callable[[], T]) -> T | None:
+        """What ``look`` returns, or None after noting its fault."""
+        try:
+            return look()
+        except UserError as fault:
+            if str(fault) not in self.faults:
+                self.faults.append(str(fault))
+            return None
+
+    def look_at(self, edit: EditInput, size: Size | None, source_prompt: str) -> None:
+        """Look at one edit's texts and mask; the mask needs the photograph's size."""
+        prompt = self.attempt(lambda: read_prompt(edit.prompt, what="edit prompt"))
+        if prompt is not None and prompt == source_prompt:
+            self.warnings.append(f"{edit.name}: the edit prompt says the same as the source prompt")
+        if edit.target_word is not None:
+            given = edit.target_word
+            word = self.attempt(lambda: read_target_word(given))
+            origin = str(given) if isinstance(given, Path) else "target word"
+            if word is not None:
+                self.attempt(lambda: find_word(source_prompt, word, origin))
+        if edit.mask is not None and size is not None:
+            path = edit.mask
+            mask = self.attempt(lambda: read_mask(path, size, edit.mask_edit_region))
+            if mask is not None and mask.all() == mask.any():
+                what = "everything" if mask.any() else "nothing"
+                self.warnings.append(
+                    f"{path}: marks {what} as edited ({edit.mask_edit_region} is edited)"
+                )
+
+
+def _share_seen(size: Size, model_size: Size) -> float:
+    """Share of a photograph's pixels inside the model's crop."""
+    geometry = Geometry.fit(size, model_size)
+    return geometry.height * geometry.width / (size[0] * size[1])

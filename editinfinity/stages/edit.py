@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import logging
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from editinfinity.compute import telling_memory_faults
+from editinfinity.editing import sampler
+from editinfinity.editing.blend import Editor, KernelBlend, keep_generated
+from editinfinity.editing.kernel import resample_kernel
+from editinfinity.files.atomic import write_json
+from editinfinity.files.checkpoints import Embedding, adapter_iteration, load_adapter
+from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
+from editinfinity.files.images import from_model, write_png
+from editinfinity.files.maps import KERNEL, load_map
+from editinfinity.files.weights import load_tokenizer, load_transformer
+from editinfinity.stages.drawing import sampler_settings, source_codes, text_of
+from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import DEFAULT_SAMPLING, ModelSettings, SamplingSettings
+
+log = logging.getLogger(__name__)
 
 
 def edit(
@@ -35,4 +55,59 @@ def edit(
     Raises:
         UserError: files do not fit one another, or are missing.
     """
-    raise NotImplementedError
+    preset, device = open_settings(model)
+    source, prompt = ImageFeatures.load(image_features), PromptFeatures.load(text_features)
+    for path, found in ((image_features, source.preset), (text_features, prompt.preset)):
+        require_preset(found, preset.name, path)
+    made_by = _facts(model, sampling, source, prompt)
+    text = text_of(prompt, device)
+    if embedding is not None:
+        learnt = Embedding.load(embedding, preset.name, preset.transformer.text_width)
+        text = text.append(learnt.vectors.to(device))
+        made_by["embedding_iterations"] = learnt.iteration
+    blend: Editor = keep_generated
+    if kernel is not None:
+        weights, facts = load_map(kernel, KERNEL, source.schedule.reference_grid)
+        weights = resample_kernel(weights, source.schedule.tokenizer_grid)
+        blend = KernelBlend(source_codes(source, device), torch.from_numpy(weights).to(device))
+        made_by["kernel"] = {key: value for key, value in facts.items() if key != "kind"}
+    transformer = load_transformer(preset, device, model.model_dir, model.attention_bias)
+    if lora_dir is not None:
+        load_adapter(lora_dir, transformer, device)  # wraps the transformer's layers in place
+        made_by["lora_iterations"] = adapter_iteration(lora_dir)
+    with telling_memory_faults("choose a smaller pixel_budget"), torch.inference_mode():
+        drawn = sampler.sample(
+            transformer,
+            text,
+            source.schedule,
+            sampler_settings(sampling),
+            torch.Generator().manual_seed(sampling.seed),
+            edit=blend,
+        )
+        del transformer  # its memory serves the decoder
+        tokenizer = load_tokenizer(preset, device, model.model_dir)
+        pixels = tokenizer.decode(drawn.code)[0].float().cpu().numpy()
+    write_json(settings, made_by)
+    write_png(output, from_model(pixels), json.dumps(made_by, sort_keys=True, ensure_ascii=False))
+    log.info("%s: %r drawn at %d×%d", output, prompt.prompt, pixels.shape[2], pixels.shape[1])
+
+
+def _facts(
+    model: ModelSettings,
+    sampling: SamplingSettings,
+    source: ImageFeatures,
+    prompt: PromptFeatures,
+) -> dict[str, Any]:
+    """Everything that made an edit, but for what is optional. No paths, no times."""
+    return {
+        "model": model.preset,
+        "attention_bias": model.attention_bias,
+        "prompt": prompt.prompt,
+        "ratio": source.schedule.ratio,
+        "pixel_budget": source.schedule.pixel_budget,
+        "geometry": source.geometry.to_dict(),
+        "sampling": asdict(sampling),
+        "embedding_iterations": None,
+        "lora_iterations": None,
+        "kernel": None,
+    }

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+
+from editinfinity.errors import UserError
+from editinfinity.files.images import read_image, read_settings, restore, write_png
+from editinfinity.scales import nearest_ratio
+
+log = logging.getLogger(__name__)
 
 
 def finish(*, edited: Path, image: Path, output: Path) -> None:
@@ -16,6 +23,14 @@ def finish(*, edited: Path, image: Path, output: Path) -> None:
         output: where the finished picture goes.
 
     Raises:
-        UserError: a picture cannot be read.
+        UserError: a picture cannot be read, or they are of different shapes.
     """
-    raise NotImplementedError
+    photograph, drawn = read_image(image), read_image(edited)
+    shapes = {nearest_ratio(picture.height, picture.width) for picture in (photograph, drawn)}
+    if len(shapes) > 1:
+        raise UserError(
+            f"{edited}: is {drawn.width}×{drawn.height}, not of the shape of {image}, which is "
+            f"{photograph.width}×{photograph.height}; edit that photograph again"
+        )
+    write_png(output, restore(drawn, photograph), read_settings(edited))
+    log.info("%s: %d×%d pixels", output, photograph.width, photograph.height)

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import numpy as np
+import torch
+
+from editinfinity.compute import telling_memory_faults
+from editinfinity.files.features import ImageFeatures
+from editinfinity.files.images import read_image, schedule_for, to_model
+from editinfinity.files.weights import load_tokenizer
+from editinfinity.models.bsq import quantize
+from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import ModelSettings
+
+log = logging.getLogger(__name__)
 
 
 def extract_image_features(
@@ -28,4 +40,32 @@ def extract_image_features(
     Raises:
         UserError: the image cannot be read, or the model's weights are missing.
     """
-    raise NotImplementedError
+    preset, device = open_settings(model)
+    photograph = read_image(image)
+    schedule = schedule_for(
+        photograph, pixel_budget or preset.pixel_budget, preset.transformer.patchify
+    )
+    pixels, geometry = to_model(photograph, schedule)
+    tokenizer = load_tokenizer(preset, device, model.model_dir)
+    with torch.inference_mode(), telling_memory_faults("choose a smaller pixel_budget"):
+        raw = tokenizer.encode(torch.from_numpy(pixels)[None].to(device))
+        bits = quantize(raw, schedule.tokenizer_scales).bits
+    seen = np.round((pixels + 1) * 127.5).astype(np.uint8).transpose(1, 2, 0)
+    ImageFeatures(
+        preset=preset.name,
+        schedule=schedule,
+        geometry=geometry,
+        bits=[scale_bits[0].cpu().numpy() for scale_bits in bits],
+        raw=raw[0].float().cpu().numpy(),
+        pixels=seen,
+    ).save(output)
+    log.info(
+        "%s: %d×%d pixels, ratio %g, seen by the model at %d×%d in %d tokens",
+        image,
+        photograph.width,
+        photograph.height,
+        schedule.ratio,
+        schedule.image_size[1],
+        schedule.image_size[0],
+        schedule.tokens,
+    )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import write_text
+from editinfinity.files.prompts import read_prompt
 
 
 def write_jsonl(*, image: Path, source_prompt: str, output: Path) -> None:
@@ -13,7 +18,11 @@ def write_jsonl(*, image: Path, source_prompt: str, output: Path) -> None:
     Raises:
         UserError: the image is missing, or the prompt is not usable.
     """
-    raise NotImplementedError
+    if not image.is_file():
+        raise UserError(f"{image}: there is no such file; put the picture there")
+    prompt = read_prompt(source_prompt, what="source prompt", may_be_empty=True)
+    line = {"image_path": image.as_posix(), "source_prompt": prompt}
+    write_text(output, json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def read_jsonl(path: Path) -> tuple[Path, str]:
@@ -22,4 +31,10 @@ def read_jsonl(path: Path) -> tuple[Path, str]:
     Raises:
         UserError: the file is missing or is no such table.
     """
-    raise NotImplementedError
+    try:
+        line = json.loads(path.read_text(encoding="utf-8"))
+        return Path(line["image_path"]), str(line["source_prompt"])
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run the stage jsonl") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: is no training table; delete it and run again") from None

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+from editinfinity.compute import telling_memory_faults
+from editinfinity.files.features import PromptFeatures
+from editinfinity.files.prompts import read_prompt
+from editinfinity.files.weights import load_text_encoder
+from editinfinity.prompts import caption
+from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import ModelSettings
+
+log = logging.getLogger(__name__)
 
 
 def extract_text_features(*, prompt: str, output: Path, model: ModelSettings) -> None:
@@ -21,4 +30,10 @@ def extract_text_features(*, prompt: str, output: Path, model: ModelSettings) ->
     Raises:
         UserError: the prompt is too long, or the text encoder is missing.
     """
-    raise NotImplementedError
+    preset, device = open_settings(model)
+    text = read_prompt(prompt, may_be_empty=True)
+    encoder = load_text_encoder(preset, device, model.model_dir)
+    with telling_memory_faults("use device: cpu for the text stages"):
+        features = encoder.encode(caption(text)).features[0].cpu().numpy()
+    PromptFeatures(preset.name, text, features, encoder.offsets(caption(text))).save(output)
+    log.info("%s: %d tokens of %r", output, len(features), text)

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
+from editinfinity.compute import reseed
+from editinfinity.files.checkpoints import (
+    ADAPTER_CONFIG,
+    ADAPTER_STATE,
+    ADAPTER_WEIGHTS,
+    Embedding,
+    OptimizerState,
+    restore_adapter,
+    save_adapter,
+)
+from editinfinity.files.weights import load_transformer
+from editinfinity.inversion import lora as adapters
+from editinfinity.stages.learning import inversion_loss, iterations_to_run, learn, open_source
+from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import (
     DEFAULT_LORA,
     DEFAULT_TRAINING,
@@ -12,9 +28,10 @@ from editinfinity.stages.settings import (
     TrainingSettings,
 )
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_STATE = "state.safetensors"
+log = logging.getLogger(__name__)
+
+STAGE = "train_lora"
+__all__ = ["ADAPTER_CONFIG", "ADAPTER_STATE", "ADAPTER_WEIGHTS", "train_lora"]
 
 
 def train_lora(
@@ -51,4 +68,35 @@ def train_lora(
     Raises:
         UserError: files do not fit one another, or are missing.
     """
-    raise NotImplementedError
+    preset, device = open_settings(model)
+    source = open_source(image_features, text_features, preset, device)
+    if embedding is not None:
+        learnt = Embedding.load(embedding, preset.name, preset.transformer.text_width)
+        source = replace(source, learned=learnt.vectors.to(device))
+    transformer = load_transformer(preset, device, model.model_dir, model.attention_bias)
+    reseed(training.seed, STAGE, 0)
+    shape = adapters.LoraSettings(lora.rank, lora.alpha, lora.dropout)
+    adapted = adapters.add_lora(transformer, shape).to(device)
+    parameters = [tensor for _, tensor in adapted.named_parameters() if tensor.requires_grad]
+    optimizer_state, first = None, 1
+    if previous_dir is not None:
+        restore_adapter(previous_dir, adapted)
+        shapes = [tensor.shape for tensor in parameters]
+        optimizer_state = OptimizerState.load(previous_dir / ADAPTER_STATE, preset.name, shapes)
+        first = optimizer_state.iteration + 1
+    to_run = iterations_to_run(STAGE, first, iterations)
+    loss = inversion_loss(adapted, transformer, source, preset, training, lora.kl_weight)
+    after = learn(
+        STAGE,
+        parameters,
+        loss,
+        training,
+        training.learning_rate or preset.training.lora_learning_rate,
+        to_run,
+        optimizer_state,
+        preset,
+        losses,
+    )
+    after.save(output_dir / ADAPTER_STATE)
+    save_adapter(output_dir, adapted)
+    log.info("%s: an adapter of %d numbers", output_dir, sum(t.numel() for t in parameters))

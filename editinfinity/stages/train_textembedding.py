@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+from torch import nn
+
+from editinfinity.errors import UserError
+from editinfinity.files.checkpoints import Embedding, OptimizerState
+from editinfinity.files.weights import load_transformer
+from editinfinity.prompts import LEARNED_VECTORS
+from editinfinity.stages.learning import (
+    inversion_loss,
+    iterations_to_run,
+    learn,
+    open_source,
+    require_same_iteration,
+)
+from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import DEFAULT_TRAINING, ModelSettings, TrainingSettings
+
+log = logging.getLogger(__name__)
+
+STAGE = "train_textembedding"
 
 
 def train_textembedding(
@@ -41,4 +62,35 @@ def train_textembedding(
     Raises:
         UserError: files do not fit one another, or are missing.
     """
-    raise NotImplementedError
+    preset, device = open_settings(model)
+    width = preset.transformer.text_width
+    start, optimizer_state = torch.zeros(LEARNED_VECTORS, width), None
+    first = 1
+    if previous is not None:
+        if previous_state is None:
+            raise UserError(f"{previous}: its optimizer state is needed to continue it")
+        earlier = Embedding.load(previous, preset.name, width)
+        start, first = earlier.vectors, earlier.iteration + 1
+        optimizer_state = OptimizerState.load(previous_state, preset.name, [start.shape])
+        require_same_iteration(earlier.iteration, optimizer_state, previous_state)
+    to_run = iterations_to_run(STAGE, first, iterations)
+    source = open_source(image_features, text_features, preset, device)
+    transformer = load_transformer(preset, device, model.model_dir, model.attention_bias)
+    vectors = nn.Parameter(start.to(device))
+    loss = inversion_loss(
+        transformer, transformer, replace(source, learned=vectors), preset, training
+    )
+    after = learn(
+        STAGE,
+        [vectors],
+        loss,
+        training,
+        training.learning_rate or preset.training.embedding_learning_rate,
+        to_run,
+        optimizer_state,
+        preset,
+        losses,
+    )
+    after.save(state)
+    Embedding(vectors, iterations, preset.name).save(output)
+    log.info("%s: largest value %.3g", output, vectors.detach().abs().max())

@@ -16,9 +16,9 @@ from editinfinity.files.images import (
     from_model,
     read_image,
     read_mask,
+    read_settings,
     restore,
     schedule_for,
-    settings_of,
     size_of,
     to_model,
     write_png,
@@ -275,7 +275,7 @@ def test_png_is_deterministic_and_carries_settings(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         write_png(tmp_path / name, gradient(40, 30), settings='{"prompt": "café ☕"}')
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert settings_of(Image.open(tmp_path / "a.png")) == '{"prompt": "café ☕"}'
+    assert read_settings(tmp_path / "a.png") == '{"prompt": "café ☕"}'
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.png", "b.png"]
 
 

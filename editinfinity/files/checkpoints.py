@@ -1,0 +1,186 @@
+"""Checkpoints of the two training stages: learnt vectors, adapters, and optimizer states.
+
+Adapters are in PEFT's format but written here: PEFT's own writer leaves sets unsorted and adds a
+model card, so that two equal runs would differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import atomic_path, write_json
+from editinfinity.files.features import require_preset
+from editinfinity.files.tensors import load_tensors, save_tensors
+
+EMBEDDING_KIND = "text_embedding"
+STATE_KIND = "optimizer_state"
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Learnt vectors, (N, Ct5) fp32, after ``iteration`` updates of a preset's model."""
+
+    vectors: Tensor
+    iteration: int
+    preset: str
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint."""
+        metadata = {"kind": EMBEDDING_KIND, "iteration": self.iteration, "preset": self.preset}
+        save_tensors(path, {"embedding": self.vectors}, metadata)
+
+    @classmethod
+    def load(cls, path: Path, preset: str, width: int) -> Embedding:
+        """Read a checkpoint of a preset whose text features are ``width`` wide.
+
+        Raises:
+            UserError: it is missing, damaged, or another model's.
+        """
+        tensors, found = load_tensors(path, EMBEDDING_KIND, ["embedding"])
+        require_preset(found.get("preset"), preset, path)
+        vectors = tensors["embedding"]
+        if vectors.ndim != 2 or vectors.shape[1] != width:
+            raise UserError(
+                f"{path}: holds vectors of shape {tuple(vectors.shape)}, the model's are {width} "
+                "wide; delete it and run again"
+            )
+        return cls(vectors, int(found["iteration"]), preset)
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """AdamW's state of each parameter, in the parameters' order, after ``iteration`` updates."""
+
+    parameters: list[dict[str, Tensor]]
+    iteration: int
+    preset: str
+
+    def save(self, path: Path) -> None:
+        """Write the state."""
+        tensors = {
+            f"{index:05d}.{name}": tensor
+            for index, values in enumerate(self.parameters)
+            for name, tensor in values.items()
+        }
+        metadata = {"kind": STATE_KIND, "iteration": self.iteration, "preset": self.preset}
+        save_tensors(path, tensors, metadata)
+
+    @classmethod
+    def load(cls, path: Path, preset: str, shapes: list[torch.Size]) -> OptimizerState:
+        """Read a state of parameters of these shapes.
+
+        Raises:
+            UserError: it is missing, damaged, or of other parameters.
+        """
+        tensors, found = load_tensors(path, STATE_KIND)
+        require_preset(found.get("preset"), preset, path)
+        parameters: list[dict[str, Tensor]] = [{} for _ in shapes]
+        for key, tensor in tensors.items():
+            index, _, name = key.partition(".")
+            if not index.isdigit() or int(index) >= len(shapes):
+                break
+            parameters[int(index)][name] = tensor
+        fits = len(tensors) == 3 * len(shapes) and all(
+            values.keys() == {"step", "exp_avg", "exp_avg_sq"} and values["exp_avg"].shape == shape
+            for values, shape in zip(parameters, shapes, strict=True)
+        )
+        if not fits:
+            raise UserError(f"{path}: is the state of other parameters; delete it and run again")
+        return cls(parameters, int(found["iteration"]), preset)
+
+
+def save_adapter(folder: Path, model: nn.Module) -> None:
+    """Write a PEFT model's adapter so that ``PeftModel.from_pretrained`` finds it.
+
+    Args:
+        folder: where ``adapter_model.safetensors`` and ``adapter_config.json`` go.
+        model: a ``PeftModel`` with one adapter, ``default``.
+    """
+    from peft import get_peft_model_state_dict
+
+    weights = get_peft_model_state_dict(model)
+    with atomic_path(folder / ADAPTER_WEIGHTS) as temporary:
+        ready = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        save_file(ready, temporary, metadata={"format": "pt"})
+    config = model.peft_config["default"].to_dict()  # type: ignore[union-attr,index,operator]
+    config.update(inference_mode=True, base_model_name_or_path=None)
+    write_json(folder / ADAPTER_CONFIG, _plain(config))
+
+
+def load_adapter(folder: Path, model: nn.Module, device: torch.device) -> nn.Module:
+    """Put the adapter of a folder onto a model.
+
+    Args:
+        folder: of ``save_adapter`` (or any PEFT adapter of this model).
+        model: the transformer; its layers are wrapped in place.
+        device: of the model.
+
+    Returns:
+        The ``PeftModel``, frozen and in ``eval`` mode.
+
+    Raises:
+        UserError: the files are missing, damaged, or another model's.
+    """
+    from peft import PeftModel
+
+    for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name}: there is no such file; train the adapter first")
+    try:
+        adapted = PeftModel.from_pretrained(model, str(folder), torch_device=str(device))
+    except Exception as error:  # PEFT passes on whatever its readers raise
+        reason = str(error).split("\n", 1)[0][:200]
+        raise UserError(f"{folder}: holds no adapter of this model ({reason})") from None
+    return adapted.to(device).eval().requires_grad_(False)
+
+
+def restore_adapter(folder: Path, model: nn.Module) -> None:
+    """Give a freshly wrapped PEFT model the weights of an earlier checkpoint.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another adapter.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    from editinfinity.files.state_dicts import read_state_dict
+
+    path = folder / ADAPTER_WEIGHTS
+    weights = read_state_dict([path])
+    wanted = get_peft_model_state_dict(model)
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise UserError(f"{path}: is an adapter of another shape; delete it and run again")
+    set_peft_model_state_dict(model, weights)
+
+
+def adapter_iteration(folder: Path) -> int | None:
+    """How many updates an adapter has seen; None for adapters from elsewhere."""
+    path = folder / ADAPTER_STATE
+    if not path.is_file():
+        return None
+    return int(load_tensors(path, STATE_KIND)[1]["iteration"])
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can carry, sets sorted."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items() if key != "runtime_config"}
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value

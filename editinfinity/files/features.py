@@ -1,0 +1,148 @@
+"""Feature files: what the tokenizer and the text encoder said, once for all later stages.
+
+Free of torch, so that stages which run no model start at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editinfinity.errors import UserError
+from editinfinity.files.images import Geometry
+from editinfinity.files.tensors import Array, load_arrays, save_tensors
+from editinfinity.prompts import Span
+from editinfinity.scales import Grid, ScaleSchedule
+
+IMAGE_KIND = "image_features"
+TEXT_KIND = "text_features"
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """A photograph as the model knows it.
+
+    Attributes:
+        preset: whose tokenizer made it.
+        schedule: its scales.
+        geometry: which part of the photograph it is.
+        bits: of every scale, (h, w, d) bool each, on the tokenizer's grids.
+        raw: un-normalised features, (d, H, W) fp32.
+        pixels: what the tokenizer saw, (H, W, 3) uint8 RGB.
+    """
+
+    preset: str
+    schedule: ScaleSchedule
+    geometry: Geometry
+    bits: Sequence[NDArray[np.bool_]]
+    raw: NDArray[np.float32]
+    pixels: NDArray[np.uint8]
+
+    def save(self, path: Path) -> None:
+        """Write the file; equal features give equal bytes."""
+        schedule = self.schedule
+        metadata = {
+            "kind": IMAGE_KIND,
+            "preset": self.preset,
+            "ratio": schedule.ratio,
+            "pixel_budget": schedule.pixel_budget,
+            "patchify": schedule.patchify,
+            "geometry": self.geometry.to_dict(),
+        }
+        arrays: dict[str, Array] = {
+            "bits": pack_bits(self.bits),
+            "raw": self.raw,
+            "pixels": self.pixels,
+        }
+        save_tensors(path, arrays, metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> ImageFeatures:
+        """Read the file.
+
+        Raises:
+            UserError: it is missing, damaged, or something else.
+        """
+        arrays, found = load_arrays(path, IMAGE_KIND, ("bits", "raw", "pixels"))
+        try:
+            schedule = ScaleSchedule(found["ratio"], found["pixel_budget"], found["patchify"])
+            bits = unpack_bits(arrays["bits"], schedule.tokenizer_scales, len(arrays["raw"]))
+            geometry = Geometry.from_dict(found["geometry"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(f"{path}: is damaged ({error}); delete it and run again") from None
+        raw, pixels = arrays["raw"], arrays["pixels"]
+        return cls(found["preset"], schedule, geometry, bits, raw, pixels)
+
+
+@dataclass(frozen=True)
+class PromptFeatures:
+    """A prompt as the text encoder knows it, suffix included.
+
+    Attributes:
+        preset: whose text encoder made it.
+        prompt: without suffix.
+        features: (T, Ct5) fp32.
+        offsets: first and one-past-last character of each token in the caption.
+    """
+
+    preset: str
+    prompt: str
+    features: NDArray[np.float32]
+    offsets: Sequence[Span]
+
+    def save(self, path: Path) -> None:
+        """Write the file; equal features give equal bytes."""
+        arrays: dict[str, Array] = {
+            "features": self.features,
+            "offsets": np.asarray(self.offsets, dtype=np.int32).reshape(-1, 2),
+        }
+        save_tensors(
+            path, arrays, {"kind": TEXT_KIND, "preset": self.preset, "prompt": self.prompt}
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> PromptFeatures:
+        """Read the file.
+
+        Raises:
+            UserError: it is missing, damaged, or something else.
+        """
+        arrays, found = load_arrays(path, TEXT_KIND, ("features", "offsets"))
+        offsets = [(int(start), int(end)) for start, end in arrays["offsets"]]
+        return cls(found["preset"], found["prompt"], arrays["features"], offsets)
+
+
+def pack_bits(bits: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """Bits of all scales, one after another, eight a byte."""
+    return np.packbits(np.concatenate([scale.reshape(-1) for scale in bits]))
+
+
+def unpack_bits(
+    packed: NDArray[Any], scales: Sequence[Grid], channels: int
+) -> list[NDArray[np.bool_]]:
+    """Bits (h, w, d) of every scale, the inverse of ``pack_bits``.
+
+    Raises:
+        ValueError: the count of bits is not that of the scales.
+    """
+    lengths = [h * w * channels for h, w in scales]
+    if packed.size != -(-sum(lengths) // 8):
+        raise ValueError(f"{packed.size} bytes cannot hold the bits of {len(scales)} scales")
+    flat = np.unpackbits(packed, count=sum(lengths)).astype(bool)
+    parts = np.split(flat, np.cumsum(lengths)[:-1])
+    return [part.reshape(*grid, channels) for part, grid in zip(parts, scales, strict=True)]
+
+
+def require_preset(found: str, wanted: str, path: Path) -> None:
+    """Refuse features of another model.
+
+    Raises:
+        UserError: they are.
+    """
+    if found != wanted:
+        raise UserError(f"{path}: was made by model {found}, not {wanted}; delete it and run again")

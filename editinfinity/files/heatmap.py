@@ -1,0 +1,37 @@
+"""A map of numbers as colours over a photograph."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_STOPS = np.array(
+    [[0, 0, 60], [90, 20, 140], [210, 60, 90], [250, 150, 30], [255, 250, 160]], dtype=np.float32
+)
+"""Dark blue, violet, red, orange, pale yellow: rising in lightness, so it also reads in grey."""
+
+_WEIGHT = 0.6
+"""Share of the colours where the map is highest; the photograph shows through."""
+
+
+def heatmap_over(photograph: NDArray[np.uint8], values: NDArray[np.floating]) -> Image.Image:
+    """Colours from the map's least to its greatest value, over the photograph.
+
+    Args:
+        photograph: (H, W, 3) RGB.
+        values: (h, w) of any range, stretched over the photograph bilinearly.
+
+    Returns:
+        An RGB picture of the photograph's size.
+    """
+    low, high = float(values.min()), float(values.max())
+    unit = (values.astype(np.float32) - low) / (high - low if high > low else 1)
+    size = (photograph.shape[1], photograph.shape[0])
+    enlarged = np.asarray(Image.fromarray(unit).resize(size, Image.Resampling.BILINEAR))
+    place = np.clip(enlarged, 0, 1) * (len(_STOPS) - 1)
+    below = np.minimum(place.astype(int), len(_STOPS) - 2)
+    part = (place - below)[..., None]
+    colours = _STOPS[below] * (1 - part) + _STOPS[below + 1] * part
+    share = _WEIGHT * (0.5 + 0.5 * enlarged[..., None])
+    return Image.fromarray((photograph * (1 - share) + colours * share).astype(np.uint8))

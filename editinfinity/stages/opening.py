@@ -1,0 +1,20 @@
+"""What every stage that runs a model does first."""
+
+from __future__ import annotations
+
+import torch
+
+from editinfinity.compute import pick_device, set_threads
+from editinfinity.presets import Preset, preset
+from editinfinity.stages.settings import ModelSettings
+
+
+def open_settings(model: ModelSettings) -> tuple[Preset, torch.device]:
+    """The preset and device of the settings; sets torch's threads.
+
+    Raises:
+        UserError: there is no such preset or device.
+    """
+    chosen, device = preset(model.preset), pick_device(model.device)
+    set_threads(model.threads)
+    return chosen, device
