@@ -1,0 +1,85 @@
+"""Stage check: all faults of a case at once, none of them a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from editinfinity.errors import UserError
+from editinfinity.stages.check import EditInput, check_case
+
+from .conftest import PROMPT, Worked, draw_photograph
+
+
+def test_a_sound_case_is_reported(worked: Worked, tmp_path: Path) -> None:
+    prompt = tmp_path / "edit.txt"
+    prompt.write_text("a blue cup")
+    report = check_case(
+        case="cup",
+        image=worked.photograph,
+        source_prompt=PROMPT,
+        edits=[
+            EditInput("edit", prompt, mask=worked.mask),
+            EditInput("auto", "a green cup", target_word="cup"),
+            EditInput("free", "a cat"),
+        ],
+        output=tmp_path / "check.json",
+    )
+    assert (report.image_size, report.ratio, report.warnings) == ((256, 320), 0.8, ())
+    written = json.loads((tmp_path / "check.json").read_text())
+    assert written["edits"] == ["edit", "auto", "free"]
+
+
+def test_all_faults_are_told_at_once(worked: Worked, tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes("grün".encode("latin-1"))
+    Image.new("L", (50, 90)).save(tmp_path / "odd.png")
+    with pytest.raises(UserError) as fault:
+        check_case(
+            case="cup",
+            image=worked.photograph,
+            source_prompt=PROMPT,
+            edits=[
+                EditInput("a", tmp_path / "latin.txt"),
+                EditInput("b", "", mask=tmp_path / "odd.png"),
+                EditInput("c", "fine", target_word="dog"),
+                EditInput("d", "fine", mask=tmp_path / "none.png"),
+            ],
+            output=tmp_path / "check.json",
+            faults=["edit e: known before"],
+        )
+    told = str(fault.value)
+    for part in ("latin.txt: is not UTF-8", "edit prompt: is empty", "odd.png: is 50×90",
+                 "'dog' is not in", "none.png: there is no such file", "known before"):  # fmt: skip
+        assert part in told
+    assert told.startswith("case cup: ") and "\n" not in told
+    assert not (tmp_path / "check.json").exists()
+
+
+def test_a_missing_photograph_does_not_hide_other_faults(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.jpg: there is no such file.*edit prompt: is empty"):
+        check_case(
+            case="c",
+            image=tmp_path / "none.jpg",
+            source_prompt=None,
+            edits=[EditInput("edit", "")],
+            output=tmp_path / "check.json",
+        )
+
+
+def test_doubtful_things_are_warnings(tmp_path: Path) -> None:
+    draw_photograph(tmp_path / "panorama.jpg", (900, 150))
+    Image.new("L", (900, 150), 255).save(tmp_path / "white.png")
+    report = check_case(
+        case="c",
+        image=tmp_path / "panorama.jpg",
+        source_prompt="a hill",
+        edits=[EditInput("edit", "a hill", mask=tmp_path / "white.png")],
+        output=tmp_path / "check.json",
+    )
+    told = " ".join(report.warnings)
+    assert "says the same as the source prompt" in told
+    assert "marks nothing as edited" in told
+    assert "50% of it" in told

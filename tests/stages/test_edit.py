@@ -1,0 +1,130 @@
+"""Stages edit and finish."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from editinfinity.errors import UserError
+from editinfinity.files.features import ImageFeatures
+from editinfinity.files.images import from_model, read_settings
+from editinfinity.files.maps import KERNEL, save_map
+from editinfinity.files.weights import load_tokenizer
+from editinfinity.models.bsq import sum_codes
+from editinfinity.presets import preset
+from editinfinity.stages.edit import edit
+from editinfinity.stages.finish import finish
+from editinfinity.stages.settings import SamplingSettings
+
+from .conftest import TINY, Worked, draw_photograph
+
+
+def draw(case: Worked, folder: Path, name: str, **more: object) -> np.ndarray:
+    edit(
+        image_features=case.image,
+        text_features=case.edit_text,
+        output=folder / f"{name}.png",
+        settings=folder / f"{name}.json",
+        model=TINY,
+        **more,  # type: ignore[arg-type]
+    )
+    return np.asarray(Image.open(folder / f"{name}.png"))
+
+
+def decoded_source(case: Worked) -> np.ndarray:
+    features = ImageFeatures.load(case.image)
+    bits = [torch.from_numpy(scale_bits)[None] for scale_bits in features.bits]
+    tokenizer = load_tokenizer(preset("tiny"), torch.device("cpu"))
+    code = sum_codes(bits, features.schedule.tokenizer_grid)
+    with torch.no_grad():
+        return np.asarray(from_model(tokenizer.decode(code)[0].numpy()))
+
+
+def test_edit_is_at_the_models_size_and_tells_how_it_was_made(
+    worked: Worked, tmp_path: Path
+) -> None:
+    pixels = draw(
+        worked,
+        tmp_path,
+        "all",
+        embedding=worked.embedding,
+        lora_dir=worked.lora,
+        kernel=worked.kernel,
+        sampling=SamplingSettings(seed=5, cfg=3),
+    )
+    assert pixels.shape == (256, 320, 3)
+    told = json.loads((tmp_path / "all.json").read_text())
+    assert told["prompt"] == "a blue cup"
+    assert (told["embedding_iterations"], told["lora_iterations"]) == (3, 4)
+    assert told["kernel"] == {
+        "mask_edit_region": "black",
+        "mask_source": "user",
+        "smoothing": "linear",
+    }
+    assert told["sampling"] == {"seed": 5, "cfg": 3, "tau": 0.5, "top_k": 900, "top_p": 0.97}
+    assert json.loads(read_settings(tmp_path / "all.png") or "") == told
+
+
+def test_edits_are_deterministic_and_the_seed_decides(worked: Worked, tmp_path: Path) -> None:
+    draw(worked, tmp_path, "a", kernel=worked.kernel)
+    draw(worked, tmp_path, "b", kernel=worked.kernel)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    other = draw(worked, tmp_path, "c", kernel=worked.kernel, sampling=SamplingSettings(seed=1))
+    assert not np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), other)
+
+
+def test_each_learnt_part_changes_the_picture(worked: Worked, tmp_path: Path) -> None:
+    plain = draw(worked, tmp_path, "plain")
+    for name, more in (
+        ("embedding", {"embedding": worked.embedding}),
+        ("lora", {"lora_dir": worked.lora}),
+        ("kernel", {"kernel": worked.kernel}),
+        ("cfg", {"sampling": SamplingSettings(cfg=1)}),
+    ):
+        assert not np.array_equal(draw(worked, tmp_path, name, **more), plain), name
+
+
+def test_a_kernel_of_ones_gives_the_decoded_source(worked: Worked, tmp_path: Path) -> None:
+    save_map(tmp_path / "ones", KERNEL, np.ones((56, 70), np.float32), {"smoothing": "linear"})
+    kept = draw(worked, tmp_path, "kept", kernel=tmp_path / "ones")
+    assert np.abs(kept.astype(int) - decoded_source(worked)).max() <= 1
+    free = draw(worked, tmp_path, "free")
+    assert np.abs(free.astype(int) - decoded_source(worked)).mean() > 5
+
+
+def test_far_from_the_mask_the_source_stays(worked: Worked, tmp_path: Path) -> None:
+    edited = draw(worked, tmp_path, "e", kernel=worked.kernel)
+    difference = np.abs(edited.astype(int) - decoded_source(worked)).mean(-1)
+    inside, far = difference[80:160, 100:180].mean(), difference[:, 280:].mean()
+    assert inside > 3 * far
+
+
+def test_a_kernel_of_another_shape_is_refused(worked: Worked, tmp_path: Path) -> None:
+    save_map(tmp_path / "square", KERNEL, np.ones((64, 64), np.float32), {})
+    with pytest.raises(UserError, match=r"on a grid of \(64, 64\), the photograph's is \(56, 70\)"):
+        draw(worked, tmp_path, "e", kernel=tmp_path / "square")
+    with pytest.raises(UserError, match="train the adapter first"):
+        draw(worked, tmp_path, "e", lora_dir=tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_text("")
+    with pytest.raises(UserError, match="holds no adapter of this model"):
+        draw(worked, tmp_path, "e", lora_dir=tmp_path)
+
+
+def test_finish_gives_the_photographs_size_and_keeps_the_settings(
+    worked: Worked, tmp_path: Path
+) -> None:
+    draw(worked, tmp_path, "e", kernel=worked.kernel)
+    large = draw_photograph(tmp_path / "large.jpg", (1003, 801))
+    finish(edited=tmp_path / "e.png", image=large, output=tmp_path / "done.png")
+    assert Image.open(tmp_path / "done.png").size == (1003, 801)
+    assert read_settings(tmp_path / "done.png") == read_settings(tmp_path / "e.png")
+    square = draw_photograph(tmp_path / "square.jpg", (300, 300))
+    with pytest.raises(UserError, match="not of the shape of"):
+        finish(edited=tmp_path / "e.png", image=square, output=tmp_path / "no.png")

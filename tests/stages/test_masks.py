@@ -1,0 +1,135 @@
+"""Stages attention_map and kernel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from editinfinity.editing.kernel import cells_of_attention, smoothing_kernel
+from editinfinity.errors import UserError
+from editinfinity.files.features import ImageFeatures
+from editinfinity.files.images import read_mask
+from editinfinity.stages.attention_map import collect_attention
+from editinfinity.stages.kernel import make_kernel
+
+from .conftest import TINY, Worked
+
+
+def test_attention_is_on_the_reference_grid_and_deterministic(
+    worked: Worked, tmp_path: Path
+) -> None:
+    attention = load_file(worked.attention)["attention"]
+    assert attention.shape == ImageFeatures.load(worked.image).schedule.reference_grid == (56, 70)
+    assert attention.min() > 0 and np.ptp(attention) > 0
+    collect_attention(
+        image_features=worked.image,
+        text_features=worked.text,
+        target_word="CUP",
+        output=tmp_path / "again",
+        model=TINY,
+    )
+    assert np.array_equal(load_file(tmp_path / "again")["attention"], attention)
+
+
+def test_another_word_looks_elsewhere(worked: Worked, tmp_path: Path) -> None:
+    collect_attention(
+        image_features=worked.image,
+        text_features=worked.text,
+        target_word="wooden  table",
+        output=tmp_path / "table",
+        model=TINY,
+    )
+    tables, cups = (load_file(p)["attention"] for p in (tmp_path / "table", worked.attention))
+    assert not np.allclose(tables, cups)
+
+
+@pytest.mark.parametrize(
+    "word, fault", [("dog", "'dog' is not in"), ("tab", "only inside 'table'")]
+)
+def test_a_word_that_is_not_there_is_an_error(
+    worked: Worked, tmp_path: Path, word: str, fault: str
+) -> None:
+    with pytest.raises(UserError, match=fault):
+        collect_attention(
+            image_features=worked.image,
+            text_features=worked.text,
+            target_word=word,
+            output=tmp_path / "a",
+            model=TINY,
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_kernel_of_a_users_mask(worked: Worked, tmp_path: Path) -> None:
+    kernel = load_file(worked.kernel)["kernel"]
+    edited = read_mask(worked.mask, (256, 320))
+    assert np.array_equal(kernel, smoothing_kernel(edited, (56, 70), "linear"))
+    picture = tmp_path / "mask_out.png"
+    make_kernel(
+        image_features=worked.image,
+        mask=worked.mask,
+        smoothing="hard",
+        output=tmp_path / "kernel",
+        mask_image=picture,
+        heatmap=tmp_path / "heat.png",
+    )
+    assert np.array_equal(read_mask(picture, (256, 320)), edited)
+    assert set(np.unique(load_file(tmp_path / "kernel")["kernel"])) == {0.0, 1.0}
+    assert Image.open(tmp_path / "heat.png").size == (320, 256)
+
+
+def test_white_masks_are_the_opposite(worked: Worked, tmp_path: Path) -> None:
+    inverted = Image.eval(Image.open(worked.mask), lambda value: 255 - value)
+    inverted.save(tmp_path / "white.png")
+    make_kernel(
+        image_features=worked.image,
+        mask=tmp_path / "white.png",
+        mask_edit_region="white",
+        output=tmp_path / "kernel",
+    )
+    assert np.array_equal(
+        load_file(tmp_path / "kernel")["kernel"], load_file(worked.kernel)["kernel"]
+    )
+
+
+def test_kernel_of_an_attention_map(worked: Worked, tmp_path: Path) -> None:
+    attention = load_file(worked.attention)["attention"]
+    make_kernel(
+        image_features=worked.image,
+        attention=worked.attention,
+        attention_threshold=0.7,
+        output=tmp_path / "kernel",
+        mask_image=tmp_path / "mask.png",
+        heatmap=tmp_path / "heat.png",
+    )
+    cells = cells_of_attention(attention, 0.7)
+    assert 0 < cells.sum() < cells.size
+    kernel = load_file(tmp_path / "kernel")["kernel"]
+    assert (kernel[cells] == 0).all() and kernel.max() > 0
+    drawn = read_mask(tmp_path / "mask.png", (256, 320))
+    assert drawn.mean() == pytest.approx(cells.mean(), abs=0.03)
+
+
+def test_kernel_needs_one_source_of_its_own_photograph(worked: Worked, tmp_path: Path) -> None:
+    for both in ({}, {"mask": worked.mask, "attention": worked.attention}):
+        with pytest.raises(UserError, match="either a mask or an attention map"):
+            make_kernel(image_features=worked.image, output=tmp_path / "k", **both)
+    Image.new("L", (256, 320)).save(tmp_path / "turned.png")
+    with pytest.raises(UserError, match="draw the mask over the photograph"):
+        make_kernel(
+            image_features=worked.image, mask=tmp_path / "turned.png", output=tmp_path / "k"
+        )
+
+
+def test_the_kernel_stage_starts_without_torch() -> None:
+    code = (
+        "import sys, editinfinity.stages.kernel, editinfinity.stages.finish,"
+        "editinfinity.stages.check, editinfinity.stages.jsonl; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
