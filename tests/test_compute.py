@@ -1,0 +1,41 @@
+"""Devices, threads and seeds."""
+
+import os
+
+import pytest
+import torch
+
+from editinfinity.compute import available_cores, pick_device, reseed, seed_of, set_threads
+from editinfinity.errors import UserError
+
+
+def test_seeds_differ_by_seed_stage_and_iteration_and_never_change() -> None:
+    seeds = {seed_of(s, stage, i) for s in (0, 1) for stage in ("a", "b") for i in (1, 2, 12)}
+    assert len(seeds) == 12
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    # Pinned: checkpoints continue runs of earlier versions.
+    assert seed_of(42, "train_lora", 1) == 8744081042601234319
+    reseed(1, "a", 1)
+    first = torch.rand(3)
+    reseed(1, "a", 1)
+    assert torch.equal(torch.rand(3), first)
+
+
+def test_threads_auto_is_what_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        if hasattr(os, "sched_getaffinity"):
+            monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+            assert set_threads("auto") == torch.get_num_threads() == 3
+        assert set_threads(1) == torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert available_cores() >= 1
+
+
+def test_devices() -> None:
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto").type in ("cpu", "cuda")
+    for name in ("tpu", "", "mps", "cuda:x"):
+        with pytest.raises(UserError, match="is not known"):
+            pick_device(name)
