@@ -13,9 +13,10 @@ from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import ReplaySource
 from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
 from editinfinity.files.maps import ATTENTION, save_map
-from editinfinity.files.weights import load_transformer
+from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.prompts import find_word, tokens_of
-from editinfinity.stages.drawing import sampler_settings, source_codes, text_of
+from editinfinity.stages.conditioning import text_of
+from editinfinity.stages.drawing import sampler_settings, source_codes
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import DEFAULT_SAMPLING, ModelSettings, SamplingSettings
 

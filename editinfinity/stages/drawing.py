@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from editinfinity.editing import sampler
-from editinfinity.files.features import ImageFeatures, PromptFeatures
-from editinfinity.models.transformer import TextFeatures
+from editinfinity.files.features import ImageFeatures
 from editinfinity.stages.settings import SamplingSettings
 
 
@@ -15,11 +14,6 @@ def source_codes(source: ImageFeatures, device: torch.device) -> list[Tensor]:
     """The enlarged code (1, d, H, W) of every scale of the photograph."""
     bits = [torch.from_numpy(scale_bits)[None].to(device) for scale_bits in source.bits]
     return sampler.source_codes(bits, source.schedule)
-
-
-def text_of(prompt: PromptFeatures, device: torch.device) -> TextFeatures:
-    """The prompt's features, (1, T, Ct5)."""
-    return TextFeatures(torch.from_numpy(prompt.features)[None].to(device))
 
 
 def sampler_settings(sampling: SamplingSettings) -> sampler.SamplingSettings:

@@ -19,8 +19,10 @@ from editinfinity.files.checkpoints import Embedding, adapter_iteration, load_ad
 from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
 from editinfinity.files.images import from_model, write_png
 from editinfinity.files.maps import KERNEL, load_map
-from editinfinity.files.weights import load_tokenizer, load_transformer
-from editinfinity.stages.drawing import sampler_settings, source_codes, text_of
+from editinfinity.files.tokenizer_weights import load_tokenizer
+from editinfinity.files.transformer_weights import load_transformer
+from editinfinity.stages.conditioning import text_of
+from editinfinity.stages.drawing import sampler_settings, source_codes
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import DEFAULT_SAMPLING, ModelSettings, SamplingSettings
 

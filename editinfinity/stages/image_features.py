@@ -11,7 +11,7 @@ import torch
 from editinfinity.compute import telling_memory_faults
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.images import read_image, schedule_for, to_model
-from editinfinity.files.weights import load_tokenizer
+from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.models.bsq import quantize
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import ModelSettings

@@ -24,7 +24,7 @@ from editinfinity.inversion.training import (
 )
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset
-from editinfinity.stages.drawing import text_of
+from editinfinity.stages.conditioning import text_of
 from editinfinity.stages.settings import TrainingSettings
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from pathlib import Path
 from editinfinity.compute import telling_memory_faults
 from editinfinity.files.features import PromptFeatures
 from editinfinity.files.prompts import read_prompt
-from editinfinity.files.weights import load_text_encoder
+from editinfinity.files.text_encoder_weights import load_text_encoder
 from editinfinity.prompts import caption
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import ModelSettings

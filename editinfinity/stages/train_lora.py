@@ -16,7 +16,7 @@ from editinfinity.files.checkpoints import (
     restore_adapter,
     save_adapter,
 )
-from editinfinity.files.weights import load_transformer
+from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.inversion import lora as adapters
 from editinfinity.stages.learning import inversion_loss, iterations_to_run, learn, open_source
 from editinfinity.stages.opening import open_settings

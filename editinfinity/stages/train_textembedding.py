@@ -11,7 +11,7 @@ from torch import nn
 
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Embedding, OptimizerState
-from editinfinity.files.weights import load_transformer
+from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.prompts import LEARNED_VECTORS
 from editinfinity.stages.learning import (
     inversion_loss,

