@@ -96,21 +96,23 @@ def _main_direction(
     return direction
 
 
-def build_bank(pictures: Sequence[Image.Image], things: Sequence[Thing]) -> SpriteBank:
+def build_bank(
+    pictures: Sequence[Image.Image], things: Sequence[Thing], side: int = SIDE
+) -> SpriteBank:
     """The bank of cut-outs given in the order of ``things``."""
     layers, shades, bottoms = [], [], []
     for picture, thing in zip(pictures, things, strict=True):
-        rgba = trim(picture, SIDE)
+        rgba = trim(picture, side)
         body = body_of(rgba, thing)
         luminance = rgba[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
         shades.append(float((luminance * body).sum() / max(body.sum(), 1e-3)) or 1.0)
         rows = np.flatnonzero((rgba[..., 3] > 0.3).any(1))
-        bottoms.append((rows[-1] + 1) / SIDE * 2 - 1)
+        bottoms.append((rows[-1] + 1) / side * 2 - 1)
         planes = [rgba[..., :3] * rgba[..., 3:], rgba[..., 3:], body[..., None]]
         layers.append(np.concatenate(planes, -1))
     fine = torch.from_numpy(np.stack(layers)).permute(0, 3, 1, 2).contiguous()
     coarse = F.interpolate(fine, scale_factor=0.6, mode="area")
-    coarse = F.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    coarse = F.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=False)
     shadow = F.interpolate(fine[:, 3:4], size=(64, 64), mode="area")
     for _ in range(3):
         shadow = F.avg_pool2d(shadow, 7, 1, 3)
@@ -119,10 +121,10 @@ def build_bank(pictures: Sequence[Image.Image], things: Sequence[Thing]) -> Spri
     )
 
 
-def load_bank(folder: Path, things: Sequence[Thing]) -> SpriteBank:
+def load_bank(folder: Path, things: Sequence[Thing], side: int = SIDE) -> SpriteBank:
     """The bank of the cut-outs in ``folder`` (one WebP an object, named after it)."""
     names = [folder / f"{thing.name.replace(' ', '_')}.webp" for thing in things]
-    return build_bank([Image.open(name) for name in names], things)
+    return build_bank([Image.open(name) for name in names], things, side)
 
 
 def synthetic_pictures(things: Sequence[Thing]) -> list[Image.Image]:
