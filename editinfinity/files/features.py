@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editinfinity.errors import UserError
-from editinfinity.files.images import Geometry
+from editinfinity.files.geometry import Geometry
 from editinfinity.files.tensors import Array, load_arrays, save_tensors
 from editinfinity.prompts import Span
 from editinfinity.scales import Grid, ScaleSchedule

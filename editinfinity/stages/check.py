@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_json
-from editinfinity.files.images import Geometry, Size, read_image, read_mask, schedule_for, size_of
+from editinfinity.files.geometry import Geometry, Size
+from editinfinity.files.images import read_image, read_mask, schedule_for, size_of
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.prompts import find_word
 

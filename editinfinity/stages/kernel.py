@@ -13,8 +13,9 @@ from PIL import Image
 from editinfinity.editing.kernel import cells_of_attention, smoothing_kernel
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures
+from editinfinity.files.geometry import Geometry
 from editinfinity.files.heatmap import heatmap_over
-from editinfinity.files.images import Geometry, read_mask, write_png
+from editinfinity.files.images import read_mask, write_png
 from editinfinity.files.maps import ATTENTION, KERNEL, load_map, save_map
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from editinfinity.errors import UserError
+from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import (
-    Geometry,
     from_model,
     read_image,
     read_mask,
