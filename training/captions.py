@@ -67,7 +67,7 @@ def _opening(rng: np.random.Generator) -> str:
 
 
 def with_article(phrase: str) -> str:
-    """"apple" → "an apple"."""
+    """The phrase with "a" or "an" before it."""
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 

@@ -72,7 +72,8 @@ EXAMPLES = (
         "a banana on a wooden table", "a red apple on a wooden table", mask=True, seed=4,
     ),
     Example(
-        "example_3", Actor("dog", None, 0.29, 0.82, 0.46), Actor("ball", "yellow", 0.74, 0.82, 0.38),
+        "example_3",
+        Actor("dog", None, 0.29, 0.82, 0.46), Actor("ball", "yellow", 0.74, 0.82, 0.38),
         "plain purple",
         "a dog and a yellow ball on a plain purple background",
         "a panda and a yellow ball on a plain purple background",
@@ -84,7 +85,7 @@ PHOTOGRAPH = "coffee"
 PHOTO_SOURCE = "a cup of coffee on a wooden table"
 PHOTO_EDIT = "a donut on a wooden table"
 PHOTO_LEFT = 0.125
-"""Left edge of the square cut from the photograph, fraction of its width (the model saw squares)."""
+"""Left edge of the square cut from the photograph, fraction of its width (training saw squares)."""
 
 PHOTO_MASK = (0.18, 0.0, 0.86, 0.84)
 """Box of the ellipse that covers the cup, fractions of width and height."""
@@ -103,9 +104,7 @@ def plan_of(example: Example) -> Plan:
         kind=np.array([3]),
         backdrop=np.array([backdrop]),
         things=np.array([[names.index(actor.name) for actor in actors]]),
-        colours=np.array(
-            [[COLOUR_NAMES.index(a.colour) if a.colour else NATURAL for a in actors]]
-        ),
+        colours=np.array([[COLOUR_NAMES.index(a.colour) if a.colour else NATURAL for a in actors]]),
         shown=np.array([[True, False, example.companion is not None]]),
         x=np.array([[example.edited.x, companion.x]]),
         y=np.array([[example.edited.floor, companion.floor]]),
@@ -134,7 +133,9 @@ def write_case(
 def make_example(maker: SceneMaker, example: Example, data: Path) -> None:
     """Draw one example and write its case."""
     if not is_held_out(example.edited.name, example.backdrop):
-        raise SystemExit(f"{example.case}: {example.edited.name} on {example.backdrop} was trained on")
+        raise SystemExit(
+            f"{example.case}: {example.edited.name} on {example.backdrop} was trained on"
+        )
     scenes = maker.draw(plan_of(example), SIDE)
     picture = Image.fromarray(to_bytes(scenes.source)[0])
     mask = None

@@ -82,7 +82,7 @@ def append_rows(states: Tensor, lengths: Tensor, generator: torch.Generator) -> 
         states: (B, T, C), real tokens first; T leaves room for the rows.
         lengths: (B,) real tokens.
     """
-    batch, width, channels = states.shape
+    batch, width, _ = states.shape
     device = states.device
     u = torch.rand(4, batch, generator=generator).to(device)
     partial = (u[1] * (LEARNED_ROWS + 1)).long()

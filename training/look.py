@@ -1,6 +1,6 @@
 """Look at made scenes: a sheet of before, mask, after with the captions printed.
 
-    python -m training.look scenes.png [--count 24] [--held-out]
+python -m training.look scenes.png [--count 24] [--held-out]
 """
 
 from __future__ import annotations

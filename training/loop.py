@@ -56,7 +56,9 @@ class Recipe:
 
 def add_options(parser: argparse.ArgumentParser, state: Path) -> None:
     """Options both scripts share."""
-    parser.add_argument("--carry", type=Path, default=Path(".carry"), help="made by training.assets")
+    parser.add_argument(
+        "--carry", type=Path, default=Path(".carry"), help="made by training.assets"
+    )
     parser.add_argument("--seconds", type=float, default=540, help="of this call, all included")
     parser.add_argument("--total-seconds", type=float, help="of the whole run (its cosine)")
     parser.add_argument("--state", type=Path, default=state, help="folder of checkpoint and curve")
@@ -138,7 +140,9 @@ def train(
             if not all(map(torch.isfinite, map(torch.tensor, numbers.values()))):
                 raise SystemExit("training diverged; resume from the last checkpoint")
         if now - saved > CHECKPOINT_SECONDS:
-            save_state(options.state, model, average, optimizer, Progress(step, budget.spent_in_all))
+            save_state(
+                options.state, model, average, optimizer, Progress(step, budget.spent_in_all)
+            )
             saved = time.monotonic()
     save_state(options.state, model, average, optimizer, Progress(step, budget.spent_in_all))
     if complete:

@@ -50,7 +50,7 @@ def loosen(core: Tensor, style: Tensor) -> Tensor:
 
     Args:
         core: (B, H, W) bool, everything that must be inside.
-        style: (B,) int: 0 tight, 1 a little wider, 2 wide, 3 the bounding box, 4 an ellipse around it.
+        style: (B,) int: 0 tight, 1 a little wider, 2 wide, 3 the bounding box, 4 its ellipse.
 
     Returns:
         (B, H, W) bool, never smaller than ``core``.

@@ -62,10 +62,8 @@ class SceneEncoder:
         device = pictures.device
         if device.type == "cuda":
             pictures = pictures.contiguous(memory_format=torch.channels_last)
-        parts = []
         with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-            for part in pictures.split(128):
-                parts.append(self.tokenizer.encode(part).half())
+            parts = [self.tokenizer.encode(part).half() for part in pictures.split(128)]
         raw = torch.cat(parts).unflatten(0, (-1, 2))
         kernel = smoothing_kernel(scenes.mask, raw.shape[-1]).half()
         captions = [text for pair in scenes.plan.captions for text in pair]
@@ -104,7 +102,9 @@ class Pool:
                     for name in fresh.__dataclass_fields__
                 )
             )
-        where = torch.arange(self.next, self.next + size, device=fresh.kernel.device) % self.capacity
+        where = (
+            torch.arange(self.next, self.next + size, device=fresh.kernel.device) % self.capacity
+        )
         for name in fresh.__dataclass_fields__:
             getattr(self.kept, name)[where] = getattr(fresh, name)
         self.next = (self.next + size) % self.capacity

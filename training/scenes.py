@@ -140,7 +140,9 @@ class SceneMaker:
         for array in (angle, flip, gain):
             array[same, 1] = array[same, 0]
         rest = rng.random((size, 24))
-        plan = Plan(kind, backdrop, things, colours, shown, x, y, sizes, angle, flip, gain, rest, [])
+        plan = Plan(
+            kind, backdrop, things, colours, shown, x, y, sizes, angle, flip, gain, rest, []
+        )
         plan.captions.extend(self._describe(plan, rng))
         return plan
 
@@ -246,12 +248,16 @@ class SceneMaker:
         index = self.backgrounds.first[plan.backdrop] + (plan.rest[:, 6] * count).astype(int)
         pictures = self.backgrounds.pictures
         chosen = torch.from_numpy(np.where(count > 0, index, 0)).to(self.device)
-        offset = (rest[:, 7:9] * (BACKGROUND_SIDE - SIDE + 1)).long().clamp(max=BACKGROUND_SIDE - SIDE)
+        offset = (
+            (rest[:, 7:9] * (BACKGROUND_SIDE - SIDE + 1)).long().clamp(max=BACKGROUND_SIDE - SIDE)
+        )
         line = torch.arange(SIDE, device=self.device)
         columns = torch.where(rest[:, 9:10] < 0.5, line, SIDE - 1 - line) + offset[:, 1:2]
         rows = line + offset[:, 0:1]
         channel = torch.arange(3, device=self.device).view(1, 3, 1, 1)
-        cut = pictures[chosen.view(-1, 1, 1, 1), channel, rows[:, None, :, None], columns[:, None, None]]
+        cut = pictures[
+            chosen.view(-1, 1, 1, 1), channel, rows[:, None, :, None], columns[:, None, None]
+        ]
         view = cut.float() / 255
         if side != SIDE:
             view = F.interpolate(view, (side, side), mode="bicubic").clamp(0, 1)
@@ -271,7 +277,7 @@ class SceneMaker:
         return (base * (1 + strength * slope)[:, None]).clamp(0, 1)
 
     def _object(self, plan: Plan, part: int, rest: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """One object of every scene: premultiplied RGBA (B, 4, ·, ·) and its shadow (B, 1, ·, ·)."""
+        """One object of every scene: premultiplied RGBA and its shadow, 4 and 1 channels."""
         index = torch.from_numpy(plan.things[:, part]).to(self.device)
         place = part // 2
         x, floor = self._tensor(plan.x[:, place]), self._tensor(plan.y[:, place])
@@ -323,7 +329,7 @@ def _sample(
     pictures: Tensor, x: Tensor, y: Tensor, width: Tensor, height: Tensor, angle: Tensor,
     flip: Tensor, side: int,
 ) -> Tensor:  # fmt: skip
-    """Put square pictures (B, C, s, s) at (x, y) with the given size and rotation: (B, C, side, side)."""
+    """Put square pictures (B, C, s, s) at (x, y), scaled and turned: (B, C, side, side)."""
     cosine, sine = angle.cos(), angle.sin()
     # Rows map the scene's [−1, 1] coordinates to the sprite's.
     matrix = torch.stack([

@@ -81,13 +81,14 @@ class Editor:
             edit = self.tokenizer.decode(drawn.code.clone())
         side = rendering.shape[-1] // kernel.shape[-1]
         keeps = kernel.repeat_interleave(side, 2).repeat_interleave(side, 3) > 0.999
-        # Cells next to the edit change a little through the decoder's view: what counts is the rest.
         error = ((edit - rendering) / 2).square().mean(1, keepdim=True)
         kept = (error * keeps).sum((1, 2, 3)) / keeps.sum((1, 2, 3)).clamp(min=1)
         return Edited(rendering, edit, -10 * kept.clamp(min=1e-10).log10())
 
 
-def load_editor(weights: Path, carry: Path, device: torch.device, settings: SamplingSettings) -> Editor:
+def load_editor(
+    weights: Path, carry: Path, device: torch.device, settings: SamplingSettings
+) -> Editor:
     """The bundled model from exported weights."""
     config = preset("bundled")
     transformer = Infinity(config.transformer)

@@ -30,7 +30,7 @@ class SpriteBank:
             (what a new colour paints) premultiplied too; level 1 is blurred for small placements.
         shadows: (N, 1, 64, 64): blurred alpha.
         shade: (N,) mean brightness of each body, to paint relative to it.
-        bottoms: (N,) where the object ends, as a fraction of half the sprite's side below its middle.
+        bottoms: (N,) where the object ends below the middle, as a fraction of half the side.
     """
 
     pictures: Tensor
@@ -67,7 +67,9 @@ def body_of(rgba: np.ndarray, thing: Thing) -> np.ndarray:
     if not thing.recolourable or thing.colour is None:
         return np.zeros(rgba.shape[:2], np.float32)
     rgb, alpha = rgba[..., :3], rgba[..., 3]
-    opponent = np.stack([rgb[..., 0] - rgb[..., 1], (rgb[..., 0] + rgb[..., 1]) / 2 - rgb[..., 2]], -1)
+    opponent = np.stack(
+        [rgb[..., 0] - rgb[..., 1], (rgb[..., 0] + rgb[..., 1]) / 2 - rgb[..., 2]], -1
+    )
     chroma = np.linalg.norm(opponent, axis=-1)
     if thing.colour in ("white", "black"):
         body = np.clip((0.22 - chroma) / 0.08, 0, 1)

@@ -6,7 +6,6 @@ import copy
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -100,7 +99,7 @@ def save_state(
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     temporary = folder / "state.partial"
     save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
-    os.replace(temporary, folder / "state.safetensors")
+    temporary.replace(folder / "state.safetensors")
 
 
 def load_state(
@@ -191,7 +190,9 @@ class Curve:
         )
         with self.path.open("a") as file:
             file.write(line + "\n")
-        log.info("%s", " ".join(f"{c}={v}" for c, v in zip(self.columns, line.split("\t"), strict=True)))
+        log.info(
+            "%s", " ".join(f"{c}={v}" for c, v in zip(self.columns, line.split("\t"), strict=True))
+        )
 
 
 def table(rows: Mapping[str, float | int | str]) -> str:

@@ -40,7 +40,9 @@ class PrunedEncoder:
         weights = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
         missing, unexpected = self.model.load_state_dict(weights, strict=False)
         if unexpected or [key for key in missing if "position_ids" not in key]:
-            raise ValueError(f"{folder}: the text encoder lacks {missing}, has {unexpected} besides")
+            raise ValueError(
+                f"{folder}: the text encoder lacks {missing}, has {unexpected} besides"
+            )
         self.model.to(device).eval().requires_grad_(False)
 
     @torch.no_grad()

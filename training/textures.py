@@ -67,8 +67,12 @@ def table(generator: torch.Generator) -> Tensor:
     far = uniform(generator, 0.25, 0.6)
     scale = far + (1 - far) * depth
     grid = torch.stack([(x * 2 - 1) / scale * 0.9 * far, depth.pow(0.75) * 2 - 1], -1)
-    top = F.grid_sample(surface[None], grid[None], padding_mode="reflection", align_corners=False)[0]
-    wall = _colour(uniform(generator, 0, 1), uniform(generator, 0, 0.45), uniform(generator, 0.5, 0.95))
+    top = F.grid_sample(surface[None], grid[None], padding_mode="reflection", align_corners=False)[
+        0
+    ]
+    wall = _colour(
+        uniform(generator, 0, 1), uniform(generator, 0, 0.45), uniform(generator, 0.5, 0.95)
+    )
     wall = wall * (1 - 0.25 * uniform(generator, -1, 1) * (y - 0.3)) + 0.01 * noise(generator, 4, 4)
     edge = ((y - horizon) * SIDE / 2).clamp(0, 1)
     return (wall * (1 - edge) + top * (0.75 + 0.25 * depth) * edge).clamp(0, 1)
@@ -93,7 +97,9 @@ def marble(generator: torch.Generator) -> Tensor:
     """White or grey stone with dark veins."""
     turbulence = noise(generator, 3, 3, 5)
     veins = torch.exp(-(turbulence / uniform(generator, 0.08, 0.2)).square())
-    base = _colour(uniform(generator, 0, 1), uniform(generator, 0, 0.06), uniform(generator, 0.8, 0.95))
+    base = _colour(
+        uniform(generator, 0, 1), uniform(generator, 0, 0.06), uniform(generator, 0.8, 0.95)
+    )
     return (base * (1 - 0.35 * veins + 0.03 * noise(generator, 5, 5, 2))).clamp(0, 1)
 
 
@@ -174,7 +180,9 @@ def tiles(generator: torch.Generator) -> Tensor:
     joint = ((x * count) % 1 < 0.05) | ((y * count) % 1 < 0.05)
     shades = torch.randn(8, 8, generator=generator)
     shade = shades[(y * count).long() % 8, (x * count).long() % 8] * 0.05
-    base = _colour(uniform(generator, 0, 1), uniform(generator, 0.05, 0.5), uniform(generator, 0.5, 0.9))
+    base = _colour(
+        uniform(generator, 0, 1), uniform(generator, 0.05, 0.5), uniform(generator, 0.5, 0.9)
+    )
     light = 1 + shade + 0.03 * noise(generator, 2, 2)
     return torch.where(joint, torch.full_like(base, 0.85), base * light).clamp(0, 1)
 

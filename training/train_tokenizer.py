@@ -107,10 +107,8 @@ def psnr(first: Tensor, second: Tensor) -> Tensor:
 @torch.no_grad()
 def reconstruct(model: Tokenizer, pictures: Tensor, scales: tuple[tuple[int, int], ...]) -> Tensor:
     """Encode, quantise and decode in slices, fp32."""
-    parts = []
-    for part in pictures.split(32):
-        parts.append(model.decode(bsq.quantize(model.encode(part), scales).total))
-    return torch.cat(parts)
+    totals = (bsq.quantize(model.encode(part), scales).total for part in pictures.split(32))
+    return torch.cat([model.decode(total) for total in totals])
 
 
 def main() -> None:
