@@ -1,0 +1,104 @@
+"""The command ``editinfinity``: run the workflow, or one of its stages by hand."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from editinfinity.cli_stages import stages
+from editinfinity.errors import UserError
+
+app = typer.Typer(
+    help="""Edit photographs by text: the prompt that describes yours is learnt by inversion with
+    Infinity, then another prompt is drawn in its place.
+
+    Put a case into data/NAME (image/original_image.jpg, image/mask.png,
+    prompt/edit_image_prompt.txt, …), list it in config.yaml, and run the workflow:
+
+        editinfinity run
+
+    Results are in results/. A second run does only what a change asks for.""",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(stages, name="stage")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from editinfinity import __version__
+
+        typer.echo(f"editinfinity {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show it.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only faults and warnings.")] = False,
+) -> None:
+    """Set up logging for any command."""
+    logging.basicConfig(
+        level=logging.WARNING if quiet else logging.INFO,
+        format="%(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Without --cores, one core is given to Snakemake; models use all cores there are "
+    "(threads: auto in config.yaml).",
+)
+def run(context: typer.Context) -> None:
+    """Run the workflow in the current folder; everything after 'run' goes to Snakemake.
+
+    What would run, and why:
+
+        editinfinity run --dry-run
+
+    Only one case, with a setting of config.yaml changed:
+
+        editinfinity run --config cases=[photo] use_lora_iter=[10,30,50]
+
+    After a run was killed:
+
+        editinfinity run --unlock
+
+        editinfinity run --rerun-incomplete
+    """
+    from editinfinity.workflow.location import workflow_root
+
+    command = [sys.executable, "-m", "snakemake"]
+    command += ["--snakefile", str(workflow_root() / "Snakefile")]
+    if not any(_sets_cores(argument) for argument in context.args):
+        command += ["--cores", "1"]
+    # Replaces this process, so that Ctrl-C and a cluster's signals reach Snakemake itself.
+    sys.stdout.flush()
+    os.execv(sys.executable, [*command, *context.args])
+
+
+def _sets_cores(argument: str) -> bool:
+    """Whether an argument says how many cores, jobs, or which profile that says so."""
+    name = argument.partition("=")[0]
+    short = argument.startswith(("-c", "-j")) and argument[2:3].isdigit()
+    return short or name in ("-c", "--cores", "-j", "--jobs", "--profile", "--workflow-profile")
+
+
+def main() -> None:
+    """Run the command; a fault of the user's is one line and status 1."""
+    try:
+        app(prog_name="editinfinity")
+    except UserError as fault:
+        sys.stderr.write(f"editinfinity: {fault}\n")
+        sys.exit(1)

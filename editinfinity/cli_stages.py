@@ -1,0 +1,378 @@
+"""``editinfinity stage NAME``: each stage of the workflow as a command of its own.
+
+Commands carry the names of the workflow's rules. Models and torch are imported only by the command
+that needs them, so that help is instant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from editinfinity.errors import UserError
+from editinfinity.stages.settings import (
+    LoraSettings,
+    ModelSettings,
+    SamplingSettings,
+    TrainingSettings,
+)
+
+stages = typer.Typer(
+    help="""One stage of the workflow, outside of Snakemake.
+
+    A whole edit by hand (in a folder with cup.jpg and mask.png):
+
+    \b
+    run="editinfinity stage"
+    $run image_features --image cup.jpg --output image.st
+    $run text_features --prompt "a red cup" --output source.st
+    $run train_textembedding --image-features image.st \\
+        --text-features source.st --output embedding.st --iterations 10
+    $run train_lora --image-features image.st --text-features source.st \\
+        --embedding embedding.st --output-dir lora --iterations 50
+    $run kernel --image-features image.st --mask mask.png --output kernel.st
+    $run text_features --prompt "a blue cup" --output edit.st
+    $run edit --image-features image.st --text-features edit.st \\
+        --embedding embedding.st --lora-dir lora --kernel kernel.st \\
+        --output edited.png
+    $run finish --edited edited.png --image cup.jpg --output done.png
+    """,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+# Typer reads these annotations at run time, so they are spelt with Optional.
+Preset = Annotated[str, typer.Option("--model", help="bundled, infinity_2b, infinity_8b or tiny.")]
+ModelDir = Annotated[Optional[Path], typer.Option(help="Folder of released weights.")]  # noqa: UP045
+Bias = Annotated[bool, typer.Option(help="Keep the trained q and v biases.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[str, typer.Option(help="CPU threads, or auto for all cores.")]
+Image = Annotated[Path, typer.Option(help="The photograph.")]
+ImageFeatures = Annotated[Path, typer.Option(help="File of the stage image_features.")]
+TextFeatures = Annotated[Path, typer.Option(help="File of the stage text_features.")]
+Output = Annotated[Path, typer.Option(help="The file to write.")]
+MaybePath = Optional[Path]  # noqa: UP045
+MaybeText = Optional[str]  # noqa: UP045
+Region = Annotated[str, typer.Option(help="Side of the mask that is edited: black or white.")]
+Word = Annotated[MaybeText, typer.Option(help="Word of the source prompt to segment, or @FILE.")]
+Seed = Annotated[int, typer.Option(help="Seed of all noise.")]
+Rate = Annotated[Optional[float], typer.Option(help="Default: the model's own.")]  # noqa: UP045
+Batch = Annotated[Optional[int], typer.Option(help="Default: the model's own.")]  # noqa: UP045
+Noise = Annotated[float, typer.Option(help="Largest probability of flipping a bit.")]
+CondDrop = Annotated[float, typer.Option(help="Probability of training without text.")]
+DropPath = Annotated[float, typer.Option(help="Probability of skipping the last block.")]
+Clip = Annotated[float, typer.Option(help="Largest norm of the gradient.")]
+Iterations = Annotated[int, typer.Option(help="Updates in all, those of --previous included.")]
+Losses = Annotated[MaybePath, typer.Option(help="Table of the losses to write.")]
+Cfg = Annotated[float, typer.Option(help="Guidance.")]
+Tau = Annotated[float, typer.Option(help="Temperature.")]
+
+
+def _model(
+    preset: str, model_dir: Path | None, attention_bias: bool, device: str, threads: str
+) -> ModelSettings:
+    count: int | str = int(threads) if threads.isdecimal() else threads
+    return ModelSettings(preset, model_dir, attention_bias, device, count)
+
+
+def _text(value: str) -> Path | str:
+    """The text of an option, or the file it names after an @."""
+    return Path(value[1:]) if value.startswith("@") else value
+
+
+@stages.command("check")
+def check(
+    image: Image,
+    output: Output,
+    prompt: Annotated[str, typer.Option(help="The edit prompt, or @FILE.")],
+    case: Annotated[str, typer.Option(help="Name of the case, for messages.")] = "case",
+    source_prompt: Annotated[MaybeText, typer.Option(help="Or @FILE.")] = None,
+    mask: Annotated[MaybePath, typer.Option(help="The mask.")] = None,
+    target_word: Word = None,
+    mask_edit_region: Region = "black",
+) -> None:
+    """Look at a photograph, its mask and its prompts, and tell all faults at once."""
+    from editinfinity.stages.check import EditInput, check_case
+
+    word = None if target_word is None else _text(target_word)
+    check_case(
+        case=case,
+        image=image,
+        source_prompt=None if source_prompt is None else _text(source_prompt),
+        edits=[EditInput("edit", _text(prompt), mask, word, mask_edit_region)],
+        output=output,
+    )
+
+
+@stages.command("jsonl")
+def jsonl(
+    image: Image,
+    output: Output,
+    source_prompt: Annotated[str, typer.Option(help="Or @FILE; may be empty.")] = "",
+) -> None:
+    """Write the training table: one line of image path and source prompt."""
+    from editinfinity.files.prompts import read_prompt
+    from editinfinity.stages.jsonl import write_jsonl
+
+    text = read_prompt(_text(source_prompt), what="source prompt", may_be_empty=True)
+    write_jsonl(image=image, source_prompt=text, output=output)
+
+
+@stages.command("image_features")
+def image_features(
+    image: Image,
+    output: Output,
+    pixel_budget: Annotated[
+        MaybeText, typer.Option(help="0.06M, 0.25M, 0.60M or 1M; default: the model's own.")
+    ] = None,
+    model: Preset = "bundled",
+    model_dir: ModelDir = None,
+    device: Device = "auto",
+    threads: Threads = "auto",
+) -> None:
+    """Encode the photograph as bits of every scale."""
+    from editinfinity.scales import PIXEL_BUDGETS
+    from editinfinity.stages.image_features import extract_image_features
+
+    if pixel_budget is not None and pixel_budget not in PIXEL_BUDGETS:
+        raise UserError(
+            f"--pixel-budget: {pixel_budget!r} is not one of {', '.join(PIXEL_BUDGETS)}"
+        )
+    extract_image_features(
+        image=image,
+        output=output,
+        pixel_budget=pixel_budget,
+        model=_model(model, model_dir, True, device, threads),
+    )
+
+
+@stages.command("text_features")
+def text_features(
+    prompt: Annotated[str, typer.Option(help="The source or the edit prompt, or @FILE.")],
+    output: Output,
+    model: Preset = "bundled",
+    model_dir: ModelDir = None,
+    device: Device = "auto",
+    threads: Threads = "auto",
+) -> None:
+    """Encode a prompt, with the suffix of the method."""
+    from editinfinity.files.prompts import read_prompt
+    from editinfinity.stages.text_features import extract_text_features
+
+    extract_text_features(
+        prompt=read_prompt(_text(prompt), may_be_empty=True),
+        output=output,
+        model=_model(model, model_dir, True, device, threads),
+    )
+
+
+@stages.command("train_textembedding")
+def train_textembedding(
+    image_features: ImageFeatures,
+    text_features: TextFeatures,
+    output: Annotated[Path, typer.Option(help="The checkpoint to write; its state goes beside.")],
+    iterations: Iterations = 10,
+    previous: Annotated[MaybePath, typer.Option(help="Checkpoint to continue.")] = None,
+    losses: Losses = None,
+    seed: Seed = 42,
+    learning_rate: Rate = None,
+    batch_size: Batch = None,
+    noise_strength: Noise = 0.3,
+    cond_drop: CondDrop = 0.1,
+    drop_path: DropPath = 0.1,
+    grad_clip: Clip = 5.0,
+    model: Preset = "bundled",
+    model_dir: ModelDir = None,
+    attention_bias: Bias = True,
+    device: Device = "auto",
+    threads: Threads = "auto",
+) -> None:
+    """Learn 20 vectors that complete the source prompt (stage 2 of the method)."""
+    from editinfinity.stages.train_textembedding import train_textembedding as stage
+
+    stage(
+        image_features=image_features,
+        text_features=text_features,
+        output=output,
+        state=_state_beside(output),
+        previous=previous,
+        previous_state=None if previous is None else _state_beside(previous),
+        losses=losses,
+        iterations=iterations,
+        model=_model(model, model_dir, attention_bias, device, threads),
+        training=TrainingSettings(
+            seed=seed,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            gradient_clip=grad_clip,
+            noise_strength=noise_strength,
+            condition_dropout=cond_drop,
+            drop_path=drop_path,
+        ),
+    )
+
+
+def _state_beside(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f"{checkpoint.stem}.state{checkpoint.suffix}")
+
+
+@stages.command("train_lora")
+def train_lora(
+    image_features: ImageFeatures,
+    text_features: TextFeatures,
+    output_dir: Annotated[Path, typer.Option(help="Folder of the adapter, in PEFT's format.")],
+    iterations: Iterations = 50,
+    embedding: Annotated[MaybePath, typer.Option(help="Learnt vectors to train over.")] = None,
+    previous: Annotated[MaybePath, typer.Option(help="Folder of an adapter to continue.")] = None,
+    losses: Losses = None,
+    rank: Annotated[int, typer.Option(help="r of the adapter.")] = 4,
+    alpha: Annotated[float, typer.Option(help="Scale is alpha / r.")] = 32,
+    dropout: Annotated[float, typer.Option(help="On the adapter's input.")] = 0.1,
+    kl_weight: Annotated[float, typer.Option(help="Weight of the summed KL term.")] = 2e-7,
+    seed: Seed = 42,
+    learning_rate: Rate = None,
+    batch_size: Batch = None,
+    noise_strength: Noise = 0.3,
+    cond_drop: CondDrop = 0.1,
+    drop_path: DropPath = 0.1,
+    grad_clip: Clip = 5.0,
+    model: Preset = "bundled",
+    model_dir: ModelDir = None,
+    attention_bias: Bias = True,
+    device: Device = "auto",
+    threads: Threads = "auto",
+) -> None:
+    """Learn the photograph's style in a LoRA adapter (stage 3 of the method)."""
+    from editinfinity.stages.train_lora import train_lora as stage
+
+    stage(
+        image_features=image_features,
+        text_features=text_features,
+        output_dir=output_dir,
+        embedding=embedding,
+        previous_dir=previous,
+        losses=losses,
+        iterations=iterations,
+        model=_model(model, model_dir, attention_bias, device, threads),
+        training=TrainingSettings(
+            seed=seed,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            gradient_clip=grad_clip,
+            noise_strength=noise_strength,
+            condition_dropout=cond_drop,
+            drop_path=drop_path,
+        ),
+        lora=LoraSettings(rank, alpha, dropout, kl_weight),
+    )
+
+
+@stages.command("attention_map")
+def attention_map(
+    image_features: ImageFeatures,
+    text_features: TextFeatures,
+    target_word: Annotated[str, typer.Option(help="Word of the source prompt, or @FILE.")],
+    output: Output,
+    cfg: Cfg = 4.0,
+    tau: Tau = 0.5,
+    model: Preset = "bundled",
+    model_dir: ModelDir = None,
+    attention_bias: Bias = True,
+    device: Device = "auto",
+    threads: Threads = "auto",
+) -> None:
+    """Find where a word of the source prompt looks (the automatic mask)."""
+    from editinfinity.files.prompts import read_target_word
+    from editinfinity.stages.attention_map import collect_attention
+
+    collect_attention(
+        image_features=image_features,
+        text_features=text_features,
+        target_word=read_target_word(_text(target_word)),
+        output=output,
+        model=_model(model, model_dir, attention_bias, device, threads),
+        sampling=SamplingSettings(cfg=cfg, tau=tau),
+    )
+
+
+@stages.command("kernel")
+def kernel(
+    image_features: ImageFeatures,
+    output: Output,
+    mask: Annotated[MaybePath, typer.Option(help="Your mask; or give --attention.")] = None,
+    attention: Annotated[MaybePath, typer.Option(help="File of attention_map.")] = None,
+    mask_edit_region: Region = "black",
+    smoothing: Annotated[
+        str, typer.Option(help="linear (upstream's), paper, hard, gaussian or none.")
+    ] = "linear",
+    attention_threshold: Annotated[
+        float, typer.Option(help="Cells above min + threshold·(max − min) are edited.")
+    ] = 0.5,
+    mask_image: Annotated[MaybePath, typer.Option(help="PNG of the edited region.")] = None,
+    heatmap: Annotated[MaybePath, typer.Option(help="PNG of it over the photograph.")] = None,
+) -> None:
+    """Make the blending weights of a mask or an attention map."""
+    from editinfinity.stages.kernel import make_kernel
+
+    make_kernel(
+        image_features=image_features,
+        output=output,
+        mask=mask,
+        attention=attention,
+        mask_edit_region=mask_edit_region,
+        smoothing=smoothing,
+        attention_threshold=attention_threshold,
+        mask_image=mask_image,
+        heatmap=heatmap,
+    )
+
+
+@stages.command("edit")
+def edit(
+    image_features: ImageFeatures,
+    text_features: Annotated[Path, typer.Option(help="Features of the edit prompt.")],
+    output: Annotated[Path, typer.Option(help="PNG to write; its settings go beside as JSON.")],
+    embedding: Annotated[MaybePath, typer.Option(help="Learnt vectors.")] = None,
+    lora_dir: Annotated[MaybePath, typer.Option(help="Folder of a LoRA adapter.")] = None,
+    kernel: Annotated[MaybePath, typer.Option(help="Without, the whole image may change.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 42,
+    cfg: Cfg = 4.0,
+    tau: Tau = 0.5,
+    top_k: Annotated[int, typer.Option(help="1 takes the likelier value of every bit.")] = 900,
+    top_p: Annotated[
+        float, typer.Option(help="Values of a probability up to 1 − top_p are not drawn.")
+    ] = 0.97,
+    model: Preset = "bundled",
+    model_dir: ModelDir = None,
+    attention_bias: Bias = True,
+    device: Device = "auto",
+    threads: Threads = "auto",
+) -> None:
+    """Draw the edit prompt into the photograph (stage 4 of the method)."""
+    from editinfinity.stages.edit import edit as stage
+
+    stage(
+        image_features=image_features,
+        text_features=text_features,
+        output=output,
+        settings=output.with_suffix(".json"),
+        embedding=embedding,
+        lora_dir=lora_dir,
+        kernel=kernel,
+        model=_model(model, model_dir, attention_bias, device, threads),
+        sampling=SamplingSettings(seed, cfg, tau, top_k, top_p),
+    )
+
+
+@stages.command("finish")
+def finish(
+    edited: Annotated[Path, typer.Option(help="PNG of the stage edit.")],
+    image: Image,
+    output: Output,
+) -> None:
+    """Put the edit back at the photograph's size."""
+    from editinfinity.stages.finish import finish as stage
+
+    stage(edited=edited, image=image, output=output)

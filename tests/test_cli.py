@@ -1,0 +1,165 @@
+"""The command line: help that teaches, faults in one line, every stage by hand."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from editinfinity import cli, cli_stages
+from editinfinity.stages.settings import LoraSettings, SamplingSettings, TrainingSettings
+
+ROOT = Path(__file__).parents[1]
+RULES = (
+    "check", "jsonl", "image_features", "text_features", "train_textembedding", "train_lora",
+    "attention_map", "kernel", "edit", "finish",
+)  # fmt: skip
+
+
+def command(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.run(
+        [sys.executable, "-m", "editinfinity", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        check=False,
+    )
+
+
+def test_version_and_help_need_no_torch() -> None:
+    done = command("--version")
+    assert done.returncode == 0 and done.stdout.startswith("editinfinity ")
+    code = (
+        "import sys\nfrom editinfinity.cli import main\nsys.argv = ['editinfinity', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "data/NAME" in done.stdout and "editinfinity run" in done.stdout
+
+
+def test_every_rule_has_its_command_and_its_help() -> None:
+    commands = get_command(cli_stages.stages).commands  # type: ignore[attr-defined]
+    assert tuple(commands) == RULES
+    for name in RULES:
+        done = CliRunner().invoke(cli.app, ["stage", name, "--help"])
+        assert done.exit_code == 0 and len(done.output.splitlines()) > 6, name
+
+
+def test_defaults_are_those_of_the_settings() -> None:
+    training, lora, sampling = TrainingSettings(), LoraSettings(), SamplingSettings()
+    expected = {
+        "seed": training.seed,
+        "learning_rate": training.learning_rate,
+        "batch_size": training.batch_size,
+        "noise_strength": training.noise_strength,
+        "cond_drop": training.condition_dropout,
+        "drop_path": training.drop_path,
+        "grad_clip": training.gradient_clip,
+    }
+    for stage in (cli_stages.train_textembedding, cli_stages.train_lora):
+        defaults = {k: p.default for k, p in inspect.signature(stage).parameters.items()}
+        assert {key: defaults[key] for key in expected} == expected
+    defaults = {
+        k: p.default for k, p in inspect.signature(cli_stages.train_lora).parameters.items()
+    }
+    assert LoraSettings(
+        defaults["rank"], defaults["alpha"], defaults["dropout"], defaults["kl_weight"]
+    ) == lora  # fmt: skip
+    defaults = {k: p.default for k, p in inspect.signature(cli_stages.edit).parameters.items()}
+    names = ("seed", "cfg", "tau", "top_k", "top_p")
+    assert SamplingSettings(*(defaults[name] for name in names)) == sampling
+
+
+@pytest.mark.parametrize(
+    "arguments, fault",
+    [
+        (["stage", "finish", "--edited", "no.png", "--image", "no.png", "--output", "x.png"],
+         "no.png: there is no such file"),
+        (["stage", "text_features", "--prompt", "@no.txt", "--output", "x"],
+         "no.txt: cannot be read"),
+        (["stage", "image_features", "--image", "no.png", "--output", "x", "--threads", "none"],
+         "threads: 'none' is not usable"),
+        (["stage", "image_features", "--image", "no.png", "--output", "x", "--pixel-budget", "2M"],
+         "--pixel-budget: '2M' is not one of 0.06M"),
+    ],
+)  # fmt: skip
+def test_faults_are_one_line_and_status_one(
+    tmp_path: Path, arguments: list[str], fault: str
+) -> None:
+    done = command(*arguments, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("editinfinity: ") and fault in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_hands_everything_to_snakemake(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda path, arguments: calls.append(arguments))
+    for given, cores in (
+        (["--dry-run", "--config", "cases=[photo]"], ["--cores", "1"]),
+        (["-c4", "-n"], []),
+        (["--cores=2"], []),
+        (["--workflow-profile", "profiles/slurm"], []),
+        (["--conda-frontend", "conda"], ["--cores", "1"]),
+    ):
+        assert CliRunner().invoke(cli.app, ["run", *given]).exit_code == 0
+        head, tail = calls[-1][:5], calls[-1][5:]
+        assert head[1:4] == ["-m", "snakemake", "--snakefile"]
+        assert head[4].endswith("Snakefile")
+        assert tail == [*cores, *given]
+
+
+def invoke(*arguments: str | Path) -> None:
+    # In this process: ten of them would import torch ten times.
+    done = CliRunner().invoke(
+        cli.app, ["--quiet", "stage", *map(str, arguments)], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+
+
+def test_a_whole_edit_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).random((30, 40, 3))
+    picture = Image.fromarray((noise * 255).astype(np.uint8)).resize((320, 240))
+    picture.save("cup.jpg")
+    mask = Image.new("L", picture.size, 255)
+    mask.paste(0, (90, 70, 200, 160))
+    mask.save("mask.png")
+    Path("source.txt").write_text("a red cup")
+    tiny = ("--model", "tiny", "--device", "cpu", "--threads", "1")
+    features = ("--image-features", "image.st", "--text-features", "source.st")
+    invoke("check", "--image", "cup.jpg", "--source-prompt", "@source.txt", "--prompt", "blue cup",
+           "--mask", "mask.png", "--target-word", "cup", "--output", "check.json")  # fmt: skip
+    invoke("jsonl", "--image", "cup.jpg", "--source-prompt", "@source.txt", "--output", "t.jsonl")
+    invoke("image_features", "--image", "cup.jpg", "--output", "image.st", *tiny)
+    invoke("text_features", "--prompt", "@source.txt", "--output", "source.st", *tiny)
+    invoke("text_features", "--prompt", "a blue cup", "--output", "edit.st", *tiny)
+    for iterations, more in (("1", ()), ("2", ("--previous", "e1.st"))):
+        invoke("train_textembedding", *features, "--output", f"e{iterations}.st",
+               "--iterations", iterations, *more, *tiny)  # fmt: skip
+    for iterations, more in (("1", ()), ("2", ("--previous", "lora1"))):
+        invoke("train_lora", *features, "--embedding", "e2.st", "--output-dir",
+               f"lora{iterations}", "--iterations", iterations, *more, *tiny)  # fmt: skip
+    invoke("attention_map", *features, "--target-word", "cup", "--output", "attention.st", *tiny)
+    invoke("kernel", "--image-features", "image.st", "--attention", "attention.st",
+           "--output", "automatic.st", "--heatmap", "heatmap.png")  # fmt: skip
+    invoke("kernel", "--image-features", "image.st", "--mask", "mask.png", "--output", "kernel.st")
+    invoke("edit", "--image-features", "image.st", "--text-features", "edit.st", "--embedding",
+           "e2.st", "--lora-dir", "lora2", "--kernel", "kernel.st", "--output", "edited.png",
+           *tiny)  # fmt: skip
+    invoke("finish", "--edited", "edited.png", "--image", "cup.jpg", "--output", "done.png")
+    assert Image.open("done.png").size == (320, 240)
+    assert Path("edited.json").is_file() and Path("e2.state.st").is_file()
