@@ -98,11 +98,15 @@ def read_mask(path: Path, size: Size, edit_region: str = "black") -> NDArray[np.
             )
         mask = mask.resize((width, height), Image.Resampling.NEAREST)
     black = np.asarray(mask) <= MASK_THRESHOLD
-    edited = black if edit_region == "black" else ~black
-    for worth, what in ((edited.any(), "nothing"), (not edited.all(), "everything")):
-        if not worth:
-            log.warning("%s: marks %s as edited (%s is edited)", path, what, edit_region)
-    return edited
+    return black if edit_region == "black" else ~black
+
+
+def doubt_about(mask: NDArray[np.bool_], path: Path, edit_region: str) -> str | None:
+    """A line about a mask without contrast, which works but is probably not meant."""
+    if mask.any() and not mask.all():
+        return None
+    what = "everything" if mask.any() else "nothing"
+    return f"{path}: marks {what} as edited ({edit_region} is edited); see mask_edit_region"
 
 
 def schedule_for(image: Image.Image, pixel_budget: str, patchify: bool = False) -> ScaleSchedule:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_json
 from editinfinity.files.geometry import Geometry, Size
-from editinfinity.files.images import read_image, read_mask, schedule_for, size_of
+from editinfinity.files.images import doubt_about, read_image, read_mask, schedule_for, size_of
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.prompts import find_word
 
@@ -146,11 +146,9 @@ class _Inspection:
         if edit.mask is not None and size is not None:
             path = edit.mask
             mask = self.attempt(lambda: read_mask(path, size, edit.mask_edit_region))
-            if mask is not None and mask.all() == mask.any():
-                what = "everything" if mask.any() else "nothing"
-                self.warnings.append(
-                    f"{path}: marks {what} as edited ({edit.mask_edit_region} is edited)"
-                )
+            doubt = None if mask is None else doubt_about(mask, path, edit.mask_edit_region)
+            if doubt is not None:
+                self.warnings.append(doubt)
 
 
 def _share_seen(size: Size, model_size: Size) -> float:

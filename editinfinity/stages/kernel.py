@@ -15,7 +15,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.heatmap import heatmap_over
-from editinfinity.files.images import read_mask, write_png
+from editinfinity.files.images import doubt_about, read_mask, write_png
 from editinfinity.files.maps import ATTENTION, KERNEL, load_map, save_map
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ def make_kernel(
     if mask is not None:
         user_mask = read_mask(mask, source.geometry.image_size, mask_edit_region)
         edited = source.geometry.crop_mask(user_mask)
+        if doubt := doubt_about(edited, mask, mask_edit_region):
+            log.warning("%s", doubt)
         shown: NDArray[np.floating] = edited.astype(np.float32)
         made_of: dict[str, Any] = {"mask_source": "user", "mask_edit_region": mask_edit_region}
     else:

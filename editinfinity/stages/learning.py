@@ -99,7 +99,7 @@ def learn(
                 optimizer,
                 iterations,
                 lambda iteration: reseed(training.seed, stage, iteration),
-                None if state is None else _as_torch(state, trained, optimizer),
+                _optimizer_start(state, trained, optimizer, training.weight_decay),
                 progress,
             )
     except FloatingPointError as error:
@@ -140,14 +140,18 @@ def require_same_iteration(checkpoint: int, state: OptimizerState, path: Path) -
         )
 
 
-def _as_torch(
-    state: OptimizerState, parameters: Sequence[Tensor], settings: OptimizerSettings
+def _optimizer_start(
+    state: OptimizerState | None,
+    parameters: Sequence[Tensor],
+    settings: OptimizerSettings,
+    weight_decay: float,
 ) -> dict[str, object]:
-    """The state as AdamW loads it, with this run's settings."""
+    """What AdamW loads before the first iteration: this run's settings, the earlier run's state."""
     fresh = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, betas=settings.betas, weight_decay=0.0
+        parameters, lr=settings.learning_rate, betas=settings.betas, weight_decay=weight_decay
     )
-    return {**fresh.state_dict(), "state": dict(enumerate(state.parameters))}
+    earlier = {} if state is None else dict(enumerate(state.parameters))
+    return {**fresh.state_dict(), "state": earlier}
 
 
 class _Progress:

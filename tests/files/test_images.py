@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image, ImageCms
 from editinfinity.errors import UserError
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import (
+    doubt_about,
     from_model,
     read_image,
     read_mask,
@@ -205,14 +205,13 @@ def test_mask_of_another_shape_is_refused_with_both_sizes(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("value, what", [(255, "nothing"), (0, "everything")])
-def test_a_mask_without_contrast_is_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: int, what: str
-) -> None:
+def test_a_mask_without_contrast_is_doubtful(tmp_path: Path, value: int, what: str) -> None:
     Image.new("L", (40, 30), value).save(tmp_path / "m.png")
-    with caplog.at_level(logging.WARNING):
-        edited = read_mask(tmp_path / "m.png", (30, 40))
+    edited = read_mask(tmp_path / "m.png", (30, 40))
     assert edited.all() == (value == 0) and edited.any() == (value == 0)
-    assert f"marks {what} as edited" in caplog.text
+    assert f"marks {what} as edited" in (doubt_about(edited, tmp_path / "m.png", "black") or "")
+    edited[0, 0] = not edited[0, 0]
+    assert doubt_about(edited, tmp_path / "m.png", "black") is None
 
 
 def test_mask_edit_region_is_checked(tmp_path: Path) -> None:
