@@ -145,12 +145,7 @@ def load_cases(config: Config) -> Cases:
 
     folders, notices = find_folders(config.data)
     chosen = folders if config.cases is None else list(config.cases)
-    lines = [
-        f"{config.source}: cases: there is no folder {config.data / name}"
-        f"{did_you_mean(name, folders) or '; make it, or correct the name'}"
-        for name in chosen
-        if not (config.data / name).is_dir()
-    ]
+    lines = [_no_folder(config, name, folders) for name in chosen if not _exists(config, name)]
     if not chosen:
         lines.append(f"{config.data}: holds no case; add {config.data}/NAME/image and prompt")
     if lines:
@@ -169,14 +164,25 @@ def load_case(config: Config, name: str) -> Case:
     Raises:
         ConfigError: there is no such case, or the table is not usable.
     """
-    if config.table is None and (config.data / name).is_dir():
-        from editinfinity.workflow.folders import read_folder
+    if config.table is None:
+        from editinfinity.workflow.folders import find_folders, read_folder
 
+        if not _exists(config, name):
+            raise ConfigError([_no_folder(config, name, find_folders(config.data)[0])])
         return read_folder(name, config)[0]
     cases = load_cases(config).by_name
     if name not in cases:
-        raise ConfigError([f"{config.source}: cases: there is no case {printable(name)}"])
+        raise ConfigError([f"{config.table}: has no case {printable(name)}; add its row"])
     return cases[name]
+
+
+def _exists(config: Config, name: str) -> bool:
+    return (config.data / name).is_dir()
+
+
+def _no_folder(config: Config, name: str, folders: list[str]) -> str:
+    cure = did_you_mean(name, folders) or "; make it, or correct the name"
+    return f"{config.source}: cases: there is no folder {config.data}/{printable(name)}{cure}"
 
 
 def _check_overrides(config: Config, known: Any) -> None:
@@ -186,7 +192,7 @@ def _check_overrides(config: Config, known: Any) -> None:
         f"{config.source}: overrides: there is no case {printable(name)}"
         f"{did_you_mean(name, names) or '; correct the name or remove it'}"
         for name in config.overrides
-        if name not in names and not (config.table is None and (config.data / name).is_dir())
+        if name not in names and not (config.table is None and _exists(config, name))
     ]
     if lines:
         raise ConfigError(lines)

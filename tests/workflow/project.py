@@ -1,0 +1,153 @@
+"""A small project that tests run with Snakemake for real, on the random model ``tiny``."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+CARRIED = ("Snakefile", "rules", "scripts", "envs", "profiles", "schemas", "editinfinity")
+
+SETTINGS = {
+    "cases": None,
+    "model": "tiny",
+    "device": "cpu",
+    "threads": 1,
+    "train_textembedding_iter": 2,
+    "train_lora_iter": 2,
+    "checkpoint_every": 2,
+    "cfg": 4.5,
+}
+"""config.yaml of the project: the least training there can be."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one call of Snakemake did.
+
+    Attributes:
+        jobs: what ran, as ``CASE/stage`` with the job's other wildcards.
+        rules: how many jobs of each rule ran.
+        status: exit status.
+        stdout, stderr: what it said.
+    """
+
+    jobs: frozenset[str]
+    rules: Counter[str]
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Project:
+    """A folder with workflow, configuration and cases."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(cls, folder: Path, **settings: Any) -> Project:
+        """Lay a copy of the workflow into a new folder."""
+        folder.mkdir(parents=True)
+        for name in CARRIED:
+            source = ROOT / name
+            if source.is_dir():
+                ignored = shutil.ignore_patterns("weights", "__pycache__")
+                shutil.copytree(source, folder / name, ignore=ignored)
+            else:
+                shutil.copy2(source, folder / name)
+        project = cls(folder)
+        project.configure(**settings)
+        return project
+
+    def copy(self, folder: Path) -> Project:
+        """The project with its results, at the same times of modification."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+    def configure(self, **settings: Any) -> None:
+        """Write config.yaml: the usual settings but for these."""
+        content = yaml.safe_dump({**SETTINGS, **settings}, allow_unicode=True)
+        (self.folder / "config.yaml").write_text(content, encoding="utf-8")
+
+    def add_case(
+        self, name: str, *, mask: bool = False, target_word: str | None = None, **edits: str
+    ) -> Path:
+        """A case of one photograph; further edits by name → prompt."""
+        folder = self.folder / "data" / name
+        draw_image(folder / "image" / "original_image.jpg", seed=len(name))
+        if mask:
+            draw_mask(folder / "image" / "mask.png", side=24)
+        write(folder / "prompt" / "original_image_prompt.txt", "a dog on a hill")
+        write(folder / "prompt" / "edit_image_prompt.txt", "a cat on a hill")
+        for edit, prompt in edits.items():
+            write(folder / "prompt" / f"edit_image_prompt.{edit}.txt", prompt)
+        if target_word:
+            write(folder / "prompt" / "target_word.txt", target_word)
+        return folder
+
+    def run(
+        self, *arguments: str, status: int | None = 0, env: dict[str, str] | None = None
+    ) -> Run:
+        """Run Snakemake; fails unless it ends with ``status`` (None accepts any)."""
+        before = self._benchmarks()
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            text=True,
+            capture_output=True,
+            env={**os.environ, **(env or {})},
+        )
+        assert status is None or done.returncode == status, done.stdout + done.stderr
+        after = self._benchmarks()
+        jobs = frozenset(job for job, time in after.items() if before.get(job) != time)
+        rules = Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", done.stderr))
+        del rules["all"]
+        assert status != 0 or "-n" in arguments or rules.total() == len(jobs), done.stderr
+        return Run(jobs, rules, done.returncode, done.stdout, done.stderr)
+
+    def _benchmarks(self) -> dict[str, int]:
+        """Job → when it last ran. Every job writes its benchmark, named by its wildcards."""
+        results = self.folder / "results"
+        return {
+            "/".join(
+                (
+                    path.relative_to(results).parts[0],
+                    *path.parts[path.parts.index("benchmark") + 1 :],
+                )
+            ).removesuffix(".tsv"): path.stat().st_mtime_ns
+            for path in results.glob("*/benchmark/**/*.tsv")
+        }
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def draw_image(path: Path, seed: int, size: tuple[int, int] = (80, 64)) -> None:
+    """A picture of nothing, (width, height) = ``size``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize(size).save(path, quality=90)
+
+
+def draw_mask(path: Path, side: int, size: tuple[int, int] = (80, 64)) -> None:
+    """White, with a black square, the edited side, in the middle."""
+    pixels = np.full((size[1], size[0]), 255, np.uint8)
+    top, left = (size[1] - side) // 2, (size[0] - side) // 2
+    pixels[top : top + side, left : left + side] = 0
+    Image.fromarray(pixels).save(path)

@@ -1,0 +1,286 @@
+"""The workflow as a user meets it: faults, dry runs, other ways to call it, and its summary."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workflow.project import CARRIED, ROOT, Project, Run, draw_image, write
+from tests.workflow.test_cases import HOSTILE, WELCOME, write_table
+
+NEITHER = {
+    "train_textembedding": 0,
+    "use_textembedding": 0,
+    "use_concat_embedding": 0,
+    "train_lora": 0,
+    "use_lora": 0,
+}
+"""Draws with the bare model: the shortest way to a picture."""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Three cases, as the original guide has them; nothing has run."""
+    project = Project.create(tmp_path / "project")
+    project.add_case("whole")
+    project.add_case("user", mask=True)
+    project.add_case("word", target_word="dog")
+    return project
+
+
+def planned(run: Run) -> Counter[str]:
+    """How many jobs of each rule a dry run announces."""
+    table = re.search(r"^job +count\n[- ]+\n(.*?)\n\n", run.stderr + run.stdout, re.M | re.S)
+    assert table, run.stdout + run.stderr
+    counts = Counter({name: int(count) for name, count in re.findall(r"(\w+) +(\d+)", table[1])})
+    del counts["all"], counts["total"]
+    return counts
+
+
+def dry(project: Project, *arguments: str, **settings: Any) -> Counter[str]:
+    project.configure(**settings)
+    return planned(project.run("-n", *arguments))
+
+
+def test_three_cases_side_by_side(project: Project) -> None:
+    assert dry(project, train_textembedding_iter=2, train_lora_iter=6) == {
+        "check": 3,
+        "jsonl": 3,
+        "image_features": 3,
+        "text_features": 3,
+        "edit_text_features": 3,
+        "train_textembedding": 3,
+        "train_lora": 9,
+        "attention_map": 1,
+        "kernel": 2,
+        "edit": 3,
+        "finish": 3,
+    }
+
+
+def test_alternative_flows(project: Project) -> None:
+    only_embedding = dry(project, train_lora=0, use_lora=0)
+    assert (only_embedding["train_textembedding"], only_embedding["train_lora"]) == (3, 0)
+    no_embedding = {"train_textembedding": 0, "use_textembedding": 0, "use_concat_embedding": 0}
+    only_lora = dry(project, **no_embedding)
+    assert (only_lora["train_textembedding"], only_lora["train_lora"]) == (0, 3)
+    neither = dry(project, **NEITHER)
+    assert neither == {
+        "check": 3,
+        "jsonl": 1,
+        "image_features": 3,
+        "text_features": 1,
+        "edit_text_features": 3,
+        "attention_map": 1,
+        "kernel": 2,
+        "edit": 3,
+        "finish": 3,
+    }
+    only_map = dry(project, cases=["word"], infer_function=1)
+    assert only_map["attention_map"] == only_map["kernel"] == 1
+    assert only_map["edit"] == only_map["train_lora"] == 0
+
+
+def test_sweeps_share_checkpoints_and_kernels(project: Project) -> None:
+    counts = dry(
+        project,
+        cases=["user"],
+        train_lora_iter=6,
+        use_lora_iter=[6, 2, 0],
+        cfg=[3, 4.5],
+        smoothing=["linear", "hard"],
+    )
+    assert counts["edit"] == 12
+    assert counts["train_lora"] == 3
+    assert counts["kernel"] == 2
+    assert counts["finish"] == 1
+
+
+def test_the_command_line_overrides_and_names_targets(project: Project) -> None:
+    assert dry(project, "--config", "cases=[user]", "use_lora=0", "train_lora=0")["edit"] == 1
+    picture = "results/user/edit/edit/embedding2-lora4on0-cfg3-tau0.5-seed1.png"
+    counts = dry(project, picture)
+    assert counts["train_lora"] == 2
+    assert counts["edit"] == 1
+    assert counts["finish"] == 0
+
+
+def test_names_of_any_kind_make_a_dag(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project")
+    for name in HOSTILE + WELCOME:
+        project.add_case(name, **{f"{name.strip()}!": "a goat"} if name in WELCOME else {})
+    run = project.run("-n")
+    assert planned(run)["finish"] == 2 * len(WELCOME)
+    assert len(re.findall(": skipped, ", run.stdout + run.stderr)) == len(HOSTILE)
+
+
+FAULTS = {
+    "setting": ({"train_lora_iter": "fifty"}, 'train_lora_iter: must be a whole number ≥ 0, got "'),
+    "key": ({"use_lorra": 1}, "use_lorra: is no setting; did you mean use_lora?"),
+    "case": ({"cases": ["usre"]}, "there is no folder data/usre; did you mean user?"),
+    "data": ({"data": "dat"}, "data: dat cannot be listed"),
+    "checkpoint": ({"train_lora": 0}, "train_lora: is 0 and use_lora is 1, but there is no "),
+    "iterations": ({"use_lora_iter": 50}, "use_lora_iter: 50 is more than train_lora_iter: 2"),
+    "table": ({"cases": "cases.tsv"}, "there is no table cases.tsv"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_configuration_is_one_line_and_no_traceback(
+    project: Project, fault: str
+) -> None:
+    settings, said = FAULTS[fault]
+    project.configure(**settings)
+    run = project.run(status=1)
+    lines = [line for line in run.stderr.splitlines() if "profile" not in line]
+    assert len(lines) == 1, run.stderr
+    assert said in lines[0]
+    assert not run.jobs
+
+
+def test_broken_yaml_and_unknown_targets_are_one_line(project: Project) -> None:
+    (project.folder / "config.yaml").write_text("cfg: [1\n", encoding="utf-8")
+    run = project.run("-n", status=1)
+    assert "config.yaml: line 2: " in run.stderr
+    assert "Traceback" not in run.stderr
+    project.configure()
+    for target, said in (
+        ("results/user/edit/edit/embedding2-lora2-high.png", "is no name of a variant"),
+        ("results/user/hut.png", "there is no edit hut"),
+        ("results/usr/edit.png", "there is no folder data/usr; did you mean user?"),
+    ):
+        run = project.run("-n", target, status=1)
+        assert said in run.stderr
+        assert "Traceback" not in run.stderr
+
+
+def test_planning_needs_no_torch(project: Project, tmp_path: Path) -> None:
+    for name in ("torch", "transformers", "peft", "safetensors", "pandas"):
+        write(tmp_path / "poison" / name / "__init__.py", f"raise RuntimeError('{name} imported')")
+    run = project.run("-n", env={"PYTHONPATH": str(tmp_path / "poison")})
+    assert planned(run)["edit"] == 3
+
+
+def test_a_table_reaches_the_jobs(project: Project) -> None:
+    """Real jobs, of the kind that needs no model."""
+    draw_image(project.folder / "pictures" / "dög 1.png", seed=1)
+    write_table(
+        project.folder,
+        "case\timage\tsource_prompt\tedit\tedit_prompt\tcfg",
+        "my dög\tpictures/dög 1.png\ta dog\tred\ta red dog\t3",
+        "my dög\tpictures/dög 1.png\ta dog\tblue\ta blue dog\t[3, 4.5]",
+    )
+    assert dry(project, cases="cases.tsv")["edit"] == 3
+    jsonl = "results/my dög/splits/train.jsonl"
+    run = project.run(jsonl)
+    assert run.jobs == {"my dög/check", "my dög/jsonl"}
+    content = (project.folder / jsonl).read_text("utf-8")
+    assert "pictures/dög 1.png" in content
+    assert "a dog" in content
+
+
+def test_a_failing_case_leaves_the_others_alone_and_all_are_summed_up(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project", **NEITHER)
+    good = "it's $HOME *?[b]; & 100%"
+    project.add_case(good)
+    (project.add_case("no image") / "image" / "original_image.jpg").unlink()
+    bad_prompt = project.add_case("bad prompt") / "prompt" / "edit_image_prompt.txt"
+    bad_prompt.write_bytes(b"\xff\xfe")
+    run = project.run(status=1)
+    assert (project.folder / "results" / good / "edit.png").exists()
+    assert "Traceback" not in run.stderr
+
+    table = run.stdout.strip().splitlines()
+    assert table[0].split() == ["case", "edit", "outcome", "open"]
+    rows = {line[: line.index(" edit ")].strip(): line for line in table[1:4]}
+    assert set(rows) == {good, "no image", "bad prompt"}
+    assert rows[good].endswith(f"edited   results/{good}/edit.png")
+    assert "failed" in rows["no image"]
+    assert "original_image" in rows["no image"]
+    assert "failed" in rows["bad prompt"]
+    assert "edit_image_prompt.txt: is not UTF-8" in rows["bad prompt"]
+    assert table[4] == "1 of 3 edits without a fault"
+    # The same lines came when they happened, and stand in the jobs' logs.
+    for case in ("no image", "bad prompt"):
+        last = (project.folder / "results" / case / "logs" / "check.log").read_text("utf-8")
+        assert "FAILED" in last.splitlines()[-1]
+        assert last.splitlines()[-1].partition("FAILED ")[2] in run.stderr
+
+    # What is mended is made, and no old fault is told again.
+    write(bad_prompt, "a goat")
+    run = project.run("--config", "cases=['bad prompt']")
+    assert "edited" in run.stdout
+    assert "failed" not in run.stdout
+
+
+def test_the_profile_is_picked_up_by_itself(project: Project, tmp_path: Path) -> None:
+    run = project.run("results/user/splits/train.jsonl")
+    assert re.search(r"Provided resources: .*gpu.*1", run.stderr)
+    # Also from another folder, where the workflow is called by its path.
+    other = tmp_path / "other"
+    shutil.copytree(project.folder / "data", other / "data")
+    shutil.copy2(project.folder / "config.yaml", other)
+    run = Project(other).run("results/user/splits/train.jsonl", "-s", "../project/Snakefile")
+    assert re.search(r"Provided resources: .*gpu.*1", run.stderr)
+
+
+def test_the_installed_package_carries_the_workflow(project: Project, tmp_path: Path) -> None:
+    """As the wheel lays it out, called from a folder with only cases."""
+    site, work = tmp_path / "site-packages", tmp_path / "work"
+    shutil.copytree(project.folder / "editinfinity", site / "editinfinity")
+    for name in CARRIED:
+        if name != "editinfinity":
+            source, target = project.folder / name, site / "editinfinity" / "_workflow" / name
+            copy = shutil.copytree if source.is_dir() else shutil.copy2
+            target.parent.mkdir(exist_ok=True)
+            copy(source, target)
+    shutil.copy2(ROOT / "config.yaml", site / "editinfinity" / "_workflow")
+    shutil.copytree(project.folder / "data", work / "data")
+    snakefile = site / "editinfinity" / "_workflow" / "Snakefile"
+    installed = Project(work)
+    run = installed.run(
+        "results/user/splits/train.jsonl", "-s", str(snakefile), "--config", "cases=[user]"
+    )
+    assert run.jobs == {"user/check", "user/jsonl"}
+
+
+@pytest.mark.parametrize("command", [["snakemake", "--lint"], ["snakefmt", "--check"]])
+def test_lint_and_format(project: Project, command: list[str]) -> None:
+    paths = ["Snakefile", "rules"] if command[0] == "snakefmt" else []
+    done = subprocess.run(
+        [sys.executable, "-m", *command, *paths],
+        cwd=project.folder,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_rule_has_what_rules_must_have() -> None:
+    text = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
+    rules = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", text, re.M | re.S))
+    on_model = {
+        "image_features",
+        "text_features",
+        "edit_text_features",
+        "train_textembedding",
+        "train_lora",
+        "attention_map",
+        "edit",
+    }
+    assert set(rules) == on_model | {"check", "jsonl", "kernel", "finish"}
+    for name, body in rules.items():
+        for part in ("log", "benchmark", "conda", "message", "script", "params"):
+            assert f"    {part}:\n" in body, f"{name} has no {part}"
+        assert 'version=stage_version("' in body
+        assert ("gpu=1" in body) == (name in on_model), name
+        assert ("envs/editinfinity.yaml" in body) == (name in on_model), name
+        assert "lambda" not in body
