@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from editinfinity.errors import UserError
+from editinfinity.files import transformer_weights
 from editinfinity.files.checkpoints import Embedding
 from editinfinity.files.weights import load_transformer
 from editinfinity.models.rotary import rotary_table
 from editinfinity.presets import preset
 from editinfinity.stages.attention_map import collect_attention
+from editinfinity.stages.edit import edit
 from editinfinity.stages.image_features import extract_image_features
 from editinfinity.stages.settings import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.train_lora import train_lora
@@ -232,3 +234,25 @@ def test_training_after_sampling_in_one_process(worked: Worked, tmp_path: Path) 
         embed(worked, tmp_path, "e", 1)
     finally:
         rotary_table.cache_clear()
+
+
+def test_blocks_in_bf16_train_and_draw(
+    worked: Worked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What a GPU runs: blocks in bf16, adapter, optimizer and everything on disk in fp32.
+    monkeypatch.setattr(transformer_weights, "block_dtype", lambda device: torch.bfloat16)
+    adapt(worked, tmp_path / "one", 1)
+    adapt(worked, tmp_path / "two", 2, previous_dir=tmp_path / "one")
+    for name in (ADAPTER_FILES[0], ADAPTER_FILES[2]):
+        saved = load_file(tmp_path / "two" / name)
+        assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
+    edit(
+        image_features=worked.image,
+        text_features=worked.edit_text,
+        output=tmp_path / "e.png",
+        settings=tmp_path / "e.json",
+        model=TINY,
+        lora_dir=tmp_path / "two",
+        kernel=worked.kernel,
+    )
+    assert (tmp_path / "e.png").is_file()
