@@ -84,7 +84,7 @@ class Pictures:
 
     def batch(self, seed: int, step: int, size: int) -> Tensor:
         """(size, 3, SIDE, SIDE) in [−1, 1]."""
-        photographs = round(size * PHOTOGRAPH_SHARE)
+        photographs = max(1, round(size * PHOTOGRAPH_SHARE))
         backdrops = round(size * BACKDROP_SHARE)
         made = size - photographs - backdrops
         scenes = self.maker.batch(seed, step, -(-made // 2))
