@@ -97,8 +97,16 @@ def all_targets():
 
 
 def summary():
-    """The table at the end of a run."""
-    return summarise(CONFIG, CASES, since=STARTED)
+    """The table at the end of a run, and the contact sheets it names."""
+    # Pillow is of no use to planning, so it is loaded only here.
+    from editinfinity.workflow.sheets import make_sheets
+
+    try:
+        sheets = make_sheets(CONFIG, CASES)
+    except UserError as fault:
+        logger.warning(str(fault))
+        sheets = []
+    return summarise(CONFIG, CASES, STARTED, sheets)
 
 
 @cache

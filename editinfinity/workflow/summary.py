@@ -14,7 +14,7 @@ from editinfinity.workflow.plan import Layout, layout
 _HEADING = ("case", "edit", "outcome", "open")
 
 
-def summarise(config: Config, cases: Cases, since: float) -> str:
+def summarise(config: Config, cases: Cases, since: float, sheets: Sequence[Path] = ()) -> str:
     """The table, as lines to print.
 
     Args:
@@ -22,6 +22,7 @@ def summarise(config: Config, cases: Cases, since: float) -> str:
         cases: of the run.
         since: when the run began (seconds since the epoch); only logs written later count, so
             that a fault which is mended is not told again.
+        sheets: contact sheets to name below the table.
     """
     rows: list[Sequence[str]] = [_HEADING]
     failed = 0
@@ -35,7 +36,8 @@ def summarise(config: Config, cases: Cases, since: float) -> str:
             rows.append((case.name, edit.name, outcome, show))
     count = len(rows) - 1
     closing = f"{count - failed} of {count} edits without a fault" if failed else ""
-    return "\n".join(["", *_columns(rows), *([closing] if closing else [])])
+    below = [f"side by side: {sheet}" for sheet in sheets]
+    return "\n".join(["", *_columns(rows), *([closing] if closing else []), *below])
 
 
 def _outcome(edit: Edit, where: Layout, reasons: list[str]) -> tuple[str, str]:

@@ -1,0 +1,96 @@
+"""What a run ends with: the table and the contact sheets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from editinfinity.workflow.cases import Cases, load_cases
+from editinfinity.workflow.config import Config, load_config
+from editinfinity.workflow.plan import layout
+from editinfinity.workflow.sheets import SIDE, make_sheets
+from editinfinity.workflow.summary import summarise
+from editinfinity.workflow.variants import variants
+from tests.workflow.project import draw_image, draw_mask
+from tests.workflow.test_cases import make_case
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "犬"):
+        make_case(Path("data", name), "image/mask.png")
+        draw_image(Path("data", name, "image", "original_image.jpg"), seed=1)
+    return tmp_path
+
+
+def load(**settings: Any) -> tuple[Config, Cases]:
+    config = load_config(settings)
+    return config, load_cases(config)
+
+
+def pretend(config: Config, cases: Cases) -> None:
+    """Lay results where a run would."""
+    for case in cases.by_name.values():
+        where = layout(config, case.name)
+        for edit in case.edits.values():
+            for variant in variants(edit.settings):
+                draw_image(Path(where.picture(edit.name, variant)), seed=2, size=(64, 64))
+            draw_image(Path(where.chosen(edit.name)), seed=2)
+            mask = Path(where.folder, "mask", edit.name, "mask.png")
+            mask.parent.mkdir(parents=True)
+            draw_mask(mask, side=20)
+
+
+def test_sheets_show_every_edit_and_every_variant(here: Path) -> None:
+    config, cases = load(cfg=[3, 4.5], smoothing=["linear", "hard"], use_lora_iter=[50, 10])
+    assert make_sheets(config, cases) == []
+    pretend(config, cases)
+    sheet, *sweeps = make_sheets(config, cases)
+    assert str(sheet) == "results/contact_sheet.png"
+    assert [str(path) for path in sweeps] == [
+        "results/a/edit/edit/sweep.png",
+        "results/犬/edit/edit/sweep.png",
+    ]
+    with Image.open(sheet) as picture:
+        assert 3 * SIDE < picture.width < 4 * SIDE
+        assert 2 * SIDE < picture.height < 3 * SIDE
+    with Image.open(sweeps[0]) as picture:
+        assert 6 * SIDE < picture.width < 7 * SIDE
+        assert 2 * SIDE < picture.height < 3 * SIDE
+
+
+def test_a_sheet_is_made_anew_only_for_new_pictures_and_bears_broken_ones(here: Path) -> None:
+    config, cases = load()
+    pretend(config, cases)
+    (sheet,) = make_sheets(config, cases)
+    made = sheet.stat().st_mtime_ns
+    make_sheets(config, cases)
+    assert sheet.stat().st_mtime_ns == made
+    chosen = Path("results/a/edit.png")
+    chosen.write_bytes(b"no picture")
+    os.utime(chosen, ns=(made + 10, made + 10))
+    make_sheets(config, cases)
+    assert sheet.stat().st_mtime_ns != made
+
+
+def test_the_table_tells_outcomes_and_reasons(here: Path) -> None:
+    config, cases = load(overrides={"犬": {"infer_function": 1}})
+    pretend(config, cases)
+    log = Path("results/a/logs/edit/edit/finish.log")
+    log.parent.mkdir(parents=True)
+    log.write_text("12:00:00 INFO x\n12:00:00 FAILED a.png: is broken; mend it\n", "utf-8")
+    lines = summarise(config, cases, since=0).splitlines()
+    assert lines[1:] == [
+        "case  edit  outcome   open",
+        "a     edit  failed    a.png: is broken; mend it",
+        "犬    edit  not made",
+        "1 of 2 edits without a fault",
+    ]
+    # A log of an earlier run is no news.
+    later = summarise(config, cases, since=log.stat().st_mtime + 1).splitlines()
+    assert later[2] == "a     edit  edited    results/a/edit.png"
