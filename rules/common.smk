@@ -28,7 +28,7 @@ from editinfinity.workflow.plan import (
     layout,
     previous_iteration,
 )
-from editinfinity.workflow.stage_version import stage_version
+from editinfinity.workflow.stage_version import rule_version
 from editinfinity.workflow.summary import summarise
 from editinfinity.workflow.variants import PATTERN as VARIANT_NAMES
 from editinfinity.workflow.variants import parse_variant, variants
@@ -139,6 +139,11 @@ def find_variant(name):
 
 # Params. Each of these gives a function of the wildcards that gives one scalar: Snakemake compares
 # params as text, and what changes a param decides exactly which jobs run again.
+
+
+def version_of(rule, stage=None):
+    """The code of a rule's script and of the stage it calls, which has the same name or another."""
+    return rule_version(HERE / "scripts" / f"{rule}.py", stage or rule)
 
 
 def of_case(key):

@@ -23,7 +23,7 @@ rule edit:
         model=MODEL,
         top_k=of_edit("top_k"),
         top_p=of_edit("top_p"),
-        version=stage_version("edit"),
+        version=version_of("edit"),
     message:
         "{wildcards.case}: draw {wildcards.edit}, {wildcards.variant}"
     script:
@@ -44,7 +44,7 @@ rule finish:
     params:
         image=image_path,
         image_fingerprint=image_fingerprint,
-        version=stage_version("finish"),
+        version=version_of("finish"),
     message:
         "{wildcards.case}: finish {wildcards.edit} at the size of the photograph"
     script:

@@ -36,7 +36,7 @@ rule train_textembedding:
         noise_strength=of_case("noise_strength"),
         cond_drop=of_case("cond_drop"),
         drop_path=of_case("drop_path"),
-        version=stage_version("train_textembedding"),
+        version=version_of("train_textembedding"),
     message:
         "{wildcards.case}: train the text embedding to iteration {wildcards.iteration}"
     script:
@@ -80,7 +80,7 @@ rule train_lora:
         lora_alpha=of_case("lora_alpha"),
         lora_dropout=of_case("lora_dropout"),
         kl_weight=of_case("kl_weight"),
-        version=stage_version("train_lora"),
+        version=version_of("train_lora"),
     message:
         "{wildcards.case}: train LoRA to iteration {wildcards.iteration}"
     script:

@@ -18,7 +18,7 @@ rule attention_map:
     params:
         target_word_fingerprint=target_word_fingerprint,
         model=MODEL,
-        version=stage_version("attention_map"),
+        version=version_of("attention_map"),
     message:
         "{wildcards.case}: find where the target word of {wildcards.edit} is"
     script:
@@ -43,7 +43,7 @@ rule kernel:
         mask_fingerprint=mask_fingerprint,
         mask_edit_region=only_with("user", "mask_edit_region"),
         attention_threshold=only_with("attention", "attention_threshold"),
-        version=stage_version("kernel"),
+        version=version_of("kernel"),
     message:
         "{wildcards.case}: make the {wildcards.smoothing} kernel of {wildcards.edit}"
     script:

@@ -12,7 +12,7 @@ rule check:
         "../envs/pictures.yaml"
     params:
         image_fingerprint=image_fingerprint,
-        version=stage_version("check"),
+        version=version_of("check"),
     message:
         "{wildcards.case}: check the image, prompts and masks"
     script:
@@ -33,7 +33,7 @@ rule jsonl:
     params:
         image=image_path,
         source_prompt_fingerprint=source_prompt_fingerprint,
-        version=stage_version("jsonl"),
+        version=version_of("jsonl"),
     message:
         "{wildcards.case}: write the training table"
     script:
@@ -58,7 +58,7 @@ rule image_features:
         image_fingerprint=image_fingerprint,
         model=MODEL,
         pixel_budget=of_case("pixel_budget"),
-        version=stage_version("image_features"),
+        version=version_of("image_features"),
     message:
         "{wildcards.case}: encode the image"
     script:
@@ -80,7 +80,7 @@ rule text_features:
         gpu=1,
     params:
         model=MODEL,
-        version=stage_version("text_features"),
+        version=version_of("text_features"),
     message:
         "{wildcards.case}: encode the source prompt"
     script:
@@ -103,7 +103,7 @@ rule edit_text_features:
     params:
         edit_prompt_fingerprint=edit_prompt_fingerprint,
         model=MODEL,
-        version=stage_version("text_features"),
+        version=version_of("edit_text_features", stage="text_features"),
     message:
         "{wildcards.case}: encode the prompt of {wildcards.edit}"
     script:

@@ -1,6 +1,7 @@
 """A stage's version: changes when its code, or code it uses, changes, and not with comments.
 
-Snakemake does not watch imported packages. A stage's version is the SHA-256 of the syntax trees,
+Snakemake does not watch imported packages, and scripts only by their time, which a fresh clone or
+an installation changes. A stage's version is the SHA-256 of the syntax trees,
 docstrings stripped, of its module and of every ``editinfinity`` module that it imports, found
 transitively and statically (nothing is imported), and is passed to the stage's rule as a param.
 """
@@ -28,10 +29,13 @@ def stage_version(stage: str) -> str:
     module = f"{PACKAGE.name}.stages.{stage}"
     if _source(module) is None:
         raise ValueError(f"there is no stage {stage}")
-    digest = hashlib.sha256()
-    for name in sorted(modules_used(module)):
-        digest.update(f"{name} {_read(name)[0]}\n".encode())
-    return digest.hexdigest()[:_DIGITS]
+    return _digest("\n".join(f"{name} {_read(name)[0]}" for name in sorted(modules_used(module))))
+
+
+@functools.cache
+def rule_version(script: Path, stage: str) -> str:
+    """Version of a rule: of its stage and of the script that calls it, 16 hexadecimal digits."""
+    return _digest(f"{stage_version(stage)} {_code(ast.parse(script.read_bytes()))}")
 
 
 def modules_used(module: str) -> set[str]:
@@ -54,11 +58,21 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
     tree = ast.parse(path.read_bytes())
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     imports = tuple(dict.fromkeys(_imports(tree, package)))
+    return _digest(_code(tree)), imports
+
+
+def _code(tree: ast.Module) -> str:
+    """A module's code in one form, without comments and docstrings.
+
+    Source again, not a dump of the tree, whose form differs between Python versions.
+    """
     for node in ast.walk(tree):
         _strip_docstring(node)
-    # Source again, not a dump of the tree, whose form differs between Python versions.
-    code = ast.unparse(tree)
-    return hashlib.sha256(code.encode()).hexdigest(), imports
+    return ast.unparse(tree)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
 def _imports(node: ast.AST, package: str) -> Iterator[str]:

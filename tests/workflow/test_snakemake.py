@@ -280,7 +280,7 @@ def test_every_rule_has_what_rules_must_have() -> None:
     for name, body in rules.items():
         for part in ("log", "benchmark", "conda", "message", "script", "params"):
             assert f"    {part}:\n" in body, f"{name} has no {part}"
-        assert 'version=stage_version("' in body
+        assert f'version=version_of("{name}"' in body
         assert ("gpu=1" in body) == (name in on_model), name
         assert ("envs/editinfinity.yaml" in body) == (name in on_model), name
         assert "lambda" not in body

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from editinfinity.workflow import fingerprint
-from editinfinity.workflow.stage_version import modules_used, stage_version
+from editinfinity.workflow.stage_version import modules_used, rule_version, stage_version
 
 PACKAGE = Path(fingerprint.__file__).parents[1]
 STAGES = [
@@ -101,3 +101,13 @@ def test_code_changes_a_version_and_prose_does_not(tmp_path: Path) -> None:
     errors = package / "errors.py"
     errors.write_text(errors.read_text("utf-8") + "\nNEW = 1\n", encoding="utf-8")
     assert all(versions_of(package)[stage] != after[stage] for stage in STAGES if stage != "none")
+
+
+def test_a_rules_version_covers_its_script(tmp_path: Path) -> None:
+    script = tmp_path / "kernel.py"
+    seen = set()
+    for text in ('"""Prose."""\nx = 1', "# prose\nx = 1", "x = 2"):
+        script.write_text(text, encoding="utf-8")
+        rule_version.cache_clear()
+        seen.add(rule_version(script, "kernel"))
+    assert len(seen) == 2
