@@ -61,7 +61,7 @@ configfile: CONFIGFILE
 try:
     CONFIG = load_config(
         config,
-        source=Path(workflow.configfiles[-1]).name,
+        source=Path([CONFIGFILE, *workflow.overwrite_configfiles][-1]).name,
         command_line=workflow.config_settings.config or {},
     )
     CASES = load_cases(CONFIG)
