@@ -1,0 +1,54 @@
+"""What stands for a run's model, and the model's own values behind nulls."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from editinfinity.presets import PRESETS, preset
+from editinfinity.workflow.config import load_config
+from editinfinity.workflow.location import lend_to_jobs, workflow_root
+from editinfinity.workflow.model import effective, model_identity
+
+
+def identity(**settings: object) -> str:
+    return model_identity(load_config(settings).settings)
+
+
+def test_new_weights_are_another_model(tmp_path: Path) -> None:
+    chosen = {"model": "infinity_2b", "model_dir": str(tmp_path)}
+    seen = {identity(**chosen)}
+    (tmp_path / "infinity_2b_reg.pth").write_bytes(b"1")
+    seen.add(identity(**chosen))
+    (tmp_path / "infinity_2b_reg.pth").write_bytes(b"2")
+    seen.add(identity(**chosen))
+    (tmp_path / "flan-t5-xl").mkdir()
+    (tmp_path / "flan-t5-xl" / "model.safetensors").write_bytes(b"t5")
+    seen.add(identity(**chosen))
+    (tmp_path / "notes.txt").write_bytes(b"no weights")
+    seen.add(identity(**chosen))
+    assert len(seen) == 4
+    assert identity(**chosen) != identity(**chosen, attention_bias=0)
+    assert identity(model="tiny") == "tiny"
+
+
+@pytest.mark.parametrize("model", PRESETS)
+def test_nulls_mean_the_models_own_values(model: str) -> None:
+    settings = load_config({"model": model}).settings
+    own = preset(model)
+    assert effective("pixel_budget", settings) == own.pixel_budget
+    assert effective("batch_size", settings) == own.training.batch_size
+    assert effective("lora_learning_rate", settings) == own.training.lora_learning_rate
+    assert effective("embedding_learning_rate", settings) == own.training.embedding_learning_rate
+    assert effective("pixel_budget", load_config({"pixel_budget": "0.25M"}).settings) == "0.25M"
+
+
+def test_a_checkout_is_its_own_workflow_and_is_lent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = workflow_root()
+    assert (root / "config.yaml").is_file()
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    lend_to_jobs(root)
+    lend_to_jobs(root)
+    assert os.environ["PYTHONPATH"] == f"{root}:/elsewhere"
