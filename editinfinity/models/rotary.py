@@ -35,10 +35,12 @@ def _scale_angles(grid: Grid, reference: Grid, head_width: int) -> Tensor:
 @lru_cache(maxsize=32)
 def rotary_table(schedule: ScaleSchedule, head_width: int, device: torch.device) -> Tensor:
     """Cosines and sines of every token, (2, L, head_width / 2) fp32."""
-    angles = torch.cat(
-        [_scale_angles(grid, schedule.reference_grid, head_width) for grid in schedule.scales]
-    )
-    return torch.stack([angles.cos(), angles.sin()]).to(device)
+    # A cached table made while sampling must still serve training in the same process.
+    with torch.inference_mode(False):
+        angles = torch.cat(
+            [_scale_angles(grid, schedule.reference_grid, head_width) for grid in schedule.scales]
+        )
+        return torch.stack([angles.cos(), angles.sin()]).to(device)
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:

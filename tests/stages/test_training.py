@@ -217,10 +217,6 @@ def test_a_rate_that_explodes_is_one_line(worked: Worked, tmp_path: Path) -> Non
         adapt(worked, tmp_path / "l", 8, training=wild)
 
 
-@pytest.mark.xfail(
-    reason="models.rotary caches its table as an inference tensor when the sampler asks first",
-    strict=False,
-)
 def test_training_after_sampling_in_one_process(worked: Worked, tmp_path: Path) -> None:
     rotary_table.cache_clear()
     collect_attention(
