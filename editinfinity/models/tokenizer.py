@@ -29,10 +29,9 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
         self.norm2 = Normalization(width_out, group_width)
         self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
+        self.nin_shortcut: nn.Module = nn.Identity()
         if width_in != width_out:
             self.nin_shortcut = nn.Conv2d(width_in, width_out, 1)
-        else:
-            self.nin_shortcut = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))

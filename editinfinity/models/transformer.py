@@ -187,6 +187,8 @@ class Infinity(nn.Module):
     sampler, one scale at a time.
     """
 
+    blocks: Sequence[Block]
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
@@ -205,7 +207,8 @@ class Infinity(nn.Module):
         self.lvl_embed = nn.Embedding(MAX_SCALES, width)
         self.word_embed = nn.Linear(config.token_bits, width)
         self.shared_ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
-        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.depth))
+        blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.depth))
+        self.blocks = blocks  # type: ignore[assignment]
         self.head_nm = Head(width)
         self.head = nn.Linear(width, 2 * config.token_bits)
         self.run_block: BlockRunner = run_block
@@ -255,10 +258,7 @@ class Infinity(nn.Module):
         normalized = self.text_norm(text.features)
         pooled = self.text_proj_for_sos(normalized, mask)
         projected = self.text_proj_for_ca(normalized)
-        text_kv = [
-            block.ca.keys_values(projected.to(block.ffn_dtype))  # type: ignore[operator,union-attr]
-            for block in self.blocks
-        ]
+        text_kv = [block.ca.keys_values(projected.to(block.ffn_dtype)) for block in self.blocks]
         modulation = self.shared_ada_lin(pooled).unflatten(-1, (6, -1)).unsqueeze(1)
         return Condition(pooled, modulation, text_kv, mask)
 
