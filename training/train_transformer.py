@@ -44,6 +44,8 @@ NOISE_STRENGTH = 0.25
 CONDITION_DROP = 0.1
 EMPHASIS = 1.0
 CHECK_SEED = 10_002
+COMPILED_CHECK, COMPILED_TOLERANCE = 100, 0.03
+"""How often, in updates, compiled blocks are compared, and how far bf16 may take them."""
 
 
 def initialise(model: Infinity) -> None:
@@ -77,12 +79,33 @@ class Lessons:
     def __init__(self, model: Infinity, plan: ScaleSchedule) -> None:
         self.model = model
         self.plan = plan
+        self.seen = 0
 
     def forward(self, model: Infinity, inputs: Tensor, text: TextFeatures) -> Tensor:
         """Logits under bf16 autocast on a GPU, fp32 elsewhere."""
         device = inputs.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             return model(inputs, text, self.plan).float()
+
+    @torch.no_grad()
+    def trust_compiled(self, inputs: Tensor, text: TextFeatures, logits: Tensor) -> None:
+        """Run blocks plainly from now on if the compiled ones no longer give the plain numbers.
+
+        Compiled blocks have gone on using a parameter's first value (the attention's temperature)
+        while its updates went elsewhere: the loss fell all the same, and the exported model was
+        another than the trained one.
+        """
+        if self.model.run_block is run_block:
+            return
+        compiled, self.model.run_block = self.model.run_block, run_block
+        plain = self.forward(
+            self.model, inputs[:16], TextFeatures(text.features[:16], text.mask[:16])
+        )
+        off = float((logits[:16] - plain).abs().mean() / plain.abs().mean())
+        if off < COMPILED_TOLERANCE:
+            self.model.run_block = compiled
+        else:
+            log.error("compiled blocks are off by %.1f %%: running plainly from here", 100 * off)
 
     def losses(self, batch: Encoded, generator: torch.Generator) -> dict[str, Tensor]:
         """Training losses of a batch."""
@@ -96,6 +119,9 @@ class Lessons:
             text = append_rows(batch.states[:, 1].float(), batch.lengths[:, 1], generator)
         text = drop_condition(text, self.model.cfg_uncond, CONDITION_DROP)
         logits = self.forward(self.model, lesson.inputs, text)
+        self.seen += 1
+        if self.seen % COMPILED_CHECK == 0:
+            self.trust_compiled(lesson.inputs, text, logits.detach())
         weights = region_weights(kernel, self.plan, EMPHASIS)
         loss = (bit_losses(logits, lesson.targets).mean(-1) * weights).sum(1).mean()
         with torch.no_grad():
