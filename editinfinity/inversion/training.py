@@ -8,9 +8,8 @@ straight one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,9 @@ log = logging.getLogger(__name__)
 
 Loss = Callable[[], Tensor]
 Reseed = Callable[[int], None]
+
+ParameterState = dict[str, Tensor]
+"""What AdamW keeps of one parameter: ``step`` and two running means of its shape."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,19 @@ class NoiseSettings:
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW without weight decay at a constant rate."""
+    """AdamW at a constant rate.
+
+    Attributes:
+        learning_rate: of every update.
+        betas: decay of the running means of the gradient and of its square.
+        grad_clip: largest norm of the gradient of all parameters together.
+        weight_decay: AdamW's; upstream has none.
+    """
 
     learning_rate: float
     betas: tuple[float, float] = (0.9, 0.97)
     grad_clip: float = 5.0
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,29 +128,33 @@ def train(
     settings: OptimizerSettings,
     iterations: range,
     reseed: Reseed,
-    state: dict[str, Any] | None = None,
+    state: Mapping[int, ParameterState] | None = None,
     on_iteration: Callable[[int, float], None] | None = None,
-) -> dict[str, Any]:
+) -> dict[int, ParameterState]:
     """Update ``parameters`` once an iteration.
 
     Args:
         iterations: numbers of the iterations to run; they continue over resumed runs.
         reseed: called with an iteration's number before it draws anything.
-        state: the optimizer's state after the iteration before the first.
+        state: AdamW's state after the iteration before the first, by the parameters' order.
         on_iteration: called with the iteration's number and loss after its update.
 
     Returns:
-        The optimizer's state after the last iteration.
+        AdamW's state after the last iteration.
 
     Raises:
         FloatingPointError: the loss is not finite.
     """
     trained = list(parameters)
     optimizer = torch.optim.AdamW(
-        trained, lr=settings.learning_rate, betas=settings.betas, weight_decay=0.0
+        trained,
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
     )
     if state is not None:
-        optimizer.load_state_dict(state)
+        # Only the running means are an earlier run's; the rates are this one's.
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
     for iteration in iterations:
         reseed(iteration)
         value = loss()
@@ -152,4 +166,4 @@ def train(
         optimizer.step()
         if on_iteration is not None:
             on_iteration(iteration, value.item())
-    return optimizer.state_dict()
+    return optimizer.state_dict()["state"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from editinfinity.compute import reseed, telling_memory_faults
 from editinfinity.errors import UserError
@@ -89,7 +89,9 @@ def learn(
         UserError: the loss became infinite, or memory ran out.
     """
     trained = list(parameters)
-    optimizer = OptimizerSettings(learning_rate, training.betas, training.gradient_clip)
+    optimizer = OptimizerSettings(
+        learning_rate, training.betas, training.gradient_clip, training.weight_decay
+    )
     progress = _Progress(stage, iterations)
     try:
         with telling_memory_faults("lower batch_size, or choose a smaller pixel_budget"):
@@ -99,7 +101,7 @@ def learn(
                 optimizer,
                 iterations,
                 lambda iteration: reseed(training.seed, stage, iteration),
-                _optimizer_start(state, trained, optimizer, training.weight_decay),
+                None if state is None else dict(enumerate(state.parameters)),
                 progress,
             )
     except FloatingPointError as error:
@@ -107,7 +109,7 @@ def learn(
     if losses is not None:
         progress.save(losses)
     parameters_state = [
-        {name: value.detach().cpu() for name, value in after["state"][index].items()}
+        {name: value.detach().cpu() for name, value in after[index].items()}
         for index in range(len(trained))
     ]
     return OptimizerState(parameters_state, iterations[-1], preset.name)
@@ -138,20 +140,6 @@ def require_same_iteration(checkpoint: int, state: OptimizerState, path: Path) -
             f"{path}: is of iteration {state.iteration}, the checkpoint beside it of "
             f"{checkpoint}; delete both and run again"
         )
-
-
-def _optimizer_start(
-    state: OptimizerState | None,
-    parameters: Sequence[Tensor],
-    settings: OptimizerSettings,
-    weight_decay: float,
-) -> dict[str, object]:
-    """What AdamW loads before the first iteration: this run's settings, the earlier run's state."""
-    fresh = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, betas=settings.betas, weight_decay=weight_decay
-    )
-    earlier = {} if state is None else dict(enumerate(state.parameters))
-    return {**fresh.state_dict(), "state": earlier}
 
 
 class _Progress:

@@ -64,6 +64,16 @@ def test_n_iterations_are_n_updates() -> None:
     assert weight.item() == pytest.approx(0.0, abs=0.15)  # ten steps of 0.1 from 1
 
 
+def test_weight_decay_is_the_settings() -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    settings = OptimizerSettings(0.1, weight_decay=0.5)
+    state = train([weight], lambda: 0 * weight.sum(), settings, range(1, 2), id)
+    assert weight.item() == pytest.approx(1 - 0.1 * 0.5)
+    # Another run's state brings its means along, not its rates.
+    train([weight], lambda: 0 * weight.sum(), OptimizerSettings(0.1), range(2, 3), id, state)
+    assert weight.item() == pytest.approx(1 - 0.1 * 0.5)
+
+
 def test_resumed_run_equals_a_straight_one() -> None:
     straight, _, losses = embedding_run(range(1, 7))
     half, state, first = embedding_run(range(1, 4))
