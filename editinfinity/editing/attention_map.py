@@ -5,7 +5,6 @@ Source: design document "method", "Automatic mask (Example3)".
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -51,9 +50,3 @@ class AttentionCollector:
         if self.total is None:
             raise ValueError("no attention was collected")
         return self.total / self.count
-
-
-def mask_of_attention(attention: Tensor, threshold: float = 0.5) -> Tensor:
-    """Edited cells: where the map exceeds min + threshold·(max − min); bool, same shape."""
-    low, high = attention.min(), attention.max()
-    return torch.gt(attention, low + threshold * (high - low))

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 from editinfinity.editing.kernel import (
     SMOOTHINGS,
+    cells_of_attention,
     edited_cells,
     manhattan_distance,
     resample_kernel,
@@ -131,3 +132,10 @@ def test_resampling_between_grids_that_do_not_divide_keeps_the_mean() -> None:
     down = resample_kernel(kernel, (27, 9))
     assert down.shape == (27, 9)
     assert np.isclose(down.mean(), kernel.mean(), atol=1e-6)
+
+
+def test_cells_of_attention_are_relative_to_its_range() -> None:
+    attention = np.array([[0.1, 0.2], [0.21, 0.3]], dtype=np.float32)
+    assert cells_of_attention(attention).tolist() == [[False, False], [True, True]]
+    assert cells_of_attention(attention, 0.9).tolist() == [[False, False], [False, True]]
+    assert not cells_of_attention(np.full((2, 2), 0.3, dtype=np.float32)).any()

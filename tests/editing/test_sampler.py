@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from editinfinity.editing.attention_map import AttentionCollector, mask_of_attention
+from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import KernelBlend, ReplaySource
 from editinfinity.editing.sampler import SamplingSettings, draw_bits, sample, source_codes
 from editinfinity.models import bsq
@@ -68,12 +68,6 @@ def test_replay_is_the_source_and_watches_every_block(
     rest = AttentionCollector(SCHEDULE, (0, 6))
     sample(model, text, SCHEDULE, SamplingSettings(), seeded(), ReplaySource(codes), rest)
     torch.testing.assert_close(rest.mean, torch.full((64, 64), 1 / 6))
-
-
-def test_mask_of_attention_is_relative_to_its_range() -> None:
-    attention = torch.tensor([[0.1, 0.2], [0.21, 0.3]])
-    assert mask_of_attention(attention).tolist() == [[False, False], [True, True]]
-    assert mask_of_attention(attention, 0.9).tolist() == [[False, False], [False, True]]
 
 
 def test_bits_follow_their_probabilities() -> None:
