@@ -1,4 +1,4 @@
-"""Text encoders: a prompt as features a token, and the tokens a word stands at.
+"""Text encoders: a prompt as features a token, and where its tokens stand.
 
 flan-t5-xl serves the released models, MiniLM the bundled one, and a hash of each word the ``tiny``
 preset of the tests. Encoders take text as it is: put :func:`editinfinity.prompts.caption` around
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from editinfinity.errors import UserError
 from editinfinity.models.transformer import TextFeatures
-from editinfinity.prompts import Span, find_word, tokens_of
+from editinfinity.prompts import Span
 
 
 class TextEncoder(Protocol):
@@ -42,23 +42,6 @@ class TextEncoder(Protocol):
     def offsets(self, text: str) -> list[Span]:
         """First and one-past-last character of each of the T tokens; empty for special tokens."""
         ...
-
-
-def token_span(encoder: TextEncoder, prompt: str, word: str, origin: str = "target word") -> Span:
-    """Tokens [start, end) of a word's first occurrence in a prompt, whatever its case.
-
-    The suffix of a caption follows the prompt, so the span holds for the caption too.
-
-    Args:
-        encoder: whose tokens.
-        prompt: the source prompt, without suffix.
-        word: a word of it, or several that follow one another.
-        origin: file or setting the word came from, for messages.
-
-    Raises:
-        UserError: the prompt lacks the word, or has it only inside another word.
-    """
-    return tokens_of(find_word(prompt, word, origin), encoder.offsets(prompt))
 
 
 class TransformersEncoder:

@@ -9,9 +9,9 @@ import torch
 
 from editinfinity.errors import UserError
 from editinfinity.files.weights import load_text_encoder
-from editinfinity.models.text_encoder import HashedEncoder, TextEncoder, token_span
+from editinfinity.models.text_encoder import HashedEncoder, TextEncoder
 from editinfinity.presets import preset
-from editinfinity.prompts import caption
+from editinfinity.prompts import Span, caption, find_word, tokens_of
 
 CPU = torch.device("cpu")
 needs_minilm = pytest.mark.skipif(
@@ -23,6 +23,11 @@ needs_minilm = pytest.mark.skipif(
 def minilm() -> TextEncoder:
     torch.set_num_threads(1)
     return load_text_encoder(preset("bundled"), CPU)
+
+
+def span_in_caption(encoder: TextEncoder, prompt: str, word: str) -> Span:
+    """As the stage ``attention_map`` finds it."""
+    return tokens_of(find_word(prompt, word), encoder.offsets(caption(prompt)))
 
 
 def test_hashed_features_belong_to_words() -> None:
@@ -40,7 +45,7 @@ def test_hashed_features_belong_to_words() -> None:
 
 def test_hashed_spans_and_limit() -> None:
     encoder = HashedEncoder(width=8, max_length=4)
-    assert token_span(encoder, "a red Cup", "cup") == (3, 4)
+    assert span_in_caption(encoder, "a red Cup", "cup") == (3, 4)
     with pytest.raises(UserError, match="is 5 tokens long"):
         encoder.encode("one two three four")
 
@@ -57,14 +62,14 @@ def test_minilm_features_are_of_real_tokens(minilm: TextEncoder) -> None:
 @needs_minilm
 def test_minilm_spans_cover_the_pieces_of_a_word(minilm: TextEncoder) -> None:
     prompt = "A Teapot and a cupboard, beside a teapot"
-    start, end = token_span(minilm, prompt, "teapot")
+    start, end = span_in_caption(minilm, prompt, "teapot")
     offsets = minilm.offsets(caption(prompt))
     assert end - start == 2  # tea, ##pot
     assert prompt[offsets[start][0] : offsets[end - 1][1]] == "Teapot"
-    start, end = token_span(minilm, "the red  cup stands", "Red cup")
+    start, end = span_in_caption(minilm, "the red  cup stands", "Red cup")
     assert end - start == 2
     with pytest.raises(UserError, match="'cup' stands only inside 'cupboard'"):
-        token_span(minilm, prompt, "cup")
+        span_in_caption(minilm, prompt, "cup")
 
 
 @needs_minilm
