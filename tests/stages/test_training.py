@@ -227,7 +227,7 @@ def test_training_after_sampling_in_one_process(worked: Worked, tmp_path: Path) 
         model=TINY,
     )
     try:
-        embed(worked, tmp_path, "e", 1)
+        assert embed(worked, tmp_path, "e", 1).is_file()
     finally:
         rotary_table.cache_clear()
 
