@@ -64,6 +64,8 @@ Noise = Annotated[float, typer.Option(help="Largest probability of flipping a bi
 CondDrop = Annotated[float, typer.Option(help="Probability of training without text.")]
 DropPath = Annotated[float, typer.Option(help="Probability of skipping the last block.")]
 Clip = Annotated[float, typer.Option(help="Largest norm of the gradient.")]
+Betas = Annotated[tuple[float, float], typer.Option(help="AdamW's two.")]
+Decay = Annotated[float, typer.Option(help="AdamW's weight decay.")]
 Iterations = Annotated[int, typer.Option(help="Updates in all, those of --previous included.")]
 Losses = Annotated[MaybePath, typer.Option(help="Table of the losses to write.")]
 Cfg = Annotated[float, typer.Option(help="Guidance.")]
@@ -183,6 +185,8 @@ def train_textembedding(
     cond_drop: CondDrop = 0.1,
     drop_path: DropPath = 0.1,
     grad_clip: Clip = 5.0,
+    betas: Betas = (0.9, 0.97),
+    weight_decay: Decay = 0.0,
     model: Preset = "bundled",
     model_dir: ModelDir = None,
     attention_bias: Bias = True,
@@ -206,6 +210,8 @@ def train_textembedding(
             seed=seed,
             learning_rate=learning_rate,
             batch_size=batch_size,
+            betas=betas,
+            weight_decay=weight_decay,
             gradient_clip=grad_clip,
             noise_strength=noise_strength,
             condition_dropout=cond_drop,
@@ -238,6 +244,8 @@ def train_lora(
     cond_drop: CondDrop = 0.1,
     drop_path: DropPath = 0.1,
     grad_clip: Clip = 5.0,
+    betas: Betas = (0.9, 0.97),
+    weight_decay: Decay = 0.0,
     model: Preset = "bundled",
     model_dir: ModelDir = None,
     attention_bias: Bias = True,
@@ -260,6 +268,8 @@ def train_lora(
             seed=seed,
             learning_rate=learning_rate,
             batch_size=batch_size,
+            betas=betas,
+            weight_decay=weight_decay,
             gradient_clip=grad_clip,
             noise_strength=noise_strength,
             condition_dropout=cond_drop,

@@ -63,6 +63,8 @@ def test_defaults_are_those_of_the_settings() -> None:
         "seed": training.seed,
         "learning_rate": training.learning_rate,
         "batch_size": training.batch_size,
+        "betas": training.betas,
+        "weight_decay": training.weight_decay,
         "noise_strength": training.noise_strength,
         "cond_drop": training.condition_dropout,
         "drop_path": training.drop_path,
@@ -93,6 +95,8 @@ def test_defaults_are_those_of_the_settings() -> None:
          "threads: 'none' is not usable"),
         (["stage", "image_features", "--image", "no.png", "--output", "x", "--pixel-budget", "2M"],
          "--pixel-budget: '2M' is not one of 0.06M"),
+        (["stage", "train_textembedding", "--image-features", "i", "--text-features", "t",
+          "--output", "x", "--betas", "0.9", "1"], "betas: (0.9, 1.0) is not usable"),
     ],
 )  # fmt: skip
 def test_faults_are_one_line_and_status_one(

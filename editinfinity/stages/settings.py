@@ -73,6 +73,10 @@ class TrainingSettings:
         _require(rate is None or rate > 0, "learning_rate", rate, "give a number above 0")
         _require(batch is None or batch >= 1, "batch_size", batch, "give a whole number from 1 up")
         _require(self.gradient_clip > 0, "gradient_clip", self.gradient_clip, "give one above 0")
+        betas, decay = self.betas, self.weight_decay
+        known = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
+        _require(known, "betas", betas, "give two numbers from 0 to below 1")
+        _require(decay >= 0, "weight_decay", decay, "give 0 or more")
         for name in ("noise_strength", "condition_dropout", "drop_path"):
             value = getattr(self, name)
             _require(0 <= value < 1, name, value, "give a number from 0 to below 1")
