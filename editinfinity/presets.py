@@ -155,7 +155,7 @@ _ALL = (
         pixel_budget="0.06M",
         # Chosen by trying on made pictures: at upstream's rate nothing moves at this size, from
         # 5e-3 on LoRA forgets what it knew (training/README.md).
-        training=TrainingDefaults(embedding_learning_rate=1e-3, lora_learning_rate=3e-3),
+        training=TrainingDefaults(embedding_learning_rate=1e-3, lora_learning_rate=2e-3),
         weights=WeightFiles("tokenizer*.safetensors", "transformer*.safetensors"),
     ),
     Preset(

@@ -64,20 +64,18 @@ class Example:
 
 EXAMPLES = (
     Example(
-        "example_1", Actor("teddy bear", None, 0.5, 0.9, 0.66), None, "sand",
-        "a teddy bear on the sand", "a teddy bear in the snow",
+        "example_1", Actor("ball", "red", 0.5, 0.85, 0.62), None, "wood",
+        "a red ball on wooden planks", "a blue ball on the grass",
     ),
     Example(
-        "example_2", Actor("banana", None, 0.5, 0.9, 0.6), None, "table",
-        "a banana on a wooden table", "a red apple on a wooden table", mask=True, seed=4,
+        "example_2", Actor("hat", "black", 0.5, 0.88, 0.7), None, "sand",
+        "a black hat on the sand", "a green hat on the sand", mask=True,
     ),
     Example(
-        "example_3",
-        Actor("dog", None, 0.29, 0.82, 0.46), Actor("ball", "yellow", 0.74, 0.82, 0.38),
-        "plain purple",
-        "a dog and a yellow ball on a plain purple background",
-        "a panda and a yellow ball on a plain purple background",
-        target_word="dog",
+        "example_3", Actor("book", "red", 0.5, 0.88, 0.66), None, "plain purple",
+        "a red book on a plain purple background",
+        "a green book on a plain purple background",
+        target_word="book",
     ),
 )  # fmt: skip
 
