@@ -5,6 +5,7 @@
 Each folder holds ``config.json``, ``tensors.safetensors`` and, there or in the folder its config
 names, ``infinity.safetensors`` and ``vae.safetensors``. Prints every check's largest error beside
 its tolerance; checks whose tensors a folder lacks are listed as absent. Exit status 1 if any fails.
+A folder of masks and their kernels (``weights.safetensors`` beside PNGs) must be matched exactly.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -26,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import Editor, KernelBlend, ReplaySource, keep_generated
-from editinfinity.editing.kernel import resample_kernel
+from editinfinity.editing.kernel import resample_kernel, smoothing_kernel
 from editinfinity.editing.sampler import Sample, SamplingSettings, sample
+from editinfinity.files.images import MASK_THRESHOLD
 from editinfinity.inversion.lora import LoraSettings, add_lora
 from editinfinity.inversion.teacher_forcing import BitLoss, bit_loss, make_lesson
 from editinfinity.models import bsq
@@ -428,8 +432,22 @@ def load(folder: Path, device: torch.device) -> Recording:
     return Recording(folder, device)
 
 
+def compare_kernels(folder: Path) -> list[Result]:
+    """Kernels of a folder of masks; they are equal or not."""
+    results = []
+    for name, recorded in sorted(load_file(folder / "weights.safetensors").items()):
+        with Image.open(folder / f"{name}.png") as picture:
+            mask = np.asarray(picture.convert("L")) <= MASK_THRESHOLD
+        ours = torch.from_numpy(smoothing_kernel(mask, tuple(recorded.shape), "linear"))
+        error = (ours - recorded).abs().max().item()
+        results.append(Result(f"kernel of {name}", error, 0.0, "absolute"))
+    return results
+
+
 def compare(folder: Path, device: torch.device) -> list[Result]:
     """All checks of a folder."""
+    if (folder / "weights.safetensors").is_file() and not (folder / "config.json").exists():
+        return compare_kernels(folder)
     recording = load(folder, device)
     results = []
     for name, check, tolerance, unit in checks():
@@ -446,6 +464,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     parser.add_argument("--device", default="cpu", type=torch.device)
     options = parser.parse_args(arguments)
+    for folder in options.folders:
+        if not any((folder / name).is_file() for name in ("config.json", "weights.safetensors")):
+            parser.error(f"{folder}: is no recording; it has no config.json")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     failed = False
     for folder in options.folders:

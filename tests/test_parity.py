@@ -38,3 +38,13 @@ def test_script_fails_on_other_numbers(tmp_path: Path, capsys: pytest.CaptureFix
     assert "FAIL   logits" in printed
     assert "ok     features" in printed
     assert "absent infer_function 2: image" in printed
+
+
+def test_script_reads_masks_and_kernels_and_refuses_anything_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parity.main([str(DATA / "smoothing")]) == 0
+    assert capsys.readouterr().out.count("ok     kernel of") == 5
+    with pytest.raises(SystemExit):
+        parity.main([str(tmp_path)])
+    assert "is no recording" in capsys.readouterr().err
