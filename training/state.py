@@ -38,7 +38,7 @@ class Budget:
     """The wall clock of one call and of the whole run.
 
     The learning rate follows the whole run's share of time spent, not steps, so that one cosine
-    spans several calls on machines of unknown speed.
+    spans several calls, whatever their speed.
     """
 
     def __init__(self, seconds: float, total_seconds: float, progress: Progress) -> None:
