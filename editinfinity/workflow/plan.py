@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
+from editinfinity.presets import preset
 from editinfinity.workflow.cases import MAP_ONLY, Case, Cases, Edit
 from editinfinity.workflow.config import Config, ConfigError
 from editinfinity.workflow.variants import (
@@ -109,12 +110,14 @@ def trained(case: Case, where: Layout) -> list[str]:
 
 
 def check_plan(config: Config, cases: Cases) -> None:
-    """Make sure that every checkpoint an edit uses will exist.
+    """Make sure that the model and every checkpoint an edit uses will exist.
 
     Raises:
         ConfigError: a line for each setting that asks for what is neither there nor trained.
     """
     lines: dict[str, str] = {}
+    if fault := _no_model(config):
+        lines["model_dir"] = f"{config.source}: {fault}"
     for case in cases.by_name.values():
         for edit in case.edits.values():
             try:
@@ -126,6 +129,18 @@ def check_plan(config: Config, cases: Cases) -> None:
                 lines.setdefault(f"{kind}{line if not kind else ''}", f"{config.source}: {line}")
     if lines:
         raise ConfigError(lines.values())
+
+
+def _no_model(config: Config) -> str | None:
+    """Why the model's weights cannot be found, if so; every job would stop for it."""
+    model, folder = str(config.settings["model"]), config.settings["model_dir"]
+    if folder is not None:
+        if Path(str(folder)).is_dir():
+            return None
+        return f"model_dir: there is no folder {folder}; give the one with the weights of {model}"
+    if preset(model).weights is None or model == "bundled":
+        return None
+    return f"model_dir: is null, but {model} needs released weights; set it to their folder"
 
 
 def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, str]]:

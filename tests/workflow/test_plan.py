@@ -130,3 +130,14 @@ def test_the_training_rule_does_not_apply_to_cases_that_do_not_train(data: Path)
     assert pattern.fullmatch("results/a/lora")
     assert pattern.fullmatch("results/b.1 é 2/lora")
     assert not pattern.fullmatch("results/b.1 é/lora")
+
+
+def test_a_model_without_its_weights_is_a_fault_of_the_configuration(data: Path) -> None:
+    for settings, said in (
+        ({}, "model_dir: is null, but infinity_2b needs released weights"),
+        ({"model_dir": "nowhere"}, "model_dir: there is no folder nowhere"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            check_plan(*plan(model="infinity_2b", **settings))
+    check_plan(*plan(model="infinity_2b", model_dir=str(data)))
+    check_plan(*plan(model="tiny"))
