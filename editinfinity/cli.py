@@ -17,7 +17,8 @@ app = typer.Typer(
     Infinity, then another prompt is drawn in its place.
 
     Put a case into data/NAME (image/original_image.jpg, image/mask.png,
-    prompt/edit_image_prompt.txt, …), list it in config.yaml, and run the workflow:
+    prompt/edit_image_prompt.txt, …), list it in config.yaml if you have one (else every case is
+    edited), and run the workflow:
 
         editinfinity run
 

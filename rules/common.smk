@@ -46,16 +46,15 @@ def stop(fault):
     sys.exit(1)
 
 
-CONFIGFILE = (
-    Path("config.yaml") if Path("config.yaml").exists() else HERE / "config.yaml"
-)
-try:
-    check_yaml(CONFIGFILE)
-except UserError as fault:
-    stop(fault)
+CONFIGFILE = Path("config.yaml")
+# A folder without one takes all defaults, and edits every case below data.
+if CONFIGFILE.exists():
+    try:
+        check_yaml(CONFIGFILE)
+    except UserError as fault:
+        stop(fault)
 
-
-configfile: CONFIGFILE
+    configfile: CONFIGFILE
 
 
 try:

@@ -249,6 +249,9 @@ def test_the_installed_package_carries_the_workflow(project: Project, tmp_path: 
         "results/user/splits/train.jsonl", "-s", str(snakefile), "--config", "cases=[user]"
     )
     assert run.jobs == {"user/check", "user/jsonl"}
+    # Without a config.yaml it edits what there is, on the bundled model.
+    planned = installed.run("-n", "-s", str(snakefile)).stdout
+    assert all(f"results/{folder.name}/edit.png" in planned for folder in work.glob("data/*"))
 
 
 @pytest.mark.parametrize("command", [["snakemake", "--lint"], ["snakefmt", "--check"]])
