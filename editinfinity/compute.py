@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from editinfinity.errors import UserError
 
 log = logging.getLogger(__name__)
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of CPU a period and the period, or "max"; where Linux shows a container its own."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -53,11 +58,21 @@ def set_threads(threads: int | str = "auto") -> int:
 
 
 def available_cores() -> int:
-    """Cores this process may run on (a container's or a cluster job's, not the machine's)."""
+    """Cores this process may use: its affinity (a cluster job's), a container's quota if lower."""
     try:
-        return len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
-        return os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _quota(cores)))
+
+
+def _quota(otherwise: int) -> int:
+    """Whole cores that the control group may fill, rounded up."""
+    try:
+        share, period = CPU_QUOTA.read_text(encoding="ascii").split()
+        return math.ceil(int(share) / int(period))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return otherwise
 
 
 def seed_of(seed: int, stage: str, iteration: int) -> int:

@@ -1,10 +1,12 @@
 """Devices, threads and seeds."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
 
+from editinfinity import compute
 from editinfinity.compute import available_cores, pick_device, reseed, seed_of, set_threads
 from editinfinity.errors import UserError
 
@@ -21,12 +23,18 @@ def test_seeds_differ_by_seed_stage_and_iteration_and_never_change() -> None:
     assert torch.equal(torch.rand(3), first)
 
 
-def test_threads_auto_is_what_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_auto_is_what_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     before = torch.get_num_threads()
+    monkeypatch.setattr(compute, "CPU_QUOTA", tmp_path / "cpu.max")
     try:
         if hasattr(os, "sched_getaffinity"):
             monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
             assert set_threads("auto") == torch.get_num_threads() == 3
+            for quota, cores in (("150000 100000", 2), ("max 100000", 3), ("900000 100000", 3)):
+                (tmp_path / "cpu.max").write_text(f"{quota}\n")
+                assert available_cores() == cores
         assert set_threads(1) == torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
