@@ -1,8 +1,6 @@
 """Photographs and masks in, pictures out: the one preprocessing of the project.
 
-The nearest of Infinity's aspect ratios is cut from the middle of the photograph and scaled to the
-model's size. Codes, training, masks and attention all go through this one ``Geometry``, and it
-puts the edit back into the photograph. (Upstream squashes for the codes and crops for training.)
+Which part of a photograph the model sees is told in :mod:`editinfinity.files.geometry`.
 """
 
 from __future__ import annotations

@@ -153,11 +153,6 @@ class Tokenizer(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    @property
-    def downsampling(self) -> int:
-        """Pixels a cell, 16 or 8."""
-        return 2 ** (len(self.config.multipliers) - 1)
-
     def encode(self, image: Tensor) -> Tensor:
         """Raw, un-normalised features (B, d, H, W) of an image (B, 3, H·s, W·s) in [−1, 1]."""
         return self.encoder(image)

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from editinfinity.compute import reseed
 from editinfinity.files.checkpoints import (
-    ADAPTER_CONFIG,
     ADAPTER_STATE,
-    ADAPTER_WEIGHTS,
     Embedding,
     OptimizerState,
     restore_adapter,
@@ -31,7 +29,6 @@ from editinfinity.stages.settings import (
 log = logging.getLogger(__name__)
 
 STAGE = "train_lora"
-__all__ = ["ADAPTER_CONFIG", "ADAPTER_STATE", "ADAPTER_WEIGHTS", "train_lora"]
 
 
 def train_lora(

@@ -10,15 +10,14 @@ from pathlib import Path
 import yaml
 
 from editinfinity.errors import UserError
-from editinfinity.workflow.kinds import Text, Unfit, shown
+from editinfinity.workflow.kinds import Unfit, shown
 from editinfinity.workflow.names import printable, unfit
-from editinfinity.workflow.settings import RUN_KEYS, SETTINGS
+from editinfinity.workflow.settings import PATH, RUN_KEYS, SETTINGS
 
 PLACE_KEYS = ("cases", "data", "results", "overrides")
 """Keys that say what runs and where it lies."""
 
 _CASES_CURE = "write e.g. cases: [example_1, example_2], cases: cases.tsv, or null for every folder"
-_PLACE = Text("a path without control characters or { }", r"[^\x00-\x1f\x7f{}]+")
 
 
 class ConfigError(UserError):
@@ -109,7 +108,7 @@ def load_config(
     places = {}
     for key in ("data", "results"):
         try:
-            places[key] = Path(_PLACE.parse(raw.get(key, key)))
+            places[key] = Path(PATH.parse(raw.get(key, key)))
         except Unfit as fault:
             blame(
                 key, f"{key}: must be {fault}, got {shown(raw.get(key))}; write e.g. {key}: {key}"

@@ -106,13 +106,15 @@ class Setting:
 
 
 _RUN, _EDIT = Level.RUN, Level.EDIT
-_PATH = Text("a path without control characters or { }", r"[^\x00-\x1f\x7f{}]+")
+PATH = Text("a path without control characters or { }", r"[^\x00-\x1f\x7f{}]+")
+"""Of a file or folder, as Snakemake can carry it."""
+
 _SHARE = Number(low=0, below=1)
 
 _ALL = (
     # what runs, and on what
     Setting("model", Choice(tuple(PRESETS)), "bundled", _RUN),
-    Setting("model_dir", _PATH, None, _RUN, nullable=True, example="weights/infinity"),
+    Setting("model_dir", PATH, None, _RUN, nullable=True, example="weights/infinity"),
     Setting("attention_bias", Flag(), True, _RUN, example=1),
     Setting("pixel_budget", Choice(tuple(PIXEL_BUDGETS)), None, nullable=True, example="1M"),
     Setting("device", Text("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?"), "auto", _RUN),
@@ -165,4 +167,3 @@ which run; ``editinfinity.workflow.config`` reads them."""
 
 RUN_KEYS = frozenset(setting.key for setting in _ALL if setting.level is Level.RUN)
 CASE_KEYS = frozenset(setting.key for setting in _ALL if setting.level is Level.CASE)
-EDIT_KEYS = frozenset(setting.key for setting in _ALL if setting.level is Level.EDIT)

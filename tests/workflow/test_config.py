@@ -8,10 +8,11 @@ import jsonschema
 import pytest
 import yaml
 
+from editinfinity.editing import kernel
 from editinfinity.workflow.config import ConfigError, check_yaml, load_config
 from editinfinity.workflow.kinds import Unfit
 from editinfinity.workflow.schema import config_schema
-from editinfinity.workflow.settings import SETTINGS
+from editinfinity.workflow.settings import SETTINGS, SMOOTHINGS
 
 ROOT = Path(__file__).parents[2]
 
@@ -142,3 +143,7 @@ def test_a_file_that_is_no_yaml_is_one_line(tmp_path: Path, content: bytes, said
     (line,) = fault.value.lines
     assert said in line
     assert line.startswith(str(path))
+
+
+def test_every_smoothing_can_be_asked_for() -> None:
+    assert tuple(kernel.SMOOTHINGS) == SMOOTHINGS
