@@ -363,6 +363,8 @@ def edit(
     """Draw the edit prompt into the photograph (stage 4 of the method)."""
     from editinfinity.stages.edit import edit as stage
 
+    if output.suffix.lower() != ".png":
+        raise UserError(f"--output: {output} is no name of a PNG; end it in .png")
     stage(
         image_features=image_features,
         text_features=text_features,

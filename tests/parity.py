@@ -444,6 +444,16 @@ def compare_kernels(folder: Path) -> list[Result]:
     return results
 
 
+def missing_files(folder: Path) -> list[Path]:
+    """Files without which nothing of a recording can be compared."""
+    if not (folder / "config.json").exists():
+        return []
+    weights = folder / json.loads((folder / "config.json").read_text()).get("weights", ".")
+    needed = [folder / "tensors.safetensors"]
+    needed += [weights / f"{name}.safetensors" for name in ("infinity", "vae")]
+    return [path for path in needed if not path.is_file()]
+
+
 def compare(folder: Path, device: torch.device) -> list[Result]:
     """All checks of a folder."""
     if (folder / "weights.safetensors").is_file() and not (folder / "config.json").exists():
@@ -467,6 +477,8 @@ def main(arguments: list[str] | None = None) -> int:
     for folder in options.folders:
         if not any((folder / name).is_file() for name in ("config.json", "weights.safetensors")):
             parser.error(f"{folder}: is no recording; it has no config.json")
+        for path in missing_files(folder):
+            parser.error(f"{path}: is missing from the recording")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     failed = False
     for folder in options.folders:

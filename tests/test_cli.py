@@ -97,6 +97,8 @@ def test_defaults_are_those_of_the_settings() -> None:
          "--pixel-budget: '2M' is not one of 0.06M"),
         (["stage", "train_textembedding", "--image-features", "i", "--text-features", "t",
           "--output", "x", "--betas", "0.9", "1"], "betas: (0.9, 1.0) is not usable"),
+        (["stage", "edit", "--image-features", "i", "--text-features", "t", "--output", "x.json"],
+         "--output: x.json is no name of a PNG"),
     ],
 )  # fmt: skip
 def test_faults_are_one_line_and_status_one(

@@ -48,3 +48,12 @@ def test_script_reads_masks_and_kernels_and_refuses_anything_else(
     with pytest.raises(SystemExit):
         parity.main([str(tmp_path)])
     assert "is no recording" in capsys.readouterr().err
+
+
+def test_incomplete_recording_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        parity.main([str(tmp_path)])
+    assert "tensors.safetensors: is missing" in capsys.readouterr().err

@@ -124,6 +124,7 @@ class SamplingSettings:
     top_p: float = 0.97
 
     def __post_init__(self) -> None:
+        _require(self.cfg >= 0, "cfg", self.cfg, "give a number from 0 up")
         _require(self.tau > 0, "tau", self.tau, "give a number above 0")
         _require(self.top_k >= 1, "top_k", self.top_k, "give a whole number from 1 up")
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "give a number above 0, up to 1")

@@ -53,23 +53,29 @@ class Flag:
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number not below ``low``."""
+    """A whole number not below ``low`` and, if given, not above ``high``."""
 
     low: int = 0
+    high: int | None = None
 
     @property
     def wording(self) -> str:
-        return f"a whole number ≥ {self.low}"
+        if self.high is None:
+            return f"a whole number ≥ {self.low}"
+        return f"a whole number from {self.low} to {self.high}"
 
     def parse(self, value: object) -> int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or value < self.low:
             raise Unfit(self.wording)
+        if self.high is not None and value > self.high:
+            raise Unfit(self.wording)
         return value
 
     def schema(self) -> dict[str, object]:
-        return {"type": "integer", "minimum": self.low}
+        bounds = {"minimum": self.low} | ({} if self.high is None else {"maximum": self.high})
+        return {"type": "integer", **bounds}
 
 
 @dataclass(frozen=True)

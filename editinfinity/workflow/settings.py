@@ -26,6 +26,9 @@ from editinfinity.workflow.kinds import (
     unique,
 )
 
+MAX_SEED = 2**63 - 1
+"""The largest seed torch takes everywhere."""
+
 SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "none")
 """Names of the smoothing kernels (``editinfinity.editing.kernel`` makes them)."""
 
@@ -137,7 +140,7 @@ _ALL = (
     Setting("tau", Number(above=0), (0.5,), _EDIT, sweep=True),
     Setting("top_k", Whole(1), (900,), _EDIT, sweep=True),
     Setting("top_p", Number(above=0, high=1), (0.97,), _EDIT, sweep=True),
-    Setting("seed", Whole(), (42,), _EDIT, sweep=True),
+    Setting("seed", Whole(high=MAX_SEED), (42,), _EDIT, sweep=True),
     # mask and kernel
     Setting("mask_source", Choice(("auto", "user", "attention", "none")), "auto", _EDIT),
     Setting("mask_edit_region", Choice(("black", "white")), "black", _EDIT),
@@ -145,7 +148,7 @@ _ALL = (
     Setting("smoothing", Choice(SMOOTHINGS), ("linear",), _EDIT, sweep=True),
     # how training goes
     Setting("checkpoint_every", Whole(1), 10),
-    Setting("train_seed", Whole(), 42),
+    Setting("train_seed", Whole(high=MAX_SEED), 42),
     Setting("embedding_learning_rate", Number(above=0), None, nullable=True, example=4.69e-5),
     Setting("lora_learning_rate", Number(above=0), None, nullable=True, example=4.69e-5),
     Setting("batch_size", Whole(1), None, nullable=True, example=2),

@@ -33,6 +33,7 @@ BAD = {
     "train_lora_iter": ["fifty", -1, 1.5, True, None, [50], "50"],
     "train_lora": [2, "yes", None, -1],
     "use_lora_iter": [[], -1, [10, "x"], [[10]]],
+    "seed": [-1, 2**63],
     "cfg": [-1, "high", float("nan"), float("inf"), True, {}],
     "tau": [0, -0.5],
     "top_p": [0, 1.5],
