@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from editinfinity.environment import JOBS_AT_ONCE
 from editinfinity.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -48,11 +49,18 @@ def block_dtype(device: torch.device) -> torch.dtype:
 
 
 def set_threads(threads: int | str = "auto") -> int:
-    """Let torch use so many CPU threads; ``auto`` is every core this process may run on.
+    """Let torch use so many CPU threads; ``auto`` is this job's share of the cores.
+
+    The share is every core this process may use, over the number of model jobs that a workflow may
+    run at once (``EDITINFINITY_JOBS_AT_ONCE``, one if unset).
 
     Snakemake exports OMP_NUM_THREADS=1 to jobs of one core, so this has to be said.
     """
-    count = available_cores() if threads == "auto" else int(threads)
+    if threads == "auto":
+        at_once = os.environ.get(JOBS_AT_ONCE, "")
+        jobs = max(1, int(at_once)) if at_once.isdecimal() else 1
+        threads = max(1, available_cores() // jobs)
+    count = int(threads)
     torch.set_num_threads(count)
     return count
 

@@ -17,7 +17,7 @@ from editinfinity.errors import UserError
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
 from editinfinity.workflow.config import check_yaml, load_config
-from editinfinity.workflow.location import lend_to_jobs
+from editinfinity.workflow.location import lend_to_jobs, share_cores
 from editinfinity.workflow.model import effective, model_identity
 from editinfinity.workflow.plan import (
     TRAIN_EMBEDDING,
@@ -35,6 +35,7 @@ from editinfinity.workflow.variants import parse_variant, variants
 
 min_version("9.0")
 lend_to_jobs(HERE)
+share_cores(workflow.global_resources)
 
 STARTED = time.time()
 

@@ -8,6 +8,7 @@ import torch
 
 from editinfinity import compute
 from editinfinity.compute import available_cores, pick_device, reseed, seed_of, set_threads
+from editinfinity.environment import JOBS_AT_ONCE
 from editinfinity.errors import UserError
 
 
@@ -35,6 +36,9 @@ def test_threads_auto_is_what_this_process_may_use(
             for quota, cores in (("150000 100000", 2), ("max 100000", 3), ("900000 100000", 3)):
                 (tmp_path / "cpu.max").write_text(f"{quota}\n")
                 assert available_cores() == cores
+            for jobs, threads in (("2", 1), ("9", 1), ("nonsense", 3), ("1", 3)):
+                monkeypatch.setenv(JOBS_AT_ONCE, jobs)
+                assert set_threads("auto") == threads
         assert set_threads(1) == torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from editinfinity.environment import JOBS_AT_ONCE
 from editinfinity.errors import UserError
 from editinfinity.presets import preset
 
@@ -39,6 +41,20 @@ def weight_files(model: str, model_dir: Path | None = None) -> Iterator[Path]:
     for pattern in (patterns.tokenizer, patterns.transformer, patterns.text_encoder):
         for path in sorted(folder.glob(pattern)) if pattern else ():
             yield from (sorted(path.rglob("*")) if path.is_dir() else (path,))
+
+
+def share_cores(limits: Mapping[str, Any]) -> None:
+    """Tell the jobs of a workflow how many of them may run a model at once.
+
+    On a CPU two models that each take every core are three times slower than one after the other
+    (measured on two cores), so ``threads: auto`` divides the cores by this number.
+
+    Args:
+        limits: Snakemake's limits, ``_cores`` and perhaps ``gpu``; numbers or boxes of one.
+    """
+    numbers = [getattr(limits.get(name), "value", limits.get(name)) for name in ("_cores", "gpu")]
+    known = [number for number in numbers if isinstance(number, int) and number > 0]
+    os.environ[JOBS_AT_ONCE] = str(min(known, default=1))
 
 
 def lend_to_jobs(root: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from editinfinity.environment import JOBS_AT_ONCE
 from editinfinity.presets import PRESETS, preset
 from editinfinity.workflow.config import load_config
-from editinfinity.workflow.location import lend_to_jobs, workflow_root
+from editinfinity.workflow.location import lend_to_jobs, share_cores, workflow_root
 from editinfinity.workflow.model import effective, model_identity
 
 
@@ -52,3 +54,21 @@ def test_a_checkout_is_its_own_workflow_and_is_lent_once(monkeypatch: pytest.Mon
     lend_to_jobs(root)
     lend_to_jobs(root)
     assert os.environ["PYTHONPATH"] == f"{root}:/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("limits", "jobs"),
+    [
+        ({"_cores": 4, "gpu": 2}, "2"),
+        ({"_cores": 1, "gpu": 8}, "1"),
+        ({"_cores": 4}, "4"),
+        ({"_cores": SimpleNamespace(value=3), "gpu": SimpleNamespace(value=2)}, "2"),
+        ({}, "1"),
+    ],
+)
+def test_jobs_learn_how_many_run_at_once(
+    limits: dict[str, object], jobs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(JOBS_AT_ONCE, "unset")
+    share_cores(limits)
+    assert os.environ[JOBS_AT_ONCE] == jobs
