@@ -7,7 +7,6 @@ straight one.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -17,8 +16,6 @@ from torch import Tensor, nn
 from editinfinity.inversion.teacher_forcing import SelfCorrectionNoise, bit_loss, make_lesson
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
-
-log = logging.getLogger(__name__)
 
 Loss = Callable[[], Tensor]
 Reseed = Callable[[int], None]
