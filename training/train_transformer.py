@@ -91,9 +91,8 @@ class Lessons:
     def trust_compiled(self, inputs: Tensor, text: TextFeatures, logits: Tensor) -> None:
         """Run blocks plainly from now on if the compiled ones no longer give the plain numbers.
 
-        Compiled blocks have gone on using a parameter's first value (the attention's temperature)
-        while its updates went elsewhere: the loss fell all the same, and the exported model was
-        another than the trained one.
+        The first edition was best at the attention temperature it began with, not at the one it was
+        exported with, as if compiled blocks had gone on using the first value (training/README.md).
         """
         if self.model.run_block is run_block:
             return
