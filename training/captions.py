@@ -1,7 +1,8 @@
 """Captions of made scenes, in many phrasings. Free of torch.
 
 A caption always tells the truth about the scene: a colour is named whenever the object does not
-have its natural one, sides are named only as they are.
+have its natural one; a lone object off the middle has its side named, and two objects are named
+from left to right, so that words say where things stand.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def caption(placed: Sequence[Placed], backdrop: Backdrop, rng: np.random.Generat
     else:
         subject = _name_pair(placed, rng)
     words = _opening(rng) + subject
-    if len(placed) == 1 and rng.random() < 0.06 and abs(placed[0].x - 0.5) > 0.12:
+    if len(placed) == 1 and abs(placed[0].x - 0.5) > 0.12:
         words += " on the left" if placed[0].x < 0.5 else " on the right"
     if rng.random() < 0.78:
         words += ("" if rng.random() < 0.92 else ",") + " " + _pick(rng, backdrop.places)
@@ -115,14 +116,9 @@ def caption(placed: Sequence[Placed], backdrop: Backdrop, rng: np.random.Generat
 
 
 def _name_pair(placed: Sequence[Placed], rng: np.random.Generator) -> str:
-    first, second = placed
-    if rng.random() < 0.25:
-        first, second = sorted(placed, key=lambda p: p.x)
-        form = _pick(rng, _SIDES)
-    else:
-        form = _pick(rng, _PAIRS)
-        if rng.random() < 0.5:
-            first, second = second, first
+    """Two objects, always from left to right."""
+    first, second = sorted(placed, key=lambda p: p.x)
+    form = _pick(rng, _SIDES if rng.random() < 0.25 else _PAIRS)
     return form.format(name_object(first, rng, False), name_object(second, rng, False))
 
 

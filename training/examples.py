@@ -64,18 +64,18 @@ class Example:
 
 EXAMPLES = (
     Example(
-        "example_1", Actor("ball", "red", 0.5, 0.85, 0.62), None, "wood",
-        "a red ball on wooden planks", "a blue ball on the grass",
+        "example_1", Actor("car", "red", 0.5, 0.86, 0.62), None, "forest",
+        "a red car in a forest", "a yellow car on a sandy beach",
     ),
     Example(
-        "example_2", Actor("hat", "black", 0.5, 0.88, 0.7), None, "sand",
-        "a black hat on the sand", "a green hat on the sand", mask=True,
+        "example_2", Actor("teddy bear", None, 0.27, 0.88, 0.46),
+        Actor("cup", None, 0.73, 0.88, 0.42), "table",
+        "a teddy bear and a cup on a wooden table",
+        "a cupcake and a cup on a wooden table", mask=True,
     ),
     Example(
-        "example_3", Actor("book", "red", 0.5, 0.88, 0.66), None, "plain purple",
-        "a red book on a plain purple background",
-        "a green book on a plain purple background",
-        target_word="book",
+        "example_3", Actor("apple", "red", 0.5, 0.86, 0.58), None, "marble",
+        "a red apple on marble", "a green apple on marble", target_word="apple",
     ),
 )  # fmt: skip
 
@@ -97,7 +97,7 @@ def plan_of(example: Example) -> Plan:
     actors = (example.edited, example.edited, companion)
     rng = np.random.default_rng(example.seed)
     rest = rng.random((1, 24))
-    rest[0, 17], rest[0, 10], rest[0, 22] = 0.1, 0.55, 0.5  # shadow on the floor, plain light
+    rest[0, 10], rest[0, 22] = 0.55, 0.5  # plain light
     return Plan(
         kind=np.array([3]),
         backdrop=np.array([backdrop]),
@@ -108,7 +108,6 @@ def plan_of(example: Example) -> Plan:
         y=np.array([[example.edited.floor, companion.floor]]),
         size=np.array([[actor.size for actor in actors]]),
         angle=np.zeros((1, 3)),
-        flip=np.zeros((1, 3), bool),
         gain=np.ones((1, 3)),
         rest=rest,
         captions=[(example.source_prompt, example.edit_prompt)],

@@ -8,6 +8,8 @@ Source of the noise: Infinity's bitwise self-correction (arXiv 2412.04431).
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -54,6 +56,10 @@ def blended(
     return bsq.Quantized(bits, running, total)
 
 
+_token_weights = functools.lru_cache(token_weights)
+"""Made once a device: a captured update may copy nothing from the CPU."""
+
+
 def region_weights(kernel: Tensor, schedule: ScaleSchedule, emphasis: float) -> Tensor:
     """Weight of every token (B, L), summing to 1 a sample.
 
@@ -62,7 +68,7 @@ def region_weights(kernel: Tensor, schedule: ScaleSchedule, emphasis: float) -> 
     """
     inside = 1 - kernel[:, None]
     parts = [F.adaptive_avg_pool2d(inside, grid).flatten(1) for grid in schedule.scales]
-    weights = token_weights(schedule, kernel.device) * (1 + emphasis * torch.cat(parts, 1))
+    weights = _token_weights(schedule, kernel.device) * (1 + emphasis * torch.cat(parts, 1))
     return weights / weights.sum(1, keepdim=True)
 
 
@@ -72,24 +78,24 @@ def bit_losses(logits: Tensor, targets: Tensor) -> Tensor:
     return F.softplus(torch.where(targets, -margin, margin))
 
 
-def append_rows(states: Tensor, lengths: Tensor, generator: torch.Generator) -> TextFeatures:
+def append_rows(states: Tensor, lengths: Tensor) -> TextFeatures:
     """Texts followed by 0–20 rows that stand for the method's learned vectors.
 
     The learned vectors start at zero and stay tiny, but an RMS norm follows; so a part of the
-    samples gets zeros and a part tiny noise, and the model learns to live with them.
+    samples gets zeros and a part tiny noise, and the model learns to live with them. Draws come
+    from torch's global generator.
 
     Args:
         states: (B, T, C), real tokens first; T leaves room for the rows.
         lengths: (B,) real tokens.
     """
     batch, width, _ = states.shape
-    device = states.device
-    u = torch.rand(4, batch, generator=generator).to(device)
+    u = torch.rand(4, batch, device=states.device)
     partial = (u[1] * (LEARNED_ROWS + 1)).long()
     rows = torch.where(u[0] < 0.3, 0, torch.where(u[0] < 0.9, LEARNED_ROWS, partial))
     scale = torch.where(u[2] < 0.45, 0.0, 10 ** (-6 + 3.5 * u[3]))
-    noise = torch.randn(states.shape, device=device) * scale[:, None, None]
-    position = torch.arange(width, device=device)[None]
+    noise = torch.randn_like(states) * scale[:, None, None]
+    position = torch.arange(width, device=states.device)[None]
     is_text = position < lengths[:, None]
     mask = position < (lengths + rows)[:, None]
     features = torch.where(is_text[..., None], states, noise * mask[..., None])

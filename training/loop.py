@@ -1,23 +1,28 @@
-"""The loop both training scripts run: optimizer, schedule, averages, checkpoints, curve."""
+"""The loop both training scripts run: optimizers, schedule, averages, checkpoints, curve."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from training.captured import CapturedUpdate
+from training.muon import Muon
 from training.state import (
     Average,
     Budget,
     Curve,
     Progress,
     export_weights,
+    holds_state,
     load_state,
     save_state,
     table,
@@ -27,22 +32,41 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 60.0
 CURVE_SECONDS = 15.0
+FAITHFUL = 0.01
+"""How far, relatively, a compiled loss may be from the plain one."""
 
-Losses = Callable[[int], dict[str, Tensor]]
-"""Step → named scalars; ``loss`` is the one to minimise."""
 
-Check = Callable[[nn.Module], Mapping[str, float]]
-"""Averaged model → held-out measurements."""
+class Course(Protocol):
+    """What a model learns from, and how it is measured."""
+
+    def feed(self, step: int) -> None:
+        """Put the inputs of a step where :meth:`losses` reads them."""
+
+    def prepare(self, step: int) -> None:
+        """Begin to make the inputs of a later step."""
+
+    def losses(self) -> dict[str, Tensor]:
+        """Named scalars of the inputs fed last; ``loss`` is the one to minimise.
+
+        May be captured as a CUDA graph; random numbers come from torch's global generators.
+        """
+
+    def plain(self) -> dict[str, Tensor]:
+        """The same without compiled parts."""
+
+    def check(self, average: nn.Module) -> Mapping[str, float]:
+        """Held-out measurements of the averaged model."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The optimizer's settings.
+    """The optimizers' settings.
 
     Attributes:
-        learning_rate: peak of the cosine.
+        learning_rate: peak of the cosine, AdamW.
+        matrices_rate: peak for the block matrices that Muon updates; None leaves all to AdamW.
         warm_up: updates of linear warm-up.
-        betas, weight_decay, clip: of AdamW and its gradient clipping.
+        betas, weight_decay, clip: of AdamW and the gradient clipping.
         decay: of the averaged weights.
     """
 
@@ -52,6 +76,7 @@ class Recipe:
     weight_decay: float
     clip: float
     decay: float
+    matrices_rate: float | None = None
 
 
 def add_options(parser: argparse.ArgumentParser, state: Path) -> None:
@@ -61,11 +86,14 @@ def add_options(parser: argparse.ArgumentParser, state: Path) -> None:
     )
     parser.add_argument("--seconds", type=float, default=540, help="of this call, all included")
     parser.add_argument("--total-seconds", type=float, help="of the whole run (its cosine)")
-    parser.add_argument("--state", type=Path, default=state, help="folder of checkpoint and curve")
-    parser.add_argument("--resume", type=Path, help="a state folder, or exported weights")
+    parser.add_argument(
+        "--state", type=Path, default=state,
+        help="folder of checkpoint and curve; a run found there is continued",
+    )  # fmt: skip
+    parser.add_argument("--start-from", type=Path, help="exported weights a new run begins with")
     parser.add_argument("--export", type=Path, help="write fp16 weights here at the end")
     parser.add_argument("--batch", type=int)
-    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--learning-rate-share", type=float, default=1.0, help="of the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -83,78 +111,148 @@ def set_up(options: argparse.Namespace) -> torch.device:
     return torch.device(options.device)
 
 
-def compiled(module: nn.Module, wanted: bool) -> Callable[..., Tensor]:
-    """The module compiled where that works; plain otherwise."""
-    if not wanted:
-        return module
-    torch._dynamo.config.suppress_errors = True
-    return torch.compile(module, dynamic=False)
+def make_optimizers(
+    model: nn.Module, recipe: Recipe, device: torch.device
+) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the matrices of ``model.blocks`` where the recipe has a rate for them.
+
+    Learning rates are tensors on the device, so that a captured update follows them.
+    """
+    matrices: list[nn.Parameter] = []
+    if recipe.matrices_rate is not None:
+        blocks = model.get_submodule("blocks")
+        matrices = [p for p in blocks.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    on_gpu = device.type == "cuda"
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            others, torch.tensor(recipe.learning_rate, device=device), recipe.betas,
+            weight_decay=recipe.weight_decay, fused=on_gpu, capturable=on_gpu,
+        )
+    ]  # fmt: skip
+    if matrices and recipe.matrices_rate is not None:
+        rate = torch.tensor(recipe.matrices_rate, device=device)
+        optimizers.append(Muon(matrices, rate, weight_decay=recipe.weight_decay))
+    return optimizers
+
+
+class Trainer:
+    """A model, its optimizers, its average and its course, and how far they have come."""
+
+    def __init__(
+        self, model: nn.Module, average: Average, course: Course, recipe: Recipe,
+        options: argparse.Namespace,
+    ) -> None:  # fmt: skip
+        self.model = model
+        self.average = average
+        self.course = course
+        self.recipe = recipe
+        self.options = options
+        device = torch.device(options.device)
+        self.optimizers = make_optimizers(model, recipe, device)
+        self.peaks = [float(o.param_groups[0]["lr"]) for o in self.optimizers]
+        self.update = CapturedUpdate(self._update, device)
+
+    def _update(self) -> dict[str, Tensor]:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        values = self.course.losses()
+        values["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return {name: value.detach() for name, value in values.items()} | {"norm": norm}
+
+    def step(self, step: int, share: float) -> dict[str, Tensor]:
+        """One update at a share of the peak learning rates; values stay until the next."""
+        for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"].fill_(peak * share)
+        self.course.feed(step)
+        torch.manual_seed(self.options.seed * 1_000_003 + step)
+        values = self.update()
+        self.average.update(step)
+        self.course.prepare(step + 1)
+        return values
+
+    def guard(self, step: int) -> None:
+        """Say so when compiled parts give another loss than plain ones for the same weights.
+
+        The first edition had learned with attention temperatures its compiled blocks did not
+        use (training/README.md).
+        """
+        self.course.feed(step)
+        losses = []
+        for function in (self.course.losses, self.course.plain):
+            torch.manual_seed(self.options.seed * 1_000_003 + step)
+            losses.append(float(function()["loss"].detach()))
+        compiled, plain = losses
+        off = abs(compiled - plain) / plain
+        report = log.info if off < FAITHFUL else log.error
+        report("compiled loss %.5f, plain %.5f: %.2f %% apart", compiled, plain, 100 * off)
+
+    def save(self, step: int, seconds: float) -> None:
+        """Write the checkpoint."""
+        progress = Progress(step, seconds)
+        save_state(self.options.state, self.model, self.average, self.optimizers, progress)
 
 
 def train(
-    model: nn.Module, stem: str, losses: Losses, check: Check, recipe: Recipe,
-    options: argparse.Namespace, started: float, complete: Callable[..., None] | None = None,
+    model: nn.Module, average: Average, stem: str, course: Course, recipe: Recipe,
+    options: argparse.Namespace, started: float,
+    complete: Callable[[nn.Module], None] | None = None,
 ) -> None:  # fmt: skip
     """Train until the call's seconds are spent; print a table; save and export.
 
     Args:
+        average: made of the model before anything was compiled.
         stem: of the exported files.
         started: ``time.monotonic()`` at the program's start; loading counts towards ``--seconds``
             but not towards the learning rate's cosine.
         complete: last touches on the averaged model before it is checked and exported.
     """
-    rate = options.learning_rate or recipe.learning_rate
-    fused = options.device.startswith("cuda")
-    optimizer = torch.optim.AdamW(
-        model.parameters(), rate, recipe.betas, weight_decay=recipe.weight_decay, fused=fused
-    )
-    average = Average(model, recipe.decay)
+    trainer = Trainer(model, average, course, recipe, options)
     progress = Progress()
-    if options.resume:
-        progress = load_state(options.resume, stem, model, average, optimizer)
-    step = progress.step
+    if origin := options.state if holds_state(options.state) else options.start_from:
+        progress = load_state(origin, stem, model, average, trainer.optimizers)
+    first = step = progress.step
     left = options.seconds - (time.monotonic() - started)
+    log.info("ready after %.1f s", time.monotonic() - started)
     budget = Budget(left, options.total_seconds or progress.seconds + left, progress)
     curve = None
     saved = shown = time.monotonic()
-    first = step
     while not budget.over:
-        for group in optimizer.param_groups:
-            group["lr"] = budget.learning_rate(rate, step, recipe.warm_up)
-        values = losses(step)
-        optimizer.zero_grad(set_to_none=True)
-        values["loss"].backward()
-        values["norm"] = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        optimizer.step()
-        average.update(model, step)
+        share = budget.learning_rate(options.learning_rate_share, step, recipe.warm_up)
+        values = trainer.step(step, share)
         step += 1
         now = time.monotonic()
-        if step - first in (1, 5) or now - shown > CURVE_SECONDS:
+        if step - first in (1, 4, 5, 50) or now - shown > CURVE_SECONDS:
             shown = now
+            numbers = {name: float(value) for name, value in values.items()}
             curve = curve or Curve(
-                options.state / "curve.tsv", ("step", "seconds", "lr", *values.keys())
+                options.state / "curve.tsv", ("step", "seconds", "lr", *numbers.keys())
             )
-            rate_now = optimizer.param_groups[0]["lr"]
-            numbers = {k: float(v.detach()) for k, v in values.items()}
-            curve.add(step=step, seconds=budget.spent_in_all, lr=rate_now, **numbers)
-            if not all(map(torch.isfinite, map(torch.tensor, numbers.values()))):
+            rate = share * recipe.learning_rate
+            curve.add(step=step, seconds=budget.spent_in_all, lr=rate, **numbers)
+            if not all(map(math.isfinite, numbers.values())):
                 raise SystemExit("training diverged; resume from the last checkpoint")
         if now - saved > CHECKPOINT_SECONDS:
-            save_state(
-                options.state, model, average, optimizer, Progress(step, budget.spent_in_all)
-            )
+            trainer.save(step, budget.spent_in_all)
             saved = time.monotonic()
-    save_state(options.state, model, average, optimizer, Progress(step, budget.spent_in_all))
+    trainer.save(step, budget.spent_in_all)
+    if options.compile:
+        trainer.guard(step)
     if complete:
         complete(average.model)
-    _finish(stem, check, average, options, step, first, budget)
+    _finish(stem, course, average, options, step, first, budget)
 
 
 def _finish(
-    stem: str, check: Check, average: Average, options: argparse.Namespace, step: int, first: int,
-    budget: Budget,
+    stem: str, course: Course, average: Average, options: argparse.Namespace, step: int,
+    first: int, budget: Budget,
 ) -> None:  # fmt: skip
-    """Held-out table, exported weights."""
+    """Exported weights, held-out table."""
     rows: dict[str, float | int | str] = {
         "updates": step,
         "seconds": budget.spent_in_all,
@@ -165,7 +263,7 @@ def _finish(
     if options.export:
         paths = export_weights(average.model.state_dict(), options.export, stem)
         rows["exported, MiB"] = sum(path.stat().st_size for path in paths) / 2**20
-    rows |= check(average.model)
+    rows |= course.check(average.model)
     text = table(rows)
     (options.state / "table.txt").write_text(text + "\n")
     log.info("done\n%s", text)

@@ -14,8 +14,18 @@ _SCALE = (0.458, 0.448, 0.450)
 _STRIDES, _PADS = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1)
 
 
+def layer_distance(first: Tensor, second: Tensor, head: Tensor) -> Tensor:
+    """(B,) weighted distance of a layer's features (B, C, H, W), brought to unit length."""
+    units = [f.float() / (f.float().square().sum(1, keepdim=True).sqrt() + 1e-10)
+             for f in (first, second)]  # fmt: skip
+    return ((units[0] - units[1]).square() * head).sum(1).mean((1, 2))
+
+
 class Lpips(nn.Module):
-    """Distance of two batches of pictures; frozen."""
+    """Distance of two batches of pictures; frozen.
+
+    ``layer_distance`` may be replaced by a compiled one.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -26,9 +36,10 @@ class Lpips(nn.Module):
             self.register_buffer(f"head{index}", weights[f"heads.{index}"].view(1, -1, 1, 1))
         self.register_buffer("shift", torch.tensor(_SHIFT).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor(_SCALE).view(1, 3, 1, 1))
+        self.layer_distance = layer_distance
 
     def features(self, pictures: Tensor) -> list[Tensor]:
-        """Unit-length features of each of the five layers."""
+        """Features of each of the five layers."""
         x = (pictures - self.shift) / self.scale
         layers = []
         for index in range(5):
@@ -36,16 +47,16 @@ class Lpips(nn.Module):
                 x = F.max_pool2d(x, 3, 2)
             weight, bias = getattr(self, f"weight{index}"), getattr(self, f"bias{index}")
             x = F.relu(F.conv2d(x, weight, bias, _STRIDES[index], _PADS[index]))
-            wide = x.float()
-            layers.append(wide / (wide.square().sum(1, keepdim=True).sqrt() + 1e-10))
+            layers.append(x)
         return layers
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """(B, 3, H, W) in [−1, 1] twice → (B,) distances."""
-        total = torch.zeros(len(first), device=first.device)
-        for index, (a, b) in enumerate(
-            zip(self.features(first), self.features(second), strict=True)
-        ):
-            head = getattr(self, f"head{index}")
-            total = total + ((a - b).square() * head).sum(1).mean((1, 2))
-        return total
+    def forward(self, drawn: Tensor, wanted: Tensor) -> Tensor:
+        """(B, 3, H, W) in [−1, 1] twice → (B,) distances; gradients reach ``drawn`` alone."""
+        with torch.no_grad():
+            reference = self.features(wanted)
+        layers = zip(self.features(drawn), reference, strict=True)
+        distances = [
+            self.layer_distance(a, b, getattr(self, f"head{index}"))
+            for index, (a, b) in enumerate(layers)
+        ]
+        return torch.stack(distances).sum(0)

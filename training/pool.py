@@ -1,9 +1,9 @@
 """A pool of encoded scenes on the device.
 
 Encoding both pictures of every scene at every step would take longer than the transformer's own
-work. The pool keeps raw features and texts of the latest scenes; every step encodes a few new ones,
-which replace the oldest, and draws its batch from all: a scene is seen a handful of times, each
-time with other noise, and as an edit in either direction.
+work. The pool keeps raw features and texts of the latest scenes; new ones come in all the time, and
+batches are drawn from all: a scene is seen some thirty times, each time with other noise, and as an
+edit in either direction.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ class Encoded:
     def __getitem__(self, index: Tensor) -> Encoded:
         return Encoded(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them, in the order of the fields."""
+        return self.raw, self.kernel, self.states, self.lengths
+
 
 class SceneEncoder:
     """Scenes → :class:`Encoded`, with the frozen tokenizer and text encoder."""
@@ -77,45 +81,33 @@ class SceneEncoder:
         )
 
     def batch(self, seed: int, step: int, size: int, held_out: bool = False) -> Encoded:
-        """The encoded scenes of one step."""
+        """The encoded scenes of one step, a function of (seed, step)."""
         return self(self.maker.batch(seed, step, size, held_out), seed * 1_000_003 + step)
 
 
 class Pool:
-    """A ring of encoded scenes."""
+    """A ring of encoded scenes, in tensors that stay where they are."""
 
-    def __init__(self, encode: SceneEncoder, capacity: int, seed: int) -> None:
-        self.encode = encode
+    def __init__(self, capacity: int, first: Encoded) -> None:
         self.capacity = capacity
-        self.seed = seed
-        self.kept: Encoded | None = None
         self.filled = 0
         self.next = 0
-
-    def refill(self, step: int, size: int) -> None:
-        """Add ``size`` new scenes of this step, dropping the oldest when full."""
-        fresh = self.encode.batch(self.seed, step, size)
-        if self.kept is None:
-            self.kept = Encoded(
-                *(
-                    getattr(fresh, name).new_zeros(self.capacity, *getattr(fresh, name).shape[1:])
-                    for name in fresh.__dataclass_fields__
-                )
+        self.kept = Encoded(
+            *(
+                getattr(first, name).new_zeros(capacity, *getattr(first, name).shape[1:])
+                for name in first.__dataclass_fields__
             )
-        where = (
-            torch.arange(self.next, self.next + size, device=fresh.kernel.device) % self.capacity
         )
+        self.add(first)
+
+    def add(self, fresh: Encoded) -> None:
+        """Add scenes, dropping the oldest when full."""
+        size = len(fresh.kernel)
+        where = torch.arange(self.next, self.next + size, device=fresh.kernel.device)
         for name in fresh.__dataclass_fields__:
-            getattr(self.kept, name)[where] = getattr(fresh, name)
+            getattr(self.kept, name)[where % self.capacity] = getattr(fresh, name)
         self.next = (self.next + size) % self.capacity
         self.filled = min(self.capacity, self.filled + size)
-
-    def draw(self, size: int, generator: torch.Generator) -> Encoded:
-        """A random batch; half of the scenes are turned round (what was after is before)."""
-        assert self.kept is not None
-        device = self.kept.kernel.device
-        index = torch.randint(self.filled, (size,), generator=generator).to(device)
-        return turned(self.kept[index], torch.rand(size, generator=generator).to(device) < 0.5)
 
 
 def turned(scenes: Encoded, turn: Tensor) -> Encoded:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.backgrounds import BackgroundBank, build_backgrounds
+from training.backgrounds import BackgroundBank, build_backgrounds, load_backgrounds
 from training.captions import Placed, caption
 from training.masks import loosen
 from training.sprites import SpriteBank, build_bank, load_bank, paint, synthetic_pictures
@@ -33,6 +33,8 @@ SIDE = 256
 KINDS = ("replace", "recolour", "add", "remove")
 KIND_SHARES = (0.36, 0.2, 0.24, 0.2)
 COMPANION_SHARE = 0.35
+ASIDE_SHARE = 0.35
+"""Of objects without a companion: how many stand on the left or the right."""
 NATURAL = -1
 """Colour index of an object left as it is."""
 
@@ -49,7 +51,7 @@ class Plan:
         shown: (B, 3) bool, alike: whether it is in the scene at all.
         x, y: (B, 2) middle and bottom of the edited object and of the companion, in [0, 1].
         size: (B, 3) side of each object's square, fraction of the picture's.
-        angle, flip, gain: (B, 3) rotation in radians, mirroring, brightness.
+        angle, gain: (B, 3) rotation in radians, brightness.
         rest: (B, 24) uniform numbers for everything else (backdrop, light, shadow, mask).
         captions: before and after.
     """
@@ -63,7 +65,6 @@ class Plan:
     y: np.ndarray
     size: np.ndarray
     angle: np.ndarray
-    flip: np.ndarray
     gain: np.ndarray
     rest: np.ndarray
     captions: list[tuple[str, str]]
@@ -116,14 +117,26 @@ class SceneMaker:
         weights = np.array([backdrop.weight for backdrop in BACKDROPS])
         self.backdrop_shares = weights / weights.sum()
 
-    def batch(self, seed: int, step: int, size: int, held_out: bool = False) -> Scenes:
-        """The scenes of one step: the same every time, whatever came before."""
-        rng = np.random.default_rng([seed, step, int(held_out)])
-        return self.draw(self.plan(rng, size, held_out))
+    def batch(
+        self, seed: int, step: int, size: int, held_out: bool = False,
+        kinds: np.ndarray | None = None, side: int = SIDE,
+    ) -> Scenes:  # fmt: skip
+        """The scenes of one step: the same every time, whatever came before.
 
-    def plan(self, rng: np.random.Generator, size: int, held_out: bool) -> Plan:
+        Args:
+            kinds: (size,) indices into ``KINDS``; drawn when None.
+            side: of the pictures, pixels.
+        """
+        rng = np.random.default_rng([seed, step, int(held_out)])
+        return self.draw(self.plan(rng, size, held_out, kinds), side)
+
+    def plan(
+        self, rng: np.random.Generator, size: int, held_out: bool,
+        kinds: np.ndarray | None = None,
+    ) -> Plan:  # fmt: skip
         """Decide what ``size`` scenes show."""
-        kind = rng.choice(len(KINDS), size, p=KIND_SHARES)
+        drawn = rng.choice(len(KINDS), size, p=KIND_SHARES)
+        kind = drawn if kinds is None else kinds
         backdrop = rng.choice(len(BACKDROPS), size, p=self.backdrop_shares)
         things = self._choose_things(rng, kind, backdrop, held_out)
         companion = rng.random(size) < COMPANION_SHARE
@@ -133,16 +146,13 @@ class SceneMaker:
         # The object after an edit stands where the other stood, about as large.
         after = np.where(kind == 1, 1.0, rng.uniform(0.92, 1.08, size)) * extent[:, 0]
         sizes = np.stack([extent[:, 0], after, extent[:, 1]], 1)
-        angle = np.where(rng.random((size, 3)) < 0.6, 0.05, 0.16) * rng.standard_normal((size, 3))
-        flip = rng.random((size, 3)) < 0.3
-        gain = rng.uniform(0.9, 1.08, (size, 3))
+        angle = 0.04 * rng.standard_normal((size, 3))
+        gain = rng.uniform(0.92, 1.06, (size, 3))
         same = kind == 1  # recoloured objects change in nothing but paint
-        for array in (angle, flip, gain):
+        for array in (angle, gain):
             array[same, 1] = array[same, 0]
         rest = rng.random((size, 24))
-        plan = Plan(
-            kind, backdrop, things, colours, shown, x, y, sizes, angle, flip, gain, rest, []
-        )
+        plan = Plan(kind, backdrop, things, colours, shown, x, y, sizes, angle, gain, rest, [])
         plan.captions.extend(self._describe(plan, rng))
         return plan
 
@@ -183,21 +193,23 @@ class SceneMaker:
     def _place(
         self, rng: np.random.Generator, companion: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Middles, bottoms and sizes of edited object and companion, (B, 2) each."""
+        """Middles, bottoms and sizes of edited object and companion, (B, 2) each.
+
+        Where something stands follows from the caption: alone in the middle unless a side is
+        named, two things left and right in the order of their names. A blended edit is never told
+        its mask, so what the words leave open the model could only guess.
+        """
         size = len(companion)
-        alone = rng.uniform(0.42, 0.78, size)
-        beside = rng.uniform(0.36, 0.5, (size, 2))
+        aside = (rng.random(size) < ASIDE_SHARE) & ~companion
+        side = np.where(rng.random(size) < 0.5, -1.0, 1.0)
+        alone = np.where(aside, rng.uniform(0.42, 0.5, size), rng.uniform(0.48, 0.66, size))
+        beside = rng.uniform(0.38, 0.46, (size, 2))
         extent = np.where(companion[:, None], beside, np.stack([alone, alone], 1))
-        left = rng.random(size) < 0.5
-        side = np.stack([np.where(left, 0.27, 0.73), np.where(left, 0.73, 0.27)], 1)
-        room = np.clip((1 - extent) / 2 - 0.02, 0, None)
-        free = 0.5 + rng.uniform(-1, 1, (size, 2)) * room
-        x = np.where(companion[:, None], side + rng.uniform(-0.02, 0.02, (size, 2)), free)
-        lowest, highest = 0.97, extent + 0.03
-        share = rng.beta(1.6, 1.2, (size, 2))
-        floor = highest + (lowest - highest) * share
+        offset = np.where(companion, 0.24, np.where(aside, 0.22, 0.0))
+        x = 0.5 + side[:, None] * offset[:, None] * np.array([1.0, -1.0])
+        x = x + rng.uniform(-0.025, 0.025, (size, 2))
         # Two objects stand on about the same floor.
-        floor[:, 1] = np.where(companion, np.maximum(floor[:, 0], highest[:, 1]), floor[:, 1])
+        floor = rng.uniform(0.8, 0.92, (size, 1)) + rng.uniform(-0.015, 0.015, (size, 2))
         return x, floor, extent
 
     def _describe(self, plan: Plan, rng: np.random.Generator) -> list[tuple[str, str]]:
@@ -282,11 +294,10 @@ class SceneMaker:
         place = part // 2
         x, floor = self._tensor(plan.x[:, place]), self._tensor(plan.y[:, place])
         size, angle = self._tensor(plan.size[:, part]), self._tensor(plan.angle[:, part])
-        flip = self._tensor(np.where(plan.flip[:, part], -1.0, 1.0))
         bottom = self.sprites.bottoms.to(self.device).float()[index]
         y = floor - size / 2 * bottom
         level = (size * side < 125).long()
-        sampled = _sample(self.sprites.pictures[level, index], x, y, size, size, angle, flip, side)
+        sampled = _sample(self.sprites.pictures[level, index], x, y, size, size, angle, side)
         colours = np.array([*COLOURS.values(), (0, 0, 0)], np.float32) / 255
         paints = self._tensor(colours[plan.colours[:, part]])
         paints = (paints + (rest[:, 14:17] - 0.5) * 0.07).clamp(0, 1)
@@ -296,21 +307,19 @@ class SceneMaker:
         gain = self._tensor(plan.gain[:, part]).view(-1, 1, 1, 1)
         alpha = layer[:, 3:].clamp(0, 1)
         layer = torch.cat([(layer[:, :3] * gain).clamp(min=0).minimum(alpha), alpha], 1) * shown
-        return layer, self._shadow(index, x, y, floor, size, flip, rest, side) * shown
+        return layer, self._shadow(index, x, floor, size, rest, side) * shown
 
     def _shadow(
-        self, index: Tensor, x: Tensor, y: Tensor, floor: Tensor, size: Tensor, flip: Tensor,
-        rest: Tensor, side: int,
-    ) -> Tensor:  # fmt: skip
-        """Either flattened on the floor or, now and then, thrown on a wall behind."""
-        shapes = self.sprites.shadows[index]
+        self, index: Tensor, x: Tensor, floor: Tensor, size: Tensor, rest: Tensor, side: int
+    ) -> Tensor:
+        """The outline flattened on the floor, light from above."""
         zero = torch.zeros_like(x)
-        on_floor = rest[:, 17] < 0.7
-        lean = (rest[:, 18] - 0.5) * 0.16
-        shadow_y = torch.where(on_floor, floor - 0.035 * size, y + 0.05 + 0.04 * rest[:, 19])
-        height = torch.where(on_floor, 0.24 * size, size * 1.04)
-        drawn = _sample(shapes, x + lean * 0.6, shadow_y, size * 1.08, height, zero, flip, side)
-        return drawn * (0.28 + 0.34 * rest[:, 21]).view(-1, 1, 1, 1)
+        lean = (rest[:, 18] - 0.5) * 0.1
+        drawn = _sample(
+            self.sprites.shadows[index], x + lean, floor - 0.035 * size, size * 1.08,
+            0.24 * size, zero, side,
+        )  # fmt: skip
+        return drawn * (0.3 + 0.25 * rest[:, 21]).view(-1, 1, 1, 1)
 
     def _compose(
         self, backdrop: Tensor, layers: list[tuple[Tensor, Tensor]], rest: Tensor
@@ -327,26 +336,31 @@ class SceneMaker:
 
 def _sample(
     pictures: Tensor, x: Tensor, y: Tensor, width: Tensor, height: Tensor, angle: Tensor,
-    flip: Tensor, side: int,
+    side: int,
 ) -> Tensor:  # fmt: skip
     """Put square pictures (B, C, s, s) at (x, y), scaled and turned: (B, C, side, side)."""
     cosine, sine = angle.cos(), angle.sin()
+    middle_x, middle_y = 2 * x - 1, 2 * y - 1
     # Rows map the scene's [−1, 1] coordinates to the sprite's.
-    matrix = torch.stack([
-        torch.stack([flip * cosine / width, flip * sine / width,
-                     -flip * ((2 * x - 1) * cosine + (2 * y - 1) * sine) / width], -1),
-        torch.stack([-sine / height, cosine / height,
-                     -(-(2 * x - 1) * sine + (2 * y - 1) * cosine) / height], -1),
-    ], 1)  # fmt: skip
+    across = torch.stack([cosine, sine, -(middle_x * cosine + middle_y * sine)], -1)
+    down = torch.stack([-sine, cosine, middle_x * sine - middle_y * cosine], -1)
+    matrix = torch.stack([across / width[:, None], down / height[:, None]], 1)
     grid = F.affine_grid(matrix, [len(x), 1, side, side], align_corners=False)
     return F.grid_sample(pictures, grid, align_corners=False)
 
 
-def load_maker(folder: Path, device: torch.device, each: int = 64, seed: int = 0) -> SceneMaker:
-    """The scene maker over the assets in ``folder`` (made by ``training.assets``)."""
+def load_maker(
+    folder: Path, device: torch.device, each: int = 64, seed: int = 0, cache: Path | None = None
+) -> SceneMaker:
+    """The scene maker over the assets in ``folder`` (made by ``training.assets``).
+
+    Args:
+        each: pictures a backdrop.
+        cache: folder where the backdrops are kept for the next program.
+    """
     things = read_objects()
     sprites = load_bank(folder / "sprites", things).to(device)
-    return SceneMaker(sprites, build_backgrounds(folder, each, device, seed), things)
+    return SceneMaker(sprites, load_backgrounds(folder, each, device, seed, cache), things)
 
 
 def synthetic_maker(device: torch.device, each: int = 1) -> SceneMaker:

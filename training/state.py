@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,14 @@ log = logging.getLogger(__name__)
 
 SHARD_BYTES = 15 * 2**20
 """Largest weight file written by :func:`export_weights` (the repository's limit is 16 MiB)."""
+
+
+STATE = "state.safetensors"
+
+
+def holds_state(folder: Path) -> bool:
+    """Whether a run can be continued from the folder."""
+    return (folder / STATE).exists()
 
 
 @dataclass
@@ -75,56 +83,59 @@ class Average:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
+        self._ours = list(self.model.parameters())
+        self._theirs = [p.detach() for p in model.parameters()]
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the model's weights."""
+    def update(self, step: int) -> None:
+        """Move towards the model's weights, which must have stayed in their places."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        theirs = [p.detach() for p in model.parameters()]
-        ours = list(self.model.parameters())
-        torch._foreach_lerp_(ours, theirs, 1 - decay)
+        torch._foreach_lerp_(self._ours, self._theirs, 1 - decay)
 
 
 def save_state(
-    folder: Path, model: nn.Module, average: Average, optimizer: torch.optim.Optimizer,
+    folder: Path, model: nn.Module, average: Average, optimizers: Sequence[torch.optim.Optimizer],
     progress: Progress,
 ) -> None:  # fmt: skip
     """One safetensors file, written aside and renamed, so that a killed run leaves the last one."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.model.state_dict().items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        for name, value in moments.items():
-            tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+    for number, optimizer in enumerate(optimizers):
+        for index, moments in optimizer.state_dict()["state"].items():
+            for name, value in moments.items():
+                tensors[f"optimizer.{number}.{index}.{name}"] = torch.as_tensor(value)
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     temporary = folder / "state.partial"
     save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
-    temporary.replace(folder / "state.safetensors")
+    temporary.replace(folder / STATE)
 
 
 def load_state(
-    path: Path, stem: str, model: nn.Module, average: Average, optimizer: torch.optim.Optimizer
-) -> Progress:
+    path: Path, stem: str, model: nn.Module, average: Average,
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> Progress:  # fmt: skip
     """Continue from a state folder, or from exported weights alone (fresh moments, step 0)."""
-    state_file = path / "state.safetensors"
-    if not state_file.exists():
+    if not holds_state(path):
         weights = read_weights(path, stem)
         model.load_state_dict(weights)
         average.model.load_state_dict(weights)
         log.info("continuing from weights alone (%s): fresh optimizer", path)
         return Progress()
+    state_file = path / STATE
     with safe_open(state_file, "pt") as file:
         progress = Progress(**json.loads(file.metadata()["progress"]))
     tensors = load_file(state_file)
     model.load_state_dict(_part(tensors, "model."))
     average.model.load_state_dict(_part(tensors, "average."))
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in _part(tensors, "optimizer.").items():
-        index, name = key.split(".", 1)
-        moments.setdefault(int(index), {})[name] = value
-    state = optimizer.state_dict()
-    state["state"] = moments
-    optimizer.load_state_dict(state)
+    for number, optimizer in enumerate(optimizers):
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in _part(tensors, f"optimizer.{number}.").items():
+            index, name = key.split(".", 1)
+            moments.setdefault(int(index), {})[name] = value
+        state = optimizer.state_dict()
+        state["state"] = moments
+        optimizer.load_state_dict(state)
     log.info("continuing at step %d, %.0f s spent", progress.step, progress.seconds)
     return progress
 

@@ -138,15 +138,6 @@ def striped(generator: torch.Generator) -> Tensor:
     return _mix((wave * 8 + 0.5).clamp(0, 1), generator)
 
 
-def dotted(generator: torch.Generator) -> Tensor:
-    """Round dots in rows."""
-    y, x = _axes()
-    count = uniform(generator, 4, 8)
-    u, v = (x * count) % 1 - 0.5, (y * count) % 1 - 0.5
-    radius = uniform(generator, 0.2, 0.34)
-    return _mix(((radius - torch.hypot(u, v)) * 20 + 0.5).clamp(0, 1), generator)
-
-
 def lights(generator: torch.Generator) -> Tensor:
     """Out-of-focus lights in the dark."""
     y, x = _axes()
@@ -168,7 +159,7 @@ def starry(generator: torch.Generator) -> Tensor:
     glow = (0.5 * noise(generator, 3, 3, 3)).clamp(0, 1.2) * uniform(generator, 0.3, 1)
     picture = base * (1 + glow)
     points = torch.rand(SIDE, SIDE, generator=generator)
-    stars = (points > 0.9985).float()
+    stars = (points > 0.9992).float()
     soft = F.avg_pool2d(stars[None], 3, 1, 1)[0] * 3 + stars * 0.6
     return (picture + soft).clamp(0, 1)
 
@@ -189,6 +180,6 @@ def tiles(generator: torch.Generator) -> Tensor:
 
 MAKERS: dict[str, Maker] = {
     "wood": wood, "table": table, "sand": sand, "snow": snow, "marble": marble,
-    "checkered": checkered, "striped": striped, "dotted": dotted, "lights": lights,
+    "checkered": checkered, "striped": striped, "lights": lights,
     "starry": starry, "tiles": tiles,
 }  # fmt: skip

@@ -1,15 +1,17 @@
 """Train the bundled model's tokenizer (preset ``bundled``) on made scenes and photographs.
 
-    python -m training.train_tokenizer --seconds 420 --compile --export build/weights
+    python -m training.train_tokenizer --seconds 590 --compile --export build/weights
 
-Loss: L1 + 0.4 LPIPS (AlexNet) + 0.25 commitment, straight through the quantiser of all scales;
-AdamW 6e-4, cosine over time, averaged weights. A quarter of each batch is photographs, textures
-and views into panoramas.
+Loss: L1 + 0.6 LPIPS (AlexNet) + 0.25 commitment, straight through the quantiser of all scales;
+AdamW, cosine over time, averaged weights. A third of each batch is photographs, views into
+panoramas and bare backdrops. Half of the edited scenes are decoded from codes blended as editing
+blends them, and must come out as the edited picture, with what is kept as it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,21 +22,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editinfinity.models import bsq
-from editinfinity.models.tokenizer import Tokenizer
+from editinfinity.models.tokenizer import ResidualBlock, Tokenizer
 from editinfinity.presets import preset
 from editinfinity.scales import schedule
-from training.backgrounds import read_picture
-from training.loop import Recipe, add_options, compiled, set_up, train
-from training.lpips import Lpips
+from training.backgrounds import look_into, read_picture
+from training.captured import SideStream
+from training.loop import Recipe, add_options, set_up, train
+from training.lpips import Lpips, layer_distance
+from training.masks import smoothing_kernel
 from training.scenes import SIDE, SceneMaker, load_maker
+from training.state import Average
+from training.textures import SIDE as BACKGROUND_SIDE
+from training.vocabulary import SHARP_PANORAMAS
 
 RECIPE = Recipe(
-    learning_rate=6e-4, warm_up=200, betas=(0.9, 0.99), weight_decay=0.01, clip=1.0, decay=0.999
+    learning_rate=5e-4, warm_up=300, betas=(0.9, 0.99), weight_decay=0.01, clip=1.0, decay=0.999
 )
-BATCH = 64
-PHOTOGRAPH_SHARE = 0.16
-BACKDROP_SHARE = 0.1
-LPIPS_WEIGHT, COMMITMENT_WEIGHT = 0.4, 0.25
+BATCH = 16
+PAIRS_SHARE = 0.66
+"""Of a batch: pictures before and after an edit, side by side; the rest are photographs, views into
+panoramas and bare backdrops in turn."""
+LPIPS_WEIGHT, COMMITMENT_WEIGHT, CONSISTENCY_WEIGHT = 0.6, 0.25, 0.5
+VIEWS = 48
 CHECK_SEED = 10_001
 
 
@@ -77,25 +86,49 @@ class Photographs:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What the tokenizer learns from: scenes, photographs, bare backdrops."""
+    """What the tokenizer learns from.
+
+    Attributes:
+        views: (N, 3, S, S) uint8 views into panoramas, in focus; S at least ``SIDE``.
+    """
 
     maker: SceneMaker
     photographs: Photographs
+    views: Tensor
 
-    def batch(self, seed: int, step: int, size: int) -> Tensor:
-        """(size, 3, SIDE, SIDE) in [−1, 1]."""
-        photographs = max(1, round(size * PHOTOGRAPH_SHARE))
-        backdrops = round(size * BACKDROP_SHARE)
-        made = size - photographs - backdrops
-        scenes = self.maker.batch(seed, step, -(-made // 2))
-        pairs = torch.stack([scenes.source, scenes.target], 1).flatten(0, 1)[:made]
+    @classmethod
+    def load(cls, carry: Path, maker: SceneMaker, device: torch.device, each: int) -> Pictures:
+        """Everything in the folder of assets, ``each`` views a panorama."""
+        photographs = Photographs.read(carry / "photographs", device)
+        generator = torch.Generator().manual_seed(0)
+        views = []
+        for name in SHARP_PANORAMAS:
+            panorama = read_picture(carry / "panoramas" / f"{name}.webp").to(device)
+            views += [look_into(panorama, generator, device) for _ in range(each)]
+        stacked = (torch.stack(views).clamp(0, 1) * 255).round().to(torch.uint8)
+        return cls(maker, photographs, stacked)
+
+    def batch(self, seed: int, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """(size, 3, SIDE, SIDE) in [−1, 1], pairs first; and the pairs' kernels (P, h, w)."""
+        pairs = max(1, round(size * PAIRS_SHARE / 2))
+        scenes = self.maker.batch(seed, step, pairs)
+        pictures = [torch.stack([scenes.source, scenes.target], 1).flatten(0, 1)]
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        crops = self.photographs.crops(photographs, generator)
-        bank = self.maker.backgrounds.pictures
-        chosen = torch.randint(len(bank), (backdrops,), generator=generator).to(bank.device)
-        y, x = torch.randint(bank.shape[-1] - SIDE + 1, (2,), generator=generator).tolist()
-        bare = bank[chosen][:, :, y : y + SIDE, x : x + SIDE].float() / 127.5 - 1
-        return torch.cat([pairs, crops, bare])
+        for index in range(size - 2 * pairs):
+            kind = (index + step) % 3
+            if kind == 0:
+                pictures.append(self.photographs.crops(1, generator))
+            else:
+                bank = self.views if kind == 1 else self.maker.backgrounds.pictures
+                pictures.append(_cut(bank, generator))
+        return torch.cat(pictures), smoothing_kernel(scenes.mask, SIDE // 16)
+
+
+def _cut(bank: Tensor, generator: torch.Generator) -> Tensor:
+    """A random picture of a bank, at a random place: (1, 3, SIDE, SIDE)."""
+    index = int(torch.randint(len(bank), (), generator=generator))
+    y, x = torch.randint(BACKGROUND_SIDE - SIDE + 1, (2,), generator=generator).tolist()
+    return bank[index : index + 1, :, y : y + SIDE, x : x + SIDE].float() / 127.5 - 1
 
 
 def psnr(first: Tensor, second: Tensor) -> Tensor:
@@ -111,6 +144,120 @@ def reconstruct(model: Tokenizer, pictures: Tensor, scales: tuple[tuple[int, int
     return torch.cat([model.decode(total) for total in totals])
 
 
+def _run(block: ResidualBlock, x: Tensor) -> Tensor:
+    return ResidualBlock.forward(block, x)
+
+
+class TokenizerCourse:
+    """Pictures → losses of the tokenizer."""
+
+    def __init__(
+        self, model: Tokenizer, pictures: Pictures, distance: Lpips,
+        options: argparse.Namespace,
+    ) -> None:  # fmt: skip
+        self.model = model
+        self.distance = distance
+        self.pictures = pictures
+        self.options = options
+        self.device = next(model.parameters()).device
+        self.on_gpu = self.device.type == "cuda"
+        self.scales = schedule(1.0, preset("bundled").pixel_budget).tokenizer_scales
+        size = options.batch or BATCH
+        self.source = SideStream(lambda step: pictures.batch(options.seed, step, size), self.device)
+        shown, kernel = self.source.take(0)
+        layout = torch.channels_last if self.on_gpu else torch.contiguous_format
+        self.shown, self.kernel = shown.contiguous(memory_format=layout), kernel
+        if options.compile:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Residual blocks and the perceptual distance; one compilation serves all of a shape."""
+        torch._dynamo.config.recompile_limit = 64
+        run = torch.compile(_run, dynamic=False)
+        for module in self.model.modules():
+            if isinstance(module, ResidualBlock):
+                module.forward = functools.partial(run, module)  # type: ignore[method-assign]
+        self.distance.layer_distance = torch.compile(layer_distance, dynamic=False)
+
+    def feed(self, step: int) -> None:
+        shown, kernel = self.source.take(step)
+        self.shown.copy_(shown)
+        self.kernel.copy_(kernel)
+
+    def prepare(self, step: int) -> None:
+        self.source.start(step)
+
+    def losses(self) -> dict[str, Tensor]:
+        wanted = self.shown
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.on_gpu):
+            raw = self.model.encoder(wanted).float()
+            with torch.autocast(self.device.type, enabled=False):
+                code = bsq.quantize(raw.detach(), self.scales).total
+                latent = self._blend(raw + (code - raw).detach())
+            drawn = self.model.decoder(latent).float()
+            perceptual = self.distance(drawn, wanted).mean()
+        # The mean over channels: summed, it outweighs the picture and costs 2 dB early on.
+        commitment = (raw - code).square().mean()
+        absolute = (drawn - wanted).abs().mean()
+        moved = self._moved(drawn)
+        loss = (
+            absolute + LPIPS_WEIGHT * perceptual + COMMITMENT_WEIGHT * commitment
+            + CONSISTENCY_WEIGHT * moved
+        )  # fmt: skip
+        quality = psnr(drawn.detach().clamp(-1, 1), wanted)
+        pairs = 2 * len(self.kernel)
+        return {
+            "loss": loss, "l1": absolute, "lpips": perceptual, "commitment": commitment,
+            "moved": moved, "psnr": quality.mean(), "psnr of scenes": quality[:pairs].mean(),
+        }  # fmt: skip
+
+    def _blend(self, latent: Tensor) -> Tensor:
+        """Every other pair: codes after the edit where it is, those before where they are kept."""
+        pairs = latent[: 2 * len(self.kernel)].unflatten(0, (-1, 2))
+        keep = self.kernel[:, None].clone()
+        keep[1::2] = 0
+        after = keep * pairs[:, 0] + (1 - keep) * pairs[:, 1]
+        mixed = torch.stack([pairs[:, 0], after], 1).flatten(0, 1)
+        return torch.cat([mixed, latent[len(mixed) :]])
+
+    def _moved(self, drawn: Tensor) -> Tensor:
+        """How far blended pictures moved where everything is kept."""
+        pairs = drawn[: 2 * len(self.kernel)].unflatten(0, (-1, 2))[::2]
+        kept = (self.kernel[::2, None] > 0.999).float()
+        kept = F.interpolate(kept, drawn.shape[-2:], mode="nearest")
+        return ((pairs[:, 0] - pairs[:, 1]).abs() * kept).mean()
+
+    def plain(self) -> dict[str, Tensor]:
+        compiled = {m: m.__dict__.pop("forward") for m in self.model.modules()
+                    if "forward" in m.__dict__}  # fmt: skip
+        distance, self.distance.layer_distance = self.distance.layer_distance, layer_distance
+        try:
+            return self.losses()
+        finally:
+            for module, forward in compiled.items():
+                module.forward = forward  # type: ignore[method-assign]
+            self.distance.layer_distance = distance
+
+    def check(self, average: nn.Module) -> Mapping[str, float]:
+        assert isinstance(average, Tokenizer)
+        options = self.options
+        held_out = Photographs.read(options.carry / "photographs_held_out", self.device)
+        scenes = self.pictures.maker.batch(CHECK_SEED, 0, options.checks, held_out=True)
+        rows: dict[str, float] = {}
+        for name, shown in {
+            "held-out composites": scenes.target,
+            "held-out photographs, whole": held_out.whole(),
+            "training photographs, whole": self.pictures.photographs.whole(),
+        }.items():
+            drawn = reconstruct(average, shown, self.scales)
+            rows[f"{name}: PSNR"] = float(psnr(drawn, shown).mean())
+            with torch.no_grad():
+                slices = zip(drawn.split(32), shown.split(32), strict=True)
+                distances = torch.cat([self.distance(*pair) for pair in slices])
+            rows[f"{name}: LPIPS"] = float(distances.mean())
+        return rows
+
+
 def main() -> None:
     """Command line."""
     started = time.monotonic()
@@ -118,57 +265,15 @@ def main() -> None:
     add_options(parser, Path("build/tokenizer"))
     options = parser.parse_args()
     device = set_up(options)
-    batch = options.batch or BATCH
-    config = preset("bundled")
-    scales = schedule(1.0, config.pixel_budget).tokenizer_scales
-    model = Tokenizer(config.tokenizer).to(device)
+    model = Tokenizer(preset("bundled").tokenizer).to(device)
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)
-    encoder, decoder = (compiled(part, options.compile) for part in (model.encoder, model.decoder))
+    average = Average(model, RECIPE.decay)
+    maker = load_maker(options.carry, device, options.backgrounds, cache=Path("build"))
+    pictures = Pictures.load(options.carry, maker, device, min(options.backgrounds, VIEWS))
     distance = Lpips(options.carry / "lpips.safetensors").to(device)
-    maker = load_maker(options.carry, device, options.backgrounds)
-    pictures = Pictures(maker, Photographs.read(options.carry / "photographs", device))
-
-    def losses(step: int) -> dict[str, Tensor]:
-        wanted = pictures.batch(options.seed, step, batch)
-        if device.type == "cuda":
-            wanted = wanted.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            raw = encoder(wanted).float()
-            with torch.autocast(device.type, enabled=False):
-                code = bsq.quantize(raw.detach(), scales).total
-            drawn = decoder(raw + (code - raw).detach()).float()
-            perceptual = distance(drawn, wanted).mean()
-        # The mean over channels: summed, it outweighs the picture and costs 2 dB early on.
-        commitment = (raw - code).square().mean()
-        absolute = (drawn - wanted).abs().mean()
-        loss = absolute + LPIPS_WEIGHT * perceptual + COMMITMENT_WEIGHT * commitment
-        with torch.no_grad():
-            quality = psnr(drawn.clamp(-1, 1), wanted).mean()
-        return {
-            "loss": loss, "l1": absolute.detach(), "lpips": perceptual.detach(),
-            "commitment": commitment.detach(), "psnr": quality,
-        }  # fmt: skip
-
-    def check(average: nn.Module) -> Mapping[str, float]:
-        assert isinstance(average, Tokenizer)
-        held_out = Photographs.read(options.carry / "photographs_held_out", device)
-        scenes = maker.batch(CHECK_SEED, 0, options.checks, held_out=True)
-        rows: dict[str, float] = {}
-        generator = torch.Generator().manual_seed(CHECK_SEED)
-        for name, shown in {
-            "held-out composites": scenes.target,
-            "held-out photographs, whole": held_out.whole(),
-            "held-out photographs, crops": held_out.crops(8, generator),
-            "training photographs, whole": pictures.photographs.whole(),
-        }.items():
-            drawn = reconstruct(average, shown, scales)
-            rows[f"{name}: PSNR"] = float(psnr(drawn, shown).mean())
-            with torch.no_grad():
-                rows[f"{name}: LPIPS"] = float(distance(drawn, shown).mean())
-        return rows
-
-    train(model, "tokenizer", losses, check, RECIPE, options, started)
+    course = TokenizerCourse(model, pictures, distance, options)
+    train(model, average, "tokenizer", course, RECIPE, options, started)
 
 
 if __name__ == "__main__":

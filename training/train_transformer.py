@@ -1,17 +1,19 @@
 """Train the bundled model's transformer (preset ``bundled``) on made scenes.
 
-    python -m training.train_transformer --tokenizer build/weights --seconds 560 \
-        --total-seconds 900 --compile
+    python -m training.train_transformer --tokenizer build/weights --seconds 690 --compile \
+        --export build/weights
 
-AdamW 1e-3, cosine over time with warm-up, batch 256, bitwise self-correction noise up to 0.25,
-condition dropped for 10 % of the samples, averaged weights. 40 % of the samples are edits: what is
-shown carries the source's codes outside the mask, as blended sampling does.
+Muon for the blocks' matrices and AdamW for the rest, cosine over time with warm-up, batch 128,
+bitwise self-correction noise up to 0.25, condition dropped for 10 % of the samples, averaged
+weights. Half of the samples are edits: what is shown carries the source's codes outside the mask,
+as blended sampling does.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,31 +23,33 @@ from torch import Tensor, nn
 
 from editinfinity.inversion.teacher_forcing import SelfCorrectionNoise, bit_loss, lesson_of
 from editinfinity.models.tokenizer import Tokenizer
-from editinfinity.models.transformer import Infinity, TextFeatures, run_block
+from editinfinity.models.transformer import BlockRunner, Infinity, TextFeatures, run_block
 from editinfinity.presets import preset
-from editinfinity.scales import ScaleSchedule, schedule
+from editinfinity.scales import schedule
+from training.captured import SideStream
 from training.forcing import append_rows, bit_losses, blended, drop_condition, region_weights
 from training.loop import Recipe, add_options, set_up, train
-from training.pool import TEXT_ROWS, Encoded, Pool, SceneEncoder
+from training.pool import TEXT_ROWS, Encoded, Pool, SceneEncoder, turned
 from training.scenes import load_maker
-from training.state import read_weights
+from training.state import Average, holds_state, read_weights
 from training.text import PrunedEncoder
 
 log = logging.getLogger(__name__)
 
 RECIPE = Recipe(
-    learning_rate=1e-3, warm_up=300, betas=(0.9, 0.97), weight_decay=0.01, clip=1.0, decay=0.9995
-)
-BATCH = 256
-FRESH_SHARE = 0.25
-POOL, PREFILL = 65_536, 8_192
-EDIT_SHARE = 0.4
+    learning_rate=1e-3, matrices_rate=2e-3, warm_up=300, betas=(0.9, 0.97), weight_decay=0.02,
+    clip=1.0, decay=0.9995,
+)  # fmt: skip
+BATCH = 128
+POOL, PREFILL = 131_072, 12_288
+REFILL, REFILL_EVERY = 32, 8
+"""New scenes, and after how many updates they join the pool."""
+EDIT_SHARE = 0.5
 NOISE_STRENGTH = 0.25
 CONDITION_DROP = 0.1
 EMPHASIS = 1.0
+FIRST_TEMPERATURE = 10.0
 CHECK_SEED = 10_002
-COMPILED_CHECK, COMPILED_TOLERANCE = 100, 0.03
-"""How often, in updates, compiled blocks are compared, and how far bf16 may take them."""
 
 
 def initialise(model: Infinity) -> None:
@@ -63,9 +67,11 @@ def initialise(model: Infinity) -> None:
     with torch.no_grad():
         for block in model.blocks:
             block.ada_gss[:, :, :2] = 1.0  # type: ignore[index,operator]
+            # √(head width) would be plain attention's; the released models begin at 4.
+            block.sa.scale_mul_1H11.fill_(math.log(FIRST_TEMPERATURE))
 
 
-def spread_unconditional(model: Infinity) -> None:
+def spread_unconditional(model: nn.Module) -> None:
     """Give rows of ``cfg_uncond`` beyond those trained copies of trained ones, for long prompts."""
     with torch.no_grad():
         rows = model.cfg_uncond
@@ -73,70 +79,104 @@ def spread_unconditional(model: Infinity) -> None:
             rows[index] = rows[TEXT_ROWS // 2 + index % (TEXT_ROWS // 2)]
 
 
-class Lessons:
-    """Batches → losses of the model."""
+class TransformerCourse:
+    """Encoded scenes → losses of the transformer."""
 
-    def __init__(self, model: Infinity, plan: ScaleSchedule) -> None:
+    def __init__(self, model: Infinity, encoder: SceneEncoder, options: argparse.Namespace) -> None:
         self.model = model
-        self.plan = plan
-        self.seen = 0
+        self.encoder = encoder
+        self.options = options
+        self.device = next(model.parameters()).device
+        self.plan = schedule(1.0, preset("bundled").pixel_budget)
+        size = options.batch or BATCH
+        self.index = torch.zeros(size, dtype=torch.long, device=self.device)
+        self.turn = torch.zeros(size, dtype=torch.bool, device=self.device)
+        self.fresh = SideStream(self._encode, self.device)
+        self.pool = self._prefilled()
+        self.runner: BlockRunner = run_block
+        if options.compile:
+            self.runner = torch.compile(run_block, dynamic=False)
+        model.run_block = self.runner
 
-    def forward(self, model: Infinity, inputs: Tensor, text: TextFeatures) -> Tensor:
+    def _prefilled(self) -> Pool:
+        """Scenes of steps that training never comes to; a continued run gets others."""
+        options = self.options
+        part = min(256, options.prefill)
+        offset = 2**40 + 4096 * int(holds_state(options.state))
+        pool = Pool(options.pool, self.encoder.batch(options.seed, offset, part))
+        for index in range(1, -(-options.prefill // part)):
+            pool.add(self.encoder.batch(options.seed, offset + index, part))
+        return pool
+
+    def _encode(self, step: int) -> tuple[Tensor, ...]:
+        return self.encoder.batch(self.options.seed, step, REFILL).tensors()
+
+    def feed(self, step: int) -> None:
+        if step % REFILL_EVERY == 0:
+            self.pool.add(Encoded(*self.fresh.take(step)))
+        torch.manual_seed(self.options.seed * 1_000_033 + step)
+        self.index.random_(self.pool.filled)
+        self.turn.bernoulli_(0.5)
+
+    def prepare(self, step: int) -> None:
+        if step % REFILL_EVERY == 0:
+            self.fresh.start(step)
+
+    def losses(self) -> dict[str, Tensor]:
+        batch = turned(self.pool.kept[self.index], self.turn)
+        kernel = batch.kernel.float()
+        edited = torch.rand(len(kernel), device=self.device) < EDIT_SHARE
+        kept = kernel * edited[:, None, None]
+        noise = SelfCorrectionNoise(NOISE_STRENGTH)
+        with torch.no_grad():
+            raw = batch.raw.float()
+            shown = blended(raw[:, 1], raw[:, 0], kept, self.plan, noise)
+            lesson = lesson_of(shown, self.plan)
+            text = append_rows(batch.states[:, 1].float(), batch.lengths[:, 1])
+        text = drop_condition(text, self.model.cfg_uncond, CONDITION_DROP)
+        logits = self._forward(self.model, lesson.inputs, text)
+        weights = region_weights(kernel, self.plan, EMPHASIS)
+        loss = (bit_losses(logits, lesson.targets).mean(-1) * weights).sum(1).mean()
+        right = (logits[..., 1] > logits[..., 0]) == lesson.targets
+        return {"loss": loss, "accuracy": right.float().mean()}
+
+    def plain(self) -> dict[str, Tensor]:
+        self.model.run_block = run_block
+        try:
+            return self.losses()
+        finally:
+            self.model.run_block = self.runner
+
+    def _forward(self, model: Infinity, inputs: Tensor, text: TextFeatures) -> Tensor:
         """Logits under bf16 autocast on a GPU, fp32 elsewhere."""
         device = inputs.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             return model(inputs, text, self.plan).float()
 
-    @torch.no_grad()
-    def trust_compiled(self, inputs: Tensor, text: TextFeatures, logits: Tensor) -> None:
-        """Run blocks plainly from now on if the compiled ones no longer give the plain numbers.
-
-        The first edition was best at the attention temperature it began with, not at the one it was
-        exported with, as if compiled blocks had gone on using the first value (training/README.md).
-        """
-        if self.model.run_block is run_block:
-            return
-        compiled, self.model.run_block = self.model.run_block, run_block
-        plain = self.forward(
-            self.model, inputs[:16], TextFeatures(text.features[:16], text.mask[:16])
-        )
-        off = float((logits[:16] - plain).abs().mean() / plain.abs().mean())
-        if off < COMPILED_TOLERANCE:
-            self.model.run_block = compiled
-        else:
-            log.error("compiled blocks are off by %.1f %%: running plainly from here", 100 * off)
-
-    def losses(self, batch: Encoded, generator: torch.Generator) -> dict[str, Tensor]:
-        """Training losses of a batch."""
-        kernel = batch.kernel.float()
-        edited = torch.rand(len(kernel), generator=generator).to(kernel.device) < EDIT_SHARE
-        kept = kernel * edited[:, None, None]
-        noise = SelfCorrectionNoise(NOISE_STRENGTH)
-        with torch.no_grad():
-            raw = batch.raw.float()
-            lesson = lesson_of(blended(raw[:, 1], raw[:, 0], kept, self.plan, noise), self.plan)
-            text = append_rows(batch.states[:, 1].float(), batch.lengths[:, 1], generator)
-        text = drop_condition(text, self.model.cfg_uncond, CONDITION_DROP)
-        logits = self.forward(self.model, lesson.inputs, text)
-        self.seen += 1
-        if self.seen % COMPILED_CHECK == 0:
-            self.trust_compiled(lesson.inputs, text, logits.detach())
-        weights = region_weights(kernel, self.plan, EMPHASIS)
-        loss = (bit_losses(logits, lesson.targets).mean(-1) * weights).sum(1).mean()
-        with torch.no_grad():
-            right = (logits[..., 1] > logits[..., 0]) == lesson.targets
-        return {"loss": loss, "accuracy": right.float().mean()}
+    def check(self, average: nn.Module) -> Mapping[str, float]:
+        assert isinstance(average, Infinity)
+        average.run_block = run_block
+        rows: dict[str, float] = {}
+        parts = max(1, self.options.checks // 64)
+        for part in range(parts):
+            size = min(64, self.options.checks)
+            held_out = self.encoder.batch(CHECK_SEED, part, size, held_out=True)
+            for name, edit in (("plain", False), ("edit", True)):
+                for what, value in self._measured(average, held_out, edit).items():
+                    key = f"held-out {name}: {what}"
+                    rows[key] = rows.get(key, 0.0) + value / parts
+        return rows
 
     @torch.no_grad()
-    def check(self, model: Infinity, batch: Encoded, edit: bool) -> dict[str, float]:
+    def _measured(self, model: Infinity, batch: Encoded, edit: bool) -> dict[str, float]:
         """Noise-free held-out loss (the method's weights) and bit accuracy, overall and inside."""
         kernel = batch.kernel.float()
         kept = kernel if edit else torch.zeros_like(kernel)
         raw = batch.raw.float()
         lesson = lesson_of(blended(raw[:, 1], raw[:, 0], kept, self.plan, None), self.plan)
         position = torch.arange(TEXT_ROWS, device=kernel.device)[None]
-        mask = position < batch.lengths[:, 1:2]
-        logits = self.forward(model, lesson.inputs, TextFeatures(batch.states[:, 1].float(), mask))
+        text = TextFeatures(batch.states[:, 1].float(), position < batch.lengths[:, 1:2])
+        logits = self._forward(model, lesson.inputs, text)
         right = ((logits[..., 1] > logits[..., 0]) == lesson.targets).float().mean(-1)
         inside = region_weights(kernel, self.plan, 1e6)
         return {
@@ -164,48 +204,17 @@ def main() -> None:
     parser.add_argument("--prefill", type=int, default=PREFILL)
     options = parser.parse_args()
     device = set_up(options)
-    batch = options.batch or BATCH
-    config = preset("bundled")
-    model = Infinity(config.transformer)
+    model = Infinity(preset("bundled").transformer)
     initialise(model)
     model.to(device)
-    if options.compile:
-        torch._dynamo.config.suppress_errors = True
-        model.run_block = torch.compile(run_block, dynamic=False)
+    average = Average(model, RECIPE.decay)
     encoder = SceneEncoder(
-        load_maker(options.carry, device, options.backgrounds),
+        load_maker(options.carry, device, options.backgrounds, cache=Path("build")),
         load_tokenizer(options.tokenizer, device),
         PrunedEncoder(options.carry / "text", device),
     )
-    lessons = Lessons(model, schedule(1.0, config.pixel_budget))
-    pool = Pool(encoder, min(options.pool, 1_000_000), options.seed)
-    fresh = max(1, round(batch * FRESH_SHARE))
-
-    def losses(step: int) -> dict[str, Tensor]:
-        if not pool.filled:
-            log.info("filling the pool")
-            for index in range(-(-options.prefill // 256)):
-                # Steps below zero never occur otherwise; a resumed run fills with other scenes.
-                pool.refill(2**40 + step * 4096 + index, min(256, options.prefill))
-        pool.refill(step, fresh)
-        torch.manual_seed(options.seed * 1_000_003 + step)
-        generator = torch.Generator().manual_seed(options.seed * 1_000_033 + step)
-        return lessons.losses(pool.draw(batch, generator), generator)
-
-    def check(average: nn.Module) -> Mapping[str, float]:
-        assert isinstance(average, Infinity)
-        average.run_block = run_block
-        rows: dict[str, float] = {}
-        parts = max(1, options.checks // 64)
-        for part in range(parts):
-            held_out = encoder.batch(CHECK_SEED, part, min(64, options.checks), held_out=True)
-            for name, edit in (("plain", False), ("edit", True)):
-                for what, value in lessons.check(average, held_out, edit).items():
-                    key = f"held-out {name}: {what}"
-                    rows[key] = rows.get(key, 0.0) + value / parts
-        return rows
-
-    train(model, "transformer", losses, check, RECIPE, options, started, spread_unconditional)
+    course = TransformerCourse(model, encoder, options)
+    train(model, average, "transformer", course, RECIPE, options, started, spread_unconditional)
 
 
 if __name__ == "__main__":

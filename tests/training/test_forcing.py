@@ -9,7 +9,7 @@ from editinfinity.inversion.teacher_forcing import make_lesson, token_weights
 from editinfinity.models import bsq
 from editinfinity.scales import schedule
 from training.forcing import append_rows, blended, region_weights
-from training.pool import Encoded, turned
+from training.pool import Encoded, Pool, turned
 
 PLAN = schedule(1.0, "0.06M")
 
@@ -60,7 +60,8 @@ def test_weights_sum_to_one_and_favour_the_edit() -> None:
 def test_appended_rows_follow_the_text_and_stay_small() -> None:
     states = torch.randn(64, 40, 6) + 3
     lengths = torch.randint(5, 20, (64,))
-    text = append_rows(states, lengths, torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    text = append_rows(states, lengths)
     assert text.mask is not None
     counts = text.mask.sum(1) - lengths
     assert counts.min() == 0
@@ -76,3 +77,17 @@ def test_turning_swaps_before_and_after() -> None:
     found = turned(scenes, torch.tensor([True, False]))
     assert found.lengths.tolist() == [[2, 1], [3, 4]]
     torch.testing.assert_close(found.raw[0], raw[0].flip(0))
+
+
+def test_the_pool_is_a_ring_in_place() -> None:
+    def scenes(*values: float) -> Encoded:
+        kernel = torch.tensor(values)[:, None, None]
+        return Encoded(kernel[:, None, None], kernel, kernel[:, None], torch.zeros(len(values), 2))
+
+    pool = Pool(4, scenes(1, 2, 3))
+    place = pool.kept.kernel.data_ptr()
+    assert pool.filled == 3
+    pool.add(scenes(4, 5))
+    assert pool.filled == 4
+    assert pool.kept.kernel.flatten().tolist() == [5, 2, 3, 4]
+    assert pool.kept.kernel.data_ptr() == place

@@ -11,6 +11,7 @@ from torch import nn
 
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import preset
+from training.muon import Muon, orthogonalised
 from training.state import (
     Average,
     Budget,
@@ -27,18 +28,22 @@ def _trained(updates: int, folder: Path | None, save: Path | None = None) -> tor
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
     average = Average(model, 0.9)
-    optimizer = torch.optim.AdamW(model.parameters(), 0.1)
+    optimizers = [
+        torch.optim.AdamW([model.bias], 0.1),
+        Muon([model.weight], torch.tensor(0.1)),
+    ]
     progress = Progress()
     if folder:
-        progress = load_state(folder, "tokenizer", model, average, optimizer)
+        progress = load_state(folder, "tokenizer", model, average, optimizers)
     for step in range(progress.step, progress.step + updates):
         torch.manual_seed(step)
-        optimizer.zero_grad()
+        model.zero_grad()
         model(torch.randn(4, 3)).square().sum().backward()
-        optimizer.step()
-        average.update(model, step)
+        for optimizer in optimizers:
+            optimizer.step()
+        average.update(step)
     if save:
-        save_state(save, model, average, optimizer, Progress(progress.step + updates, 1.5))
+        save_state(save, model, average, optimizers, Progress(progress.step + updates, 1.5))
     return average.model.weight.detach().clone()
 
 
@@ -54,7 +59,7 @@ def test_a_run_continues_from_weights_alone(tmp_path: Path) -> None:
     other = nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(other.parameters())
     average = Average(other, 0.9)
-    assert load_state(tmp_path, "tokenizer", other, average, optimizer) == Progress()
+    assert load_state(tmp_path, "tokenizer", other, average, [optimizer]) == Progress()
     torch.testing.assert_close(other.weight, model.weight, rtol=0, atol=1e-3)
     torch.testing.assert_close(average.model.weight, other.weight)
     with pytest.raises(SystemExit, match="transformer"):
@@ -81,3 +86,35 @@ def test_exports_are_half_precision_small_files_with_released_names(tmp_path: Pa
     fresh = Infinity(preset("bundled").transformer)
     fresh.load_state_dict(read_weights(tmp_path, "transformer"))
     torch.testing.assert_close(fresh.head.weight, model.head.weight, rtol=0, atol=1e-3)
+
+
+def test_muons_updates_are_orthogonal_and_of_adams_size() -> None:
+    torch.manual_seed(0)
+    for shape in ((3, 24, 8), (3, 8, 24)):
+        found = orthogonalised(torch.randn(shape))
+        singular = torch.linalg.svdvals(found)
+        assert 0.5 < singular.min() <= singular.max() < 1.5
+    weight = nn.Parameter(torch.randn(64, 32))
+    before = weight.detach().clone()
+    weight.grad = torch.randn(64, 32)
+    Muon([weight], torch.tensor(0.01), weight_decay=0.0).step()
+    assert float((weight - before).square().mean().sqrt()) == pytest.approx(0.002, rel=0.4)
+
+
+def test_muon_goes_downhill_and_follows_its_rate() -> None:
+    torch.manual_seed(1)
+    wanted, inputs = torch.randn(6, 4), torch.randn(32, 4)
+    weight, rate = nn.Parameter(torch.zeros(6, 4)), torch.tensor(0.3)
+    optimizer = Muon([weight], rate, weight_decay=0.0)
+    losses = []
+    for _ in range(60):
+        loss = (inputs @ (weight - wanted).T).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.1 * losses[0]
+    rate.zero_()
+    kept = weight.detach().clone()
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), kept)

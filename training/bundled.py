@@ -1,0 +1,140 @@
+"""The bundled model as users have it (its own loaders, the full text encoder), for studies."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editinfinity.compute import reseed
+from editinfinity.editing.blend import Editor, keep_generated
+from editinfinity.editing.sampler import SamplingSettings, sample, source_codes
+from editinfinity.files.text_encoder_weights import load_text_encoder
+from editinfinity.files.tokenizer_weights import load_tokenizer
+from editinfinity.files.transformer_weights import load_transformer
+from editinfinity.inversion.lora import LoraSettings, add_lora
+from editinfinity.inversion.training import (
+    InversionLoss,
+    NoiseSettings,
+    OptimizerSettings,
+    Source,
+    train,
+)
+from editinfinity.models import bsq
+from editinfinity.models.text_encoder import TextEncoder
+from editinfinity.models.tokenizer import Tokenizer
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.presets import preset
+from editinfinity.prompts import caption
+from editinfinity.scales import ScaleSchedule, schedule
+
+DROP_PATH = 0.1
+LEARNED = 20
+_METHOD = SamplingSettings()
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A picture the model has encoded: raw features, codes of every scale, its rendering."""
+
+    raw: Tensor
+    codes: list[Tensor]
+    rendering: Tensor
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """A model inverted to one picture: learned vectors, adapted transformer, losses."""
+
+    transformer: Infinity
+    learned: Tensor | None
+    losses: list[float]
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """The three parts on one device."""
+
+    tokenizer: Tokenizer
+    transformer: Infinity
+    text: TextEncoder
+    plan: ScaleSchedule
+    device: torch.device
+
+    @classmethod
+    def load(cls, device: torch.device) -> Bundled:
+        """From the weights shipped with the package."""
+        found = preset("bundled")
+        return cls(
+            load_tokenizer(found, device), load_transformer(found, device),
+            load_text_encoder(found, device), schedule(1.0, found.pixel_budget), device,
+        )  # fmt: skip
+
+    def features(self, prompt: str, learned: Tensor | None = None) -> TextFeatures:
+        """A prompt as the stages put it, followed by learned vectors if any."""
+        text = TextFeatures(self.text.encode(caption(prompt)).features.to(self.device))
+        return text if learned is None else text.append(learned)
+
+    @torch.no_grad()
+    def encode(self, picture: Tensor) -> Photograph:
+        """A picture (1, 3, 256, 256) in [−1, 1]."""
+        raw = self.tokenizer.encode(picture)
+        quantized = bsq.quantize(raw, self.plan.tokenizer_scales)
+        codes = source_codes(quantized.bits, self.plan)
+        return Photograph(raw, codes, self.tokenizer.decode(quantized.total.clone()))
+
+    def draw(
+        self, prompt: str, inverted: Inverted | None = None, edit: Editor = keep_generated,
+        seed: int = 42, settings: SamplingSettings = _METHOD,
+    ) -> Tensor:  # fmt: skip
+        """A picture (1, 3, 256, 256) in [−1, 1] drawn from a prompt."""
+        model = inverted.transformer if inverted else self.transformer
+        text = self.features(prompt, inverted.learned if inverted else None)
+        drawn = sample(model, text, self.plan, settings, torch.Generator().manual_seed(seed), edit)
+        with torch.no_grad():
+            return self.tokenizer.decode(drawn.code.clone())
+
+    def invert(
+        self, photograph: Photograph, prompt: str, vectors_rate: float, lora_rate: float,
+        vectors: int = 10, lora: int = 50,
+    ) -> Inverted:  # fmt: skip
+        """Both stages of the inversion, as the workflow runs them."""
+        model = copy.deepcopy(self.transformer)
+        text, batch = self.features(prompt), preset("bundled").training.batch_size
+        losses: list[float] = []
+        learned: Tensor | None = None
+        note = lambda _, loss: losses.append(loss)  # noqa: E731
+        model.train().set_drop_path(DROP_PATH)
+        if vectors:
+            rows = torch.nn.Parameter(torch.zeros(LEARNED, text.features.shape[-1]))
+            source = Source(photograph.raw, text, self.plan, rows)
+            train(
+                [rows], InversionLoss(model, model, source, NoiseSettings(), batch),
+                OptimizerSettings(vectors_rate), range(1, vectors + 1),
+                lambda i: reseed(42, "embedding", i), None, note,
+            )  # fmt: skip
+            learned = rows.detach()
+        if lora:
+            reseed(42, "lora", 0)
+            adapted = add_lora(model, LoraSettings()).train()
+            source = Source(photograph.raw, text, self.plan, learned)
+            train(
+                [p for p in adapted.parameters() if p.requires_grad],
+                InversionLoss(adapted, model, source, NoiseSettings(), batch, 2e-7),
+                OptimizerSettings(lora_rate), range(1, lora + 1),
+                lambda i: reseed(42, "lora", i), None, note,
+            )  # fmt: skip
+            model = adapted.merge_and_unload()  # type: ignore[operator]
+        return Inverted(model.eval(), learned, losses)
+
+    def loss(self, photograph: Photograph, prompt: str, inverted: Inverted | None = None) -> float:
+        """Noise-free teacher-forced loss on the source."""
+        model = inverted.transformer if inverted else self.transformer
+        source = Source(
+            photograph.raw, self.features(prompt), self.plan,
+            inverted.learned if inverted else None,
+        )  # fmt: skip
+        with torch.no_grad():
+            return float(InversionLoss(model, model, source, NoiseSettings(0.0, 0.0), 1)())

@@ -1,0 +1,84 @@
+"""Edits of made scenes without inversion: the whole wanted scene as prompt, blended by the mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from editinfinity.editing.blend import KernelBlend
+from editinfinity.editing.sampler import SamplingSettings, sample
+from editinfinity.models import bsq
+from editinfinity.models.tokenizer import Tokenizer
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.presets import preset
+from editinfinity.scales import ScaleSchedule, schedule
+from training.captions import SUFFIX
+from training.masks import smoothing_kernel
+from training.scenes import Scenes
+from training.state import read_weights
+from training.text import PrunedEncoder
+from training.train_transformer import load_tokenizer
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Edits of a batch of scenes, pictures (B, 3, H, W) in [−1, 1].
+
+    Attributes:
+        rendering: the source through the tokenizer.
+        edit: what was drawn.
+        kept: (B,) PSNR of the edit against the rendering where the kernel keeps the source.
+    """
+
+    rendering: Tensor
+    edit: Tensor
+    kept: Tensor
+
+
+@dataclass(frozen=True)
+class Editor:
+    """The three models, and the scales they draw on."""
+
+    tokenizer: Tokenizer
+    transformer: Infinity
+    text: PrunedEncoder
+    plan: ScaleSchedule
+
+    def __call__(
+        self, scenes: Scenes, captions: list[str], settings: SamplingSettings, seed: int = 42
+    ) -> Edited:
+        """Edit the sources of some scenes by captions of the whole wanted pictures."""
+        scales = self.plan.tokenizer_scales
+        with torch.no_grad():
+            source = bsq.quantize(self.tokenizer.encode(scenes.source), scales)
+            codes = [bsq.enlarge(bsq.code_of(bits), scales[-1]) for bits in source.bits]
+            kernel = smoothing_kernel(scenes.mask, scales[-1][0])[:, None]
+            states, mask = self.text([caption + SUFFIX for caption in captions])
+        drawn = sample(
+            self.transformer, TextFeatures(states, mask), self.plan, settings,
+            torch.Generator().manual_seed(seed), KernelBlend(codes, kernel),
+        )  # fmt: skip
+        with torch.no_grad():
+            rendering = self.tokenizer.decode(source.total)
+            edit = self.tokenizer.decode(drawn.code.clone())
+        side = rendering.shape[-1] // kernel.shape[-1]
+        keeps = kernel.repeat_interleave(side, 2).repeat_interleave(side, 3) > 0.999
+        error = ((edit - rendering) / 2).square().mean(1, keepdim=True)
+        kept = (error * keeps).sum((1, 2, 3)) / keeps.sum((1, 2, 3)).clamp(min=1)
+        return Edited(rendering, edit, -10 * kept.clamp(min=1e-10).log10())
+
+
+def load_editor(weights: Path, carry: Path, device: torch.device) -> Editor:
+    """The bundled model from exported weights."""
+    config = preset("bundled")
+    transformer = Infinity(config.transformer)
+    transformer.load_state_dict(read_weights(weights, "transformer"))
+    return Editor(
+        load_tokenizer(weights, device),
+        transformer.to(device).eval().requires_grad_(False),
+        PrunedEncoder(carry / "text", device),
+        schedule(1.0, config.pixel_budget),
+    )

@@ -1,0 +1,220 @@
+"""A judge of edits: names the object and its colour in the edited region of a picture.
+
+    python -m training.judge --seconds 60 --export training/judge.safetensors
+
+Trained on real renderings of made scenes alone, apart from tokenizer and transformer, whose
+pictures it never sees. Held-out scenes (object × background pairs it never saw) tell how far it can
+be trusted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from training.scenes import NATURAL, SceneMaker, Scenes, load_maker
+from training.vocabulary import COLOUR_NAMES, read_objects
+
+log = logging.getLogger(__name__)
+
+SIDE = 96
+"""Side of what the judge looks at, pixels."""
+
+ROOM = 1.15
+"""Side of its square around the mask, relative to the mask's longer side."""
+
+TRAINING_SIDE = 128
+UNKNOWN = -100
+"""Colour of things that have several, or none; ignored by the loss."""
+
+PEAK, WARM_UP, SCENES = 2e-3, 50, 96
+CHECK_SEED = 10_004
+
+
+class _Stage(nn.Module):
+    """A residual block that halves the resolution."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width_in, width_out, 3, 2, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width_out)
+        self.second = nn.Conv2d(width_out, width_out, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width_out)
+        self.shortcut = nn.Conv2d(width_in, width_out, 1, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.norm1(self.first(x)))
+        return F.relu(self.norm2(self.second(h)) + self.shortcut(x))
+
+
+class Judge(nn.Module):
+    """(B, 3, SIDE, SIDE) in [−1, 1] → logits of objects (the last is "nothing") and of colours."""
+
+    def __init__(self, objects: int, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, widths[0], 5, 2, 2, bias=False)
+        self.norm = nn.BatchNorm2d(widths[0])
+        self.stages = nn.Sequential(*(_Stage(a, b) for a, b in pairwise(widths)))
+        self.objects = nn.Linear(widths[-1], objects + 1)
+        self.colours = nn.Linear(widths[-1], len(COLOUR_NAMES))
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.stages(F.relu(self.norm(self.stem(crops)))).mean((2, 3))
+        return self.objects(features), self.colours(features)
+
+    @property
+    def nothing(self) -> int:
+        """The index that says there is no object."""
+        return self.objects.out_features - 1
+
+    @torch.no_grad()
+    def name(self, pictures: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest object and colour (B,) inside masks (B, H, W) of pictures in [−1, 1]."""
+        objects, colours = self(crop(pictures, mask))
+        return objects.argmax(1), colours.argmax(1)
+
+
+def load_judge(path: Path, device: torch.device) -> Judge:
+    """The trained judge, in evaluation mode."""
+    judge = Judge(len(read_objects()))
+    weights = {k: v.float() for k, v in load_file(path).items()}
+    judge.load_state_dict(weights, strict=False)  # counts of batches are not kept
+    return judge.to(device).eval()
+
+
+def crop(
+    pictures: Tensor, mask: Tensor, zoom: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
+    """The square around each mask, (B, 3, SIDE, SIDE).
+
+    Args:
+        zoom: (B,) factors of the square's side.
+        shift: (B, 2) of its middle, in sides.
+    """
+    height, width = mask.shape[1:]
+    spans = []
+    for line, extent in ((mask.any(1), width), (mask.any(2), height)):
+        position = torch.arange(extent, device=mask.device)
+        low = torch.where(line, position, extent).amin(1)
+        high = torch.where(line, position, -1).amax(1)
+        spans.append(((low + high + 1) / extent - 1, (high + 1 - low) / extent))
+    (x, wide), (y, tall) = spans
+    side = torch.maximum(wide, tall) * ROOM
+    middle = torch.stack([x, y], 1)
+    if zoom is not None:
+        side = side * zoom
+    if shift is not None:
+        middle = middle + 2 * shift * side[:, None]
+    matrix = torch.zeros(len(mask), 2, 3, device=mask.device)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = side
+    matrix[:, :, 2] = middle
+    grid = F.affine_grid(matrix, [len(mask), 3, SIDE, SIDE], align_corners=False)
+    return F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+
+
+def labels(scenes: Scenes, maker: SceneMaker, part: int) -> tuple[Tensor, Tensor]:
+    """Object and colour (B,) of the edited place before (``part`` 0) or after (1) the edit."""
+    plan, nothing = scenes.plan, len(maker.things)
+    things = np.where(plan.shown[:, part], plan.things[:, part], nothing)
+    colours = plan.colours[:, part]
+    colours = np.where(colours == NATURAL, maker.natural[plan.things[:, part]], colours)
+    colours = np.where((colours == NATURAL) | ~plan.shown[:, part], UNKNOWN, colours)
+    device = scenes.mask.device
+    return torch.from_numpy(things).to(device), torch.from_numpy(colours).to(device)
+
+
+def _roughened(crops: Tensor) -> Tensor:
+    """Some crops softer, noisier, brighter or darker, as decoded pictures are."""
+    batch = len(crops)
+    small = F.interpolate(crops, scale_factor=0.6, mode="bilinear", antialias=True)
+    soft = F.interpolate(small, crops.shape[-2:], mode="bilinear")
+    share = torch.rand(batch, 1, 1, 1, device=crops.device)
+    mixed = crops + (soft - crops) * share
+    noise = torch.randn_like(crops) * 0.04 * torch.rand(batch, 1, 1, 1, device=crops.device)
+    gain = 1 + 0.1 * (torch.rand(batch, 1, 1, 1, device=crops.device) - 0.5)
+    return mixed * gain + noise
+
+
+def train(judge: Judge, maker: SceneMaker, seconds: float, seed: int) -> int:
+    """Train for some seconds; returns the number of updates."""
+    device = maker.device
+    optimizer = torch.optim.AdamW(judge.parameters(), PEAK, weight_decay=0.02)
+    start, step = time.monotonic(), 0
+    while (spent := time.monotonic() - start) < seconds:
+        warm = min(1.0, (step + 1) / WARM_UP)
+        rate = PEAK * warm * 0.5 * (1 + np.cos(np.pi * spent / seconds))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        scenes = maker.batch(seed, step, SCENES, side=TRAINING_SIDE)
+        torch.manual_seed(seed * 1_000_003 + step)
+        losses = []
+        for part, pictures in enumerate((scenes.source, scenes.target)):
+            objects, colours = labels(scenes, maker, part)
+            zoom = 0.9 + 0.35 * torch.rand(SCENES, device=device)
+            shift = 0.1 * (torch.rand(SCENES, 2, device=device) - 0.5)
+            seen = _roughened(crop(pictures, scenes.mask, zoom, shift))
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                guess, paint = judge(seen)
+            losses.append(F.cross_entropy(guess.float(), objects, label_smoothing=0.05))
+            losses.append(0.5 * F.cross_entropy(paint.float(), colours, ignore_index=UNKNOWN))
+        loss = torch.stack(losses).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        step += 1
+        if step % 100 == 0:
+            log.info("judge: step %d, loss %.3f", step, loss)
+    return step
+
+
+def accuracy(judge: Judge, maker: SceneMaker, count: int) -> dict[str, float]:
+    """Shares of right names on held-out real renderings, before and after edits."""
+    right: dict[str, list[Tensor]] = {"objects": [], "nothing": [], "colours": []}
+    for step in range(-(-count // 64)):
+        scenes = maker.batch(CHECK_SEED, step, 64, held_out=True)
+        for part, pictures in enumerate((scenes.source, scenes.target)):
+            objects, colours = labels(scenes, maker, part)
+            guess, paint = judge.name(pictures, scenes.mask)
+            empty = objects == judge.nothing
+            right["objects"].append((guess == objects)[~empty])
+            right["nothing"].append((guess == objects)[empty])
+            right["colours"].append((paint == colours)[colours != UNKNOWN])
+    return {name: float(torch.cat(parts).float().mean()) for name, parts in right.items()}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--carry", type=Path, default=Path(".carry"))
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--checks", type=int, default=512)
+    parser.add_argument("--backgrounds", type=int, default=64)
+    parser.add_argument("--export", type=Path, default=Path("build/weights/judge.safetensors"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.manual_seed(options.seed)
+    device = torch.device(options.device)
+    maker = load_maker(options.carry, device, options.backgrounds, cache=Path("build"))
+    judge = Judge(len(maker.things)).to(device)
+    updates = train(judge, maker, options.seconds, options.seed)
+    options.export.parent.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu() for k, v in judge.state_dict().items() if v.is_floating_point()}
+    state = {k: v.half().contiguous() for k, v in state.items()}
+    save_file(state, options.export)
+    found = accuracy(load_judge(options.export, device), maker, options.checks)
+    log.info("judge after %d updates, held-out real renderings: %s", updates, found)
+
+
+if __name__ == "__main__":
+    main()
