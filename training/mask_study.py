@@ -10,6 +10,7 @@ the cells above half of the map's range, which is how the workflow makes its mas
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ def main() -> None:
         scenes = maker.batch(SEED, step, 1, held_out=True, kinds=np.array([REMOVE]))
         prompt = scenes.source_captions[0]
         thing = maker.things[scenes.plan.things[0, 0]]
-        word = next(name for name in (*thing.synonyms, thing.name) if name in prompt.lower())
+        names = sorted((thing.name, *thing.synonyms), key=len, reverse=True)
+        word = next(n for n in names if re.search(rf"\b{n}\b", prompt, re.IGNORECASE))
         photograph = bundled.encode(scenes.source)
         span = tokens_of(find_word(prompt, word), bundled.text.offsets(caption(prompt)))
         collector = AttentionCollector(bundled.plan, span)
