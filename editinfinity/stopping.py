@@ -1,0 +1,84 @@
+"""Being asked to stop: by a signal, a cluster that wants its node back, or a workflow that is gone.
+
+Torch-free. Work that cannot be left off anywhere else than between two of its steps waits for the
+next gap (:meth:`Stopper.steps`); everything else ends where it stands, and files being written
+vanish with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+Step = TypeVar("Step")
+
+_INSISTING = 5.0
+"""Seconds after which a second signal no longer waits for the end of a step."""
+
+
+class Stopped(BaseException):
+    """The work was left off because somebody asked.
+
+    Not an ``Exception``, as ``KeyboardInterrupt`` is none: nothing on the way may take it for a
+    fault of a file or a library.
+    """
+
+
+class Stopper:
+    """Turns SIGTERM and SIGINT, and calls from other threads, into :class:`Stopped`.
+
+    Attributes:
+        asked: why to stop, once somebody has asked.
+    """
+
+    def __init__(self) -> None:
+        self.asked: str | None = None
+        self._patient = False
+        self._since = 0.0
+        self._reason: str | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[Stopper]:
+        """Take over both signals for a while; in the main thread only."""
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = [signal.signal(number, self._on_signal) for number in numbers]
+        try:
+            yield self
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Inside, being asked only sets ``asked``; whoever is inside looks at it."""
+        before, self._patient = self._patient, True
+        try:
+            yield
+        finally:
+            self._patient = before
+
+    def steps(self, steps: Iterable[Step]) -> Iterator[Step]:
+        """The steps, until somebody asks to stop; a step that has begun is finished."""
+        with self.patience():
+            for step in steps:
+                if self.asked is not None:
+                    return
+                yield step
+
+    def ask(self, reason: str) -> None:
+        """Ask from another thread."""
+        self._reason = reason
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.asked is None:
+            self.asked, self._since = self._reason or signal.Signals(number).name, now
+        insisting = now - self._since > _INSISTING
+        if not self._patient or insisting:
+            raise Stopped(f"stopped ({self.asked})")
