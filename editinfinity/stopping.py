@@ -34,28 +34,43 @@ class Stopper:
 
     Attributes:
         asked: why to stop, once somebody has asked.
+        signalled: whether it was a signal from outside.
     """
 
     def __init__(self) -> None:
         self.asked: str | None = None
-        self._patient = False
+        self.signalled = False
+        self._patient = True
         self._since = 0.0
         self._reason: str | None = None
 
     @contextmanager
-    def listening(self) -> Iterator[Stopper]:
+    def listening(self) -> Iterator[None]:
         """Take over both signals for a while; in the main thread only."""
         numbers = (signal.SIGTERM, signal.SIGINT)
         before = [signal.signal(number, self._on_signal) for number in numbers]
         try:
-            yield self
+            yield
         finally:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
 
     @contextmanager
+    def working(self) -> Iterator[None]:
+        """Inside, being asked raises ``Stopped`` at once; what was asked before counts no more."""
+        self.asked = self._reason = None
+        self._patient = False
+        try:
+            yield
+        finally:
+            self._patient = True
+
+    @contextmanager
     def patience(self) -> Iterator[None]:
-        """Inside, being asked only sets ``asked``; whoever is inside looks at it."""
+        """Inside, being asked only sets ``asked``; whoever is inside looks at it.
+
+        A second signal, some seconds after the first, raises all the same.
+        """
         before, self._patient = self._patient, True
         try:
             yield
@@ -77,8 +92,8 @@ class Stopper:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
+        self.signalled = self.signalled or self._reason is None
         if self.asked is None:
             self.asked, self._since = self._reason or signal.Signals(number).name, now
-        insisting = now - self._since > _INSISTING
-        if not self._patient or insisting:
+        if not self._patient or now - self._since > _INSISTING:
             raise Stopped(f"stopped ({self.asked})")

@@ -14,6 +14,7 @@ from snakemake.logging import logger
 from snakemake.utils import min_version
 
 from editinfinity.errors import UserError
+from editinfinity.worker.session import close_session, forget_session, open_session
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
 from editinfinity.workflow.config import check_yaml, load_config
@@ -36,6 +37,9 @@ from editinfinity.workflow.variants import parse_variant, variants
 min_version("9.0")
 lend_to_jobs(HERE)
 share_cores(workflow.global_resources)
+# Jobs on a cluster are in the hands of a Snakemake of their own, which has no workers.
+if not workflow.is_main_process:
+    forget_session()
 
 STARTED = time.time()
 

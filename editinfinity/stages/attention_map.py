@@ -56,9 +56,7 @@ def collect_attention(
         require_preset(found, preset.name, path)
     span = tokens_of(find_word(prompt.prompt, target_word), prompt.offsets)
     collector = AttentionCollector(source.schedule, span)
-    transformer = host.load(
-        load_transformer, preset, device, model.model_dir, model.attention_bias
-    )
+    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     with telling_memory_faults("choose a smaller pixel_budget"):
         sampler.sample(
             transformer,

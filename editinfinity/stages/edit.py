@@ -76,9 +76,7 @@ def edit(
         weights = resample_kernel(weights, source.schedule.tokenizer_grid)
         blend = KernelBlend(source_codes(source, device), torch.from_numpy(weights).to(device))
         made_by["kernel"] = {key: value for key, value in facts.items() if key != "kind"}
-    transformer = host.load(
-        load_transformer, preset, device, model.model_dir, model.attention_bias
-    )
+    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     if lora_dir is not None:
         load_adapter(lora_dir, transformer, device)  # wraps the transformer's layers in place
         made_by["lora_iterations"] = adapter_iteration(lora_dir)

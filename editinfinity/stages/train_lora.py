@@ -78,9 +78,7 @@ def train_lora(
     if embedding is not None:
         learnt = Embedding.load(embedding, preset.name, preset.transformer.text_width)
         source = replace(source, learned=learnt.vectors.to(device))
-    transformer = host.load(
-        load_transformer, preset, device, model.model_dir, model.attention_bias
-    )
+    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     reseed(training.seed, STAGE, 0)
     shape = adapters.LoraSettings(lora.rank, lora.alpha, lora.dropout)
     adapted = adapters.add_lora(transformer, shape).to(device)

@@ -82,9 +82,7 @@ def train_textembedding(
         require_same_iteration(earlier.iteration, optimizer_state, previous_state)
     to_run = iterations_to_run(STAGE, first, iterations)
     source = open_source(image_features, text_features, preset, device)
-    transformer = host.load(
-        load_transformer, preset, device, model.model_dir, model.attention_bias
-    )
+    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     vectors = nn.Parameter(start.to(device))
     loss = inversion_loss(
         transformer, transformer, replace(source, learned=vectors), preset, training
