@@ -15,12 +15,12 @@ from typing import Any
 
 import editinfinity
 from editinfinity.errors import UserError
+from editinfinity.locks import Lock, held
 from editinfinity.stages.calls import Call
 from editinfinity.stages.settings import ModelSettings
 from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.cards import VISIBLE
 from editinfinity.worker.leases import Lease, Slot
-from editinfinity.worker.locks import Lock, held
 from editinfinity.worker.protocol import Line, ProtocolError, connect
 from editinfinity.worker.session import SERVING, SOCKET, STARTING, Session
 

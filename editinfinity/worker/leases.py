@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from editinfinity.locks import Lock
 from editinfinity.worker.cards import Card
-from editinfinity.worker.locks import Lock
 
 log = logging.getLogger(__name__)
 

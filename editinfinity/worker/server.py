@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editinfinity.errors import MemoryFault, UserError
+from editinfinity.locks import Lock
 from editinfinity.stages.calls import MODEL_STAGES, Call
 from editinfinity.stages.host import Host, Model
 from editinfinity.stopping import Stopped, Stopper
-from editinfinity.worker.locks import Lock
 from editinfinity.worker.protocol import Line, ProtocolError, require_same_user
 from editinfinity.worker.session import SERVING, Session
 from editinfinity.workflow.stage_version import forget_versions, stage_version

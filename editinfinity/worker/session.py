@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from editinfinity.worker.locks import Lock, held
+from editinfinity.locks import Lock, held
 from editinfinity.worker.private import private_folder, require_private
 from editinfinity.worker.protocol import ask_to_leave
 

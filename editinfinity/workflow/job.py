@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from editinfinity.errors import UserError
+from editinfinity.locks import wait_until_free
 from editinfinity.stages.calls import Call
 from editinfinity.stages.settings import LoraSettings, ModelSettings, Pause, TrainingSettings
 from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.client import UnexpectedFault
 from editinfinity.worker.dispatch import dispatch
-from editinfinity.worker.locks import wait_until_free
 from editinfinity.worker.session import Session
 from editinfinity.workflow.cases import Case, Edit, load_case
 from editinfinity.workflow.config import Config, load_config
