@@ -222,7 +222,7 @@ def _forwarding_logs(line: Line) -> Iterator[None]:
         root.removeHandler(handler)
 
 
-def main(path: Path) -> None:
+def main(path: Path, idle: float = IDLE_SECONDS) -> None:
     """Listen on a socket until it is time to leave; nothing stays behind."""
     serving = Lock.take(path.with_suffix(SERVING))
     if serving is None:  # another one serves there
@@ -234,7 +234,7 @@ def main(path: Path) -> None:
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen()
-        worker = Worker(path)
+        worker = Worker(path, idle)
         try:
             with worker.stopper.listening(), suppress(Stopped):
                 worker.serve(listener)

@@ -10,6 +10,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from editinfinity.locks import Lock, held
@@ -22,6 +23,9 @@ SESSION = "EDITINFINITY_SESSION"
 SOCKET, SERVING, STARTING = ".socket", ".serving", ".starting"
 """Endings of a worker's files: where it listens, the lock it holds for as long as it lives, and the
 lock of whoever starts it."""
+
+_PATIENCE = 3.0
+"""Seconds to wait for workers that were sent away."""
 
 _ALIVE = "alive"
 _PREFIX = "run-"
@@ -77,7 +81,11 @@ class OpenSession(Session):
         for socket in self.folder.glob(f"*{SOCKET}"):
             ask_to_leave(socket)
         self._lock.release()
-        self.tidy()
+        # One that is busy for longer leaves, and tidies up, by itself.
+        give_up = time.monotonic() + _PATIENCE
+        while self.folder.exists() and time.monotonic() < give_up:
+            self.tidy()
+            time.sleep(0.02)
 
 
 _open: OpenSession | None = None

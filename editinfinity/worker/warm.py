@@ -106,6 +106,7 @@ class WarmModels:
             model = loader(*arguments)
         tensors = list(_tensors(model))
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        log.info("%s: read, %.1f MB to keep", loader.__name__, size / 1e6)
         return _Kept(model, size, check=_fingerprint(tensors))
 
     def _make_room(self, wanted: int, but: _Kept | None = None) -> None:
