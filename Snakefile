@@ -30,7 +30,7 @@ include: "rules/edit.smk"
 
 # While jobs run, workers keep the models warm for them; they go when the run is over.
 onstart:
-    open_session()
+    begin()
 
 
 # What the user sees last: every case and edit, how it went, and what to open.

@@ -18,7 +18,7 @@ from editinfinity.worker.session import close_session, forget_session, open_sess
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
 from editinfinity.workflow.config import check_yaml, load_config
-from editinfinity.workflow.location import lend_to_jobs, share_cores
+from editinfinity.workflow.location import lend_to_jobs, require_writable, share_cores
 from editinfinity.workflow.model import effective, model_identity
 from editinfinity.workflow.plan import (
     TRAIN_EMBEDDING,
@@ -89,6 +89,15 @@ wildcard_constraints:
     embedding=r"0|[1-9]\d*",
     smoothing=r"[a-z]+",
     variant=VARIANT_NAMES,
+
+
+def begin():
+    """Before the first job."""
+    try:
+        require_writable(Path(RESULTS))
+    except UserError as fault:
+        stop(fault)
+    open_session()
 
 
 def all_targets():

@@ -13,7 +13,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,10 @@ def job(snakemake: Any) -> Iterator[Job]:
     Raises:
         SystemExit: with status 1, after a fault was logged and shown.
     """
-    handler = _log_to(Path(snakemake.log[0]))
+    try:
+        handler = _log_to(Path(snakemake.log[0]))
+    except OSError as error:
+        sys.exit(f"{snakemake.log[0]}: cannot be written ({error.strerror}); make room")
     stopper = Stopper()
     try:
         with stopper.listening(), stopper.working():
@@ -181,7 +184,8 @@ def job(snakemake: Any) -> Iterator[Job]:
         _fail(f"{snakemake.rule}: unexpected {kind}; {snakemake.log[0]} tells where")
     finally:
         logging.getLogger().removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # the log does not fit on a full disk; its last line is shown
+            handler.close()
 
 
 def _stop_with_the_workflow(stopper: Stopper) -> None:
@@ -205,7 +209,12 @@ def _fail(line: str) -> None:
 
 
 def _log_to(path: Path) -> logging.Handler:
-    """Send all logging and warnings to a fresh file."""
+    """Send all logging and warnings to a fresh file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    logging.raiseExceptions = False  # a full disk must not print a traceback a line
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))

@@ -27,10 +27,19 @@ def logs(project: Project) -> str:
     return "".join(path.read_text("utf-8") for path in paths)
 
 
+NO_TRAINING = {
+    "train_textembedding": 0,
+    "use_textembedding": 0,
+    "use_concat_embedding": 0,
+    "train_lora": 0,
+    "use_lora": 0,
+}
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    project = Project.create(tmp_path / "project", checkpoint_every=1)
-    project.add_case("user", mask=True, **{"red": "a red cat"})
+    project = Project.create(tmp_path / "project", overrides={"user": NO_TRAINING})
+    project.add_case("user", mask=True)
     project.add_case("word", target_word="dog")
     return project
 
@@ -47,10 +56,27 @@ def test_a_batch_reads_each_model_once_and_draws_the_same(project: Project, tmp_
 
 
 def test_two_slots_of_a_cpu_have_a_worker_each(project: Project) -> None:
-    project.run("--resources", "gpu=2")
+    project.run("--resources", "gpu=2", "--until", "image_features", "text_features")
     said = logs(project)
-    assert 3 < said.count(": read,") <= 6
+    assert 2 < said.count(": read,") <= 4, "two workers, which share no models"
     assert "by itself" not in said
+
+
+def test_a_longer_training_makes_only_what_is_new_and_equals_a_straight_one(tmp_path: Path) -> None:
+    settings = {**NO_TRAINING, "train_lora": 1, "use_lora": 1}
+    project = Project.create(tmp_path / "p", **settings, train_lora_iter=4)
+    project.add_case("a")
+    straight = project.copy(tmp_path / "straight")
+    adapter = "results/a/lora/embedding0/iter8"
+    project.run()
+    project.configure(**settings, train_lora_iter=8)
+    trained = {job for job in project.run().jobs if "/lora/" in job}
+    assert trained == {"a/lora/embedding0/iter6", "a/lora/embedding0/iter8"}
+    straight.configure(**settings, train_lora_iter=8, checkpoint_every=8)
+    straight.run(f"{adapter}/adapter_model.safetensors")
+    for name in ("adapter_model.safetensors", "adapter_config.json", "state.safetensors"):
+        one, other = (place.folder / adapter / name for place in (project, straight))
+        assert one.read_bytes() == other.read_bytes(), name
 
 
 SPY = """
