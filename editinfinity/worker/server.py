@@ -135,6 +135,7 @@ class Worker:
         if self._models is None:
             self._models = _warm_models(call.arguments["model"].device)
         host = _WarmHost(self._models, self.stopper)
+        began = time.perf_counter()
         try:
             call.run(host)
         except MemoryFault as fault:
@@ -144,6 +145,7 @@ class Worker:
             call.run(host)
         finally:
             self._models.finish_job()
+        log.info("%s: %.3f s of work", call.stage, time.perf_counter() - began)
 
 
 class _WarmHost(Host):
