@@ -58,7 +58,7 @@ class Stopper:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Inside, being asked raises ``Stopped`` at once; what was asked before counts no more."""
-        self.asked = self._reason = None
+        self.asked = None
         self._patient = False
         try:
             yield
@@ -92,8 +92,9 @@ class Stopper:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        self.signalled = self.signalled or self._reason is None
+        reason, self._reason = self._reason, None
+        self.signalled = self.signalled or reason is None
         if self.asked is None:
-            self.asked, self._since = self._reason or signal.Signals(number).name, now
+            self.asked, self._since = reason or signal.Signals(number).name, now
         if not self._patient or now - self._since > _INSISTING:
             raise Stopped(f"stopped ({self.asked})")

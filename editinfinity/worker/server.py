@@ -137,15 +137,24 @@ class Worker:
         host = _WarmHost(self._models, self.stopper)
         began = time.perf_counter()
         try:
-            call.run(host)
-        except MemoryFault as fault:
-            log.info("%s; once more, with the card to itself", fault)
-            self._models.finish_job()
-            self._models.park_all()
-            call.run(host)
+            if not self._fits(call, host):
+                self._models.finish_job()
+                self._models.park_all()
+                call.run(host)
         finally:
             self._models.finish_job()
         log.info("%s: %.3f s of work", call.stage, time.perf_counter() - began)
+
+    @staticmethod
+    def _fits(call: Call, host: Host) -> bool:
+        """Run a stage; False if the card's memory did not do."""
+        try:
+            call.run(host)
+        except MemoryFault as fault:
+            log.info("%s; once more, with the card to itself", fault)
+            # Only after this, with the fault, what it met in memory is let go.
+            return False
+        return True
 
 
 class _WarmHost(Host):

@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from editinfinity.errors import UserError
+from editinfinity.errors import MemoryFault, UserError
 from editinfinity.files.tensors import load_tensors
 from editinfinity.locks import held
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import ALONE
 from editinfinity.stages.settings import ModelSettings, Pause, TrainingSettings
 from editinfinity.stopping import Stopper
-from editinfinity.worker import client
+from editinfinity.worker import client, server
 from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.leases import Slot
 from editinfinity.worker.protocol import connect
@@ -334,3 +334,24 @@ def test_sigterm_sends_an_idle_worker_away(session: OpenSession) -> None:
     os.kill(worker, signal.SIGTERM)
     assert eventually(lambda: not running(worker), 10)
     assert not list(session.folder.glob("*.socket"))
+
+
+def test_a_job_short_of_memory_gets_the_card_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran, parked = [], []
+
+    class Models:
+        def finish_job(self) -> None:
+            parked.append("finished")
+
+        def park_all(self) -> None:
+            parked.append("parked")
+
+    def short_once(call: Call, host: object) -> None:
+        ran.append(call)
+        if len(ran) == 1:
+            raise MemoryFault("GPU: out of memory")
+
+    monkeypatch.setattr(Call, "run", short_once)
+    monkeypatch.setattr(server, "_warm_models", lambda device: Models())
+    server.Worker(Path("folder/socket"))._run_with_models(text("a"))
+    assert len(ran) == 2 and parked == ["finished", "parked", "finished"]

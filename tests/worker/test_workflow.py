@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,10 @@ def use_of_cards(tmp_path: Path, cards: str, *, seconds: float, **settings: obje
     stage.write_text(stage.read_text("utf-8") + spy, encoding="utf-8")
     wanted = [f"results/case {number}/features/image.safetensors" for number in range(4)]
     slots = ("--cores", "4", "--resources", "gpu=4")
-    project.run(*slots, "--", *wanted, env={"CUDA_VISIBLE_DEVICES": cards})
+    # A place of its own for the locks: tests beside this one use cards of the same names.
+    with tempfile.TemporaryDirectory(dir="/tmp") as runtime:
+        env = {"CUDA_VISIBLE_DEVICES": cards, "XDG_RUNTIME_DIR": runtime}
+        project.run(*slots, "--", *wanted, env=env)
     used: Use = {}
     for path in trace.iterdir():
         card, begin, end = path.read_text("utf-8").split()
