@@ -120,7 +120,7 @@ def kill_once(project: Project, chance: random.Random) -> str:
             except ProcessLookupError:
                 continue
         # A job or worker that was killed leaves the run going: let it end by itself.
-        quiet = eventually(lambda: run.poll() is not None and not processes(project), 90)
+        quiet = eventually(lambda: run.poll() is not None and not processes(project), 300)
         said = (project.folder / "log").read_text(errors="replace")
         assert quiet, (processes(project), said[-3000:])
     return f"{number.name} to {len(victims)} of {name} after {delay:.2f} s"
