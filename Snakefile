@@ -28,10 +28,17 @@ include: "rules/mask.smk"
 include: "rules/edit.smk"
 
 
+# While jobs run, workers keep the models warm for them; they go when the run is over.
+onstart:
+    begin()
+
+
 # What the user sees last: every case and edit, how it went, and what to open.
 onsuccess:
+    close_session()
     print(summary())
 
 
 onerror:
+    close_session()
     print(summary())

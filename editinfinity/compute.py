@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from editinfinity.environment import JOBS_AT_ONCE
-from editinfinity.errors import UserError
+from editinfinity.environment import jobs_at_once
+from editinfinity.errors import MemoryFault, UserError
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +57,7 @@ def set_threads(threads: int | str = "auto") -> int:
     Snakemake exports OMP_NUM_THREADS=1 to jobs of one core, so this has to be said.
     """
     if threads == "auto":
-        at_once = os.environ.get(JOBS_AT_ONCE, "")
-        jobs = max(1, int(at_once)) if at_once.isdecimal() else 1
-        threads = max(1, available_cores() // jobs)
+        threads = max(1, available_cores() // jobs_at_once())
     count = int(threads)
     torch.set_num_threads(count)
     return count
@@ -106,13 +104,13 @@ def telling_memory_faults(cure: str) -> Iterator[None]:
         cure: what to do about it.
 
     Raises:
-        UserError: the GPU's memory ran out in the block.
+        MemoryFault: the GPU's memory ran out in the block.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         log.debug("out of memory", exc_info=error)
         free, total = torch.cuda.mem_get_info()
-        raise UserError(
+        raise MemoryFault(
             f"GPU: out of memory ({free / 2**30:.1f} of {total / 2**30:.1f} GiB free); {cure}"
         ) from None

@@ -10,3 +10,7 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class MemoryFault(UserError):
+    """A GPU's memory ran out."""

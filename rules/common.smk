@@ -14,10 +14,11 @@ from snakemake.logging import logger
 from snakemake.utils import min_version
 
 from editinfinity.errors import UserError
+from editinfinity.worker.session import close_session, forget_session, open_session
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
 from editinfinity.workflow.config import check_yaml, load_config
-from editinfinity.workflow.location import lend_to_jobs, share_cores
+from editinfinity.workflow.location import lend_to_jobs, require_writable, share_cores
 from editinfinity.workflow.model import effective, model_identity
 from editinfinity.workflow.plan import (
     TRAIN_EMBEDDING,
@@ -36,6 +37,9 @@ from editinfinity.workflow.variants import parse_variant, variants
 min_version("9.0")
 lend_to_jobs(HERE)
 share_cores(workflow.global_resources)
+# Jobs on a cluster are in the hands of a Snakemake of their own, which has no workers.
+if not workflow.is_main_process:
+    forget_session()
 
 STARTED = time.time()
 
@@ -85,6 +89,15 @@ wildcard_constraints:
     embedding=r"0|[1-9]\d*",
     smoothing=r"[a-z]+",
     variant=VARIANT_NAMES,
+
+
+def begin():
+    """Before the first job."""
+    try:
+        require_writable(Path(RESULTS))
+    except UserError as fault:
+        stop(fault)
+    open_session()
 
 
 def all_targets():

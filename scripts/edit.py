@@ -1,13 +1,13 @@
 """Rule edit: draw the edited picture."""
 
-from editinfinity.stages.edit import edit
 from editinfinity.stages.settings import SamplingSettings
 from editinfinity.workflow.job import job
 from editinfinity.workflow.variants import parse_variant
 
 with job(snakemake) as this:
     variant, lora = parse_variant(snakemake.wildcards.variant), this.input("lora")
-    edit(
+    this.run(
+        "edit",
         image_features=this.needed("image"),
         text_features=this.needed("text"),
         embedding=this.input("embedding"),
@@ -15,7 +15,6 @@ with job(snakemake) as this:
         kernel=this.input("kernel"),
         output=this.output("picture"),
         settings=this.output("settings"),
-        model=this.model,
         sampling=SamplingSettings(
             seed=variant.seed,
             cfg=variant.cfg,

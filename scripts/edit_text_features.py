@@ -1,9 +1,8 @@
 """Rule edit_text_features: encode an edit's prompt."""
 
 from editinfinity.files.prompts import read_prompt
-from editinfinity.stages.text_features import extract_text_features
 from editinfinity.workflow.job import job
 
 with job(snakemake) as this:
     prompt = read_prompt(this.edit.prompt, what="edit prompt")
-    extract_text_features(prompt=prompt, output=this.output(), model=this.model)
+    this.run("text_features", prompt=prompt, output=this.output())

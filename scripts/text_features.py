@@ -1,9 +1,8 @@
 """Rule text_features: encode the source prompt."""
 
 from editinfinity.stages.jsonl import read_jsonl
-from editinfinity.stages.text_features import extract_text_features
 from editinfinity.workflow.job import job
 
 with job(snakemake) as this:
     _, prompt = read_jsonl(this.needed("jsonl"))
-    extract_text_features(prompt=prompt, output=this.output(), model=this.model)
+    this.run("text_features", prompt=prompt, output=this.output())

@@ -1,19 +1,19 @@
 """Rule train_lora: learn the photograph's style in a LoRA adapter."""
 
-from editinfinity.stages.train_lora import train_lora
 from editinfinity.workflow.job import job
 
 with job(snakemake) as this:
-    before = this.input("before")
-    train_lora(
+    before, folder = this.input("before"), this.output("weights").parent
+    this.run(
+        "train_lora",
         image_features=this.needed("image"),
         text_features=this.needed("text"),
         embedding=this.input("embedding"),
-        output_dir=this.output("weights").parent,
+        output_dir=folder,
         losses=this.output("losses"),
         iterations=int(snakemake.wildcards.iteration),
-        model=this.model,
         training=this.training,
         lora=this.lora,
         previous_dir=before.parent if before else None,
+        pause=this.pause(folder / "paused.safetensors"),
     )

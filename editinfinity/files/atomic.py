@@ -6,15 +6,24 @@ A killed workflow leaves half-written outputs behind, which a later run would ta
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from editinfinity.errors import UserError
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+"""What ails a disk rather than a program."""
 
 
 @contextmanager
@@ -22,30 +31,74 @@ def atomic_path(final: Path) -> Iterator[Path]:
     """A temporary path beside ``final`` that becomes it when the block ends well.
 
     The folder is made if it is missing. The temporary name ends like ``final``, so that writers
-    that look at the ending work. Nothing stays behind if the block fails.
+    that look at the ending work. Nothing stays behind if the block fails; what a killed process
+    left behind goes when ``final`` is next written.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the folder cannot be written to, or the disk is full.
     """
     final = Path(final)
+    # Only a hash and the ending of a long name are kept: names have a limit of 255 bytes.
+    prefix = f".tmp-{hashlib.sha256(os.fsencode(final.name)).hexdigest()[:8]}-"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        # Only the ending of a long name is kept: names have a limit of 255 bytes.
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=final.suffix, dir=final.parent)
+        _sweep(final.parent, prefix)
+        temporary, lock = _claim(final, prefix)
     except OSError as error:
-        raise UserError(
-            f"{final}: cannot be written ({error.strerror}); choose another folder or make room"
-        ) from None
-    os.close(handle)
-    temporary = Path(name)
+        raise _cannot_be_written(final, error.strerror) from None
     try:
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(final)
+        with _telling_disk_faults(final):
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(final)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _telling_disk_faults(final: Path) -> Iterator[None]:
+    """Turn what ails the disk into one line."""
+    try:
+        yield
+    except SafetensorError as error:  # says in words only what it ran into
+        if match := re.search(r"I/O error: (.*?) \(os error", str(error)):
+            raise _cannot_be_written(final, match[1]) from None
+        raise
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            raise _cannot_be_written(final, error.strerror) from None
+        raise
+
+
+def _cannot_be_written(final: Path, reason: str | None) -> UserError:
+    return UserError(f"{final}: cannot be written ({reason}); choose another folder or make room")
+
+
+def _claim(final: Path, prefix: str) -> tuple[Path, int]:
+    """(a new file beside ``final``, a descriptor with a lock that says it is being written)."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=final.suffix, dir=final.parent)
+        with suppress(OSError):  # a file system without locks: nobody sweeps there either
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if (path := Path(name)).exists():  # else swept before the lock was there
+            return path, handle
+        os.close(handle)
+
+
+def _sweep(folder: Path, prefix: str) -> None:
+    """Remove what killed processes left of a file: those whose lock is free."""
+    for path in folder.glob(f"{prefix}*"):
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDWR)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(handle)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

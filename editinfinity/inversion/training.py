@@ -123,7 +123,7 @@ def train(
     parameters: Iterable[nn.Parameter],
     loss: Loss,
     settings: OptimizerSettings,
-    iterations: range,
+    iterations: Iterable[int],
     reseed: Reseed,
     state: Mapping[int, ParameterState] | None = None,
     on_iteration: Callable[[int, float], None] | None = None,
@@ -131,7 +131,8 @@ def train(
     """Update ``parameters`` once an iteration.
 
     Args:
-        iterations: numbers of the iterations to run; they continue over resumed runs.
+        iterations: numbers of the iterations to run; they continue over resumed runs, and may end
+            early.
         reseed: called with an iteration's number before it draws anything.
         state: AdamW's state after the iteration before the first, by the parameters' order.
         on_iteration: called with the iteration's number and loss after its update.

@@ -17,6 +17,7 @@ from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.prompts import find_word, tokens_of
 from editinfinity.stages.conditioning import text_of
 from editinfinity.stages.drawing import sampler_settings, source_codes
+from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import DEFAULT_SAMPLING, ModelSettings, SamplingSettings
 
@@ -31,6 +32,7 @@ def collect_attention(
     output: Path,
     model: ModelSettings,
     sampling: SamplingSettings = DEFAULT_SAMPLING,
+    host: Host = ALONE,
 ) -> None:
     """Average the cross-attention of the target word's tokens over all scales and layers.
 
@@ -43,6 +45,7 @@ def collect_attention(
         output: safetensors with ``attention`` (h, w) fp32 on the ratio's 1M last scale.
         model: which model and device; the same preset as the features.
         sampling: only cfg and tau can matter here.
+        host: the process this runs in.
 
     Raises:
         UserError: the source prompt does not contain the word.
@@ -53,7 +56,7 @@ def collect_attention(
         require_preset(found, preset.name, path)
     span = tokens_of(find_word(prompt.prompt, target_word), prompt.offsets)
     collector = AttentionCollector(source.schedule, span)
-    transformer = load_transformer(preset, device, model.model_dir, model.attention_bias)
+    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     with telling_memory_faults("choose a smaller pixel_budget"):
         sampler.sample(
             transformer,

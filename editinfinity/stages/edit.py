@@ -23,6 +23,7 @@ from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.stages.conditioning import text_of
 from editinfinity.stages.drawing import sampler_settings, source_codes
+from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import DEFAULT_SAMPLING, ModelSettings, SamplingSettings
 
@@ -40,6 +41,7 @@ def edit(
     embedding: Path | None = None,
     lora_dir: Path | None = None,
     kernel: Path | None = None,
+    host: Host = ALONE,
 ) -> None:
     """Sample the edit prompt, blended with the photograph's codes where there is a kernel.
 
@@ -53,6 +55,7 @@ def edit(
         embedding: learnt vectors; None to edit without.
         lora_dir: folder of a LoRA adapter; None to edit without.
         kernel: of ``make_kernel``; None edits the whole image (upstream's ``infer_function 0``).
+        host: the process this runs in.
 
     Raises:
         UserError: files do not fit one another, or are missing.
@@ -73,7 +76,7 @@ def edit(
         weights = resample_kernel(weights, source.schedule.tokenizer_grid)
         blend = KernelBlend(source_codes(source, device), torch.from_numpy(weights).to(device))
         made_by["kernel"] = {key: value for key, value in facts.items() if key != "kind"}
-    transformer = load_transformer(preset, device, model.model_dir, model.attention_bias)
+    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     if lora_dir is not None:
         load_adapter(lora_dir, transformer, device)  # wraps the transformer's layers in place
         made_by["lora_iterations"] = adapter_iteration(lora_dir)
@@ -87,7 +90,7 @@ def edit(
             edit=blend,
         )
         del transformer  # its memory serves the decoder
-        tokenizer = load_tokenizer(preset, device, model.model_dir)
+        tokenizer = host.load(load_tokenizer, preset, device, model.model_dir)
         pixels = tokenizer.decode(drawn.code)[0].float().cpu().numpy()
     write_json(settings, made_by)
     write_png(output, from_model(pixels), json.dumps(made_by, sort_keys=True, ensure_ascii=False))

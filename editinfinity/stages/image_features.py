@@ -13,6 +13,7 @@ from editinfinity.files.features import ImageFeatures
 from editinfinity.files.images import read_image, schedule_for, to_model
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.models.bsq import quantize
+from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import ModelSettings
 
@@ -25,6 +26,7 @@ def extract_image_features(
     output: Path,
     model: ModelSettings,
     pixel_budget: str | None = None,
+    host: Host = ALONE,
 ) -> None:
     """Encode the photograph once; every later stage reads only this file.
 
@@ -36,6 +38,7 @@ def extract_image_features(
         output: where the features go.
         model: which model and device.
         pixel_budget: a key of ``editinfinity.scales.PIXEL_BUDGETS``; None for the model's own.
+        host: the process this runs in.
 
     Raises:
         UserError: the image cannot be read, or the model's weights are missing.
@@ -46,7 +49,7 @@ def extract_image_features(
         photograph, pixel_budget or preset.pixel_budget, preset.transformer.patchify
     )
     pixels, geometry = to_model(photograph, schedule)
-    tokenizer = load_tokenizer(preset, device, model.model_dir)
+    tokenizer = host.load(load_tokenizer, preset, device, model.model_dir)
     with torch.inference_mode(), telling_memory_faults("choose a smaller pixel_budget"):
         raw = tokenizer.encode(torch.from_numpy(pixels)[None].to(device))
         bits = quantize(raw, schedule.tokenizer_scales).bits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,13 +19,17 @@ from editinfinity.inversion.training import (
     InversionLoss,
     NoiseSettings,
     OptimizerSettings,
+    ParameterState,
     Source,
     train,
 )
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset
 from editinfinity.stages.conditioning import text_of
-from editinfinity.stages.settings import TrainingSettings
+from editinfinity.stages.host import ALONE, Host
+from editinfinity.stages.pausing import Paused, take_up
+from editinfinity.stages.settings import Pause, TrainingSettings
+from editinfinity.stopping import Stopped
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +75,10 @@ def learn(
     state: OptimizerState | None,
     preset: Preset,
     losses: Path | None,
+    pause: Pause | None = None,
+    host: Host = ALONE,
 ) -> OptimizerState:
-    """Run the iterations, reporting each.
+    """Run the iterations, reporting each; those of a paused run are not run again.
 
     Args:
         stage: its name; seeds and messages carry it.
@@ -84,35 +90,63 @@ def learn(
         state: the optimizer's after the iteration before the first, or None.
         preset: the model.
         losses: table to write, if any.
+        pause: where to keep what is done when the host asks to stop.
+        host: the process this runs in.
 
     Raises:
         UserError: the loss became infinite, or memory ran out.
+        Stopped: the host asked to stop; what is done was kept, if there was a place for it.
     """
     trained = list(parameters)
     optimizer = OptimizerSettings(
         learning_rate, training.betas, training.gradient_clip, training.weight_decay
     )
     progress = _Progress(stage, iterations)
+    if pause is not None and (paused := take_up(pause, trained, preset.name)):
+        _restore(trained, paused)
+        state = paused.state
+        progress.go_on(paused.losses)
     try:
         with telling_memory_faults("lower batch_size, or choose a smaller pixel_budget"):
             after = train(
                 trained,
                 loss,
                 optimizer,
-                iterations,
+                host.steps(progress.to_come),
                 lambda iteration: reseed(training.seed, stage, iteration),
                 None if state is None else dict(enumerate(state.parameters)),
                 progress,
             )
     except FloatingPointError as error:
         raise UserError(f"{stage}: {error}; lower the learning rate") from None
+    done = OptimizerState(_plain(after, len(trained)), progress.last, preset.name)
+    if progress.to_come:
+        if pause is not None and progress.losses:
+            Paused([tensor.detach() for tensor in trained], done, progress.losses).save(pause)
+        raise Stopped(
+            f"{stage}: stopped after iteration {progress.last} of {iterations[-1]} "
+            f"({host.asked}); run again, and it goes on from there"
+        )
     if losses is not None:
         progress.save(losses)
-    parameters_state = [
-        {name: value.detach().cpu() for name, value in after[index].items()}
-        for index in range(len(trained))
+    if pause is not None:
+        pause.path.unlink(missing_ok=True)
+    return done
+
+
+def _restore(parameters: Sequence[nn.Parameter], paused: Paused) -> None:
+    """Put what was learnt back in place."""
+    with torch.no_grad():
+        for parameter, value in zip(parameters, paused.parameters, strict=True):
+            parameter.copy_(value)
+
+
+def _plain(state: Mapping[int, ParameterState], count: int) -> list[ParameterState]:
+    """The optimizer's state, on the CPU."""
+    return [
+        {name: value.detach().cpu() for name, value in state.get(index, {}).items()}
+        for index in range(count)
     ]
-    return OptimizerState(parameters_state, iterations[-1], preset.name)
 
 
 def iterations_to_run(stage: str, first_unseen: int, last: int) -> range:
@@ -143,16 +177,36 @@ def require_same_iteration(checkpoint: int, state: OptimizerState, path: Path) -
 
 
 class _Progress:
-    """Logs every iteration and keeps its loss."""
+    """Logs every iteration and keeps its loss.
+
+    Attributes:
+        losses: of the iterations that are done, in order.
+    """
 
     def __init__(self, stage: str, iterations: range) -> None:
         self.stage, self.iterations = stage, iterations
-        self.rows: list[tuple[int, float]] = []
-        self.began = time.perf_counter()
+        self.losses: list[float] = []
+        self.began, self.begun_at = time.perf_counter(), 0
+
+    @property
+    def to_come(self) -> range:
+        """The iterations that are not done yet."""
+        return self.iterations[len(self.losses) :]
+
+    @property
+    def last(self) -> int:
+        """The last iteration that is done, by this run or an earlier one."""
+        return self.iterations[0] - 1 + len(self.losses)
+
+    def go_on(self, losses: Sequence[float]) -> None:
+        """Take over what a paused run has done."""
+        self.losses = list(losses)
+        self.begun_at = len(losses)
+        log.info("%s: goes on after iteration %d", self.stage, self.last)
 
     def __call__(self, iteration: int, loss: float) -> None:
-        self.rows.append((iteration, loss))
-        rate = len(self.rows) / (time.perf_counter() - self.began)
+        self.losses.append(loss)
+        rate = (len(self.losses) - self.begun_at) / (time.perf_counter() - self.began)
         log.info(
             "%s: iteration %d of %d, loss %.4f, %.2f iterations a second",
             self.stage,
@@ -164,5 +218,6 @@ class _Progress:
 
     def save(self, path: Path) -> None:
         """Write the losses, a line an iteration."""
-        lines = ["iteration\tloss", *(f"{number}\t{loss:.8g}" for number, loss in self.rows)]
+        rows = zip(self.iterations, self.losses, strict=True)
+        lines = ["iteration\tloss", *(f"{number}\t{loss:.8g}" for number, loss in rows)]
         write_text(path, "\n".join(lines) + "\n")

@@ -130,6 +130,20 @@ class SamplingSettings:
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "give a number above 0, up to 1")
 
 
+@dataclass(frozen=True)
+class Pause:
+    """Where a training that is asked to stop keeps what it has done.
+
+    Attributes:
+        path: the file.
+        identity: text that is the same for the same training only: its settings, inputs and code.
+            A file of another identity is not gone on from.
+    """
+
+    path: Path
+    identity: str
+
+
 DEFAULT_TRAINING = TrainingSettings()
 DEFAULT_LORA = LoraSettings()
 DEFAULT_SAMPLING = SamplingSettings()

@@ -10,13 +10,16 @@ from editinfinity.files.features import PromptFeatures
 from editinfinity.files.prompts import read_prompt
 from editinfinity.files.text_encoder_weights import load_text_encoder
 from editinfinity.prompts import caption
+from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 
 
-def extract_text_features(*, prompt: str, output: Path, model: ModelSettings) -> None:
+def extract_text_features(
+    *, prompt: str, output: Path, model: ModelSettings, host: Host = ALONE
+) -> None:
     """Encode a prompt (with the caption suffix of the method) once.
 
     ``output`` (safetensors) holds ``features`` (T, Ct5), ``offsets`` (T, 2) int32 (each token's
@@ -26,13 +29,14 @@ def extract_text_features(*, prompt: str, output: Path, model: ModelSettings) ->
         prompt: the source or the edit prompt, without suffix; may be empty.
         output: where the features go.
         model: which model and device.
+        host: the process this runs in.
 
     Raises:
         UserError: the prompt is too long, or the text encoder is missing.
     """
     preset, device = open_settings(model)
     text = read_prompt(prompt, may_be_empty=True)
-    encoder = load_text_encoder(preset, device, model.model_dir)
+    encoder = host.load(load_text_encoder, preset, device, model.model_dir)
     with telling_memory_faults("use device: cpu for the text stages"):
         features = encoder.encode(caption(text)).features[0].cpu().numpy()
     PromptFeatures(preset.name, text, features, encoder.offsets(caption(text))).save(output)

@@ -16,6 +16,7 @@ from editinfinity.files.checkpoints import (
 )
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.inversion import lora as adapters
+from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.learning import inversion_loss, iterations_to_run, learn, open_source
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import (
@@ -23,6 +24,7 @@ from editinfinity.stages.settings import (
     DEFAULT_TRAINING,
     LoraSettings,
     ModelSettings,
+    Pause,
     TrainingSettings,
 )
 
@@ -43,6 +45,8 @@ def train_lora(
     embedding: Path | None = None,
     previous_dir: Path | None = None,
     losses: Path | None = None,
+    pause: Pause | None = None,
+    host: Host = ALONE,
 ) -> None:
     """Train the adapter until ``iterations`` updates were made in all.
 
@@ -61,16 +65,20 @@ def train_lora(
         embedding: the learnt vectors to train over; None for none.
         previous_dir: folder of an earlier checkpoint to grow from.
         losses: where to write ``iteration<TAB>loss`` of the updates made here, if anywhere.
+        pause: where to keep what is done when asked to stop, and to look for it first; if None,
+            the work is lost.
+        host: the process this runs in.
 
     Raises:
         UserError: files do not fit one another, or are missing.
+        Stopped: the host asked to stop.
     """
     preset, device = open_settings(model)
     source = open_source(image_features, text_features, preset, device)
     if embedding is not None:
         learnt = Embedding.load(embedding, preset.name, preset.transformer.text_width)
         source = replace(source, learned=learnt.vectors.to(device))
-    transformer = load_transformer(preset, device, model.model_dir, model.attention_bias)
+    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     reseed(training.seed, STAGE, 0)
     shape = adapters.LoraSettings(lora.rank, lora.alpha, lora.dropout)
     adapted = adapters.add_lora(transformer, shape).to(device)
@@ -93,6 +101,8 @@ def train_lora(
         optimizer_state,
         preset,
         losses,
+        pause,
+        host,
     )
     after.save(output_dir / ADAPTER_STATE)
     save_adapter(output_dir, adapted)

@@ -13,6 +13,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Embedding, OptimizerState
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.prompts import LEARNED_VECTORS
+from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.learning import (
     inversion_loss,
     iterations_to_run,
@@ -21,7 +22,7 @@ from editinfinity.stages.learning import (
     require_same_iteration,
 )
 from editinfinity.stages.opening import open_settings
-from editinfinity.stages.settings import DEFAULT_TRAINING, ModelSettings, TrainingSettings
+from editinfinity.stages.settings import DEFAULT_TRAINING, ModelSettings, Pause, TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ def train_textembedding(
     previous: Path | None = None,
     previous_state: Path | None = None,
     losses: Path | None = None,
+    pause: Pause | None = None,
+    host: Host = ALONE,
 ) -> None:
     """Train the learnable vectors until ``iterations`` updates were made in all.
 
@@ -58,9 +61,13 @@ def train_textembedding(
         previous: an earlier checkpoint to grow from.
         previous_state: its optimizer state; needed with ``previous``.
         losses: where to write ``iteration<TAB>loss`` of the updates made here, if anywhere.
+        pause: where to keep what is done when asked to stop, and to look for it first; if None,
+            the work is lost.
+        host: the process this runs in.
 
     Raises:
         UserError: files do not fit one another, or are missing.
+        Stopped: the host asked to stop.
     """
     preset, device = open_settings(model)
     width = preset.transformer.text_width
@@ -75,7 +82,7 @@ def train_textembedding(
         require_same_iteration(earlier.iteration, optimizer_state, previous_state)
     to_run = iterations_to_run(STAGE, first, iterations)
     source = open_source(image_features, text_features, preset, device)
-    transformer = load_transformer(preset, device, model.model_dir, model.attention_bias)
+    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     vectors = nn.Parameter(start.to(device))
     loss = inversion_loss(
         transformer, transformer, replace(source, learned=vectors), preset, training
@@ -90,6 +97,8 @@ def train_textembedding(
         optimizer_state,
         preset,
         losses,
+        pause,
+        host,
     )
     after.save(state)
     Embedding(vectors, iterations, preset.name).save(output)

@@ -1,23 +1,34 @@
 """What every script of the workflow shares: its log, its case, and how it fails.
 
-A script is a few lines: ``with job(snakemake) as this:`` and the call of one stage. Everything the
-stage logs goes to the rule's log file; a ``UserError`` ends there and on the terminal as one line.
+A script is a few lines: ``with job(snakemake) as this:`` and the call of one stage, which
+``this.run`` sends to where its model is warm. Everything the stage logs goes to the rule's log
+file; a ``UserError`` ends there and on the terminal as one line. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from editinfinity.errors import UserError
-from editinfinity.stages.settings import LoraSettings, ModelSettings, TrainingSettings
+from editinfinity.locks import wait_until_free
+from editinfinity.stages.calls import Call
+from editinfinity.stages.settings import LoraSettings, ModelSettings, Pause, TrainingSettings
+from editinfinity.stopping import Stopped, Stopper
+from editinfinity.worker.client import UnexpectedFault
+from editinfinity.worker.dispatch import dispatch
+from editinfinity.worker.session import Session
 from editinfinity.workflow.cases import Case, Edit, load_case
 from editinfinity.workflow.config import Config, load_config
+from editinfinity.workflow.stage_version import stage_part
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +45,11 @@ class Job:
     Attributes:
         snakemake: the object Snakemake hands to scripts.
         params: the rule's params, by name.
+        stopper: hears when the job is to stop.
     """
 
-    def __init__(self, snakemake: Any) -> None:
-        self.snakemake = snakemake
+    def __init__(self, snakemake: Any, stopper: Stopper) -> None:
+        self.snakemake, self.stopper = snakemake, stopper
         self.params: dict[str, Any] = dict(snakemake.params.items())
 
     @cached_property
@@ -122,26 +134,71 @@ class Job:
             kl_weight=given["kl_weight"],
         )
 
+    def pause(self, path: Path) -> Pause:
+        """Where a training keeps what it has done when it is asked to stop."""
+        files = [(path, *_stamp(Path(path))) for path in self.snakemake.input]
+        facts = [self.params, dict(self.snakemake.wildcards.items()), files]
+        return Pause(path, hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest())
+
+    def run(self, stage: str, **arguments: Any) -> None:
+        """Run a stage that needs the model, with a warm worker or here.
+
+        Args:
+            stage: of ``editinfinity.stages``.
+            arguments: of its function.
+        """
+        call = Call(stage, {**arguments, "model": self.model})
+        worker = self.config.settings["worker"] == "auto"
+        dispatch(call, stage_part(self.params["version"]), worker, self.stopper)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """(size, time of change), which are the same for the same file only."""
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns
+
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[Job]:
-    """Run a script's stage: log to the rule's file, and fail in one line.
+    """Run a script's stage: log to the rule's file, fail in one line, stop when asked to.
 
     Raises:
         SystemExit: with status 1, after a fault was logged and shown.
     """
-    handler = _log_to(Path(snakemake.log[0]))
     try:
-        yield Job(snakemake)
-    except UserError as fault:
+        handler = _log_to(Path(snakemake.log[0]))
+    except OSError as error:
+        sys.exit(f"{snakemake.log[0]}: cannot be written ({error.strerror}); make room")
+    stopper = Stopper()
+    try:
+        with stopper.listening(), stopper.working():
+            _stop_with_the_workflow(stopper)
+            yield Job(snakemake, stopper)
+    except (UserError, Stopped) as fault:
         _fail(str(fault))
+    except UnexpectedFault as fault:
+        _fail(f"{snakemake.rule}: unexpected {fault}; {snakemake.log[0]} tells where")
     except Exception as fault:
         log.exception("an unexpected fault")
         kind = " ".join(f"{type(fault).__name__}: {fault}".split())
         _fail(f"{snakemake.rule}: unexpected {kind}; {snakemake.log[0]} tells where")
     finally:
         logging.getLogger().removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # the log does not fit on a full disk; its last line is shown
+            handler.close()
+
+
+def _stop_with_the_workflow(stopper: Stopper) -> None:
+    """Stop when Snakemake has been killed: whoever runs it again must not meet this job."""
+    session = Session.current()
+    if session is None:
+        return
+
+    def watch() -> None:
+        wait_until_free(session.sign)
+        stopper.ask("the workflow has gone")
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _fail(line: str) -> None:
@@ -152,7 +209,12 @@ def _fail(line: str) -> None:
 
 
 def _log_to(path: Path) -> logging.Handler:
-    """Send all logging and warnings to a fresh file."""
+    """Send all logging and warnings to a fresh file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    logging.raiseExceptions = False  # a full disk must not print a traceback a line
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))

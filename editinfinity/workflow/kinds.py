@@ -177,6 +177,23 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class AutoOrOff:
+    """``auto`` or ``off``, which YAML 1.1 reads as false."""
+
+    wording: str = "auto or off"
+
+    def parse(self, value: object) -> str:
+        if value is False:
+            return "off"
+        if value not in ("auto", "off"):
+            raise Unfit(self.wording)
+        return str(value)
+
+    def schema(self) -> dict[str, object]:
+        return {"enum": ["auto", "off", False]}
+
+
+@dataclass(frozen=True)
 class Text:
     """Words; ``pattern`` (with its own ``wording``) narrows them."""
 

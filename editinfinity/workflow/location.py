@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,23 @@ def weight_files(model: str, model_dir: Path | None = None) -> Iterator[Path]:
     for pattern in (patterns.tokenizer, patterns.transformer, patterns.text_encoder):
         for path in sorted(folder.glob(pattern)) if pattern else ():
             yield from (sorted(path.rglob("*")) if path.is_dir() else (path,))
+
+
+def require_writable(folder: Path) -> None:
+    """Make sure that results can be written, before the first job finds out.
+
+    Raises:
+        UserError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"results: {folder} cannot be written to ({error.strerror}); choose another folder "
+            "or make room"
+        ) from None
 
 
 def share_cores(limits: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from enum import Enum
 from editinfinity.presets import PRESETS
 from editinfinity.scales import PIXEL_BUDGETS
 from editinfinity.workflow.kinds import (
+    AutoOrOff,
     Choice,
     Either,
     Flag,
@@ -122,6 +123,7 @@ _ALL = (
     Setting("pixel_budget", Choice(tuple(PIXEL_BUDGETS)), None, nullable=True, example="1M"),
     Setting("device", Text("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?"), "auto", _RUN),
     Setting("threads", Either("auto", Whole(1)), "auto", _RUN),
+    Setting("worker", AutoOrOff(), "auto", _RUN),
     # step 2: the text embedding
     Setting("train_textembedding", Flag(), True, example=1),
     Setting("train_textembedding_iter", Whole(), 10),

@@ -34,8 +34,19 @@ def stage_version(stage: str) -> str:
 
 @functools.cache
 def rule_version(script: Path, stage: str) -> str:
-    """Version of a rule: of its stage and of the script that calls it, 16 hexadecimal digits."""
-    return _digest(f"{stage_version(stage)} {_code(ast.parse(script.read_bytes()))}")
+    """Version of a rule: of its stage, and, after a dash, of the script that calls it."""
+    return f"{stage_version(stage)}-{_digest(_code(ast.parse(script.read_bytes())))}"
+
+
+def stage_part(version: str) -> str:
+    """The stage's version in a rule's."""
+    return version.partition("-")[0]
+
+
+def forget_versions() -> None:
+    """Have the next question look at the files again."""
+    for cached in (stage_version, rule_version, _read, _source):
+        cached.cache_clear()
 
 
 def modules_used(module: str) -> set[str]:

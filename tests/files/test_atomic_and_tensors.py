@@ -15,6 +15,9 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_json, write_text
 from editinfinity.files.tensors import load_arrays, load_tensors, save_tensors
 
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+"""Runs a command as root of its own, so that it may mount."""
+
 
 def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "er" / "a.txt"
@@ -45,6 +48,59 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_text(tmp_path / "file" / "a.txt", "")
+
+
+def test_what_a_killed_writer_leaves_goes_with_the_next_and_a_live_ones_does_not(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from editinfinity.files.atomic import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as path: path.write_text('half'); os.abort()"
+    )
+    target = tmp_path / "a.txt"
+    subprocess.run([sys.executable, "-c", code, str(target)], check=False, capture_output=True)
+    (left,) = tmp_path.iterdir()
+    with atomic_path(target) as mine:
+        assert not left.exists()
+        write_text(target, "another writer")
+        assert mine.exists()
+        mine.write_text("done")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert target.read_text() == "done"
+
+
+FULL = """
+import sys; from pathlib import Path; import numpy as np; from PIL import Image
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import write_bytes
+from editinfinity.files.images import write_png
+from editinfinity.files.tensors import save_tensors
+folder = Path(sys.argv[1])
+noise = np.random.default_rng(0).integers(0, 255, (900, 900, 3), dtype=np.uint8)
+for name, write in {
+    "bytes": lambda path: write_bytes(path, noise.tobytes()),
+    "picture.png": lambda path: write_png(path, Image.fromarray(noise)),
+    "tensors": lambda path: save_tensors(path, {"a": noise}, {"kind": "test"}),
+}.items():
+    try:
+        write(folder / name)
+    except UserError as fault:
+        print(fault)
+print(sorted(path.name for path in folder.iterdir()))
+"""
+
+
+def test_a_full_disk_is_one_line_and_no_file(tmp_path: Path) -> None:
+    mount = f"mount -t tmpfs -o size=1M tmpfs '{tmp_path}'"
+    script = f"""{mount} && exec '{sys.executable}' -c "$0" '{tmp_path}'"""
+    command = [*NAMESPACE, "sh", "-c", script, FULL]
+    run = subprocess.run(command, text=True, capture_output=True, check=False)
+    if "mount" in run.stderr or "unshare" in run.stderr:
+        pytest.skip("a small disk cannot be made here")
+    lines = run.stdout.splitlines()
+    assert len(lines) == 4 and lines[3] == "[]", run.stdout + run.stderr
+    assert all("No space left on device" in line and "make room" in line for line in lines[:3])
 
 
 def test_json_is_sorted(tmp_path: Path) -> None:

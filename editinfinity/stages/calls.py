@@ -1,0 +1,105 @@
+"""A stage to run, as something that can be written down, sent and run elsewhere.
+
+Free of torch: whoever only hands a call on needs none of what the stage imports.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from editinfinity.stages import settings
+from editinfinity.stages.host import Host
+
+MODEL_STAGES: Mapping[str, str] = {
+    "image_features": "extract_image_features",
+    "text_features": "extract_text_features",
+    "train_textembedding": "train_textembedding",
+    "train_lora": "train_lora",
+    "attention_map": "collect_attention",
+    "edit": "edit",
+}
+"""The stages that run a model, modules of ``editinfinity.stages``, and their functions."""
+
+_SETTINGS = {
+    kind.__name__: kind
+    for kind in (
+        settings.ModelSettings,
+        settings.TrainingSettings,
+        settings.LoraSettings,
+        settings.SamplingSettings,
+        settings.Pause,
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One of ``MODEL_STAGES`` with its arguments: paths, plain values and settings.
+
+    Raises:
+        ValueError: there is no such stage.
+    """
+
+    stage: str
+    arguments: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.stage not in MODEL_STAGES:
+            raise ValueError(f"there is no stage {self.stage!r} that runs a model")
+
+    def run(self, host: Host) -> None:
+        """Run the stage in this process.
+
+        Raises:
+            UserError: as the stage does.
+            Stopped: the host asked to stop.
+        """
+        module = importlib.import_module(f"editinfinity.stages.{self.stage}")
+        getattr(module, MODEL_STAGES[self.stage])(**self.arguments, host=host)
+
+    def to_json(self) -> dict[str, Any]:
+        """The call in what JSON can carry."""
+        arguments = {name: _encode(value) for name, value in self.arguments.items()}
+        return {"stage": self.stage, "arguments": arguments}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Call:
+        """The call of ``to_json``.
+
+        Raises:
+            ValueError: it is none, or names anything but a known stage and known settings.
+        """
+        try:
+            arguments = {str(name): _decode(value) for name, value in data["arguments"].items()}
+            return cls(data["stage"], arguments)
+        except (AttributeError, KeyError, TypeError, ValueError) as fault:
+            raise ValueError(f"this is no call of a stage ({fault})") from None
+
+
+def _encode(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return {"path": str(value)}
+    if isinstance(value, tuple):
+        return {"tuple": [_encode(element) for element in value]}
+    kind = type(value).__name__
+    if kind in _SETTINGS:
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {kind: {name: _encode(inner) for name, inner in fields.items()}}
+    raise TypeError(f"{kind} cannot be an argument of a stage")
+
+
+def _decode(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "path":
+        return Path(inner)
+    if kind == "tuple":
+        return tuple(_decode(element) for element in inner)
+    return _SETTINGS[kind](**{name: _decode(part) for name, part in inner.items()})

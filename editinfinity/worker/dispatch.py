@@ -1,0 +1,105 @@
+"""Where a job's stage runs: with the warm worker of a slot, or in the job's own process."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from editinfinity.environment import jobs_at_once
+from editinfinity.stages.calls import Call
+from editinfinity.stages.host import Host
+from editinfinity.stages.settings import ModelSettings
+from editinfinity.stopping import Stopper
+from editinfinity.worker.cards import VISIBLE, visible_cards
+from editinfinity.worker.client import NoWorkerError, hand_over, socket_of
+from editinfinity.worker.leases import Lease, Slot, lease, lease_folder, slots_of
+from editinfinity.worker.private import private_folder
+from editinfinity.worker.session import Session
+
+log = logging.getLogger(__name__)
+
+
+class JobHost(Host):
+    """A job's own process, which signals may ask to stop."""
+
+    def __init__(self, stopper: Stopper) -> None:
+        self.stopper = stopper
+
+    @property
+    def asked(self) -> str | None:
+        """Why to stop, once somebody has asked."""
+        return self.stopper.asked
+
+    def steps(self, iterations: Iterable[int]) -> Iterator[int]:
+        """The iterations, until somebody asks to stop."""
+        return self.stopper.steps(iterations)
+
+
+def dispatch(call: Call, version: str, worker: bool, stopper: Stopper) -> None:
+    """Run a stage on a slot of its own.
+
+    Args:
+        call: the stage.
+        version: of its code.
+        worker: whether a warm worker may run it.
+        stopper: of this job.
+
+    Raises:
+        UserError: as the stage does.
+        Stopped: somebody asked to stop.
+    """
+    session = Session.current() if worker else None
+    with _leased(call.arguments["model"], session) as (leased, model):
+        call = replace(call, arguments={**call.arguments, "model": model})
+        if session is not None and leased is not None:
+            try:
+                hand_over(call, version, session, leased, stopper)
+                return
+            except NoWorkerError as reason:
+                log.warning("%s; this job runs by itself", reason)
+        call.run(JobHost(stopper))
+
+
+@contextmanager
+def _leased(
+    model: ModelSettings, session: Session | None
+) -> Iterator[tuple[Lease | None, ModelSettings]]:
+    """A slot, which from here on is the only one this process sees, and the model to run on it."""
+    slots = slots_of(model.device, visible_cards(), jobs_at_once())
+    folder = session.folder if session is not None else None
+    if slots[0].card is not None:
+        folder = _lease_folder()
+    if folder is None:
+        yield None, model
+        return
+    with lease(slots, folder, _has_worker(session, model)) as leased:
+        if leased.slot.card is not None:
+            log.info("on %s", leased.slot.name)
+            os.environ[VISIBLE] = leased.slot.card.entry
+        yield leased, _on(leased.slot, model)
+
+
+def _has_worker(session: Session | None, model: ModelSettings) -> Callable[[Slot], bool]:
+    """Tells slots whose model is warm already."""
+    if session is None:
+        return lambda slot: False
+    return lambda slot: socket_of(session, slot, _on(slot, model)).exists()
+
+
+def _on(slot: Slot, model: ModelSettings) -> ModelSettings:
+    """The model as a process runs it that sees one card, or none."""
+    if slot.card is not None and model.device.startswith("cuda:"):
+        return replace(model, device="cuda")
+    return model
+
+
+def _lease_folder() -> Path | None:
+    try:
+        return lease_folder(private_folder())
+    except OSError as fault:
+        log.warning("cards cannot be leased: %s", fault)
+        return None

@@ -1,0 +1,176 @@
+"""Models kept between jobs: each read from disk once, on the card or waiting in RAM.
+
+A job gets a model of its own whose tensors are the kept ones: modules are copied, weights are not.
+Adapters, ``train()`` and drop path therefore end with the job, and the next finds the model as it
+was read.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import logging
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+Model = TypeVar("Model")
+
+
+class Memory(Protocol):
+    """What there is to keep models in."""
+
+    def card_budget(self) -> int | None:
+        """Bytes of the card that kept models may fill; None where models run from RAM."""
+
+    def ram_left(self) -> int:
+        """Bytes of RAM that may still be filled with models."""
+
+    def move(self, module: nn.Module, to_card: bool) -> None:
+        """Move a model's tensors in place."""
+
+
+@dataclass
+class _Kept:
+    """A model that is kept.
+
+    Attributes:
+        model: as it was read.
+        size: bytes of its tensors.
+        on_card: whether it is there; None while, or after, a move that did not end.
+        given: the running job's copies, as long as it has them.
+        check: fingerprint of its tensors.
+        used: by the running job.
+    """
+
+    model: Any
+    size: int
+    on_card: bool | None = True
+    given: weakref.WeakSet = field(default_factory=weakref.WeakSet)
+    check: int = 0
+    used: bool = True
+
+
+class WarmModels:
+    """Loads what loaders load, once.
+
+    Args:
+        memory: the card's and the machine's.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self._kept: dict[Any, _Kept] = {}  # the one used last stands last
+
+    def load(self, loader: Callable[..., Model], *arguments: object) -> Model:
+        """What ``loader(*arguments)`` gives, read from disk the first time only."""
+        key = (f"{loader.__module__}.{loader.__qualname__}", arguments)
+        kept = self._kept.pop(key, None)
+        if kept is None:
+            kept = self._read(loader, arguments)
+            self._kept[key] = kept
+            self._make_room(0, but=kept)
+        else:
+            self._kept[key] = kept
+            if not kept.on_card:
+                self._make_room(kept.size, but=kept)
+                self._place(kept, on_card=True)
+        kept.used = True
+        return self._copy(kept)
+
+    def finish_job(self) -> None:
+        """After a job: take back what it had, and drop models whose weights it wrote into."""
+        gc.collect()
+        for key, kept in list(self._kept.items()):
+            if kept.used and kept.on_card and kept.check != _fingerprint(_tensors(kept.model)):
+                log.warning("%s: a job wrote into the weights; they will be read again", key[0])
+                del self._kept[key]
+            kept.used = False
+
+    def park_all(self) -> None:
+        """Leave the card to a job that found too little memory on it."""
+        for kept in list(self._kept.values()):
+            self._park(kept)
+
+    def _read(self, loader: Callable[..., Model], arguments: tuple[object, ...]) -> _Kept:
+        try:
+            model = loader(*arguments)
+        except torch.OutOfMemoryError:
+            self.park_all()
+            model = loader(*arguments)
+        tensors = list(_tensors(model))
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        log.info("%s: read, %.1f MB to keep", loader.__name__, size / 1e6)
+        return _Kept(model, size, check=_fingerprint(tensors))
+
+    def _make_room(self, wanted: int, but: _Kept | None = None) -> None:
+        """Park models that nobody uses until ``wanted`` more bytes fit, least recently used first.
+
+        One model may always be on the card, however large.
+        """
+        gc.collect()  # what a job has let go of may hang in a cycle
+        for kept in list(self._kept.values()):
+            if kept is not but and not kept.given and not self._fits(wanted):
+                self._park(kept)
+
+    def _fits(self, wanted: int) -> bool:
+        budget = self.memory.card_budget()
+        if budget is None:
+            return self.memory.ram_left() >= wanted
+        return wanted + sum(kept.size for kept in self._kept.values() if kept.on_card) <= budget
+
+    def _park(self, kept: _Kept) -> None:
+        """Off the card into RAM, or out of both where RAM is short."""
+        if kept.on_card is False or not kept.size:
+            return
+        if self.memory.card_budget() is None or self.memory.ram_left() < kept.size:
+            self._kept = {key: other for key, other in self._kept.items() if other is not kept}
+        else:
+            self._place(kept, on_card=False)
+
+    def _place(self, kept: _Kept, on_card: bool) -> None:
+        kept.on_card = None
+        for module in _modules(kept.model):
+            self.memory.move(module, on_card)
+        kept.on_card = on_card
+
+    def _copy(self, kept: _Kept) -> Any:
+        """The model with modules of its own and shared tensors."""
+        if not isinstance(kept.model, nn.Module):
+            return kept.model  # a text encoder, which nothing adapts
+        shared = {id(tensor): tensor for tensor in _tensors(kept.model)}
+        given = copy.deepcopy(kept.model, shared)
+        kept.given.add(given)
+        return given
+
+
+def _modules(model: Any) -> Iterator[nn.Module]:
+    """The modules of a model, or of an object that has them among its attributes."""
+    if isinstance(model, nn.Module):
+        yield model
+    else:
+        yield from (part for part in vars(model).values() if isinstance(part, nn.Module))
+
+
+def _tensors(model: Any) -> Iterator[Tensor]:
+    for module in _modules(model):
+        yield from module.parameters()
+        yield from module.buffers()
+
+
+def _fingerprint(tensors: Iterable[Tensor]) -> int:
+    """A number that changes when any weight does, whichever way it was written to."""
+    widths = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    with torch.no_grad():
+        sums = [
+            tensor.detach().contiguous().view(widths[tensor.element_size()]).sum(dtype=torch.int64)
+            for tensor in tensors
+            if tensor.numel() and not tensor.is_complex()
+        ]
+        return hash(tuple(torch.stack(sums).tolist())) if sums else 0

@@ -1,0 +1,160 @@
+"""Runs killed at random moments: nothing torn, nothing left running, and the same bytes at the end.
+
+``EDITINFINITY_KILLS=200 pytest tests/crash`` kills more often; what was killed when is printed, and
+``EDITINFINITY_KILL_SEED`` repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.project import Project
+
+KILLS = int(os.environ.get("EDITINFINITY_KILLS", "30"))
+SEED = int(os.environ.get("EDITINFINITY_KILL_SEED", "1"))
+GROUPS = 2
+"""Of kills, which run side by side."""
+
+LONGEST = 8.0
+"""Seconds after its first job until a run is killed, at most."""
+
+SETTINGS = {
+    "train_textembedding_iter": 20,
+    "train_lora_iter": 40,
+    "checkpoint_every": 20,
+}
+
+pytestmark = pytest.mark.slow
+
+
+def make_project(folder: Path) -> Project:
+    project = Project.create(folder, **SETTINGS)
+    project.add_case("it's a case", target_word="dog")
+    return project
+
+
+def targets(project: Project) -> dict[str, bytes]:
+    """What a run makes, by path; logs and times are no two runs' the same."""
+    results = project.folder / "results"
+    return {
+        str(path.relative_to(results)): path.read_bytes()
+        for path in sorted(results.rglob("*"))
+        if path.is_file()
+        and not {"logs", "benchmark"} & set(path.relative_to(results).parts)
+        and not path.name.startswith(".tmp-")
+        and "paused" not in path.name
+    }
+
+
+def processes(project: Project) -> dict[int, str]:
+    """Processes that work in the project's folder: Snakemake, jobs and workers."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cwd").resolve() == project.folder.resolve():
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(folder.name)] = command.decode(errors="replace")
+        except OSError:
+            continue
+    return found
+
+
+def eventually(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not (done := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return done
+
+
+VICTIMS = {
+    # name → (which of the project's processes, signals)
+    "snakemake": (lambda word: "-m snakemake" in word, ("KILL", "TERM", "INT")),
+    "job": (lambda word: ".snakemake/scripts" in word, ("KILL", "TERM", "INT")),
+    "worker": (lambda word: "worker.server" in word, ("KILL", "TERM")),
+    "everything": (lambda word: True, ("KILL", "TERM", "INT")),
+}
+"""``everything`` is a power cut, the end of a SLURM job, or Ctrl-C on a terminal."""
+
+
+def kill_once(project: Project, chance: random.Random) -> str:
+    """Run the project, kill something at a random moment, and wait until all is quiet.
+
+    Returns:
+        What was done, for the log.
+    """
+    if list((project.folder / ".snakemake" / "locks").glob("*")):
+        project.run("--unlock")
+    # As on a terminal, all belong to one group; but a group of their own here.
+    with (project.folder / "log").open("wb") as log:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "--cores", "2", "--rerun-incomplete"],
+            cwd=project.folder,
+            stdout=log,
+            stderr=log,
+            process_group=0,
+        )
+        name = chance.choice(list(VICTIMS))
+        chosen, signals = VICTIMS[name]
+        number = signal.Signals[f"SIG{chance.choice(signals)}"]
+        delay = chance.uniform(0, LONGEST)
+
+        def begun() -> bool:
+            return run.poll() is not None or b"Execute" in (project.folder / "log").read_bytes()
+
+        eventually(begun, 60)
+        time.sleep(delay)
+        victims = {pid: word for pid, word in processes(project).items() if chosen(word)}
+        for pid in victims:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        # A job or worker that was killed leaves the run going: let it end by itself.
+        quiet = eventually(lambda: run.poll() is not None and not processes(project), 300)
+        said = (project.folder / "log").read_text(errors="replace")
+        assert quiet, (processes(project), said[-3000:])
+    return f"{number.name} to {len(victims)} of {name} after {delay:.2f} s"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    project = make_project(tmp_path_factory.mktemp("undisturbed") / "p")
+    project.run()
+    return targets(project)
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_killed_runs_leave_nothing_torn_and_end_as_if_nothing_had_happened(
+    group: int, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    chance = random.Random(f"{SEED}/{group}")
+    project, finished = make_project(tmp_path / "project"), 0
+    for number in range(KILLS // GROUPS):
+        done = kill_once(project, chance)
+        made = targets(project)
+        print(f"kill {number + 1}: {done}; {len(made)} of {len(undisturbed)} files there")
+        for name, content in made.items():
+            # A contact sheet shows what there is.
+            same = content == undisturbed[name] or "contact_sheet" in name
+            assert same, f"{name} is torn or wrong after {done}"
+        if made.keys() >= undisturbed.keys():
+            finished += 1
+            shutil.rmtree(project.folder / "results")
+            shutil.rmtree(project.folder / ".snakemake")
+    # What README says to do after a crash.
+    project.run("--unlock", status=None)
+    project.run("--rerun-incomplete")
+    assert targets(project) == undisturbed
+    print(f"{finished} runs ended in spite of it")
+    leftovers = [path for path in project.folder.rglob(".tmp-*") if "results" in path.parts]
+    assert not leftovers and not list(project.folder.rglob("*paused*"))

@@ -1,0 +1,203 @@
+"""Calls, messages, cards and locks: what needs no worker."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from editinfinity.locks import Lock, held
+from editinfinity.stages.calls import MODEL_STAGES, Call
+from editinfinity.stages.settings import LoraSettings, ModelSettings, Pause, TrainingSettings
+from editinfinity.worker import private
+from editinfinity.worker.cards import Card, visible_cards
+from editinfinity.worker.leases import lease_folder, slots_of
+from editinfinity.worker.private import private_folder, require_private
+from editinfinity.worker.protocol import Line, ProtocolError, connect
+
+CALL = Call(
+    "train_lora",
+    {
+        "image_features": Path(os.fsdecode(b"results/\xff {x}\n/image.safetensors")),
+        "embedding": None,
+        "iterations": 50,
+        "model": ModelSettings("tiny", Path("weights"), threads=3),
+        "training": TrainingSettings(betas=(0.8, 0.9), learning_rate=4.69e-5),
+        "lora": LoraSettings(),
+        "pause": Pause(Path("p"), "x"),
+    },
+)
+
+
+def test_a_call_comes_back_as_it_was_over_a_line() -> None:
+    one, other = (Line(end) for end in socket.socketpair(socket.AF_UNIX))
+    one.send({"run": CALL.to_json()})
+    assert Call.from_json((other.receive() or {})["run"]) == CALL
+    for line in (one, other):
+        line.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {"stage": "os.system", "arguments": {}},
+        {"stage": "check", "arguments": {}},
+        {"stage": "edit", "arguments": {"model": {"Popen": {"args": "true"}}}},
+        {"stage": "edit", "arguments": {"model": {"ModelSettings": {"nonsense": 1}}}},
+        {"stage": "edit", "arguments": [1]},
+    ],
+)
+def test_only_named_stages_and_settings_are_understood(data: object) -> None:
+    with pytest.raises(ValueError, match="no call of a stage"):
+        Call.from_json(data)
+    assert "check" not in MODEL_STAGES
+
+
+def test_messages_that_are_none(tmp_path: Path) -> None:
+    for data in (b"\xff\xff\xff\xff", b"\0\0\0\x02hi", b"\0\0\0\x02[]", b"\0\0\0\x02{}"):
+        near, far = socket.socketpair(socket.AF_UNIX)
+        near.sendall(data)
+        with far, near, pytest.raises(ProtocolError):
+            Line(far).receive(1)
+    near, far = socket.socketpair(socket.AF_UNIX)
+    with far:
+        near.sendall(b"\0\0\0\x09{")
+        with pytest.raises(TimeoutError):
+            Line(far).receive(0.01)
+        near.close()
+        assert Line(far).receive(1) is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")
+def test_another_users_process_is_not_talked_to() -> None:
+    code = (
+        "import os, socket, sys\n"
+        "with socket.socket(socket.AF_UNIX) as end:\n"
+        "    end.bind(sys.argv[1]); os.chmod(sys.argv[1], 0o777); os.setuid(65534)\n"
+        "    end.listen(); print('ready', flush=True); end.accept()"
+    )
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        path = Path(folder, "s")
+        command = [sys.executable, "-c", code, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None and other.stdout.readline() == "ready\n"
+            # A socket carries who listened on it, here somebody else by then.
+            with pytest.raises(PermissionError, match="user 65534"):
+                connect(path)
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A short path, as sockets need."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
+
+
+def test_the_folder_is_ones_own(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = private_folder()
+    assert folder == runtime / "editinfinity"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o755)
+    with pytest.raises(PermissionError, match="0700"):
+        require_private(folder)
+    # Somebody else's trap in the place of ours: the next place is taken.
+    assert private_folder() != folder
+    folder.rmdir()
+    (runtime / "elsewhere").mkdir(mode=0o700)
+    folder.symlink_to(runtime / "elsewhere")
+    with pytest.raises(PermissionError):
+        require_private(folder)
+    monkeypatch.setattr(private, "_candidates", lambda: [folder])
+    with pytest.raises(OSError, match="not this user's alone"):
+        private_folder()
+
+
+UUIDS = [f"GPU-{digit * 8}-aaaa-bbbb-cccc-{digit * 12}" for digit in "0123"]
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Path:
+    """Four cards, as the driver lists them."""
+    for number, uuid in enumerate(UUIDS):
+        folder = tmp_path / f"0000:{number:02x}:00.0"
+        folder.mkdir()
+        (folder / "information").write_text(f"Model: \t Fake\nGPU UUID:\t {uuid}\nMinor: 0\n")
+    return tmp_path
+
+
+CARDS = {
+    # environment → numbers of the cards a process may use, in order
+    "unset": ({}, [0, 1, 2, 3]),
+    "one": ({"CUDA_VISIBLE_DEVICES": "2"}, [2]),
+    "several, in their order": ({"CUDA_VISIBLE_DEVICES": "3, 1"}, [3, 1]),
+    "by UUID": ({"CUDA_VISIBLE_DEVICES": f"{UUIDS[1]},{UUIDS[0]}"}, [1, 0]),
+    "by the beginning of one": ({"CUDA_VISIBLE_DEVICES": "GPU-2222"}, [2]),
+    "empty": ({"CUDA_VISIBLE_DEVICES": ""}, []),
+    "none": ({"CUDA_VISIBLE_DEVICES": "-1"}, []),
+    "SLURM's none": ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, []),
+    "up to nonsense": ({"CUDA_VISIBLE_DEVICES": "1,-1,2"}, [1]),
+    "twice the same": ({"CUDA_VISIBLE_DEVICES": f"1,{UUIDS[1]}"}, [1]),
+    "SLURM's": ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,3"}, [0, 3]),
+    "SLURM's, unset by a script": ({"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "1,2"}, [1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_cards_are_those_left_to_the_process(name: str, driver: Path) -> None:
+    environment, numbers = CARDS[name]
+    cards = visible_cards(environment, driver)
+    assert [card.identity for card in cards] == [UUIDS[number] for number in numbers]
+    given = environment.get("CUDA_VISIBLE_DEVICES", "")
+    assert all(card.entry in UUIDS or card.entry in given or not given for card in cards)
+
+
+def test_cards_without_a_drivers_list_and_slices(tmp_path: Path) -> None:
+    assert visible_cards({}, tmp_path) == ()
+    given = "0,MIG-GPU-1/2/0,MIG-aa-bb"
+    cards = visible_cards({"CUDA_VISIBLE_DEVICES": given}, tmp_path)
+    assert ",".join(card.entry for card in cards) == given
+    assert [card.identity for card in cards] == ["card-0", "MIG-GPU-1-2-0", "MIG-aa-bb"]
+
+
+def test_slots_of_a_device() -> None:
+    cards = [Card("5", "a"), Card("6", "b")]
+    assert [slot.name for slot in slots_of("auto", cards, 2)] == ["a", "b"]
+    assert [slot.name for slot in slots_of("cuda", cards, 2)] == ["a", "b"]
+    assert [slot.name for slot in slots_of("cuda:1", cards, 2)] == ["b"]
+    assert [slot.name for slot in slots_of("cpu", cards, 2)] == ["cpu-0", "cpu-1"]
+    for device, there in (("cuda:2", cards), ("auto", []), ("cuda:0", [])):
+        assert [slot.name for slot in slots_of(device, there, 1)] == ["cpu-0"]
+
+
+def test_slurm_jobs_of_a_node_do_not_share_their_card_numbers(tmp_path: Path) -> None:
+    folders = {lease_folder(tmp_path, {"SLURM_JOB_ID": job}) for job in ("1", "2", "../x")}
+    assert len(folders) == 3 and all(folder.parent == tmp_path for folder in folders)
+
+
+def test_a_lock_lives_as_long_as_anybody_who_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    lock = Lock.take(path)
+    assert lock is not None and held(path) and Lock.take(path) is None
+    code = "import sys; sys.stdout.write('.'); sys.stdout.flush(); sys.stdin.read()"
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=[lock.handle]) as heir:
+        assert heir.stdout is not None and heir.stdout.read(1) == b"."
+        lock.release()
+        assert held(path) and Lock.take(path) is None
+        heir.kill()
+        heir.wait()
+        with Lock.take(path) as mine:  # type: ignore[union-attr]
+            assert mine is not None
+            # A file that was removed and made anew has a lock of its own.
+            path.unlink()
+            again = Lock.take(path)
+            assert again is not None
+            again.release()
