@@ -28,6 +28,14 @@ include: "rules/mask.smk"
 include: "rules/edit.smk"
 
 
+# Before the first job, not in a dry run.
+onstart:
+    try:
+        refuse_second_copies(Path.cwd())
+    except UserError as fault:
+        stop(fault)
+
+
 # What the user sees last: every case and edit, how it went, and what to open.
 onsuccess:
     print(summary())

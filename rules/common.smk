@@ -16,6 +16,7 @@ from snakemake.utils import min_version
 from editinfinity.errors import UserError
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
+from editinfinity.workflow.cluster import fit_for_cluster, refuse_second_copies
 from editinfinity.workflow.config import check_yaml, load_config
 from editinfinity.workflow.location import lend_to_jobs, share_cores
 from editinfinity.workflow.model import effective, model_identity
@@ -65,6 +66,9 @@ try:
         command_line=workflow.config_settings.config or {},
     )
     CASES = load_cases(CONFIG)
+    # Snakemake counts nodes only where jobs are submitted to a cluster.
+    if workflow.global_resources["_nodes"].value is not None:
+        CASES = fit_for_cluster(CASES)
     check_plan(CONFIG, CASES)
 except UserError as fault:
     stop(fault)
