@@ -205,7 +205,7 @@ def test_each_fault_of_a_table_is_one_line(tmp_path: Path, lines: list[str], sai
 
 
 def test_a_missing_or_binary_table_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no table"):
+    with pytest.raises(ConfigError, match=r"cases\.tsv: there is no such file"):
         load_table(tmp_path / "cases.tsv")
     (tmp_path / "cases.tsv").write_bytes(b"case\timage\tedit_prompt\n\xff\xfe\t\x00\n")
     with pytest.raises(ConfigError):

@@ -128,7 +128,7 @@ FAULTS = {
     "data": ({"data": "dat"}, "data: dat cannot be listed"),
     "checkpoint": ({"train_lora": 0}, "train_lora: is 0 and use_lora is 1, but there is no "),
     "iterations": ({"use_lora_iter": 50}, "use_lora_iter: 50 is more than train_lora_iter: 2"),
-    "table": ({"cases": "cases.tsv"}, "there is no table cases.tsv"),
+    "table": ({"cases": "cases.tsv"}, "cases.tsv: there is no such file"),
 }
 
 
