@@ -35,7 +35,7 @@ PROMPTS = (
     Bad("no prompt", lambda case: (case / EDIT).unlink(), LINE, "edit_image_prompt.txt"),
     Bad("an empty prompt", holds(EDIT, ""), LINE, "edit_image_prompt.txt"),
     Bad("a prompt of blanks", holds(EDIT, " \n\t\u2003\n"), LINE, "edit_image_prompt.txt"),
-    Bad("a prompt of 5,000 words", holds(EDIT, "word " * 5000), LINE, "edit_image_prompt.txt"),
+    Bad("a prompt of five thousand words", holds(EDIT, "word " * 5000), LINE, "edit_image_prompt.txt"),
     Bad("a prompt without end", lambda case: oversize(case / EDIT), LINE, "edit_image_prompt.txt"),
     Bad("Latin-1", holds(EDIT, "ein grüner Hut".encode("latin-1")), LINE, "edit_image_prompt.txt"),
     Bad("UTF-16", holds(EDIT, "a green hat".encode("utf-16")), LINE, "edit_image_prompt.txt"),
