@@ -92,7 +92,7 @@ def run(context: typer.Context) -> None:
 
 @app.command()
 def doctor() -> None:
-    """Look at this folder and machine, and say whether a run would work (the exit code says it too).
+    """Look at this folder and machine; say, by the exit code too, whether a run would work.
 
     Python and packages, config.yaml and its cases, the model's weights and checksums, GPUs and
     their memory, whether gpu is capped, SLURM's GPUs, and room to write.

@@ -18,7 +18,7 @@ _SECONDS = 30
 
 
 def look(folder: Path) -> Iterator[Finding]:
-    """What SLURM offers to a run in ``folder``. Nothing here is a fault: runs work without SLURM."""
+    """What SLURM offers to a run in ``folder``; never a fault, as runs work without it."""
     if shutil.which("sinfo") is None:
         yield Finding(_SUBJECT, "none here")
         return

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from editinfinity.workflow.kinds import Unfit, shown
 from editinfinity.workflow.names import printable, unfit
 from editinfinity.workflow.settings import PATH, RUN_KEYS, SETTINGS
 
-PLACE_KEYS = ("cases", "data", "results", "overrides")
+PLACE_KEYS = ("cases", "data", "results", "overrides", "slice")
 """Keys that say what runs and where it lies."""
 
 _LONGEST = 2**20
@@ -48,6 +49,7 @@ class Config:
         results: folder of the results, without a trailing slash.
         overrides: case → key → canonical value.
         source: what to call the file in messages.
+        part: (i, n) for the i-th of n slices of the cases, counted from 1.
     """
 
     settings: Mapping[str, object]
@@ -57,6 +59,12 @@ class Config:
     results: str
     overrides: Mapping[str, Mapping[str, object]]
     source: str = "config.yaml"
+    part: tuple[int, int] = (1, 1)
+
+    def slice_of(self, names: Sequence[str]) -> Sequence[str]:
+        """The names that this slice is about."""
+        index, count = self.part
+        return names[(index - 1) * len(names) // count : index * len(names) // count]
 
     def of_case(self, case: str) -> dict[str, object]:
         """The settings of a case: the run's, then its overrides."""
@@ -123,12 +131,19 @@ def load_config(
         cases, table = _parse_cases(raw.get("cases"))
     except Unfit as fault:
         blame("cases", f"cases: {fault}; {_CASES_CURE}")
+    part = (1, 1)
+    try:
+        part = _parse_slice(raw.get("slice"))
+    except Unfit as fault:
+        blame("slice", f"slice: {fault}")
     overrides, complaints = _parse_overrides(raw.get("overrides"))
     for complaint in complaints:
         blame("overrides", f"overrides: {complaint}")
     if faults:
         raise ConfigError(faults)
-    return Config(settings, cases, table, places["data"], str(places["results"]), overrides, source)
+    return Config(
+        settings, cases, table, places["data"], str(places["results"]), overrides, source, part
+    )
 
 
 def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
@@ -146,6 +161,17 @@ def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
         if reason := unfit(name):
             raise Unfit(f"{shown(name)} cannot be a case: {reason}")
     return tuple(dict.fromkeys(names)), None
+
+
+def _parse_slice(value: object) -> tuple[int, int]:
+    """(i, n) of "i/n"; the whole for null."""
+    if value is None:
+        return 1, 1
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(value))
+    index, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= index <= count:
+        raise Unfit(f"must be one of so many slices, got {shown(value)}; write e.g. slice: 1/50")
+    return index, count
 
 
 def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[str]]:
