@@ -112,7 +112,7 @@ class ClusterProject(Project):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def all_nodes_up() -> Iterator[None]:
+def no_job_left() -> Iterator[None]:
     """Leave no job behind for the next module."""
     yield
     subprocess.run(["scancel", "--user=root"], check=False)
