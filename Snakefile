@@ -28,8 +28,13 @@ include: "rules/mask.smk"
 include: "rules/edit.smk"
 
 
-# While jobs run, workers keep the models warm for them; they go when the run is over.
+# Before the first job, not in a dry run. While jobs run, workers keep the models warm for them; they
+# go when the run is over.
 onstart:
+    try:
+        refuse_second_copies(Path.cwd())
+    except UserError as fault:
+        stop(fault)
     begin()
 
 

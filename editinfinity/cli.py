@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -87,6 +88,20 @@ def run(context: typer.Context) -> None:
     # Replaces this process, so that Ctrl-C and a cluster's signals reach Snakemake itself.
     sys.stdout.flush()
     os.execv(sys.executable, [*command, *context.args])
+
+
+@app.command()
+def doctor() -> None:
+    """Look at this folder and machine; say, by the exit code too, whether a run would work.
+
+    Python and packages, config.yaml and its cases, the model's weights and checksums, GPUs and
+    their memory, whether gpu is capped, SLURM's GPUs, and room to write.
+    """
+    from editinfinity.doctor import examine, screen, works
+
+    findings = examine(Path.cwd())
+    typer.echo(screen(findings))
+    raise typer.Exit(0 if works(findings) else 1)
 
 
 def _sets_cores(argument: str) -> bool:

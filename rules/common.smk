@@ -17,6 +17,7 @@ from editinfinity.errors import UserError
 from editinfinity.worker.session import close_session, forget_session, open_session
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
+from editinfinity.workflow.cluster import fit_for_cluster, refuse_second_copies
 from editinfinity.workflow.config import check_yaml, load_config
 from editinfinity.workflow.location import lend_to_jobs, require_writable, share_cores
 from editinfinity.workflow.model import effective, model_identity
@@ -69,6 +70,9 @@ try:
         command_line=workflow.config_settings.config or {},
     )
     CASES = load_cases(CONFIG)
+    # Snakemake counts nodes only where jobs are submitted to a cluster.
+    if workflow.global_resources["_nodes"].value is not None:
+        CASES = fit_for_cluster(CASES)
     check_plan(CONFIG, CASES)
 except UserError as fault:
     stop(fault)

@@ -39,6 +39,7 @@ rule finish:
         f"{CASE}/logs/edit/{{edit}}/finish.log",
     benchmark:
         f"{CASE}/benchmark/edit/{{edit}}/finish.tsv"
+    retries: 0
     conda:
         "../envs/pictures.yaml"
     params:

@@ -8,6 +8,8 @@ rule check:
         f"{CASE}/logs/check.log",
     benchmark:
         f"{CASE}/benchmark/check.tsv"
+    # What is wrong with a user's files is so the second time too, whatever a profile says.
+    retries: 0
     conda:
         "../envs/pictures.yaml"
     params:
@@ -28,6 +30,7 @@ rule jsonl:
         f"{CASE}/logs/jsonl.log",
     benchmark:
         f"{CASE}/benchmark/jsonl.tsv"
+    retries: 0
     conda:
         "../envs/pictures.yaml"
     params:

@@ -90,7 +90,7 @@ def test_defaults_are_those_of_the_settings() -> None:
         (["stage", "finish", "--edited", "no.png", "--image", "no.png", "--output", "x.png"],
          "no.png: there is no such file"),
         (["stage", "text_features", "--prompt", "@no.txt", "--output", "x"],
-         "no.txt: cannot be read"),
+         "no.txt: there is no such file"),
         (["stage", "image_features", "--image", "no.png", "--output", "x", "--threads", "none"],
          "threads: 'none' is not usable"),
         (["stage", "image_features", "--image", "no.png", "--output", "x", "--pixel-budget", "2M"],

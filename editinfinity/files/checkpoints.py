@@ -6,6 +6,7 @@ model card, so that two equal runs would differ.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -19,7 +20,15 @@ from torch import Tensor, nn
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_json
 from editinfinity.files.features import require_preset
-from editinfinity.files.tensors import load_tensors, save_tensors
+from editinfinity.files.given import require_file
+from editinfinity.files.state_dicts import read_state_dict
+from editinfinity.files.tensors import (
+    LARGEST,
+    load_tensors,
+    require_finite,
+    save_tensors,
+    whole_number,
+)
 
 EMBEDDING_KIND = "text_embedding"
 STATE_KIND = "optimizer_state"
@@ -27,6 +36,10 @@ STATE_KIND = "optimizer_state"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_STATE = "state.safetensors"
+
+_LONGEST_CONFIG = 2**20
+_IMPORTING = ("auto_mapping", "megatron_config", "eva_config", "corda_config", "loftq_config")
+"""Keys of an adapter's configuration by which PEFT loads more than the adapter."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ class Embedding:
                 f"{path}: holds vectors of shape {tuple(vectors.shape)}, the model's are {width} "
                 "wide; delete it and run again"
             )
-        return cls(vectors, int(found["iteration"]), preset)
+        return cls(vectors.float(), whole_number(found, "iteration", path), preset)
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,7 @@ class OptimizerState:
         )
         if not fits:
             raise UserError(f"{path}: is the state of other parameters; delete it and run again")
-        return cls(parameters, int(found["iteration"]), preset)
+        return cls(parameters, whole_number(found, "iteration", path), preset)
 
 
 def save_adapter(folder: Path, model: nn.Module) -> None:
@@ -134,17 +147,51 @@ def load_adapter(folder: Path, model: nn.Module, device: torch.device) -> nn.Mod
     Raises:
         UserError: the files are missing, damaged, or another model's.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
 
-    for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name}: there is no such file; train the adapter first")
+    weights = _read_adapter(folder)
+    _require_lora(folder / ADAPTER_CONFIG)
     try:
         adapted = PeftModel.from_pretrained(model, str(folder), torch_device=str(device))
+        wanted = get_peft_model_state_dict(adapted)
     except Exception as error:  # PEFT passes on whatever its readers raise
         reason = str(error).split("\n", 1)[0][:200]
-        raise UserError(f"{folder}: holds no adapter of this model ({reason})") from None
+        raise UserError(
+            f"{folder}: holds no adapter of this model ({reason}); delete it and run again"
+        ) from None
+    # PEFT only warns of names it does not know, and would draw without the adapter.
+    if weights.keys() != wanted.keys():
+        raise UserError(
+            f"{folder / ADAPTER_WEIGHTS}: is an adapter of other layers; delete it and run again"
+        )
     return adapted.to(device).eval().requires_grad_(False)
+
+
+def _read_adapter(folder: Path) -> dict[str, Tensor]:
+    """An adapter's numbers, all of them finite."""
+    path = folder / ADAPTER_WEIGHTS
+    require_file(path, LARGEST, "train the adapter first")
+    weights = read_state_dict([path])
+    require_finite(weights, path, "delete it and run again")
+    return weights
+
+
+def _require_lora(path: Path) -> None:
+    """Refuse what PEFT would import other modules for, and what is no LoRA.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another kind.
+    """
+    require_file(path, _LONGEST_CONFIG, "train the adapter first")
+    try:
+        config = json.loads(path.read_bytes())
+        fits = config["peft_type"] == "LORA"
+        foreign = [key for key in _IMPORTING if config.get(key)]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise UserError(f"{path}: is no adapter's configuration; delete it and run again") from None
+    if not fits or foreign:
+        what = f"{foreign[0]}: {config[foreign[0]]!r:.60}" if foreign else "another kind of adapter"
+        raise UserError(f"{path}: asks for {what}, not for LoRA alone; delete it and run again")
 
 
 def restore_adapter(folder: Path, model: nn.Module) -> None:
@@ -155,10 +202,7 @@ def restore_adapter(folder: Path, model: nn.Module) -> None:
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-    from editinfinity.files.state_dicts import read_state_dict
-
-    path = folder / ADAPTER_WEIGHTS
-    weights = read_state_dict([path])
+    path, weights = folder / ADAPTER_WEIGHTS, _read_adapter(folder)
     wanted = get_peft_model_state_dict(model)
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in wanted.items()}:
         raise UserError(f"{path}: is an adapter of another shape; delete it and run again")
@@ -170,7 +214,7 @@ def adapter_iteration(folder: Path) -> int | None:
     path = folder / ADAPTER_STATE
     if not path.is_file():
         return None
-    return int(load_tensors(path, STATE_KIND)[1]["iteration"])
+    return whole_number(load_tensors(path, STATE_KIND)[1], "iteration", path)
 
 
 def _plain(value: Any) -> Any:

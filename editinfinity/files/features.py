@@ -73,10 +73,11 @@ class ImageFeatures:
             schedule = ScaleSchedule(found["ratio"], found["pixel_budget"], found["patchify"])
             bits = unpack_bits(arrays["bits"], schedule.tokenizer_scales, len(arrays["raw"]))
             geometry = Geometry.from_dict(found["geometry"])
+            preset = str(found["preset"])
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"{path}: is damaged ({error}); delete it and run again") from None
         raw, pixels = arrays["raw"], arrays["pixels"]
-        return cls(found["preset"], schedule, geometry, bits, raw, pixels)
+        return cls(preset, schedule, geometry, bits, raw, pixels)
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,14 @@ class PromptFeatures:
             UserError: it is missing, damaged, or something else.
         """
         arrays, found = load_arrays(path, TEXT_KIND, ("features", "offsets"))
-        offsets = [(int(start), int(end)) for start, end in arrays["offsets"]]
-        return cls(found["preset"], found["prompt"], arrays["features"], offsets)
+        features, given = arrays["features"], arrays["offsets"]
+        try:
+            offsets = [(int(start), int(end)) for start, end in given]
+            if features.ndim != 2 or len(features) != len(offsets) or not len(offsets):
+                raise ValueError(f"{features.shape} features of {len(offsets)} tokens")
+            return cls(str(found["preset"]), str(found["prompt"]), features, offsets)
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(f"{path}: is damaged ({error}); delete it and run again") from None
 
 
 def pack_bits(bits: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path
 from editinfinity.files.geometry import Geometry, Size
+from editinfinity.files.given import require_file
 from editinfinity.files.pixels import to_grey, to_rgb
 from editinfinity.scales import ScaleSchedule, nearest_ratio
 
@@ -29,6 +31,9 @@ if importlib.util.find_spec("PIL.AvifImagePlugin"):  # from Pillow 11.3 on
 
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused as decompression bombs (Pillow's own limit for an error)."""
+
+MAX_BYTES = 2**30
+"""Longer files are refused: more than 16-bit RGB of ``MAX_PIXELS`` takes without compression."""
 
 MIN_SIDE = 16
 """Shortest side of a photograph worth editing, in pixels."""
@@ -57,7 +62,7 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         UserError: the file is missing, damaged, not a picture, too large or too small.
     """
-    image = to_rgb(_open(path))
+    image = _open(path, to_rgb)
     if min(image.size) < MIN_SIDE:
         raise UserError(
             f"{path}: is only {image.width}×{image.height} pixels; "
@@ -85,7 +90,8 @@ def read_mask(path: Path, size: Size, edit_region: str = "black") -> NDArray[np.
     """
     if edit_region not in ("black", "white"):
         raise UserError(f"mask_edit_region: {edit_region!r} is not 'black' or 'white'")
-    mask = to_grey(_open(path), background=255 if edit_region == "black" else 0)
+    background = 255 if edit_region == "black" else 0
+    mask = _open(path, lambda image: to_grey(image, background))
     if size_of(mask) != size:
         height, width = size
         shape = (mask.width / mask.height) / (width / height)
@@ -178,27 +184,27 @@ def read_settings(path: Path) -> str | None:
     Raises:
         UserError: the picture cannot be read.
     """
-    found = _open(path).info.get(SETTINGS_KEY)
+    found = _open(path, lambda image: image).info.get(SETTINGS_KEY)
     return None if found is None else str(found)
 
 
-def _open(path: Path) -> Image.Image:
-    """A picture in its own mode, whole in memory, upright.
+def _open(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """A picture, whole in memory, upright, then converted from its own mode.
 
     Raises:
         UserError: it cannot be had.
     """
+    require_file(path, MAX_BYTES, "put the picture there")
     try:
         with warnings.catch_warnings():
-            # Between Pillow's warning and its error lie the photographs of large cameras.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Between Pillow's warning and its error lie the photographs of large cameras; what
+            # else it warns of (odd EXIF, a short file that still shows) is not for the user.
+            warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 image.load()
-                return _upright(image, path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; put the picture there") from None
+                return convert(_upright(image, path))
     except Image.DecompressionBombError:
         raise UserError(
             f"{path}: has more than {MAX_PIXELS // 10**6} million pixels; give a smaller picture"
@@ -207,8 +213,8 @@ def _open(path: Path) -> Image.Image:
         raise UserError(
             f"{path}: is not a picture that can be read; save it as JPEG, PNG or WebP"
         ) from None
-    except (PermissionError, IsADirectoryError) as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); allow it") from None
     except MemoryError:
         raise UserError(f"{path}: does not fit in memory; give a smaller picture") from None
     except Exception as error:  # decoders of damaged files raise nearly anything

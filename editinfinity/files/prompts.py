@@ -6,6 +6,7 @@ import unicodedata
 from pathlib import Path
 
 from editinfinity.errors import UserError
+from editinfinity.files.given import require_file
 
 LONGEST_PROMPT = 4000
 """In characters; far above what a text encoder takes, far below what is no prompt at all."""
@@ -57,16 +58,11 @@ def _text_of(source: Path | str, what: str) -> tuple[str, str]:
 
 
 def _read(path: Path) -> str:
-    limit = 8 * LONGEST_PROMPT
+    require_file(path, 8 * LONGEST_PROMPT, "put the text there")
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); put the text there") from None
-    if len(data) > limit:
-        raise UserError(f"{path}: is longer than {limit} bytes, which is no prompt; shorten it")
-    try:
-        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
 

@@ -15,11 +15,15 @@ from safetensors import SafetensorError, safe_open
 
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path
+from editinfinity.files.given import require_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 METADATA_KEY = "editinfinity"
+
+LARGEST = 2**40
+"""Bytes of a file of tensors; only what is no file at all is refused by it."""
 
 Array = NDArray[Any]
 
@@ -78,15 +82,15 @@ def _load(
     path: Path, kind: str, names: Iterable[str], framework: str
 ) -> tuple[dict[str, Any], Any]:
     cure = "delete it and run again"
+    require_file(path, LARGEST, "run the stage that makes it")
     try:
         with safe_open(path, framework=framework) as file:
             metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; run the stage that makes it") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    except (SafetensorError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {cure}") from None
+    except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        # TypeError, AttributeError: numbers of a kind that numpy or torch does not have.
         raise UserError(f"{path}: is damaged or no safetensors file ({error}); {cure}") from None
     found = metadata.get("kind") if isinstance(metadata, dict) else None
     if found != kind:
@@ -94,4 +98,37 @@ def _load(
     missing = sorted(set(names) - tensors.keys())
     if missing:
         raise UserError(f"{path}: lacks {', '.join(missing)}; {cure}")
+    require_finite(tensors, path, cure)
     return tensors, metadata
+
+
+def require_finite(tensors: Mapping[str, Any], path: Path, cure: str) -> None:
+    """Refuse numbers that would turn a whole picture black without a word.
+
+    Args:
+        tensors: name → numpy array or torch tensor.
+        path: their file, for messages.
+        cure: what to do.
+
+    Raises:
+        UserError: one holds infinity or "not a number".
+    """
+    for name, values in tensors.items():
+        if isinstance(values, np.ndarray):
+            finite = values.dtype.kind not in "fc" or bool(np.isfinite(values).all())
+        else:
+            finite = bool(values.isfinite().all())
+        if not finite:
+            raise UserError(f"{path}: {name} holds numbers that are not finite; {cure}")
+
+
+def whole_number(metadata: Mapping[str, Any], key: str, path: Path) -> int:
+    """A count in a file's metadata.
+
+    Raises:
+        UserError: it is missing or none.
+    """
+    value = metadata.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UserError(f"{path}: its {key} is missing or no number; delete it and run again")
+    return value

@@ -138,9 +138,9 @@ def load_cases(config: Config) -> Cases:
     if config.table is not None:
         from editinfinity.workflow.table import read_table
 
-        cases = Cases(read_table(config.table, config))
-        _check_overrides(config, cases.by_name)
-        return cases
+        rows = read_table(config.table, config)
+        _check_overrides(config, rows)
+        return Cases({name: rows[name] for name in config.slice_of(list(rows))})
     from editinfinity.workflow.folders import find_folders, read_folder
 
     folders, notices = find_folders(config.data)
@@ -152,7 +152,7 @@ def load_cases(config: Config) -> Cases:
         raise ConfigError(lines)
     _check_overrides(config, folders)
     by_name = {}
-    for name in chosen:
+    for name in config.slice_of(chosen):
         by_name[name], passed_over = read_folder(name, config)
         notices.extend(passed_over)
     return Cases(by_name, tuple(notices))

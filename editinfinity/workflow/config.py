@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from editinfinity.errors import UserError
+from editinfinity.files.given import require_file
 from editinfinity.workflow.kinds import Unfit, shown
 from editinfinity.workflow.names import printable, unfit
 from editinfinity.workflow.settings import PATH, RUN_KEYS, SETTINGS
 
-PLACE_KEYS = ("cases", "data", "results", "overrides")
+PLACE_KEYS = ("cases", "data", "results", "overrides", "slice")
 """Keys that say what runs and where it lies."""
+
+_LONGEST = 2**20
+"""Bytes of a configuration file; a hundred thousand lines are none."""
 
 _CASES_CURE = "write e.g. cases: [example_1, example_2], cases: cases.tsv, or null for every folder"
 
@@ -44,6 +49,7 @@ class Config:
         results: folder of the results, without a trailing slash.
         overrides: case → key → canonical value.
         source: what to call the file in messages.
+        part: (i, n) for the i-th of n slices of the cases, counted from 1.
     """
 
     settings: Mapping[str, object]
@@ -53,6 +59,12 @@ class Config:
     results: str
     overrides: Mapping[str, Mapping[str, object]]
     source: str = "config.yaml"
+    part: tuple[int, int] = (1, 1)
+
+    def slice_of(self, names: Sequence[str]) -> Sequence[str]:
+        """The names that this slice is about."""
+        index, count = self.part
+        return names[(index - 1) * len(names) // count : index * len(names) // count]
 
     def of_case(self, case: str) -> dict[str, object]:
         """The settings of a case: the run's, then its overrides."""
@@ -69,7 +81,8 @@ def parse_setting(key: str, value: object) -> object:
     """The canonical value of a setting; raises ``Unfit`` with ``KEY: what is wrong``."""
     if key not in SETTINGS:
         known = [*SETTINGS, *PLACE_KEYS]
-        raise Unfit(f"{printable(key)}: is no setting{did_you_mean(key, known)}")
+        hint = did_you_mean(key, known) or "; remove it"
+        raise Unfit(f"{printable(key)[:60]}: is no setting{hint}")
     try:
         return SETTINGS[key].parse(value)
     except Unfit as fault:
@@ -118,12 +131,19 @@ def load_config(
         cases, table = _parse_cases(raw.get("cases"))
     except Unfit as fault:
         blame("cases", f"cases: {fault}; {_CASES_CURE}")
+    part = (1, 1)
+    try:
+        part = _parse_slice(raw.get("slice"))
+    except Unfit as fault:
+        blame("slice", f"slice: {fault}")
     overrides, complaints = _parse_overrides(raw.get("overrides"))
     for complaint in complaints:
         blame("overrides", f"overrides: {complaint}")
     if faults:
         raise ConfigError(faults)
-    return Config(settings, cases, table, places["data"], str(places["results"]), overrides, source)
+    return Config(
+        settings, cases, table, places["data"], str(places["results"]), overrides, source, part
+    )
 
 
 def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
@@ -141,6 +161,17 @@ def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
         if reason := unfit(name):
             raise Unfit(f"{shown(name)} cannot be a case: {reason}")
     return tuple(dict.fromkeys(names)), None
+
+
+def _parse_slice(value: object) -> tuple[int, int]:
+    """(i, n) of "i/n"; the whole for null."""
+    if value is None:
+        return 1, 1
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(value))
+    index, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= index <= count:
+        raise Unfit(f"must be one of so many slices, got {shown(value)}; write e.g. slice: 1/50")
+    return index, count
 
 
 def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[str]]:
@@ -170,7 +201,19 @@ def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice: the first would be lost without a word."""
+    """Safe YAML that refuses a key given twice: the first would be lost without a word.
+
+    And references, by which a few lines can stand for more than the memory holds, or themselves.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                problem=f"*{event.anchor} refers to another place; write out what stands there",
+                problem_mark=event.start_mark,
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         seen = set()
@@ -191,15 +234,24 @@ def check_yaml(path: Path) -> None:
         ConfigError: it is no UTF-8, no YAML, no mapping, or gives a key twice.
     """
     try:
+        require_file(path, _LONGEST, "mend it")
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except UserError as fault:
+        raise ConfigError([str(fault)]) from None
+    except RecursionError:
+        raise ConfigError([f"{path}: has brackets nested too deep; mend it"]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{path}: is not UTF-8; save it as UTF-8"]) from None
     except OSError as fault:
         raise ConfigError([f"{path}: cannot be read ({fault.strerror}); mend it"]) from None
     except yaml.MarkedYAMLError as fault:
         line = f"line {fault.problem_mark.line + 1}: " if fault.problem_mark else ""
-        raise ConfigError([f"{path}: {line}{fault.problem or 'is no YAML'}"]) from None
-    except yaml.YAMLError as fault:
+        problem = fault.problem or "is no YAML"
+        cure = "" if ";" in problem else "; mend it"
+        raise ConfigError([f"{path}: {line}{problem}{cure}"]) from None
+    except (yaml.YAMLError, ValueError) as fault:  # ValueError: dates and numbers that are none
         raise ConfigError([f"{path}: is no YAML ({fault}); mend it"]) from None
     if content is not None and not isinstance(content, dict):
-        raise ConfigError([f"{path}: must be lines of `setting: value`, got {shown(content)}"])
+        raise ConfigError(
+            [f"{path}: must be lines of `setting: value`, got {shown(content)}; mend it"]
+        )

@@ -7,6 +7,7 @@ would rerun its case, and one replaced by an older file would not. Their fingerp
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +16,10 @@ _END = 64 * 1024
 
 _DIGITS = 16
 MISSING = "missing"
-"""Stands for a file that is not there or cannot be read; ``check`` says so."""
+"""Stands for what is not there, no file or cannot be read; ``check`` says so."""
+
+_LONGEST = 2**24
+"""Bytes up to which a file counts as small and is read whole; longer ones go by their ends."""
 
 
 def of_bytes(content: bytes) -> str:
@@ -33,6 +37,9 @@ def of_text(text: Path | str | None) -> str:
         return "none"
     if isinstance(text, str):
         return of_bytes(_folded(text.encode("utf-8", "surrogatepass")))
+    size = _size(text)
+    if size is None or size > _LONGEST:
+        return of_image(text)
     try:
         return of_bytes(_folded(text.read_bytes().removeprefix(b"\xef\xbb\xbf")))
     except OSError:
@@ -47,6 +54,9 @@ def of_file(path: Path | None) -> str:
     """Fingerprint of a whole file, for small ones such as masks."""
     if path is None:
         return "none"
+    size = _size(path)
+    if size is None or size > _LONGEST:
+        return of_image(path)
     try:
         return of_bytes(path.read_bytes())
     except OSError:
@@ -55,6 +65,8 @@ def of_file(path: Path | None) -> str:
 
 def of_image(path: Path) -> str:
     """Fingerprint of an image: its size and its first and last 64 KiB."""
+    if _size(path) is None:
+        return MISSING
     try:
         with path.open("rb") as file:
             head = file.read(_END)
@@ -63,6 +75,15 @@ def of_image(path: Path) -> str:
             return of_bytes(b"%d\n" % size + head + file.read(_END))
     except OSError:
         return MISSING
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None for what is none: opening a pipe waits for ever."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def of_images(paths: Iterable[Path]) -> str:

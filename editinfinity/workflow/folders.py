@@ -37,7 +37,7 @@ def find_folders(data: Path) -> tuple[list[str], list[str]]:
         ) from None
     names, notices = [], []
     for entry in entries:
-        if entry.name.startswith(".") or not entry.is_dir():
+        if entry.name.startswith(".") or not _is_folder(entry):
             continue
         shown = f"{data}/{printable(entry.name)}"
         if reason := unfit(entry.name):
@@ -47,6 +47,13 @@ def find_folders(data: Path) -> tuple[list[str], list[str]]:
         else:
             names.append(entry.name)
     return names, notices
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _name(entry: os.DirEntry[str]) -> str:

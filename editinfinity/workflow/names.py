@@ -5,6 +5,9 @@ from __future__ import annotations
 import unicodedata
 
 _SNAKEMAKE = frozenset('{},"\\')
+_LONGEST = 200
+"""Bytes of a name; file systems take 255, and what is made of a name adds to it."""
+
 _RESERVED = frozenset({"report.html", "metrics.tsv", "contact_sheet.png"})
 
 
@@ -20,6 +23,8 @@ def unfit(name: str) -> str | None:
         return "it holds a /"
     if name in _RESERVED:
         return "a file of the results has that name"
+    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST:
+        return f"it is longer than {_LONGEST} bytes"
     for character in name:
         if character in _SNAKEMAKE:
             return f"Snakemake cannot carry {character} in a name"

@@ -23,6 +23,7 @@ def config_schema() -> dict[str, Any]:
         "cases": {"anyOf": [{"type": "string"}, names, {"type": "null"}]},
         "data": {"type": "string"},
         "results": {"type": "string"},
+        "slice": {"anyOf": [{"type": "string", "pattern": "^[0-9]+/[0-9]+$"}, {"type": "null"}]},
         "overrides": {
             "anyOf": [
                 {

@@ -32,6 +32,8 @@ def summarise(config: Config, cases: Cases, since: float, sheets: Sequence[Path]
         for edit in case.edits.values():
             reasons = [*everywhere, *by_edit.get(edit.name, [])]
             outcome, show = _outcome(edit, where, reasons)
+            if outcome == "not made":
+                show = _silence(Path(where.folder), since)
             failed += outcome == "failed"
             rows.append((case.name, edit.name, outcome, show))
     count = len(rows) - 1
@@ -49,6 +51,13 @@ def _outcome(edit: Edit, where: Layout, reasons: list[str]) -> tuple[str, str]:
     else:
         outcome, show = "edited", where.chosen(edit.name)
     return (outcome, show) if Path(show).exists() else ("not made", "")
+
+
+def _silence(folder: Path, since: float) -> str:
+    """Where to look when no job said why it ended: killed, cancelled, out of time or of memory."""
+    written = [(path.stat().st_mtime, path) for path in (folder / "logs").rglob("*.log")]
+    began = [(time, path) for time, path in written if time >= since]
+    return f"its last job ended without a word; see {max(began)[1]}" if began else ""
 
 
 def _failures(case: Case, folder: Path, since: float) -> tuple[list[str], dict[str, list[str]]]:

@@ -15,6 +15,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from editinfinity.errors import UserError
+from editinfinity.files.given import require_file
 from editinfinity.workflow.cases import Case, Edit
 from editinfinity.workflow.config import Config, ConfigError, did_you_mean, parse_setting
 from editinfinity.workflow.folders import UNNAMED
@@ -24,6 +26,9 @@ from editinfinity.workflow.settings import CASE_KEYS, RUN_KEYS, SETTINGS
 
 NEEDED = ("case", "image", "edit_prompt")
 COLUMNS = (*NEEDED, "mask", "source_prompt", "edit", "target_word")
+
+_LONGEST = 2**26
+"""Bytes of a table."""
 
 Row = Mapping[str, str]
 
@@ -45,7 +50,9 @@ def read_table(path: Path, config: Config) -> dict[str, Case]:
         for key in ("case", "edit"):
             name = row.get(key) or UNNAMED
             if reason := unfit(name):
-                faults.append(f"{path}: line {number}: {key}: {shown(name)} is no name: {reason}")
+                faults.append(
+                    f"{path}: line {number}: {key}: {shown(name)} is no name: {reason}; rename"
+                )
         grouped.setdefault(row["case"], []).append((number, row))
     cases = {
         name: _read_case(name, members, path, config, faults) for name, members in grouped.items()
@@ -60,6 +67,7 @@ def read_table(path: Path, config: Config) -> dict[str, Case]:
 def _read_rows(path: Path) -> list[Row]:
     """Cells as stripped text, in the order of the file."""
     try:
+        require_file(path, _LONGEST, "make it, or mend the path")
         with warnings.catch_warnings():
             # A row longer than the heading would only warn, and lose its last cells.
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -73,8 +81,8 @@ def _read_rows(path: Path) -> list[Row]:
             )
     except pd.errors.ParserWarning:
         raise ConfigError([f"{path}: a row has more cells than the heading; mend it"]) from None
-    except FileNotFoundError:
-        raise ConfigError([f"cases: there is no table {path}; make it, or mend the path"]) from None
+    except UserError as fault:
+        raise ConfigError([f"cases: {fault}"]) from None
     except OSError as fault:
         raise ConfigError([f"{path}: cannot be read ({fault.strerror})"]) from None
     except UnicodeDecodeError:
@@ -147,6 +155,8 @@ def _row_settings(row: Row, path: Path, number: int, faults: list[str]) -> dict[
             continue
         try:
             settings[key] = parse_setting(key, yaml.safe_load(cell))
-        except (Unfit, yaml.YAMLError) as fault:
+        except Unfit as fault:
             faults.append(f"{path}: line {number}: {fault}")
+        except (yaml.YAMLError, ValueError, RecursionError):
+            faults.append(f"{path}: line {number}: {key}: {shown(cell)} is no value; mend it")
     return settings

@@ -180,7 +180,7 @@ def test_files_that_do_not_fit_are_refused(worked: Worked, tmp_path: Path) -> No
         embed(worked, tmp_path, "e", 5, previous=one, previous_state=worked.embedding_state)
     with pytest.raises(UserError, match="adapter of another shape"):
         adapt(worked, tmp_path / "l", 5, previous_dir=worked.lora, lora=LoraSettings(rank=2))
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="there is no such file"):
         adapt(worked, tmp_path / "l", 5, previous_dir=tmp_path / "none")
 
 

@@ -205,7 +205,7 @@ def test_each_fault_of_a_table_is_one_line(tmp_path: Path, lines: list[str], sai
 
 
 def test_a_missing_or_binary_table_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no table"):
+    with pytest.raises(ConfigError, match=r"cases\.tsv: there is no such file"):
         load_table(tmp_path / "cases.tsv")
     (tmp_path / "cases.tsv").write_bytes(b"case\timage\tedit_prompt\n\xff\xfe\t\x00\n")
     with pytest.raises(ConfigError):
@@ -218,3 +218,14 @@ def test_a_job_finds_its_case_again(tmp_path: Path) -> None:
     assert load_case(config, "a") == load_cases(config).by_name["a"]
     with pytest.raises(ConfigError, match="there is no"):
         load_case(config, "b")
+
+
+def test_slices_are_all_of_the_cases_in_their_order(tmp_path: Path) -> None:
+    for name in "abcdefg":
+        make_case(tmp_path / name)
+    for count in (1, 2, 3, 7, 9):
+        parts = [list(load(tmp_path, slice=f"{i}/{count}").by_name) for i in range(1, count + 1)]
+        assert [name for part in parts for name in part] == list("abcdefg")
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    # An override of a case in another slice is no fault.
+    load(tmp_path, slice="1/7", overrides={"g": {"cfg": 3}})

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from editinfinity.editing import kernel
-from editinfinity.workflow.config import ConfigError, check_yaml, load_config
+from editinfinity.workflow.config import PLACE_KEYS, ConfigError, check_yaml, load_config
 from editinfinity.workflow.kinds import Unfit
 from editinfinity.workflow.schema import config_schema
 from editinfinity.workflow.settings import SETTINGS, SMOOTHINGS
@@ -109,7 +109,7 @@ def test_config_yaml_spells_out_every_setting_at_its_default() -> None:
     raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     config = load_config(raw)
     assert dict(config.settings) == {key: setting.default for key, setting in SETTINGS.items()}
-    assert set(raw) == {*SETTINGS, "cases", "data", "results", "overrides"}
+    assert set(raw) == {*SETTINGS, *PLACE_KEYS}
     assert (str(config.data), config.results, config.overrides) == ("data", "results", {})
 
 

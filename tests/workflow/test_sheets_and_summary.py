@@ -94,3 +94,13 @@ def test_the_table_tells_outcomes_and_reasons(here: Path) -> None:
     # A log of an earlier run is no news.
     later = summarise(config, cases, since=log.stat().st_mtime + 1).splitlines()
     assert later[2] == "a     edit  edited    results/a/edit.png"
+
+
+def test_a_job_that_was_killed_has_said_nothing_but_left_its_log(here: Path) -> None:
+    config, cases = load()
+    log = Path("results/a/logs/image_features.log")
+    log.parent.mkdir(parents=True)
+    log.write_text("12:00:00 INFO encoding\n", "utf-8")
+    row = summarise(config, cases, since=0).splitlines()[2]
+    assert row.startswith("a     edit  not made  its last job ended without a word; see ")
+    assert row.endswith(str(log))

@@ -128,7 +128,7 @@ FAULTS = {
     "data": ({"data": "dat"}, "data: dat cannot be listed"),
     "checkpoint": ({"train_lora": 0}, "train_lora: is 0 and use_lora is 1, but there is no "),
     "iterations": ({"use_lora_iter": 50}, "use_lora_iter: 50 is more than train_lora_iter: 2"),
-    "table": ({"cases": "cases.tsv"}, "there is no table cases.tsv"),
+    "table": ({"cases": "cases.tsv"}, "cases.tsv: there is no such file"),
 }
 
 
@@ -287,3 +287,16 @@ def test_every_rule_has_what_rules_must_have() -> None:
         assert ("gpu=1" in body) == (name in on_model), name
         assert ("envs/editinfinity.yaml" in body) == (name in on_model), name
         assert "lambda" not in body
+
+
+def test_slices_share_out_the_cases(tmp_path: Path) -> None:
+    """How sets too large to plan at once are run; a bad case of one slice stops no other."""
+    project = Project.create(tmp_path / "project", **NEITHER)
+    for number in range(5):
+        project.add_case(f"case {number}")
+    made = [planned(project.run("-n", "--config", f"slice={part}/2"))["edit"] for part in (1, 2)]
+    assert made == [2, 3]
+    (project.folder / "data" / "case 0" / "prompt" / "edit_image_prompt.txt").unlink()
+    project.run("results/case 0/check.json", "--config", "slice=1/5", status=1)
+    run = project.run("results/case 4/splits/train.jsonl", "--config", "slice=5/5")
+    assert run.jobs == {"case 4/check", "case 4/jsonl"}

@@ -1,0 +1,83 @@
+"""config.yaml, its cases, and the profile that keeps models from sharing a card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from editinfinity.doctor.findings import Finding, fault, note
+from editinfinity.errors import UserError
+from editinfinity.workflow.cases import load_cases
+from editinfinity.workflow.config import Config, ConfigError, check_yaml, load_config
+from editinfinity.workflow.location import workflow_root
+from editinfinity.workflow.plan import check_plan
+
+_SUBJECT = "configuration"
+_FEW = 3
+
+
+def read(folder: Path) -> tuple[Config | None, list[Finding]]:
+    """(the configuration of a run in ``folder``, what is to say about it and its cases)."""
+    path = folder / "config.yaml"
+    try:
+        if path.exists():
+            check_yaml(path)
+        text = path.read_text("utf-8") if path.exists() else ""
+        config = load_config(yaml.safe_load(text) or {})
+    except ConfigError as refused:
+        return None, [fault(_SUBJECT, line) for line in refused.lines]
+    return config, list(_cases(config))
+
+
+def _cases(config: Config) -> Iterator[Finding]:
+    try:
+        cases = load_cases(config)
+        check_plan(config, cases)
+    except ConfigError as refused:
+        yield from (fault(_SUBJECT, line) for line in refused.lines)
+        return
+    except UserError as refused:
+        yield fault(_SUBJECT, str(refused))
+        return
+    found = cases.by_name.values()
+    edits = sum(len(case.edits) for case in found)
+    faults = [line for case in found for line in case.all_faults()]
+    yield Finding(
+        _SUBJECT, f"model {config.settings['model']}, {len(found)} cases, {edits} edits to make"
+    )
+    lines = [*faults, *cases.notices]
+    yield from (note("cases", line) for line in lines[:_FEW])
+    if len(lines) > _FEW:
+        yield note("cases", f"and {len(lines) - _FEW} more; a run tells them all")
+
+
+def cap(folder: Path) -> Iterator[Finding]:
+    """Whether ``gpu`` is capped, without which Snakemake does not count it."""
+    # Snakemake looks beside the folder it runs in first, then beside the Snakefile.
+    for root in (folder, workflow_root()):
+        path = root / "profiles" / "default" / "config.yaml"
+        if path.is_file():
+            limit = _limit(path)
+            if limit is None:
+                break
+            yield Finding("gpu cap", f"{limit} job at a time holds a model ({path})")
+            return
+    yield fault(
+        "gpu cap",
+        "no profile caps gpu, so all jobs would load models at once; give --resources gpu=1",
+    )
+
+
+def _limit(path: Path) -> int | None:
+    """The cap of a profile, if it has one."""
+    try:
+        profile = yaml.safe_load(path.read_text("utf-8")) or {}
+        resources = profile.get("resources", [])
+        pairs = resources.items() if isinstance(resources, dict) else (
+            str(item).split("=", 1) for item in resources
+        )  # fmt: skip
+        return int(dict(pairs)["gpu"])
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
+        return None

@@ -1,0 +1,102 @@
+"""The machine: cards and their memory against the model, and room to write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from editinfinity.doctor.findings import Finding, fault, note
+from editinfinity.errors import UserError
+from editinfinity.presets import Preset, preset
+from editinfinity.workflow.config import Config
+
+_GIB = 2**30
+_LITTLE_ROOM = _GIB
+_TRAINING = 2.5
+"""Training LoRA takes about so many times the weights' memory: activations and what is kept of
+them. Below it a run may still work, at a smaller pixel_budget."""
+
+
+def gpus(config: Config) -> Iterator[Finding]:
+    """The device of the configuration, and whether the model fits there."""
+    import torch
+
+    from editinfinity.compute import available_cores, pick_device
+
+    chosen = preset(str(config.settings["model"]))
+    try:
+        device = pick_device(str(config.settings["device"]))
+    except UserError as refused:
+        yield fault("GPU", str(refused))
+        return
+    need = weights_bytes(chosen)
+    if device.type == "cpu":
+        text = f"none is used; {available_cores()} CPU cores"
+        if chosen.name.startswith("infinity"):
+            yield note("GPU", f"{text}: {chosen.name} would take hours a picture")
+        else:
+            yield Finding("GPU", text)
+        return
+    indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
+    for index in indices:
+        free, total = torch.cuda.mem_get_info(index)
+        text = (
+            f"{index}: {torch.cuda.get_device_name(index)}, {free / _GIB:.1f} of "
+            f"{total / _GIB:.1f} GiB free; {chosen.name}'s weights take {need / _GIB:.1f}"
+        )
+        if free < need:
+            yield fault("GPU", f"{text}: they do not fit; free memory or take a smaller model")
+        elif free < _TRAINING * need:
+            yield note("GPU", f"{text}: training may not fit; choose a smaller pixel_budget then")
+        else:
+            yield Finding("GPU", text)
+
+
+def weights_bytes(chosen: Preset) -> int:
+    """Memory of a model's weights on a card: blocks in bf16, the rest in fp32.
+
+    Without the text encoder, which is not there at the same time.
+    """
+    import torch
+
+    from editinfinity.models.tokenizer import Tokenizer
+    from editinfinity.models.transformer import Infinity
+
+    with torch.device("meta"):
+        transformer = Infinity(chosen.transformer).set_block_dtype(torch.bfloat16)
+        parts = (transformer, Tokenizer(chosen.tokenizer))
+    tensors = [tensor for part in parts for tensor in part.state_dict().values()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def places(folder: Path, config: Config) -> Iterator[Finding]:
+    """Whether results, Snakemake's own folder and temporary files can be written."""
+    told = []
+    for place in (folder / config.results, folder / ".snakemake", Path(tempfile.gettempdir())):
+        there = next(path for path in (place, *place.absolute().parents) if path.exists())
+        try:
+            with tempfile.TemporaryFile(dir=there) as file:
+                file.write(b"x" * 4096)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            yield fault(
+                "writing", f"{place}: cannot be written ({error.strerror}); allow it or make room"
+            )
+            continue
+        free = shutil.disk_usage(there).free
+        if free < _LITTLE_ROOM:
+            yield note("writing", f"{place}: only {free / 2**20:.0f} MiB are free; make room")
+        else:
+            told.append(f"{place.name} ({free / _GIB:.0f} GiB free)")
+    if told:
+        yield Finding("writing", ", ".join(told))
+    if list((folder / ".snakemake" / "locks").glob("*.lock")):
+        yield note(
+            "lock",
+            "a run is under way here or was killed; if none is: snakemake --unlock, then run with "
+            "--rerun-incomplete",
+        )

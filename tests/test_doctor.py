@@ -1,0 +1,184 @@
+"""The examination: what it sees, what it makes of it, and that the exit code says so."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+
+from editinfinity.doctor import (
+    Finding,
+    Outcome,
+    configuration,
+    examine,
+    machine,
+    screen,
+    slurm,
+    weights,
+    works,
+)
+from editinfinity.doctor import packages as packages_of
+from editinfinity.presets import preset
+from editinfinity.workflow.config import load_config
+from tests.bad_input.corpus import sound_case
+from tests.workflow.project import ROOT
+
+GIB = 2**30
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One case, to be edited by the model that needs no weights."""
+    monkeypatch.chdir(tmp_path)
+    sound_case(tmp_path / "data" / "case")
+    (tmp_path / "config.yaml").write_text("model: tiny\ndevice: cpu\n", encoding="utf-8")
+    return tmp_path
+
+
+def faults(findings: list[Finding]) -> list[str]:
+    return [f"{f.subject}: {f.text}" for f in findings if f.outcome is Outcome.FAULT]
+
+
+def notes(findings: list[Finding]) -> list[str]:
+    return [f"{f.subject}: {f.text}" for f in findings if f.outcome is Outcome.NOTE]
+
+
+def test_a_sound_folder_fits_one_screen_and_works(folder: Path) -> None:
+    findings = examine(folder)
+    assert faults(findings) == []
+    shown = screen(findings, width=80)
+    assert len(shown.splitlines()) <= 24
+    assert shown.endswith("A run would work.")
+    for subject in ("Python", "packages", "configuration", "weights", "GPU", "gpu cap", "writing",
+                    "SLURM"):  # fmt: skip
+        assert subject in shown
+    assert "1 cases, 1 edits" in shown
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("model: tiny\nuse_lorra: 1", "did you mean use_lora?"),
+        ("model: tiny\ncfg: [4", "line 2"),
+        ("model: tiny\ncases: [cas]", "did you mean case?"),
+        ("model: infinity_2b", "infinity_2b"),
+        ("model: tiny\ndevice: cuda:7", "cuda:7 is not there"),
+        ("model: tiny\ntrain_lora: 0", "there is no"),
+    ],
+)
+def test_what_would_stop_a_run_is_a_fault(folder: Path, settings: str, said: str) -> None:
+    (folder / "config.yaml").write_text(settings, encoding="utf-8")
+    findings = examine(folder)
+    assert any(said in line for line in faults(findings)), screen(findings)
+    assert not works(findings)
+
+
+def test_the_command_says_it_by_its_exit_code(folder: Path) -> None:
+    command = [sys.executable, "-m", "editinfinity", "doctor"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.rstrip().endswith("A run would work.")
+    (folder / "results").write_text("in the way")
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "results: cannot be written (Not a directory)" in " ".join(done.stdout.split())
+    assert "A run would fail: 1 to mend." in done.stdout
+
+
+def test_a_faulty_case_is_a_note(folder: Path) -> None:
+    next((folder / "data" / "case" / "image").glob("original*")).unlink()
+    findings = examine(folder)
+    assert works(findings)
+    assert any("holds no original_image" in line for line in notes(findings))
+
+
+def test_checksums(tmp_path: Path) -> None:
+    config = load_config({"model": "bundled", "model_dir": str(tmp_path)})
+    assert any("has no transformer" in line for line in faults(list(weights.look(config))))
+    sums = ""
+    for name in ("tokenizer.safetensors", "transformer.safetensors"):
+        (tmp_path / name).write_text(name)
+        sums += f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n"
+    assert any("no checksums" in line for line in notes(list(weights.look(config))))
+    (tmp_path / "SHA256SUMS").write_text(sums)
+    told = list(weights.look(config))
+    assert faults(told) == notes(told) == []
+    assert "2 checksums are right" in told[-1].text
+    (tmp_path / "transformer.safetensors").write_text("damaged")
+    (line,) = faults(list(weights.look(config)))
+    assert "transformer.safetensors: is not as it was written" in line
+
+
+def test_packages_of_other_versions_and_missing_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert faults(list(packages_of.versions())) == []
+    real = metadata.version
+
+    def version(name: str) -> str:
+        if name == "peft":
+            return "0.2"
+        if name == "typer":
+            raise metadata.PackageNotFoundError
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    told = faults(list(packages_of.versions()))
+    assert len(told) == 2
+    assert any("peft is 0.2, not " in line and "pip install 'peft" in line for line in told)
+    assert any("typer is missing; pip install 'typer" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("free", "outcome"), [(1, Outcome.FAULT), (6, Outcome.NOTE), (70, Outcome.WELL)]
+)
+def test_memory_of_a_card_against_the_model(
+    free: float, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Card")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (int(free * GIB), 80 * GIB))
+    (finding,) = machine.gpus(load_config({"model": "infinity_2b"}))
+    assert finding.outcome is outcome, finding
+    assert f"{free:.1f} of 80.0 GiB free" in finding.text
+
+
+def test_weights_of_the_presets() -> None:
+    # 2.2 billion parameters, nearly all of them in blocks of two bytes each.
+    assert 4 * GIB < machine.weights_bytes(preset("infinity_2b")) < 6 * GIB
+    assert machine.weights_bytes(preset("tiny")) < GIB / 100
+
+
+def test_the_cap_of_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (finding,) = configuration.cap(ROOT)
+    assert finding.text.startswith("1 job at a time")
+    monkeypatch.setattr(configuration, "workflow_root", lambda: tmp_path)
+    assert [f.outcome for f in configuration.cap(tmp_path)] == [Outcome.FAULT]
+    profile = tmp_path / "profiles" / "default" / "config.yaml"
+    profile.parent.mkdir(parents=True)
+    for text, outcome in (
+        ("resources: {gpu: 4}", Outcome.WELL),
+        ("resources:\n  - mem_mb=1", Outcome.FAULT),
+        ("[", Outcome.FAULT),
+    ):
+        profile.write_text(text)
+        assert [f.outcome for f in configuration.cap(tmp_path)] == [outcome], text
+
+
+def test_without_slurm_there_is_nothing_to_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [(f.text, f.outcome) for f in slurm.look(tmp_path)] == [("none here", Outcome.WELL)]
+
+
+def test_a_lock_is_a_note(folder: Path) -> None:
+    locks = folder / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").touch()
+    assert any("--unlock" in line for line in notes(examine(folder)))
