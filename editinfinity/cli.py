@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from editinfinity.cli_stages import stages
+from editinfinity.cli_weights import weights
 from editinfinity.errors import UserError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(stages, name="stage")
+app.add_typer(weights, name="weights")
 
 
 def _tell_version(wanted: bool) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
+from editinfinity.model_folder import check_model
 from editinfinity.presets import preset
 from editinfinity.workflow.cases import MAP_ONLY, Case, Cases, Edit
 from editinfinity.workflow.config import Config, ConfigError
@@ -133,14 +134,14 @@ def check_plan(config: Config, cases: Cases) -> None:
 
 def _no_model(config: Config) -> str | None:
     """Why the model's weights cannot be found, if so; every job would stop for it."""
-    model, folder = str(config.settings["model"]), config.settings["model_dir"]
-    if folder is not None:
-        if Path(str(folder)).is_dir():
-            return None
-        return f"model_dir: there is no folder {folder}; give the one with the weights of {model}"
-    if preset(model).weights is None or model == "bundled":
-        return None
-    return f"model_dir: is null, but {model} needs released weights; set it to their folder"
+    folder = config.settings["model_dir"]
+    try:
+        check_model(
+            preset(str(config.settings["model"])), None if folder is None else Path(str(folder))
+        )
+    except UserError as fault:
+        return str(fault)
+    return None
 
 
 def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, str]]:
