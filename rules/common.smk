@@ -17,6 +17,7 @@ from editinfinity.errors import UserError
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
 from editinfinity.workflow.config import check_yaml, load_config
+from editinfinity.workflow.crops import crop_of
 from editinfinity.workflow.location import lend_to_jobs, share_cores
 from editinfinity.workflow.model import effective, model_identity
 from editinfinity.workflow.plan import (
@@ -189,6 +190,16 @@ def fingerprint_of_image(case):
     return fingerprint.of_image(find_case(case).image)
 
 
+@cache
+def crop_of_case(case):
+    return crop_of(find_case(case))
+
+
+def crop(wildcards):
+    """The part of the photograph a case is learned from."""
+    return crop_of_case(wildcards.case)
+
+
 def source_prompt_fingerprint(wildcards):
     return fingerprint.of_text(find_case(wildcards.case).source_prompt)
 
@@ -282,12 +293,24 @@ def kernel_if_used(wildcards):
     return layout(CONFIG, wildcards.case).kernel(edit.name, smoothing)
 
 
-def chosen_variant(wildcards):
-    """The first of an edit's variants, which its lists begin with."""
-    edit = find_edit(wildcards)
+def first_variant(edit):
+    """The chosen one of an edit's variants, which its lists begin with."""
     try:
-        return layout(CONFIG, wildcards.case).picture(
-            edit.name, variants(edit.settings)[0]
-        )
+        return variants(edit.settings)[0]
     except UserError as fault:
         stop(fault)
+
+
+def chosen_variant(wildcards):
+    """The picture of the chosen variant."""
+    edit = find_edit(wildcards)
+    return layout(CONFIG, wildcards.case).picture(edit.name, first_variant(edit))
+
+
+def kernel_of_chosen(wildcards):
+    """The blending weights of the chosen variant, where its background is to stay exact."""
+    edit = find_edit(wildcards)
+    if edit.mask_source == "none" or edit.settings["background"] != "exact":
+        return []
+    smoothing = first_variant(edit).setting("smoothing", edit.settings)
+    return layout(CONFIG, wildcards.case).kernel(edit.name, smoothing)

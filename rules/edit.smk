@@ -33,6 +33,7 @@ rule edit:
 rule finish:
     input:
         picture=chosen_variant,
+        kernel=kernel_of_chosen,
     output:
         f"{CASE}/{{edit}}.png",
     log:
@@ -44,6 +45,9 @@ rule finish:
     params:
         image=image_path,
         image_fingerprint=image_fingerprint,
+        background=of_edit("background"),
+        mask_feather=of_edit("mask_feather"),
+        gps=of_edit("gps"),
         version=version_of("finish"),
     message:
         "{wildcards.case}: finish {wildcards.edit} at the size of the photograph"

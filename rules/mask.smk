@@ -42,6 +42,7 @@ rule kernel:
     params:
         mask_fingerprint=mask_fingerprint,
         mask_edit_region=only_with("user", "mask_edit_region"),
+        mask_grow=only_with("user", "mask_grow"),
         attention_threshold=only_with("attention", "attention_threshold"),
         version=version_of("kernel"),
     message:

@@ -11,4 +11,5 @@ with job(snakemake) as this:
         output=this.output(),
         model=this.model,
         pixel_budget=this.params["pixel_budget"],
+        crop=this.params["crop"],
     )
