@@ -8,6 +8,7 @@ the same.
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,6 @@ Mask = NDArray[np.bool_]
 
 REGIONS = ("black", "white", "transparent", "opaque")
 """Which part of a mask's picture is edited."""
-
-MASK_ENDINGS = (".png", ".json", ".txt")
-"""Of mask files in a case's folder: a picture, polygons, a box."""
 
 MASK_THRESHOLD = 128
 """A mask's pixel is black up to this value (design document "method")."""
@@ -159,6 +157,8 @@ def _polygons(path: Path, size: Size) -> Mask:
         scale = (1.0, 1.0) if drawn is None else (size[1] / drawn[1], size[0] / drawn[0])
         canvas = Image.new("1", (size[1], size[0]))
         for kind, points in outlines:
+            if not all(math.isfinite(number) for point in points for number in point):
+                raise ValueError("a corner at infinity")
             _draw(canvas, kind, [(x * scale[0], y * scale[1]) for x, y in points])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ZeroDivisionError):
         raise UserError(f"{path}: its polygons cannot be read; export them again") from None
