@@ -37,10 +37,10 @@ rule kernel:
         f"{CASE}/logs/mask/{{edit}}/kernel-{{smoothing}}.log",
     benchmark:
         f"{CASE}/benchmark/mask/{{edit}}/kernel-{{smoothing}}.tsv"
-    conda:
-        "../envs/pictures.yaml"
     # Before training: its pictures show whether the mask is the one that was meant.
     priority: 10
+    conda:
+        "../envs/pictures.yaml"
     params:
         mask_fingerprint=mask_fingerprint,
         mask_edit_region=only_with("user", "mask_edit_region"),

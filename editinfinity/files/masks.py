@@ -63,7 +63,7 @@ def read_mask(path: Path, size: Size, edit_region: str = "black", grow: int = 0)
         case ".txt":
             mask = _box(path, size)
         case _:
-            mask = _picture(path, size, edit_region)
+            mask = mask_of_picture(open_picture(path), size, edit_region, path)
     return _grown(mask, grow)
 
 
@@ -84,8 +84,15 @@ def parse_box(text: str) -> tuple[int, int, int, int] | None:
     return x, y, width, height
 
 
-def _picture(path: Path, size: Size, edit_region: str) -> Mask:
-    image = open_picture(path)
+def mask_of_picture(
+    image: Image.Image, size: Size, edit_region: str = "black", name: Path | str = "mask"
+) -> Mask:
+    """As ``read_mask``, of an open picture; ``name`` is for messages.
+
+    Raises:
+        UserError: its shape is not the photograph's, or it lacks the alpha channel asked for.
+    """
+    path = name
     if edit_region in ("transparent", "opaque"):
         if not is_transparent(image):
             raise UserError(
@@ -104,7 +111,7 @@ def _picture(path: Path, size: Size, edit_region: str) -> Mask:
     return dark if edited_is_dark else ~dark
 
 
-def _require_shape(path: Path, found: Size, size: Size) -> None:
+def _require_shape(path: Path | str, found: Size, size: Size) -> None:
     shape = (found[1] / found[0]) / (size[1] / size[0])
     if abs(shape - 1) > ASPECT_TOLERANCE:
         raise UserError(

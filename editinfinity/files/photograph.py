@@ -5,6 +5,7 @@ What the model sees of it is :func:`editinfinity.files.images.read_image`'s.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -107,10 +108,16 @@ def read_photograph(path: Path) -> Photograph:
         UserError: the file is missing, damaged, not a picture, or too large.
     """
     image = open_picture(path)
-    doubts = _doubts(image, path)
+    return photograph_of(image, str(path), _doubts(image, path))
+
+
+def photograph_of(
+    image: Image.Image, name: str = "the picture", doubts: Sequence[str] = ()
+) -> Photograph:
+    """As ``read_photograph``, of an open picture that lies upright."""
     profile = image.info.get("icc_profile")
     kept = Photograph(
-        image, None, profile, metadata_of(image, str(path)), image.format or "PNG", tuple(doubts)
+        image, None, profile, metadata_of(image, name), image.format or "PNG", tuple(doubts)
     )
     if image.mode in _DEEP_GREY:
         deep = image if image.mode == "I;16" else Image.fromarray(np.asarray(image).astype("<u2"))
