@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from editinfinity import cli_everyday
 from editinfinity.cli_stages import stages
 from editinfinity.cli_weights import weights
 from editinfinity.errors import UserError
@@ -17,7 +18,11 @@ app = typer.Typer(
     help="""Edit photographs by text: the prompt that describes yours is learnt by inversion with
     Infinity, then another prompt is drawn in its place.
 
-    Put a case into data/NAME (image/original_image.jpg, image/mask.png,
+    One photograph, in one line (editinfinity edit --help):
+
+        editinfinity edit photo.jpg --mask mask.png --prompt "a blue cup on a table"
+
+    Many, as a workflow: put a case into data/NAME (image/original_image.jpg, image/mask.png,
     prompt/edit_image_prompt.txt, …), list it in config.yaml if you have one (else every case is
     edited), and run the workflow:
 
@@ -89,6 +94,9 @@ def run(context: typer.Context) -> None:
     # Replaces this process, so that Ctrl-C and a cluster's signals reach Snakemake itself.
     sys.stdout.flush()
     os.execv(sys.executable, [*command, *context.args])
+
+
+cli_everyday.register(app)
 
 
 def _sets_cores(argument: str) -> bool:

@@ -357,6 +357,12 @@ def edit(
     embedding: Annotated[MaybePath, typer.Option(help="Learnt vectors.")] = None,
     lora_dir: Annotated[MaybePath, typer.Option(help="Folder of a LoRA adapter.")] = None,
     kernel: Annotated[MaybePath, typer.Option(help="Without, the whole image may change.")] = None,
+    source_text: Annotated[
+        MaybePath, typer.Option(help="Features of the source prompt, to lead away from it.")
+    ] = None,
+    lock_scales: Annotated[
+        int, typer.Option(min=0, help="First scales that stay the photograph's.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 42,
     cfg: Cfg = 4.0,
     tau: Tau = 0.5,
@@ -383,6 +389,8 @@ def edit(
         embedding=embedding,
         lora_dir=lora_dir,
         kernel=kernel,
+        source_text=source_text,
+        lock_scales=lock_scales,
         model=_model(model, model_dir, attention_bias, device, threads),
         sampling=SamplingSettings(seed, cfg, tau, top_k, top_p),
     )

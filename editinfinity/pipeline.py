@@ -31,7 +31,14 @@ from torch import nn
 from editinfinity.compute import pick_device, reseed, set_threads
 from editinfinity.editing import sampler
 from editinfinity.editing.attention_map import AttentionCollector
-from editinfinity.editing.blend import Editor, KernelBlend, ReplaySource, keep_generated
+from editinfinity.editing.blend import (
+    Editor,
+    KernelBlend,
+    LockFirst,
+    ReplaySource,
+    keep_generated,
+)
+from editinfinity.editing.guidance import GUIDANCES, ClassifierFree, Guidance, SourceNegative
 from editinfinity.editing.kernel import cells_of_attention, resample_kernel, smoothing_kernel
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Adapter, Embedding
@@ -39,7 +46,7 @@ from editinfinity.files.cropping import AUTO, FULL, Region, crop_around
 from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import from_model, schedule_for, size_of, to_model
-from editinfinity.files.masks import mask_of_picture, read_mask
+from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask
 from editinfinity.files.opening import open_picture
 from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
 from editinfinity.files.pixels import to_rgb
@@ -49,7 +56,6 @@ from editinfinity.files.writing import write_photograph
 from editinfinity.inversion import lora as adapters
 from editinfinity.inversion.training import Source
 from editinfinity.models.bsq import quantize
-from editinfinity.models.transformer import TextFeatures
 from editinfinity.presets import Preset, preset
 from editinfinity.prompts import LEARNED_VECTORS, caption, find_word, tokens_of
 from editinfinity.stages.conditioning import text_of
@@ -233,7 +239,7 @@ class EditInfinityPipeline:
         self, inversion: Inversion, prompt: list[str] | tuple[str, ...], **options: Any
     ) -> list[Image.Image]: ...
 
-    def edit(
+    def edit(  # type: ignore[misc]  # mypy wants **options here too; they are spelt out instead
         self,
         inversion: Inversion,
         prompt: str | list[str] | tuple[str, ...],
@@ -247,6 +253,8 @@ class EditInfinityPipeline:
         seed: int = 42,
         cfg: float = 4.0,
         tau: float = 0.5,
+        guidance: str = "cfg",
+        lock_scales: int = 0,
         use_embedding: bool = True,
         use_lora: bool = True,
     ) -> Image.Image | list[Image.Image]:
@@ -264,6 +272,9 @@ class EditInfinityPipeline:
             seed: of the drawing.
             cfg: guidance.
             tau: temperature.
+            guidance: ``cfg``, or ``source_negative`` to lead away from the photograph's prompt too
+                (with an inversion of 0 iterations: training-free editing).
+            lock_scales: first scales that stay the photograph's.
             use_embedding: use the learned vectors.
             use_lora: use the adapter.
 
@@ -274,6 +285,9 @@ class EditInfinityPipeline:
             UserError: mask or word do not fit the photograph, or the model is another.
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
+        if guidance not in GUIDANCES:
+            raise UserError(f"guidance: {guidance!r} is not one of {', '.join(GUIDANCES)}")
+        away = guidance == "source_negative"
         sampling = SamplingSettings(seed=seed, cfg=cfg, tau=tau)
         kernel = self._kernel(
             inversion, mask, target_word, mask_edit_region, attention_threshold, smoothing, sampling
@@ -283,7 +297,9 @@ class EditInfinityPipeline:
         vectors = inversion.embedding if use_embedding else None
         with self._adapted(adapter):
             pictures = [
-                self._draw(inversion, text, vectors, kernel, background, sampling)
+                self._draw(
+                    inversion, text, vectors, kernel, background, sampling, away, lock_scales
+                )
                 for text in prompts
             ]
         return pictures[0] if isinstance(prompt, str) else pictures
@@ -423,16 +439,26 @@ class EditInfinityPipeline:
         kernel: NDArray[np.float32] | None,
         background: str,
         sampling: SamplingSettings,
+        away: bool,
+        lock_scales: int,
     ) -> Image.Image:
         features = inversion.features
-        text: TextFeatures = text_of(self._encode_text(prompt), self.device)
+        text = text_of(self._encode_text(prompt), self.device)
+        source = text_of(inversion.prompt, self.device)
         if vectors is not None:
-            text = text.append(vectors.vectors.to(self.device))
+            learned = vectors.vectors.to(self.device)
+            text, source = text.append(learned), source.append(learned)
         blend: Editor = keep_generated
+        codes, inside = source_codes(features, self.device), None
         if kernel is not None:
             weights = resample_kernel(kernel, features.schedule.tokenizer_grid)
-            codes = source_codes(features, self.device)
-            blend = KernelBlend(codes, torch.from_numpy(weights).to(self.device))
+            kept = torch.from_numpy(weights).to(self.device)
+            blend, inside = KernelBlend(codes, kept), 1 - kept
+        if lock_scales:
+            blend = LockFirst(codes, lock_scales, blend)
+        guidance: Guidance = ClassifierFree(sampling.cfg)
+        if away:
+            guidance = SourceNegative(sampling.cfg, source, inside, features.schedule)
         drawn = sampler.sample(
             self.transformer,
             text,
@@ -440,6 +466,7 @@ class EditInfinityPipeline:
             sampler_settings(sampling),
             torch.Generator().manual_seed(sampling.seed),
             edit=blend,
+            guidance=guidance,
         )
         with torch.inference_mode():
             pixels = self.tokenizer.decode(drawn.code)[0].float().cpu().numpy()
@@ -466,10 +493,7 @@ def _mask(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -> 
     if isinstance(mask, Image.Image):
         return mask_of_picture(mask, size, edit_region)
     if isinstance(mask, tuple):
-        x, y, width, height = mask
-        boxed = np.zeros(size, dtype=bool)
-        boxed[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)] = True
-        return boxed
+        return mask_of_box(",".join(map(str, mask)), size, "mask")
     if mask.shape != size:
         raise UserError(f"mask: is of shape {mask.shape}, the photograph of {size}")
     return mask.astype(bool)

@@ -32,7 +32,7 @@ from editinfinity.workflow.plan import (
 from editinfinity.workflow.stage_version import rule_version
 from editinfinity.workflow.summary import summarise
 from editinfinity.workflow.variants import PATTERN as VARIANT_NAMES
-from editinfinity.workflow.variants import parse_variant, variants
+from editinfinity.workflow.variants import learns_nothing, parse_variant, variants
 
 min_version("9.0")
 lend_to_jobs(HERE)
@@ -168,6 +168,12 @@ def of_edit(key):
     return value
 
 
+def guidance(wildcards):
+    """The guidance of an edit; editing without training always has one of its own."""
+    settings = find_edit(wildcards).settings
+    return "source_negative" if learns_nothing(settings) else settings["guidance"]
+
+
 def beta(index):
     """One of AdamW's two betas."""
 
@@ -274,6 +280,13 @@ def embedding_if_used(wildcards):
     if not variant.embedding:
         return []
     return layout(CONFIG, wildcards.case).embedding(variant.embedding)
+
+
+def source_text_if_used(wildcards):
+    """The source prompt's features, where the guidance leads away from them."""
+    if guidance(wildcards) == "cfg":
+        return []
+    return f"{RESULTS}/{wildcards.case}/features/text.safetensors"
 
 
 def lora_if_used(wildcards):

@@ -8,6 +8,7 @@ rule edit:
         embedding=embedding_if_used,
         lora=lora_if_used,
         kernel=kernel_if_used,
+        source_text=source_text_if_used,
     output:
         picture=f"{CASE}/edit/{{edit}}/{{variant}}.png",
         settings=f"{CASE}/edit/{{edit}}/{{variant}}.json",
@@ -23,6 +24,8 @@ rule edit:
         model=MODEL,
         top_k=of_edit("top_k"),
         top_p=of_edit("top_p"),
+        guidance=guidance,
+        lock_scales=of_edit("lock_scales"),
         version=version_of("edit"),
     message:
         "{wildcards.case}: draw {wildcards.edit}, {wildcards.variant}"

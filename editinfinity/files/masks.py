@@ -61,7 +61,7 @@ def read_mask(path: Path, size: Size, edit_region: str = "black", grow: int = 0)
         case ".json":
             mask = _polygons(path, size)
         case ".txt":
-            mask = _box(path, size)
+            mask = mask_of_box(_text(path), size, path)
         case _:
             mask = mask_of_picture(open_picture(path), size, edit_region, path)
     return _grown(mask, grow)
@@ -120,19 +120,24 @@ def _require_shape(path: Path | str, found: Size, size: Size) -> None:
         )
 
 
-def _box(path: Path, size: Size) -> Mask:
-    box = parse_box(_text(path))
+def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
+    """A box ``x,y,w,h`` as a mask; ``name`` is for messages.
+
+    Raises:
+        UserError: the text is no box, or the box lies outside the photograph.
+    """
+    box = parse_box(text)
     if box is None:
-        raise UserError(f"{path}: is no box; write x,y,width,height in pixels, e.g. 120,80,300,200")
+        raise UserError(f"{name}: is no box; write x,y,width,height in pixels, e.g. 120,80,300,200")
     x, y, width, height = box
     mask = np.zeros(size, dtype=bool)
     mask[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)] = True
     if not mask.any():
         raise UserError(
-            f"{path}: the box {x},{y},{width},{height} lies outside the photograph, which is "
+            f"{name}: the box {x},{y},{width},{height} lies outside the photograph, which is "
             f"{size[1]}×{size[0]}"
         )
-    return mask
+    return _grown(mask, grow)
 
 
 def _text(path: Path) -> str:

@@ -18,6 +18,7 @@ from editinfinity.workflow.config import Config, ConfigError
 from editinfinity.workflow.variants import (
     Variant,
     embeddings_used,
+    learns_nothing,
     lora_bases,
     loras_used,
     variants,
@@ -92,13 +93,14 @@ def case_targets(case: Case, where: Layout) -> list[str]:
         if edit.infer_function == MAP_ONLY:
             targets += [where.kernel(edit.name, name) for name in edit.settings["smoothing"]]
             continue
-        targets += trained(case, where)
+        if not learns_nothing(edit.settings):
+            targets += trained(case, edit, where)
         targets += [where.picture(edit.name, variant) for variant in variants(edit.settings)]
         targets.append(where.chosen(edit.name))
     return list(dict.fromkeys(targets))
 
 
-def trained(case: Case, where: Layout) -> list[str]:
+def trained(case: Case, edit: Edit, where: Layout) -> list[str]:
     """The checkpoints that ``train_*: 1`` asks for, whether an edit uses them or not."""
     settings = case.settings
     targets = []
@@ -106,7 +108,7 @@ def trained(case: Case, where: Layout) -> list[str]:
         targets.append(where.embedding(settings["train_textembedding_iter"]))
     if settings[TRAIN_LORA] and settings["train_lora_iter"]:
         iteration = settings["train_lora_iter"]
-        targets += [where.lora(base, iteration)[0] for base in lora_bases(settings)]
+        targets += [where.lora(base, iteration)[0] for base in lora_bases(edit.settings)]
     return targets
 
 

@@ -29,7 +29,7 @@ from editinfinity.workflow.kinds import (
 MAX_SEED = 2**63 - 1
 """The largest seed torch takes everywhere."""
 
-SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "none")
+SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "dilated", "none")
 """Names of the smoothing kernels (``editinfinity.editing.kernel`` makes them)."""
 
 
@@ -145,6 +145,9 @@ _ALL = (
     Setting("top_k", Whole(1), (900,), _EDIT, sweep=True),
     Setting("top_p", Number(above=0, high=1), (0.97,), _EDIT, sweep=True),
     Setting("seed", Whole(high=MAX_SEED), (42,), _EDIT, sweep=True),
+    Setting("method", Choice(("inversion", "training_free")), "inversion", _EDIT),
+    Setting("guidance", Choice(("cfg", "source_negative")), "cfg", _EDIT),
+    Setting("lock_scales", Whole(high=13), 0, _EDIT),
     # mask and kernel
     Setting("mask_source", Choice(("auto", "user", "attention", "none")), "auto", _EDIT),
     Setting("mask_edit_region", Choice(MASK_REGIONS), "black", _EDIT),

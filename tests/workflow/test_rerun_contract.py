@@ -120,6 +120,19 @@ def test_what_only_concerns_the_photograph_reruns_finish(
     assert project.run().jobs == {f"{USER}/edit/edit/finish"}
 
 
+@pytest.mark.parametrize(("key", "value"), [("guidance", "source_negative"), ("lock_scales", 2)])
+def test_how_it_is_drawn_reruns_edit_and_finish(project: Project, key: str, value: object) -> None:
+    of_user(project, **{key: value})
+    assert project.run().jobs == drawn(USER, "edit")
+
+
+def test_editing_without_training_trains_nothing(project: Project) -> None:
+    of_user(project, method="training_free", train_seed=7)
+    name = NAME.replace("embedding2-lora2", "embedding0-lora0")
+    assert project.run().jobs == drawn(USER, "edit", name=name)
+    assert_settled(project)
+
+
 def test_mask_grow(project: Project) -> None:
     of_user(project, mask_grow=4)
     assert project.run().jobs == drawn(USER, "edit") | {f"{USER}/mask/edit/kernel-linear"}
