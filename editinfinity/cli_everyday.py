@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -97,7 +98,7 @@ def edit(
     )
     failed = run_workflow(project, {"crop": "auto", **chosen, "cases": [name]})
     if failed:
-        raise UserError(_readable(failed[name][0], project, image))
+        raise UserError(_readable(failed[name][0], name, image))
     made = _deliver(
         project / "results" / name / "edit.png", image, target_output, output is not None
     )
@@ -158,7 +159,7 @@ def batch(
     for name, image in names.items():
         picture = project / "results" / name / "edit.png"
         if name in failed:
-            log.error("%s", _readable(failed[name][0], project, image))
+            log.error("%s", _readable(failed[name][0], name, image))
         elif picture.exists():
             typer.echo(_deliver(picture, image, results / f"{image.stem}{_ending(image)}", True))
     if failed:
@@ -319,13 +320,7 @@ def _deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
     return free
 
 
-def _readable(fault: str, project: Path, image: Path) -> str:
+def _readable(fault: str, name: str, image: Path) -> str:
     """A fault of a case that was made here, told of the user's own file."""
-    inside = project / "data"
-    words = [
-        str(image)
-        if word.startswith((str(inside), "data/")) and "original_image." in word
-        else word
-        for word in fault.split(" ")
-    ]
-    return " ".join(words)
+    ours = rf"data/{re.escape(name)}/image/original_image\.\w+"
+    return re.sub(ours, lambda _: str(image), fault.removeprefix(f"case {name}: "))
