@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 SETTINGS_KEY = "editinfinity"
 """PNG text that carries the settings an image was made with."""
 
-NAMESPACE = "https://editinfinity.readthedocs.io/ns/1.0/"
+NAMESPACE = "urn:x-editinfinity:settings#"
 LONGEST_XMP = 65_502
 """Bytes of XMP that one segment of a JPEG can hold."""
 
