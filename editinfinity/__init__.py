@@ -3,7 +3,7 @@
 The parts most programs want are attributes of the package, loaded when first asked for, so that
 ``import editinfinity`` costs nothing and needs no torch::
 
-    from editinfinity import Infinity, Tokenizer, preset, schedule
+    from editinfinity import EditInfinityPipeline, Infinity, Tokenizer, preset, schedule
 
 The stages are functions of ``editinfinity.stages`` (also exported here), the models modules of
 ``editinfinity.models``; see docs/architecture.md for the way data takes through them.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Infinity,
         TextFeatures,
     )
+    from editinfinity.pipeline import EditInfinityPipeline, Inversion
     from editinfinity.presets import (
         PRESETS,
         Preset,
@@ -56,7 +57,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRESETS",
+    "EditInfinityPipeline",
     "Infinity",
+    "Inversion",
     "LoraSettings",
     "ModelSettings",
     "Preset",
@@ -95,6 +98,8 @@ _HOMES = {
     "Tokenizer": "models.tokenizer",
     "Infinity": "models.transformer",
     "TextFeatures": "models.transformer",
+    "EditInfinityPipeline": "pipeline",
+    "Inversion": "pipeline",
     "PRESETS": "presets",
     "Preset": "presets",
     "preset": "presets",

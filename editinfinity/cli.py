@@ -10,14 +10,20 @@ from typing import Annotated
 
 import typer
 
+from editinfinity import cli_everyday
 from editinfinity.cli_stages import stages
+from editinfinity.cli_weights import weights
 from editinfinity.errors import UserError
 
 app = typer.Typer(
     help="""Edit photographs by text: the prompt that describes yours is learnt by inversion with
     Infinity, then another prompt is drawn in its place.
 
-    Put a case into data/NAME (image/original_image.jpg, image/mask.png,
+    One photograph, in one line (editinfinity edit --help):
+
+        editinfinity edit photo.jpg --mask mask.png --prompt "a blue cup on a table"
+
+    Many, as a workflow: put a case into data/NAME (image/original_image.jpg, image/mask.png,
     prompt/edit_image_prompt.txt, …), list it in config.yaml if you have one (else every case is
     edited), and run the workflow:
 
@@ -31,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(stages, name="stage")
+app.add_typer(weights, name="weights")
 
 
 def _tell_version(wanted: bool) -> None:
@@ -102,6 +109,9 @@ def doctor() -> None:
     findings = examine(Path.cwd())
     typer.echo(screen(findings))
     raise typer.Exit(0 if works(findings) else 1)
+
+
+cli_everyday.register(app)
 
 
 def _sets_cores(argument: str) -> bool:

@@ -55,7 +55,10 @@ TextFeatures = Annotated[Path, typer.Option(help="File of the stage text_feature
 Output = Annotated[Path, typer.Option(help="The file to write.")]
 MaybePath = Optional[Path]  # noqa: UP045
 MaybeText = Optional[str]  # noqa: UP045
-Region = Annotated[str, typer.Option(help="Side of the mask that is edited: black or white.")]
+Region = Annotated[
+    str, typer.Option(help="Part of the mask that is edited: black, white, transparent or opaque.")
+]
+Grow = Annotated[int, typer.Option(min=0, help="Pixels to make the mask larger by.")]
 Word = Annotated[MaybeText, typer.Option(help="Word of the source prompt to segment, or @FILE.")]
 Seed = Annotated[int, typer.Option(help="Seed of all noise.")]
 Rate = Annotated[Optional[float], typer.Option(help="Default: the model's own.")]  # noqa: UP045
@@ -94,6 +97,7 @@ def check(
     mask: Annotated[MaybePath, typer.Option(help="The mask.")] = None,
     target_word: Word = None,
     mask_edit_region: Region = "black",
+    mask_grow: Grow = 0,
 ) -> None:
     """Look at a photograph, its mask and its prompts, and tell all faults at once."""
     from editinfinity.stages.check import EditInput, check_case
@@ -103,7 +107,7 @@ def check(
         case=case,
         image=image,
         source_prompt=None if source_prompt is None else _text(source_prompt),
-        edits=[EditInput("edit", _text(prompt), mask, word, mask_edit_region)],
+        edits=[EditInput("edit", _text(prompt), mask, word, mask_edit_region, mask_grow)],
         output=output,
     )
 
@@ -129,6 +133,9 @@ def image_features(
     pixel_budget: Annotated[
         MaybeText, typer.Option(help="0.06M, 0.25M, 0.60M or 1M; default: the model's own.")
     ] = None,
+    crop: Annotated[
+        str, typer.Option(help="full, or top,left,height,width of a part, in pixels.")
+    ] = "full",
     model: Preset = "bundled",
     model_dir: ModelDir = None,
     device: Device = "auto",
@@ -146,6 +153,7 @@ def image_features(
         image=image,
         output=output,
         pixel_budget=pixel_budget,
+        crop=crop,
         model=_model(model, model_dir, True, device, threads),
     )
 
@@ -314,6 +322,7 @@ def kernel(
     mask: Annotated[MaybePath, typer.Option(help="Your mask; or give --attention.")] = None,
     attention: Annotated[MaybePath, typer.Option(help="File of attention_map.")] = None,
     mask_edit_region: Region = "black",
+    mask_grow: Grow = 0,
     smoothing: Annotated[
         str, typer.Option(help="linear (upstream's), paper, hard, gaussian or none.")
     ] = "linear",
@@ -332,6 +341,7 @@ def kernel(
         mask=mask,
         attention=attention,
         mask_edit_region=mask_edit_region,
+        mask_grow=mask_grow,
         smoothing=smoothing,
         attention_threshold=attention_threshold,
         mask_image=mask_image,
@@ -347,6 +357,12 @@ def edit(
     embedding: Annotated[MaybePath, typer.Option(help="Learnt vectors.")] = None,
     lora_dir: Annotated[MaybePath, typer.Option(help="Folder of a LoRA adapter.")] = None,
     kernel: Annotated[MaybePath, typer.Option(help="Without, the whole image may change.")] = None,
+    source_text: Annotated[
+        MaybePath, typer.Option(help="Features of the source prompt, to lead away from it.")
+    ] = None,
+    lock_scales: Annotated[
+        int, typer.Option(min=0, help="First scales that stay the photograph's.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 42,
     cfg: Cfg = 4.0,
     tau: Tau = 0.5,
@@ -373,6 +389,8 @@ def edit(
         embedding=embedding,
         lora_dir=lora_dir,
         kernel=kernel,
+        source_text=source_text,
+        lock_scales=lock_scales,
         model=_model(model, model_dir, attention_bias, device, threads),
         sampling=SamplingSettings(seed, cfg, tau, top_k, top_p),
     )
@@ -382,9 +400,26 @@ def edit(
 def finish(
     edited: Annotated[Path, typer.Option(help="PNG of the stage edit.")],
     image: Image,
-    output: Output,
+    output: Annotated[Path, typer.Option(help="The file to write, in the format of its ending.")],
+    kernel: Annotated[MaybePath, typer.Option(help="Of the edit, if it used one.")] = None,
+    background: Annotated[
+        str, typer.Option(help="exact keeps the photograph's own pixels; or decoded.")
+    ] = "exact",
+    mask_feather: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Width of the seam in pixels; default: about a 64th of the view."),
+    ] = None,
+    gps: Annotated[str, typer.Option(help="keep, or drop where it was taken.")] = "keep",
 ) -> None:
     """Put the edit back at the photograph's size."""
     from editinfinity.stages.finish import finish as stage
 
-    stage(edited=edited, image=image, output=output)
+    stage(
+        edited=edited,
+        image=image,
+        output=output,
+        kernel=kernel,
+        background=background,
+        mask_feather=mask_feather,
+        gps=gps,
+    )

@@ -6,7 +6,7 @@ own; ``tiny`` has random weights and exists for tests of the workflow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from editinfinity.errors import UserError
@@ -139,6 +139,7 @@ class Preset:
 
 
 _T5 = TextEncoderConfig("t5", width=2048, max_length=512)
+_CONVERTED = WeightFiles("tokenizer*.safetensors", "transformer*.safetensors")
 
 _ALL = (
     Preset(
@@ -155,7 +156,7 @@ _ALL = (
         pixel_budget="0.06M",
         # Chosen by a sweep (training/README.md, "Inversion").
         training=TrainingDefaults(embedding_learning_rate=1e-3, lora_learning_rate=5e-4),
-        weights=WeightFiles("tokenizer*.safetensors", "transformer*.safetensors"),
+        weights=_CONVERTED,
     ),
     Preset(
         name="infinity_2b",
@@ -165,7 +166,7 @@ _ALL = (
         ),
         text_encoder=_T5,
         pixel_budget="1M",
-        weights=WeightFiles("infinity_vae_d32reg*", "infinity_2b_reg*", "flan-t5-xl"),
+        weights=replace(_CONVERTED, text_encoder="text_encoder"),
     ),
     Preset(
         name="infinity_8b",
@@ -181,7 +182,7 @@ _ALL = (
         ),
         text_encoder=_T5,
         pixel_budget="1M",
-        weights=WeightFiles("infinity_vae_d56_f8_14_patchify*", "infinity_8b*", "flan-t5-xl"),
+        weights=replace(_CONVERTED, text_encoder="text_encoder"),
     ),
     Preset(
         name="tiny",

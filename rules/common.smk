@@ -19,6 +19,7 @@ from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
 from editinfinity.workflow.cluster import fit_for_cluster, refuse_second_copies
 from editinfinity.workflow.config import check_yaml, load_config
+from editinfinity.workflow.crops import crop_of
 from editinfinity.workflow.location import lend_to_jobs, require_writable, share_cores
 from editinfinity.workflow.model import effective, model_identity
 from editinfinity.workflow.plan import (
@@ -33,7 +34,7 @@ from editinfinity.workflow.plan import (
 from editinfinity.workflow.stage_version import rule_version
 from editinfinity.workflow.summary import summarise
 from editinfinity.workflow.variants import PATTERN as VARIANT_NAMES
-from editinfinity.workflow.variants import parse_variant, variants
+from editinfinity.workflow.variants import learns_nothing, parse_variant, variants
 
 min_version("9.0")
 lend_to_jobs(HERE)
@@ -184,6 +185,12 @@ def of_edit(key):
     return value
 
 
+def guidance(wildcards):
+    """The guidance of an edit; editing without training always has one of its own."""
+    settings = find_edit(wildcards).settings
+    return "source_negative" if learns_nothing(settings) else settings["guidance"]
+
+
 def beta(index):
     """One of AdamW's two betas."""
 
@@ -204,6 +211,16 @@ def image_fingerprint(wildcards):
 @cache
 def fingerprint_of_image(case):
     return fingerprint.of_image(find_case(case).image)
+
+
+@cache
+def crop_of_case(case):
+    return crop_of(find_case(case))
+
+
+def crop(wildcards):
+    """The part of the photograph a case is learned from."""
+    return crop_of_case(wildcards.case)
 
 
 def source_prompt_fingerprint(wildcards):
@@ -282,6 +299,13 @@ def embedding_if_used(wildcards):
     return layout(CONFIG, wildcards.case).embedding(variant.embedding)
 
 
+def source_text_if_used(wildcards):
+    """The source prompt's features, where the guidance leads away from them."""
+    if guidance(wildcards) == "cfg":
+        return []
+    return f"{RESULTS}/{wildcards.case}/features/text.safetensors"
+
+
 def lora_if_used(wildcards):
     """The adapter a variant uses, if any."""
     variant = find_variant(wildcards.variant)
@@ -299,12 +323,24 @@ def kernel_if_used(wildcards):
     return layout(CONFIG, wildcards.case).kernel(edit.name, smoothing)
 
 
-def chosen_variant(wildcards):
-    """The first of an edit's variants, which its lists begin with."""
-    edit = find_edit(wildcards)
+def first_variant(edit):
+    """The chosen one of an edit's variants, which its lists begin with."""
     try:
-        return layout(CONFIG, wildcards.case).picture(
-            edit.name, variants(edit.settings)[0]
-        )
+        return variants(edit.settings)[0]
     except UserError as fault:
         stop(fault)
+
+
+def chosen_variant(wildcards):
+    """The picture of the chosen variant."""
+    edit = find_edit(wildcards)
+    return layout(CONFIG, wildcards.case).picture(edit.name, first_variant(edit))
+
+
+def kernel_of_chosen(wildcards):
+    """The blending weights of the chosen variant, where its background is to stay exact."""
+    edit = find_edit(wildcards)
+    if edit.mask_source == "none" or edit.settings["background"] != "exact":
+        return []
+    smoothing = first_variant(edit).setting("smoothing", edit.settings)
+    return layout(CONFIG, wildcards.case).kernel(edit.name, smoothing)

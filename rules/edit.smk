@@ -8,6 +8,7 @@ rule edit:
         embedding=embedding_if_used,
         lora=lora_if_used,
         kernel=kernel_if_used,
+        source_text=source_text_if_used,
     output:
         picture=f"{CASE}/edit/{{edit}}/{{variant}}.png",
         settings=f"{CASE}/edit/{{edit}}/{{variant}}.json",
@@ -23,6 +24,8 @@ rule edit:
         model=MODEL,
         top_k=of_edit("top_k"),
         top_p=of_edit("top_p"),
+        guidance=guidance,
+        lock_scales=of_edit("lock_scales"),
         version=version_of("edit"),
     message:
         "{wildcards.case}: draw {wildcards.edit}, {wildcards.variant}"
@@ -33,6 +36,7 @@ rule edit:
 rule finish:
     input:
         picture=chosen_variant,
+        kernel=kernel_of_chosen,
     output:
         f"{CASE}/{{edit}}.png",
     log:
@@ -45,6 +49,9 @@ rule finish:
     params:
         image=image_path,
         image_fingerprint=image_fingerprint,
+        background=of_edit("background"),
+        mask_feather=of_edit("mask_feather"),
+        gps=of_edit("gps"),
         version=version_of("finish"),
     message:
         "{wildcards.case}: finish {wildcards.edit} at the size of the photograph"

@@ -37,11 +37,14 @@ rule kernel:
         f"{CASE}/logs/mask/{{edit}}/kernel-{{smoothing}}.log",
     benchmark:
         f"{CASE}/benchmark/mask/{{edit}}/kernel-{{smoothing}}.tsv"
+    # Before training: its pictures show whether the mask is the one that was meant.
+    priority: 10
     conda:
         "../envs/pictures.yaml"
     params:
         mask_fingerprint=mask_fingerprint,
         mask_edit_region=only_with("user", "mask_edit_region"),
+        mask_grow=only_with("user", "mask_grow"),
         attention_threshold=only_with("attention", "attention_threshold"),
         version=version_of("kernel"),
     message:

@@ -61,6 +61,7 @@ rule image_features:
         image_fingerprint=image_fingerprint,
         model=MODEL,
         pixel_budget=of_case("pixel_budget"),
+        crop=crop,
         version=version_of("image_features"),
     message:
         "{wildcards.case}: encode the image"

@@ -16,6 +16,7 @@ with job(snakemake) as this:
                 edit.mask if edit.mask_source == "user" else None,
                 edit.target_word if edit.mask_source == "attention" else None,
                 edit.settings["mask_edit_region"],
+                edit.settings["mask_grow"],
             )
             for edit in case.edits.values()
         ],

@@ -13,6 +13,8 @@ with job(snakemake) as this:
         embedding=this.input("embedding"),
         lora_dir=lora.parent if lora else None,
         kernel=this.input("kernel"),
+        source_text=this.input("source_text"),
+        lock_scales=this.params["lock_scales"],
         output=this.output("picture"),
         settings=this.output("settings"),
         sampling=SamplingSettings(

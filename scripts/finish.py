@@ -9,5 +9,9 @@ with job(snakemake) as this:
     finish(
         edited=this.needed("picture"),
         image=Path(this.params["image"]),
+        kernel=this.input("kernel"),
+        background=this.params["background"],
+        mask_feather=this.params["mask_feather"],
+        gps=this.params["gps"],
         output=this.output(),
     )

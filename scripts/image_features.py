@@ -10,4 +10,5 @@ with job(snakemake) as this:
         image=Path(this.params["image"]),
         output=this.output(),
         pixel_budget=this.params["pixel_budget"],
+        crop=this.params["crop"],
     )

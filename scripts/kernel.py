@@ -10,6 +10,7 @@ with job(snakemake) as this:
         mask=edit.mask if edit.mask_source == "user" else None,
         attention=this.input("attention"),
         mask_edit_region=edit.settings["mask_edit_region"],
+        mask_grow=edit.settings["mask_grow"],
         attention_threshold=edit.settings["attention_threshold"],
         smoothing=snakemake.wildcards.smoothing,
         output=this.output(),

@@ -31,7 +31,7 @@ from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import Editor, KernelBlend, ReplaySource, keep_generated
 from editinfinity.editing.kernel import resample_kernel, smoothing_kernel
 from editinfinity.editing.sampler import Sample, SamplingSettings, sample
-from editinfinity.files.images import MASK_THRESHOLD
+from editinfinity.files.masks import MASK_THRESHOLD
 from editinfinity.inversion.lora import LoraSettings, add_lora
 from editinfinity.inversion.teacher_forcing import BitLoss, bit_loss, make_lesson
 from editinfinity.models import bsq

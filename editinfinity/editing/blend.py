@@ -46,3 +46,16 @@ class KernelBlend:
     def __call__(self, scale: int, generated: Tensor) -> Tensor:
         # Written out, not lerp: exactly the source where G is 1, the generated where it is 0.
         return self.kernel * self.source[scale] + (1 - self.kernel) * generated
+
+
+class LockFirst:
+    """The source's own code at the first scales, which hold the picture's layout; then another."""
+
+    def __init__(self, source: Sequence[Tensor], scales: int, then: Editor) -> None:
+        """``scales`` are locked; ``then`` edits the rest."""
+        self.source, self.scales, self.then = source, scales, then
+
+    def __call__(self, scale: int, generated: Tensor) -> Tensor:
+        if scale < self.scales:
+            return self.source[scale].expand_as(generated)
+        return self.then(scale, generated)

@@ -155,6 +155,11 @@ def _gaussian(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
     return np.clip(1 - edited / edited[cells].min(), 0.0, 1.0)
 
 
+def _dilated(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
+    """The edit mask with its neighbours, blurred and normalised (training-free editing)."""
+    return _gaussian(mask, manhattan_distance(cells) <= 1)
+
+
 def _blur_along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     """Gaussian blur along one axis, borders mirrored."""
     radius = int(np.ceil(4 * GAUSSIAN_SIGMA))
@@ -183,6 +188,7 @@ SMOOTHINGS: dict[str, Callable[[BoolArray, BoolArray], NDArray[np.floating]]] = 
     "paper": _paper,
     "hard": _hard,
     "gaussian": _gaussian,
+    "dilated": _dilated,
     "none": _none,
 }
 """Smoothing's name → (mask, edited cells) → G. The default is upstream's ``linear``."""

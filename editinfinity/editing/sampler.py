@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from editinfinity.editing.blend import Editor, keep_generated
+from editinfinity.editing.guidance import ClassifierFree, Guidance
 from editinfinity.models import bsq
 from editinfinity.models.attention import ScaleCache
 from editinfinity.models.transformer import Infinity, TextFeatures
@@ -76,12 +77,6 @@ def draw_bits(logits: Tensor, settings: SamplingSettings, generator: torch.Gener
     return likelier ^ flip
 
 
-def guide(logits: Tensor, cfg: float) -> Tensor:
-    """Classifier-free guidance over rows [conditional…, unconditional…] (2B, …) → (B, …)."""
-    conditional, unconditional = logits.chunk(2)
-    return unconditional + cfg * (conditional - unconditional)
-
-
 @torch.inference_mode()
 def sample(
     model: Infinity,
@@ -92,6 +87,7 @@ def sample(
     edit: Editor = keep_generated,
     watcher: Watcher | None = None,
     on_logits: Callable[[int, Tensor], None] | None = None,
+    guidance: Guidance | None = None,
 ) -> Sample:
     """Draw an image for each row of ``text`` (B, T, Ct5), learned vectors included.
 
@@ -100,36 +96,32 @@ def sample(
         edit: changes the enlarged code of a scale, see :mod:`editinfinity.editing.blend`.
         watcher: sees cross-attention, see :mod:`editinfinity.editing.attention_map`.
         on_logits: sees the scale and its raw logits (2B, h·w, d, 2).
+        guidance: combines what is predicted; None for classifier-free guidance.
     """
     patchify = schedule.patchify
-    condition = model.condition(_with_unconditional(model, text))
+    guide = ClassifierFree(settings.cfg) if guidance is None else guidance
+    condition = model.condition(guide.texts(model, text))
     memories = [ScaleCache() for _ in model.blocks]
     tokens = model.start_token(condition)
     batch = text.features.shape[0]
+    rows = len(tokens) // batch
     grid = schedule.tokenizer_grid
     code = torch.zeros(batch, model.config.bits, *grid, device=tokens.device)
     all_bits = []
     for scale, scale_grid in enumerate(schedule.scales):
         if scale:
             seen = bsq.fold(bsq.shrink_sum(code, schedule.tokenizer_scales[scale]), patchify)
-            tokens = model.word_embed(seen).repeat(2, 1, 1)
+            tokens = model.word_embed(seen).repeat(rows, 1, 1)
         observe = None if watcher is None else _at_scale(watcher, scale)
         logits = model.forward_scale(tokens, scale, condition, schedule, memories, observe)
         if on_logits is not None:
             on_logits(scale, logits)
-        bits = draw_bits(guide(logits, settings.cfg), settings, generator)
+        bits = draw_bits(guide(scale, logits), settings, generator)
         all_bits.append(bits)
         cells = bsq.unfold(bits.float(), scale_grid, patchify) > 0.5
         generated = bsq.enlarge(bsq.code_of(cells.permute(0, 2, 3, 1)), grid)
         code = code + edit(scale, generated)
     return Sample(code, all_bits)
-
-
-def _with_unconditional(model: Infinity, text: TextFeatures) -> TextFeatures:
-    """Rows [conditional…, unconditional…]."""
-    without = model.unconditional(text)
-    mask = None if text.mask is None else text.mask.repeat(2, 1)
-    return TextFeatures(torch.cat([text.features, without.features]), mask)
 
 
 def _at_scale(watcher: Watcher, scale: int) -> Callable[[Tensor, Tensor], None]:

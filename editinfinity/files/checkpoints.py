@@ -115,6 +115,53 @@ class OptimizerState:
         return cls(parameters, whole_number(found, "iteration", path), preset)
 
 
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter in PEFT's format, apart from the model it adapts.
+
+    Attributes:
+        weights: PEFT's names → tensors on the CPU.
+        config: what ``adapter_config.json`` holds.
+    """
+
+    weights: Mapping[str, Tensor]
+    config: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Adapter:
+        """The adapter ``default`` of a ``PeftModel``."""
+        from peft import get_peft_model_state_dict
+
+        weights = get_peft_model_state_dict(model)
+        config = model.peft_config["default"].to_dict()  # type: ignore[union-attr,index,operator]
+        config.update(inference_mode=True, base_model_name_or_path=None)
+        ready = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+        return cls(ready, _plain(config))
+
+    def save(self, folder: Path) -> None:
+        """Write it so that ``PeftModel.from_pretrained`` finds it."""
+        with atomic_path(folder / ADAPTER_WEIGHTS) as temporary:
+            ready = {name: tensor.contiguous() for name, tensor in self.weights.items()}
+            save_file(ready, temporary, metadata={"format": "pt"})
+        write_json(folder / ADAPTER_CONFIG, self.config)
+
+    @classmethod
+    def load(cls, folder: Path) -> Adapter:
+        """Read one.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        from editinfinity.files.state_dicts import read_state_dict
+
+        weights = read_state_dict([folder / ADAPTER_WEIGHTS])
+        path = folder / ADAPTER_CONFIG
+        try:
+            return cls(weights, json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); save the adapter again") from None
+
+
 def save_adapter(folder: Path, model: nn.Module) -> None:
     """Write a PEFT model's adapter so that ``PeftModel.from_pretrained`` finds it.
 
@@ -122,15 +169,7 @@ def save_adapter(folder: Path, model: nn.Module) -> None:
         folder: where ``adapter_model.safetensors`` and ``adapter_config.json`` go.
         model: a ``PeftModel`` with one adapter, ``default``.
     """
-    from peft import get_peft_model_state_dict
-
-    weights = get_peft_model_state_dict(model)
-    with atomic_path(folder / ADAPTER_WEIGHTS) as temporary:
-        ready = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        save_file(ready, temporary, metadata={"format": "pt"})
-    config = model.peft_config["default"].to_dict()  # type: ignore[union-attr,index,operator]
-    config.update(inference_mode=True, base_model_name_or_path=None)
-    write_json(folder / ADAPTER_CONFIG, _plain(config))
+    Adapter.of(model).save(folder)
 
 
 def load_adapter(folder: Path, model: nn.Module, device: torch.device) -> nn.Module:

@@ -46,6 +46,19 @@ class Geometry:
         top, left = (image_size[0] - height) // 2, (image_size[1] - width) // 2
         return cls(image_size, top, left, height, width, model_size)
 
+    @classmethod
+    def within(
+        cls, image_size: Size, region: tuple[int, int, int, int] | None, model_size: Size
+    ) -> Geometry:
+        """As ``fit``, inside a region (top, left, height, width) of the photograph, if given."""
+        if region is None:
+            return cls.fit(image_size, model_size)
+        top, left, height, width = region
+        inner = cls.fit((height, width), model_size)
+        return cls(
+            image_size, top + inner.top, left + inner.left, inner.height, inner.width, model_size
+        )
+
     @property
     def box(self) -> tuple[int, int, int, int]:
         """The crop as Pillow wants it: left, top, right, bottom."""

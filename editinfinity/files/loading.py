@@ -1,4 +1,4 @@
-"""What loading any model takes: its folder, its tensors put in place, random ones for the tests."""
+"""What loading any model takes: its tensors put in place, and random ones for the tests."""
 
 from __future__ import annotations
 
@@ -16,27 +16,7 @@ from editinfinity.presets import Preset
 
 log = logging.getLogger(__name__)
 
-BUNDLED = Path(__file__).parents[1] / "weights" / "bundled"
-"""Folder of the weights that come with the package."""
-
 Model = TypeVar("Model", bound=nn.Module)
-
-
-def weights_folder(preset: Preset, model_dir: Path | None) -> Path:
-    """Where a preset's weights lie.
-
-    Raises:
-        UserError: the preset carries none and no ``model_dir`` was given, or that is no folder.
-    """
-    if model_dir is not None:
-        if not model_dir.is_dir():
-            raise UserError(f"model_dir: {model_dir} is no folder; give the one with the weights")
-        return model_dir
-    if preset.name != "bundled":
-        raise UserError(
-            f"model_dir: {preset.name} needs released weights; set model_dir to their folder"
-        )
-    return BUNDLED
 
 
 def random_weights(build: Callable[[], Model], preset: Preset) -> Model:

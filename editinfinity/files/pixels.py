@@ -22,7 +22,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _DEEP:
         return _plain(_deep_to_grey(image).convert("RGB"))
     coloured = image.mode in ("RGB", "RGBA", "P", "PA", "RGBX", "RGBa")
-    rgb = _over(image, 255).convert("RGB") if _is_transparent(image) else image.convert("RGB")
+    rgb = _over(image, 255).convert("RGB") if is_transparent(image) else image.convert("RGB")
     return _plain(rgb, profile if coloured else None)
 
 
@@ -30,12 +30,13 @@ def to_grey(image: Image.Image, background: int) -> Image.Image:
     """8-bit grey, transparent parts over ``background`` (0…255)."""
     if image.mode in _DEEP:
         return _deep_to_grey(image)
-    if _is_transparent(image):
+    if is_transparent(image):
         image = _over(image, background)
     return image.convert("L")
 
 
-def _is_transparent(image: Image.Image) -> bool:
+def is_transparent(image: Image.Image) -> bool:
+    """Whether a picture has transparent parts, of any kind."""
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 

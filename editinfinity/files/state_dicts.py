@@ -73,7 +73,9 @@ def read_state_dict(files: Sequence[Path]) -> dict[str, Tensor]:
     """
     state: dict[str, Tensor] = {}
     for path in files:
-        state.update(_read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path))
+        state.update(
+            _read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
+        )
     return state
 
 
@@ -87,12 +89,20 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: is damaged ({error}); get the file again") from None
 
 
-def _unpickle(path: Path) -> dict[str, Tensor]:
+def can_be_mapped(path: Path) -> bool:
+    """Whether a pickle is of the zip format of torch ≥ 1.6, the only one that can be mapped."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """The state dict of a pickle, mapped from disk unless it is of the format before torch 1.6.
+
+    Raises:
+        UserError: the file is missing or damaged, holds no state dict, or asks to run code.
+    """
     try:
-        # Only the zip format of torch ≥ 1.6 can be mapped.
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"PK"
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=can_be_mapped(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     except Exception as error:  # the opcodes of a damaged pickle raise nearly anything

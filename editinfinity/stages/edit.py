@@ -12,7 +12,8 @@ import torch
 
 from editinfinity.compute import telling_memory_faults
 from editinfinity.editing import sampler
-from editinfinity.editing.blend import Editor, KernelBlend, keep_generated
+from editinfinity.editing.blend import Editor, KernelBlend, LockFirst, keep_generated
+from editinfinity.editing.guidance import ClassifierFree, Guidance, SourceNegative
 from editinfinity.editing.kernel import resample_kernel
 from editinfinity.files.atomic import write_json
 from editinfinity.files.checkpoints import Embedding, adapter_iteration, load_adapter
@@ -41,6 +42,8 @@ def edit(
     embedding: Path | None = None,
     lora_dir: Path | None = None,
     kernel: Path | None = None,
+    source_text: Path | None = None,
+    lock_scales: int = 0,
     host: Host = ALONE,
 ) -> None:
     """Sample the edit prompt, blended with the photograph's codes where there is a kernel.
@@ -55,6 +58,9 @@ def edit(
         embedding: learnt vectors; None to edit without.
         lora_dir: folder of a LoRA adapter; None to edit without.
         kernel: of ``make_kernel``; None edits the whole image (upstream's ``infer_function 0``).
+        source_text: of the *source* prompt, to lead away from what it says (guidance
+            ``source_negative``); None for plain guidance.
+        lock_scales: first scales that stay the photograph's.
         host: the process this runs in.
 
     Raises:
@@ -66,16 +72,27 @@ def edit(
         require_preset(found, preset.name, path)
     made_by = _facts(model, sampling, source, prompt)
     text = text_of(prompt, device)
+    away = None if source_text is None else text_of(PromptFeatures.load(source_text), device)
     if embedding is not None:
         learnt = Embedding.load(embedding, preset.name, preset.transformer.text_width)
-        text = text.append(learnt.vectors.to(device))
+        vectors = learnt.vectors.to(device)
+        text, away = text.append(vectors), away and away.append(vectors)
         made_by["embedding_iterations"] = learnt.iteration
     blend: Editor = keep_generated
+    codes = source_codes(source, device)
+    inside = None
     if kernel is not None:
         weights, facts = load_map(kernel, KERNEL, source.schedule.reference_grid)
-        weights = resample_kernel(weights, source.schedule.tokenizer_grid)
-        blend = KernelBlend(source_codes(source, device), torch.from_numpy(weights).to(device))
+        kept = torch.from_numpy(resample_kernel(weights, source.schedule.tokenizer_grid)).to(device)
+        blend, inside = KernelBlend(codes, kept), 1 - kept
         made_by["kernel"] = {key: value for key, value in facts.items() if key != "kind"}
+    if lock_scales:
+        blend = LockFirst(codes, lock_scales, blend)
+        made_by["lock_scales"] = lock_scales
+    guidance: Guidance = ClassifierFree(sampling.cfg)
+    if away is not None:
+        guidance = SourceNegative(sampling.cfg, away, inside, source.schedule)
+        made_by["guidance"] = "source_negative"
     transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     if lora_dir is not None:
         load_adapter(lora_dir, transformer, device)  # wraps the transformer's layers in place
@@ -88,6 +105,7 @@ def edit(
             sampler_settings(sampling),
             torch.Generator().manual_seed(sampling.seed),
             edit=blend,
+            guidance=guidance,
         )
         del transformer  # its memory serves the decoder
         tokenizer = host.load(load_tokenizer, preset, device, model.model_dir)

@@ -1,36 +1,107 @@
-"""Stage ``finish``: put the edited image back at the size of the user's photograph."""
+"""Stage ``finish``: put the edited image back into the user's photograph."""
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from editinfinity.errors import UserError
-from editinfinity.files.images import read_image, read_settings, restore, write_png
-from editinfinity.scales import nearest_ratio
+from editinfinity.files.geometry import Geometry
+from editinfinity.files.images import read_image, size_of
+from editinfinity.files.maps import KERNEL, load_map
+from editinfinity.files.photograph import Photograph, read_photograph
+from editinfinity.files.seam import opacity_of
+from editinfinity.files.writing import read_settings, write_photograph
+from editinfinity.scales import SCALES_1M, nearest_ratio
 
 log = logging.getLogger(__name__)
 
+BACKGROUNDS = ("exact", "decoded")
 
-def finish(*, edited: Path, image: Path, output: Path) -> None:
-    """Scale the edit back into the photograph and write it at the photograph's size (PNG).
 
-    Borders that the model's aspect ratio cut off keep the photograph's own pixels.
+def finish(
+    *,
+    edited: Path,
+    image: Path,
+    output: Path,
+    kernel: Path | None = None,
+    background: str = "exact",
+    mask_feather: float | None = None,
+    gps: str = "keep",
+) -> None:
+    """Put the drawing back into the photograph, at its size, with all that belongs to it.
+
+    What the model did not see keeps the photograph's own pixels, behind a soft seam.
 
     Args:
         edited: of ``edit``.
         image: the user's photograph.
-        output: where the finished picture goes.
+        output: where the finished picture goes; its ending decides the format.
+        kernel: of ``make_kernel``, where the edit used one.
+        background: ``exact`` keeps the photograph's own pixels wherever the kernel keeps the
+            source; ``decoded`` takes what the model made of them, as the method does.
+        mask_feather: width of the seam in pixels of the photograph; None for about a cell.
+        gps: ``keep`` or ``drop`` what the photograph says of its place.
 
     Raises:
-        UserError: a picture cannot be read, or they are of different shapes.
+        UserError: a picture cannot be read, or they do not belong together.
     """
-    photograph, drawn = read_image(image), read_image(edited)
-    shapes = {nearest_ratio(picture.height, picture.width) for picture in (photograph, drawn)}
-    if len(shapes) > 1:
+    if background not in BACKGROUNDS:
+        raise UserError(f"background: {background!r} is not one of {', '.join(BACKGROUNDS)}")
+    photograph, drawn = read_photograph(image), read_image(edited)
+    for doubt in photograph.doubts:
+        log.warning("%s", doubt)
+    settings = read_settings(edited)
+    geometry = _geometry(settings, photograph, size_of(drawn), edited, image)
+    grid = SCALES_1M[nearest_ratio(*geometry.model_size)][-1]
+    # Without a kernel everything may change, and only the crop has a seam.
+    cells = np.zeros(grid, dtype=np.float32)
+    if kernel is not None and background == "exact":
+        cells, _ = load_map(kernel, KERNEL, grid)
+    opacity = opacity_of(cells, geometry, mask_feather)
+    finished = photograph.paste(drawn, geometry, opacity)
+    if gps == "drop":
+        finished = finished.without_place()
+    write_photograph(output, finished, _with_background(settings, background))
+    log.info("%s: %d×%d pixels", output, *reversed(photograph.size))
+
+
+def _geometry(
+    settings: str | None, photograph: Photograph, drawn: tuple[int, int], edited: Path, image: Path
+) -> Geometry:
+    """Where the drawing belongs: as its settings say.
+
+    A drawing of a whole photograph also fits the same photograph at another size.
+    """
+    whole = Geometry.fit(photograph.size, drawn)
+    try:
+        geometry = Geometry.from_dict(json.loads(settings or "{}")["geometry"])
+    except (ValueError, KeyError, TypeError):
+        geometry = whole
+    if geometry.image_size == photograph.size:
+        fits = geometry.model_size == drawn
+    else:
+        was_whole = geometry == Geometry.fit(geometry.image_size, geometry.model_size)
+        geometry, fits = whole, was_whole
+    if geometry == whole:
+        fits = fits and nearest_ratio(*photograph.size) == nearest_ratio(*drawn)
+    if not fits:
         raise UserError(
-            f"{edited}: is {drawn.width}×{drawn.height}, not of the shape of {image}, which is "
-            f"{photograph.width}×{photograph.height}; edit that photograph again"
+            f"{edited}: is {drawn[1]}×{drawn[0]}, not of the shape of {image}, which is "
+            f"{photograph.size[1]}×{photograph.size[0]}; edit that photograph again"
         )
-    write_png(output, restore(drawn, photograph), read_settings(edited))
-    log.info("%s: %d×%d pixels", output, photograph.width, photograph.height)
+    return geometry
+
+
+def _with_background(settings: str | None, background: str) -> str | None:
+    if settings is None:
+        return None
+    try:
+        facts: dict[str, Any] = json.loads(settings)
+    except ValueError:
+        return settings
+    return json.dumps({**facts, "background": background}, sort_keys=True, ensure_ascii=False)

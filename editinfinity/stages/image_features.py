@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from editinfinity.compute import telling_memory_faults
+from editinfinity.files.cropping import FULL, parse_region
 from editinfinity.files.features import ImageFeatures
-from editinfinity.files.images import read_image, schedule_for, to_model
+from editinfinity.files.geometry import Geometry
+from editinfinity.files.images import read_image, schedule_for, size_of, to_model
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.models.bsq import quantize
 from editinfinity.stages.host import ALONE, Host
@@ -26,6 +28,7 @@ def extract_image_features(
     output: Path,
     model: ModelSettings,
     pixel_budget: str | None = None,
+    crop: str = FULL,
     host: Host = ALONE,
 ) -> None:
     """Encode the photograph once; every later stage reads only this file.
@@ -38,6 +41,7 @@ def extract_image_features(
         output: where the features go.
         model: which model and device.
         pixel_budget: a key of ``editinfinity.scales.PIXEL_BUDGETS``; None for the model's own.
+        crop: ``full``, or ``top,left,height,width`` of the part to encode, in pixels.
         host: the process this runs in.
 
     Raises:
@@ -45,10 +49,14 @@ def extract_image_features(
     """
     preset, device = open_settings(model)
     photograph = read_image(image)
+    region = parse_region(crop, size_of(photograph))
     schedule = schedule_for(
-        photograph, pixel_budget or preset.pixel_budget, preset.transformer.patchify
+        size_of(photograph) if region is None else region[2:],
+        pixel_budget or preset.pixel_budget,
+        preset.transformer.patchify,
     )
-    pixels, geometry = to_model(photograph, schedule)
+    geometry = Geometry.within(size_of(photograph), region, schedule.image_size)
+    pixels = to_model(photograph, geometry)
     tokenizer = host.load(load_tokenizer, preset, device, model.model_dir)
     with torch.inference_mode(), telling_memory_faults("choose a smaller pixel_budget"):
         raw = tokenizer.encode(torch.from_numpy(pixels)[None].to(device))

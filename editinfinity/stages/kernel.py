@@ -15,8 +15,9 @@ from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.heatmap import heatmap_over
-from editinfinity.files.images import doubt_about, read_mask, write_png
+from editinfinity.files.images import write_png
 from editinfinity.files.maps import ATTENTION, KERNEL, load_map, save_map
+from editinfinity.files.masks import doubt_about, read_mask
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ def make_kernel(
     mask: Path | None = None,
     attention: Path | None = None,
     mask_edit_region: str = "black",
+    mask_grow: int = 0,
     smoothing: str = "linear",
     attention_threshold: float = 0.5,
     mask_image: Path | None = None,
@@ -41,7 +43,9 @@ def make_kernel(
             source, 0 is edited freely.
         mask: the user's mask; give this or ``attention``.
         attention: of ``collect_attention``.
-        mask_edit_region: ``black`` or ``white``: the side of the user's mask that is edited.
+        mask_edit_region: which part of the user's mask is edited, of
+            ``editinfinity.files.masks.REGIONS``.
+        mask_grow: pixels of the photograph by which the user's mask is made larger.
         smoothing: a key of ``editinfinity.editing.kernel.SMOOTHINGS``.
         attention_threshold: cells above min + threshold·(max − min) of the map are edited.
         mask_image: PNG of the edited region, black = edited, at the photograph's size, if wanted.
@@ -56,12 +60,14 @@ def make_kernel(
     if (mask is None) == (attention is None):
         raise UserError("kernel: give either a mask or an attention map, not both or neither")
     if mask is not None:
-        user_mask = read_mask(mask, source.geometry.image_size, mask_edit_region)
+        user_mask = read_mask(mask, source.geometry.image_size, mask_edit_region, mask_grow)
         edited = source.geometry.crop_mask(user_mask)
         if doubt := doubt_about(edited, mask, mask_edit_region):
             log.warning("%s", doubt)
         shown: NDArray[np.floating] = edited.astype(np.float32)
         made_of: dict[str, Any] = {"mask_source": "user", "mask_edit_region": mask_edit_region}
+        if mask_grow:
+            made_of["mask_grow"] = mask_grow
     else:
         assert attention is not None
         shown, found = load_map(attention, ATTENTION, grid)

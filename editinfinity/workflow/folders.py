@@ -1,9 +1,9 @@
 """Cases as folders, laid out as the original guide has them.
 
-``image/original_image.{jpg,jpeg,png,webp}``, ``image/mask.png``, ``prompt/edit_image_prompt.txt``,
-``prompt/original_image_prompt.txt``, ``prompt/target_word.txt``; an edit of its own name has
-``edit_image_prompt.NAME.txt`` and may have ``mask.NAME.png`` and ``target_word.NAME.txt``, else
-the unnamed ones serve it.
+``image/original_image.{jpg,jpeg,png,webp,tif,tiff,avif}``, ``image/mask.{png,json,txt}``,
+``prompt/edit_image_prompt.txt``, ``prompt/original_image_prompt.txt``, ``prompt/target_word.txt``;
+an edit of its own name has ``edit_image_prompt.NAME.txt`` and may have ``mask.NAME.png`` (or .json,
+.txt) and ``target_word.NAME.txt``, else the unnamed ones serve it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from editinfinity.workflow.cases import Case, Edit
 from editinfinity.workflow.config import Config, ConfigError
 from editinfinity.workflow.names import printable, unfit
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif")
+MASK_ENDINGS = (".png", ".json", ".txt")
+"""A picture, polygons, a box (``editinfinity.files.masks`` reads them)."""
+
 UNNAMED = "edit"
 """Name of the edit whose prompt file has none."""
 
@@ -65,15 +68,22 @@ def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
     folder = config.data / name
     images, prompts = _files(folder / "image"), _files(folder / "prompt")
     image, faults = _original(folder / "image", images)
-    if missed := [file for file in images if Path(file).stem == "mask" and file != "mask.png"]:
-        faults.append(f"{folder}/image/{printable(missed[0])}: a mask must be mask.png; convert it")
+    for file in images:
+        if Path(file).stem == "mask" and Path(file).suffix not in MASK_ENDINGS:
+            faults.append(
+                f"{folder}/image/{printable(file)}: a mask is mask.png, mask.json (polygons of "
+                "LabelMe or COCO) or mask.txt (x,y,w,h); convert it"
+            )
+    masks = [file for file in images if Path(file).stem == "mask"]
+    if len(masks) > 1 and not faults:
+        faults.append(f"{folder}/image: holds {' and '.join(masks)}; keep one")
     named, notices = _edit_prompts(folder / "prompt", prompts)
     settings = config.of_case(name)
     edits = {
         edit: Edit(
             edit,
             prompt,
-            _own_or_shared(folder / "image", images, "mask", edit, ".png"),
+            _own_or_shared(folder / "image", images, "mask", edit, *MASK_ENDINGS),
             _own_or_shared(folder / "prompt", prompts, "target_word", edit, ".txt"),
             settings,
         )
@@ -137,10 +147,11 @@ def _edit_prompts(folder: Path, files: list[str]) -> tuple[dict[str, Path], list
 
 
 def _own_or_shared(
-    folder: Path, files: list[str], stem: str, edit: str, ending: str
+    folder: Path, files: list[str], stem: str, edit: str, *endings: str
 ) -> Path | None:
     """``stem.EDIT.ending`` if there is one, else ``stem.ending``, else None."""
-    for file in (f"{stem}.{edit}{ending}", f"{stem}{ending}"):
-        if file in files:
-            return folder / file
+    for name in (f"{stem}.{edit}", stem):
+        for ending in endings:
+            if f"{name}{ending}" in files:
+                return folder / f"{name}{ending}"
     return None

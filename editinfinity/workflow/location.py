@@ -10,6 +10,7 @@ from typing import Any
 
 from editinfinity.environment import JOBS_AT_ONCE
 from editinfinity.errors import UserError
+from editinfinity.model_folder import default_folder
 from editinfinity.presets import preset
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -28,17 +29,12 @@ def workflow_root() -> Path:
     raise UserError(f"{PACKAGE}: carries no workflow; install editinfinity again, or use a clone")
 
 
-def weights_folder(model: str, model_dir: Path | None = None) -> Path:
-    """Folder of a model's weight files: the user's, else the one the package carries."""
-    return PACKAGE / "weights" / model if model_dir is None else model_dir
-
-
 def weight_files(model: str, model_dir: Path | None = None) -> Iterator[Path]:
     """The weight files of a model that are there; none for a model made in memory."""
     patterns = preset(model).weights
     if patterns is None:
         return
-    folder = weights_folder(model, model_dir)
+    folder = default_folder(model) if model_dir is None else model_dir
     for pattern in (patterns.tokenizer, patterns.transformer, patterns.text_encoder):
         for path in sorted(folder.glob(pattern)) if pattern else ():
             yield from (sorted(path.rglob("*")) if path.is_dir() else (path,))

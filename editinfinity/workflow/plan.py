@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
+from editinfinity.model_folder import check_model
 from editinfinity.presets import preset
 from editinfinity.workflow.cases import MAP_ONLY, Case, Cases, Edit
 from editinfinity.workflow.config import Config, ConfigError
 from editinfinity.workflow.variants import (
     Variant,
     embeddings_used,
+    learns_nothing,
     lora_bases,
     loras_used,
     variants,
@@ -91,13 +93,14 @@ def case_targets(case: Case, where: Layout) -> list[str]:
         if edit.infer_function == MAP_ONLY:
             targets += [where.kernel(edit.name, name) for name in edit.settings["smoothing"]]
             continue
-        targets += trained(case, where)
+        if not learns_nothing(edit.settings):
+            targets += trained(case, edit, where)
         targets += [where.picture(edit.name, variant) for variant in variants(edit.settings)]
         targets.append(where.chosen(edit.name))
     return list(dict.fromkeys(targets))
 
 
-def trained(case: Case, where: Layout) -> list[str]:
+def trained(case: Case, edit: Edit, where: Layout) -> list[str]:
     """The checkpoints that ``train_*: 1`` asks for, whether an edit uses them or not."""
     settings = case.settings
     targets = []
@@ -105,7 +108,7 @@ def trained(case: Case, where: Layout) -> list[str]:
         targets.append(where.embedding(settings["train_textembedding_iter"]))
     if settings[TRAIN_LORA] and settings["train_lora_iter"]:
         iteration = settings["train_lora_iter"]
-        targets += [where.lora(base, iteration)[0] for base in lora_bases(settings)]
+        targets += [where.lora(base, iteration)[0] for base in lora_bases(edit.settings)]
     return targets
 
 
@@ -133,14 +136,14 @@ def check_plan(config: Config, cases: Cases) -> None:
 
 def _no_model(config: Config) -> str | None:
     """Why the model's weights cannot be found, if so; every job would stop for it."""
-    model, folder = str(config.settings["model"]), config.settings["model_dir"]
-    if folder is not None:
-        if Path(str(folder)).is_dir():
-            return None
-        return f"model_dir: there is no folder {folder}; give the one with the weights of {model}"
-    if preset(model).weights is None or model == "bundled":
-        return None
-    return f"model_dir: is null, but {model} needs released weights; set it to their folder"
+    folder = config.settings["model_dir"]
+    try:
+        check_model(
+            preset(str(config.settings["model"])), None if folder is None else Path(str(folder))
+        )
+    except UserError as fault:
+        return str(fault)
+    return None
 
 
 def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, str]]:

@@ -30,8 +30,12 @@ from editinfinity.workflow.kinds import (
 MAX_SEED = 2**63 - 1
 """The largest seed torch takes everywhere."""
 
-SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "none")
+SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "dilated", "none")
 """Names of the smoothing kernels (``editinfinity.editing.kernel`` makes them)."""
+
+
+MASK_REGIONS = ("black", "white", "transparent", "opaque")
+"""Parts of a mask's picture that may be the edited one (``editinfinity.files.masks``)."""
 
 
 class Level(Enum):
@@ -143,11 +147,20 @@ _ALL = (
     Setting("top_k", Whole(1), (900,), _EDIT, sweep=True),
     Setting("top_p", Number(above=0, high=1), (0.97,), _EDIT, sweep=True),
     Setting("seed", Whole(high=MAX_SEED), (42,), _EDIT, sweep=True),
+    Setting("method", Choice(("inversion", "training_free")), "inversion", _EDIT),
+    Setting("guidance", Choice(("cfg", "source_negative")), "cfg", _EDIT),
+    Setting("lock_scales", Whole(high=13), 0, _EDIT),
     # mask and kernel
     Setting("mask_source", Choice(("auto", "user", "attention", "none")), "auto", _EDIT),
-    Setting("mask_edit_region", Choice(("black", "white")), "black", _EDIT),
+    Setting("mask_edit_region", Choice(MASK_REGIONS), "black", _EDIT),
+    Setting("mask_grow", Whole(high=10_000), 0, _EDIT),
+    Setting("mask_feather", Number(low=0), None, _EDIT, nullable=True, example=20),
     Setting("attention_threshold", Number(above=0, below=1), 0.5, _EDIT),
     Setting("smoothing", Choice(SMOOTHINGS), ("linear",), _EDIT, sweep=True),
+    # the photograph
+    Setting("crop", Choice(("full", "auto")), "full"),
+    Setting("background", Choice(("exact", "decoded")), "exact", _EDIT),
+    Setting("gps", Choice(("keep", "drop")), "keep", _EDIT),
     # how training goes
     Setting("checkpoint_every", Whole(1), 10),
     Setting("train_seed", Whole(high=MAX_SEED), 42),

@@ -77,6 +77,12 @@ def _failures(case: Case, folder: Path, since: float) -> tuple[list[str], dict[s
     return everywhere, by_edit
 
 
+def reasons(folder: Path, since: float) -> list[str]:
+    """Why jobs of a case failed since a time, a line each; ``folder`` is ``results/CASE``."""
+    found = (_reason(path, since) for path in sorted((folder / "logs").rglob("*.log")))
+    return [reason for reason in found if reason is not None]
+
+
 def _reason(path: Path, since: float) -> str | None:
     """Why the job of a log failed, if it did, and since then."""
     try:

@@ -65,8 +65,9 @@ class Variant:
         return "-".join(parts)
 
     def setting(self, key: str, settings: Mapping[str, Any]) -> Any:
-        """The value of a ``FURTHER`` setting: the name's, else the edit's."""
-        return dict(self.further).get(key, settings[key][0])
+        """The value of a setting: the name's, else the edit's, of a sweep the first."""
+        value = settings[key]
+        return dict(self.further).get(key, value[0] if SETTINGS[key].sweep else value)
 
 
 def number(value: object) -> str:
@@ -138,23 +139,28 @@ def variants(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
     return tuple(made.values())
 
 
+def learns_nothing(settings: Mapping[str, Any]) -> bool:
+    """Whether an edit is drawn by the bare model (``method: training_free``)."""
+    return bool(settings["method"] == "training_free")
+
+
 def embeddings_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Iterations of the text embedding the edit uses; (0,) for none."""
-    if not settings["use_concat_embedding"]:
+    if learns_nothing(settings) or not settings["use_concat_embedding"]:
         return (0,)
     return _iterations(settings, "use_embedding_iter", "train_textembedding_iter")
 
 
 def lora_bases(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Iterations of the text embedding LoRA trains over; (0,) for none."""
-    if not settings["use_textembedding"]:
+    if learns_nothing(settings) or not settings["use_textembedding"]:
         return (0,)
     return _iterations(settings, "use_textembedding_iter", "train_textembedding_iter")
 
 
 def loras_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Iterations of the LoRA the edit uses; (0,) for none."""
-    if not settings["use_lora"]:
+    if learns_nothing(settings) or not settings["use_lora"]:
         return (0,)
     return _iterations(settings, "use_lora_iter", "train_lora_iter")
 

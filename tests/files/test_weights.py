@@ -163,7 +163,9 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, spoil: object, fau
 def test_missing_weights_say_where_to_put_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no infinity_vae\*, the weights of small's token"):
         load_tokenizer(SMALL, CPU, tmp_path)
-    with pytest.raises(UserError, match="needs released weights; set model_dir"):
+    with pytest.raises(
+        UserError, match="the weights of small are not in .*run `editinfinity weights"
+    ):
         load_tokenizer(SMALL, CPU, None)
     with pytest.raises(UserError, match="is no folder"):
         load_tokenizer(SMALL, CPU, tmp_path / "none")

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from editinfinity.editing.kernel import cells_of_attention, smoothing_kernel
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures
-from editinfinity.files.images import read_mask
+from editinfinity.files.masks import read_mask
 from editinfinity.stages.attention_map import collect_attention
 from editinfinity.stages.kernel import make_kernel
 

@@ -97,7 +97,7 @@ def test_faults_of_a_folder_are_kept_for_its_check(tmp_path: Path) -> None:
     assert "holds no original_image" in cases["empty"].all_faults()[0]
     double = " ".join(cases["double"].all_faults())
     assert "original_image.jpg and original_image.png; keep" in double
-    assert "mask.jpg: a mask must be mask.png" in double
+    assert "mask.jpg: a mask is mask.png" in double
     assert "are the same edit" in cases["same"].all_faults()[0]
 
 

@@ -22,12 +22,12 @@ def identity(**settings: object) -> str:
 def test_new_weights_are_another_model(tmp_path: Path) -> None:
     chosen = {"model": "infinity_2b", "model_dir": str(tmp_path)}
     seen = {identity(**chosen)}
-    (tmp_path / "infinity_2b_reg.pth").write_bytes(b"1")
+    (tmp_path / "transformer.safetensors").write_bytes(b"1")
     seen.add(identity(**chosen))
-    (tmp_path / "infinity_2b_reg.pth").write_bytes(b"2")
+    (tmp_path / "transformer.safetensors").write_bytes(b"2")
     seen.add(identity(**chosen))
-    (tmp_path / "flan-t5-xl").mkdir()
-    (tmp_path / "flan-t5-xl" / "model.safetensors").write_bytes(b"t5")
+    (tmp_path / "text_encoder").mkdir()
+    (tmp_path / "text_encoder" / "model.safetensors").write_bytes(b"t5")
     seen.add(identity(**chosen))
     (tmp_path / "notes.txt").write_bytes(b"no weights")
     seen.add(identity(**chosen))

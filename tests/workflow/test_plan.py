@@ -132,12 +132,21 @@ def test_the_training_rule_does_not_apply_to_cases_that_do_not_train(data: Path)
     assert not pattern.fullmatch("results/b.1 é/lora")
 
 
-def test_a_model_without_its_weights_is_a_fault_of_the_configuration(data: Path) -> None:
+def test_a_model_without_its_weights_is_a_fault_of_the_configuration(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(data))
     for settings, said in (
-        ({}, "model_dir: is null, but infinity_2b needs released weights"),
-        ({"model_dir": "nowhere"}, "model_dir: there is no folder nowhere"),
+        ({}, "are not in .*infinity_2b; run `editinfinity weights fetch infinity_2b` once"),
+        ({"model_dir": "nowhere"}, "model_dir: nowhere is no folder"),
+        ({"model_dir": str(data)}, r"holds no tokenizer\*\.safetensors of infinity_2b; run `edit"),
     ):
         with pytest.raises(ConfigError, match=said):
             check_plan(*plan(model="infinity_2b", **settings))
-    check_plan(*plan(model="infinity_2b", model_dir=str(data)))
+    own = data / "editinfinity" / "infinity_2b"
+    for name in ("tokenizer.safetensors", "transformer.safetensors", "text_encoder/config.json"):
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).touch()
+    for settings in ({}, {"model_dir": str(own)}):
+        check_plan(*plan(model="infinity_2b", **settings))
     check_plan(*plan(model="tiny"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.project import Project, draw_mask, write
+from tests.workflow.project import Project, draw_image, draw_mask, write
 
 USER, WORD = "été 1", "b.2"
 """A case with the user's mask, and one with an automatic mask and two edits."""
@@ -106,6 +106,50 @@ def test_edit_prompt(project: Project) -> None:
 
 def test_mask(project: Project) -> None:
     draw_mask(project.folder / "data" / USER / "image" / "mask.png", side=40)
+    assert project.run().jobs == drawn(USER, "edit") | {f"{USER}/mask/edit/kernel-linear"}
+    assert_settled(project)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("background", "decoded"), ("mask_feather", 3), ("gps", "drop")]
+)
+def test_what_only_concerns_the_photograph_reruns_finish(
+    project: Project, key: str, value: object
+) -> None:
+    of_user(project, **{key: value})
+    assert project.run().jobs == {f"{USER}/edit/edit/finish"}
+
+
+@pytest.mark.parametrize(("key", "value"), [("guidance", "source_negative"), ("lock_scales", 2)])
+def test_how_it_is_drawn_reruns_edit_and_finish(project: Project, key: str, value: object) -> None:
+    of_user(project, **{key: value})
+    assert project.run().jobs == drawn(USER, "edit")
+
+
+def test_editing_without_training_trains_nothing(project: Project) -> None:
+    of_user(project, method="training_free", train_seed=7)
+    name = NAME.replace("embedding2-lora2", "embedding0-lora0")
+    assert project.run().jobs == drawn(USER, "edit", name=name)
+    assert_settled(project)
+
+
+def test_mask_grow(project: Project) -> None:
+    of_user(project, mask_grow=4)
+    assert project.run().jobs == drawn(USER, "edit") | {f"{USER}/mask/edit/kernel-linear"}
+
+
+def test_crop(project: Project) -> None:
+    """A crop is learned anew; a mask that keeps the crop only reruns its edit."""
+    image = project.folder / "data" / USER / "image"
+    for name, draw in (("original_image.jpg", draw_image), ("mask.png", draw_mask)):
+        draw(image / name, 24, size=(800, 640))
+    project.run()
+    of_user(project, crop="auto")
+    spared = {f"{USER}/{job}" for job in ("check", "jsonl", "text_features")}
+    spared |= {f"{USER}/edit/edit/text_features"}
+    assert project.run().jobs == everything_of(USER) - spared
+
+    draw_mask(image / "mask.png", side=28, size=(800, 640))
     assert project.run().jobs == drawn(USER, "edit") | {f"{USER}/mask/edit/kernel-linear"}
     assert_settled(project)
 

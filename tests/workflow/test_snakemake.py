@@ -65,6 +65,20 @@ def test_three_cases_side_by_side(project: Project) -> None:
     }
 
 
+def test_editing_without_training_is_features_and_edit(project: Project) -> None:
+    assert dry(project, method="training_free") == {
+        "check": 3,
+        "jsonl": 3,
+        "image_features": 3,
+        "text_features": 3,
+        "edit_text_features": 3,
+        "attention_map": 1,
+        "kernel": 2,
+        "edit": 3,
+        "finish": 3,
+    }
+
+
 def test_alternative_flows(project: Project) -> None:
     only_embedding = dry(project, train_lora=0, use_lora=0)
     assert (only_embedding["train_textembedding"], only_embedding["train_lora"]) == (3, 0)

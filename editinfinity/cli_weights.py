@@ -1,0 +1,124 @@
+"""Commands ``editinfinity weights …``: get the released models ready, once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from editinfinity.errors import UserError
+from editinfinity.model_folder import default_folder
+from editinfinity.presets import Preset, preset
+from editinfinity.released.catalogue import RELEASES, release
+
+if TYPE_CHECKING:
+    from editinfinity.released.convert import Converted
+
+log = logging.getLogger(__name__)
+
+weights = typer.Typer(
+    help="""Fetch, convert and verify the weights of the released models.
+
+    \b
+        editinfinity weights fetch infinity_2b
+        editinfinity run --config model=infinity_2b
+    """,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Model = Annotated[str, typer.Argument(help=f"{' or '.join(RELEASES)}.")]
+To = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="Folder for the converted files, to name as model_dir."),
+]
+
+
+@weights.command("fetch")
+def fetch(
+    model: Model,
+    to: To = None,
+    download_to: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Plain folder for the released files, instead of the hub's cache."),
+    ] = None,
+    revision: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Commit or tag of the repository of Infinity."),
+    ] = None,
+) -> None:
+    """Download a released model from the Hugging Face hub and convert it.
+
+    What is already there is not downloaded again, and a download that stopped goes on. HF_HOME
+    says where files go, HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 uses only what is there.
+    """
+    release(model)
+    from editinfinity.released.convert import convert as convert_files
+    from editinfinity.released.fetch import fetch as fetch_files
+
+    files = fetch_files(model, download_to, revision)
+    done = convert_files(preset(model), files, to or default_folder(model))
+    _tell(preset(model), done, to)
+    log.info("%s is not needed any more", files["transformer"][0])
+
+
+@weights.command("convert")
+def convert(
+    model: Model,
+    source: Annotated[Path, typer.Option("--from", help="Folder of the released files.")],
+    to: To = None,
+) -> None:
+    """Convert released files that you have: pickles or shards, into safetensors, once.
+
+    The folder holds the files under their released names, and the text encoder as flan-t5-xl/.
+    """
+    release(model)
+    if not source.is_dir():
+        raise UserError(f"--from: {source} is no folder; give the one with the released files")
+    from editinfinity.released.convert import convert as convert_files
+    from editinfinity.released.convert import released_files
+
+    files = released_files(model, source)
+    done = convert_files(preset(model), files, to or default_folder(model))
+    _tell(preset(model), done, to)
+
+
+def _tell(model: Preset, done: Mapping[str, Converted], to: Path | None) -> None:
+    for part, converted in done.items():
+        unused = f", {len(converted.unused)} unused left out" if converted.unused else ""
+        typer.echo(
+            f"{part}: {converted.tensors} tensors, {converted.parameters / 1e6:,.1f} million "
+            f"parameters{unused}, none missing, none unexpected: {converted.file}"
+        )
+    folder = "" if to is None else f" and model_dir: {to}"
+    typer.echo(f"ready: set model: {model.name}{folder} in config.yaml")
+
+
+@weights.command("verify")
+def verify(
+    paths: Annotated[
+        list[str], typer.Argument(help="Files, folders, or names of converted models.")
+    ],
+    quick: Annotated[bool, typer.Option(help="Look at names and sizes only.")] = False,
+) -> None:
+    """Tell which model a file of weights is, and whether it is complete.
+
+    Takes converted folders, safetensors, pickles, and folders of shards.
+    """
+    from editinfinity.released.verify import verify as look
+
+    bad = 0
+    for given in paths:
+        path = Path(given)
+        if given in RELEASES and not path.exists():
+            path = default_folder(given)
+        if not path.exists():
+            raise UserError(f"{path}: there is no such file or folder; fetch or convert it first")
+        for verdict in look(path, checksums=not quick):
+            typer.echo(verdict.line())
+            bad += not verdict.sound
+    if bad:
+        raise typer.Exit(1)

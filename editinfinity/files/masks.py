@@ -1,0 +1,257 @@
+"""Masks as people have them → which pixels are edited.
+
+A picture whose black, white, transparent or opaque part is edited; polygons of LabelMe or COCO; a
+box ``x,y,w,h``. Pictures and polygons may be of another size than the photograph if the shape is
+the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from editinfinity.errors import UserError
+from editinfinity.files.geometry import Size
+from editinfinity.files.opening import open_picture
+from editinfinity.files.pixels import is_transparent, to_grey
+
+Mask = NDArray[np.bool_]
+
+REGIONS = ("black", "white", "transparent", "opaque")
+"""Which part of a mask's picture is edited."""
+
+MASK_THRESHOLD = 128
+"""A mask's pixel is black up to this value (design document "method")."""
+
+ASPECT_TOLERANCE = 0.01
+"""How far a mask's shape may be from the photograph's and still be scaled to it."""
+
+_LARGEST_TEXT = 64 * 2**20
+_BOX = re.compile(r"\s*(-?\d+)\s*[, ]\s*(-?\d+)\s*[, ]\s*(\d+)\s*[, ]\s*(\d+)\s*")
+
+
+def read_mask(path: Path, size: Size, edit_region: str = "black", grow: int = 0) -> Mask:
+    """A mask at the photograph's size, True where the image is edited.
+
+    Args:
+        path: a picture, a ``.json`` of LabelMe or COCO, or a ``.txt`` with ``x,y,w,h``.
+        size: (height, width) of the photograph, upright.
+        edit_region: one of ``REGIONS``, for pictures: ``black`` (values up to 128 are edited;
+            upstream's) or ``white``, where transparent parts are background; or the transparent
+            or opaque part itself.
+        grow: pixels of the photograph by which the edited part is made larger on every side.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        UserError: the file cannot be read, or its shape is not the photograph's.
+    """
+    if edit_region not in REGIONS:
+        known = "', '".join(REGIONS)
+        raise UserError(f"mask_edit_region: {edit_region!r} is not one of '{known}'")
+    match path.suffix.lower():
+        case ".json":
+            mask = _polygons(path, size)
+        case ".txt":
+            mask = mask_of_box(_text(path), size, path)
+        case _:
+            mask = open_picture(path, lambda image: mask_of_picture(image, size, edit_region, path))
+    return _grown(mask, grow)
+
+
+def doubt_about(mask: Mask, path: Path, edit_region: str) -> str | None:
+    """A line about a mask without contrast, which works but is probably not meant."""
+    if mask.any() and not mask.all():
+        return None
+    what = "everything" if mask.any() else "nothing"
+    return f"{path}: marks {what} as edited ({edit_region} is edited); see mask_edit_region"
+
+
+def parse_box(text: str) -> tuple[int, int, int, int] | None:
+    """(x, y, width, height) of ``x,y,w,h``; None where the text is no box."""
+    found = _BOX.fullmatch(text)
+    if found is None:
+        return None
+    x, y, width, height = map(int, found.groups())
+    return x, y, width, height
+
+
+def mask_of_picture(
+    image: Image.Image, size: Size, edit_region: str = "black", name: Path | str = "mask"
+) -> Mask:
+    """As ``read_mask``, of an open picture; ``name`` is for messages.
+
+    Raises:
+        UserError: its shape is not the photograph's, or it lacks the alpha channel asked for.
+    """
+    path = name
+    if edit_region in ("transparent", "opaque"):
+        if not is_transparent(image):
+            raise UserError(
+                f"{path}: has no transparent part; set mask_edit_region: black or white, or save "
+                "it with its alpha channel"
+            )
+        grey = image.convert("RGBA").getchannel("A")
+        edited_is_dark = edit_region == "transparent"
+    else:
+        edited_is_dark = edit_region == "black"
+        grey = to_grey(image, background=255 if edited_is_dark else 0)
+    if (grey.height, grey.width) != size:
+        _require_shape(path, (grey.height, grey.width), size)
+        grey = grey.resize((size[1], size[0]), Image.Resampling.NEAREST)
+    dark = np.asarray(grey) <= MASK_THRESHOLD
+    return dark if edited_is_dark else ~dark
+
+
+def _require_shape(path: Path | str, found: Size, size: Size) -> None:
+    shape = (found[1] / found[0]) / (size[1] / size[0])
+    if abs(shape - 1) > ASPECT_TOLERANCE:
+        raise UserError(
+            f"{path}: is {found[1]}×{found[0]} pixels but the photograph, upright, is "
+            f"{size[1]}×{size[0]}; draw the mask over the photograph at the same shape"
+        )
+
+
+def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
+    """A box ``x,y,w,h`` as a mask; ``name`` is for messages.
+
+    Raises:
+        UserError: the text is no box, or the box lies outside the photograph.
+    """
+    box = parse_box(text)
+    if box is None:
+        raise UserError(f"{name}: is no box; write x,y,width,height in pixels, e.g. 120,80,300,200")
+    x, y, width, height = box
+    mask = np.zeros(size, dtype=bool)
+    mask[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)] = True
+    if not mask.any():
+        raise UserError(
+            f"{name}: the box {x},{y},{width},{height} lies outside the photograph, which is "
+            f"{size[1]}×{size[0]}"
+        )
+    return _grown(mask, grow)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST_TEXT:
+            raise UserError(f"{path}: is larger than {_LARGEST_TEXT >> 20} MiB; no mask is")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); put the mask there") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+
+
+def _polygons(path: Path, size: Size) -> Mask:
+    """All shapes of a LabelMe file, or all annotations of a COCO file of one image."""
+    try:
+        content = json.loads(_text(path))
+    except (ValueError, RecursionError):
+        raise UserError(f"{path}: is no JSON; export the polygons again") from None
+    try:
+        if "shapes" in content:
+            drawn, outlines = _of_labelme(content)
+        elif "annotations" in content:
+            drawn, outlines = _of_coco(content, path)
+        else:
+            raise UserError(f"{path}: is neither of LabelMe (shapes) nor of COCO (annotations)")
+        if drawn is not None:
+            _require_shape(path, drawn, size)
+        scale = (1.0, 1.0) if drawn is None else (size[1] / drawn[1], size[0] / drawn[0])
+        canvas = Image.new("1", (size[1], size[0]))
+        for kind, points in outlines:
+            if not all(math.isfinite(number) for point in points for number in point):
+                raise ValueError("a corner at infinity")
+            _draw(canvas, kind, [(x * scale[0], y * scale[1]) for x, y in points])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ZeroDivisionError):
+        raise UserError(f"{path}: its polygons cannot be read; export them again") from None
+    if not outlines:
+        raise UserError(f"{path}: holds no polygon, rectangle or circle; draw one")
+    return np.array(canvas)
+
+
+Outline = tuple[str, list[tuple[float, float]]]
+
+
+def _of_labelme(content: dict[str, Any]) -> tuple[Size | None, list[Outline]]:
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    drawn = (int(height), int(width)) if height and width else None
+    outlines = []
+    for shape in content["shapes"]:
+        kind = shape.get("shape_type") or "polygon"
+        if kind in ("polygon", "rectangle", "circle"):
+            outlines.append((kind, [(float(x), float(y)) for x, y in shape["points"]]))
+    return drawn, outlines
+
+
+def _of_coco(content: dict[str, Any], path: Path) -> tuple[Size | None, list[Outline]]:
+    images = content.get("images") or []
+    if len({annotation.get("image_id") for annotation in content["annotations"]}) > 1:
+        raise UserError(f"{path}: has annotations of several images; export one image's")
+    drawn = (int(images[0]["height"]), int(images[0]["width"])) if len(images) == 1 else None
+    outlines: list[Outline] = []
+    for annotation in content["annotations"]:
+        segments = annotation.get("segmentation")
+        if isinstance(segments, dict):
+            raise UserError(f"{path}: holds run-length masks; export polygons, or a picture")
+        for numbers in segments or []:
+            pairs = zip(numbers[::2], numbers[1::2], strict=True)
+            outlines.append(("polygon", [(float(x), float(y)) for x, y in pairs]))
+        if not segments and "bbox" in annotation:
+            x, y, width, height = map(float, annotation["bbox"])
+            outlines.append(("rectangle", [(x, y), (x + width, y + height)]))
+    return drawn, outlines
+
+
+def _draw(canvas: Image.Image, kind: str, points: list[tuple[float, float]]) -> None:
+    draw = ImageDraw.Draw(canvas)
+    if kind == "rectangle":
+        (x1, y1), (x2, y2) = points
+        draw.rectangle((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), fill=1)
+    elif kind == "circle":
+        (x, y), (edge_x, edge_y) = points
+        radius = ((edge_x - x) ** 2 + (edge_y - y) ** 2) ** 0.5
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+    elif len(points) > 2:
+        draw.polygon(points, fill=1)
+
+
+def _grown(mask: Mask, pixels: int) -> Mask:
+    """The mask with a margin of so many pixels, a square's corners staying square."""
+    if pixels <= 0 or not mask.any():
+        return mask
+    grown = mask
+    for axis in (0, 1):
+        wider = grown.copy()
+        reach = 1
+        # Doubling the reach takes logarithmically many passes.
+        left = pixels
+        while left > 0:
+            step = min(reach, left)
+            before = wider
+            wider = before | _shifted(before, step, axis) | _shifted(before, -step, axis)
+            left -= step
+            reach *= 2
+        grown = wider
+    return grown
+
+
+def _shifted(mask: Mask, by: int, axis: int) -> Mask:
+    moved = np.zeros_like(mask)
+    if abs(by) >= mask.shape[axis]:
+        return moved
+    source, target = [slice(None)] * 2, [slice(None)] * 2
+    source[axis], target[axis] = (
+        (slice(None, -by), slice(by, None)) if by > 0 else (slice(-by, None), slice(None, by))
+    )
+    moved[tuple(target)] = mask[tuple(source)]
+    return moved

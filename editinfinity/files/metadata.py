@@ -1,0 +1,142 @@
+"""What a picture says of itself: EXIF, XMP, and the settings of the edit that made it.
+
+The settings are JSON, as text of a PNG and as a property of XMP elsewhere, which JPEG, WebP, TIFF
+and AVIF carry. ``editinfinity show`` reads them back.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+import re
+from dataclasses import dataclass
+
+from PIL import ExifTags, Image
+
+log = logging.getLogger(__name__)
+
+SETTINGS_KEY = "editinfinity"
+"""PNG text that carries the settings an image was made with."""
+
+NAMESPACE = "urn:x-editinfinity:settings#"
+LONGEST_XMP = 65_502
+"""Bytes of XMP that one segment of a JPEG can hold."""
+
+_OURS = re.compile(
+    r"\s*<rdf:Description[^>]*xmlns:editinfinity=[^>]*>\s*<editinfinity:settings>(.*?)"
+    r"</editinfinity:settings>\s*</rdf:Description>",
+    re.DOTALL,
+)
+_PLACE = re.compile(r"(?=</rdf:RDF>)")
+_GPS = re.compile(r"""\s*exif:GPS\w+=("[^"]*"|'[^']*')|<exif:GPS\w+>.*?</exif:GPS\w+>""", re.DOTALL)
+_EMPTY = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
+    '</rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>'
+)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """EXIF and XMP as bytes, or None.
+
+    EXIF says upright, names the picture's own size and has no thumbnail, which would show the
+    picture before the edit.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+
+    def without_place(self) -> Metadata:
+        """The same without what says where the picture was taken."""
+        xmp = self.xmp
+        if xmp is not None:
+            xmp = _GPS.sub("", xmp.decode("utf-8", "replace")).encode()
+        if self.exif is None:
+            return Metadata(None, xmp)
+        exif = Image.Exif()
+        exif.load(self.exif)
+        exif.pop(ExifTags.IFD.GPSInfo, None)
+        return Metadata(exif.tobytes(), xmp)
+
+
+def metadata_of(image: Image.Image, name: str) -> Metadata:
+    """What an upright picture, just opened, says of itself.
+
+    Args:
+        image: of ``open_picture``.
+        name: its file, for messages.
+    """
+    xmp = image.info.get("xmp")
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    return Metadata(_exif_of(image, name), xmp if isinstance(xmp, bytes) else None)
+
+
+def _exif_of(image: Image.Image, name: str) -> bytes | None:
+    try:
+        exif = image.getexif()
+        if not exif:
+            return None
+        exif.pop(ExifTags.Base.Orientation, None)
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+        for tag, side in (
+            (ExifTags.Base.ExifImageWidth, image.width),
+            (ExifTags.Base.ExifImageHeight, image.height),
+        ):
+            if tag in details:
+                details[tag] = side
+        places = exif.get_ifd(ExifTags.IFD.GPSInfo)
+        kept = Image.Exif()
+        kept.update({tag: exif[tag] for tag in exif if tag not in _POINTERS | _OF_THE_FILE})
+        if details:
+            kept.get_ifd(ExifTags.IFD.Exif).update(details)
+            kept[ExifTags.IFD.Exif] = kept.get_ifd(ExifTags.IFD.Exif)
+        if places:
+            kept[ExifTags.IFD.GPSInfo] = places
+        return kept.tobytes()
+    except Exception as error:  # any nonsense may stand in EXIF
+        log.warning("%s: its EXIF cannot be read (%s) and is left out", name, error)
+        return None
+
+
+_POINTERS = {int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo), int(ExifTags.IFD.Interop)}
+_OF_THE_FILE = {
+    256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 700,
+    34665, 34675, 33723, 34377,
+}  # fmt: skip
+"""TIFF tags about how a file stores its pixels, which a TIFF keeps where others keep EXIF."""
+
+
+def with_settings(xmp: bytes | None, settings: str) -> bytes:
+    """An XMP packet with the settings in it, in place of those of an earlier edit.
+
+    A packet that cannot be read is replaced; of one too long for a JPEG, only the settings stay.
+    """
+    text = _EMPTY
+    if xmp is not None:
+        found = _OURS.sub("", xmp.decode("utf-8", "replace"))
+        if _PLACE.search(found):
+            text = found
+    ours = (
+        f'<rdf:Description rdf:about="" xmlns:editinfinity="{NAMESPACE}"><editinfinity:settings>'
+        f"{html.escape(settings, quote=False)}</editinfinity:settings></rdf:Description>\n"
+    )
+    packet = _PLACE.sub(lambda _: ours, text, count=1).encode()
+    if len(packet) > LONGEST_XMP and text != _EMPTY:
+        log.warning("the picture's XMP is too long to go with the edit's settings; it is left out")
+        return with_settings(None, settings)
+    return packet
+
+
+def settings_in(image: Image.Image) -> str | None:
+    """The settings a picture carries, if any."""
+    if SETTINGS_KEY in image.info:
+        return str(image.info[SETTINGS_KEY])
+    xmp = image.info.get("xmp")
+    if isinstance(xmp, bytes):
+        xmp = xmp.decode("utf-8", "replace")
+    if isinstance(xmp, str) and (match := _OURS.search(xmp)):
+        return html.unescape(match[1])
+    return None

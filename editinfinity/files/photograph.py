@@ -1,0 +1,167 @@
+"""A photograph as it came, so that it can go back so: its own pixels, alpha, profile, metadata.
+
+What the model sees of it is :func:`editinfinity.files.images.read_image`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from editinfinity.files.colour import from_srgb
+from editinfinity.files.geometry import Geometry, Size
+from editinfinity.files.metadata import Metadata, metadata_of
+from editinfinity.files.opening import open_picture
+from editinfinity.files.pixels import is_transparent, to_rgb
+
+_DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """Everything of a photograph that an edit has to leave alone.
+
+    Attributes:
+        pixels: upright: ``RGB``, ``L``, or ``I;16`` (16-bit grey); not laid over anything.
+        alpha: ``L`` of the same size, or None.
+        profile: the ICC profile of ``pixels``, or None.
+        metadata: EXIF and XMP.
+        format: Pillow's name of the file's format.
+        doubts: what of the file could not be kept, a line each.
+    """
+
+    pixels: Image.Image
+    alpha: Image.Image | None = None
+    profile: bytes | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    format: str = "PNG"
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> Size:
+        """(height, width)."""
+        return self.pixels.height, self.pixels.width
+
+    def paste(
+        self, drawn: Image.Image, geometry: Geometry, opacity: Image.Image | None
+    ) -> Photograph:
+        """The photograph with a drawing in the place it was drawn for.
+
+        Args:
+            drawn: RGB in sRGB, at the model's size.
+            geometry: where it belongs.
+            opacity: ``L`` of the crop's size: 0 leaves the photograph's very pixels, 255 takes
+                the drawing's; None takes them all.
+        """
+        size = (geometry.width, geometry.height)
+        patch = drawn.convert("RGB")
+        coloured = self.pixels.mode == "RGB"
+        patch = from_srgb(patch, self.profile) if coloured else patch.convert("L")
+        if patch.size != size:
+            patch = patch.resize(size, Image.Resampling.LANCZOS)
+        pixels = self.pixels.copy()
+        if pixels.mode == "I;16":
+            pixels = _paste_deep(pixels, patch, geometry, opacity)
+        else:
+            pixels.paste(patch, (geometry.left, geometry.top), opacity)
+        return replace(self, pixels=pixels)
+
+    def without_place(self) -> Photograph:
+        """The photograph, not saying where it was taken."""
+        return replace(self, metadata=self.metadata.without_place())
+
+    def picture(self) -> Image.Image:
+        """Pixels and alpha as one picture for a writer: RGB, RGBA, L, LA or I;16."""
+        if self.alpha is None:
+            return self.pixels
+        joined = self.pixels.copy()
+        joined.putalpha(self.alpha)
+        return joined
+
+
+def _paste_deep(
+    pixels: Image.Image, patch: Image.Image, geometry: Geometry, opacity: Image.Image | None
+) -> Image.Image:
+    """``paste`` for 16-bit grey, which Pillow cannot blend."""
+    values = np.array(pixels)
+    crop = np.s_[
+        geometry.top : geometry.top + geometry.height,
+        geometry.left : geometry.left + geometry.width,
+    ]
+    drawn = np.asarray(patch, dtype=np.float32) * 257
+    share = np.float32(1) if opacity is None else np.asarray(opacity, dtype=np.float32) / 255
+    values[crop] = np.rint(values[crop] * (1 - share) + drawn * share).astype(values.dtype)
+    return Image.fromarray(values)
+
+
+def read_photograph(path: Path) -> Photograph:
+    """A photograph with everything that has to come back.
+
+    16-bit grey stays so; 16-bit colour becomes 8-bit, palettes colour, CMYK sRGB, and of an
+    animation the first frame is taken, each with a line in ``doubts``.
+
+    Raises:
+        UserError: the file is missing, damaged, not a picture, or too large.
+    """
+    image = open_picture(path)
+    return photograph_of(image, str(path), _doubts(image, path))
+
+
+def photograph_of(
+    image: Image.Image, name: str = "the picture", doubts: Sequence[str] = ()
+) -> Photograph:
+    """As ``read_photograph``, of an open picture that lies upright."""
+    profile = image.info.get("icc_profile")
+    kept = Photograph(
+        image, None, profile, metadata_of(image, name), image.format or "PNG", tuple(doubts)
+    )
+    if image.mode in _DEEP_GREY:
+        deep = image if image.mode == "I;16" else Image.fromarray(np.asarray(image).astype("<u2"))
+        return replace(kept, pixels=_bare(deep))
+    if image.mode in ("I", "F"):
+        return replace(kept, pixels=_bare(to_rgb(image).convert("L")), profile=None)
+    if image.mode == "CMYK":
+        return replace(kept, pixels=_bare(to_rgb(image)), profile=None)
+    grey = image.mode in ("1", "L", "LA", "La")
+    if is_transparent(image):
+        straight = image.convert({"RGBa": "RGBA", "La": "LA"}.get(image.mode, image.mode))
+        straight = straight.convert("LA" if grey else "RGBA")
+        *channels, alpha = straight.split()
+        pixels = channels[0] if grey else Image.merge("RGB", channels)
+        return replace(kept, pixels=_bare(pixels), alpha=alpha)
+    return replace(kept, pixels=_bare(image.convert("L" if grey else "RGB")))
+
+
+def _bare(image: Image.Image) -> Image.Image:
+    """The pixels alone."""
+    image.info = {}
+    return image
+
+
+def _doubts(image: Image.Image, path: Path) -> list[str]:
+    doubts = []
+    if image.mode in ("RGB", "RGBA", "LA") and _depth(image, path) > 8:
+        doubts.append(f"{path}: has 16 bits a channel; 8 of them are kept")
+    if image.mode in ("I", "F"):
+        doubts.append(f"{path}: has 32 bits a pixel; 8 of them are kept")
+    if image.mode == "CMYK":
+        doubts.append(f"{path}: is CMYK; it becomes sRGB")
+    if image.info.get("duration") and image.format in ("GIF", "WEBP", "PNG", "AVIF"):
+        doubts.append(f"{path}: is an animation; its first frame is taken")
+    return doubts
+
+
+def _depth(image: Image.Image, path: Path) -> int:
+    """Bits a channel in the file, which Pillow folds to 8 in silence."""
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            return file.read(25)[24]
+    if image.format == "TIFF":
+        with Image.open(path, formats=["TIFF"]) as tiff:
+            bits = getattr(tiff, "tag_v2", {}).get(258, 8)
+        return max(bits) if isinstance(bits, tuple) else int(bits)
+    return 8

@@ -1,0 +1,39 @@
+"""What a mask means, as a picture: the photograph with the edited part tinted and outlined."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from editinfinity.files.cropping import Region
+from editinfinity.files.masks import Mask
+
+SIDE = 1024
+"""Longest side of a preview, in pixels."""
+
+_TINT, _LINE, _FRAME = (230, 40, 60), (255, 255, 255), (255, 210, 0)
+
+
+def mask_preview(photograph: Image.Image, mask: Mask, region: Region | None = None) -> Image.Image:
+    """The photograph, reduced, with the edited part in red and the crop as a yellow frame.
+
+    Args:
+        photograph: RGB, upright.
+        mask: (H, W) of the photograph, True = edited.
+        region: the crop the model will see; None for all.
+    """
+    scale = min(1.0, SIDE / max(photograph.size))
+    size = max(1, round(photograph.width * scale)), max(1, round(photograph.height * scale))
+    shown = photograph.resize(size, Image.Resampling.LANCZOS)
+    share = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+    tinted = Image.blend(shown, Image.new("RGB", size, _TINT), 0.5)
+    shown.paste(tinted, (0, 0), share)
+    hard = share.point(lambda value: 255 if value > 127 else 0)
+    edge = ImageChops.difference(hard.filter(ImageFilter.MaxFilter(3)), hard)
+    shown.paste(_LINE, (0, 0), edge)
+    if region is not None:
+        top, left, height, width = (round(side * scale) for side in region)
+        ImageDraw.Draw(shown).rectangle(
+            (left, top, left + width - 1, top + height - 1), outline=_FRAME, width=3
+        )
+    return shown

@@ -1,0 +1,69 @@
+"""Where a model's weights lie on disk, and whether they are there. Free of torch.
+
+The bundled model's come with the package; those of released models are fetched and converted once
+(:mod:`editinfinity.released`) into a folder of this layout, for which ``model_dir`` may name
+another place::
+
+    tokenizer.safetensors  transformer.safetensors  text_encoder/  conversion.json
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from editinfinity.errors import UserError
+from editinfinity.presets import Preset
+
+BUNDLED = Path(__file__).parent / "weights" / "bundled"
+"""Folder of the weights that come with the package."""
+
+
+def hub_home() -> Path:
+    """Where Hugging Face's libraries keep what they download: ``HF_HOME`` if that is set."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("HF_HOME") or Path(cache, "huggingface")).expanduser()
+
+
+def default_folder(model: str) -> Path:
+    """Where a model's weights lie unless ``model_dir`` says otherwise."""
+    return BUNDLED if model == "bundled" else hub_home() / "editinfinity" / model
+
+
+def model_folder(preset: Preset, model_dir: Path | None = None) -> Path:
+    """The folder of a preset's weights, which exists.
+
+    Raises:
+        UserError: it does not.
+    """
+    folder = default_folder(preset.name) if model_dir is None else model_dir
+    if folder.is_dir():
+        return folder
+    if model_dir is not None:
+        raise UserError(
+            f"model_dir: {model_dir} is no folder; give the one with the weights of {preset.name}"
+        )
+    raise UserError(
+        f"model: the weights of {preset.name} are not in {folder}; run "
+        f"`editinfinity weights fetch {preset.name}` once, or set model_dir to their folder"
+    )
+
+
+def check_model(preset: Preset, model_dir: Path | None = None) -> None:
+    """Make sure that every part of a model is there, without opening any.
+
+    Raises:
+        UserError: one is missing; the line says how to get it.
+    """
+    if preset.weights is None or (preset.name == "bundled" and model_dir is None):
+        return
+    folder = model_folder(preset, model_dir)
+    parts = (preset.weights.tokenizer, preset.weights.transformer, preset.weights.text_encoder)
+    for pattern in parts:
+        if pattern is not None and not any(folder.glob(pattern)):
+            where = "" if model_dir is None else f" --to {folder}"
+            raise UserError(
+                f"model_dir: {folder} holds no {pattern} of {preset.name}; run `editinfinity "
+                f"weights fetch {preset.name}{where}`, or, if you have the released files, "
+                f"`editinfinity weights convert {preset.name} --from THEIR_FOLDER{where}`"
+            )

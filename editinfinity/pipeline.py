@@ -1,0 +1,513 @@
+"""The whole method in a few lines of Python, in memory; what the workflow does with files.
+
+>>> from PIL import Image
+>>> from editinfinity import EditInfinityPipeline
+>>> pipe = EditInfinityPipeline.from_pretrained("tiny", device="cpu")  # or "infinity_2b"
+>>> photograph = Image.new("RGB", (320, 240), "tan")
+>>> few = {"embedding_iterations": 1, "lora_iterations": 1}  # leave this out
+>>> inversion = pipe.invert(photograph, "a dog on a beach", **few)
+>>> picture = pipe.edit(inversion, "a cat on a beach", mask=(80, 60, 120, 100), seed=1)
+>>> picture.size
+(320, 240)
+
+An inversion is learned once and serves any number of edits; the same settings give the same
+pictures as the workflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import nn
+
+from editinfinity.compute import pick_device, reseed, set_threads
+from editinfinity.editing import sampler
+from editinfinity.editing.attention_map import AttentionCollector
+from editinfinity.editing.blend import (
+    Editor,
+    KernelBlend,
+    LockFirst,
+    ReplaySource,
+    keep_generated,
+)
+from editinfinity.editing.guidance import GUIDANCES, ClassifierFree, Guidance, SourceNegative
+from editinfinity.editing.kernel import cells_of_attention, resample_kernel, smoothing_kernel
+from editinfinity.errors import UserError
+from editinfinity.files.checkpoints import Adapter, Embedding
+from editinfinity.files.cropping import AUTO, FULL, Region, crop_around
+from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
+from editinfinity.files.geometry import Geometry
+from editinfinity.files.images import from_model, schedule_for, size_of, to_model
+from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask
+from editinfinity.files.opening import open_picture
+from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
+from editinfinity.files.pixels import to_rgb
+from editinfinity.files.seam import opacity_of
+from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
+from editinfinity.files.writing import write_photograph
+from editinfinity.inversion import lora as adapters
+from editinfinity.inversion.training import Source
+from editinfinity.models.bsq import quantize
+from editinfinity.presets import Preset, preset
+from editinfinity.prompts import LEARNED_VECTORS, caption, find_word, tokens_of
+from editinfinity.stages.conditioning import text_of
+from editinfinity.stages.drawing import sampler_settings, source_codes
+from editinfinity.stages.learning import inversion_loss, learn
+from editinfinity.stages.settings import (
+    DEFAULT_LORA,
+    DEFAULT_TRAINING,
+    LoraSettings,
+    SamplingSettings,
+    TrainingSettings,
+)
+
+if TYPE_CHECKING:
+    from editinfinity.models.text_encoder import TextEncoder
+    from editinfinity.models.tokenizer import Tokenizer
+    from editinfinity.models.transformer import Infinity
+
+Picture = Path | str | Image.Image
+"""A file, or a picture in memory."""
+
+MaskLike = Path | str | Image.Image | NDArray[np.bool_] | tuple[int, int, int, int]
+"""A file (picture, polygons or box), a picture, True where edited, or (x, y, width, height)."""
+
+# The names that seed the stages of the workflow: the same numbers are drawn here.
+_EMBEDDING_STAGE, _LORA_STAGE = "train_textembedding", "train_lora"
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What was learned of a photograph.
+
+    Attributes:
+        photograph: as it came.
+        features: how the model sees it.
+        prompt: of the photograph, as the text encoder knows it.
+        embedding: learned vectors, or None.
+        adapter: LoRA in PEFT's format, or None.
+    """
+
+    photograph: Photograph
+    features: ImageFeatures
+    prompt: PromptFeatures
+    embedding: Embedding | None
+    adapter: Adapter | None
+
+    def save(self, folder: Path | str) -> None:
+        """Write it into a folder, with the files that the workflow has; ``lora/`` loads in PEFT."""
+        folder = Path(folder)
+        write_photograph(folder / "photograph.png", self.photograph)
+        self.features.save(folder / "image.safetensors")
+        self.prompt.save(folder / "text.safetensors")
+        if self.embedding is not None:
+            self.embedding.save(folder / "embedding.safetensors")
+        if self.adapter is not None:
+            self.adapter.save(folder / "lora")
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Inversion:
+        """Read one back.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        folder = Path(folder)
+        features = ImageFeatures.load(folder / "image.safetensors")
+        embedding = folder / "embedding.safetensors"
+        width = preset(features.preset).transformer.text_width
+        return cls(
+            read_photograph(folder / "photograph.png"),
+            features,
+            PromptFeatures.load(folder / "text.safetensors"),
+            Embedding.load(embedding, features.preset, width) if embedding.exists() else None,
+            Adapter.load(folder / "lora") if (folder / "lora").exists() else None,
+        )
+
+
+class EditInfinityPipeline:
+    """A model, loaded once, that inverts photographs and edits them.
+
+    Attributes:
+        preset: which model.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        preset: Preset,
+        device: torch.device,
+        transformer: Infinity,
+        tokenizer: Tokenizer,
+        text_encoder: TextEncoder,
+    ) -> None:
+        """Use loaded parts; ``from_pretrained`` loads them."""
+        self.preset, self.device = preset, device
+        self.transformer, self.tokenizer, self.text_encoder = transformer, tokenizer, text_encoder
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str = "bundled",
+        *,
+        model_dir: Path | str | None = None,
+        device: str = "auto",
+        attention_bias: bool = True,
+        threads: int | str = "auto",
+    ) -> EditInfinityPipeline:
+        """Load a model.
+
+        Args:
+            model: ``bundled``, ``infinity_2b`` or ``infinity_8b`` (``tiny`` is random).
+            model_dir: folder of converted weights; None for where ``weights fetch`` puts them.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            attention_bias: False drops the trained q and v biases, as upstream does.
+            threads: CPU threads; ``auto`` for all.
+
+        Raises:
+            UserError: the weights or the device are not there.
+        """
+        chosen, where = preset(model), pick_device(device)
+        folder = None if model_dir is None else Path(model_dir)
+        set_threads(threads)
+        return cls(
+            chosen,
+            where,
+            load_transformer(chosen, where, folder, attention_bias),
+            load_tokenizer(chosen, where, folder),
+            load_text_encoder(chosen, where, folder),
+        )
+
+    def invert(
+        self,
+        image: Picture,
+        prompt: str = "",
+        *,
+        embedding_iterations: int = 10,
+        lora_iterations: int = 50,
+        crop: str | Region = FULL,
+        mask: MaskLike | None = None,
+        pixel_budget: str | None = None,
+        training: TrainingSettings = DEFAULT_TRAINING,
+        lora: LoraSettings = DEFAULT_LORA,
+    ) -> Inversion:
+        """Learn a photograph, so that edits keep what words leave out.
+
+        Args:
+            image: the photograph.
+            prompt: what it shows; may be empty.
+            embedding_iterations: updates of the learned vectors; 0 for none.
+            lora_iterations: updates of the adapter; more keeps more, 0 for none.
+            crop: ``full``, ``auto`` (around ``mask``), or (top, left, height, width) in pixels.
+            mask: for ``crop="auto"``.
+            pixel_budget: ``0.06M``, ``0.25M``, ``0.60M`` or ``1M``; None for the model's own.
+            training: hyperparameters, seed included.
+            lora: the adapter's shape.
+
+        Raises:
+            UserError: a file cannot be read, or the prompt is too long.
+        """
+        photograph, seen = _open(image)
+        budget = pixel_budget or self.preset.pixel_budget
+        region = _region(crop, mask, photograph, budget)
+        features = self._encode(seen, region, budget)
+        text = self._encode_text(prompt)
+        source = Source(
+            torch.from_numpy(features.raw)[None].to(self.device),
+            text_of(text, self.device),
+            features.schedule,
+        )
+        embedding = self._learn_embedding(source, embedding_iterations, training)
+        if embedding is not None:
+            source = replace(source, learned=embedding.vectors.to(self.device))
+        adapter = self._learn_adapter(source, lora_iterations, training, lora)
+        return Inversion(photograph, features, text, embedding, adapter)
+
+    @overload
+    def edit(self, inversion: Inversion, prompt: str, **options: Any) -> Image.Image: ...
+
+    @overload
+    def edit(
+        self, inversion: Inversion, prompt: list[str] | tuple[str, ...], **options: Any
+    ) -> list[Image.Image]: ...
+
+    def edit(  # type: ignore[misc]  # mypy wants **options here too; they are spelt out instead
+        self,
+        inversion: Inversion,
+        prompt: str | list[str] | tuple[str, ...],
+        *,
+        mask: MaskLike | None = None,
+        target_word: str | None = None,
+        mask_edit_region: str = "black",
+        attention_threshold: float = 0.5,
+        smoothing: str = "linear",
+        background: str = "exact",
+        seed: int = 42,
+        cfg: float = 4.0,
+        tau: float = 0.5,
+        guidance: str = "cfg",
+        lock_scales: int = 0,
+        use_embedding: bool = True,
+        use_lora: bool = True,
+    ) -> Image.Image | list[Image.Image]:
+        """Draw an edit, or one for each of several prompts.
+
+        Args:
+            inversion: of ``invert`` or ``Inversion.load``, by the same model.
+            prompt: what the edited picture shows, or a list of such.
+            mask: where it may change; None for everywhere, or where ``target_word`` is.
+            target_word: word of the photograph's prompt whose place is edited.
+            mask_edit_region: which part of a mask's picture is edited.
+            attention_threshold: for ``target_word``; lower takes in more.
+            smoothing: ``linear``, ``paper``, ``hard``, ``gaussian`` or ``none``.
+            background: ``exact`` keeps the photograph's own pixels outside; or ``decoded``.
+            seed: of the drawing.
+            cfg: guidance.
+            tau: temperature.
+            guidance: ``cfg``, or ``source_negative`` to lead away from the photograph's prompt too
+                (with an inversion of 0 iterations: training-free editing).
+            lock_scales: first scales that stay the photograph's.
+            use_embedding: use the learned vectors.
+            use_lora: use the adapter.
+
+        Returns:
+            A picture of the photograph's size, or a list of them.
+
+        Raises:
+            UserError: mask or word do not fit the photograph, or the model is another.
+        """
+        require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
+        if guidance not in GUIDANCES:
+            raise UserError(f"guidance: {guidance!r} is not one of {', '.join(GUIDANCES)}")
+        away = guidance == "source_negative"
+        sampling = SamplingSettings(seed=seed, cfg=cfg, tau=tau)
+        kernel = self._kernel(
+            inversion, mask, target_word, mask_edit_region, attention_threshold, smoothing, sampling
+        )
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        adapter = inversion.adapter if use_lora else None
+        vectors = inversion.embedding if use_embedding else None
+        with self._adapted(adapter):
+            pictures = [
+                self._draw(
+                    inversion, text, vectors, kernel, background, sampling, away, lock_scales
+                )
+                for text in prompts
+            ]
+        return pictures[0] if isinstance(prompt, str) else pictures
+
+    def _encode(self, seen: Image.Image, region: Region | None, budget: str) -> ImageFeatures:
+        size = size_of(seen)
+        schedule = schedule_for(
+            size if region is None else region[2:], budget, self.preset.transformer.patchify
+        )
+        geometry = Geometry.within(size, region, schedule.image_size)
+        pixels = to_model(seen, geometry)
+        with torch.inference_mode():
+            raw = self.tokenizer.encode(torch.from_numpy(pixels)[None].to(self.device))
+            bits = quantize(raw, schedule.tokenizer_scales).bits
+        return ImageFeatures(
+            self.preset.name,
+            schedule,
+            geometry,
+            [scale_bits[0].cpu().numpy() for scale_bits in bits],
+            raw[0].float().cpu().numpy(),
+            np.round((pixels + 1) * 127.5).astype(np.uint8).transpose(1, 2, 0),
+        )
+
+    def _encode_text(self, prompt: str) -> PromptFeatures:
+        text = " ".join(prompt.split())
+        features = self.text_encoder.encode(caption(text)).features[0].cpu().numpy()
+        offsets = self.text_encoder.offsets(caption(text))
+        return PromptFeatures(self.preset.name, text, features, offsets)
+
+    def _learn_embedding(
+        self, source: Source, iterations: int, training: TrainingSettings
+    ) -> Embedding | None:
+        if not iterations:
+            return None
+        start = torch.zeros(LEARNED_VECTORS, self.preset.transformer.text_width)
+        vectors = nn.Parameter(start.to(self.device))
+        learned = replace(source, learned=vectors)
+        rate = training.learning_rate or self.preset.training.embedding_learning_rate
+        with self._training(self.transformer):
+            loss = inversion_loss(
+                self.transformer, self.transformer, learned, self.preset, training
+            )
+            numbers = range(1, iterations + 1)
+            learn(
+                _EMBEDDING_STAGE, [vectors], loss, training, rate, numbers, None, self.preset, None
+            )
+        return Embedding(vectors.detach().cpu(), iterations, self.preset.name)
+
+    def _learn_adapter(
+        self, source: Source, iterations: int, training: TrainingSettings, lora: LoraSettings
+    ) -> Adapter | None:
+        if not iterations:
+            return None
+        reseed(training.seed, _LORA_STAGE, 0)
+        shape = adapters.LoraSettings(lora.rank, lora.alpha, lora.dropout)
+        adapted = adapters.add_lora(self.transformer, shape).to(self.device)
+        parameters = [tensor for tensor in adapted.parameters() if tensor.requires_grad]
+        rate = training.learning_rate or self.preset.training.lora_learning_rate
+        try:
+            with self._training(adapted):
+                loss = inversion_loss(
+                    adapted, self.transformer, source, self.preset, training, lora.kl_weight
+                )
+                numbers = range(1, iterations + 1)
+                learn(
+                    _LORA_STAGE, parameters, loss, training, rate, numbers, None, self.preset, None
+                )
+            return Adapter.of(adapted)
+        finally:
+            adapted.unload()
+
+    @contextmanager
+    def _training(self, model: nn.Module) -> Iterator[None]:
+        """Leave the model as it was: no branch is dropped while it draws."""
+        try:
+            yield
+        finally:
+            model.eval()
+
+    @contextmanager
+    def _adapted(self, adapter: Adapter | None) -> Iterator[None]:
+        """The transformer with an adapter on its layers, which go bare again."""
+        if adapter is None:
+            yield
+            return
+        from peft import set_peft_model_state_dict
+
+        config = adapter.config
+        shape = adapters.LoraSettings(
+            config["r"], config["lora_alpha"], config.get("lora_dropout", 0.0)
+        )
+        adapted = adapters.add_lora(self.transformer, shape)
+        try:
+            set_peft_model_state_dict(adapted, dict(adapter.weights))
+            adapted.to(self.device).eval().requires_grad_(False)
+            yield
+        finally:
+            adapted.unload()
+
+    def _kernel(
+        self,
+        inversion: Inversion,
+        mask: MaskLike | None,
+        target_word: str | None,
+        mask_edit_region: str,
+        attention_threshold: float,
+        smoothing: str,
+        sampling: SamplingSettings,
+    ) -> NDArray[np.float32] | None:
+        """G on the ratio's 1M last scale, or None where everything may change."""
+        features = inversion.features
+        grid = features.schedule.reference_grid
+        if mask is not None:
+            full = _mask(mask, features.geometry.image_size, mask_edit_region)
+            return smoothing_kernel(features.geometry.crop_mask(full), grid, smoothing)
+        if target_word is None:
+            return None
+        word = find_word(inversion.prompt.prompt, target_word)
+        collector = AttentionCollector(features.schedule, tokens_of(word, inversion.prompt.offsets))
+        sampler.sample(
+            self.transformer,
+            text_of(inversion.prompt, self.device),
+            features.schedule,
+            sampler_settings(SamplingSettings(cfg=sampling.cfg, tau=sampling.tau)),
+            torch.Generator().manual_seed(sampling.seed),
+            edit=ReplaySource(source_codes(features, self.device)),
+            watcher=collector,
+        )
+        cells = cells_of_attention(collector.mean.cpu().numpy(), attention_threshold)
+        return smoothing_kernel(cells, grid, smoothing)
+
+    def _draw(
+        self,
+        inversion: Inversion,
+        prompt: str,
+        vectors: Embedding | None,
+        kernel: NDArray[np.float32] | None,
+        background: str,
+        sampling: SamplingSettings,
+        away: bool,
+        lock_scales: int,
+    ) -> Image.Image:
+        features = inversion.features
+        text = text_of(self._encode_text(prompt), self.device)
+        source = text_of(inversion.prompt, self.device)
+        if vectors is not None:
+            learned = vectors.vectors.to(self.device)
+            text, source = text.append(learned), source.append(learned)
+        blend: Editor = keep_generated
+        codes, inside = source_codes(features, self.device), None
+        if kernel is not None:
+            weights = resample_kernel(kernel, features.schedule.tokenizer_grid)
+            kept = torch.from_numpy(weights).to(self.device)
+            blend, inside = KernelBlend(codes, kept), 1 - kept
+        if lock_scales:
+            blend = LockFirst(codes, lock_scales, blend)
+        guidance: Guidance = ClassifierFree(sampling.cfg)
+        if away:
+            guidance = SourceNegative(sampling.cfg, source, inside, features.schedule)
+        drawn = sampler.sample(
+            self.transformer,
+            text,
+            features.schedule,
+            sampler_settings(sampling),
+            torch.Generator().manual_seed(sampling.seed),
+            edit=blend,
+            guidance=guidance,
+        )
+        with torch.inference_mode():
+            pixels = self.tokenizer.decode(drawn.code)[0].float().cpu().numpy()
+        everywhere = np.zeros(features.schedule.reference_grid, dtype=np.float32)
+        cells = kernel if kernel is not None and background == "exact" else everywhere
+        opacity = opacity_of(cells, features.geometry)
+        photograph = inversion.photograph.paste(from_model(pixels), features.geometry, opacity)
+        return photograph.picture()
+
+
+def _open(image: Picture) -> tuple[Photograph, Image.Image]:
+    """The photograph as it came, and as RGB for the model."""
+    if isinstance(image, Image.Image):
+        upright = ImageOps.exif_transpose(image)
+        return photograph_of(upright.copy()), to_rgb(upright)
+    path = Path(image)
+    return read_photograph(path), to_rgb(open_picture(path))
+
+
+def _mask(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -> NDArray[np.bool_]:
+    """Any mask as (H, W), True where edited."""
+    if isinstance(mask, str | Path):
+        return read_mask(Path(mask), size, edit_region)
+    if isinstance(mask, Image.Image):
+        return mask_of_picture(mask, size, edit_region)
+    if isinstance(mask, tuple):
+        return mask_of_box(",".join(map(str, mask)), size, "mask")
+    if mask.shape != size:
+        raise UserError(f"mask: is of shape {mask.shape}, the photograph of {size}")
+    return mask.astype(bool)
+
+
+def _region(
+    crop: str | Region, mask: MaskLike | None, photograph: Photograph, budget: str
+) -> Region | None:
+    if isinstance(crop, tuple):
+        return crop
+    if crop == AUTO:
+        if mask is None:
+            raise UserError("crop: 'auto' goes around a mask; give invert() the mask too")
+        return crop_around([_mask(mask, photograph.size)], budget)
+    if crop != FULL:
+        raise UserError(f"crop: {crop!r} is not 'full', 'auto' or (top, left, height, width)")
+    return None

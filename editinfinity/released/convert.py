@@ -1,0 +1,196 @@
+"""Released files → the layout the workflow uses (:mod:`editinfinity.model_folder`), once.
+
+Flat and nested pickles, Hugging Face shards, both namings of the tokenizer, both layouts of
+``scale_mul``. One tensor is in memory at a time; types stay as released, so no number changes.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import atomic_path, write_json
+from editinfinity.files.state_dicts import find_weight_files
+from editinfinity.presets import Preset
+from editinfinity.released.catalogue import PARTS, release
+from editinfinity.released.expected import Comparison, compare, expected
+from editinfinity.released.stored import StoredState, open_state
+from editinfinity.released.streaming import write_streamed
+
+log = logging.getLogger(__name__)
+
+KIND = "model_weights"
+REPORT = "conversion.json"
+"""Name of the report of a conversion, beside the converted files."""
+
+CONVERTED = {
+    "tokenizer": "tokenizer.safetensors",
+    "transformer": "transformer.safetensors",
+    "text_encoder": "text_encoder/model.safetensors",
+}
+"""Part → its file below a model's folder."""
+
+_TOKENIZER_FILES = (
+    "config.json",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+"""What a text encoder needs beside its weights, where the release has it."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of one part.
+
+    Attributes:
+        file: the converted file.
+        sha256: of that file.
+        size: bytes.
+        tensors, parameters: how many it holds.
+        sources: names of the released files.
+        unused: released names that were left out.
+    """
+
+    file: Path
+    sha256: str
+    size: int
+    tensors: int
+    parameters: int
+    sources: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def report(self, folder: Path) -> dict[str, Any]:
+        """For the report, without paths of this machine."""
+        return {
+            "file": self.file.relative_to(folder).as_posix(),
+            "sha256": self.sha256,
+            "bytes": self.size,
+            "tensors": self.tensors,
+            "parameters": self.parameters,
+            "sources": list(self.sources),
+            "missing": [],
+            "unexpected": [],
+            "unused": list(self.unused),
+        }
+
+
+def released_files(model: str, folder: Path) -> dict[str, list[Path]]:
+    """The files of a released model in a plain folder, by part.
+
+    Raises:
+        UserError: one is missing, or several may be meant.
+    """
+    return {
+        part: find_weight_files(folder, source.pattern, f"{model}'s {part}")
+        for part, source in release(model).items()
+    }
+
+
+def convert(
+    preset: Preset, files: Mapping[str, Sequence[Path]], folder: Path
+) -> dict[str, Converted]:
+    """Convert a released model into ``folder``, with a report beside it.
+
+    Args:
+        preset: which model.
+        files: part → its released files, of ``released_files`` or ``fetch``.
+        folder: where the converted ones go; made if missing.
+
+    Returns:
+        What became of each part.
+
+    Raises:
+        UserError: a file is damaged or another model's, or does not read back as it was written.
+            Parts already converted stay.
+    """
+    done = {part: _convert_part(preset, part, files[part], folder) for part in PARTS}
+    report = {
+        "model": preset.name,
+        "parts": {part: converted.report(folder) for part, converted in done.items()},
+    }
+    write_json(folder / REPORT, report)
+    return done
+
+
+def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path) -> Converted:
+    source = files[0].parent
+    wanted = expected(preset, part, source)
+    found = compare(open_state(files), wanted)
+    if not found.fits:
+        _tell_all(found)
+        raise UserError(
+            f"{files[0]}: is not {preset.name}'s {part}: {found.faults()}; check the file"
+        )
+    target = folder / CONVERTED[part]
+    metadata = {"kind": KIND, "model": preset.name, "part": part}
+    log.info("%s: %d tensors of %s", target, len(found.tensors), ", ".join(f.name for f in files))
+    with _telling_full_disks(target):
+        digest = write_streamed(target, found.tensors, metadata, _finite)
+        if part == "text_encoder":
+            _copy_beside(source, target.parent)
+    _check_against(target, found.tensors)
+    return Converted(
+        target,
+        digest,
+        target.stat().st_size,
+        len(found.tensors),
+        found.parameters,
+        tuple(file.name for file in files),
+        found.unused,
+    )
+
+
+def _tell_all(found: Comparison) -> None:
+    """The whole list, for who wants to know what a file is."""
+    for kind in ("missing", "unexpected", "misshapen"):
+        for name in getattr(found, kind):
+            log.info("%s: %s", kind, name)
+
+
+def _finite(name: str, tensor: Tensor) -> None:
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        raise UserError(f"{name}: holds numbers that are not finite; get the released file again")
+
+
+def _check_against(target: Path, tensors: StoredState) -> None:
+    """Read what was written with the library, and compare every bit with the release."""
+    written = open_state([target])
+    if written.keys() != tensors.keys():
+        raise UserError(f"{target}: does not hold what was written; convert again")
+    for name, stored in tensors.items():
+        same = torch.equal(written[name].read(), stored.read())
+        stored.release()
+        if not same:
+            raise UserError(
+                f"{target}: {name} reads back otherwise than it was written; check the disk and "
+                "convert again"
+            )
+
+
+def _copy_beside(source: Path, target: Path) -> None:
+    for name in _TOKENIZER_FILES:
+        if (source / name).is_file():
+            with atomic_path(target / name) as temporary:
+                shutil.copyfile(source / name, temporary)
+
+
+@contextmanager
+def _telling_full_disks(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror}); make room or choose another folder "
+            "with --to"
+        ) from None

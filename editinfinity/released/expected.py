@@ -1,0 +1,151 @@
+"""What a model's parts hold: every tensor's name and shape, and what released files call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from editinfinity.errors import UserError
+from editinfinity.models.released import fitted, tokenizer_key, transformer_key
+from editinfinity.models.tokenizer import Tokenizer
+from editinfinity.models.transformer import Infinity
+from editinfinity.presets import Preset
+from editinfinity.released.stored import StoredState, StoredTensor
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a part of a model holds.
+
+    Attributes:
+        shapes: of every tensor, by our names.
+        rename: a released name → ours; None for what is not used.
+    """
+
+    shapes: Shapes
+    rename: Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How files compare with what a part should hold.
+
+    Attributes:
+        tensors: the part's, by our names and in our shapes.
+        missing: names the files lack.
+        unexpected: released names that belong to no such part.
+        misshapen: "NAME is SHAPE, not SHAPE".
+        unused: released names that are known and left out.
+    """
+
+    tensors: dict[str, StoredTensor]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshapen: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the files hold exactly this part."""
+        return not (self.missing or self.unexpected or self.misshapen)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the part holds."""
+        return sum(torch.Size(tensor.shape).numel() for tensor in self.tensors.values())
+
+    def faults(self) -> str:
+        """What does not fit, counted, with an example of each."""
+        kinds = (
+            ("lacks {} tensors such as {}", self.missing),
+            ("has besides {} tensors such as {}", self.unexpected),
+            ("has {} tensors of other shapes: {}", self.misshapen),
+        )
+        return " and ".join(text.format(len(names), names[0]) for text, names in kinds if names)
+
+
+def expected(preset: Preset, part: str, folder: Path | None = None) -> Expectation:
+    """What ``tokenizer``, ``transformer`` or ``text_encoder`` of a preset holds.
+
+    Args:
+        preset: the model.
+        part: one of the three.
+        folder: for the text encoder, the folder with its config.json.
+
+    Raises:
+        UserError: the text encoder's configuration cannot be read, or is another model's.
+    """
+    if part == "tokenizer":
+        return Expectation(_shapes(lambda: Tokenizer(preset.tokenizer)), tokenizer_key)
+    if part == "transformer":
+        config = preset.transformer
+        return Expectation(
+            _shapes(lambda: Infinity(config)), lambda key: transformer_key(key, config)
+        )
+    assert folder is not None
+    shapes = dict(_shapes(lambda: _t5_encoder(preset, folder)))
+    shapes.pop("encoder.embed_tokens.weight", None)  # the same tensor as shared.weight
+    return Expectation(shapes, _t5_key)
+
+
+def compare(state: StoredState, wanted: Expectation) -> Comparison:
+    """Put the tensors of files under our names, and tell what does not fit."""
+    tensors, unexpected, misshapen, unused = {}, [], [], []
+    for key, tensor in state.items():
+        name = wanted.rename(key)
+        if name is None:
+            unused.append(key)
+        elif name not in wanted.shapes:
+            unexpected.append(key)
+        else:
+            tensors[name] = tensor = _in_our_shape(name, tensor)
+            if tensor.shape != tuple(wanted.shapes[name]):
+                misshapen.append(f"{key} is {tensor.shape}, not {tuple(wanted.shapes[name])}")
+    missing = wanted.shapes.keys() - tensors.keys()
+    return Comparison(tensors, *map(_sorted, (missing, unexpected, misshapen, unused)))
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
+
+
+def _in_our_shape(name: str, tensor: StoredTensor) -> StoredTensor:
+    shape = tuple(fitted(name, torch.empty(tensor.shape, device="meta")).shape)
+    if shape == tensor.shape:
+        return tensor
+    return replace(tensor, shape=shape, read=lambda: fitted(name, tensor.read()))
+
+
+def _shapes(build: Callable[[], nn.Module]) -> Shapes:
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in build().state_dict().items()}
+
+
+def _t5_encoder(preset: Preset, folder: Path) -> nn.Module:
+    from transformers import T5Config, T5EncoderModel
+
+    try:
+        config: Any = T5Config.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).split("\n", 1)[0][:200]
+        raise UserError(f"{folder}: holds no configuration of T5 ({reason})") from None
+    if config.d_model != preset.text_encoder.width:
+        raise UserError(
+            f"{folder}: its features are {config.d_model} wide, {preset.name} needs "
+            f"{preset.text_encoder.width}; give the folder of the right text encoder"
+        )
+    return T5EncoderModel(config)
+
+
+def _t5_key(key: str) -> str | None:
+    """The encoder's half of T5, its embedding once; the decoder and its head are not used."""
+    if key.startswith(("decoder.", "lm_head.")):
+        return None
+    return "shared.weight" if key == "encoder.embed_tokens.weight" else key

@@ -1,0 +1,130 @@
+"""Released files from the Hugging Face hub, into its cache: resumed, checked, or offline.
+
+``huggingface_hub`` does the work and so honours ``HF_HOME``, ``HF_ENDPOINT`` (a mirror),
+``HF_HUB_OFFLINE`` and ``HF_TOKEN``. It checks sizes; checksums are checked here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from pathlib import Path
+
+from editinfinity.errors import UserError
+from editinfinity.files.state_dicts import find_weight_files
+from editinfinity.released.catalogue import INFINITY, ReleasedPart, release
+
+log = logging.getLogger(__name__)
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CHUNK = 2**24
+
+
+def fetch(
+    model: str, into: Path | None = None, revision: str | None = None
+) -> dict[str, list[Path]]:
+    """Download what is missing of a released model's files, and check what came.
+
+    Args:
+        model: a key of the catalogue.
+        into: a plain folder for the files; None for the hub's cache.
+        revision: commit or tag of the Infinity repository; None for its newest.
+
+    Returns:
+        Part → its weight files, as ``convert`` wants them.
+
+    Raises:
+        UserError: the hub cannot be reached or has no such files, the disk is full, or a file is
+            damaged (it is deleted, so that the next call gets it anew).
+    """
+    found = {}
+    for part, source in release(model).items():
+        log.info("%s: %s of %s", part, ", ".join(source.files), source.repository)
+        target = None if into is None else into / source.folder
+        wanted = revision if source.repository == INFINITY else None
+        snapshot = _download(source, target, wanted)
+        if not any(path for glob in source.files for path in snapshot.glob(glob)):
+            raise UserError(
+                f"{source.repository}: has no {', '.join(source.files)}; look at its page for "
+                "their new names"
+            )
+        for glob in source.files:
+            for path in sorted(snapshot.glob(glob)):
+                _check(path, snapshot)
+        whole = source.folder != "."  # the repository itself is the folder of the shards
+        folder, pattern = (snapshot.parent, snapshot.name) if whole else (snapshot, source.pattern)
+        found[part] = find_weight_files(folder, pattern, f"{model}'s {part}")
+    return found
+
+
+def _download(source: ReleasedPart, target: Path | None, revision: str | None) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    repository = source.repository
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=list(source.files),
+                local_dir=target,
+            )
+        )
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise UserError(
+            f"{repository}: the hub has no such repository or revision ({_first_line(error)})"
+        ) from None
+    except errors.LocalEntryNotFoundError:
+        raise UserError(
+            f"{repository}: cannot be reached, and what is here is not complete; go online (and "
+            "unset HF_HUB_OFFLINE), set HF_ENDPOINT to a mirror, or give the files with "
+            "`editinfinity weights convert MODEL --from FOLDER`"
+        ) from None
+    except (_http_error(), ConnectionError, TimeoutError) as error:
+        raise UserError(
+            f"{repository}: the download stopped ({_first_line(error)}); run again, it goes on "
+            "from there"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{repository}: cannot be stored ({_first_line(error)}); make room, or set HF_HOME to "
+            "another disk"
+        ) from None
+
+
+def _http_error() -> type[Exception]:
+    """What the hub's own HTTP library raises; which one that is changes between its versions."""
+    from huggingface_hub import errors
+
+    fault: type[Exception] = vars(errors).get("HTTPError", errors.HfHubHTTPError)
+    return fault
+
+
+def _check(path: Path, snapshot: Path) -> None:
+    """Compare a file with the checksum the hub gave for it, where it gave one.
+
+    Large files are named by their SHA-256: as the blob behind a link of the cache, or in what the
+    library notes beside the files of a plain folder.
+    """
+    expected = path.resolve().name
+    note = snapshot / ".cache/huggingface/download" / f"{path.relative_to(snapshot)}.metadata"
+    if note.is_file():
+        lines = note.read_text(encoding="utf-8").splitlines()
+        expected = lines[1] if len(lines) > 1 else ""
+    if not _SHA256.fullmatch(expected):
+        return  # a small file, of which the hub has no SHA-256
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    if digest.hexdigest() != expected:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: came damaged (its checksum differs) and was deleted; run again to get it anew"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n", 1)[0][:200]

@@ -1,0 +1,129 @@
+"""State dicts as they lie in files: names, shapes and types at once, values one at a time.
+
+A model of 8 billion parameters is larger than most memories. Of safetensors, one tensor is read at
+a time; a pickle's are mapped from disk, read when touched, and let go of again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from editinfinity.errors import UserError
+from editinfinity.files.state_dicts import can_be_mapped, read_pickle
+
+TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""Name of a type in safetensors files → the type."""
+
+
+def _keep() -> None:
+    """Nothing to give back."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file.
+
+    Attributes:
+        shape: its shape.
+        dtype: its type.
+        read: gives its values.
+        release: gives back the memory that reading took, where only the kernel knows of it.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+    release: Callable[[], None] = _keep
+
+
+StoredState = Mapping[str, StoredTensor]
+
+
+def open_state(files: Sequence[Path]) -> dict[str, StoredTensor]:
+    """What a model's files hold, shards together.
+
+    Raises:
+        UserError: a file is missing, damaged or cut short, holds no state dict, or two hold the
+            same tensor.
+    """
+    state: dict[str, StoredTensor] = {}
+    for path in files:
+        found = _in_safetensors(path) if path.suffix == ".safetensors" else _in_pickle(path)
+        for name, tensor in found:
+            if name in state:
+                raise UserError(f"{path}: holds {name}, as another of the files does; leave one")
+            state[name] = tensor
+    return state
+
+
+def _in_safetensors(path: Path) -> Iterator[tuple[str, StoredTensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                part = file.get_slice(name)
+                if part.get_dtype() not in TYPES:
+                    raise UserError(f"{path}: {name} is of the type {part.get_dtype()}, no weight")
+                yield (
+                    name,
+                    StoredTensor(
+                        tuple(part.get_shape()),
+                        TYPES[part.get_dtype()],
+                        partial(_read_safetensor, path, name),
+                    ),
+                )
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except SafetensorError as error:
+        raise UserError(f"{path}: is damaged or cut short ({error}); get the file again") from None
+
+
+def _read_safetensor(path: Path, name: str) -> Tensor:
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(name)
+
+
+def _in_pickle(path: Path) -> Iterator[tuple[str, StoredTensor]]:
+    state = read_pickle(path)
+    mapped = can_be_mapped(path)
+    for name, tensor in state.items():
+        release = partial(_forget_pages, tensor) if mapped else _keep
+        read = partial(_itself, tensor)
+        yield name, StoredTensor(tuple(tensor.shape), tensor.dtype, read, release)
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _forget_pages(tensor: Tensor) -> None:
+    """Have the kernel drop the pages of a mapped tensor; they come back from disk if touched.
+
+    Otherwise a whole pickle would pile up in memory while it is walked through. Never for a tensor
+    that is not mapped from a file: its values would be lost. Only whole pages inside it are named.
+    """
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    size = tensor.untyped_storage().nbytes()
+    start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (tensor.data_ptr() + min(size, tensor.nbytes)) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > start:
+        library = ctypes.CDLL(None)
+        library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)

@@ -1,0 +1,83 @@
+"""A safetensors file written tensor by tensor, of any size in bounded memory.
+
+The library's own writer wants all tensors at once. The format: eight bytes with the header's
+length (little endian), a JSON header padded with spaces to a multiple of eight, then the tensors
+one after another (https://huggingface.co/docs/safetensors). What is written is read back with the
+library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editinfinity.files.atomic import atomic_path
+from editinfinity.files.tensors import METADATA_KEY
+from editinfinity.released.stored import TYPES, StoredTensor
+
+_NAMES = {dtype: name for name, dtype in TYPES.items()}
+
+_CHUNK = 64 * 2**20
+"""Bytes hashed and written at a time."""
+
+
+def write_streamed(
+    path: Path,
+    tensors: Mapping[str, StoredTensor],
+    metadata: Mapping[str, Any],
+    on_tensor: Callable[[str, Tensor], None] | None = None,
+) -> str:
+    """Write tensors to one safetensors file, one in memory at a time; atomic.
+
+    Args:
+        path: where to.
+        tensors: name → tensor; written in the order of their names.
+        metadata: what JSON can carry; ``kind`` says what the file is.
+        on_tensor: sees every tensor before it is written, to check it.
+
+    Returns:
+        SHA-256 of the file, in hexadecimal digits.
+    """
+    header: dict[str, Any] = {
+        "__metadata__": {
+            "format": "pt",
+            METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":")),
+        }
+    }
+    offset = 0
+    for name in sorted(tensors):
+        stored = tensors[name]
+        length = torch.Size(stored.shape).numel() * stored.dtype.itemsize
+        header[name] = {
+            "dtype": _NAMES[stored.dtype],
+            "shape": list(stored.shape),
+            "data_offsets": [offset, offset + length],
+        }
+        offset += length
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+
+        def put(data: bytes | memoryview) -> None:
+            digest.update(data)
+            file.write(data)
+
+        put(len(text).to_bytes(8, "little"))
+        put(text)
+        for name in sorted(tensors):
+            tensor = tensors[name].read()
+            if on_tensor is not None:
+                on_tensor(name, tensor)
+            raw = tensor.contiguous().flatten().view(torch.uint8)
+            for start in range(0, raw.numel(), _CHUNK):
+                put(raw[start : start + _CHUNK].numpy().data)
+            del raw, tensor
+            tensors[name].release()
+    return digest.hexdigest()

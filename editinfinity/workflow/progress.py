@@ -1,0 +1,111 @@
+"""The workflow run for somebody who wants a picture: a line of progress, and faults in a line."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import yaml
+
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import write_text
+from editinfinity.workflow.config import load_config
+from editinfinity.workflow.location import workflow_root
+from editinfinity.workflow.summary import reasons
+
+_MESSAGE = re.compile(r"Job \d+: (?:.*?: )?(.*)")
+_DONE = re.compile(r"(\d+) of (\d+) steps")
+
+
+def run_workflow(
+    project: Path, settings: dict[str, Any], arguments: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    """Run the workflow in a project folder, showing where it is.
+
+    Args:
+        project: holds ``data``; config.yaml and results are written there.
+        settings: of config.yaml.
+        arguments: further ones for Snakemake.
+
+    Returns:
+        Case → why it failed; empty if all went well.
+
+    Raises:
+        UserError: a setting is not valid, or the workflow could not start.
+    """
+    load_config(cast("dict[object, object]", settings), source="settings")
+    with _alone(project):
+        text = yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=True)
+        write_text(project / "config.yaml", text)
+        since = time.time()
+        command = [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(workflow_root() / "Snakefile")),
+            *("--cores", "1", "--resources", "gpu=1", "--nolock", "--rerun-incomplete"),
+            *arguments,
+        ]
+        with subprocess.Popen(
+            command, cwd=project, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            encoding="utf-8", errors="replace",
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            said = _follow(process.stderr, sys.stderr)
+        failed = {
+            folder.name: found
+            for folder in sorted((project / "results").glob("*"))
+            if folder.is_dir() and (found := reasons(folder, since))
+        }
+        if process.returncode and not failed:
+            raise UserError(" ".join(said[-3:]) or "the workflow could not start")
+        return failed
+
+
+@contextmanager
+def _alone(project: Path) -> Iterator[None]:
+    """Nobody else runs this project meanwhile; a lock that its owner's death frees."""
+    project.mkdir(parents=True, exist_ok=True)
+    with (project / ".running").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"{project}: another edit of this is running; wait for it to end"
+            ) from None
+        yield
+
+
+def _follow(lines: IO[str], terminal: IO[str]) -> list[str]:
+    """Show a line of progress; returns what else was said."""
+    done, total, current = 0, 0, ""
+    said: list[str] = []
+    live = terminal.isatty()
+    for line in lines:
+        line = line.strip()
+        if found := _DONE.search(line):
+            done, total = int(found[1]), int(found[2])
+        elif found := re.match(r"total\s+(\d+)", line):
+            total = int(found[1])
+        elif found := _MESSAGE.match(line):
+            current = found[1]
+            _show(terminal, live, f"[{done + 1}/{total}] {current}")
+        elif line:
+            said.append(line)
+    if live:
+        _show(terminal, live, "")
+    return said
+
+
+def _show(terminal: IO[str], live: bool, text: str) -> None:
+    if live:
+        width = os.get_terminal_size(terminal.fileno()).columns
+        terminal.write(f"\r\x1b[K{text[: width - 1]}")
+    else:
+        terminal.write(f"{text}\n")
+    terminal.flush()

@@ -1,0 +1,108 @@
+"""Guidance: the plain one is the model's, the other keeps its published bounds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, kl_divergence
+
+from editinfinity.editing import sampler
+from editinfinity.editing.blend import LockFirst, keep_generated
+from editinfinity.editing.guidance import (
+    FIRST_STRENGTH,
+    MOST_DIVERGENCE,
+    MOST_SHIFT,
+    ClassifierFree,
+    SourceNegative,
+    bernoulli_divergence,
+    bounded_shift,
+)
+from editinfinity.files.weights import load_transformer
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.presets import preset
+from editinfinity.scales import schedule
+
+PLAN = schedule(1, "0.06M")
+
+
+@pytest.fixture(scope="module")
+def model() -> Infinity:
+    return load_transformer(preset("tiny"), torch.device("cpu"))
+
+
+def text(length: int, seed: int) -> TextFeatures:
+    return TextFeatures(torch.randn(1, length, 128, generator=torch.Generator().manual_seed(seed)))
+
+
+def draw(model: Infinity, target: TextFeatures, **more: object) -> torch.Tensor:
+    settings = sampler.SamplingSettings(cfg=4.04, top_k=1)
+    generator = torch.Generator().manual_seed(0)
+    return sampler.sample(model, target, PLAN, settings, generator, **more).code  # type: ignore[arg-type]
+
+
+def test_divergence_is_that_of_torch() -> None:
+    odds, other = torch.randn(2, 1000) * 6
+    expected = kl_divergence(Bernoulli(logits=odds.double()), Bernoulli(logits=other.double()))
+    assert torch.allclose(bernoulli_divergence(odds.double(), other.double()), expected, atol=1e-9)
+
+
+def test_every_bit_keeps_both_bounds_and_takes_all_it_may() -> None:
+    generator = torch.Generator().manual_seed(1)
+    plain = torch.randn(20_000, generator=generator) * 5
+    shift = torch.randn(20_000, generator=generator) * 8
+    kept = bounded_shift(plain, shift)
+    divergence = bernoulli_divergence(plain + kept, plain)
+    assert divergence.max() <= MOST_DIVERGENCE + 1e-4 and kept.abs().max() <= MOST_SHIFT
+    assert (kept * shift >= 0).all() and (kept.abs() <= shift.abs() + 1e-6).all()
+    whole = (bernoulli_divergence(plain + shift.clamp(-5, 5), plain) <= 0.3) & (shift.abs() <= 5)
+    assert torch.equal(kept[whole], shift[whole])
+    bound = ~whole & (shift.abs() <= 5)
+    assert divergence[bound].min() > MOST_DIVERGENCE - 0.01
+
+
+def test_the_formula_scale_by_scale() -> None:
+    generator = torch.Generator().manual_seed(2)
+    inside = torch.zeros(16, 16)
+    inside[:, :8] = 1
+    guide = SourceNegative(4.04, text(3, 0), inside, PLAN)
+    last = len(PLAN.scales) - 1
+    for scale, (h, w) in enumerate(PLAN.scales):
+        target, none, source = 0.05 * torch.randn(3, 1, h * w, 8, generator=generator)
+        rows = torch.cat([target, none, source])
+        logits = torch.stack([torch.zeros_like(rows), rows], -1)
+        guided = guide(scale, logits)
+        odds = guided[..., 1] - guided[..., 0]
+        plain = target + 3.04 * (target - none)
+        share = torch.nn.functional.adaptive_avg_pool2d(inside[None, None], (h, w)).reshape(-1, 1)
+        eta = FIRST_STRENGTH * (1 - scale / last)
+        assert torch.allclose(odds, plain - eta * share * (source - target), atol=1e-5)
+        if scale == last:
+            assert torch.allclose(odds, plain)
+
+
+def test_a_source_that_says_the_same_changes_nothing(model: Infinity) -> None:
+    target = text(7, 3)
+    plain = draw(model, target)
+    same = SourceNegative(4.04, target, None, PLAN)
+    other = SourceNegative(4.04, text(9, 4), None, PLAN)
+    assert (plain == draw(model, target, guidance=ClassifierFree(4.04))).all()
+    assert (plain == draw(model, target, guidance=same)).float().mean() > 0.999
+    assert (plain != draw(model, target, guidance=other)).float().mean() > 0.01
+
+
+def test_padding_of_the_rows_changes_nothing(model: Infinity) -> None:
+    """A long source pads the target's row; what the target says must not change."""
+    target = text(5, 5)
+    long = SourceNegative(4.04, text(40, 6), None, PLAN)
+    rows = long.texts(model, target)
+    assert rows.features.shape == (3, 40, 128) and rows.mask is not None
+    assert rows.mask.sum(1).tolist() == [5, 5, 40]
+    alone = model.condition(target).pooled[0]
+    assert torch.allclose(model.condition(rows).pooled[0], alone, atol=1e-5)
+
+
+def test_locked_scales_are_the_sources() -> None:
+    source = [torch.full((1, 8, 2, 2), float(k)) for k in range(4)]
+    lock = LockFirst(source, 2, keep_generated)
+    generated = torch.full((1, 8, 2, 2), 9.0)
+    assert [lock(k, generated)[0, 0, 0, 0].item() for k in range(4)] == [0, 1, 9, 9]

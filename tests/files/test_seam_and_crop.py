@@ -1,0 +1,144 @@
+"""The seam of an edit, and the crop around a mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from editinfinity.editing.kernel import SMOOTHINGS, smoothing_kernel
+from editinfinity.errors import UserError
+from editinfinity.files.cropping import crop_around, parse_region, region_text
+from editinfinity.files.geometry import Geometry
+from editinfinity.files.seam import opacity_of
+from editinfinity.scales import SCALES_1M, ScaleSchedule
+
+
+def geometry(height: int, width: int) -> Geometry:
+    return Geometry((height, width), 0, 0, height, width, (256, 256))
+
+
+def outside(kernel: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pixels whose centre lies in a cell that keeps the source."""
+    rows = ((np.arange(height) + 0.5) * kernel.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * kernel.shape[1] / width).astype(int)
+    return (kernel == 1)[rows][:, columns]
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("size", [(64, 64), (97, 130), (1000, 1333)])
+def test_nothing_outside_the_support_and_everything_inside(
+    smoothing: str, size: tuple[int, int]
+) -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[30:60, 40:70] = True
+    kernel = smoothing_kernel(mask, (64, 64), smoothing)
+    opacity = np.asarray(opacity_of(kernel, geometry(*size)))
+    assert opacity.shape == size
+    assert (opacity[outside(kernel, *size)] == 0).all()
+    inner = np.s_[round(0.36 * size[0]) : round(0.54 * size[0]),
+                  round(0.46 * size[1]) : round(0.64 * size[1])]  # fmt: skip
+    assert (opacity[inner] > 250).all()
+    steps = np.abs(np.diff(opacity.astype(int), axis=1)).max()
+    assert steps <= (255 if size[0] < 500 else 60)  # soft where there are pixels for it
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    height=st.integers(16, 300),
+    width=st.integers(16, 300),
+    feather=st.none() | st.floats(0, 50),
+)
+def test_no_mask_ever_leaks(seed: int, height: int, width: int, feather: float | None) -> None:
+    generator = np.random.default_rng(seed)
+    kernel = generator.choice([0, 0.3, 1, 1], (12, 20)).astype(np.float32)
+    opacity = np.asarray(opacity_of(kernel, geometry(height, width), feather))
+    assert (opacity[outside(kernel, height, width)] == 0).all()
+
+
+def test_a_wider_feather_is_softer() -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[20:80, 20:80] = True
+    kernel = smoothing_kernel(mask, (64, 64), "hard")
+    narrow, wide = (
+        np.asarray(opacity_of(kernel, geometry(1000, 1000), width), int) for width in (4, 100)
+    )
+    assert (narrow >= wide).all() and (narrow > wide).mean() > 0.05
+
+
+def test_the_crops_own_edges_fade_where_the_photograph_goes_on() -> None:
+    everything = np.zeros((64, 64), np.float32)
+    whole = np.asarray(opacity_of(everything, geometry(300, 300)))
+    assert (whole == 255).all()
+    inner = Geometry((300, 600), 0, 150, 300, 300, (256, 256))
+    opacity = np.asarray(opacity_of(everything, inner))
+    assert opacity[150, 0] < 40 and opacity[150, -1] < 40
+    assert opacity[0, 150] == 255 and (opacity[:, 10:-10] == 255).all()
+
+
+def test_an_unmasked_kernel_changes_nothing() -> None:
+    opacity = opacity_of(np.ones((64, 64), np.float32), geometry(100, 100))
+    assert opacity.getextrema() == (0, 0)
+
+
+def box_mask(size: tuple[int, int], top: int, left: int, height: int, width: int) -> np.ndarray:
+    mask = np.zeros(size, bool)
+    mask[top : top + height, left : left + width] = True
+    return mask
+
+
+def test_a_small_thing_in_a_large_photograph_is_seen_at_full_detail() -> None:
+    region = crop_around([box_mask((4000, 6000), 2000, 3000, 300, 250)], "1M")
+    assert region is not None
+    top, left, height, width = region
+    ratio = min(SCALES_1M, key=lambda r: abs(r - height / width))
+    assert (height, width) == ScaleSchedule(ratio, "1M").image_size
+    assert top <= 1850 and top + height >= 2450 and left <= 2850 and left + width >= 3400
+    assert parse_region(region_text(region), (4000, 6000)) == region
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    size=st.tuples(st.integers(20, 2500), st.integers(20, 2500)),
+    corner=st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)),
+    sides=st.tuples(st.floats(0.001, 1), st.floats(0.001, 1)),
+    budget=st.sampled_from(["0.06M", "1M"]),
+)
+def test_every_crop_holds_its_mask_inside_the_photograph(
+    size: tuple[int, int], corner: tuple[float, float], sides: tuple[float, float], budget: str
+) -> None:
+    top, left = (int(side * share) for side, share in zip(size, corner, strict=True))
+    height = max(1, int((size[0] - top) * sides[0]))
+    width = max(1, int((size[1] - left) * sides[1]))
+    region = crop_around([box_mask(size, top, left, height, width)], budget)
+    if region is None:
+        return
+    assert parse_region(region_text(region), size) == region
+    assert region[0] <= top and region[0] + region[2] >= top + height
+    assert region[1] <= left and region[1] + region[3] >= left + width
+
+
+def test_a_mask_mended_a_little_keeps_its_crop() -> None:
+    first = crop_around([box_mask((3000, 4000), 1000, 1500, 200, 200)], "0.25M")
+    second = crop_around([box_mask((3000, 4000), 1004, 1497, 203, 205)], "0.25M")
+    assert first is not None and first == second
+    elsewhere = crop_around([box_mask((3000, 4000), 100, 300, 200, 200)], "0.25M")
+    assert elsewhere != first
+
+
+def test_all_masks_of_a_case_share_the_crop_and_large_ones_have_none() -> None:
+    near = box_mask((3000, 4000), 1000, 1500, 200, 200)
+    far = box_mask((3000, 4000), 1500, 2300, 100, 100)
+    region = crop_around([near, far], "0.25M")
+    assert region is not None and region[3] >= 900
+    assert crop_around([box_mask((3000, 4000), 100, 100, 2500, 3500)], "1M") is None
+    assert crop_around([box_mask((300, 400), 10, 10, 20, 20)], "1M") is None
+    assert crop_around([np.zeros((3000, 4000), bool)], "1M") is None
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "0,0,101,10", "-1,0,5,5", "0,0,0,5"])
+def test_regions_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="crop: "):
+        parse_region(text, (100, 100))

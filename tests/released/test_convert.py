@@ -1,0 +1,204 @@
+"""Released files of every layout become one, which loads to the same numbers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from editinfinity.errors import UserError
+from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
+from editinfinity.presets import PRESETS, Preset
+from editinfinity.released.convert import convert, released_files
+from editinfinity.released.expected import compare, expected
+from editinfinity.released.stored import open_state
+from editinfinity.released.verify import verify
+from tests.released.files import (
+    TOKENIZER_FILE,
+    TOKENIZER_LIST,
+    released_shapes,
+    shrunk,
+    tokenizer_state,
+    transformer_state,
+    write_release,
+    write_shards,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both releases in small."""
+    folder = tmp_path_factory.mktemp("released")
+    for name in ("infinity_2b", "infinity_8b"):
+        write_release(shrunk(name), folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["infinity_2b", "infinity_8b"])
+def test_a_whole_release_converts_and_loads_to_the_same_numbers(
+    released: Path, tmp_path: Path, name: str
+) -> None:
+    small = shrunk(name)
+    done = convert(small, released_files(name, released), tmp_path)
+    assert done["transformer"].tensors == len(load_transformer(small, CPU, tmp_path).state_dict())
+    assert any(key.endswith("zero_k_bias") for key in done["transformer"].unused)
+    assert any(key.startswith("decoder.") for key in done["text_encoder"].unused)
+
+    torch.manual_seed(0)
+    from editinfinity.models.transformer import Infinity
+
+    wanted = Infinity(small.transformer).state_dict()
+    found = load_transformer(small, CPU, tmp_path).state_dict()
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    load_tokenizer(small, CPU, tmp_path)
+    # The encoder's half of T5 gives what the whole gave.
+    whole = replace(small, weights=replace(small.weights, text_encoder="flan-t5-xl"))
+    (tmp_path / "flan-t5-xl").symlink_to(released / "flan-t5-xl")
+    features = [
+        load_text_encoder(chosen, CPU, tmp_path).encode("a red cup").features
+        for chosen in (small, whole)
+    ]
+    assert torch.equal(*features)
+
+    report = json.loads((tmp_path / "conversion.json").read_text())
+    assert report["model"] == name and str(tmp_path) not in json.dumps(report)
+
+
+def old_pickle(state: dict, path: Path) -> None:
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+LAYOUTS = {
+    "flat": lambda s, d: torch.save(s, d / "infinity_2b_reg.pth"),
+    "before torch 1.6": lambda s, d: old_pickle(s, d / "infinity_2b_reg.pth"),
+    "nested": lambda s, d: torch.save(
+        {"trainer": {"gpt_fsdp": s, "iter": 3}, "epoch": 1}, d / "infinity_2b_reg.pth"
+    ),
+    "shards": lambda s, d: write_shards(d / "infinity_2b_reg", s, 3),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("scale_mul", [0, 1])
+def test_every_layout_of_a_transformer_gives_the_same_file(
+    released: Path, tmp_path: Path, layout: str, scale_mul: int
+) -> None:
+    small = shrunk("infinity_2b")
+    state = transformer_state(small)
+    for key in [key for key in state if key.endswith("scale_mul_1H11")]:
+        state[key] = state[key].reshape((1, 1, -1, 1) if scale_mul else (1, -1, 1, 1))
+    source = tmp_path / "source"
+    source.mkdir()
+    LAYOUTS[layout](state, source)
+    # The tokenizer in the naming of older files, without the inner .conv and .norm.
+    torch.save(tokenizer_state(small, wrapped=False), source / TOKENIZER_FILE["infinity_2b"])
+    (source / "flan-t5-xl").symlink_to(released / "flan-t5-xl")
+    done = convert(small, released_files("infinity_2b", source), tmp_path / "made")
+    usual = convert(small, released_files("infinity_2b", released), tmp_path / "usual")
+    assert {p: c.sha256 for p, c in done.items()} == {p: c.sha256 for p, c in usual.items()}
+
+
+@pytest.mark.parametrize("name", ["infinity_2b", "infinity_8b"])
+def test_pickles_of_the_real_shapes_are_recognised(tmp_path: Path, name: str) -> None:
+    """At full size but without weight: every tensor is one number, shown many times."""
+    for part, keys in (("transformer", name), ("tokenizer", TOKENIZER_LIST[name])):
+        state = {key: torch.zeros(1).expand(s) for key, s in released_shapes(keys).items()}
+        path = tmp_path / f"{part}.pth"
+        torch.save(state, path)
+        assert path.stat().st_size < 2**20
+        (verdict,) = verify(path)
+        assert (verdict.model, verdict.part, verdict.sound) == (name, part, True)
+        assert "complete" in verdict.line()
+        del state["encoder.conv_in.conv.weight" if part == "tokenizer" else "pos_start"]
+        torch.save(state, path)
+        (verdict,) = verify(path)
+        assert (verdict.model, verdict.part, verdict.sound) == (name, part, False)
+        assert "lacks 1 tensors such as" in verdict.line()
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Preset:
+    """The small preset under the real one's name."""
+    small = shrunk("infinity_2b")
+    monkeypatch.setitem(PRESETS, "infinity_2b", small)
+    return small
+
+
+def test_verify_tells_damage(released: Path, tmp_path: Path, known: Preset) -> None:
+    convert(known, released_files("infinity_2b", released), tmp_path)
+    verdicts = verify(tmp_path)
+    assert [v.part for v in verdicts] == ["tokenizer", "transformer", "text_encoder"]
+    assert all(v.sound and v.checksum for v in verdicts)
+    file = tmp_path / "transformer.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert [v.sound for v in verify(tmp_path)] == [True, False, True]
+    assert "checksum differs" in verify(file)[0].line()
+    assert verify(tmp_path, checksums=False)[1].sound
+    file.write_bytes(whole[:-1000])
+    with pytest.raises(UserError, match=r"transformer\.safetensors: is damaged or cut short"):
+        verify(tmp_path)
+    file.unlink()
+    with pytest.raises(UserError, match=r"transformer\.safetensors: there is no such file"):
+        verify(tmp_path)
+
+
+def test_what_does_not_fit_is_named_and_nothing_is_written(
+    released: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = shrunk("infinity_2b")
+    source = shutil.copytree(released, tmp_path / "source")
+    state = transformer_state(small)
+    state["head.weight"] = torch.zeros(3, 3)
+    state["something.else"] = state.pop("pos_start")
+    torch.save(state, source / "infinity_2b_reg.pth")
+    with (
+        caplog.at_level("INFO"),
+        pytest.raises(UserError, match=r"lacks 1 .*pos_start and has besides 1 .*something\.else"),
+    ):
+        convert(small, released_files("infinity_2b", source), tmp_path / "made")
+    assert "misshapen: head.weight is (3, 3), not (64, 32)" in caplog.text
+    assert not (tmp_path / "made" / "transformer.safetensors").exists()
+
+    state = transformer_state(small)
+    state["head.bias"] = state["head.bias"] * float("nan")
+    torch.save(state, source / "infinity_2b_reg.pth")
+    with pytest.raises(UserError, match=r"head\.bias: holds numbers that are not finite"):
+        convert(small, released_files("infinity_2b", source), tmp_path / "made")
+    assert not list((tmp_path / "made").glob("*transformer*"))
+
+
+class Trap:
+    def __reduce__(self) -> tuple:
+        return (print, ("the pickle ran code",))
+
+
+def test_no_pickle_runs_code(released: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    torch.save({"a": Trap()}, tmp_path / "infinity_2b_reg.pth")
+    for look in (verify, lambda path: open_state([path])):
+        with pytest.raises(UserError, match="is damaged or no file of plain weights"):
+            look(tmp_path / "infinity_2b_reg.pth")
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_a_text_encoder_of_another_width_is_refused(released: Path, tmp_path: Path) -> None:
+    small = shrunk("infinity_2b")
+    wide = replace(small, text_encoder=replace(small.text_encoder, width=2048))
+    with pytest.raises(UserError, match="its features are 128 wide, infinity_2b needs 2048"):
+        expected(wide, "text_encoder", released / "flan-t5-xl")
+
+
+def test_shapes_alone_tell_the_releases_apart() -> None:
+    for name in ("infinity_2b", "infinity_8b"):
+        state = {
+            key: torch.empty(shape, device="meta") for key, shape in released_shapes(name).items()
+        }
+        for other in ("infinity_2b", "infinity_8b"):
+            found = compare(state, expected(PRESETS[other], "transformer"))  # type: ignore[arg-type]
+            assert found.fits == (name == other)

@@ -1,0 +1,99 @@
+"""Stage finish: the photograph comes back with only the masked part changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from editinfinity.errors import UserError
+from editinfinity.files.features import ImageFeatures
+from editinfinity.files.maps import KERNEL, load_map
+from editinfinity.files.writing import read_settings
+from editinfinity.stages.edit import edit
+from editinfinity.stages.finish import finish
+from editinfinity.stages.image_features import extract_image_features
+from editinfinity.stages.kernel import make_kernel
+
+from .conftest import TINY, Worked
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A noisy photograph of 1600×1000 with a mask and all that it takes to finish an edit."""
+    folder = tmp_path_factory.mktemp("large")
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1600, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "photo.png")
+    mask = Image.new("L", (1600, 1000), 255)
+    mask.paste(0, (1000, 400, 1120, 500))
+    mask.save(folder / "mask.png")
+    return folder
+
+
+def drawn(large: Path, worked: Worked, crop: str = "full") -> tuple[ImageFeatures, Path]:
+    """An edit of the tiny model under the mask; (its features, its folder)."""
+    folder = large / crop
+    if not folder.exists():
+        features, kernel = folder / "image.st", folder / "kernel.st"
+        extract_image_features(image=large / "photo.png", output=features, model=TINY, crop=crop)
+        make_kernel(image_features=features, mask=large / "mask.png", output=kernel)
+        edit(
+            image_features=features,
+            text_features=worked.edit_text,
+            kernel=kernel,
+            output=folder / "edited.png",
+            settings=folder / "edited.json",
+            model=TINY,
+        )
+    return ImageFeatures.load(folder / "image.st"), folder
+
+
+@pytest.mark.parametrize("crop", ["full", "320,960,256,256"])
+def test_unmasked_pixels_are_identical(large: Path, worked: Worked, crop: str) -> None:
+    features, folder = drawn(large, worked, crop)
+    given = {"edited": folder / "edited.png", "image": large / "photo.png"}
+    finish(**given, kernel=folder / "kernel.st", output=folder / "exact.png")
+    before = np.asarray(Image.open(large / "photo.png"))
+    after = np.asarray(Image.open(folder / "exact.png"))
+    kernel, _ = load_map(folder / "kernel.st", KERNEL, features.schedule.reference_grid)
+    g = features.geometry
+    rows = ((np.arange(g.height) + 0.5) * kernel.shape[0] / g.height).astype(int)
+    columns = ((np.arange(g.width) + 0.5) * kernel.shape[1] / g.width).astype(int)
+    kept = np.ones(before.shape[:2], bool)
+    kept[g.top : g.top + g.height, g.left : g.left + g.width] = (kernel == 1)[rows][:, columns]
+    assert 0.5 < kept.mean() < 1
+    assert (before[kept] == after[kept]).all()
+    assert (before[400:500, 1000:1120] != after[400:500, 1000:1120]).mean() > 0.9
+
+    # The method's own background is the model's, wherever the model saw the photograph.
+    finish(
+        **given, kernel=folder / "kernel.st", background="decoded", output=folder / "decoded.png"
+    )
+    after = np.asarray(Image.open(folder / "decoded.png"))
+    seen = np.zeros(kept.shape, bool)
+    seen[g.top + 9 : g.top + g.height - 9, g.left + 9 : g.left + g.width - 9] = True
+    assert (before[kept & seen] != after[kept & seen]).mean() > 0.9
+    assert '"background": "decoded"' in (read_settings(folder / "decoded.png") or "")
+
+
+def test_a_crop_is_seen_at_full_detail(large: Path, worked: Worked) -> None:
+    features, _ = drawn(large, worked, "320,960,256,256")
+    photo = np.asarray(Image.open(large / "photo.png"))
+    assert (features.pixels == photo[320:576, 960:1216]).all()
+    assert features.geometry.image_size == (1000, 1600)
+
+
+def test_a_crop_belongs_to_its_photograph(large: Path, worked: Worked, tmp_path: Path) -> None:
+    _, folder = drawn(large, worked, "320,960,256,256")
+    Image.open(large / "photo.png").resize((800, 500)).save(tmp_path / "half.png")
+    with pytest.raises(UserError, match="edit that photograph again"):
+        finish(edited=folder / "edited.png", image=tmp_path / "half.png", output=tmp_path / "x.png")
+    with pytest.raises(UserError, match="background: 'blurred' is not one of"):
+        finish(
+            edited=folder / "edited.png",
+            image=large / "photo.png",
+            background="blurred",
+            output=tmp_path / "x.png",
+        )

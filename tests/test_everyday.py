@@ -1,0 +1,148 @@
+"""``editinfinity edit`` and its kin, as processes of their own on the random model ``tiny``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from tests.workflow.project import draw_image, draw_mask
+
+ROOT = Path(__file__).parents[1]
+TINY = ("--model", "tiny", "--set", "train_textembedding_iter=1", "--set", "train_lora_iter=1",
+        "--set", "checkpoint_every=1", "--set", "device=cpu")  # fmt: skip
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.run(
+        [sys.executable, "-m", "editinfinity", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where somebody keeps a photograph and a mask."""
+    draw_image(tmp_path / "my photo.jpg", 1, (160, 128))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    with Image.open(tmp_path / "my photo.jpg") as image:
+        image.save(tmp_path / "my photo.jpg", exif=exif, quality=90)
+    draw_mask(tmp_path / "mask.png", 40, (160, 128))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
+    line = ("edit", "my photo.jpg", "--mask", "mask.png", *TINY)
+    first = run(folder, *line, "--prompt", "a cat")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.strip() == "my photo_edited.jpg"
+    assert "train LoRA to iteration 1" in first.stderr
+    with (
+        Image.open(folder / "my photo_edited.jpg") as made,
+        Image.open(folder / "my photo.jpg") as old,
+    ):
+        assert (made.format, made.size) == ("JPEG", (160, 128))
+        assert made.quantization == old.quantization
+        assert made.getexif()[ExifTags.Base.Make] == "Maker"
+
+    second = run(folder, *line, "--prompt", "a dog")
+    assert second.stdout.strip() == "my photo_edited_2.jpg"  # the first is kept
+    assert "train" not in second.stderr and "encode the image" not in second.stderr
+    again = run(folder, *line, "--prompt", "a dog")
+    assert again.stdout.strip() == "my photo_edited_2.jpg"
+
+    shown = json.loads(run(folder, "show", "my photo_edited_2.jpg").stdout)
+    assert shown["prompt"] == "a dog" and shown["background"] == "exact"
+
+
+@pytest.mark.slow
+def test_a_folder_is_edited_and_a_bad_picture_stops_nobody(folder: Path) -> None:
+    photos = folder / "photos"
+    photos.mkdir()
+    for seed in (1, 2):
+        draw_image(photos / f"{seed}.png", seed, (80, 64))
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    done = run(folder, "batch", "photos", "--prompt", "a cat", *TINY, "--set", "train_lora=0",
+               "--set", "use_lora=0")  # fmt: skip
+    assert done.returncode == 1
+    assert "photos/broken.jpg: is not a picture that can be read" in done.stderr
+    assert "1 of 3 photographs could not be edited" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in (folder / "photos_edited").iterdir()) == ["1.png", "2.png"]
+
+
+def test_new_and_import_make_cases(folder: Path) -> None:
+    done = run(folder, "new", "holiday", "my photo.jpg", "--prompt", "a cat", "--source", "a dog",
+               "--box", "10,10,40,40")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    case = folder / "data" / "holiday"
+    assert (case / "image" / "original_image.jpg").read_bytes() == (
+        folder / "my photo.jpg"
+    ).read_bytes()
+    assert (case / "image" / "mask.txt").read_text() == "10,10,40,40\n"
+    assert (case / "prompt" / "original_image_prompt.txt").read_text() == "a dog\n"
+    run(folder, "new", "holiday", "my photo.jpg", "--prompt", "a cup", "--name", "cup",
+        "--mask", "mask.png")  # fmt: skip
+    assert (case / "prompt" / "edit_image_prompt.cup.txt").read_text() == "a cup\n"
+    assert (case / "image" / "mask.cup.png").is_file() and (case / "image" / "mask.txt").is_file()
+
+    Image.open(folder / "my photo.jpg").save(folder / "b.bmp")
+    rows = [
+        "case\timage\tedit_prompt\tmask",
+        "one\tmy photo.jpg\ta cat\tmask.png",
+        "two\tb.bmp\tx\t",
+    ]
+    (folder / "t.tsv").write_text("\n".join(rows) + "\n")
+    done = run(folder, "import", "t.tsv", "--data", "cases")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "cases" / "one" / "image" / "mask.png").is_file()
+    with Image.open(folder / "cases" / "two" / "image" / "original_image.png") as image:
+        assert image.size == (160, 128)
+
+
+def test_preview(folder: Path) -> None:
+    done = run(folder, "preview", "my photo.jpg", "--mask", "mask.png")
+    assert "my photo_preview.png: 7.8% of the photograph is edited" in done.stdout
+    shown = np.asarray(Image.open(folder / "my photo_preview.png"), int)
+    old = np.asarray(Image.open(folder / "my photo.jpg"), int)
+    assert (shown[64, 80] != old[64, 80]).any() and (shown[5, 5] == old[5, 5]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("edit", "none.jpg", "--prompt", "x"), "none.jpg: there is no such file"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--mask", "mask.png", "--box", "1,2,3,4"),
+         "give only one of --mask, --box and --target"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--output", "a.gif"), "choose one of"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--target", "horse", "--source", "a cup"),
+         "'horse' is not in the source prompt 'a cup'"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--set", "cfg"), "'cfg' is not KEY=VALUE"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--set", "cgf=3"), "cgf: is no setting; did"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--model", "big"), "model: must be one of"),
+        (("batch", "nowhere", "--prompt", "x"), "nowhere: is no folder"),
+        (("new", "a/b", "my photo.jpg", "--prompt", "x"), "it holds a /"),
+        (("new", "a{b", "my photo.jpg", "--prompt", "x"), "cannot be a name"),
+        (("preview", "my photo.jpg"), "give either --mask or --box"),
+        (("preview", "my photo.jpg", "--box", "900,1,2,2"), "--box: the box 900,1,2,2 lies"),
+        (("show", "mask.png"), "mask.png: carries no settings"),
+    ],
+)  # fmt: skip
+def test_faults_are_one_line(folder: Path, arguments: tuple[str, ...], fault: str) -> None:
+    done = run(folder, *arguments)
+    assert done.returncode == 1, done.stdout
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("editinfinity: ")
+    assert fault in done.stderr
