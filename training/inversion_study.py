@@ -134,7 +134,7 @@ def edits(bundled: Bundled, maker: SceneMaker, count: int, path: Path) -> None:
         write_table(path, rows)
         sheet = tile(cells, 6)
         sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS).save(
-            path.with_suffix(".png")
+            path.with_suffix(".jpg"), quality=88
         )
 
 

@@ -98,7 +98,7 @@ def main() -> None:
         })  # fmt: skip
         cells.append(to_bytes(edited)[0])
         write_table(options.output, rows)
-    tile(cells, 10).resize((1280, 640)).save(options.output.with_suffix(".png"))
+    tile(cells, 10).resize((1280, 640)).save(options.output.with_suffix(".jpg"), quality=88)
     asked, right_ones = Counter(r["kind"] for r in rows), Counter()
     right_ones.update(r["kind"] for r in rows if r["right"])
     for kind, count in asked.items():
