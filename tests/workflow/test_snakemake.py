@@ -176,8 +176,15 @@ def test_broken_yaml_and_unknown_targets_are_one_line(project: Project) -> None:
 
 
 def test_planning_needs_no_torch(project: Project, tmp_path: Path) -> None:
+    # Snakemake's own plugins, all of which it imports, may need what we do without.
+    poison = f"""
+import traceback
+if any({str(project.folder)!r} in frame.filename for frame in traceback.extract_stack()):
+    raise RuntimeError(__name__ + ' imported')
+__getattr__ = lambda name: object
+"""
     for name in ("torch", "transformers", "peft", "safetensors", "pandas"):
-        write(tmp_path / "poison" / name / "__init__.py", f"raise RuntimeError('{name} imported')")
+        write(tmp_path / "poison" / name / "__init__.py", poison)
     run = project.run("-n", env={"PYTHONPATH": str(tmp_path / "poison")})
     assert planned(run)["edit"] == 3
 
