@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from editinfinity.files.images import read_image, read_mask
+from editinfinity.files.images import read_image
+from editinfinity.files.masks import read_mask
 from tests.bad_input.corpus import SIZE, Accepted, Bad, photograph
 
 LINE, RIGHT, EITHER = Accepted.LINE, Accepted.RIGHT, Accepted.EITHER

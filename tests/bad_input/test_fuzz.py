@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Embedding, OptimizerState
 from editinfinity.files.features import ImageFeatures, PromptFeatures
-from editinfinity.files.images import read_image, read_mask
+from editinfinity.files.images import read_image
 from editinfinity.files.maps import KERNEL, load_map, save_map
+from editinfinity.files.masks import read_mask
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.files.state_dicts import read_state_dict
 from editinfinity.workflow.config import ConfigError, check_yaml, load_config
