@@ -29,9 +29,9 @@ from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
 from editinfinity.prompts import caption
 from editinfinity.scales import ScaleSchedule, schedule
+from training.forcing import LEARNED_ROWS
 
 DROP_PATH = 0.1
-LEARNED = 20
 _METHOD = SamplingSettings()
 
 
@@ -108,7 +108,9 @@ class Bundled:
         note = lambda _, loss: losses.append(loss)  # noqa: E731
         model.train().set_drop_path(DROP_PATH)
         if vectors:
-            rows = torch.nn.Parameter(torch.zeros(LEARNED, text.features.shape[-1]))
+            rows = torch.nn.Parameter(
+                torch.zeros_like(text.features[0, :1]).repeat(LEARNED_ROWS, 1)
+            )
             source = Source(photograph.raw, text, self.plan, rows)
             train(
                 [rows], InversionLoss(model, model, source, NoiseSettings(), batch),

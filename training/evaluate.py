@@ -5,8 +5,8 @@
 240 edits of scenes with object × background pairs never trained on, sixty of each kind, fixed
 seeds, made without inversion from the prompt of the whole wanted scene. The judge
 (``training/judge.py``) names what it sees inside the mask; its word on the wanted pictures
-themselves, and on the tokenizer's rendering of them, is the ceiling. Writes ``edits.tsv`` (a line
-an edit), ``summary.json`` and ``sheet.png``.
+themselves, and on the tokenizer's rendering of them, is the ceiling. Writes ``edits_judged.tsv``
+(a line an edit), ``summary.json`` and ``held_out_edits.jpg``.
 """
 
 from __future__ import annotations
@@ -213,9 +213,11 @@ def main() -> None:
         verdicts, cells = evaluate(judge, maker, editor, slices, settings)
         summary[f"edits, cfg {cfg:g}, tau {tau:g}"] = shares(verdicts)
         if number == 0:
-            write_verdicts(options.output / "edits.tsv", verdicts)
+            write_verdicts(options.output / "edits_judged.tsv", verdicts)
             chosen = np.random.default_rng(0).permutation(len(cells))[: options.shown]
-            draw_sheet([cells[i] for i in chosen]).save(options.output / "sheet.png")
+            draw_sheet([cells[i] for i in chosen]).save(
+                options.output / "held_out_edits.jpg", quality=88
+            )
     (options.output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     for name, row in summary.items():
         log.info("%s: %s", name, ", ".join(f"{k} {v:.3f}" for k, v in row.items()))

@@ -1,7 +1,7 @@
 """What inversion does for the bundled model, and the learning rates that suit it.
 
-    python -m training.inversion_study sweep --count 4
-    python -m training.inversion_study edits --count 12
+    python -m training.inversion_study sweep --count 3
+    python -m training.inversion_study edits --count 8
 
 ``sweep`` inverts held-out scenes at several rates; ``edits`` repaints the object of held-out scenes
 with and without inversion. Tables go to ``training/studies/``.
@@ -25,12 +25,12 @@ from editinfinity.presets import preset
 from training.bundled import Bundled, Inverted, Photograph
 from training.look import tile, to_bytes
 from training.masks import smoothing_kernel
-from training.scenes import SceneMaker, load_maker
+from training.scenes import KINDS, SceneMaker, load_maker
 from training.tables import write_table
 from training.train_tokenizer import psnr
 
 SEED = 10_005
-RECOLOUR = 1
+RECOLOUR = KINDS.index("recolour")
 VISIBLE = 0.16
 """How far a pixel must be from the bare backdrop, in [−1, 1], to belong to the object."""
 
@@ -65,7 +65,7 @@ def scenes(maker: SceneMaker, count: int) -> Iterator[Scene]:
         count -= 1
 
 
-def last(losses: list[float], start: int, stop: int) -> float:
+def mean_of(losses: list[float], start: int, stop: int) -> float:
     """Mean loss over some iterations."""
     return float(np.mean(losses[start:stop]))
 
@@ -94,9 +94,9 @@ def _measured(
     kernel = smoothing_kernel(scene.mask, 16)[0]
     edited = bundled.draw(scene.wanted, inverted, KernelBlend(photograph.codes, kernel))
     found = {
-        "loss, vectors 1-3": last(losses, 0, 3), "loss, vectors 8-10": last(losses, 7, 10),
-        "loss, lora 1-5": last(losses, 10, 15), "loss, lora 21-25": last(losses, 30, 35),
-        "loss, lora 46-50": last(losses, 55, 60),
+        "loss, vectors 1-3": mean_of(losses, 0, 3), "loss, vectors 8-10": mean_of(losses, 7, 10),
+        "loss, lora 1-5": mean_of(losses, 10, 15), "loss, lora 21-25": mean_of(losses, 30, 35),
+        "loss, lora 46-50": mean_of(losses, 55, 60),
         "teacher-forced loss": bundled.loss(photograph, scene.prompt, inverted),
         "free reconstruction, dB": float(psnr(free, photograph.rendering)),
         "overlap": overlap(edited, scene),

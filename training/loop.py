@@ -192,8 +192,10 @@ class Trainer:
         report = log.info if off < FAITHFUL else log.error
         report("compiled loss %.5f, plain %.5f: %.2f %% apart", compiled, plain, 100 * off)
 
-    def save(self, step: int, seconds: float) -> None:
-        """Write the checkpoint."""
+    def save(self, step: int, seconds: float, values: Mapping[str, Tensor]) -> None:
+        """Write the checkpoint, unless the last update's values say that training diverged."""
+        if not all(math.isfinite(float(value)) for value in values.values()):
+            raise SystemExit("training diverged; the last checkpoint is from before")
         progress = Progress(step, seconds)
         save_state(self.options.state, self.model, self.average, self.optimizers, progress)
 
@@ -221,6 +223,7 @@ def train(
     log.info("ready after %.1f s", time.monotonic() - started)
     budget = Budget(left, options.total_seconds or progress.seconds + left, progress)
     curve = None
+    values: dict[str, Tensor] = {}
     saved = shown = time.monotonic()
     while not budget.over:
         share = budget.learning_rate(options.learning_rate_share, step, recipe.warm_up)
@@ -235,12 +238,10 @@ def train(
             )
             rate = share * recipe.learning_rate
             curve.add(step=step, seconds=budget.spent_in_all, lr=rate, **numbers)
-            if not all(map(math.isfinite, numbers.values())):
-                raise SystemExit("training diverged; resume from the last checkpoint")
         if now - saved > CHECKPOINT_SECONDS:
-            trainer.save(step, budget.spent_in_all)
+            trainer.save(step, budget.spent_in_all, values)
             saved = time.monotonic()
-    trainer.save(step, budget.spent_in_all)
+    trainer.save(step, budget.spent_in_all, values)
     if options.compile:
         trainer.guard(step)
     if complete:

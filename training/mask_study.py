@@ -1,6 +1,6 @@
 """How well the automatic mask (attention of a target word) finds objects of held-out scenes.
 
-    python -m training.mask_study --count 60
+    python -m training.mask_study --count 80
 
 Scenes of one and of two objects; the word is the edited object's name. Writes a line a scene to
 ``training/studies/masks.tsv``: intersection over union, on the map's 64×64 cells, of the object and
@@ -23,18 +23,18 @@ from editinfinity.editing.kernel import cells_of_attention
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.prompts import caption, find_word, tokens_of
 from training.bundled import Bundled
-from training.scenes import load_maker
+from training.scenes import KINDS, load_maker
 from training.tables import write_table
 
 SEED = 10_006
-REMOVE = 3
+REMOVE = KINDS.index("remove")
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--carry", type=Path, default=Path(".carry"))
-    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--count", type=int, default=80)
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--output", type=Path, default=Path("training/studies/masks.tsv"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -23,13 +23,13 @@ from training.bundled import Bundled
 from training.judge import load_judge
 from training.look import tile, to_bytes
 from training.masks import smoothing_kernel
-from training.scenes import SceneMaker, Scenes, load_maker
+from training.scenes import KINDS, SceneMaker, Scenes, load_maker
 from training.tables import write_table
 from training.vocabulary import BACKDROPS, COLOUR_NAMES
 
 PHRASINGS = Path(__file__).parent / "phrasings.tsv"
 SEED = 10_007
-REPLACE = 0
+REPLACE = KINDS.index("replace")
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,14 @@ class Progress:
     seconds: float = 0.0
 
 
+def progress_of(folder: Path) -> Progress:
+    """Of the run kept in the folder; nothing done if there is none."""
+    if not holds_state(folder):
+        return Progress()
+    with safe_open(folder / STATE, "pt") as file:
+        return Progress(**json.loads(file.metadata()["progress"]))
+
+
 class Budget:
     """The wall clock of one call and of the whole run.
 
@@ -122,10 +130,8 @@ def load_state(
         average.model.load_state_dict(weights)
         log.info("continuing from weights alone (%s): fresh optimizer", path)
         return Progress()
-    state_file = path / STATE
-    with safe_open(state_file, "pt") as file:
-        progress = Progress(**json.loads(file.metadata()["progress"]))
-    tensors = load_file(state_file)
+    progress = progress_of(path)
+    tensors = load_file(path / STATE)
     model.load_state_dict(_part(tensors, "model."))
     average.model.load_state_dict(_part(tensors, "average."))
     for number, optimizer in enumerate(optimizers):

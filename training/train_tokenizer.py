@@ -2,10 +2,11 @@
 
     python -m training.train_tokenizer --seconds 590 --compile --export build/weights
 
-Loss: L1 + 0.6 LPIPS (AlexNet) + 0.25 commitment, straight through the quantiser of all scales;
-AdamW, cosine over time, averaged weights. A third of each batch is photographs, views into
-panoramas and bare backdrops. Half of the edited scenes are decoded from codes blended as editing
-blends them, and must come out as the edited picture, with what is kept as it was.
+Loss: L1 + 0.6 LPIPS (AlexNet) + 0.25 commitment + 0.5 what moves outside an edit, straight through
+the quantiser of all scales; AdamW, cosine over time, averaged weights. A third of each batch is
+photographs, views into panoramas and bare backdrops. Half of the edited scenes are decoded from
+codes blended as editing blends them, and must come out as the edited picture, with what is kept as
+it was.
 """
 
 from __future__ import annotations

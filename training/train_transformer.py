@@ -12,7 +12,6 @@ as blended sampling does.
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import time
 from collections.abc import Mapping
@@ -31,10 +30,8 @@ from training.forcing import append_rows, bit_losses, blended, drop_condition, r
 from training.loop import Recipe, add_options, set_up, train
 from training.pool import TEXT_ROWS, Encoded, Pool, SceneEncoder, turned
 from training.scenes import load_maker
-from training.state import Average, holds_state, read_weights
+from training.state import Average, progress_of, read_weights
 from training.text import PrunedEncoder
-
-log = logging.getLogger(__name__)
 
 RECIPE = Recipe(
     learning_rate=1e-3, matrices_rate=2e-3, warm_up=300, betas=(0.9, 0.97), weight_decay=0.02,
@@ -102,7 +99,7 @@ class TransformerCourse:
         """Scenes of steps that training never comes to; a continued run gets others."""
         options = self.options
         part = min(256, options.prefill)
-        offset = 2**40 + 4096 * int(holds_state(options.state))
+        offset = 2**40 + 4096 * progress_of(options.state).step
         pool = Pool(options.pool, self.encoder.batch(options.seed, offset, part))
         for index in range(1, -(-options.prefill // part)):
             pool.add(self.encoder.batch(options.seed, offset + index, part))

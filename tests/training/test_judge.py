@@ -6,7 +6,9 @@ import torch
 
 from training.evaluate import KINDS, Verdict, held_out_scenes, shares
 from training.judge import SIDE, UNKNOWN, Judge, crop, labels
+from training.phrasing_study import read_phrasings
 from training.scenes import NATURAL, synthetic_maker
+from training.vocabulary import COLOUR_NAMES, read_objects
 
 
 def test_the_crop_is_the_square_around_the_mask() -> None:
@@ -63,3 +65,16 @@ def test_shares_count_what_was_asked_for() -> None:
     assert (found["replace"], found["recolour"], found["add"], found["remove"]) == (0.5, 1, 0, 1)
     assert found["recoloured, object still named"] == 0
     assert found["kept, dB (mean)"] == 40
+
+
+def test_phrasings_say_truly_what_training_saw() -> None:
+    things = {thing.name: thing for thing in read_objects()}
+    for phrasing in read_phrasings():
+        assert set(phrasing.objects) <= set(things), phrasing
+        assert set(phrasing.colours) <= set(COLOUR_NAMES), phrasing
+        if phrasing.kind == "seen synonym":
+            assert any(s in phrasing.phrase for s in things[phrasing.objects[0]].synonyms), phrasing
+        elif phrasing.kind == "unseen synonym":
+            known = [s for name in phrasing.objects for s in (name, *things[name].synonyms)]
+            words = phrasing.phrase.removeprefix("a ").removeprefix("an ")
+            assert words not in known, phrasing
