@@ -72,7 +72,7 @@ def squeue() -> list[Job]:
     return [Job(*line.split("|", 6)) for line in done.stdout.splitlines()]
 
 
-def wait_for(look: Callable[[], T], what: str, seconds: float = 120) -> T:
+def wait_for(look: Callable[[], T], what: str, seconds: float = 300) -> T:
     """The first answer that is true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -103,7 +103,7 @@ class ClusterProject(Project):
         command = [sys.executable, "-m", "snakemake", *PROFILE, *arguments]
         return subprocess.Popen(command, cwd=self.folder, text=True, stdout=log, stderr=log)
 
-    def submit(self, *arguments: str, seconds: float = 240) -> tuple[int, str]:
+    def submit(self, *arguments: str, seconds: float = 600) -> tuple[int, str]:
         """(status, output) of a run with the profile."""
         with (self.folder / "run.log").open("w+") as log:
             status = self.start(log, *arguments).wait(timeout=seconds)

@@ -34,7 +34,7 @@ def test_all_cases_run_in_one_allocation(tmp_path: Path) -> None:
     done = wait_for(
         lambda: [j for j in project.jobs if j.id == job and j.state in ("COMPLETED", "FAILED")],
         "the allocation",
-        180,
+        600,
     )
     said = (project.folder / "allocation.log").read_text("utf-8")
     assert done[0].state == "COMPLETED", said

@@ -122,7 +122,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
             saw_queue |= "PENDING" in states and states.count("RUNNING") >= 2
             return run.poll() is not None
 
-        wait_for(over, "the end of the run", 300)
+        wait_for(over, "the end of the run", 900)
     said = (project.folder / "run.log").read_text("utf-8")
     jobs = project.jobs
     cases = {job.id: project.case_of(job) for job in jobs}
