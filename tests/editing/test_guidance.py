@@ -41,9 +41,11 @@ def draw(model: Infinity, target: TextFeatures, **more: object) -> torch.Tensor:
 
 
 def test_divergence_is_that_of_torch() -> None:
-    odds, other = torch.randn(2, 1000) * 6
-    expected = kl_divergence(Bernoulli(logits=odds.double()), Bernoulli(logits=other.double()))
-    assert torch.allclose(bernoulli_divergence(odds.double(), other.double()), expected, atol=1e-9)
+    generator = torch.Generator().manual_seed(0)
+    odds, other = torch.randn(2, 1000, generator=generator, dtype=torch.float64) * 6
+    expected = kl_divergence(Bernoulli(logits=odds), Bernoulli(logits=other))
+    # Torch's softplus is a straight line from 20 on, which is off by 2e-9.
+    torch.testing.assert_close(bernoulli_divergence(odds, other), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_every_bit_keeps_both_bounds_and_takes_all_it_may() -> None:
