@@ -105,14 +105,14 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
     most_running, saw_queue = 0, False
     with (project.folder / "run.log").open("w") as log:
         run = project.start(log)
-        running = wait_for(
-            lambda: [job for job in project.jobs if job.state == "RUNNING"][:3], "running jobs"
-        )
+
+        def sound(state: str) -> list[Job]:
+            """Not the damaged case's job, which has a fate of its own."""
+            return [j for j in project.jobs if j.state == state and project.case_of(j) in SOUND]
+
+        running = wait_for(lambda: sound("RUNNING"), "running jobs")
         wait_for(lambda: len(project.jobs) >= 5, "a queue")
-        waiting = [job for job in project.jobs if job.state == "PENDING"]
-        # Neither may be the damaged case's, which has a fate of its own.
-        sound = [job for job in (*running, *waiting) if project.case_of(job) in SOUND]
-        lost, cancelled = sound[:2]
+        lost, cancelled = (*running, *sound("PENDING"))[:2]
         subprocess.run(["scancel", cancelled.id], check=True)
         kill_node(lost.node)
 
