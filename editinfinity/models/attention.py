@@ -17,15 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editinfinity.models.rotary import rotate
+from editinfinity.models.operations import PLAIN, Operations
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values, (B, heads, T, head width) each."""
 
 Observer = Callable[[Tensor, Tensor], None]
 """Sees the queries (B, heads, L, head width) and keys (B, heads, T, ·) of a cross-attention."""
-
-_MAX_LOG_SCALE = math.log(100)
 
 
 class Memory(Protocol):
@@ -83,15 +81,11 @@ class SelfAttention(nn.Module):
         self.scale_mul_1H11 = nn.Parameter(torch.full((1, heads, 1, 1), math.log(4.0)))
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, rotary: Tensor, memory: Memory) -> Tensor:
+    def forward(
+        self, x: Tensor, rotary: Tensor, memory: Memory, operations: Operations = PLAIN
+    ) -> Tensor:
         """(B, L, C) → (B, L, C); ``rotary`` is the table of these L tokens."""
-        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = F.linear(x, self.mat_qkv.weight, bias.to(x.dtype))
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        temperature = self.scale_mul_1H11.float().clamp(max=_MAX_LOG_SCALE).exp()
-        q = F.normalize(q.float(), dim=-1) * temperature
-        k = F.normalize(k.float(), dim=-1)
-        attended = memory.attend(rotate(q, rotary).to(v.dtype), rotate(k, rotary).to(v.dtype), v)
+        attended = memory.attend(*operations.queries_keys_values(self, x, rotary))
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 
