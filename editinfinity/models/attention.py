@@ -9,9 +9,10 @@ Suffixes name dimensions: B batch, L tokens, T text tokens, C width.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -41,32 +42,65 @@ class TeacherForcing:
     """
 
     def __init__(self, lengths: Sequence[int]) -> None:
-        self.lengths = lengths
+        self.lengths = list(lengths)
+        self.ends = list(itertools.accumulate(lengths))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        outputs, start = [], 0
-        for length in self.lengths:
-            end = start + length
-            outputs.append(
-                F.scaled_dot_product_attention(
-                    q[:, :, start:end], k[:, :, :end], v[:, :, :end], scale=1.0
-                )
-            )
-            start = end
-        return torch.cat(outputs, dim=2)
+        calls = zip(
+            q.split(self.lengths, dim=2),
+            _Prefixes.apply(k, self.ends),
+            _Prefixes.apply(v, self.ends),
+            strict=True,
+        )
+        # Joined in the order they are projected in, (B, L, heads, ·).
+        attended = [attend(*call).transpose(1, 2) for call in calls]
+        return torch.cat(attended, dim=1).transpose(1, 2)
+
+
+class _Prefixes(torch.autograd.Function):
+    """x (B, heads, L, ·) → its first tokens up to each end, the last of which is L.
+
+    Slices would each be given a gradient of the whole length, of zeros for the most part.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ends: Sequence[int]) -> tuple[Tensor, ...]:
+        return tuple(x[:, :, :end] for end in ends)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        *shorter, total = grads
+        for part in shorter:  # the attention calls made these for nobody else
+            total[:, :, : part.shape[2]] += part
+        return total, None
 
 
 class ScaleCache:
-    """One scale after another; keeps the keys and values of all seen so far (one block's)."""
+    """One scale after another; keeps the keys and values of all seen so far (one block's).
 
-    def __init__(self) -> None:
+    Args:
+        tokens: how many there will be in all; memory for them is taken at the first.
+    """
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens, self.seen = tokens, 0
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        self.keys = k if self.keys is None else torch.cat([self.keys, k], dim=2)
-        self.values = v if self.values is None else torch.cat([self.values, v], dim=2)
-        return F.scaled_dot_product_attention(q, self.keys, self.values, scale=1.0)
+        if self.keys is None or self.values is None:
+            batch, heads, _, width = k.shape
+            room = k.new_empty(2, batch, self.tokens, heads, width).transpose(2, 3)
+            self.keys, self.values = room.unbind(0)
+        start, self.seen = self.seen, self.seen + k.shape[2]
+        self.keys[:, :, start : self.seen] = k
+        self.values[:, :, start : self.seen] = v
+        return attend(q, self.keys[:, :, : self.seen], self.values[:, :, : self.seen])
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of scale 1 without a mask, (B, heads, L, ·) each."""
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0)
 
 
 class SelfAttention(nn.Module):
