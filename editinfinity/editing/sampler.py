@@ -18,7 +18,7 @@ from torch import Tensor
 from editinfinity.editing.blend import Editor, keep_generated
 from editinfinity.editing.guidance import ClassifierFree, Guidance
 from editinfinity.models import bsq
-from editinfinity.models.attention import ScaleCache
+from editinfinity.models.scale_passes import ScalePasses
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
 
@@ -101,6 +101,7 @@ def sample(
     watcher: Watcher | None = None,
     on_logits: Callable[[int, Tensor], None] | None = None,
     guidance: Guidance | None = None,
+    passes: Callable[[Infinity, TextFeatures, ScaleSchedule], ScalePasses] = ScalePasses,
 ) -> Sample:
     """Draw an image for each row of ``text`` (B, T, Ct5), learned vectors included.
 
@@ -110,24 +111,22 @@ def sample(
         watcher: sees cross-attention, see :mod:`editinfinity.editing.attention_map`.
         on_logits: sees the scale and its raw logits (2B, h·w, d, 2).
         guidance: combines what is predicted; None for classifier-free guidance.
+        passes: runs the model; a :class:`~editinfinity.models.scale_passes.Replays` kept between
+            pictures of one shape is faster on a card, and cannot be watched.
     """
     patchify = schedule.patchify
     guide = ClassifierFree(settings.cfg) if guidance is None else guidance
-    condition = model.condition(guide.texts(model, text))
-    memories = [ScaleCache(schedule.tokens) for _ in model.blocks]
-    tokens = model.start_token(condition)
-    batch = text.features.shape[0]
-    rows = len(tokens) // batch
+    batch, device = text.features.shape[0], text.features.device
+    run = passes(model, guide.texts(model, text), schedule)
+    noise = draw_noise(batch, schedule, model.config.token_bits, generator, device)
     grid = schedule.tokenizer_grid
-    code = torch.zeros(batch, model.config.bits, *grid, device=tokens.device)
-    noise = draw_noise(batch, schedule, model.config.token_bits, generator, tokens.device)
-    all_bits = []
+    code = torch.zeros(batch, model.config.bits, *grid, device=device)
+    seen, all_bits = None, []
     for scale, scale_grid in enumerate(schedule.scales):
         if scale:
             seen = bsq.fold(bsq.shrink_sum(code, schedule.tokenizer_scales[scale]), patchify)
-            tokens = model.word_embed(seen).repeat(rows, 1, 1)
         observe = None if watcher is None else _at_scale(watcher, scale)
-        logits = model.forward_scale(tokens, scale, condition, schedule, memories, observe)
+        logits = run.logits(scale, seen, observe)
         if on_logits is not None:
             on_logits(scale, logits)
         bits = draw_bits(guide(scale, logits), settings, noise[scale])

@@ -162,7 +162,9 @@ def train(
         if not torch.isfinite(value):
             raise FloatingPointError(f"the loss of iteration {iteration} is {value.item()}")
         for parameter in trained:
-            if parameter.grad is None:  # of a block whose branch was dropped: not moved, but decayed
+            if (
+                parameter.grad is None
+            ):  # of a block whose branch was dropped: not moved, but decayed
                 parameter.grad = torch.zeros_like(parameter)
         nn.utils.clip_grad_norm_(trained, settings.grad_clip)
         optimizer.step()

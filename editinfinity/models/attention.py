@@ -35,26 +35,42 @@ class Memory(Protocol):
         ...
 
 
+TOGETHER = 600
+"""Tokens of the first, small scales that share one call: their attention is nothing but launching."""
+
+
 class TeacherForcing:
     """All scales at once; each sees itself and every coarser one.
 
-    One attention call a scale over its prefix: exact, and no masked work is done.
+    One attention call a scale over its prefix, so that no masked work is done, but for the first
+    scales, which share a call under a mask. Exact.
     """
 
     def __init__(self, lengths: Sequence[int]) -> None:
-        self.lengths = list(lengths)
-        self.ends = list(itertools.accumulate(lengths))
+        ends = list(itertools.accumulate(lengths))
+        first = sum(end <= TOGETHER for end in ends) or 1
+        self.small = list(lengths[:first])
+        self.lengths = [ends[first - 1], *lengths[first:]]
+        self.ends = ends[first - 1 :]
+        self._mask: Tensor | None = None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        calls = zip(
-            q.split(self.lengths, dim=2),
-            _Prefixes.apply(k, self.ends),
-            _Prefixes.apply(v, self.ends),
-            strict=True,
-        )
+        queries = q.split(self.lengths, dim=2)
+        keys, values = _Prefixes.apply(k, self.ends), _Prefixes.apply(v, self.ends)
+        attended = [attend(queries[0], keys[0], values[0], self._first_mask(q))]
+        attended += map(attend, queries[1:], keys[1:], values[1:])
         # Joined in the order they are projected in, (B, L, heads, ·).
-        attended = [attend(*call).transpose(1, 2) for call in calls]
-        return torch.cat(attended, dim=1).transpose(1, 2)
+        return torch.cat([part.transpose(1, 2) for part in attended], dim=1).transpose(1, 2)
+
+    def _first_mask(self, like: Tensor) -> Tensor | None:
+        """What is added to the first call's scores: 0 where a token sees another, else −∞."""
+        if len(self.small) > 1 and self._mask is None:
+            level = torch.repeat_interleave(torch.tensor(self.small)).to(like.device)
+            size = len(level)
+            # Rows of a multiple of 16 values: what the attention kernels want of a mask.
+            rows = like.new_zeros(size, -(-size // 16) * 16)[:, :size]
+            self._mask = rows.masked_fill_(level[:, None] < level, -math.inf)
+        return self._mask
 
 
 class _Prefixes(torch.autograd.Function):
@@ -93,14 +109,14 @@ class ScaleCache:
             room = k.new_empty(2, batch, self.tokens, heads, width).transpose(2, 3)
             self.keys, self.values = room.unbind(0)
         start, self.seen = self.seen, self.seen + k.shape[2]
-        self.keys[:, :, start : self.seen] = k
-        self.values[:, :, start : self.seen] = v
-        return attend(q, self.keys[:, :, : self.seen], self.values[:, :, : self.seen])
+        self.keys.narrow(2, start, k.shape[2]).copy_(k)
+        self.values.narrow(2, start, k.shape[2]).copy_(v)
+        return attend(q, self.keys.narrow(2, 0, self.seen), self.values.narrow(2, 0, self.seen))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of scale 1 without a mask, (B, heads, L, ·) each."""
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0)
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention of scale 1, (B, heads, L, ·) each; a mask (L, T) is added to the scores."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
 
 
 class SelfAttention(nn.Module):

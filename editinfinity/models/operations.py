@@ -1,4 +1,4 @@
-"""The steps of a block around its matrix products, as an object that a model is handed.
+"""The steps around a model's matrix products and convolutions, as an object that it is handed.
 
 What a block computes stands in :mod:`editinfinity.models.transformer`; how its norms, residual
 sums, rotations and adapters are computed is one of the :class:`Operations`. ``PLAIN`` is PyTorch's
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from editinfinity.models.rotary import rotate
 
@@ -35,7 +35,7 @@ MAX_LOG_SCALE = math.log(100)
 
 
 class Operations(Protocol):
-    """What a block asks for besides cross-attention.
+    """What a transformer's block asks for besides cross-attention, and a tokenizer's.
 
     The residual stream ``x`` is (B, L, C) fp32. ``gate``, ``scale`` and ``shift`` are fp32 and
     broadcast over tokens: (B, 1, C), (1, 1, C) or (C,).
@@ -52,7 +52,7 @@ class Operations(Protocol):
         ...
 
     def add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
-        """x + branch·gate."""
+        """X + branch·gate."""
         ...
 
     def queries_keys_values(
@@ -66,6 +66,10 @@ class Operations(Protocol):
 
     def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
         """The feed-forward layers, adapted or not, of h (B, L, C)."""
+        ...
+
+    def group_norm_swish(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        """swish(norm(x)) of a tokenizer's features (B, C, H, W)."""
         ...
 
 
@@ -103,6 +107,10 @@ class PlainOperations:
     def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
         """See :class:`Operations`."""
         return layers(h)
+
+    def group_norm_swish(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        """See :class:`Operations`."""
+        return F.silu(norm(x))
 
 
 PLAIN: Operations = PlainOperations()

@@ -1,8 +1,8 @@
 """Dropout whose mask is a function of a seed and of the place, so that nobody has to keep it.
 
-A place's 32-bit index is hashed twice, the seed coming between (the finaliser "lowbias32" by
-C. Wellons); the place is kept where the hash is at or above rate·2³². :func:`keep_mask` is the same
-in PyTorch, for the tests.
+A place's 32-bit index, mixed with the seed, is hashed (the finaliser "lowbias32" by C. Wellons);
+the place is kept where the hash is at or above rate·2³². :func:`keep_mask` is the same in PyTorch,
+for the tests.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def _hash(x):
 
 @triton.jit
 def dropped(x, index, seed, threshold, DROP: tl.constexpr):
-    """x where it is kept, else 0; without the factor 1 / (1 − rate).
+    """X where it is kept, else 0; without the factor 1 / (1 − rate).
 
     ``index`` is uint32 of x's shape, ``seed`` and ``threshold`` whole numbers below 2³².
     """
     if DROP:
-        kept = _hash(_hash(index) ^ seed.to(tl.uint32)) >= threshold.to(tl.uint32)
+        kept = _hash(index ^ seed.to(tl.uint32)) >= threshold.to(tl.uint32)
         x = tl.where(kept, x, 0.0)
     return x
 
@@ -43,7 +43,7 @@ def threshold_of(rate: float) -> int:
 def keep_mask(shape: tuple[int, int], seed: int, rate: float) -> Tensor:
     """Which places of a matrix are kept, bool; the kernels' mask, on the CPU."""
     index = torch.arange(shape[0] * shape[1], dtype=torch.int64)
-    return (_hash_in_torch(_hash_in_torch(index) ^ seed) >= threshold_of(rate)).view(shape)
+    return (_hash_in_torch(index ^ seed) >= threshold_of(rate)).view(shape)
 
 
 def _hash_in_torch(x: Tensor) -> Tensor:

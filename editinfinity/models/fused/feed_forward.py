@@ -96,7 +96,7 @@ def _bend_forward(
     DROP: tl.constexpr, EXACT: tl.constexpr,
     RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
-    """g = gelu(raw + t1·b1ᵀ), and partials of t2 = drop(g)·a2ᵀ over channels."""
+    """G = gelu(raw + t1·b1ᵀ), and partials of t2 = drop(g)·a2ᵀ over channels."""
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
     low, out_of = _low(t1, rows, count, rank, RANK), _low(b1, columns, width, rank, RANK)
     u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
@@ -132,9 +132,7 @@ def _bend_backward(
     tl.store(grad_u + at, gradient, mask=inside)
     seen = dropped(bent.to(grad_u.dtype.element_ty), index, seed, threshold, DROP)
     seen = tl.where(inside, seen, 0.0)
-    _store_low(
-        t1_grad, _dot(gradient, out_of, EXACT), tl.program_id(1), rows, count, rank, RANK
-    )
+    _store_low(t1_grad, _dot(gradient, out_of, EXACT), tl.program_id(1), rows, count, rank, RANK)
     _store_low(
         b1_grad, _dot(tl.trans(gradient), low, EXACT), tl.program_id(0), columns, width, rank, RANK
     )
@@ -149,7 +147,7 @@ def _project_backward(
     DROP: tl.constexpr, EXACT: tl.constexpr,
     RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
-    """out = grad + drop(t_grad·a), out may be grad; partials of a's gradient over tokens."""
+    """Out = grad + drop(t_grad·a), out may be grad; partials of a's gradient over tokens."""
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
     above, into = _low(t_grad, rows, count, rank, RANK), _low(a, columns, width, rank, RANK)
     through = dropped(_dot(above, tl.trans(into), EXACT), index, seed, threshold, DROP)
@@ -265,7 +263,7 @@ class _Passes:
         self.row_tiles = triton.cdiv(count, _TILE_M)
 
     def project(self, x: Tensor, a: Tensor, rate: float, seed: int) -> Tensor:
-        """t (M, r) = drop(x)·a, in x's dtype."""
+        """T (M, r) = drop(x)·a, in x's dtype."""
         width = x.shape[1]
         parts = self._over_channels(width)
         _project[self._grid(width)](
@@ -277,7 +275,7 @@ class _Passes:
     def bend(
         self, raw: Tensor, t1: Tensor, b1: Tensor, a2: Tensor, rate: float, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """g (M, 4C) and t2 (M, r)."""
+        """G (M, 4C) and t2 (M, r)."""
         width = raw.shape[1]
         g, parts = torch.empty_like(raw), self._over_channels(width)
         _bend_forward[self._grid(width)](

@@ -97,9 +97,7 @@ def _backward(
                     to_branch *= tl.load(
                         gate + batch * gate_stride + columns, mask=inside, other=0.0
                     )
-                tl.store(
-                    grad_branch + at, to_branch.to(grad_branch.dtype.element_ty), mask=inside
-                )
+                tl.store(grad_branch + at, to_branch.to(grad_branch.dtype.element_ty), mask=inside)
                 if GATE_GRADIENT:
                     added = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
                     of_gate += gradient * added
@@ -112,16 +110,45 @@ def _backward(
 
 
 def _rows(vector: Tensor, batch: int) -> tuple[Tensor, int]:
-    """(C,), (1, 1, C) or (B, 1, C) as rows of contiguous fp32, and the step from row to row."""
-    rows = vector.reshape(-1, vector.shape[-1]).float().contiguous()
-    if len(rows) not in (1, batch):
+    """(C,), (1, 1, C) or (B, 1, C) in fp32 with neighbouring channels, and the step to a row."""
+    if vector.dtype != torch.float32 or vector.stride(-1) != 1:
+        vector = vector.float().contiguous()
+    if vector.ndim == 1 or len(vector) == 1:
+        return vector, 0
+    if len(vector) != batch:
         raise ValueError(f"{tuple(vector.shape)} does not broadcast over a batch of {batch}")
-    return rows, rows.shape[1] if len(rows) > 1 else 0
+    return vector, vector.stride(0)
 
 
 def _launch_shape(width: int) -> dict[str, int]:
     block = triton.next_power_of_2(width)
     return {"BLOCK": block, "num_warps": min(16, max(1, block // 512))}
+
+
+def _run(
+    x: Tensor,
+    branch: Tensor | None,
+    gate: Tensor | None,
+    scale: Tensor,
+    shift: Tensor,
+    dtype: torch.dtype,
+    keep: bool,
+) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor | None]:
+    """Y (None without a branch), h, and with ``keep`` the normalised y and 1/σ."""
+    batch, length, width = x.shape
+    (scale, scale_stride), (shift, shift_stride) = _rows(scale, batch), _rows(shift, batch)
+    gate, gate_stride = (None, 0) if gate is None else _rows(gate, batch)
+    total = None if branch is None else torch.empty_like(x)
+    out = torch.empty(x.shape, dtype=dtype, device=x.device)
+    normalized = torch.empty_like(out) if keep else None
+    inverse = x.new_empty(batch * length) if keep else None
+    _forward[(batch * length,)](
+        x, branch, gate, scale, shift, total, out, normalized, inverse,
+        length, width, gate_stride, scale_stride, shift_stride, EPSILON,
+        BRANCH=branch is not None, GATE=gate is not None, NORM=True, SAVE=keep,
+        **_launch_shape(width),
+    )  # fmt: skip
+    return total, out, normalized, inverse
 
 
 class _AddNorm(torch.autograd.Function):
@@ -138,38 +165,23 @@ class _AddNorm(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> tuple[Tensor | None, Tensor]:
         ctx.set_materialize_grads(False)
-        batch, length, width = x.shape
-        x = x.contiguous()
-        branch = None if branch is None else branch.contiguous()
-        scales, scale_stride = _rows(scale, batch)
-        shifts, shift_stride = _rows(shift, batch)
-        gates, gate_stride = (None, 0) if gate is None else _rows(gate, batch)
-        keep = any(ctx.needs_input_grad)
-        total = None if branch is None else torch.empty_like(x)
-        out = torch.empty(x.shape, dtype=dtype, device=x.device)
-        normalized = torch.empty_like(out) if keep else None
-        inverse = x.new_empty(batch * length) if keep else None
-        _forward[(batch * length,)](
-            x, branch, gates, scales, shifts, total, out, normalized, inverse,
-            length, width, gate_stride, scale_stride, shift_stride, EPSILON,
-            BRANCH=branch is not None, GATE=gate is not None, NORM=True, SAVE=keep,
-            **_launch_shape(width),
-        )  # fmt: skip
-        if keep:
-            kept = branch if gate is not None and ctx.needs_input_grad[2] else None
-            ctx.save_for_backward(normalized, inverse, kept, gates, scales)
-            ctx.shapes = (x.shape, scale.shape, shift.shape, None if gate is None else gate.shape)
-            ctx.branch_dtype = None if branch is None else branch.dtype
+        total, out, normalized, inverse = _run(x, branch, gate, scale, shift, dtype, True)
+        kept = branch if gate is not None and ctx.needs_input_grad[2] else None
+        ctx.save_for_backward(normalized, inverse, kept, gate, scale)
+        ctx.shapes = (x.shape, scale.shape, shift.shape, None if gate is None else gate.shape)
+        ctx.branch_dtype = None if branch is None else branch.dtype
         return total, out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         grad_total, grad_out = grads
-        normalized, inverse, branch, gates, scales = ctx.saved_tensors
+        normalized, inverse, branch, gate, scale = ctx.saved_tensors
         (batch, length, width), scale_shape, shift_shape, gate_shape = ctx.shapes
         modulation = ctx.needs_input_grad[3] or ctx.needs_input_grad[4]
         if grad_out is None:
             grad_out = torch.zeros_like(normalized)
+        scale, scale_stride = _rows(scale, batch)
+        gate, gate_stride = (None, 0) if gate is None else _rows(gate, batch)
         grad_x = torch.empty(batch, length, width, device=normalized.device)
         grad_branch = None
         if ctx.branch_dtype is not None:
@@ -177,11 +189,11 @@ class _AddNorm(torch.autograd.Function):
         sums = _Sums(batch, length, width, normalized, modulation, branch is not None)
         _backward[sums.grid](
             None if grad_total is None else grad_total.contiguous(), grad_out.contiguous(),
-            normalized, inverse, branch, gates, scales, grad_x, grad_branch,
+            normalized, inverse, branch, gate, scale, grad_x, grad_branch,
             sums.scale, sums.shift, sums.gate,
-            length, width, _stride(gates), _stride(scales),
+            length, width, gate_stride, scale_stride,
             TOTAL=grad_total is not None, NORM=True, BRANCH=grad_branch is not None,
-            GATE=gates is not None, MODULATION=modulation, GATE_GRADIENT=branch is not None,
+            GATE=gate is not None, MODULATION=modulation, GATE_GRADIENT=branch is not None,
             ROWS=sums.rows, **_launch_shape(width),
         )  # fmt: skip
         return (
@@ -194,39 +206,43 @@ class _AddNorm(torch.autograd.Function):
         )
 
 
+def _run_add(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+    batch, length, width = x.shape
+    gate, gate_stride = _rows(gate, batch)
+    total = torch.empty_like(x)
+    _forward[(batch * length,)](
+        x, branch, gate, None, None, total, None, None, None,
+        length, width, gate_stride, 0, 0, EPSILON,
+        BRANCH=True, GATE=True, NORM=False, SAVE=False, **_launch_shape(width),
+    )  # fmt: skip
+    return total
+
+
 class _Add(torch.autograd.Function):
     """(x, branch, gate) → y."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
-        batch, length, width = x.shape
-        x, branch = x.contiguous(), branch.contiguous()
-        gates, gate_stride = _rows(gate, batch)
-        total = torch.empty_like(x)
-        _forward[(batch * length,)](
-            x, branch, gates, None, None, total, None, None, None,
-            length, width, gate_stride, 0, 0, EPSILON,
-            BRANCH=True, GATE=True, NORM=False, SAVE=False, **_launch_shape(width),
-        )  # fmt: skip
-        ctx.save_for_backward(branch if ctx.needs_input_grad[2] else None, gates)
-        ctx.gate_shape, ctx.branch_dtype = gate.shape, branch.dtype
-        return total
+        ctx.save_for_backward(branch if ctx.needs_input_grad[2] else None, gate)
+        ctx.branch_dtype = branch.dtype
+        return _run_add(x, branch, gate)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad = grads[0].contiguous()
-        branch, gates = ctx.saved_tensors
+        branch, gate = ctx.saved_tensors
         batch, length, width = grad.shape
+        rows, gate_stride = _rows(gate, batch)
         grad_branch = torch.empty_like(grad, dtype=ctx.branch_dtype)
         sums = _Sums(batch, length, width, grad, False, branch is not None)
         _backward[sums.grid](
-            grad, None, None, None, branch, gates, None, None, grad_branch,
+            grad, None, None, None, branch, rows, None, None, grad_branch,
             None, None, sums.gate,
-            length, width, _stride(gates), 0,
+            length, width, gate_stride, 0,
             TOTAL=True, NORM=False, BRANCH=True, GATE=True, MODULATION=False,
             GATE_GRADIENT=branch is not None, ROWS=sums.rows, **_launch_shape(width),
         )  # fmt: skip
-        return grad, grad_branch, sums.of(sums.gate, ctx.gate_shape)
+        return grad, grad_branch, sums.of(sums.gate, gate.shape)
 
 
 class _Sums:
@@ -257,22 +273,25 @@ class _Sums:
         return (sums.sum(0, keepdim=True) if rows == 1 else sums).reshape(shape)
 
 
-def _stride(rows: Tensor | None) -> int:
-    return 0 if rows is None or len(rows) == 1 else rows.shape[1]
-
-
 def norm(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
     """layer_norm(x)·scale + shift in ``dtype``."""
-    return _AddNorm.apply(x, None, None, scale, shift, dtype)[1]
+    x = x.contiguous()
+    if torch.is_grad_enabled():
+        return _AddNorm.apply(x, None, None, scale, shift, dtype)[1]
+    return _run(x, None, None, scale, shift, dtype, False)[1]
 
 
 def add_norm(
     x: Tensor, branch: Tensor, gate: Tensor | None, scale: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """y = x + branch·gate, and layer_norm(y)·scale + shift in the branch's dtype."""
-    return _AddNorm.apply(x, branch, gate, scale, shift, branch.dtype)
+    """Y = x + branch·gate, and layer_norm(y)·scale + shift in the branch's dtype."""
+    x, branch = x.contiguous(), branch.contiguous()
+    if torch.is_grad_enabled():
+        return _AddNorm.apply(x, branch, gate, scale, shift, branch.dtype)
+    return _run(x, branch, gate, scale, shift, branch.dtype, False)[:2]  # type: ignore[return-value]
 
 
 def add(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
-    """x + branch·gate."""
-    return _Add.apply(x, branch, gate)
+    """X + branch·gate."""
+    x, branch = x.contiguous(), branch.contiguous()
+    return _Add.apply(x, branch, gate) if torch.is_grad_enabled() else _run_add(x, branch, gate)

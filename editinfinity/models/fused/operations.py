@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from editinfinity.models.fused import norm, rotary
 from editinfinity.models.fused.feed_forward import LARGEST_RANK, LowRank, adapted_feed_forward
+from editinfinity.models.fused.group_norm import group_norm_swish
 from editinfinity.models.operations import PLAIN
 
 if TYPE_CHECKING:
@@ -51,11 +52,17 @@ class FusedOperations:
         if first is None or second is None:
             return PLAIN.feed_forward(layers, h)
         (fc1, low1), (fc2, low2) = first, second
-        if any(parameter.requires_grad for parameter in (*fc1.parameters(), *fc2.parameters())):
+        if fc1.weight.requires_grad or fc2.weight.requires_grad:
             return PLAIN.feed_forward(layers, h)
         if low1.rate or low2.rate or (torch.is_grad_enabled() and low1.a.requires_grad):
             return adapted_feed_forward(h, fc1, fc2, low1, low2)
         return _adapted(fc2, low2, F.gelu(_adapted(fc1, low1, h), approximate="tanh"))
+
+    def group_norm_swish(self, group_norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        """See :class:`Operations`."""
+        if torch.is_grad_enabled() or x.dtype != torch.float32:
+            return PLAIN.group_norm_swish(group_norm, x)
+        return group_norm_swish(group_norm, x)
 
 
 def _adapted(layer: nn.Linear, low: LowRank, x: Tensor) -> Tensor:

@@ -132,6 +132,24 @@ def _backward(
     tl.store(target + 2 * width, gradient.to(grad.dtype.element_ty), mask=inside)
 
 
+def _run(
+    qkv: Tensor, q_bias: Tensor, v_bias: Tensor, log_scale: Tensor, table: Tensor, keep: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """q, k, v (B, L, H, D), and with ``keep`` one over the lengths of q and k, (B·L, H)."""
+    batch, length, _ = qkv.shape
+    heads, half = log_scale.numel(), table.shape[-1]
+    q, k, v = qkv.new_empty(3, batch, length, heads, 2 * half).unbind(0)
+    q_over = k_over = None
+    if keep:
+        q_over, k_over = qkv.new_empty(2, batch * length, heads, dtype=torch.float32).unbind(0)
+    _forward[(batch * length,)](
+        qkv, q_bias, v_bias, log_scale, table, q, k, v, q_over, k_over,
+        length, heads, table.stride(0),
+        SAVE=keep, HEADS=triton.next_power_of_2(heads), HALF=half, num_warps=4,
+    )  # fmt: skip
+    return q, k, v, q_over, k_over
+
+
 class _QueriesKeysValues(torch.autograd.Function):
     """(projection without biases, the layer's vectors, table) → q, k, v."""
 
@@ -145,19 +163,8 @@ class _QueriesKeysValues(torch.autograd.Function):
         table: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        batch, length, tripled = qkv.shape
-        heads, half = log_scale.numel(), table.shape[-1]
-        q, k, v = qkv.new_empty(3, batch, length, heads, 2 * half).unbind(0)
-        keep = ctx.needs_input_grad[0]
-        overs = qkv.new_empty(2, batch * length, heads, dtype=torch.float32) if keep else None
-        q_over, k_over = (None, None) if overs is None else overs.unbind(0)
-        _forward[(batch * length,)](
-            qkv.contiguous(), q_bias, v_bias, log_scale, table, q, k, v, q_over, k_over,
-            length, heads, table.stride(0),
-            SAVE=keep, HEADS=triton.next_power_of_2(heads), HALF=half, num_warps=4,
-        )  # fmt: skip
-        if keep:
-            ctx.save_for_backward(q, k, q_over, k_over, log_scale, table)
+        q, k, v, q_over, k_over = _run(qkv, q_bias, v_bias, log_scale, table, True)
+        ctx.save_for_backward(q, k, q_over, k_over, log_scale, table)
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     @staticmethod
@@ -170,9 +177,7 @@ class _QueriesKeysValues(torch.autograd.Function):
                 gradient = q.new_zeros(()).expand(batch, heads, length, width)
             ready.append(gradient if gradient.stride(-1) == 1 else gradient.contiguous())
         grad = q.new_empty(batch, length, 3 * heads * width)
-        strides = [
-            stride for g in ready for stride in (g.stride(0), g.stride(2), g.stride(1))
-        ]
+        strides = [stride for g in ready for stride in (g.stride(0), g.stride(2), g.stride(1))]
         _backward[(batch * length,)](
             *ready, q, k, q_over, k_over, log_scale, table, grad,
             length, heads, table.stride(0), *strides,
@@ -196,4 +201,8 @@ def queries_keys_values(
     Returns:
         Queries, keys, values: (B, H, L, D) views of (B, L, H, D). Gradients reach ``qkv`` alone.
     """
-    return _QueriesKeysValues.apply(qkv, q_bias, v_bias, log_scale, table)
+    qkv = qkv.contiguous()
+    if torch.is_grad_enabled():
+        return _QueriesKeysValues.apply(qkv, q_bias, v_bias, log_scale, table)
+    q, k, v, _, _ = _run(qkv, q_bias, v_bias, log_scale, table, False)
+    return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
