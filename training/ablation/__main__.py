@@ -22,9 +22,13 @@ from training.ablation.measures import Witnesses
 from training.judge import load_judge
 from training.lpips import Lpips
 
+VIEWS = 12
+"""Pictures of every kind of backdrop to choose from."""
+
 STEPS = ("make", "draw", "tables")
-SHOWN = (3, 17, 44, 58, 71, 85, 96, 107)
-"""Edits on the contact sheet: two of each kind, picked before any was drawn (recolour: four)."""
+SHOWN = (3, 17, 29, 44, 58, 71, 85, 107)
+"""Edits on the contact sheet, picked before any was drawn: three replace, three recolour, one adds,
+one removes."""
 
 
 def make(options: argparse.Namespace) -> None:
@@ -34,7 +38,7 @@ def make(options: argparse.Namespace) -> None:
     from training.scenes import load_maker
 
     device = torch.device("cpu")
-    maker = load_maker(options.assets, device, 64, cache=Path("build"))
+    maker = load_maker(options.assets, device, VIEWS, cache=Path("build"))
     encoder = load_text_encoder(preset("bundled"), device)
     made.make(maker, encoder, options.carry / made.PACK)
     shutil.copyfile(options.assets / "lpips.safetensors", options.carry / "lpips.safetensors")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -162,7 +162,7 @@ class Slice:
 
     def _train(
         self, parameters: Sequence[nn.Parameter], vectors: Tensor | None, stage: str,
-        iterations: int, kl_weight: float, after,  # noqa: ANN001
+        iterations: int, kl_weight: float, after: Callable[[int], None],
     ) -> None:  # fmt: skip
         training = self.studio.config.training
         rates = {

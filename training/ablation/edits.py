@@ -116,7 +116,10 @@ def _facts(maker: SceneMaker, scenes: Scenes, first: int) -> list[Facts]:
 
 
 def _packed(scenes: Scenes, row: int, fact: Facts, encoder: TextEncoder) -> dict[str, Tensor]:
-    source, wanted = to_bytes(scenes.source[row : row + 1])[0], to_bytes(scenes.target[row][None])[0]
+    source, wanted = (
+        to_bytes(scenes.source[row : row + 1])[0],
+        to_bytes(scenes.target[row][None])[0],
+    )
     mask, thing = scenes.mask[row].cpu().numpy(), scenes.source_object[row].cpu().numpy()
     shown = scenes.plan.shown[row, 0]
     inside = np.where(mask[..., None], wanted, 0)  # what lies outside is the source's
@@ -134,7 +137,7 @@ def _file_of(array: np.ndarray) -> Tensor:
     if array.dtype == bool:
         Image.fromarray(array).save(data, "PNG", optimize=True)
     else:
-        Image.fromarray(array).save(data, "WEBP", lossless=True, quality=90, method=6)
+        Image.fromarray(array).save(data, "WEBP", lossless=True, quality=50, method=3)
     return torch.frombuffer(bytearray(data.getvalue()), dtype=torch.uint8)
 
 

@@ -40,11 +40,9 @@ class Witnesses:
         """A row for each of the pictures (S, 3, H, W) drawn for the edits.
 
         Args:
-            drawn: in [−1, 1].
+            drawn: in [−1, 1], in whole bytes (:func:`in_bytes`), as a file would hold them.
             rendering: of the sources by the tokenizer, alike.
         """
-        # As saved: bytes.
-        drawn, rendering = in_bytes(drawn), in_bytes(rendering)
         keep = ~edits.mask[:, None]
         pixels, sources = pixels_of(drawn), pixels_of(edits.source)
         masks = edits.mask.cpu().numpy()
@@ -72,9 +70,7 @@ class Witnesses:
 
     def _judged(self, drawn: Tensor, edits: Edits) -> list[Row]:
         things, colours = (logits.log_softmax(1) for logits in self.judge(crop(drawn, edits.mask)))
-        return [
-            _verdict(things[row], colours[row], fact) for row, fact in enumerate(edits.facts)
-        ]
+        return [_verdict(things[row], colours[row], fact) for row, fact in enumerate(edits.facts)]
 
 
 def _verdict(things: Tensor, colours: Tensor, fact: Facts) -> Row:
