@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from editinfinity.editing.guidance import ClassifierFree, SourceNegative
 from editinfinity.editing.sampler import SamplingSettings, sample
+from editinfinity.evaluation.world.judge import Judge
 from editinfinity.inversion.lora import LoraSettings, add_lora
 from editinfinity.inversion.training import (
     InversionLoss,
@@ -36,7 +37,6 @@ from training.ablation.many import (
 )
 from training.ablation.measures import Witnesses
 from training.ablation.variants import BOTH, FULL, NOTHING, TRAINING_FREE, VARIANTS, Variant
-from training.judge import Judge
 from training.lpips import Lpips
 from training.scenes import synthetic_maker
 from training.vocabulary import read_objects

@@ -5,5 +5,5 @@
 ``edits`` makes and packs the set, ``variants`` says what is compared, ``many`` inverts and draws
 many pictures at once, ``measures`` judges what was drawn, ``drawing`` puts these together, and
 ``tables`` turns its rows into the pages of ``docs/``. Only the first needs the training's assets,
-only drawing is heavy (minutes on a GPU); the tables are made anew from ``training/studies/ablation``.
+only drawing is heavy (minutes on a GPU); tables are made anew from ``training/studies/ablation``.
 """

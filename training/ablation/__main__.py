@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
+from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
 from training.ablation import edits as made
 from training.ablation.drawing import Studio, draw_all
 from training.ablation.measures import Witnesses
-from training.judge import load_judge
 from training.lpips import Lpips
 
 VIEWS = 12
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, default=Path(".carry"))
     parser.add_argument("--carry", type=Path, default=Path(".carry/ablation"))
     parser.add_argument("--output", type=Path, default=Path("build/ablation"))
-    parser.add_argument("--judge", type=Path, default=Path("training/judge.safetensors"))
+    parser.add_argument("--judge", type=Path, default=WEIGHTS)
     parser.add_argument("--slice", type=int, default=40, help="edits at once")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()

@@ -299,8 +299,11 @@ def _edit_rows(
     for key, picture in drawn.items():
         rows += _rows(key, picture, part, witnesses)
     masks = (~edits.mask)[:, None].expand(-1, 3, -1, -1).float() * 2 - 1
-    for name, picture in (("source", edits.source), ("mask", masks), ("source-rendering", part.rendering),
-                          ("wanted", edits.wanted)):  # fmt: skip
+    seen = {
+        "source": edits.source, "mask": masks, "source-rendering": part.rendering,
+        "wanted": edits.wanted,
+    }  # fmt: skip
+    for name, picture in seen.items():
         _keep_pictures(pictures, name, picture, edits, shown)
     for variant in variants:
         picture = part.draw(variant)

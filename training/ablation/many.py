@@ -109,7 +109,8 @@ class Sources:
 
 class ManyLoss:
     """The inversion's loss (:class:`~editinfinity.inversion.training.InversionLoss`), summed over
-    the pictures, so that each picture's gradient is that of its own loss."""
+    the pictures, so that each picture's gradient is that of its own loss.
+    """
 
     def __init__(
         self, model: Infinity, sources: Sources, vectors: Tensor | None, noise: NoiseSettings,

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from editinfinity.evaluation.background import background_metrics
 from editinfinity.evaluation.names import PSNR_CAP
+from editinfinity.evaluation.world.judge import Judge, crop
 from training.ablation.edits import Edits, Facts
-from training.judge import UNKNOWN, Judge, crop
+from training.judge import UNKNOWN
 from training.lpips import Lpips
 
 Row = dict[str, float]
