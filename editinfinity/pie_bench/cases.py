@@ -23,7 +23,9 @@ from editinfinity.workflow.names import printable
 GIVEN, FOUND = "given", "found"
 """Names of the two edits of every entry."""
 
-FIXED = {"mask_edit_region": "black", "mask_grow": 0, "background": "decoded"}
+FIXED = {
+    "mask_edit_region": "black", "mask_grow": 0, "background": "decoded", "metrics": True,
+}  # fmt: skip
 """Settings that the benchmark decides, whatever config.yaml says: the method's own background."""
 
 
