@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -36,6 +37,8 @@ from training.ablation.many import (
     train_many,
 )
 from training.ablation.measures import Witnesses
+from training.ablation.statistics import Measurements
+from training.ablation.tables import fill
 from training.ablation.variants import BOTH, FULL, NOTHING, TRAINING_FREE, VARIANTS, Variant
 from training.lpips import Lpips
 from training.scenes import synthetic_maker
@@ -151,6 +154,7 @@ def test_a_pack_holds_what_an_edit_needs(pack: Path) -> None:
     assert [len(text) for text in edits.texts] != []
 
 
+@pytest.mark.slow
 def test_rows_of_every_edit_and_going_on(pack: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     lpips = {}
@@ -184,3 +188,33 @@ def test_rows_of_every_edit_and_going_on(pack: Path, tmp_path: Path) -> None:
     kept = (tmp_path / "slice0.edits.tsv").stat().st_mtime_ns
     assert run() == first
     assert (tmp_path / "slice0.edits.tsv").stat().st_mtime_ns == kept
+
+
+def test_intervals_hold_the_mean_and_pairs_tell_more(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    level = rng.normal(30, 3, 120)  # edits differ far more than variants do
+    lines = ["edit\tinversion\tpsnr\tluminance"]
+    for edit in range(120):
+        for name, shift in (("nothing", 0.0), ("both50", 0.2)):
+            noise = rng.normal(0, 0.1)
+            kept = "nan" if edit % 2 else f"{0.5 + shift}"
+            lines.append(f"{edit}\t{name}\t{level[edit] + shift + noise:.3f}\t{kept}")
+    (tmp_path / "rows.tsv").write_text("\n".join(lines) + "\n")
+    found = Measurements(tmp_path / "rows.tsv", ("inversion",))
+    plain = found.mean(("both50",), "psnr")
+    assert plain.low < plain.mean < plain.high
+    assert plain == found.mean(("both50",), "psnr")
+    assert plain.high - plain.low == pytest.approx(2 * 1.96 * 3 / 120**0.5, rel=0.25)
+    change = found.difference(("both50",), ("nothing",), "psnr")
+    assert change.low > 0.15 and change.high < 0.25
+    assert change.cell(signed=True).startswith("**+0.")
+    assert found.mean(("nothing",), "luminance").mean == pytest.approx(0.5)
+
+
+def test_pages_get_their_tables_and_keep_their_words() -> None:
+    page = "A\n<!-- table one -->\nold\n<!-- end -->\nB\n"
+    filled = fill(page, {"one": "new"})
+    assert filled == "A\n<!-- table one -->\nnew\n<!-- end -->\nB\n"
+    assert fill(filled, {"one": "new"}) == filled
+    with pytest.raises(KeyError):
+        fill(page, {})

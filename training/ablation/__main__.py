@@ -79,7 +79,7 @@ def main() -> None:
     if "tables" in steps:
         from training.ablation.tables import write_pages
 
-        write_pages(options.output)
+        write_pages(options.output, options.carry)
 
 
 if __name__ == "__main__":
