@@ -128,7 +128,9 @@ def all_targets():
 def pie_bench_targets(wildcards):
     """Every edit of the benchmark, where there is one."""
     if CONFIG.settings["pie_bench"] is None:
-        stop(UserError("pie_bench: is null; give its folder: --config pie_bench=FOLDER"))
+        stop(
+            UserError("pie_bench: is null; give its folder: --config pie_bench=FOLDER")
+        )
     return all_targets()
 
 
