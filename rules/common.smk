@@ -125,6 +125,15 @@ def all_targets():
     ]
 
 
+def pie_bench_targets(wildcards):
+    """Every edit of the benchmark, where there is one."""
+    if CONFIG.settings["pie_bench"] is None:
+        stop(
+            UserError("pie_bench: is null; give its folder: --config pie_bench=FOLDER")
+        )
+    return all_targets()
+
+
 def summary():
     """The table at the end of a run, and the tables and contact sheets it names."""
     # Pillow is of no use to planning, so it is loaded only here.
@@ -135,6 +144,10 @@ def summary():
     try:
         table = write_metrics_table(CONFIG, CASES)
         sheets = make_sheets(CONFIG, CASES)
+        if CONFIG.settings["pie_bench"] is not None:
+            from editinfinity.pie_bench.table import write_tables
+
+            sheets = [*sheets, *write_tables(CONFIG)]
     except UserError as fault:
         logger.warning(str(fault))
     return summarise(CONFIG, CASES, STARTED, sheets, table)
