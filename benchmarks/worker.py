@@ -247,8 +247,8 @@ def main() -> None:
     until = time.monotonic() + 60 * given.minutes
     with tempfile.TemporaryDirectory() as scratch:
         save = given.save or Path(scratch) / "rows.jsonl"
-        for cases in given.cases:
-            for way in given.ways:
+        for way in given.ways:
+            for cases in given.cases:
                 setup = Setup(
                     cases=cases,
                     way=way,
