@@ -24,8 +24,8 @@ from tests.workflow.project import Project
 KILLS = int(os.environ.get("EDITINFINITY_KILLS", "30"))
 SEED = int(os.environ.get("EDITINFINITY_KILL_SEED", "1"))
 REPORT = os.environ.get("EDITINFINITY_KILL_REPORT")
-GROUPS = 2
-"""Of kills, which run side by side."""
+GROUPS = int(os.environ.get("EDITINFINITY_KILL_GROUPS", "2"))
+"""Of kills, which may run side by side; a kill does not depend on its group."""
 
 LONGEST = 8.0
 """Seconds after its first job until a run is killed, at most."""
