@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from editinfinity.compute import block_dtype
+from editinfinity.files.loading import blank
 from editinfinity.inversion.training import Source
 from editinfinity.models.operations import fastest_operations
 from editinfinity.models.tokenizer import Tokenizer
@@ -36,16 +37,15 @@ def _fill(module: nn.Module, device: torch.device) -> None:
 
 def random_transformer(preset: Preset, device: torch.device) -> Infinity:
     """As ``load_transformer`` would give it, but for the numbers."""
-    with torch.device("meta"):
-        model = Infinity(preset.transformer).set_block_dtype(block_dtype(device))
+    dtype = block_dtype(device)
+    model = blank(lambda: Infinity(preset.transformer).set_block_dtype(dtype))
     _fill(model, device)
     return model.use_operations(fastest_operations(device))
 
 
 def random_tokenizer(preset: Preset, device: torch.device) -> Tokenizer:
     """As ``load_tokenizer`` would give it, but for the numbers."""
-    with torch.device("meta"):
-        model = Tokenizer(preset.tokenizer)
+    model = blank(lambda: Tokenizer(preset.tokenizer))
     _fill(model, device)
     return model.use_operations(fastest_operations(device))
 

@@ -8,8 +8,6 @@ Source of the noise: Infinity's bitwise self-correction (arXiv 2412.04431).
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,7 +54,6 @@ def blended(
     return bsq.Quantized(bits, running, total)
 
 
-_token_weights = functools.lru_cache(token_weights)
 """Made once a device: a captured update may copy nothing from the CPU."""
 
 
@@ -68,7 +65,7 @@ def region_weights(kernel: Tensor, schedule: ScaleSchedule, emphasis: float) -> 
     """
     inside = 1 - kernel[:, None]
     parts = [F.adaptive_avg_pool2d(inside, grid).flatten(1) for grid in schedule.scales]
-    weights = _token_weights(schedule, kernel.device) * (1 + emphasis * torch.cat(parts, 1))
+    weights = token_weights(schedule, kernel.device) * (1 + emphasis * torch.cat(parts, 1))
     return weights / weights.sum(1, keepdim=True)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from editinfinity.compute import reseed
 from editinfinity.errors import UserError
@@ -23,6 +24,26 @@ def random_weights(build: Callable[[], Model], preset: Preset) -> Model:
     """A model with its own initial weights, the same every time."""
     with torch.random.fork_rng(devices=[]):
         reseed(0, f"weights of {preset.name}", 0)
+        return build()
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves tensors as they are where layers would draw their initial values.
+
+    On the meta device those draws have no result, but load seconds' worth of PyTorch.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        if func in (Tensor.uniform_, Tensor.normal_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def blank(build: Callable[[], Model]) -> Model:
+    """A model on the meta device: shapes, no memory, to be filled."""
+    with torch.device("meta"), _NothingDrawn():
         return build()
 
 
@@ -43,15 +64,18 @@ def fill(
             if keys
         ]
         raise UserError(f"{path}: is not {preset.name}: {' and '.join(complaints)}; check the file")
-    ready = {}
+    ready, finite = {}, []
     for name, target in wanted.items():
         tensor = state[name]
         if tensor.shape != target.shape:
             shapes = f"{tuple(tensor.shape)}, not {tuple(target.shape)}"
             raise UserError(f"{path}: is not {preset.name}: {name} is {shapes}; check the file")
-        ready[name] = tensor.to(device, target.dtype, copy=True)
-        if not torch.isfinite(ready[name]).all():
-            raise UserError(f"{path}: {name} holds numbers that are not finite; get the file again")
+        # Copied as stored, and converted there: a card does that faster.
+        ready[name] = tensor.to(device, copy=True).to(target.dtype)
+        finite.append(torch.isfinite(ready[name]).all())
+    if not torch.stack(finite).all():  # asked once, for the device need not be waited for till now
+        name = next(name for name, fine in zip(ready, finite, strict=True) if not fine)
+        raise UserError(f"{path}: {name} holds numbers that are not finite; get the file again")
     model.load_state_dict(ready, assign=True)
     parameters = sum(tensor.numel() for tensor in ready.values())
     log.info("%s: %s loaded, %.1f million parameters", preset.name, path.name, parameters / 1e6)

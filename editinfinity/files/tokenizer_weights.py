@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from editinfinity.files.loading import fill, frozen, random_weights
+from editinfinity.files.loading import blank, fill, frozen, random_weights
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 from editinfinity.model_folder import model_folder
 from editinfinity.models.operations import fastest_operations
@@ -29,7 +29,6 @@ def load_tokenizer(
     files = find_weight_files(
         model_folder(preset, model_dir), preset.weights.tokenizer, f"{preset.name}'s tokenizer"
     )
-    with torch.device("meta"):
-        model = build()
+    model = blank(build)
     fill(model, tokenizer_state(read_state_dict(files)), device, files[0], preset)
     return frozen(model, device).use_operations(fastest_operations(device))

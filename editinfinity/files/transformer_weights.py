@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from editinfinity.compute import block_dtype
-from editinfinity.files.loading import fill, frozen, random_weights
+from editinfinity.files.loading import blank, fill, frozen, random_weights
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 from editinfinity.model_folder import model_folder
 from editinfinity.models.operations import fastest_operations
@@ -44,8 +44,7 @@ def load_transformer(
             preset.weights.transformer,
             f"{preset.name}'s transformer",
         )
-        with torch.device("meta"):
-            model = build()
+        model = blank(build)
         state = transformer_state(read_state_dict(files), config)
         fill(model, state, device, files[0], preset)
     if not attention_bias:

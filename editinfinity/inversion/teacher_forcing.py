@@ -7,6 +7,7 @@ section "Training facts". Suffixes: B batch, L tokens, d bits a token.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -71,10 +72,13 @@ def lesson_of(quantized: bsq.Quantized, schedule: ScaleSchedule) -> Lesson:
     return Lesson(torch.cat(inputs, dim=1), torch.cat(targets, dim=1))
 
 
+@lru_cache(maxsize=32)
 def token_weights(schedule: ScaleSchedule, device: torch.device | None = None) -> Tensor:
     """Weight of every token, (L,), ∝ 1/√(h·w) of its scale, summing to 1."""
-    weights = torch.cat([torch.full((n,), n**-0.5) for n in schedule.lengths])
-    return (weights / weights.sum()).to(device)
+    # Cached weights made while sampling must still serve training in the same process.
+    with torch.inference_mode(False):
+        weights = torch.cat([torch.full((n,), n**-0.5) for n in schedule.lengths])
+        return (weights / weights.sum()).to(device)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ straight one.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +18,9 @@ from torch import Tensor, nn
 from editinfinity.inversion.teacher_forcing import SelfCorrectionNoise, bit_loss, make_lesson
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
+
+_AHEAD = 1
+"""Iterations that are under way on the device while Python prepares the next."""
 
 Loss = Callable[[], Tensor]
 Reseed = Callable[[int], None]
@@ -135,7 +140,8 @@ def train(
             early.
         reseed: called with an iteration's number before it draws anything.
         state: AdamW's state after the iteration before the first, by the parameters' order.
-        on_iteration: called with the iteration's number and loss after its update.
+        on_iteration: called with the iteration's number and loss after its update, in order, and
+            with the last one's before this returns.
 
     Returns:
         AdamW's state after the last iteration.
@@ -153,21 +159,29 @@ def train(
     if state is not None:
         # Only the running means are an earlier run's; the rates are this one's.
         optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
+    launched: deque[tuple[int, Tensor]] = deque()
+
+    def report() -> None:
+        """Wait for the oldest iteration that is under way."""
+        iteration, value = launched.popleft()
+        if not math.isfinite(number := value.item()):
+            raise FloatingPointError(f"the loss of iteration {iteration} is {number}")
+        if on_iteration is not None:
+            on_iteration(iteration, number)
+
     for iteration in iterations:
         reseed(iteration)
         value = loss()
         optimizer.zero_grad(set_to_none=True)
         value.backward()
-        # Waits for the device, so not before all its work is under way.
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"the loss of iteration {iteration} is {value.item()}")
         for parameter in trained:
-            if (
-                parameter.grad is None
-            ):  # of a block whose branch was dropped: not moved, but decayed
+            if parameter.grad is None:  # of a branch that was dropped: not pushed, but still moving
                 parameter.grad = torch.zeros_like(parameter)
         nn.utils.clip_grad_norm_(trained, settings.grad_clip)
         optimizer.step()
-        if on_iteration is not None:
-            on_iteration(iteration, value.item())
+        launched.append((iteration, value.detach()))
+        if len(launched) > _AHEAD:
+            report()
+    while launched:
+        report()
     return optimizer.state_dict()["state"]

@@ -179,7 +179,7 @@ class _PoolAttention(nn.Module):
     def __init__(self, text_width: int, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.mat_q = nn.Parameter(torch.randn(1, heads, width // heads) * 0.02)
+        self.mat_q = nn.Parameter(torch.empty(1, heads, width // heads).normal_(0, 0.02))
         self.mat_kv = nn.Linear(text_width, 2 * width, bias=False)
         self.v_bias = nn.Parameter(torch.zeros(width))
         self.proj = nn.Linear(width, width)

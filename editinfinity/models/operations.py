@@ -41,8 +41,13 @@ class Operations(Protocol):
     broadcast over tokens: (B, 1, C), (1, 1, C) or (C,).
     """
 
-    def norm(self, x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
-        """layer_norm(x)·scale + shift in ``dtype``."""
+    def norm(
+        self, x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """X itself, and layer_norm(x)·scale + shift in ``dtype``.
+
+        Whoever goes on with the x that comes back has the gradients of both added in one pass.
+        """
         ...
 
     def add_norm(
@@ -76,16 +81,18 @@ class Operations(Protocol):
 class PlainOperations:
     """PyTorch's own, one after another: the reference."""
 
-    def norm(self, x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    def norm(
+        self, x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         """See :class:`Operations`."""
-        return (F.layer_norm(x, x.shape[-1:], eps=EPSILON) * scale + shift).to(dtype)
+        return x, (F.layer_norm(x, x.shape[-1:], eps=EPSILON) * scale + shift).to(dtype)
 
     def add_norm(
         self, x: Tensor, branch: Tensor, gate: Tensor | None, scale: Tensor, shift: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :class:`Operations`."""
         x = x + (branch.float() if gate is None else branch.float() * gate)
-        return x, self.norm(x, scale, shift, branch.dtype)
+        return self.norm(x, scale, shift, branch.dtype)
 
     def add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
         """See :class:`Operations`."""

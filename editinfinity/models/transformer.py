@@ -128,7 +128,7 @@ class Block(nn.Module):
         self.ca = CrossAttention(width, heads)
         self.ffn = FeedForward(width)
         self.ca_norm = nn.LayerNorm(width, eps=EPSILON)
-        self.ada_gss = nn.Parameter(torch.randn(1, 1, 6, width) / width**0.5)
+        self.ada_gss = nn.Parameter(torch.empty(1, 1, 6, width).normal_(0, width**-0.5))
         self.operations = PLAIN
 
     def modulation(self, shared: Tensor) -> Modulation:
@@ -149,9 +149,9 @@ class Block(nn.Module):
         """(B, L, C) → (B, L, C), fp32."""
         dtype, do, ca_norm = self.ffn_dtype, self.operations, self.ca_norm
         if modulation.gate1 is None:
-            h = do.norm(x, ca_norm.weight, ca_norm.bias, dtype)
+            x, h = do.norm(x, ca_norm.weight, ca_norm.bias, dtype)
         else:
-            h = do.norm(x, modulation.scale1, modulation.shift1, dtype)
+            x, h = do.norm(x, modulation.scale1, modulation.shift1, dtype)
             h = self.sa(h, rotary, memory, do)
             x, h = do.add_norm(x, h, modulation.gate1, ca_norm.weight, ca_norm.bias)
         h = self.ca(h, text, mask, observe)
@@ -206,9 +206,9 @@ class Infinity(nn.Module):
         self.config = config
         width = config.width
         self.cfg_uncond = nn.Parameter(
-            torch.randn(config.text_length, config.text_width) / config.text_width**0.5
+            torch.empty(config.text_length, config.text_width).normal_(0, config.text_width**-0.5)
         )
-        self.pos_start = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.pos_start = nn.Parameter(torch.empty(1, 1, width).normal_(0, 0.02))
         self.text_norm = RMSNorm(config.text_width)
         self.text_proj_for_sos = TextPool(config.text_width, width, config.text_heads)
         self.text_proj_for_ca = nn.Sequential(
@@ -351,7 +351,7 @@ class Infinity(nn.Module):
         batch, device = len(modulation[0].shift1), modulation[0].shift1.device
         rate = self.drop_path[:, None, None]
         keep = torch.rand(len(self.blocks), 2, batch) >= rate
-        factors = (keep / (1 - rate)).to(device)[..., None, None]
+        factors = (keep / (1 - rate)).to(device, non_blocking=True)[..., None, None]
 
         def thin(gate: Tensor | None, block: int, branch: int) -> Tensor | None:
             if gate is None or not keep[block, branch].any():

@@ -22,10 +22,7 @@ from torch import Tensor
 
 from editinfinity.models.fused.dropout import dropped, threshold_of
 
-_TILE_M, _TILE_C = 64, 128
-FEW_RANKS = 8
-"""Up to here ranks are summed one by one."""
-
+_TILE_M, _TILE_C = 64, 64
 LARGEST_RANK = 64
 """Adapters of a larger rank are left to the plain operations."""
 
@@ -66,57 +63,28 @@ def _low(matrix, rows, count, rank, RANK: tl.constexpr):
 @triton.jit
 def _dot(a, b):
     """a·b; fp32 operands are multiplied as such, not rounded to tf32."""
-    if a.dtype == tl.float32:
-        return tl.dot(a, b, input_precision="ieee")
-    return tl.dot(a, b)
+    return tl.dot(a, b, input_precision="ieee")
 
 
 @triton.jit
-def _spread(
-    t, rows, count, b, columns, width, rank,
-    FEW: tl.constexpr, RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
-):  # fmt: skip
-    """The tile of t·bᵀ, fp32. A few ranks are quicker one by one than as a matrix product."""
-    if FEW:
-        tile = tl.zeros([TILE_M, TILE_C], tl.float32)
-        for r in tl.static_range(RANK):
-            left = tl.load(t + rows * rank + r, mask=rows < count, other=0.0).to(tl.float32)
-            right = tl.load(b + columns * rank + r, mask=columns < width, other=0.0)
-            tile += left[:, None] * right.to(tl.float32)[None, :]
-        return tile
-    return _dot(_low(t, rows, count, rank, RANK), tl.trans(_low(b, columns, width, rank, RANK)))
+def _spread(t, rows, count, b, columns, width, rank, RANK: tl.constexpr):
+    """The tile of t·bᵀ, fp32."""
+    out_of = _low(b, columns, width, rank, RANK)
+    return _dot(_low(t, rows, count, rank, RANK), tl.trans(out_of))
 
 
 @triton.jit
-def _sum_over_channels(
-    tile, b, columns, width, target, rows, count, rank, FEW: tl.constexpr, RANK: tl.constexpr
-):
+def _sum_over_channels(tile, b, columns, width, target, rows, count, rank, RANK: tl.constexpr):
     """This program's part of tile·b, into partial matrices (parts, count, rank) fp32."""
-    part = tl.program_id(1) * count + rows
-    if FEW:
-        for r in tl.static_range(RANK):
-            right = tl.load(b + columns * rank + r, mask=columns < width, other=0.0)
-            total = tl.sum(tile.to(tl.float32) * right.to(tl.float32)[None, :], axis=1)
-            tl.store(target + part.to(tl.int64) * rank + r, total, mask=rows < count)
-    else:
-        total = _dot(tile, _low(b, columns, width, rank, RANK))
-        _store_low(target, total, part, rows < count, rank, RANK)
+    total = _dot(tile, _low(b, columns, width, rank, RANK))
+    _store_low(target, total, tl.program_id(1) * count + rows, rows < count, rank, RANK)
 
 
 @triton.jit
-def _sum_over_tokens(
-    tile, t, rows, count, target, columns, width, rank, FEW: tl.constexpr, RANK: tl.constexpr
-):
+def _sum_over_tokens(tile, t, rows, count, target, columns, width, rank, RANK: tl.constexpr):
     """This program's part of tileᵀ·t, into partial matrices (parts, width, rank) fp32."""
-    part = tl.program_id(0) * width + columns
-    if FEW:
-        for r in tl.static_range(RANK):
-            left = tl.load(t + rows * rank + r, mask=rows < count, other=0.0)
-            total = tl.sum(tile.to(tl.float32) * left.to(tl.float32)[:, None], axis=0)
-            tl.store(target + part.to(tl.int64) * rank + r, total, mask=columns < width)
-    else:
-        total = _dot(tl.trans(tile), _low(t, rows, count, rank, RANK))
-        _store_low(target, total, part, columns < width, rank, RANK)
+    total = _dot(tl.trans(tile), _low(t, rows, count, rank, RANK))
+    _store_low(target, total, tl.program_id(0) * width + columns, columns < width, rank, RANK)
 
 
 @triton.jit
@@ -130,37 +98,34 @@ def _store_low(target, value, part, present, rank, RANK: tl.constexpr):
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _project(
     x, a, t, count, width, rank, seed, threshold,
-    DROP: tl.constexpr, FEW: tl.constexpr, RANK: tl.constexpr,
-    TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
     """Partials of t = drop(x)·a over channels."""
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
     seen = dropped(tl.load(x + at, mask=inside, other=0.0), index, seed, threshold, DROP)
-    _sum_over_channels(seen, a, columns, width, t, rows, count, rank, FEW, RANK)
+    _sum_over_channels(seen, a, columns, width, t, rows, count, rank, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _bend_forward(
     raw, t1, b1, a2, g, t2, count, width, rank, seed, threshold,
-    DROP: tl.constexpr, FEW: tl.constexpr, RANK: tl.constexpr,
-    TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
-    """g = gelu(raw + t1·b1ᵀ), and partials of t2 = drop(g)·a2 over channels."""
+    """G = gelu(raw + t1·b1ᵀ), and partials of t2 = drop(g)·a2 over channels."""
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
     u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
-    u += _spread(t1, rows, count, b1, columns, width, rank, FEW, RANK, TILE_M, TILE_C)
+    u += _spread(t1, rows, count, b1, columns, width, rank, RANK)
     bent = _gelu(u)[0].to(g.dtype.element_ty)
     tl.store(g + at, bent, mask=inside)
     seen = dropped(bent, index, seed, threshold, DROP)
-    _sum_over_channels(seen, a2, columns, width, t2, rows, count, rank, FEW, RANK)
+    _sum_over_channels(seen, a2, columns, width, t2, rows, count, rank, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _bend_backward(
     grad_g, raw, t1, b1, a2, t2_grad, grad_u, t1_grad, b1_grad, a2_grad,
     count, width, rank, seed, threshold,
-    DROP: tl.constexpr, FEW: tl.constexpr, RANK: tl.constexpr,
-    TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
     """Through the second adapter's input, the GELU and the first adapter's output.
 
@@ -169,33 +134,32 @@ def _bend_backward(
     """
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
     u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
-    u += _spread(t1, rows, count, b1, columns, width, rank, FEW, RANK, TILE_M, TILE_C)
+    u += _spread(t1, rows, count, b1, columns, width, rank, RANK)
     bent, slope = _gelu(u)
-    through = _spread(t2_grad, rows, count, a2, columns, width, rank, FEW, RANK, TILE_M, TILE_C)
+    through = _spread(t2_grad, rows, count, a2, columns, width, rank, RANK)
     through = dropped(through, index, seed, threshold, DROP)
     gradient = tl.load(grad_g + at, mask=inside, other=0.0).to(tl.float32) + through
     gradient = tl.where(inside, gradient * slope, 0.0).to(grad_u.dtype.element_ty)
     tl.store(grad_u + at, gradient, mask=inside)
-    _sum_over_channels(gradient, b1, columns, width, t1_grad, rows, count, rank, FEW, RANK)
-    _sum_over_tokens(gradient, t1, rows, count, b1_grad, columns, width, rank, FEW, RANK)
+    _sum_over_channels(gradient, b1, columns, width, t1_grad, rows, count, rank, RANK)
+    _sum_over_tokens(gradient, t1, rows, count, b1_grad, columns, width, rank, RANK)
     seen = dropped(bent.to(grad_u.dtype.element_ty), index, seed, threshold, DROP)
-    _sum_over_tokens(seen, t2_grad, rows, count, a2_grad, columns, width, rank, FEW, RANK)
+    _sum_over_tokens(seen, t2_grad, rows, count, a2_grad, columns, width, rank, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _project_backward(
     grad, x, a, t_grad, out, a_grad, count, width, rank, seed, threshold,
-    DROP: tl.constexpr, FEW: tl.constexpr, RANK: tl.constexpr,
-    TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
-    """out = grad + drop(t_grad·aᵀ), out may be grad; partials of a's gradient over tokens."""
+    """Out = grad + drop(t_grad·aᵀ), out may be grad; partials of a's gradient over tokens."""
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
-    through = _spread(t_grad, rows, count, a, columns, width, rank, FEW, RANK, TILE_M, TILE_C)
+    through = _spread(t_grad, rows, count, a, columns, width, rank, RANK)
     through = dropped(through, index, seed, threshold, DROP)
     total = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32) + through
     tl.store(out + at, total.to(out.dtype.element_ty), mask=inside)
     seen = dropped(tl.load(x + at, mask=inside, other=0.0), index, seed, threshold, DROP)
-    _sum_over_tokens(seen, t_grad, rows, count, a_grad, columns, width, rank, FEW, RANK)
+    _sum_over_tokens(seen, t_grad, rows, count, a_grad, columns, width, rank, RANK)
 
 
 @dataclass(frozen=True)
@@ -240,14 +204,13 @@ class _AdaptedFeedForward(torch.autograd.Function):
         g, t2 = passes.bend(raw, t1, out1, into2, rates[1], seeds[1])
         y = F.linear(g, w2, bias2)
         y.addmm_(t2, out2.T)
-        ctx.save_for_backward(x, raw, t1, t2, w1, a1, b1, w2, a2, b2)
+        ctx.save_for_backward(x, raw, t1, t2, w1, w2, into1, out1, into2, out2)
         ctx.scalings, ctx.rates, ctx.seeds, ctx.shape = scalings, rates, seeds, h.shape
         return y.view(*h.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        x, raw, t1, t2, w1, a1, b1, w2, a2, b2 = ctx.saved_tensors
-        into1, out1, into2, out2 = _ready(x.dtype, (a1, b1, a2, b2), ctx.scalings, ctx.rates)
+        x, raw, t1, t2, w1, w2, into1, out1, into2, out2 = ctx.saved_tensors
         passes = _Passes(len(x), out1.shape[1], x)
         dy = grads[0].reshape(len(x), -1)
         t2_grad = dy @ out2
@@ -294,8 +257,7 @@ class _Passes:
     def __init__(self, count: int, rank: int, like: Tensor) -> None:
         self.count, self.rank, self.device = count, rank, like.device
         self.options = {
-            "FEW": rank <= FEW_RANKS,
-            "RANK": rank if rank <= FEW_RANKS else max(16, triton.next_power_of_2(rank)),
+            "RANK": max(16, triton.next_power_of_2(rank)),
             "TILE_M": _TILE_M,
             "TILE_C": _TILE_C,
         }

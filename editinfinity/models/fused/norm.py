@@ -152,7 +152,7 @@ def _run(
 
 
 class _AddNorm(torch.autograd.Function):
-    """(x, branch, gate, scale, shift) → (y, h); without a branch y is x and not returned."""
+    """(x, branch, gate, scale, shift) → (y, h); without a branch y is x."""
 
     @staticmethod
     def forward(
@@ -163,14 +163,14 @@ class _AddNorm(torch.autograd.Function):
         scale: Tensor,
         shift: Tensor,
         dtype: torch.dtype,
-    ) -> tuple[Tensor | None, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         total, out, normalized, inverse = _run(x, branch, gate, scale, shift, dtype, True)
         kept = branch if gate is not None and ctx.needs_input_grad[2] else None
         ctx.save_for_backward(normalized, inverse, kept, gate, scale)
         ctx.shapes = (x.shape, scale.shape, shift.shape, None if gate is None else gate.shape)
         ctx.branch_dtype = None if branch is None else branch.dtype
-        return total, out
+        return (x.view_as(x) if total is None else total), out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -273,12 +273,12 @@ class _Sums:
         return (sums.sum(0, keepdim=True) if rows == 1 else sums).reshape(shape)
 
 
-def norm(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
-    """layer_norm(x)·scale + shift in ``dtype``."""
+def norm(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """x, and layer_norm(x)·scale + shift in ``dtype``."""
     x = x.contiguous()
     if torch.is_grad_enabled():
-        return _AddNorm.apply(x, None, None, scale, shift, dtype)[1]
-    return _run(x, None, None, scale, shift, dtype, False)[1]
+        return _AddNorm.apply(x, None, None, scale, shift, dtype)
+    return x, _run(x, None, None, scale, shift, dtype, False)[1]
 
 
 def add_norm(

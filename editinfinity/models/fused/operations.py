@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 class FusedOperations:
     """One pass each. What they cannot differentiate by (a block's own weights) is left to PLAIN."""
 
-    def norm(self, x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    def norm(
+        self, x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         """See :class:`Operations`."""
         return norm.norm(x, scale, shift, dtype)
 
