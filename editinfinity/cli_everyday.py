@@ -7,14 +7,16 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
+from editinfinity.cli_options import grouped
 from editinfinity.errors import UserError
 from editinfinity.prompts import find_word
+from editinfinity.workflow.new_case import NewEdit, case_name, make_case
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +36,55 @@ Region = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="Part of the mask that is edited: black, white, transparent or opaque."),
 ]
-Model = Annotated[str, typer.Option(help="bundled, infinity_2b or infinity_8b.")]
-Setting = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--set", help="A setting of config.yaml, KEY=VALUE; may be given often."),
-]
-Work = Annotated[Path, typer.Option(help="Where what is learned is kept between edits.")]
-Seed = Annotated[Optional[int], typer.Option(help="Another seed, another picture.")]  # noqa: UP045
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Options of the commands that edit, one photograph or many."""
+
+    prompt: Prompt
+    source: Source = None
+    target: Target = None
+    seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Another seed, another picture."),
+    ] = None
+    mask_edit_region: Region = None
+    model: Annotated[str, typer.Option(help="bundled, infinity_2b or infinity_8b.")] = "bundled"
+    set: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="A setting of config.yaml, KEY=VALUE; may be given often."),
+    ] = None
+    work: Annotated[Path, typer.Option(help="Where what is learned is kept between edits.")] = Path(
+        ".editinfinity"
+    )
+
+    def settings(self) -> dict[str, Any]:
+        """Settings of config.yaml from the command line."""
+        import yaml
+
+        chosen: dict[str, Any] = {"crop": "auto", "model": self.model}
+        if self.seed is not None:
+            chosen["seed"] = self.seed
+        if self.mask_edit_region is not None:
+            chosen["mask_edit_region"] = self.mask_edit_region
+        for text in self.set or ():
+            key, equals, value = text.partition("=")
+            if not equals:
+                raise UserError(f"--set: {text!r} is not KEY=VALUE, e.g. train_lora_iter=30")
+            try:
+                chosen[key.strip()] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise UserError(f"--set: {text!r}: the value cannot be read") from None
+        return chosen
+
+    def source_prompt(self) -> str | None:
+        """What the photograph shows; where only a word of it was given, that."""
+        return self.source or (f"a photo of a {self.target}" if self.target else self.source)
+
+    def edit(self, mask: Path | None, box: str | None = None) -> NewEdit:
+        """The edit of a photograph that has this mask."""
+        return NewEdit(self.prompt, mask, box, self.target)
 
 
 def register(app: typer.Typer) -> None:
@@ -50,53 +94,41 @@ def register(app: typer.Typer) -> None:
     app.command("import")(import_table)
 
 
+@grouped
 def edit(
+    *,
     image: Image,
-    prompt: Prompt,
     mask: Mask = None,
     box: Box = None,
-    target: Target = None,
-    source: Source = None,
+    wish: Wish,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Default: PHOTO_edited beside the photograph, in its format."),
     ] = None,
-    seed: Seed = None,
-    mask_edit_region: Region = None,
-    model: Model = "bundled",
-    settings: Setting = None,
-    work: Work = Path(".editinfinity"),
 ) -> None:
-    r"""Edit a photograph.
+    """Edit a photograph.
 
-    \b
-        editinfinity edit photo.jpg --mask mask.png --prompt "a blue cup on a table"
-        editinfinity edit photo.jpg --target cup --source "a red cup on a table" \
-            --prompt "a blue cup on a table"
+        editinfinity edit photo.jpg --mask mask.png --prompt "a blue cup"
+
+        editinfinity edit photo.jpg --target cup --prompt "a blue cup"
 
     The photograph is learned once; another prompt, mask or seed then takes seconds. Without mask,
     box or target the whole picture may change.
     """
-    from editinfinity.workflow.new_case import NewEdit, case_name, make_case
     from editinfinity.workflow.progress import run_workflow
 
-    if sum(place is not None for place in (mask, box, target)) > 1:
+    if sum(place is not None for place in (mask, box, wish.target)) > 1:
         raise UserError("give only one of --mask, --box and --target")
     _require(image)
     target_output = _output_of(image, output)
-    if target is not None:
-        source = source or f"a photo of a {target}"
-        find_word(source, target, "--target")
-    chosen = _settings(settings, model, seed, mask_edit_region)
+    source = wish.source_prompt()
+    if wish.target is not None:
+        find_word(source or "", wish.target, "--target")
+    chosen = wish.settings()
     name = case_name(image)
-    project = work / name
-    make_case(
-        project / "data" / name,
-        image,
-        source,
-        {"edit": NewEdit(prompt, mask, box, target)},
-    )
-    failed = run_workflow(project, {"crop": "auto", **chosen, "cases": [name]})
+    project = wish.work / name
+    make_case(project / "data" / name, image, source, {"edit": wish.edit(mask, box)})
+    failed = run_workflow(project, {**chosen, "cases": [name]})
     if failed:
         raise UserError(_readable(failed[name][0], name, image))
     made = _deliver(
@@ -105,11 +137,11 @@ def edit(
     typer.echo(made)
 
 
+@grouped
 def batch(
+    *,
     folder: Annotated[Path, typer.Argument(help="Folder of photographs.")],
-    prompt: Prompt,
-    source: Source = None,
-    target: Target = None,
+    wish: Wish,
     masks: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Folder of masks, each named like its photograph."),
@@ -118,19 +150,12 @@ def batch(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Folder for the results; default: FOLDER_edited."),
     ] = None,
-    seed: Seed = None,
-    mask_edit_region: Region = None,
-    model: Model = "bundled",
-    settings: Setting = None,
-    work: Work = Path(".editinfinity"),
 ) -> None:
-    r"""Edit every photograph of a folder; one that cannot be edited does not stop the others.
+    """Edit every photograph of a folder; one that cannot be edited does not stop the others.
 
-    \b
-        editinfinity batch photos --prompt "a watercolour of a town"
+    editinfinity batch photos --prompt "a watercolour of a town"
     """
     from editinfinity.workflow.folders import IMAGE_ENDINGS, MASK_ENDINGS
-    from editinfinity.workflow.new_case import NewEdit, case_name, make_case
     from editinfinity.workflow.progress import run_workflow
 
     if not folder.is_dir():
@@ -139,7 +164,7 @@ def batch(
     if not images:
         raise UserError(f"{folder}: holds no photograph ({', '.join(IMAGE_ENDINGS)})")
     place = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
-    project = work / f"batch-{place}"
+    project = wish.work / f"batch-{place}"
     names = {}
     for image in images:
         candidates = [] if masks is None else [masks / f"{image.stem}{e}" for e in MASK_ENDINGS]
@@ -148,13 +173,11 @@ def batch(
             log.warning("%s: has no mask in %s; it is left out", image, masks)
             continue
         names[case_name(image)] = image
-        words = source or (f"a photo of a {target}" if target else "")
-        edits = {"edit": NewEdit(prompt, mask, None, target)}
-        make_case(project / "data" / case_name(image), image, words, edits)
+        words = wish.source_prompt() or ""
+        make_case(project / "data" / case_name(image), image, words, {"edit": wish.edit(mask)})
     if not names:
         raise UserError(f"{masks}: holds no mask named like a photograph of {folder}")
-    chosen = _settings(settings, model, seed, mask_edit_region)
-    failed = run_workflow(project, {"crop": "auto", **chosen, "cases": list(names)})
+    failed = run_workflow(project, {**wish.settings(), "cases": list(names)})
     results = output or folder.with_name(f"{folder.name}_edited")
     for name, image in names.items():
         picture = project / "results" / name / "edit.png"
@@ -177,14 +200,13 @@ def new(
     name: Annotated[str, typer.Option(help="Name of the edit.")] = "edit",
     data: Annotated[Path, typer.Option(help="Folder of the cases.")] = Path("data"),
 ) -> None:
-    r"""Make a case of the workflow, or add an edit (--name) to one.
+    """Make a case of the workflow, or add an edit (--name) to one.
 
-    \b
-        editinfinity new holiday photo.jpg --mask mask.png --prompt "a blue boat"
-        editinfinity run --config cases=[holiday]
+    editinfinity new holiday photo.jpg --mask mask.png --prompt "a boat"
+
+    editinfinity run --config cases=[holiday]
     """
     from editinfinity.workflow.names import unfit
-    from editinfinity.workflow.new_case import NewEdit, make_case
 
     _require(image)
     if reason := unfit(case):
@@ -199,7 +221,6 @@ def import_table(
 ) -> None:
     """Make cases of the rows of a table: case, image, edit_prompt, mask, source_prompt, edit, …."""
     from editinfinity.workflow.config import load_config
-    from editinfinity.workflow.new_case import NewEdit, make_case
     from editinfinity.workflow.table import read_table
 
     cases = read_table(table, load_config({}, source=str(table)))
@@ -265,28 +286,6 @@ def show(
 def _require(image: Path) -> None:
     if not image.is_file():
         raise UserError(f"{image}: there is no such file; give the path of a picture")
-
-
-def _settings(
-    given: Iterable[str] | None, model: str, seed: int | None, region: str | None
-) -> dict[str, Any]:
-    """Settings of config.yaml from the command line."""
-    import yaml
-
-    chosen: dict[str, Any] = {"model": model}
-    if seed is not None:
-        chosen["seed"] = seed
-    if region is not None:
-        chosen["mask_edit_region"] = region
-    for text in given or ():
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set: {text!r} is not KEY=VALUE, e.g. train_lora_iter=30")
-        try:
-            chosen[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"--set: {text!r}: the value cannot be read") from None
-    return chosen
 
 
 def _ending(image: Path) -> str:
