@@ -38,7 +38,7 @@ check: install-dev ## Format, lint and types, without changing anything
 
 docs: install-docs ## Build the documentation into site/ (a broken link fails)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "site/index.html"
+	@echo "site/index.html; with its search: $(PYTHON) -m http.server --directory site"
 
 format: install-dev ## Format the sources in place
 	$(BIN)/ruff format $(PYTHON_FILES)

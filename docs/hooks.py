@@ -131,21 +131,24 @@ def settings_tables() -> str:
     text = (ROOT / "config.yaml").read_text("utf-8")
     by_hand = re.compile(r"^([a-z_]+): (.*?)(?: # (.*))?$")
     lines: list[str] = []
+    above: list[str] = []
     known = set()
     for line in text.splitlines():
         if title := re.match(r"# --- (.*?) -+$", line):
             lines += ["", f"## {title[1]}", ""]
-            lines += ["| setting | default | | accepts |", "|---|---|---|---|"]
+            lines += ["| setting | default | what it does | accepts |", "|---|---|---|---|"]
+            above = []
+        elif line.startswith("# "):
+            above.append(line[2:])
         elif (found := by_hand.match(line)) and lines:
             key, default, words = found.groups()
+            words, above = words or " ".join(above), []
             known.add(key)
             setting = SETTINGS.get(key)
             accepts = "" if setting is None else setting.wording
             if setting is not None and setting.level is not Level.RUN:
                 accepts += f"; may differ by {setting.level.value}"
-            if key == "cases":
-                accepts = "a list of names, a table, or null"
-            cells = (f"`{key}`", f"`{default.strip()}`", _cell(words or ""), _cell(accepts))
+            cells = (f"`{key}`", f"`{default.strip()}`", _cell(words), _cell(accepts))
             lines.append(f"| {' | '.join(cells)} |")
     if missing := SETTINGS.keys() - known:
         log.warning("config.yaml says nothing about %s", ", ".join(sorted(missing)))
