@@ -169,8 +169,8 @@ def command_pages() -> str:
 
     def tell(command: object, name: str, level: int) -> None:
         context = command.make_context(name, [], resilient_parsing=True)  # type: ignore[attr-defined]
-        context.max_content_width = 96
-        context.terminal_width = 96
+        context.max_content_width = 80
+        context.terminal_width = 80
         lines.extend([f"{'#' * level} {name}", "", "```text"])
         lines.extend([command.get_help(context).strip(), "```", ""])  # type: ignore[attr-defined]
         for inner, child in getattr(command, "commands", {}).items():

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.docs.pages import ROOT, Block
@@ -69,8 +70,13 @@ class Scratch:
         (self.folder / "photos").mkdir()
         shutil.copy2(image, self.folder / "photos" / "town.jpg")
 
-    def follow(self, block: Block) -> None:
-        """Do what a block says; fails where it fails, or does not make what it should."""
+    def follow(self, block: Block, until: Callable[[], None] = lambda: None) -> None:
+        """Do what a block says; fails where it fails, or does not make what it should.
+
+        Args:
+            block: in Bash or Python.
+            until: waits for what goes on when the commands have ended.
+        """
         command = ["bash", "-euo", "pipefail", "-c", block.code]
         if block.language == "python":
             command = [sys.executable, "-c", block.code]
@@ -80,5 +86,6 @@ class Scratch:
         said = f"{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
         assert done.returncode == 0, f"{block.place}: status {done.returncode}\n{said}"
         assert "Traceback" not in done.stderr, f"{block.place}\n{said}"
+        until()
         for name in block.makes:
             assert (self.folder / name).exists(), f"{block.place}: made no {name}\n{said}"
