@@ -131,10 +131,9 @@ def edit(
     failed = run_workflow(project, {**chosen, "cases": [name]})
     if failed:
         raise UserError(_readable(failed[name][0], name, image))
-    made = _deliver(
-        project / "results" / name / "edit.png", image, target_output, output is not None
-    )
-    typer.echo(made)
+    _tell_doubts(project, name, image)
+    picture = project / "results" / name / "edit.png"
+    typer.echo(_deliver(picture, image, target_output, output is not None))
 
 
 @grouped
@@ -181,6 +180,7 @@ def batch(
     results = output or folder.with_name(f"{folder.name}_edited")
     for name, image in names.items():
         picture = project / "results" / name / "edit.png"
+        _tell_doubts(project, name, image)
         if name in failed:
             log.error("%s", _readable(failed[name][0], name, image))
         elif picture.exists():
@@ -317,6 +317,17 @@ def _deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
         free = target.with_name(f"{target.stem}_{number}{target.suffix}")
     write_photograph(free, read_photograph(picture), settings, like=image)
     return free
+
+
+def _tell_doubts(project: Path, name: str, image: Path) -> None:
+    """What works but may not be meant, such as 16 bits a channel that come back as 8."""
+    try:
+        report = json.loads((project / "results" / name / "check.json").read_text("utf-8"))
+        doubts = [str(doubt) for doubt in report["warnings"]]
+    except (OSError, ValueError, KeyError, TypeError):  # it failed; its fault is told
+        return
+    for doubt in doubts:
+        log.warning("%s", _readable(doubt, name, image))
 
 
 def _readable(fault: str, name: str, image: Path) -> str:
