@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,16 @@ BRIEF = {"train_textembedding_iter": 1, "train_lora_iter": 1, "checkpoint_every"
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY")
 
 
+@pytest.fixture
+def partition() -> Iterator[None]:
+    """The one that pages ask for."""
+    subprocess.run(["scontrol", "create", "PartitionName=gpu", "Nodes=ALL"], check=True)
+    yield
+    subprocess.run(["scontrol", "delete", "PartitionName=gpu"], check=True)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("partition")
 @pytest.mark.parametrize("page", ON_CLUSTERS, ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     scratch = Scratch(tmp_path)

@@ -82,7 +82,6 @@ for node in $(seq "$NODES"); do
     echo "NodeName=n$node Name=gpu File=$CLUSTER/dev/n$node-nvidia$gpu" >>/etc/slurm/gres.conf
   done
 done
-echo "PartitionName=gpu Nodes=ALL MaxTime=1440 DefaultTime=10 State=UP" >>/etc/slurm/slurm.conf
 echo "PartitionName=main Nodes=ALL Default=YES MaxTime=1440 DefaultTime=10 State=UP" >>/etc/slurm/slurm.conf
 slurmctld
 for node in $(seq "$NODES"); do slurmd -N "n$node"; done
