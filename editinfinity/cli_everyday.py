@@ -223,7 +223,18 @@ def import_table(
     from editinfinity.workflow.config import load_config
     from editinfinity.workflow.table import read_table
 
-    cases = read_table(table, load_config({}, source=str(table)))
+    config = load_config({}, source=str(table))
+    cases = read_table(table, config)
+    lost = {
+        key
+        for case in cases.values()
+        for edit in case.edits.values()
+        for key, value in edit.settings.items()
+        if value != config.settings[key]
+    }
+    if lost:
+        names = ", ".join(sorted(lost))
+        log.warning("%s: folders hold no %s; set it in config.yaml, below overrides", table, names)
     for name, case in cases.items():
         edits = {
             edit.name: NewEdit(

@@ -107,13 +107,14 @@ def test_new_and_import_make_cases(folder: Path) -> None:
 
     Image.open(folder / "my photo.jpg").save(folder / "b.bmp")
     rows = [
-        "case\timage\tedit_prompt\tmask",
-        "one\tmy photo.jpg\ta cat\tmask.png",
-        "two\tb.bmp\tx\t",
+        "case\timage\tedit_prompt\tmask\tcfg",
+        "one\tmy photo.jpg\ta cat\tmask.png\t3",
+        "two\tb.bmp\tx\t\t",
     ]
     (folder / "t.tsv").write_text("\n".join(rows) + "\n")
     done = run(folder, "import", "t.tsv", "--data", "cases")
     assert done.returncode == 0, done.stderr
+    assert "t.tsv: folders hold no cfg; set it in config.yaml, below overrides" in done.stderr
     assert (folder / "cases" / "one" / "image" / "mask.png").is_file()
     with Image.open(folder / "cases" / "two" / "image" / "original_image.png") as image:
         assert image.size == (160, 128)
