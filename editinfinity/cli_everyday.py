@@ -38,6 +38,10 @@ Region = Annotated[
 ]
 
 
+_PICTURES_ONLY = {"crop": "auto", "metrics": 0}
+"""Settings where somebody wants a picture: at full detail, and without numbers about it."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """Options of the commands that edit, one photograph or many."""
@@ -63,7 +67,7 @@ class Wish:
         """Settings of config.yaml from the command line."""
         import yaml
 
-        chosen: dict[str, Any] = {"crop": "auto", "model": self.model}
+        chosen: dict[str, Any] = {**_PICTURES_ONLY, "model": self.model}
         if self.seed is not None:
             chosen["seed"] = self.seed
         if self.mask_edit_region is not None:
