@@ -16,7 +16,7 @@ RUN = ("bash", "python")
 READ = ("yaml", "text", "json")
 """Languages of blocks that are shown; YAML is read as configuration."""
 
-CONDITIONS = ("hub", "slurm", "ci")
+CONDITIONS = ("hub", "pie_bench", "slurm", "ci")
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>(?:(?!-->).)*) -->\n\n?)?"
