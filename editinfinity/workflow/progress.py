@@ -19,7 +19,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.workflow.config import load_config
 from editinfinity.workflow.location import workflow_root
-from editinfinity.workflow.summary import reasons
+from editinfinity.workflow.outcomes import reasons
 
 _MESSAGE = re.compile(r"Job \d+: (?:.*?: )?(.*)")
 _DONE = re.compile(r"(\d+) of (\d+) steps")

@@ -86,8 +86,8 @@ def test_the_table_tells_outcomes_and_reasons(here: Path) -> None:
     log.write_text("12:00:00 INFO x\n12:00:00 FAILED a.png: is broken; mend it\n", "utf-8")
     lines = summarise(config, cases, since=0).splitlines()
     assert lines[1:] == [
-        "case  edit  outcome   open",
-        "a     edit  failed    a.png: is broken; mend it",
+        "case  edit  outcome   time   open",
+        "a     edit  failed    12 s   a.png: is broken; mend it",
         "犬    edit  not made",
         "1 of 2 edits without a fault",
     ]
