@@ -14,6 +14,7 @@ localrules:
     check,
     jsonl,
     finish,
+    report,
 
 
 rule all:
@@ -26,6 +27,7 @@ include: "rules/prepare.smk"
 include: "rules/invert.smk"
 include: "rules/mask.smk"
 include: "rules/edit.smk"
+include: "rules/report.smk"
 
 
 # Before the first job, not in a dry run. While jobs run, workers keep the models warm for them; they
@@ -40,10 +42,8 @@ onstart:
 
 # What the user sees last: every case and edit, how it went, and what to open.
 onsuccess:
-    close_session()
-    print(summary())
+    end()
 
 
 onerror:
-    close_session()
-    print(summary())
+    end()

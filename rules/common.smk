@@ -13,6 +13,7 @@ sys.path.insert(0, str(HOME))
 from snakemake.logging import logger
 from snakemake.utils import min_version
 
+from editinfinity.display.live import LiveRun
 from editinfinity.errors import UserError
 from editinfinity.worker.session import close_session, forget_session, open_session
 from editinfinity.workflow import fingerprint
@@ -44,6 +45,10 @@ if not workflow.is_main_process:
     forget_session()
 
 STARTED = time.time()
+_QUIET = {kind.name for kind in workflow.output_settings.quiet or ()}
+LIVE = LiveRun(
+    logger, quiet=not workflow.is_main_process or bool(_QUIET & {"ALL", "PROGRESS"})
+)
 
 
 def stop(fault):
@@ -103,6 +108,14 @@ def begin():
     except UserError as fault:
         stop(fault)
     open_session()
+    LIVE.start()
+
+
+def end():
+    """After the last job, however it went."""
+    close_session()
+    LIVE.stop()
+    print(summary())
 
 
 def all_targets():
@@ -115,16 +128,20 @@ def all_targets():
 
 
 def summary():
-    """The table at the end of a run, and the contact sheets it names."""
+    """The table at the end of a run; the contact sheets and the page that it names are made."""
     # Pillow is of no use to planning, so it is loaded only here.
+    from editinfinity.report.make import make_report
     from editinfinity.workflow.sheets import make_sheets
 
+    below = []
     try:
-        sheets = make_sheets(CONFIG, CASES)
+        below += [f"side by side: {sheet}" for sheet in make_sheets(CONFIG, CASES)]
+        # Slices of one set of cases would overwrite each other's page.
+        if CONFIG.part == (1, 1):
+            below.append(f"all of it, in a browser: {make_report(CONFIG, CASES)}")
     except UserError as fault:
         logger.warning(str(fault))
-        sheets = []
-    return summarise(CONFIG, CASES, STARTED, sheets)
+    return summarise(CONFIG, CASES, STARTED, below)
 
 
 @cache

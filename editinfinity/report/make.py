@@ -33,7 +33,9 @@ def make_report(config: Config, cases: Cases) -> Path:
         chosen = dict(list(chosen.items())[:MOST_CASES])
     notes = [*cases.notices]
     if left_out:
-        notes.append(f"{left_out} more cases are not on this page, which shows {MOST_CASES} at most")
+        notes.append(
+            f"{left_out} more cases are not on this page, which shows {MOST_CASES} at most"
+        )
     write_page(config, replace(cases, by_name=chosen), page, tuple(notes))
     return page
 

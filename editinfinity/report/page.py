@@ -101,9 +101,7 @@ def _source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _pictures(
-    config: Config, cases: Cases, content: Content, keep: Path
-) -> list[dict[str, Any]]:
+def _pictures(config: Config, cases: Cases, content: Content, keep: Path) -> list[dict[str, Any]]:
     """A dict a case: ``source``, and by edit ``after``, ``mask``, ``attention``, ``kernels``,
     ``variants``; keys whose pictures do not exist are missing.
     """
@@ -116,10 +114,7 @@ def _pictures(
             drawn = sorted(Path(where.folder, "edit", edit.name).glob("embedding*.png"))
             shown += drawn if len(drawn) > 1 else []
     small = thumbnails((path for path in shown if path.is_file()), keep).uris
-    return [
-        _of_case(config, cases, told, small)
-        for told in content.cases
-    ]
+    return [_of_case(config, cases, told, small) for told in content.cases]
 
 
 def _of_case(

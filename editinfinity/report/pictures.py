@@ -108,7 +108,7 @@ def attention_overlay(path: Path) -> str | None:
     return None
 
 
-def _tinted(shares: NDArray[np.float32]) -> str:
+def _tinted(shares: NDArray[np.floating]) -> str:
     """Shares (h, w) in [0, 1] as opacity of one colour."""
     alpha = np.round(shares * _SHADE).astype(np.uint8)
     tint = np.broadcast_to(np.array(_TINT, np.uint8), (*alpha.shape, 3))

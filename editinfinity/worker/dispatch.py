@@ -19,6 +19,7 @@ from editinfinity.worker.client import NoWorkerError, hand_over, socket_of
 from editinfinity.worker.leases import Lease, Slot, lease, lease_folder, slots_of
 from editinfinity.worker.private import private_folder
 from editinfinity.worker.session import Session
+from editinfinity.worker.work import measured
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ def dispatch(call: Call, version: str, worker: bool, stopper: Stopper) -> None:
                 return
             except NoWorkerError as reason:
                 log.warning("%s; this job runs by itself", reason)
-        call.run(JobHost(stopper))
+        with measured(call.stage):
+            call.run(JobHost(stopper))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The workflow run for somebody who wants a picture: a line of progress, and faults in a line."""
+"""The workflow run for somebody who wants a picture: where it is, and faults in a line."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 
 import yaml
 
+from editinfinity.display.terminal import DRAW_ON, terminal_to_draw_on
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.workflow.config import load_config
@@ -51,12 +52,15 @@ def run_workflow(
             *("--cores", "1", "--resources", "gpu=1", "--nolock", "--rerun-incomplete"),
             *arguments,
         ]
-        with subprocess.Popen(
-            command, cwd=project, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            encoding="utf-8", errors="replace",
-        ) as process:  # fmt: skip
+        with (
+            _terminal_for_the_run() as (shared, environment),
+            subprocess.Popen(
+                command, cwd=project, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                encoding="utf-8", errors="replace", pass_fds=shared, env=environment,
+            ) as process,
+        ):  # fmt: skip
             assert process.stderr is not None
-            said = _follow(process.stderr, sys.stderr)
+            said = _follow(process.stderr, None if shared else sys.stderr)
         failed = {
             folder.name: found
             for folder in sorted((project / "results").glob("*"))
@@ -81,11 +85,29 @@ def _alone(project: Path) -> Iterator[None]:
         yield
 
 
-def _follow(lines: IO[str], terminal: IO[str]) -> list[str]:
-    """Show a line of progress; returns what else was said."""
-    done, total, current = 0, 0, ""
+@contextmanager
+def _terminal_for_the_run() -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
+    """(descriptors to hand to Snakemake, its environment): a terminal, if there is one.
+
+    Snakemake draws there how far it is, while what it says goes to us.
+    """
+    terminal = terminal_to_draw_on()
+    if terminal is None:
+        yield (), dict(os.environ)
+        return
+    copy = os.dup(terminal)
+    try:
+        os.write(copy, b"planning")
+        yield (copy,), {**os.environ, DRAW_ON: str(copy)}
+        os.write(copy, b"\r\x1b[K")
+    finally:
+        os.close(copy)
+
+
+def _follow(lines: IO[str], screen: IO[str] | None) -> list[str]:
+    """Write a line a job, if there is somewhere to; returns what else was said."""
+    done, total = 0, 0
     said: list[str] = []
-    live = terminal.isatty()
     for line in lines:
         line = line.strip()
         if found := _DONE.search(line):
@@ -93,19 +115,9 @@ def _follow(lines: IO[str], terminal: IO[str]) -> list[str]:
         elif found := re.match(r"total\s+(\d+)", line):
             total = int(found[1])
         elif found := _MESSAGE.match(line):
-            current = found[1]
-            _show(terminal, live, f"[{done + 1}/{total}] {current}")
+            if screen is not None:
+                screen.write(f"[{done + 1}/{total}] {found[1]}\n")
+                screen.flush()
         elif line:
             said.append(line)
-    if live:
-        _show(terminal, live, "")
     return said
-
-
-def _show(terminal: IO[str], live: bool, text: str) -> None:
-    if live:
-        width = os.get_terminal_size(terminal.fileno()).columns
-        terminal.write(f"\r\x1b[K{text[: width - 1]}")
-    else:
-        terminal.write(f"{text}\n")
-    terminal.flush()

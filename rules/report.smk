@@ -1,0 +1,7 @@
+# The page of everything in the results. Each run ends with it, when jobs have failed too, so it is no
+# output of a rule: one over all cases would wait for them all, and run again for each of them.
+
+
+rule report:
+    message:
+        "write {RESULTS}/report.html"
