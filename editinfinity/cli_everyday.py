@@ -7,9 +7,10 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, NamedTuple, Optional
 
 import typer
 
@@ -96,13 +97,13 @@ def edit(
         source,
         {"edit": NewEdit(prompt, mask, box, target)},
     )
-    failed = run_workflow(project, {"crop": "auto", **chosen, "cases": [name]})
-    if failed:
-        raise UserError(_readable(failed[name][0], name, image))
+    ran = run_workflow(project, {"crop": "auto", **chosen, "cases": [name]})
+    if ran.failed:
+        raise UserError(_readable(ran.failed[name][0], name, image))
     made = _deliver(
         project / "results" / name / "edit.png", image, target_output, output is not None
     )
-    typer.echo(made)
+    _tell([Delivered(image, "edited", ran.seconds(name), str(made))])
 
 
 def batch(
@@ -154,16 +155,20 @@ def batch(
     if not names:
         raise UserError(f"{masks}: holds no mask named like a photograph of {folder}")
     chosen = _settings(settings, model, seed, mask_edit_region)
-    failed = run_workflow(project, {"crop": "auto", **chosen, "cases": list(names)})
+    ran = run_workflow(project, {"crop": "auto", **chosen, "cases": list(names)})
     results = output or folder.with_name(f"{folder.name}_edited")
+    told = []
     for name, image in names.items():
         picture = project / "results" / name / "edit.png"
-        if name in failed:
-            log.error("%s", _readable(failed[name][0], name, image))
+        if name in ran.failed:
+            reason = _readable(ran.failed[name][0], name, image)
+            told.append(Delivered(image, "failed", ran.seconds(name), reason))
         elif picture.exists():
-            typer.echo(_deliver(picture, image, results / f"{image.stem}{_ending(image)}", True))
-    if failed:
-        raise UserError(f"{len(failed)} of {len(names)} photographs could not be edited")
+            made = _deliver(picture, image, results / f"{image.stem}{_ending(image)}", True)
+            told.append(Delivered(image, "edited", ran.seconds(name), str(made)))
+    _tell(told)
+    if ran.failed:
+        raise UserError(f"{len(ran.failed)} of {len(names)} photographs could not be edited")
 
 
 def new(
@@ -260,6 +265,34 @@ def show(
     with contextlib.suppress(ValueError):  # somebody else's text is shown as it is
         settings = json.dumps(json.loads(settings), indent=2, ensure_ascii=False, sort_keys=True)
     typer.echo(settings)
+
+
+class Delivered(NamedTuple):
+    """How the edit of one photograph went; ``show`` is the picture, or why there is none."""
+
+    image: Path
+    outcome: str
+    seconds: float | None
+    show: str
+
+
+def _tell(photographs: Sequence[Delivered]) -> None:
+    """What was made: a table for a person, for a script the paths alone, faults beside them."""
+    from editinfinity.workflow.summary import columns_of
+    from editinfinity.workflow.timings import duration
+
+    if sys.stdout.isatty():
+        rows = [("photograph", "outcome", "time", "open")]
+        for image, outcome, seconds, show in photographs:
+            took = "" if seconds is None else duration(seconds)
+            rows.append((str(image), outcome, took, show))
+        typer.echo("\n".join(columns_of(rows)))
+        return
+    for each in photographs:
+        if each.outcome == "failed":
+            log.error("%s", each.show)
+        else:
+            typer.echo(each.show)
 
 
 def _require(image: Path) -> None:

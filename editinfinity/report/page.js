@@ -465,7 +465,7 @@
         if (rows.length) parts.push(section("Metrics", make("table", {}, make("tbody", {}, rows))));
       }
       if (photo.curves.length) parts.push(section("Training losses", ...photo.curves.map(curve)));
-      const stages = [...photo.stages, ...edit.stages];
+      const stages = together([...photo.stages, ...edit.stages]);
       if (stages.length) parts.push(section("Time and memory", times(stages)));
       if (variant) parts.push(facets(`What made ${variant.label || "this picture"}`, variant.settings));
       parts.push(facets("All settings", { ...data.settings, ...photo.settings }));
@@ -494,6 +494,17 @@
         text(most.toPrecision(2), left - 5, 12, "end"), text(least.toPrecision(2), left - 5, height - low, "end"),
         text(first, left, height - 3, "start"), text(`iteration ${last}`, width - 6, height - 3, "end"),
         draw("path", { class: "raw", d: path(points) }), draw("path", { class: "smooth", d: path(smooth) })));
+  }
+
+  /** Stages of one name as one. */
+  function together(stages) {
+    const most = (one, other) => (one === null ? other : other === null ? one : Math.max(one, other));
+    const found = new Map();
+    for (const stage of stages) {
+      const sum = found.get(stage.name);
+      found.set(stage.name, sum ? { ...sum, seconds: sum.seconds + stage.seconds, memory: most(sum.memory, stage.memory), card: most(sum.card, stage.card) } : stage);
+    }
+    return [...found.values()];
   }
 
   function times(stages) {

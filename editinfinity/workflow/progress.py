@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -21,23 +22,39 @@ from editinfinity.files.atomic import write_text
 from editinfinity.workflow.config import load_config
 from editinfinity.workflow.location import workflow_root
 from editinfinity.workflow.outcomes import reasons
+from editinfinity.workflow.timings import seconds_of
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run that is over.
+
+    Attributes:
+        results: its folder of results.
+        since: when it began (seconds since the epoch).
+        failed: case → why it failed; empty if all went well.
+    """
+
+    results: Path
+    since: float
+    failed: dict[str, list[str]]
+
+    def seconds(self, case: str) -> float | None:
+        """What the jobs of a case took in this run; None where there were none."""
+        return seconds_of(self.results / case, "edit", self.since, shared=True)
+
 
 _MESSAGE = re.compile(r"Job \d+: (?:.*?: )?(.*)")
 _DONE = re.compile(r"(\d+) of (\d+) steps")
 
 
-def run_workflow(
-    project: Path, settings: dict[str, Any], arguments: Sequence[str] = ()
-) -> dict[str, list[str]]:
+def run_workflow(project: Path, settings: dict[str, Any], arguments: Sequence[str] = ()) -> Ran:
     """Run the workflow in a project folder, showing where it is.
 
     Args:
         project: holds ``data``; config.yaml and results are written there.
         settings: of config.yaml.
         arguments: further ones for Snakemake.
-
-    Returns:
-        Case → why it failed; empty if all went well.
 
     Raises:
         UserError: a setting is not valid, or the workflow could not start.
@@ -68,7 +85,7 @@ def run_workflow(
         }
         if process.returncode and not failed:
             raise UserError(" ".join(said[-3:]) or "the workflow could not start")
-        return failed
+        return Ran(project / "results", since, failed)
 
 
 @contextmanager

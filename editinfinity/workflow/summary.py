@@ -31,10 +31,10 @@ def summarise(config: Config, cases: Cases, since: float, below: Sequence[str] =
             rows.append((case.name, edit, outcome.word, took, outcome.show))
     count, failed = len(rows) - 1, sum(row[2] == FAILED_EDIT for row in rows)
     closing = f"{count - failed} of {count} edits without a fault" if failed else ""
-    return "\n".join(["", *_columns(rows), *([closing] if closing else []), *below])
+    return "\n".join(["", *columns_of(rows), *([closing] if closing else []), *below])
 
 
-def _columns(rows: Iterable[Sequence[str]]) -> list[str]:
+def columns_of(rows: Iterable[Sequence[str]]) -> list[str]:
     """Rows as lines of aligned columns; the last one is as wide as it likes."""
     rows = list(rows)
     widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
