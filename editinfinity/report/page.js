@@ -529,7 +529,7 @@
 
   /* ---- keyboard, colours, beginning ---------------------------------------------------------- */
 
-  const typing = (target) => target.matches("select, textarea, input:not([type=range]):not([type=radio]):not([type=checkbox])");
+  const typing = (target) => target.matches("textarea, input:not([type=range]):not([type=radio]):not([type=checkbox])");
 
   function columns() {
     const tops = shown.map((entry) => cards[entry.index].offsetTop);
