@@ -5,3 +5,7 @@
 rule report:
     message:
         "write {RESULTS}/report.html"
+
+
+# What `snakemake --report FILE` says above its pictures; the rules mark those, with their captions.
+report: "captions/workflow.rst"
