@@ -14,6 +14,7 @@ localrules:
     check,
     jsonl,
     finish,
+    select,
     report,
 
 
@@ -27,6 +28,7 @@ include: "rules/prepare.smk"
 include: "rules/invert.smk"
 include: "rules/mask.smk"
 include: "rules/edit.smk"
+include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 

@@ -22,7 +22,11 @@ from editinfinity.workflow.cluster import fit_for_cluster, refuse_second_copies
 from editinfinity.workflow.config import check_yaml, load_config
 from editinfinity.workflow.crops import crop_of
 from editinfinity.workflow.location import lend_to_jobs, require_writable, share_cores
-from editinfinity.workflow.model import effective, model_identity
+from editinfinity.workflow.model import (
+    backbone_identity,
+    effective,
+    model_identity,
+)
 from editinfinity.workflow.plan import (
     TRAIN_EMBEDDING,
     TRAIN_LORA,
@@ -35,7 +39,12 @@ from editinfinity.workflow.plan import (
 from editinfinity.workflow.stage_version import rule_version
 from editinfinity.workflow.summary import summarise
 from editinfinity.workflow.variants import PATTERN as VARIANT_NAMES
-from editinfinity.workflow.variants import learns_nothing, parse_variant, variants
+from editinfinity.workflow.variants import (
+    chosen_by_settings,
+    learns_nothing,
+    parse_variant,
+    variants,
+)
 
 min_version("9.0")
 lend_to_jobs(HERE)
@@ -80,6 +89,8 @@ try:
     if workflow.global_resources["_nodes"].value is not None:
         CASES = fit_for_cluster(CASES)
     check_plan(CONFIG, CASES)
+    # Which models judge the edits: one fetched meanwhile fills the cells that waited for it.
+    BACKBONE_IDENTITY = backbone_identity(CONFIG.settings)
 except UserError as fault:
     stop(fault)
 for notice in CASES.notices:
@@ -131,11 +142,14 @@ def summary():
     """The table at the end of a run; the contact sheets and the page that it names are made."""
     # Pillow is of no use to planning, so it is loaded only here.
     from editinfinity.report.make import make_report
+    from editinfinity.workflow.metrics_table import write_metrics_table
     from editinfinity.workflow.sheets import make_sheets
 
     below = []
     try:
         below += [f"side by side: {sheet}" for sheet in make_sheets(CONFIG, CASES)]
+        if table := write_metrics_table(CONFIG, CASES):
+            below.append(f"in numbers: {table}")
         # Slices of one set of cases would overwrite each other's page.
         if CONFIG.part == (1, 1):
             below.append(f"all of it, in a browser: {make_report(CONFIG, CASES)}")
@@ -267,6 +281,21 @@ def only_with(source, key):
     return value
 
 
+def judged_mask_fingerprint(wildcards):
+    edit = find_edit(wildcards)
+    return fingerprint.of_file(edit.mask) if edit.judged_mask == "user" else "none"
+
+
+def only_judged_by(source, key):
+    """A setting that matters to metrics under one source of the mask only, and else is "none"."""
+
+    def value(wildcards):
+        edit = find_edit(wildcards)
+        return edit.settings[key] if edit.judged_mask == source else "none"
+
+    return value
+
+
 # Inputs that depend on the case's settings.
 
 
@@ -308,6 +337,21 @@ def attention_if_used(wildcards):
     return layout(CONFIG, wildcards.case).attention(edit.name)
 
 
+def attention_if_judged(wildcards):
+    """The attention map, where metrics go by it."""
+    edit = find_edit(wildcards)
+    if edit.judged_mask != "attention":
+        return []
+    return layout(CONFIG, wildcards.case).attention(edit.name)
+
+
+def metrics_of_variants(wildcards):
+    """What was measured of every variant of an edit, in their order."""
+    edit = find_edit(wildcards)
+    where = layout(CONFIG, wildcards.case)
+    return [where.metrics(edit.name, variant) for variant in drawn_variants(edit)]
+
+
 def embedding_if_used(wildcards):
     """The text embedding a variant uses, if any."""
     variant = find_variant(wildcards.variant)
@@ -340,24 +384,43 @@ def kernel_if_used(wildcards):
     return layout(CONFIG, wildcards.case).kernel(edit.name, smoothing)
 
 
-def first_variant(edit):
-    """The chosen one of an edit's variants, which its lists begin with."""
+def drawn_variants(edit):
+    """The variants of an edit, the product of its lists."""
     try:
-        return variants(edit.settings)[0]
+        return variants(edit.settings)
     except UserError as fault:
         stop(fault)
 
 
-def chosen_variant(wildcards):
-    """The picture of the chosen variant."""
+def candidates(edit):
+    """The variants that may become the result: the one that settings name, or all."""
+    try:
+        settled = chosen_by_settings(edit.settings)
+    except UserError as fault:
+        stop(fault)
+    return drawn_variants(edit) if settled is None else [settled]
+
+
+def pictures_to_choose_from(wildcards):
+    """The pictures of all candidates."""
     edit = find_edit(wildcards)
-    return layout(CONFIG, wildcards.case).picture(edit.name, first_variant(edit))
+    where = layout(CONFIG, wildcards.case)
+    return [where.picture(edit.name, variant) for variant in candidates(edit)]
 
 
-def kernel_of_chosen(wildcards):
-    """The blending weights of the chosen variant, where its background is to stay exact."""
+def selection_if_made(wildcards):
+    """What chose among the candidates, where metrics do."""
+    edit = find_edit(wildcards)
+    if len(candidates(edit)) == 1:
+        return []
+    return layout(CONFIG, wildcards.case).selection(edit.name)
+
+
+def kernels_of_candidates(wildcards):
+    """The blending weights of the candidates, where their background is to stay exact."""
     edit = find_edit(wildcards)
     if edit.mask_source == "none" or edit.settings["background"] != "exact":
         return []
-    smoothing = first_variant(edit).setting("smoothing", edit.settings)
-    return layout(CONFIG, wildcards.case).kernel(edit.name, smoothing)
+    names = (v.setting("smoothing", edit.settings) for v in candidates(edit))
+    where = layout(CONFIG, wildcards.case)
+    return [where.kernel(edit.name, name) for name in dict.fromkeys(names)]

@@ -68,6 +68,11 @@ class Edit:
             case _:
                 return self._mask_source_unforced
 
+    @property
+    def judged_mask(self) -> str:
+        """Whose mask metrics go by: the user's where there is one, used or not, else the edit's."""
+        return "user" if self.mask is not None else self.mask_source
+
     def faults(self) -> list[str]:
         """What the edit asks for and the case does not have, a line each."""
         source, given = self.mask_source, self.settings["mask_source"]

@@ -38,6 +38,10 @@ MASK_REGIONS = ("black", "white", "transparent", "opaque")
 """Parts of a mask's picture that may be the edited one (``editinfinity.files.masks``)."""
 
 
+SELECT = r"first|best|embedding\d+-lora[^/\x00-\x1f]+"
+"""What may choose the variant that becomes the result."""
+
+
 class Level(Enum):
     """How far down a setting may differ."""
 
@@ -161,6 +165,14 @@ _ALL = (
     Setting("crop", Choice(("full", "auto")), "full"),
     Setting("background", Choice(("exact", "decoded")), "exact", _EDIT),
     Setting("gps", Choice(("keep", "drop")), "keep", _EDIT),
+    # judging: metrics, and which variant becomes the result
+    Setting("metrics", Flag(), True, _RUN, example=1),
+    Setting("lpips_weights", PATH, None, _RUN, nullable=True, example="weights/lpips"),
+    Setting("clip_weights", PATH, None, _RUN, nullable=True, example="weights/clip"),
+    Setting("dino_weights", PATH, None, _RUN, nullable=True, example="weights/dino"),
+    Setting("image_reward_weights", PATH, None, _RUN, nullable=True, example="weights/reward"),
+    Setting("select", Text("first, best or the name of a variant", SELECT), "first", _EDIT),
+    Setting("select_floor", Number(low=0), 25.0, _EDIT, example=25),
     # how training goes
     Setting("checkpoint_every", Whole(1), 10),
     Setting("train_seed", Whole(high=MAX_SEED), 42),
