@@ -34,6 +34,7 @@ from editinfinity.workflow.cases import Case, Cases, Edit, Text
 from editinfinity.workflow.config import Config
 from editinfinity.workflow.outcomes import Outcome, outcomes
 from editinfinity.workflow.plan import Layout, layout
+from editinfinity.workflow.selection import chosen_variant
 from editinfinity.workflow.timings import Timing, timings
 from editinfinity.workflow.variants import Variant as Drawn
 from editinfinity.workflow.variants import parse_variant, variants
@@ -143,20 +144,23 @@ class Gatherer:
             planned = variants(edit.settings)
         order = {variant.name: number for number, variant in enumerate(planned)}
         found: dict[str, Drawn] = {}
-        for path in Path(where.folder, "edit", edit.name).glob("*.png"):
+        for path in Path(where.folder, "edit", edit.name).glob("embedding*.png"):
             with suppress(UserError):
                 found[path.stem] = parse_variant(path.stem)
         names = sorted(found, key=lambda name: (order.get(name, len(order)), _natural(name)))
         labels = _labels(names)
-        first = next((name for name in names if name in order), None)
-        return [self._variant(edit, where, found[name], labels[name], first) for name in names]
+        chosen = chosen_variant(edit, where)
+        return [
+            self._variant(edit, where, found[name], labels[name], found[name] == chosen)
+            for name in names
+        ]
 
     def _variant(
-        self, edit: Edit, where: Layout, drawn: Drawn, label: str, chosen: str | None
+        self, edit: Edit, where: Layout, drawn: Drawn, label: str, chosen: bool
     ) -> Variant:
         picture = Path(where.picture(edit.name, drawn))
         settings = _json(picture.with_suffix(".json"))
-        values, missing = read_metrics(picture)
+        values, missing = read_metrics(Path(where.metrics(edit.name, drawn)))
         smoothing = None
         if edit.mask_source != "none":
             smoothing = str(drawn.setting("smoothing", edit.settings))
@@ -167,7 +171,7 @@ class Gatherer:
             settings=settings,
             metrics=values,
             missing=missing,
-            chosen=drawn.name == chosen,
+            chosen=chosen,
             smoothing=smoothing,
             box=_box(settings.get("geometry")),
         )
