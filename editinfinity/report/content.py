@@ -87,6 +87,7 @@ class EditContent:
         link: the picture at the photograph's size, or None.
         made: when (seconds since the epoch), or None.
         box: the part of the photograph that kernel and attention lie over.
+        why: why the chosen variant was chosen, where metrics chose it.
         stages, variants: as their classes say.
         files: (label, link) of what else there is to open.
     """
@@ -100,6 +101,7 @@ class EditContent:
     link: str | None
     made: float | None
     box: Box
+    why: str
     stages: list[Stage]
     variants: list[Variant]
     files: list[tuple[str, str]] = field(default_factory=list)

@@ -132,6 +132,7 @@ class Gatherer:
             link=self._link(Path(told.show)) if told.good else None,
             made=made,
             box=box,
+            why=str(_json(Path(where.selection(edit.name))).get("why", "")),
             stages=stages,
             variants=self._variants(edit, where),
             files=self._files(edit, where),

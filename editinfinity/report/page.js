@@ -454,6 +454,7 @@
         make("div", {}, make("dt", { text: "The photograph shows" }), make("dd", {}, prompt(photo.source, "old", edit.prompt || ""))),
         make("div", {}, make("dt", { text: "The edit should show" }), make("dd", {}, prompt(edit.prompt, "new", photo.source || ""))),
         make("div", {}, make("dt", { text: "Mask" }), make("dd", { text: edit.word ? `where “${edit.word}” is` : edit.mask === "user" ? "drawn by hand" : "none, everything may change" })))));
+      if (edit.why) parts.push(section("Why this variant", make("p", { text: edit.why })));
       if (photo.warnings.length) parts.push(section("Worth a look", make("ul", { class: "files" }, photo.warnings.map((line) => make("li", { text: line })))));
       if (variant && data.metrics.length) {
         const rows = data.metrics.filter((metric) => metric.name in variant.metrics || metric.name in variant.missing).map((metric) => {
