@@ -22,6 +22,7 @@ from editinfinity.files.atomic import atomic_path
 from editinfinity.report.content import CaseContent, Content
 from editinfinity.report.gather import Gatherer
 from editinfinity.report.pictures import (
+    Shelf,
     attention_overlay,
     kernel_overlay,
     mask_overlay,
@@ -113,12 +114,15 @@ def _pictures(config: Config, cases: Cases, content: Content, keep: Path) -> lis
             shown.append(picture_of(edit, where))
             drawn = sorted(Path(where.folder, "edit", edit.name).glob("embedding*.png"))
             shown += drawn if len(drawn) > 1 else []
-    small = thumbnails((path for path in shown if path.is_file()), keep).uris
-    return [_of_case(config, cases, told, small) for told in content.cases]
+    shelf = Shelf(keep)
+    small = thumbnails(shown, shelf).uris
+    blocks = [_of_case(config, cases, told, small, shelf) for told in content.cases]
+    shelf.tidy()
+    return blocks
 
 
 def _of_case(
-    config: Config, cases: Cases, told: CaseContent, small: Mapping[Path, str]
+    config: Config, cases: Cases, told: CaseContent, small: Mapping[Path, str], shelf: Shelf
 ) -> dict[str, Any]:
     """The pictures of one case."""
     case = cases.by_name[told.name]
@@ -140,7 +144,7 @@ def _of_case(
             "variants": {name: uri for name, uri in variants.items() if uri},
         }
         if edit.mask_source != "none":
-            pictures["mask"] = mask_overlay(folder / "mask.png")
+            pictures["mask"] = mask_overlay(folder / "mask.png", shelf)
         if edit.mask_source == "attention":
             pictures["attention"] = attention_overlay(Path(where.attention(edit.name)))
         edits.append({key: value for key, value in pictures.items() if value})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,39 +60,76 @@ class Thumbnails:
     side: int
 
 
-def thumbnails(paths: Iterable[Path], keep: Path, budget: int = BUDGET) -> Thumbnails:
+class Shelf:
+    """A folder of small pictures made before, by the content of what they show.
+
+    Args:
+        folder: made when something is put there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.used: set[str] = set()
+
+    def take(self, path: Path, ending: str, make: Callable[[Path], bytes]) -> bytes | None:
+        """The small picture of a file, made if it is not there; None if it cannot be made.
+
+        Args:
+            path: what it shows.
+            ending: what kind of small picture it is; the end of its file's name.
+            make: makes it.
+        """
+        if not path.is_file():
+            return None
+        name = f"{fingerprint.of_image(path)}-{ending}"
+        self.used.add(name)
+        with suppress(OSError):
+            return (self.folder / name).read_bytes()
+        with suppress(UserError, OSError, ValueError, MemoryError):
+            data = make(path)
+            with suppress(UserError):  # a full disk must not cost the page its pictures
+                write_bytes(self.folder / name, data)
+            return data
+        return None
+
+    def tidy(self) -> None:
+        """Remove what was not used."""
+        for pattern in ("*.webp", "*.png"):
+            for path in self.folder.glob(pattern):
+                if path.name not in self.used and not path.name.startswith("."):
+                    with suppress(OSError):
+                        path.unlink()
+
+
+def thumbnails(paths: Iterable[Path], shelf: Shelf, budget: int = BUDGET) -> Thumbnails:
     """Thumbnails as large as the budget allows.
 
     Args:
         paths: pictures of any kind that ``open_picture`` knows.
-        keep: folder of those made before; what is not needed any more is removed from it.
+        shelf: with those made before.
         budget: bytes of all data URIs together.
     """
     wanted = list(dict.fromkeys(paths))
     guessed = [side for side in SIDES[:-1] if len(wanted) * side * side * _TYPICAL > budget * 2]
     for side in SIDES[len(guessed) :]:
-        made = _of_side(wanted, keep, side)
-        uris = {path: _uri("webp", data) for path, (_, data) in made.items()}
+        shelf.used.clear()
+        uris = _of_side(wanted, shelf, side)
         if sum(map(len, uris.values())) <= budget or side == SIDES[-1]:
-            _tidy(keep, {name for name, _ in made.values()})
             return Thumbnails(uris, side)
     raise AssertionError("the last side is taken whatever it needs")
 
 
-def mask_overlay(path: Path) -> str | None:
+def mask_overlay(path: Path, shelf: Shelf) -> str | None:
     """The edited region of a mask's picture (black), tinted; None if it cannot be read."""
-    with suppress(UserError):
-        mask = open_picture(path).convert("L")
-        mask.thumbnail((_MASK_SIDE, _MASK_SIDE), Image.Resampling.BOX)
-        return _tinted(1 - np.asarray(mask, np.float32) / 255)
-    return None
+    data = shelf.take(path, "mask.png", _mask)
+    return None if data is None else _uri("png", data)
 
 
 def kernel_overlay(path: Path) -> str | None:
     """How freely each cell is edited, tinted; None if the kernel cannot be read."""
     with suppress(UserError):
         arrays, _ = load_arrays(path, KERNEL, [KERNEL])
-        return _tinted(1 - np.clip(arrays[KERNEL], 0, 1))
+        return _uri("png", _tinted(1 - np.clip(arrays[KERNEL], 0, 1)))
     return None
 
 
@@ -104,40 +141,39 @@ def attention_overlay(path: Path) -> str | None:
         low, high = float(values.min()), float(values.max())
         unit = (values - low) / (high - low if high > low else 1)
         pixels = np.dstack([colours_of(unit), 90 + 120 * unit]).astype(np.uint8)
-        return _png(Image.fromarray(pixels))
+        return _uri("png", _png(Image.fromarray(pixels)))
     return None
 
 
-def _tinted(shares: NDArray[np.floating]) -> str:
+def _mask(path: Path) -> bytes:
+    mask = open_picture(path).convert("L")
+    mask.thumbnail((_MASK_SIDE, _MASK_SIDE), Image.Resampling.BOX)
+    return _tinted(1 - np.asarray(mask, np.float32) / 255)
+
+
+def _tinted(shares: NDArray[np.floating]) -> bytes:
     """Shares (h, w) in [0, 1] as opacity of one colour."""
     alpha = np.round(shares * _SHADE).astype(np.uint8)
     tint = np.broadcast_to(np.array(_TINT, np.uint8), (*alpha.shape, 3))
     return _png(Image.fromarray(np.dstack([tint, alpha])))
 
 
-def _png(picture: Image.Image) -> str:
+def _png(picture: Image.Image) -> bytes:
     data = io.BytesIO()
-    picture.save(data, "PNG", optimize=True)
-    return _uri("png", data.getvalue())
+    picture.save(data, "PNG")
+    return data.getvalue()
 
 
 def _uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _of_side(paths: Iterable[Path], keep: Path, side: int) -> dict[Path, tuple[str, bytes]]:
-    """Path → (name of its kept thumbnail, its bytes)."""
+def _of_side(paths: Iterable[Path], shelf: Shelf, side: int) -> dict[Path, str]:
+    """Path → thumbnail."""
 
-    def one(path: Path) -> tuple[Path, tuple[str, bytes]] | None:
-        name = f"{fingerprint.of_image(path)}-{side}.webp"
-        with suppress(OSError):
-            return path, (name, (keep / name).read_bytes())
-        with suppress(UserError, OSError, ValueError, MemoryError):
-            data = _webp(path, side)
-            with suppress(UserError):  # a disk that is full must not cost the page its pictures
-                write_bytes(keep / name, data)
-            return path, (name, data)
-        return None
+    def one(path: Path) -> tuple[Path, str] | None:
+        data = shelf.take(path, f"{side}.webp", lambda path: _webp(path, side))
+        return None if data is None else (path, _uri("webp", data))
 
     # Pillow works outside Python's lock.
     with ThreadPoolExecutor() as pool:
@@ -155,11 +191,3 @@ def _webp(path: Path, side: int) -> bytes:
     picture = to_srgb(picture, picture.info.get("icc_profile"))
     picture.save(data, "WEBP", quality=_QUALITY, method=4)
     return data.getvalue()
-
-
-def _tidy(keep: Path, needed: set[str]) -> None:
-    """Remove the thumbnails of pictures that are no more."""
-    for path in keep.glob("*.webp"):
-        if path.name not in needed and not path.name.startswith(".tmp-"):
-            with suppress(OSError):
-                path.unlink()

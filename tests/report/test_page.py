@@ -116,17 +116,19 @@ def test_thumbnails_shrink_until_they_fit_and_are_kept(
     paths = [here / f"{number}.png" for number in range(4)]
     for number, path in enumerate(paths):
         scene((700, 500), number).save(path)
-    keep = here / "kept"
-    large = thumbnails(paths, keep)
+    shelf = pictures.Shelf(here / "kept")
+    large = thumbnails(paths, shelf)
     assert large.side == pictures.SIDES[0]
     budget = sum(map(len, large.uris.values())) // 2
-    small = thumbnails([*paths, here / "none.png"], keep, budget)
+    small = thumbnails([*paths, here / "none.png"], shelf, budget)
     assert small.side < large.side
     assert small.uris.keys() == set(paths)
     assert sum(map(len, small.uris.values())) <= budget
-    assert len(list(keep.iterdir())) == 4, "those of the other size are gone"
+    shelf.tidy()
+    assert {path.name for path in shelf.folder.iterdir()} == shelf.used
+    assert len(shelf.used) == 4, "those of the other size are gone"
     monkeypatch.setattr(pictures, "_webp", lambda *_: pytest.fail("made again"))
-    assert thumbnails(paths, keep, budget) == small
+    assert thumbnails(paths, shelf, budget) == small
 
 
 def test_thumbnails_are_upright_and_small_however_the_picture_lies(here: Path) -> None:
@@ -134,7 +136,8 @@ def test_thumbnails_are_upright_and_small_however_the_picture_lies(here: Path) -
     exif[274] = 6  # to be turned by a quarter
     scene((300, 200), 1).save(here / "turned.jpg", exif=exif)
     scene((60, 40), 1).convert("P").save(here / "palette.png")
-    made = thumbnails([here / "turned.jpg", here / "palette.png"], here / "kept")
+    shelf = pictures.Shelf(here / "kept")
+    made = thumbnails([here / "turned.jpg", here / "palette.png"], shelf)
     sizes = []
     for path in sorted((here / "kept").iterdir(), key=lambda path: path.stat().st_size):
         with Image.open(path) as image:
