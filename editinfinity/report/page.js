@@ -46,6 +46,9 @@
     return `${value.toFixed(metric.digits)}${metric.unit ? ` ${metric.unit}` : ""}`;
   }
 
+  /** What a metric is called where there is little room. */
+  const short = (metric) => metric.label.replace(/^Background /, "").replace(/ \(.*/, "");
+
   const counted = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
   /* ---- what there is to show ---------------------------------------------------------------- */
@@ -218,9 +221,9 @@
     for (const metric of data.metrics) {
       const value = entry.chosen && entry.chosen.metrics[metric.name];
       if (["background_psnr", "clip_edited", "alignment"].includes(metric.name) && typeof value === "number")
-        line.append(make("span", { text: `${metric.label} ${metricText(metric, value)}`, title: metric.about }));
+        line.append(make("span", { text: `${short(metric)} ${metricText(metric, value)}`, title: `${metric.label}: ${metric.about}` }));
     }
-    if (entry.seconds) line.append(make("span", { text: duration(entry.seconds) }));
+    if (entry.seconds) line.append(make("span", { text: duration(entry.seconds), title: "of work" }));
     return line;
   }
 
