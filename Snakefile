@@ -29,6 +29,7 @@ include: "rules/invert.smk"
 include: "rules/mask.smk"
 include: "rules/edit.smk"
 include: "rules/evaluate.smk"
+include: "rules/pie_bench.smk"
 include: "rules/report.smk"
 
 

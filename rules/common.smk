@@ -1,5 +1,6 @@
 # What the rules share: configuration, cases, and functions that look things up for a job.
 
+import signal
 import sys
 import time
 from functools import cache
@@ -15,6 +16,7 @@ from snakemake.utils import min_version
 
 from editinfinity.display.live import LiveRun
 from editinfinity.errors import UserError
+from editinfinity.stopping import answer_beside_the_main_thread
 from editinfinity.worker.session import close_session, forget_session, open_session
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
@@ -118,6 +120,7 @@ def begin():
         require_writable(Path(RESULTS))
     except UserError as fault:
         stop(fault)
+    answer_beside_the_main_thread(signal.SIGTERM)
     open_session()
     LIVE.start()
 
@@ -138,6 +141,15 @@ def all_targets():
     ]
 
 
+def pie_bench_targets(wildcards):
+    """Every edit of the benchmark, where there is one."""
+    if CONFIG.settings["pie_bench"] is None:
+        stop(
+            UserError("pie_bench: is null; give its folder: --config pie_bench=FOLDER")
+        )
+    return all_targets()
+
+
 def summary():
     """The table at the end of a run; the contact sheets and the page that it names are made."""
     # Pillow is of no use to planning, so it is loaded only here.
@@ -150,6 +162,10 @@ def summary():
         below += [f"side by side: {sheet}" for sheet in make_sheets(CONFIG, CASES)]
         if table := write_metrics_table(CONFIG, CASES):
             below.append(f"in numbers: {table}")
+        if CONFIG.settings["pie_bench"] is not None:
+            from editinfinity.pie_bench.table import write_tables
+
+            below += [f"in numbers: {table}" for table in write_tables(CONFIG)]
         # Slices of one set of cases would overwrite each other's page.
         if CONFIG.part == (1, 1):
             below.append(f"all of it, in a browser: {make_report(CONFIG, CASES)}")

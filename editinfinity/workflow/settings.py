@@ -90,7 +90,7 @@ class Setting:
             Unfit: with the whole complaint but for the file's and the setting's name.
         """
         try:
-            if value is None and self.nullable:
+            if value in (None, "null") and self.nullable:
                 return None
             if not self.sweep:
                 return self.kind.parse(value)
@@ -173,6 +173,9 @@ _ALL = (
     Setting("image_reward_weights", PATH, None, _RUN, nullable=True, example="weights/reward"),
     Setting("select", Text("first, best or the name of a variant", SELECT), "first", _EDIT),
     Setting("select_floor", Number(low=0), 25.0, _EDIT, example=25),
+    # the benchmark in place of cases
+    Setting("pie_bench", PATH, None, _RUN, nullable=True, example="PIE-Bench_v1"),
+    Setting("pie_bench_sample", Whole(1), None, _RUN, nullable=True, example=20),
     # how training goes
     Setting("checkpoint_every", Whole(1), 10),
     Setting("train_seed", Whole(high=MAX_SEED), 42),
