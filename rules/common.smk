@@ -151,27 +151,33 @@ def pie_bench_targets(wildcards):
 
 
 def summary():
-    """The table at the end of a run; the contact sheets and the page that it names are made."""
+    """The table at the end of a run; the files that it names below are made for it."""
     # Pillow is of no use to planning, so it is loaded only here.
     from editinfinity.report.make import make_report
     from editinfinity.workflow.metrics_table import write_metrics_table
     from editinfinity.workflow.sheets import make_sheets
 
-    below = []
-    try:
-        below += [f"side by side: {sheet}" for sheet in make_sheets(CONFIG, CASES)]
-        if table := write_metrics_table(CONFIG, CASES):
-            below.append(f"in numbers: {table}")
-        if CONFIG.settings["pie_bench"] is not None:
-            from editinfinity.pie_bench.table import write_tables
+    below = told_of("side by side", make_sheets, CONFIG, CASES)
+    below += told_of("in numbers", write_metrics_table, CONFIG, CASES)
+    if CONFIG.settings["pie_bench"] is not None:
+        from editinfinity.pie_bench.table import write_tables
 
-            below += [f"in numbers: {table}" for table in write_tables(CONFIG)]
-        # Slices of one set of cases would overwrite each other's page.
-        if CONFIG.part == (1, 1):
-            below.append(f"all of it, in a browser: {make_report(CONFIG, CASES)}")
-    except UserError as fault:
-        logger.warning(str(fault))
+        below += told_of("in numbers", write_tables, CONFIG)
+    # Slices of one set of cases would overwrite each other's page.
+    if CONFIG.part == (1, 1):
+        below += told_of("all of it, in a browser", make_report, CONFIG, CASES)
     return summarise(CONFIG, CASES, STARTED, below)
+
+
+def told_of(what, make, *arguments):
+    """A line for each file that is made; a warning where none can be."""
+    try:
+        made = make(*arguments)
+    except (UserError, OSError) as fault:
+        logger.warning(f"{what}: {fault}")
+        return []
+    files = made if isinstance(made, list) else [made]
+    return [f"{what}: {file}" for file in files if file is not None]
 
 
 @cache

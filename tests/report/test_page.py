@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from editinfinity.cli import app
+from editinfinity.errors import UserError
 from editinfinity.report import pictures
 from editinfinity.report.make import make_report
 from editinfinity.report.pictures import thumbnails
@@ -144,3 +147,19 @@ def test_thumbnails_are_upright_and_small_however_the_picture_lies(here: Path) -
             sizes.append(image.size)
     assert sizes == [(60, 40), (200, 300)]
     assert len(made.uris) == 2
+
+
+def test_the_command_writes_the_page_of_a_project(here: Path) -> None:
+    make_data("a")
+    config, cases = load()
+    asked = CliRunner().invoke(app, ["report"])
+    assert isinstance(asked.exception, UserError)
+    assert "holds no results yet" in str(asked.exception)
+    make_results(config, cases)
+    Path("config.yaml").write_text("cases: [a]\nslice: 2/2\n", "utf-8")
+    folder = here.parent
+    os.chdir(folder)
+    done = CliRunner().invoke(app, ["report", here.name])
+    assert done.output.strip() == f"{here.name}/results/report.html"
+    assert "a cat on a hill" in (folder / done.output.strip()).read_text("utf-8")
+    assert Path.cwd() == folder
