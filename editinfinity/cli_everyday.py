@@ -7,9 +7,11 @@ import hashlib
 import json
 import logging
 import re
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, NamedTuple, Optional
 
 import typer
 
@@ -132,12 +134,13 @@ def edit(
     name = case_name(image)
     project = wish.work / name
     make_case(project / "data" / name, image, source, {"edit": wish.edit(mask, box)})
-    failed = run_workflow(project, {**chosen, "cases": [name]})
-    if failed:
-        raise UserError(_readable(failed[name][0], name, image))
+    ran = run_workflow(project, {**chosen, "cases": [name]})
+    if ran.failed:
+        raise UserError(_readable(ran.failed[name][0], name, image))
     _tell_doubts(project, name, image)
     picture = project / "results" / name / "edit.png"
-    typer.echo(_deliver(picture, image, target_output, output is not None))
+    made = _deliver(picture, image, target_output, output is not None)
+    _tell([Delivered(image, "edited", ran.seconds(name), str(made))])
 
 
 @grouped
@@ -180,17 +183,21 @@ def batch(
         make_case(project / "data" / case_name(image), image, words, {"edit": wish.edit(mask)})
     if not names:
         raise UserError(f"{masks}: holds no mask named like a photograph of {folder}")
-    failed = run_workflow(project, {**wish.settings(), "cases": list(names)})
+    ran = run_workflow(project, {**wish.settings(), "cases": list(names)})
     results = output or folder.with_name(f"{folder.name}_edited")
+    told = []
     for name, image in names.items():
         picture = project / "results" / name / "edit.png"
         _tell_doubts(project, name, image)
-        if name in failed:
-            log.error("%s", _readable(failed[name][0], name, image))
+        if name in ran.failed:
+            reason = _readable(ran.failed[name][0], name, image)
+            told.append(Delivered(image, "failed", ran.seconds(name), reason))
         elif picture.exists():
-            typer.echo(_deliver(picture, image, results / f"{image.stem}{_ending(image)}", True))
-    if failed:
-        raise UserError(f"{len(failed)} of {len(names)} photographs could not be edited")
+            made = _deliver(picture, image, results / f"{image.stem}{_ending(image)}", True)
+            told.append(Delivered(image, "edited", ran.seconds(name), str(made)))
+    _tell(told)
+    if ran.failed:
+        raise UserError(f"{len(ran.failed)} of {len(names)} photographs could not be edited")
 
 
 def new(
@@ -296,6 +303,34 @@ def show(
     with contextlib.suppress(ValueError):  # somebody else's text is shown as it is
         settings = json.dumps(json.loads(settings), indent=2, ensure_ascii=False, sort_keys=True)
     typer.echo(settings)
+
+
+class Delivered(NamedTuple):
+    """How the edit of one photograph went; ``show`` is the picture, or why there is none."""
+
+    image: Path
+    outcome: str
+    seconds: float | None
+    show: str
+
+
+def _tell(photographs: Sequence[Delivered]) -> None:
+    """What was made: a table for a person, for a script the paths alone, faults beside them."""
+    from editinfinity.workflow.summary import columns_of
+    from editinfinity.workflow.timings import duration
+
+    if sys.stdout.isatty():
+        rows = [("photograph", "outcome", "time", "open")]
+        for image, outcome, seconds, show in photographs:
+            took = "" if seconds is None else duration(seconds)
+            rows.append((str(image), outcome, took, show))
+        typer.echo("\n".join(columns_of(rows)))
+        return
+    for each in photographs:
+        if each.outcome == "failed":
+            log.error("%s", each.show)
+        else:
+            typer.echo(each.show)
 
 
 def _require(image: Path) -> None:

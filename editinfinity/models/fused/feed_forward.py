@@ -145,7 +145,7 @@ def _bend_forward(
     DROP: tl.constexpr, FEW: tl.constexpr, RANK: tl.constexpr,
     TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
-    """g = gelu(raw + t1·b1ᵀ), and partials of t2 = drop(g)·a2 over channels."""
+    """G = gelu(raw + t1·b1ᵀ), and partials of t2 = drop(g)·a2 over channels."""
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
     u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
     u += _spread(t1, rows, count, b1, columns, width, rank, FEW, RANK, TILE_M, TILE_C)
@@ -188,7 +188,7 @@ def _project_backward(
     DROP: tl.constexpr, FEW: tl.constexpr, RANK: tl.constexpr,
     TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
-    """out = grad + drop(t_grad·aᵀ), out may be grad; partials of a's gradient over tokens."""
+    """Out = grad + drop(t_grad·aᵀ), out may be grad; partials of a's gradient over tokens."""
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
     through = _spread(t_grad, rows, count, a, columns, width, rank, FEW, RANK, TILE_M, TILE_C)
     through = dropped(through, index, seed, threshold, DROP)
