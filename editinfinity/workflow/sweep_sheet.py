@@ -26,7 +26,7 @@ from editinfinity.workflow.variants import Variant, number, variants
 COLUMNS = 8
 """Most pictures side by side; a longer axis goes on below."""
 
-_GAP, _LINE, _MARGIN = 10, 20, 190
+_GAP, _LINE, _WIDEST = 10, 20, 200
 _INK, _PALE, _CHOSEN = "black", "#666666", "#1a7f37"
 
 _AXES: dict[str, tuple[str, Callable[[Variant], object]]] = {
@@ -177,11 +177,12 @@ def _cell(edit: Edit, where: Layout, variant: Variant, chosen: bool) -> Cell:
 
 def _draw(title: str, above: Sequence[Cell], rows: Sequence[Row]) -> Image.Image:
     """The sheet: a title, the original and mask, then the grid with its labels."""
-    margin = _MARGIN if any(row.label for row in rows) else _GAP
+    labels = [font(13).getlength(words) for row in rows for words in row.label]
+    margin = min(_WIDEST, round(max(labels, default=0)) + 2 * _GAP * bool(labels)) or _GAP
     pitch, tall = SIDE + _GAP, SIDE + _LINE + _GAP
     columns = max(len(above), *(len(row.cells) for row in rows))
     headings = sum(bool(row.headings) for row in rows)
-    height = 2 * _LINE + tall + len(rows) * tall + headings * (_LINE + _GAP) + _GAP
+    height = 2 * _LINE + tall + len(rows) * tall + headings * (_LINE + 2 * _GAP) + _GAP
     sheet = Image.new("RGB", (margin + columns * pitch, height), "white")
     pen = ImageDraw.Draw(sheet)
     width = sheet.width - margin - _GAP
@@ -195,10 +196,10 @@ def _draw(title: str, above: Sequence[Cell], rows: Sequence[Row]) -> Image.Image
         for column, heading in enumerate(row.headings):
             at = (margin + column * pitch, top)
             pen.text(at, fitted(heading, SIDE, font(15)), fill=_INK, font=font(15))
-        top += _LINE * bool(row.headings)
+        top += (_LINE + _GAP // 2) * bool(row.headings)
         for line, words in enumerate(row.label):
             at = (_GAP, top + SIDE // 2 - 10 + (2 * line - len(row.label)) * 10)
-            pen.text(at, fitted(words, _MARGIN - 2 * _GAP, font(13)), fill=_INK, font=font(13))
+            pen.text(at, fitted(words, margin - 2 * _GAP + 1, font(13)), fill=_INK, font=font(13))
         for column, shown in enumerate(row.cells):
             if shown is not None:
                 _paste(sheet, pen, shown, (margin + column * pitch, top))
