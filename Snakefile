@@ -28,6 +28,7 @@ include: "rules/invert.smk"
 include: "rules/mask.smk"
 include: "rules/edit.smk"
 include: "rules/evaluate.smk"
+include: "rules/pie_bench.smk"
 
 
 # Before the first job, not in a dry run. While jobs run, workers keep the models warm for them; they

@@ -1,5 +1,6 @@
 # What the rules share: configuration, cases, and functions that look things up for a job.
 
+import signal
 import sys
 import time
 from functools import cache
@@ -14,6 +15,7 @@ from snakemake.logging import logger
 from snakemake.utils import min_version
 
 from editinfinity.errors import UserError
+from editinfinity.stopping import answer_beside_the_main_thread
 from editinfinity.worker.session import close_session, forget_session, open_session
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
@@ -113,6 +115,7 @@ def begin():
         require_writable(Path(RESULTS))
     except UserError as fault:
         stop(fault)
+    answer_beside_the_main_thread(signal.SIGTERM)
     open_session()
 
 
@@ -125,6 +128,15 @@ def all_targets():
     ]
 
 
+def pie_bench_targets(wildcards):
+    """Every edit of the benchmark, where there is one."""
+    if CONFIG.settings["pie_bench"] is None:
+        stop(
+            UserError("pie_bench: is null; give its folder: --config pie_bench=FOLDER")
+        )
+    return all_targets()
+
+
 def summary():
     """The table at the end of a run, and the tables and contact sheets it names."""
     # Pillow is of no use to planning, so it is loaded only here.
@@ -135,6 +147,10 @@ def summary():
     try:
         table = write_metrics_table(CONFIG, CASES)
         sheets = make_sheets(CONFIG, CASES)
+        if CONFIG.settings["pie_bench"] is not None:
+            from editinfinity.pie_bench.table import write_tables
+
+            sheets = [*sheets, *write_tables(CONFIG)]
     except UserError as fault:
         logger.warning(str(fault))
     return summarise(CONFIG, CASES, STARTED, sheets, table)

@@ -46,7 +46,8 @@ class Config:
         cases: names to edit; None for every folder below ``data``.
         table: cases.tsv in place of folders; None for folders.
         data: folder of the cases.
-        results: folder of the results, without a trailing slash.
+        results: folder of the results, without a trailing slash; of a benchmark, one of its own
+            below what was asked for.
         overrides: case → key → canonical value.
         source: what to call the file in messages.
         part: (i, n) for the i-th of n slices of the cases, counted from 1.
@@ -141,9 +142,10 @@ def load_config(
         blame("overrides", f"overrides: {complaint}")
     if faults:
         raise ConfigError(faults)
-    return Config(
-        settings, cases, table, places["data"], str(places["results"]), overrides, source, part
-    )
+    results = str(places["results"])
+    if settings["pie_bench"] is not None:
+        results = f"{results}/pie_bench"
+    return Config(settings, cases, table, places["data"], results, overrides, source, part)
 
 
 def _inner_values(value: object) -> object:

@@ -173,6 +173,9 @@ _ALL = (
     Setting("image_reward_weights", PATH, None, _RUN, nullable=True, example="weights/reward"),
     Setting("select", Text("first, best or the name of a variant", SELECT), "first", _EDIT),
     Setting("select_floor", Number(low=0), 25.0, _EDIT, example=25),
+    # the benchmark in place of cases
+    Setting("pie_bench", PATH, None, _RUN, nullable=True, example="PIE-Bench_v1"),
+    Setting("pie_bench_sample", Whole(1), None, _RUN, nullable=True, example=20),
     # how training goes
     Setting("checkpoint_every", Whole(1), 10),
     Setting("train_seed", Whole(high=MAX_SEED), 42),
