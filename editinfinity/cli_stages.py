@@ -11,6 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from editinfinity.cli_judging import register as register_judging
 from editinfinity.cli_options import Machine, Training, Transformer, grouped
 from editinfinity.errors import UserError
 from editinfinity.stages.settings import LoraSettings, SamplingSettings
@@ -352,3 +353,6 @@ def finish(
         mask_feather=mask_feather,
         gps=gps,
     )
+
+
+register_judging(stages)

@@ -24,7 +24,7 @@ from editinfinity.stages.settings import LoraSettings, SamplingSettings, Trainin
 ROOT = Path(__file__).parents[1]
 RULES = (
     "check", "jsonl", "image_features", "text_features", "train_textembedding", "train_lora",
-    "attention_map", "kernel", "edit", "finish",
+    "attention_map", "kernel", "edit", "finish", "metrics", "select",
 )  # fmt: skip
 
 
