@@ -86,8 +86,8 @@ def scores_of(
         reading = read_prompt_of_world(caption)
         thing = int(scenes.plan.things[index, 1])
         mask = scenes.mask[index].cpu().numpy()
-        for masked in (True, False):
-            looked = alignment.looked(pixels, mask if masked else None)
+        told = alignment.looked(pixels, mask)
+        for looked in (told, told.without_mask()):
             score = looked.score(reading)
             other = colour = None
             wanted = edited_wanted(reading, thing)
@@ -104,7 +104,7 @@ def scores_of(
                         for c in range(len(COLOUR_NAMES))
                         if c != wanted.colour
                     )
-            yield Score(kind, picture, masked, caption, score, other, colour)
+            yield Score(kind, picture, looked.masked, caption, score, other, colour)
 
 
 def summary(scores: list[Score]) -> list[dict[str, object]]:

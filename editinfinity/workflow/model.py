@@ -33,8 +33,6 @@ def backbone_identity(settings: Mapping[str, Any]) -> str:
     Raises:
         UserError: a setting names a folder without them.
     """
-    if not settings["metrics"]:
-        return "none"
     parts = []
     for name, folder in found_backbones(settings).items():
         files = [] if folder is None else BACKBONES[name].files_in(folder)

@@ -90,7 +90,7 @@ class Setting:
             Unfit: with the whole complaint but for the file's and the setting's name.
         """
         try:
-            if value is None and self.nullable:
+            if value in (None, "null") and self.nullable:
                 return None
             if not self.sweep:
                 return self.kind.parse(value)

@@ -75,6 +75,12 @@ class Looked:
     middles: Tensor
     masked: bool
 
+    def without_mask(self) -> Looked:
+        """The same where nobody told of a mask."""
+        first = int(self.masked)
+        parts = self.things[first:], self.colours[first:], self.middles[first:]
+        return Looked(*parts, masked=False)
+
     def score(self, reading: Reading) -> float | None:
         """How far the picture shows what a prompt asks for; None where it asks for nothing."""
         if not reading.wanted and not (self.masked and reading.empty):
