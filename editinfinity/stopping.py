@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -98,3 +99,20 @@ class Stopper:
             self.asked, self._since = reason or signal.Signals(number).name, now
         if not self._patient or now - self._since > _INSISTING:
             raise Stopped(f"stopped ({self.asked})")
+
+
+def answer_beside_the_main_thread(number: int) -> None:
+    """Run a signal's present handler in a thread of its own from now on.
+
+    Snakemake's for SIGTERM waits for a lock that its main thread, where Python runs handlers, holds
+    while it picks the next jobs: it would wait for itself, for ever. Does nothing outside the main
+    thread, and where there is no handler.
+    """
+    handler = signal.getsignal(number)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        return
+
+    def answer(*given: object) -> None:
+        threading.Thread(target=handler, args=given, daemon=True).start()
+
+    signal.signal(number, answer)

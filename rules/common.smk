@@ -1,5 +1,6 @@
 # What the rules share: configuration, cases, and functions that look things up for a job.
 
+import signal
 import sys
 import time
 from functools import cache
@@ -14,6 +15,7 @@ from snakemake.logging import logger
 from snakemake.utils import min_version
 
 from editinfinity.errors import UserError
+from editinfinity.stopping import answer_beside_the_main_thread
 from editinfinity.worker.session import close_session, forget_session, open_session
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
@@ -113,6 +115,7 @@ def begin():
         require_writable(Path(RESULTS))
     except UserError as fault:
         stop(fault)
+    answer_beside_the_main_thread(signal.SIGTERM)
     open_session()
 
 

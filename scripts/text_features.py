@@ -1,8 +1,10 @@
 """Rule text_features: encode the source prompt."""
 
+from editinfinity.files.prompts import origin_of
 from editinfinity.stages.jsonl import read_jsonl
 from editinfinity.workflow.job import job
 
 with job(snakemake) as this:
     _, prompt = read_jsonl(this.needed("jsonl"))
-    this.run("text_features", prompt=prompt, output=this.output())
+    origin = origin_of(this.case.source_prompt, "source prompt")
+    this.run("text_features", prompt=prompt, origin=origin, output=this.output())

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ from editinfinity.files.masks import MASK_THRESHOLD
 from editinfinity.inversion.lora import LoraSettings, add_lora
 from editinfinity.inversion.teacher_forcing import BitLoss, bit_loss, make_lesson
 from editinfinity.models import bsq
+from editinfinity.models.operations import fastest_operations
 from editinfinity.models.released import (
     released_transformer_key,
     tokenizer_state,
@@ -136,7 +138,7 @@ class Recording:
             )
         )
         model.load_state_dict({k: v.float() for k, v in state.items()})
-        return model.eval().requires_grad_(False).to(self.device)
+        return fastest(model.eval().requires_grad_(False).to(self.device))
 
     @functools.cached_property
     def transformer_config(self) -> TransformerConfig:
@@ -159,7 +161,7 @@ class Recording:
         model.load_state_dict({k: v.float() for k, v in state.items()})
         if not config.attention_bias:
             model.zero_attention_bias()
-        return model.eval().requires_grad_(False).to(self.device)
+        return fastest(model.eval().requires_grad_(False).to(self.device))
 
     @functools.cached_property
     def transformer(self) -> Infinity:
@@ -184,6 +186,15 @@ class Recording:
                 cells = bits[:, 0].permute(0, 3, 1, 2).float()
                 tokens.append(bsq.fold(cells, patchify=True) > 0.5)
         return tokens
+
+
+Model = TypeVar("Model", Tokenizer, Infinity)
+
+
+def fastest(model: Model) -> Model:
+    """The model as it would be loaded for its device: what is compared is what runs."""
+    model.use_operations(fastest_operations(next(model.parameters()).device))
+    return model
 
 
 class Absent(Exception):

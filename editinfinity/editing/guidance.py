@@ -46,6 +46,17 @@ class ClassifierFree:
         return unconditional + self.cfg * (conditional - unconditional)
 
 
+class Unguided:
+    """What is predicted for the text alone: half the work, for passes that only look."""
+
+    def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
+        """The conditional rows alone."""
+        return text
+
+    def __call__(self, scale: int, logits: Tensor) -> Tensor:
+        return logits
+
+
 FIRST_STRENGTH = 2.39
 """η at the first scale; it falls linearly to 0 at the last."""
 

@@ -7,6 +7,7 @@ design document "method", "Sampling facts". It knows nothing of the kind of edit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +18,7 @@ from torch import Tensor
 from editinfinity.editing.blend import Editor, keep_generated
 from editinfinity.editing.guidance import ClassifierFree, Guidance
 from editinfinity.models import bsq
-from editinfinity.models.attention import ScaleCache
+from editinfinity.models.scale_passes import ScalePasses
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
 
@@ -64,15 +65,27 @@ class Sample:
     bits: list[Tensor]
 
 
-def draw_bits(logits: Tensor, settings: SamplingSettings, generator: torch.Generator) -> Tensor:
-    """Bits (…) drawn from guided logits (…, 2) before temperature."""
+def draw_noise(
+    batch: int, schedule: ScaleSchedule, bits: int, generator: torch.Generator, device: torch.device
+) -> list[Tensor]:
+    """What decides the bits of every scale, uniform in [0, 1), (B, h·w, d) each.
+
+    The CPU draws, whatever the device, so that a seed means the same noise everywhere; all at
+    once, so that the device need not wait for it between scales.
+    """
+    shapes = [(batch, length, bits) for length in schedule.lengths]
+    noise = torch.cat([torch.rand(shape, generator=generator).flatten() for shape in shapes])
+    parts = noise.to(device).split([math.prod(shape) for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def draw_bits(logits: Tensor, settings: SamplingSettings, noise: Tensor) -> Tensor:
+    """Bits (…) drawn from guided logits (…, 2) before temperature, by noise (…) in [0, 1)."""
     margin = (logits[..., 1] - logits[..., 0]) / settings.tau
     likelier = margin > 0
     if settings.top_k == 1:
         return likelier
     minority = torch.sigmoid(-margin.abs())
-    # The CPU draws, whatever the device, so that a seed means the same noise everywhere.
-    noise = torch.rand(margin.shape, generator=generator).to(margin.device)
     flip = (minority > 1 - settings.top_p) & (noise < minority)
     return likelier ^ flip
 
@@ -88,6 +101,7 @@ def sample(
     watcher: Watcher | None = None,
     on_logits: Callable[[int, Tensor], None] | None = None,
     guidance: Guidance | None = None,
+    passes: Callable[[Infinity, TextFeatures, ScaleSchedule], ScalePasses] = ScalePasses,
 ) -> Sample:
     """Draw an image for each row of ``text`` (B, T, Ct5), learned vectors included.
 
@@ -97,26 +111,25 @@ def sample(
         watcher: sees cross-attention, see :mod:`editinfinity.editing.attention_map`.
         on_logits: sees the scale and its raw logits (2B, h·w, d, 2).
         guidance: combines what is predicted; None for classifier-free guidance.
+        passes: runs the model; a :class:`~editinfinity.models.scale_passes.Replays` kept between
+            pictures of one shape is faster on a card, and cannot be watched.
     """
     patchify = schedule.patchify
     guide = ClassifierFree(settings.cfg) if guidance is None else guidance
-    condition = model.condition(guide.texts(model, text))
-    memories = [ScaleCache() for _ in model.blocks]
-    tokens = model.start_token(condition)
-    batch = text.features.shape[0]
-    rows = len(tokens) // batch
+    batch, device = text.features.shape[0], text.features.device
+    run = passes(model, guide.texts(model, text), schedule)
+    noise = draw_noise(batch, schedule, model.config.token_bits, generator, device)
     grid = schedule.tokenizer_grid
-    code = torch.zeros(batch, model.config.bits, *grid, device=tokens.device)
-    all_bits = []
+    code = torch.zeros(batch, model.config.bits, *grid, device=device)
+    seen, all_bits = None, []
     for scale, scale_grid in enumerate(schedule.scales):
         if scale:
             seen = bsq.fold(bsq.shrink_sum(code, schedule.tokenizer_scales[scale]), patchify)
-            tokens = model.word_embed(seen).repeat(rows, 1, 1)
         observe = None if watcher is None else _at_scale(watcher, scale)
-        logits = model.forward_scale(tokens, scale, condition, schedule, memories, observe)
+        logits = run.logits(scale, seen, observe)
         if on_logits is not None:
             on_logits(scale, logits)
-        bits = draw_bits(guide(scale, logits), settings, generator)
+        bits = draw_bits(guide(scale, logits), settings, noise[scale])
         all_bits.append(bits)
         cells = bsq.unfold(bits.float(), scale_grid, patchify) > 0.5
         generated = bsq.enlarge(bsq.code_of(cells.permute(0, 2, 3, 1)), grid)

@@ -27,7 +27,7 @@ def read_prompt(source: Path | str, *, what: str = "prompt", may_be_empty: bool 
     """
     text, origin = _text_of(source, what)
     if not text and not may_be_empty:
-        raise UserError(f"{origin}: is empty; write a {what} into it")
+        raise UserError(f"{origin}: is empty; write the {what} into it")
     _check_length(text, LONGEST_PROMPT, origin)
     return text
 
@@ -45,12 +45,14 @@ def read_target_word(source: Path | str) -> str:
     return text
 
 
+def origin_of(source: Path | str | None, what: str) -> str:
+    """The name to blame for a text: its file's, or else what it is."""
+    return str(source) if isinstance(source, Path) else what
+
+
 def _text_of(source: Path | str, what: str) -> tuple[str, str]:
     """Text and the name to blame for it."""
-    if isinstance(source, Path):
-        text, origin = _read(source), str(source)
-    else:
-        text, origin = source, what
+    text, origin = _read(source) if isinstance(source, Path) else source, origin_of(source, what)
     text = " ".join(text.split())
     if control := next((c for c in text if unicodedata.category(c) in ("Cc", "Cs")), None):
         raise UserError(f"{origin}: has the control character {control!a}; save it as plain text")

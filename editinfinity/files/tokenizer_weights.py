@@ -9,6 +9,7 @@ import torch
 from editinfinity.files.loading import fill, frozen, random_weights
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 from editinfinity.model_folder import model_folder
+from editinfinity.models.operations import fastest_operations
 from editinfinity.models.released import tokenizer_state
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.presets import Preset
@@ -31,4 +32,4 @@ def load_tokenizer(
     with torch.device("meta"):
         model = build()
     fill(model, tokenizer_state(read_state_dict(files)), device, files[0], preset)
-    return frozen(model, device)
+    return frozen(model, device).use_operations(fastest_operations(device))

@@ -11,6 +11,7 @@ from editinfinity.compute import block_dtype
 from editinfinity.files.loading import fill, frozen, random_weights
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 from editinfinity.model_folder import model_folder
+from editinfinity.models.operations import fastest_operations
 from editinfinity.models.released import transformer_state
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset
@@ -49,4 +50,4 @@ def load_transformer(
         fill(model, state, device, files[0], preset)
     if not attention_bias:
         model.zero_attention_bias()
-    return frozen(model, device)
+    return frozen(model, device).use_operations(fastest_operations(device))

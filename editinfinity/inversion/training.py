@@ -156,10 +156,16 @@ def train(
     for iteration in iterations:
         reseed(iteration)
         value = loss()
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"the loss of iteration {iteration} is {value.item()}")
         optimizer.zero_grad(set_to_none=True)
         value.backward()
+        # Waits for the device, so not before all its work is under way.
+        if not torch.isfinite(value):
+            raise FloatingPointError(f"the loss of iteration {iteration} is {value.item()}")
+        for parameter in trained:
+            if (
+                parameter.grad is None
+            ):  # of a block whose branch was dropped: not moved, but decayed
+                parameter.grad = torch.zeros_like(parameter)
         nn.utils.clip_grad_norm_(trained, settings.grad_clip)
         optimizer.step()
         if on_iteration is not None:

@@ -9,23 +9,23 @@ Suffixes name dimensions: B batch, L tokens, T text tokens, C width.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editinfinity.models.rotary import rotate
+from editinfinity.models.operations import PLAIN, Operations
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values, (B, heads, T, head width) each."""
 
 Observer = Callable[[Tensor, Tensor], None]
 """Sees the queries (B, heads, L, head width) and keys (B, heads, T, ·) of a cross-attention."""
-
-_MAX_LOG_SCALE = math.log(100)
 
 
 class Memory(Protocol):
@@ -36,39 +36,91 @@ class Memory(Protocol):
         ...
 
 
+TOGETHER = 600
+"""Tokens of the first, small scales that share one call: one by one they cost only launches."""
+
+
 class TeacherForcing:
     """All scales at once; each sees itself and every coarser one.
 
-    One attention call a scale over its prefix: exact, and no masked work is done.
+    One attention call a scale over its prefix, so that no masked work is done, but for the first
+    scales, which share a call under a mask. Exact.
     """
 
     def __init__(self, lengths: Sequence[int]) -> None:
-        self.lengths = lengths
+        ends = list(itertools.accumulate(lengths))
+        first = sum(end <= TOGETHER for end in ends) or 1
+        self.small = tuple(lengths[:first])
+        self.lengths = [ends[first - 1], *lengths[first:]]
+        self.ends = ends[first - 1 :]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        outputs, start = [], 0
-        for length in self.lengths:
-            end = start + length
-            outputs.append(
-                F.scaled_dot_product_attention(
-                    q[:, :, start:end], k[:, :, :end], v[:, :, :end], scale=1.0
-                )
-            )
-            start = end
-        return torch.cat(outputs, dim=2)
+        queries = q.split(self.lengths, dim=2)
+        keys, values = _Prefixes.apply(k, self.ends), _Prefixes.apply(v, self.ends)
+        mask = _first_mask(self.small, q.dtype, q.device) if len(self.small) > 1 else None
+        attended = [attend(queries[0], keys[0], values[0], mask)]
+        attended += map(attend, queries[1:], keys[1:], values[1:])
+        # Joined in the order they are projected in, (B, L, heads, ·).
+        return torch.cat([part.transpose(1, 2) for part in attended], dim=1).transpose(1, 2)
+
+
+@lru_cache(maxsize=32)
+def _first_mask(lengths: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What is added to the scores of scales in one call: 0 where a token sees another, else −∞."""
+    # A cached mask made while sampling must still serve training in the same process.
+    with torch.inference_mode(False):
+        level = torch.repeat_interleave(torch.tensor(lengths))
+        size = len(level)
+        # Rows of a multiple of 16 values: what the attention kernels want of a mask.
+        rows = torch.zeros(size, -(-size // 16) * 16, dtype=dtype)
+        rows[:, :size].masked_fill_(level[:, None] < level, -math.inf)
+        return rows.to(device)[:, :size]
+
+
+class _Prefixes(torch.autograd.Function):
+    """x (B, heads, L, ·) → its first tokens up to each end, the last of which is L.
+
+    Slices would each be given a gradient of the whole length, of zeros for the most part.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ends: Sequence[int]) -> tuple[Tensor, ...]:
+        return tuple(x[:, :, :end] for end in ends)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        *shorter, total = grads
+        for part in shorter:  # the attention calls made these for nobody else
+            total[:, :, : part.shape[2]] += part
+        return total, None
 
 
 class ScaleCache:
-    """One scale after another; keeps the keys and values of all seen so far (one block's)."""
+    """One scale after another; keeps the keys and values of all seen so far (one block's).
 
-    def __init__(self) -> None:
+    Args:
+        tokens: how many there will be in all; memory for them is taken at the first.
+    """
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens, self.seen = tokens, 0
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        self.keys = k if self.keys is None else torch.cat([self.keys, k], dim=2)
-        self.values = v if self.values is None else torch.cat([self.values, v], dim=2)
-        return F.scaled_dot_product_attention(q, self.keys, self.values, scale=1.0)
+        if self.keys is None or self.values is None:
+            batch, heads, _, width = k.shape
+            room = k.new_empty(2, batch, self.tokens, heads, width).transpose(2, 3)
+            self.keys, self.values = room.unbind(0)
+        start, self.seen = self.seen, self.seen + k.shape[2]
+        self.keys.narrow(2, start, k.shape[2]).copy_(k)
+        self.values.narrow(2, start, k.shape[2]).copy_(v)
+        return attend(q, self.keys.narrow(2, 0, self.seen), self.values.narrow(2, 0, self.seen))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention of scale 1, (B, heads, L, ·) each; a mask (L, T) is added to the scores."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
 
 
 class SelfAttention(nn.Module):
@@ -83,15 +135,11 @@ class SelfAttention(nn.Module):
         self.scale_mul_1H11 = nn.Parameter(torch.full((1, heads, 1, 1), math.log(4.0)))
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, rotary: Tensor, memory: Memory) -> Tensor:
+    def forward(
+        self, x: Tensor, rotary: Tensor, memory: Memory, operations: Operations = PLAIN
+    ) -> Tensor:
         """(B, L, C) → (B, L, C); ``rotary`` is the table of these L tokens."""
-        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = F.linear(x, self.mat_qkv.weight, bias.to(x.dtype))
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        temperature = self.scale_mul_1H11.float().clamp(max=_MAX_LOG_SCALE).exp()
-        q = F.normalize(q.float(), dim=-1) * temperature
-        k = F.normalize(k.float(), dim=-1)
-        attended = memory.attend(rotate(q, rotary).to(v.dtype), rotate(k, rotary).to(v.dtype), v)
+        attended = memory.attend(*operations.queries_keys_values(self, x, rotary))
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 

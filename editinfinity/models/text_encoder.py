@@ -84,6 +84,23 @@ class TransformersEncoder:
         return self.tokenizer(text, truncation=False, padding=False, verbose=False, **options)
 
 
+class PromptTooLongError(UserError):
+    """A prompt has more tokens than the model reads.
+
+    Args:
+        tokens: of the prompt with its suffix.
+        limit: the model's.
+        origin: what to blame.
+    """
+
+    def __init__(self, tokens: int, limit: int, origin: str = "prompt") -> None:
+        super().__init__(
+            f"{origin}: is {tokens} tokens long with its suffix, the model reads {limit}; "
+            "shorten it"
+        )
+        self.tokens, self.limit = tokens, limit
+
+
 class HashedEncoder:
     """Random features drawn from a hash of each word: no weights, the same everywhere.
 
@@ -117,6 +134,4 @@ class HashedEncoder:
 
 def _check_length(tokens: int, limit: int) -> None:
     if tokens > limit:
-        raise UserError(
-            f"prompt: is {tokens} tokens long with its suffix, the model reads {limit}; shorten it"
-        )
+        raise PromptTooLongError(tokens, limit)

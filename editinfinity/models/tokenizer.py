@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.presets import TokenizerConfig
 
 
@@ -18,6 +19,11 @@ class Normalization(nn.GroupNorm):
     def __init__(self, channels: int, group_width: int | None) -> None:
         groups = channels // group_width if group_width else 32
         super().__init__(groups, channels, eps=1e-6)
+        self.operations = PLAIN
+
+    def swish(self, x: Tensor) -> Tensor:
+        """Normalised and through the nonlinearity that always follows."""
+        return self.operations.group_norm_swish(self, x)
 
 
 class ResidualBlock(nn.Module):
@@ -34,8 +40,8 @@ class ResidualBlock(nn.Module):
             self.nin_shortcut = nn.Conv2d(width_in, width_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv1(self.norm1.swish(x))
+        h = self.conv2(self.norm2.swish(h))
         return self.nin_shortcut(x) + h
 
 
@@ -112,7 +118,7 @@ class Encoder(nn.Module):
         x = self.conv_in(image)
         for level in self.down:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return self.conv_out(self.norm_out.swish(self.mid(x)))
 
 
 class Decoder(nn.Module):
@@ -138,7 +144,7 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(code))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(self.norm_out.swish(x))
 
 
 class Tokenizer(nn.Module):
@@ -152,6 +158,13 @@ class Tokenizer(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
+
+    def use_operations(self, operations: Operations) -> Tokenizer:
+        """Compute normalisation and nonlinearity so (PLAIN unless said)."""
+        for module in self.modules():
+            if isinstance(module, Normalization):
+                module.operations = operations
+        return self
 
     def encode(self, image: Tensor) -> Tensor:
         """Raw, un-normalised features (B, d, H, W) of an image (B, 3, H·s, W·s) in [−1, 1]."""

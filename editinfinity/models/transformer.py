@@ -12,8 +12,9 @@ Suffixes name dimensions: B batch, L tokens, T text tokens, C width, d bits a to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,7 @@ from editinfinity.models.attention import (
     TeacherForcing,
     TextPool,
 )
+from editinfinity.models.operations import EPSILON, PLAIN, Operations
 from editinfinity.models.rotary import rotary_table
 from editinfinity.presets import TransformerConfig
 from editinfinity.scales import ScaleSchedule
@@ -57,19 +59,34 @@ class TextFeatures:
         return TextFeatures(torch.cat([self.features, extra], dim=1))
 
 
+class Modulation(NamedTuple):
+    """What the text makes of a block's two modulated branches, (B, 1, C) each.
+
+    1 is self-attention, 2 feed-forward; a scale multiplies the normalised input as it is. A branch
+    without a gate is dropped.
+    """
+
+    gate1: Tensor | None
+    gate2: Tensor | None
+    scale1: Tensor
+    scale2: Tensor
+    shift1: Tensor
+    shift2: Tensor
+
+
 @dataclass(frozen=True)
 class Condition:
     """A text as every block needs it.
 
     Attributes:
         pooled: (B, C), the pooled text: start token, modulation and head.
-        modulation: (B, 1, 6, C), before each block's own offset.
+        modulation: every block's gates, scales and shifts.
         text: keys and values of every block's cross-attention.
         mask: (B, 1, 1, T) bool or None.
     """
 
     pooled: Tensor
-    modulation: Tensor
+    modulation: list[Modulation]
     text: list[KeysValues]
     mask: Tensor | None
 
@@ -102,20 +119,6 @@ class FeedForward(nn.Module):
         return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
 
 
-class DropPath(nn.Module):
-    """While training, drop a residual branch for a whole sample with probability ``rate``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rate = 0.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        keep = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.rate
-        return x * keep / (1 - self.rate)
-
-
 class Block(nn.Module):
     """Self-attention, cross-attention and feed-forward around an fp32 residual stream."""
 
@@ -124,14 +127,19 @@ class Block(nn.Module):
         self.sa = SelfAttention(width, heads)
         self.ca = CrossAttention(width, heads)
         self.ffn = FeedForward(width)
-        self.ca_norm = nn.LayerNorm(width, eps=1e-6)
+        self.ca_norm = nn.LayerNorm(width, eps=EPSILON)
         self.ada_gss = nn.Parameter(torch.randn(1, 1, 6, width) / width**0.5)
-        self.drop_path = DropPath()
+        self.operations = PLAIN
+
+    def modulation(self, shared: Tensor) -> Modulation:
+        """Gates, scales and shifts of the modulation (B, 1, 6, C) that all blocks share."""
+        gate1, gate2, scale1, scale2, shift1, shift2 = (shared + self.ada_gss).unbind(2)
+        return Modulation(gate1, gate2, 1 + scale1, 1 + scale2, shift1, shift2)
 
     def forward(
         self,
         x: Tensor,
-        modulation: Tensor,
+        modulation: Modulation,
         text: KeysValues,
         mask: Tensor | None,
         rotary: Tensor,
@@ -139,14 +147,18 @@ class Block(nn.Module):
         observe: Observer | None = None,
     ) -> Tensor:
         """(B, L, C) → (B, L, C), fp32."""
-        dtype = self.ffn_dtype
-        gate1, gate2, scale1, scale2, shift1, shift2 = (modulation + self.ada_gss).unbind(2)
-        h = (_normalize(x) * (1 + scale1) + shift1).to(dtype)
-        x = x + self.drop_path(self.sa(h, rotary, memory).float() * gate1)
-        h = self.ca_norm(x).to(dtype)
-        x = x + self.ca(h, text, mask, observe).float()
-        h = (_normalize(x) * (1 + scale2) + shift2).to(dtype)
-        return x + self.drop_path(self.ffn(h).float() * gate2)
+        dtype, do, ca_norm = self.ffn_dtype, self.operations, self.ca_norm
+        if modulation.gate1 is None:
+            h = do.norm(x, ca_norm.weight, ca_norm.bias, dtype)
+        else:
+            h = do.norm(x, modulation.scale1, modulation.shift1, dtype)
+            h = self.sa(h, rotary, memory, do)
+            x, h = do.add_norm(x, h, modulation.gate1, ca_norm.weight, ca_norm.bias)
+        h = self.ca(h, text, mask, observe)
+        if modulation.gate2 is None:
+            return x + h.float()
+        x, h = do.add_norm(x, h, None, modulation.scale2, modulation.shift2)
+        return do.add(x, do.feed_forward(self.ffn, h), modulation.gate2)
 
     @property
     def ffn_dtype(self) -> torch.dtype:
@@ -167,8 +179,8 @@ class Head(nn.Module):
 
 
 def _normalize(x: Tensor) -> Tensor:
-    """Layer norm without affine parameters, eps 1e-6."""
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+    """Layer norm without affine parameters."""
+    return F.layer_norm(x, x.shape[-1:], eps=EPSILON)
 
 
 BlockRunner = Callable[..., Tensor]
@@ -212,6 +224,7 @@ class Infinity(nn.Module):
         self.head_nm = Head(width)
         self.head = nn.Linear(width, 2 * config.token_bits)
         self.run_block: BlockRunner = run_block
+        self.drop_path = torch.zeros(config.depth, device="cpu")
 
     def set_block_dtype(self, dtype: torch.dtype) -> Infinity:
         """Run the blocks' linear layers in ``dtype``; the rest stays in fp32."""
@@ -222,10 +235,15 @@ class Infinity(nn.Module):
                         layer.to(dtype)
         return self
 
+    def use_operations(self, operations: Operations) -> Infinity:
+        """Compute the blocks' norms, sums, rotations and adapters so (PLAIN unless said)."""
+        for block in self.blocks:
+            block.operations = operations
+        return self
+
     def set_drop_path(self, rate: float) -> Infinity:
         """While training, drop branches with probability rising linearly from 0 to ``rate``."""
-        for block, p in zip(self.blocks, torch.linspace(0, rate, len(self.blocks)), strict=True):
-            block.drop_path.rate = float(p)
+        self.drop_path = torch.linspace(0, rate, len(self.blocks))
         return self
 
     def zero_attention_bias(self) -> Infinity:
@@ -259,7 +277,8 @@ class Infinity(nn.Module):
         pooled = self.text_proj_for_sos(normalized, mask)
         projected = self.text_proj_for_ca(normalized)
         text_kv = [block.ca.keys_values(projected.to(block.ffn_dtype)) for block in self.blocks]
-        modulation = self.shared_ada_lin(pooled).unflatten(-1, (6, -1)).unsqueeze(1)
+        shared = self.shared_ada_lin(pooled).unflatten(-1, (6, -1)).unsqueeze(1)
+        modulation = [block.modulation(shared) for block in self.blocks]
         return Condition(pooled, modulation, text_kv, mask)
 
     def forward(self, inputs: Tensor, text: TextFeatures, schedule: ScaleSchedule) -> Tensor:
@@ -280,10 +299,10 @@ class Infinity(nn.Module):
         x = x + torch.cat(levels)
         rotary = self._rotary(schedule, x.device)
         memory = TeacherForcing(schedule.lengths)
-        for block, text_kv in zip(self.blocks, condition.text, strict=True):
-            x = self.run_block(
-                block, x, condition.modulation, text_kv, condition.mask, rotary, memory
-            )
+        if self.training and self.drop_path.any():
+            condition = replace(condition, modulation=self._thinned(condition.modulation))
+        for block, modulation, text_kv in self._blocks(condition):
+            x = self.run_block(block, x, modulation, text_kv, condition.mask, rotary, memory)
         return self.logits(x, condition)
 
     def start_token(self, condition: Condition) -> Tensor:
@@ -309,13 +328,40 @@ class Infinity(nn.Module):
         start = sum(schedule.lengths[:scale])
         rotary = self._rotary(schedule, tokens.device)[:, start : start + schedule.lengths[scale]]
         x = tokens + self.lvl_embed.weight[scale]
-        for block, text_kv, memory in zip(self.blocks, condition.text, memories, strict=True):
-            x = block(x, condition.modulation, text_kv, condition.mask, rotary, memory, observe)
+        for (block, modulation, text_kv), memory in zip(
+            self._blocks(condition), memories, strict=True
+        ):
+            x = block(x, modulation, text_kv, condition.mask, rotary, memory, observe)
         return self.logits(x, condition)
 
     def logits(self, x: Tensor, condition: Condition) -> Tensor:
         """The head: (B, L, C) → (B, L, d, 2), fp32."""
         return self.head(self.head_nm(x, condition.pooled)).unflatten(-1, (-1, 2))
+
+    def _blocks(self, condition: Condition) -> Iterator[tuple[Block, Modulation, KeysValues]]:
+        """Every block with what it needs of the text."""
+        return zip(self.blocks, condition.modulation, condition.text, strict=True)
+
+    def _thinned(self, modulation: list[Modulation]) -> list[Modulation]:
+        """Gates with the branches of some samples dropped (drop path), larger for the others.
+
+        A branch that every sample drops loses its gate, and need not be computed. Draws on the
+        CPU, so that this is known without waiting for the device.
+        """
+        batch, device = len(modulation[0].shift1), modulation[0].shift1.device
+        rate = self.drop_path[:, None, None]
+        keep = torch.rand(len(self.blocks), 2, batch) >= rate
+        factors = (keep / (1 - rate)).to(device)[..., None, None]
+
+        def thin(gate: Tensor | None, block: int, branch: int) -> Tensor | None:
+            if gate is None or not keep[block, branch].any():
+                return None
+            return gate * factors[block, branch]
+
+        return [
+            each._replace(gate1=thin(each.gate1, n, 0), gate2=thin(each.gate2, n, 1))
+            for n, each in enumerate(modulation)
+        ]
 
     def _rotary(self, schedule: ScaleSchedule, device: torch.device) -> Tensor:
         return rotary_table(schedule, self.config.width // self.config.heads, device)

@@ -11,6 +11,7 @@ from editinfinity.compute import telling_memory_faults
 from editinfinity.editing import sampler
 from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import ReplaySource
+from editinfinity.editing.guidance import Unguided
 from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
 from editinfinity.files.maps import ATTENTION, save_map
 from editinfinity.files.transformer_weights import load_transformer
@@ -44,7 +45,7 @@ def collect_attention(
         target_word: a word, or several, of the source prompt.
         output: safetensors with ``attention`` (h, w) fp32 on the ratio's 1M last scale.
         model: which model and device; the same preset as the features.
-        sampling: only cfg and tau can matter here.
+        sampling: of the sampler; the photograph's own codes replace what it draws.
         host: the process this runs in.
 
     Raises:
@@ -66,6 +67,7 @@ def collect_attention(
             torch.Generator().manual_seed(sampling.seed),
             edit=ReplaySource(source_codes(source, device)),
             watcher=collector,
+            guidance=Unguided(),
         )
     facts = {"preset": preset.name, "target_word": target_word}
     save_map(output, ATTENTION, collector.mean.cpu().numpy(), facts)

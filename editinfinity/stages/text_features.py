@@ -9,6 +9,7 @@ from editinfinity.compute import telling_memory_faults
 from editinfinity.files.features import PromptFeatures
 from editinfinity.files.prompts import read_prompt
 from editinfinity.files.text_encoder_weights import load_text_encoder
+from editinfinity.models.text_encoder import PromptTooLongError
 from editinfinity.prompts import caption
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
@@ -18,7 +19,12 @@ log = logging.getLogger(__name__)
 
 
 def extract_text_features(
-    *, prompt: str, output: Path, model: ModelSettings, host: Host = ALONE
+    *,
+    prompt: str,
+    output: Path,
+    model: ModelSettings,
+    origin: str = "prompt",
+    host: Host = ALONE,
 ) -> None:
     """Encode a prompt (with the caption suffix of the method) once.
 
@@ -29,6 +35,7 @@ def extract_text_features(
         prompt: the source or the edit prompt, without suffix; may be empty.
         output: where the features go.
         model: which model and device.
+        origin: the file of the prompt, or what else to blame for it.
         host: the process this runs in.
 
     Raises:
@@ -38,6 +45,9 @@ def extract_text_features(
     text = read_prompt(prompt, may_be_empty=True)
     encoder = host.load(load_text_encoder, preset, device, model.model_dir)
     with telling_memory_faults("use device: cpu for the text stages"):
-        features = encoder.encode(caption(text)).features[0].cpu().numpy()
+        try:
+            features = encoder.encode(caption(text)).features[0].cpu().numpy()
+        except PromptTooLongError as fault:
+            raise PromptTooLongError(fault.tokens, fault.limit, origin) from None
     PromptFeatures(preset.name, text, features, encoder.offsets(caption(text))).save(output)
     log.info("%s: %d tokens of %r", output, len(features), text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -61,7 +62,9 @@ def dispatch(call: Call, version: str, worker: bool, stopper: Stopper) -> None:
                 return
             except NoWorkerError as reason:
                 log.warning("%s; this job runs by itself", reason)
+        began = time.perf_counter()
         call.run(JobHost(stopper))
+        log.info("%s: %.3f s of work, in this process", call.stage, time.perf_counter() - began)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ _LONGEST = 60
 def private_folder() -> Path:
     """The user's folder for things that live as long as the machine runs; made if missing.
 
-    Below ``$XDG_RUNTIME_DIR``, which a login sets, or below /tmp.
+    Below /tmp, unless ``$XDG_RUNTIME_DIR`` says otherwise. The one that a login sets comes after
+    /tmp: it is taken away at logout, under a run that goes on.
 
     Raises:
         OSError: there is none that belongs to this user alone.
@@ -47,10 +48,10 @@ def require_private(folder: Path) -> None:
 
 
 def _candidates() -> list[Path]:
-    # Where a login has made its folder, jobs without the variable (cron's) must find the same one.
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    of_login = Path(f"/run/user/{os.getuid()}")
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or of_login)
+    folders = [] if runtime == of_login or not runtime.is_dir() else [runtime / "editinfinity"]
     # /tmp first: TMPDIR differs between shells, and all jobs of a user must meet.
-    shared = [Path("/tmp"), Path(tempfile.gettempdir())]
-    folders = [Path(runtime, "editinfinity")] if Path(runtime).is_dir() else []
-    folders += [folder / f"editinfinity-{os.getuid()}" for folder in shared]
+    parents = (Path("/tmp"), of_login, Path(tempfile.gettempdir()))
+    folders += [parent / f"editinfinity-{os.getuid()}" for parent in parents if parent.is_dir()]
     return [folder for folder in folders if len(os.fsencode(folder)) <= _LONGEST]

@@ -12,6 +12,7 @@ import json
 import logging
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -173,7 +174,9 @@ def job(snakemake: Any) -> Iterator[Job]:
     try:
         with stopper.listening(), stopper.working():
             _stop_with_the_workflow(stopper)
+            began = time.perf_counter()
             yield Job(snakemake, stopper)
+            log.info("%s: %.3f s in all", snakemake.rule, time.perf_counter() - began)
     except (UserError, Stopped) as fault:
         _fail(str(fault))
     except UnexpectedFault as fault:

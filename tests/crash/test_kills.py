@@ -1,7 +1,8 @@
 """Runs killed at random moments: nothing torn, nothing left running, and the same bytes at the end.
 
 ``EDITINFINITY_KILLS=200 pytest tests/crash`` kills more often; what was killed when is printed, and
-``EDITINFINITY_KILL_SEED`` repeats it.
+``EDITINFINITY_KILL_SEED`` repeats it. ``EDITINFINITY_KILL_REPORT=FILE`` keeps a line a kill, and a
+test that is started again goes on after those.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from tests.workflow.project import Project
 
 KILLS = int(os.environ.get("EDITINFINITY_KILLS", "30"))
 SEED = int(os.environ.get("EDITINFINITY_KILL_SEED", "1"))
-GROUPS = 2
-"""Of kills, which run side by side."""
+REPORT = os.environ.get("EDITINFINITY_KILL_REPORT")
+GROUPS = int(os.environ.get("EDITINFINITY_KILL_GROUPS", "2"))
+"""Of kills, which may run side by side; a kill does not depend on its group."""
 
 LONGEST = 8.0
 """Seconds after its first job until a run is killed, at most."""
@@ -126,6 +128,21 @@ def kill_once(project: Project, chance: random.Random) -> str:
     return f"{number.name} to {len(victims)} of {name} after {delay:.2f} s"
 
 
+def reported() -> set[int]:
+    """Numbers of the kills that went well before."""
+    if REPORT is None or not Path(REPORT).exists():
+        return set()
+    return {int(line.split(":")[0]) for line in Path(REPORT).read_text("utf-8").splitlines()}
+
+
+def report(number: int, line: str) -> None:
+    """Print a line about a kill, and keep it where it is asked for."""
+    print(f"{number}: {line}")
+    if REPORT is not None:
+        with Path(REPORT).open("a", encoding="utf-8") as lines:
+            lines.write(f"{number}: {line}\n")
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     project = make_project(tmp_path_factory.mktemp("undisturbed") / "p")
@@ -137,16 +154,20 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_killed_runs_leave_nothing_torn_and_end_as_if_nothing_had_happened(
     group: int, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    chance = random.Random(f"{SEED}/{group}")
     project, finished = make_project(tmp_path / "project"), 0
-    for number in range(KILLS // GROUPS):
-        done = kill_once(project, chance)
+    before = reported()
+    for number in range(group, KILLS, GROUPS):
+        if number in before:
+            continue
+        began = time.monotonic()
+        done = kill_once(project, random.Random(f"{SEED}/{number}"))
         made = targets(project)
-        print(f"kill {number + 1}: {done}; {len(made)} of {len(undisturbed)} files there")
         for name, content in made.items():
             # A contact sheet shows what there is.
             same = content == undisturbed[name] or "contact_sheet" in name
             assert same, f"{name} is torn or wrong after {done}"
+        there = f"{len(made)} of {len(undisturbed)} files there"
+        report(number, f"{done}; {there}, quiet after {time.monotonic() - began:.0f} s")
         if made.keys() >= undisturbed.keys():
             finished += 1
             shutil.rmtree(project.folder / "results")

@@ -21,7 +21,7 @@ def make(patchify: bool = False) -> Infinity:
 @torch.no_grad()
 def stepwise(model: Infinity, inputs: torch.Tensor, text: TextFeatures, s: ScaleSchedule):
     condition = model.condition(text)
-    memories = [ScaleCache() for _ in model.blocks]
+    memories = [ScaleCache(s.tokens) for _ in model.blocks]
     logits, seen = [], 0
     for scale, length in enumerate(s.lengths):
         if scale == 0:

@@ -98,8 +98,12 @@ def test_empty_source_prompt_leaves_the_suffix(tmp_path: Path) -> None:
 
 
 def test_a_prompt_longer_than_the_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="tokens long with its suffix, the model reads 128"):
-        extract_text_features(prompt="cup " * 200, output=tmp_path / "t", model=TINY)
+    with pytest.raises(
+        UserError, match="^p.txt: is .* tokens long with its suffix, the model reads 128"
+    ):
+        extract_text_features(
+            prompt="cup " * 200, output=tmp_path / "t", model=TINY, origin="p.txt"
+        )
 
 
 def test_unknown_model_device_and_budget_are_one_line(worked: Worked, tmp_path: Path) -> None:

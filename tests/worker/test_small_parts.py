@@ -144,6 +144,9 @@ CARDS = {
     "none": ({"CUDA_VISIBLE_DEVICES": "-1"}, []),
     "SLURM's none": ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, []),
     "up to nonsense": ({"CUDA_VISIBLE_DEVICES": "1,-1,2"}, [1]),
+    "up to a card that is not there": ({"CUDA_VISIBLE_DEVICES": "1,4,2"}, [1]),
+    "up to a UUID that nobody has": ({"CUDA_VISIBLE_DEVICES": "1,GPU-99,2"}, [1]),
+    "up to a UUID that all have": ({"CUDA_VISIBLE_DEVICES": "GPU-,2"}, []),
     "twice the same": ({"CUDA_VISIBLE_DEVICES": f"1,{UUIDS[1]}"}, [1]),
     "SLURM's": ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,3"}, [0, 3]),
     "SLURM's, unset by a script": ({"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "1,2"}, [1, 2]),
@@ -154,17 +157,53 @@ CARDS = {
 def test_cards_are_those_left_to_the_process(name: str, driver: Path) -> None:
     environment, numbers = CARDS[name]
     cards = visible_cards(environment, driver)
-    assert [card.identity for card in cards] == [UUIDS[number] for number in numbers]
+    assert [card.identity for card in cards] == [f"0000:{number:02x}:00.0" for number in numbers]
     given = environment.get("CUDA_VISIBLE_DEVICES", "")
-    assert all(card.entry in UUIDS or card.entry in given or not given for card in cards)
+    if given:  # in the user's own words, which CUDA may count in another order
+        assert all(card.entry in given for card in cards)
+    else:
+        assert [card.entry for card in cards] == [UUIDS[number] for number in numbers]
+
+
+def test_a_card_keeps_its_name_when_it_is_first_used(driver: Path) -> None:
+    used = visible_cards({}, driver)
+    information = driver / "0000:01:00.0" / "information"
+    information.write_text("Model: \t Fake\nGPU UUID:\t GPU-????????-????-????-????-????????????\n")
+    before = visible_cards({}, driver)
+    assert [card.identity for card in before] == [card.identity for card in used]
+    assert [card.entry for card in before] == [UUIDS[0], "1", *UUIDS[2:]]
+    # Whether a UUID is a card's cannot be told then.
+    environment = {"CUDA_VISIBLE_DEVICES": f"{UUIDS[1]},GPU-2222"}
+    assert [card.identity for card in visible_cards(environment, driver)] == [
+        UUIDS[1].lower(),
+        "0000:02:00.0",
+    ]
 
 
 def test_cards_without_a_drivers_list_and_slices(tmp_path: Path) -> None:
-    assert visible_cards({}, tmp_path) == ()
-    given = "0,MIG-GPU-1/2/0,MIG-aa-bb"
-    cards = visible_cards({"CUDA_VISIBLE_DEVICES": given}, tmp_path)
+    assert visible_cards({}, tmp_path, tmp_path) == ()
+    given = "0,MIG-GPU-1/2/0,MIG-aa-bb,GPU-77"
+    cards = visible_cards({"CUDA_VISIBLE_DEVICES": given}, tmp_path, tmp_path)
     assert ",".join(card.entry for card in cards) == given
-    assert [card.identity for card in cards] == ["card-0", "MIG-GPU-1-2-0", "MIG-aa-bb"]
+    names = ["card-0", "MIG-GPU-1-2-0", "MIG-aa-bb", "gpu-77"]
+    assert [card.identity for card in cards] == names
+
+
+def test_cards_that_are_only_files(tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidia3", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    cards = visible_cards({}, tmp_path / "none", tmp_path)
+    assert cards == (Card("0", "card-0"), Card("1", "card-1"))
+    environment = {"CUDA_VISIBLE_DEVICES": "1,2"}
+    assert visible_cards(environment, tmp_path / "none", tmp_path) == (Card("1", "card-1"),)
+
+
+def test_the_folder_of_a_login_comes_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # It goes at logout; what goes on without the variable must find the same folder.
+    monkeypatch.setenv("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    at_login = private._candidates()[0]
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert at_login == private._candidates()[0] == Path(f"/tmp/editinfinity-{os.getuid()}")
 
 
 def test_slots_of_a_device() -> None:

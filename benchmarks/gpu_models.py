@@ -1,0 +1,79 @@
+"""Models of any preset with random weights made on the device, and a made source to invert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from editinfinity.compute import block_dtype
+from editinfinity.inversion.training import Source
+from editinfinity.models.operations import fastest_operations
+from editinfinity.models.tokenizer import Tokenizer
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.presets import Preset
+from editinfinity.scales import ScaleSchedule, schedule
+
+TEXT_TOKENS = 24
+"""Of a source prompt with its suffix; twenty learned vectors come behind."""
+
+
+def _fill(module: nn.Module, device: torch.device) -> None:
+    """Weights of the size that training starts from; norms at 1."""
+    module.to_empty(device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    for name, parameter in module.named_parameters():
+        with torch.no_grad():
+            if parameter.ndim == 1 or "scale_mul" in name:
+                parameter.fill_(1.0 if "norm" in name and "weight" in name else 0.0)
+            else:
+                fan = parameter[0].numel()
+                parameter.normal_(0, min(0.02, fan**-0.5), generator=generator)
+    module.eval().requires_grad_(False)
+
+
+def random_transformer(preset: Preset, device: torch.device) -> Infinity:
+    """As ``load_transformer`` would give it, but for the numbers."""
+    with torch.device("meta"):
+        model = Infinity(preset.transformer).set_block_dtype(block_dtype(device))
+    _fill(model, device)
+    return model.use_operations(fastest_operations(device))
+
+
+def random_tokenizer(preset: Preset, device: torch.device) -> Tokenizer:
+    """As ``load_tokenizer`` would give it, but for the numbers."""
+    with torch.device("meta"):
+        model = Tokenizer(preset.tokenizer)
+    _fill(model, device)
+    return model.use_operations(fastest_operations(device))
+
+
+def schedule_of(preset: Preset, budget: str, ratio: float = 1.0) -> ScaleSchedule:
+    """The scales of a preset at a pixel budget."""
+    return schedule(ratio, budget, preset.transformer.patchify)
+
+
+def random_source(preset: Preset, scales: ScaleSchedule, device: torch.device) -> Source:
+    """A made photograph: random features and a random prompt."""
+    generator = torch.Generator(device).manual_seed(1)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device=device)
+
+    features = noise(1, preset.tokenizer.bits, *scales.tokenizer_grid)
+    return Source(features, TextFeatures(noise(1, TEXT_TOKENS, preset.text_encoder.width)), scales)
+
+
+def with_learned(source: Source, vectors: Tensor) -> Source:
+    """The source with learned vectors behind its prompt."""
+    return replace(source, learned=vectors)
+
+
+def endless() -> Iterator[int]:
+    """Iterations' numbers."""
+    number = 0
+    while True:
+        number += 1
+        yield number

@@ -1,0 +1,55 @@
+"""Dropout whose mask is a function of a seed and of the place, so that nobody has to keep it.
+
+A place's 32-bit index, mixed with the seed, is hashed (the finaliser "lowbias32" by C. Wellons);
+the place is kept where the hash is at or above rate·2³². :func:`keep_mask` is the same in PyTorch,
+for the tests.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+@triton.jit
+def _hash(x):
+    """uint32 → uint32."""
+    x = x ^ (x >> 16)
+    x = x * 0x7FEB352D
+    x = x ^ (x >> 15)
+    x = x * 0x846CA68B
+    return x ^ (x >> 16)
+
+
+@triton.jit
+def dropped(x, index, seed, threshold, DROP: tl.constexpr):
+    """X where it is kept, else 0; without the factor 1 / (1 − rate).
+
+    ``index`` is uint32 of x's shape, ``seed`` and ``threshold`` whole numbers below 2³².
+    """
+    if DROP:
+        kept = _hash(index ^ seed.to(tl.uint32)) >= threshold.to(tl.uint32)
+        x = tl.where(kept, x, 0.0)
+    return x
+
+
+def threshold_of(rate: float) -> int:
+    """The hash from which on a place is kept."""
+    return min(round(rate * 2**32), 2**32 - 1)
+
+
+def keep_mask(shape: tuple[int, int], seed: int, rate: float) -> Tensor:
+    """Which places of a matrix are kept, bool; the kernels' mask, on the CPU."""
+    index = torch.arange(shape[0] * shape[1], dtype=torch.int64)
+    return (_hash_in_torch(index ^ seed) >= threshold_of(rate)).view(shape)
+
+
+def _hash_in_torch(x: Tensor) -> Tensor:
+    word = 0xFFFFFFFF  # products wrap modulo 2⁶⁴, of which the low half is right
+    x = x ^ (x >> 16)
+    x = (x * 0x7FEB352D) & word
+    x = x ^ (x >> 15)
+    x = (x * 0x846CA68B) & word
+    return x ^ (x >> 16)

@@ -1,0 +1,297 @@
+"""Residual sums and modulated layer norms in one pass, and their gradients in another.
+
+y = x + branch·gate and h = layer_norm(y)·scale + shift. For the gradient only the normalised y is
+kept, in h's dtype, with each token's 1/σ; y itself is nobody's to keep.
+
+Suffixes name dimensions: B batch, L tokens, C width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from editinfinity.models.operations import EPSILON
+
+_ROWS = 16
+"""Tokens a program goes over where it sums gradients over tokens."""
+
+
+@triton.jit(do_not_specialize=["length"])
+def _forward(
+    x, branch, gate, scale, shift, total, out, normalized, inverse,
+    length, width, gate_stride, scale_stride, shift_stride, epsilon,
+    BRANCH: tl.constexpr, GATE: tl.constexpr, NORM: tl.constexpr, SAVE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One token a program."""
+    row = tl.program_id(0)
+    batch = row // length
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    at = row.to(tl.int64) * width + columns
+    value = tl.load(x + at, mask=inside, other=0.0)
+    if BRANCH:
+        added = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
+        if GATE:
+            added = added * tl.load(gate + batch * gate_stride + columns, mask=inside, other=0.0)
+        value = value + added
+        tl.store(total + at, value, mask=inside)
+    if NORM:
+        mean = tl.sum(value, axis=0) / width
+        centred = tl.where(inside, value - mean, 0.0)
+        over_sigma = 1.0 / tl.sqrt(tl.sum(centred * centred, axis=0) / width + epsilon)
+        unit = centred * over_sigma
+        if SAVE:
+            tl.store(normalized + at, unit.to(normalized.dtype.element_ty), mask=inside)
+            tl.store(inverse + row, over_sigma)
+        factor = tl.load(scale + batch * scale_stride + columns, mask=inside, other=0.0)
+        offset = tl.load(shift + batch * shift_stride + columns, mask=inside, other=0.0)
+        tl.store(out + at, (unit * factor + offset).to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["length"])
+def _backward(
+    grad_total, grad_out, normalized, inverse, branch, gate, scale,
+    grad_x, grad_branch, sum_scale, sum_shift, sum_gate,
+    length, width, gate_stride, scale_stride,
+    TOTAL: tl.constexpr, NORM: tl.constexpr, BRANCH: tl.constexpr, GATE: tl.constexpr,
+    MODULATION: tl.constexpr, GATE_GRADIENT: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """``ROWS`` tokens of one sample a program; sums over tokens are left as one partial each."""
+    batch = tl.program_id(1)
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    of_scale = tl.zeros([BLOCK], tl.float32)
+    of_shift = tl.zeros([BLOCK], tl.float32)
+    of_gate = tl.zeros([BLOCK], tl.float32)
+    for step in range(ROWS):
+        position = tl.program_id(0) * ROWS + step
+        if position < length:
+            row = batch * length + position
+            at = row.to(tl.int64) * width + columns
+            gradient = tl.zeros([BLOCK], tl.float32)
+            if NORM:
+                above = tl.load(grad_out + at, mask=inside, other=0.0).to(tl.float32)
+                unit = tl.load(normalized + at, mask=inside, other=0.0).to(tl.float32)
+                factor = tl.load(scale + batch * scale_stride + columns, mask=inside, other=0.0)
+                scaled = above * factor
+                mean = tl.sum(scaled, axis=0) / width
+                along = tl.sum(scaled * unit, axis=0) / width
+                gradient = (scaled - mean - unit * along) * tl.load(inverse + row)
+                if MODULATION:
+                    of_scale += above * unit
+                    of_shift += above
+            if TOTAL:
+                gradient += tl.load(grad_total + at, mask=inside, other=0.0)
+            if NORM:
+                tl.store(grad_x + at, gradient, mask=inside)
+            if BRANCH:
+                to_branch = gradient
+                if GATE:
+                    to_branch *= tl.load(
+                        gate + batch * gate_stride + columns, mask=inside, other=0.0
+                    )
+                tl.store(grad_branch + at, to_branch.to(grad_branch.dtype.element_ty), mask=inside)
+                if GATE_GRADIENT:
+                    added = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
+                    of_gate += gradient * added
+    partial = (batch * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * width + columns
+    if MODULATION:
+        tl.store(sum_scale + partial, of_scale, mask=inside)
+        tl.store(sum_shift + partial, of_shift, mask=inside)
+    if GATE_GRADIENT:
+        tl.store(sum_gate + partial, of_gate, mask=inside)
+
+
+def _rows(vector: Tensor, batch: int) -> tuple[Tensor, int]:
+    """(C,), (1, 1, C) or (B, 1, C) in fp32 with neighbouring channels, and the step to a row."""
+    if vector.dtype != torch.float32 or vector.stride(-1) != 1:
+        vector = vector.float().contiguous()
+    if vector.ndim == 1 or len(vector) == 1:
+        return vector, 0
+    if len(vector) != batch:
+        raise ValueError(f"{tuple(vector.shape)} does not broadcast over a batch of {batch}")
+    return vector, vector.stride(0)
+
+
+def _launch_shape(width: int) -> dict[str, int]:
+    block = triton.next_power_of_2(width)
+    return {"BLOCK": block, "num_warps": min(16, max(1, block // 512))}
+
+
+def _run(
+    x: Tensor,
+    branch: Tensor | None,
+    gate: Tensor | None,
+    scale: Tensor,
+    shift: Tensor,
+    dtype: torch.dtype,
+    keep: bool,
+) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor | None]:
+    """Y (None without a branch), h, and with ``keep`` the normalised y and 1/σ."""
+    batch, length, width = x.shape
+    (scale, scale_stride), (shift, shift_stride) = _rows(scale, batch), _rows(shift, batch)
+    gate, gate_stride = (None, 0) if gate is None else _rows(gate, batch)
+    total = None if branch is None else torch.empty_like(x)
+    out = torch.empty(x.shape, dtype=dtype, device=x.device)
+    normalized = torch.empty_like(out) if keep else None
+    inverse = x.new_empty(batch * length) if keep else None
+    _forward[(batch * length,)](
+        x, branch, gate, scale, shift, total, out, normalized, inverse,
+        length, width, gate_stride, scale_stride, shift_stride, EPSILON,
+        BRANCH=branch is not None, GATE=gate is not None, NORM=True, SAVE=keep,
+        **_launch_shape(width),
+    )  # fmt: skip
+    return total, out, normalized, inverse
+
+
+class _AddNorm(torch.autograd.Function):
+    """(x, branch, gate, scale, shift) → (y, h); without a branch y is x and not returned."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        branch: Tensor | None,
+        gate: Tensor | None,
+        scale: Tensor,
+        shift: Tensor,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor | None, Tensor]:
+        ctx.set_materialize_grads(False)
+        total, out, normalized, inverse = _run(x, branch, gate, scale, shift, dtype, True)
+        kept = branch if gate is not None and ctx.needs_input_grad[2] else None
+        ctx.save_for_backward(normalized, inverse, kept, gate, scale)
+        ctx.shapes = (x.shape, scale.shape, shift.shape, None if gate is None else gate.shape)
+        ctx.branch_dtype = None if branch is None else branch.dtype
+        return total, out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad_total, grad_out = grads
+        normalized, inverse, branch, gate, scale = ctx.saved_tensors
+        (batch, length, width), scale_shape, shift_shape, gate_shape = ctx.shapes
+        modulation = ctx.needs_input_grad[3] or ctx.needs_input_grad[4]
+        if grad_out is None:
+            grad_out = torch.zeros_like(normalized)
+        scale, scale_stride = _rows(scale, batch)
+        gate, gate_stride = (None, 0) if gate is None else _rows(gate, batch)
+        grad_x = torch.empty(batch, length, width, device=normalized.device)
+        grad_branch = None
+        if ctx.branch_dtype is not None:
+            grad_branch = torch.empty_like(grad_x, dtype=ctx.branch_dtype)
+        sums = _Sums(batch, length, width, normalized, modulation, branch is not None)
+        _backward[sums.grid](
+            None if grad_total is None else grad_total.contiguous(), grad_out.contiguous(),
+            normalized, inverse, branch, gate, scale, grad_x, grad_branch,
+            sums.scale, sums.shift, sums.gate,
+            length, width, gate_stride, scale_stride,
+            TOTAL=grad_total is not None, NORM=True, BRANCH=grad_branch is not None,
+            GATE=gate is not None, MODULATION=modulation, GATE_GRADIENT=branch is not None,
+            ROWS=sums.rows, **_launch_shape(width),
+        )  # fmt: skip
+        return (
+            grad_x,
+            grad_branch,
+            sums.of(sums.gate, gate_shape),
+            sums.of(sums.scale, scale_shape) if ctx.needs_input_grad[3] else None,
+            sums.of(sums.shift, shift_shape) if ctx.needs_input_grad[4] else None,
+            None,
+        )
+
+
+def _run_add(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+    batch, length, width = x.shape
+    gate, gate_stride = _rows(gate, batch)
+    total = torch.empty_like(x)
+    _forward[(batch * length,)](
+        x, branch, gate, None, None, total, None, None, None,
+        length, width, gate_stride, 0, 0, EPSILON,
+        BRANCH=True, GATE=True, NORM=False, SAVE=False, **_launch_shape(width),
+    )  # fmt: skip
+    return total
+
+
+class _Add(torch.autograd.Function):
+    """(x, branch, gate) → y."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+        ctx.save_for_backward(branch if ctx.needs_input_grad[2] else None, gate)
+        ctx.branch_dtype = branch.dtype
+        return _run_add(x, branch, gate)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad = grads[0].contiguous()
+        branch, gate = ctx.saved_tensors
+        batch, length, width = grad.shape
+        rows, gate_stride = _rows(gate, batch)
+        grad_branch = torch.empty_like(grad, dtype=ctx.branch_dtype)
+        sums = _Sums(batch, length, width, grad, False, branch is not None)
+        _backward[sums.grid](
+            grad, None, None, None, branch, rows, None, None, grad_branch,
+            None, None, sums.gate,
+            length, width, gate_stride, 0,
+            TOTAL=True, NORM=False, BRANCH=True, GATE=True, MODULATION=False,
+            GATE_GRADIENT=branch is not None, ROWS=sums.rows, **_launch_shape(width),
+        )  # fmt: skip
+        return grad, grad_branch, sums.of(sums.gate, gate.shape)
+
+
+class _Sums:
+    """Partial sums over tokens of the gradients of vectors that broadcast over them."""
+
+    def __init__(
+        self, batch: int, length: int, width: int, like: Tensor, modulation: bool, gate: bool
+    ) -> None:
+        self.rows = _ROWS if modulation or gate else 1
+        programs = triton.cdiv(length, self.rows)
+        self.grid = (programs, batch)
+
+        def partials(wanted: bool) -> Tensor | None:
+            if not wanted:
+                return None
+            return torch.empty(batch, programs, width, device=like.device)
+
+        self.scale, self.shift = partials(modulation), partials(modulation)
+        self.gate = partials(gate)
+
+    @staticmethod
+    def of(partials: Tensor | None, shape: torch.Size | None) -> Tensor | None:
+        """The gradient of a vector of that shape."""
+        if partials is None or shape is None:
+            return None
+        sums = partials.sum(1)
+        rows = 1 if len(shape) == 1 else shape[0]
+        return (sums.sum(0, keepdim=True) if rows == 1 else sums).reshape(shape)
+
+
+def norm(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    """layer_norm(x)·scale + shift in ``dtype``."""
+    x = x.contiguous()
+    if torch.is_grad_enabled():
+        return _AddNorm.apply(x, None, None, scale, shift, dtype)[1]
+    return _run(x, None, None, scale, shift, dtype, False)[1]
+
+
+def add_norm(
+    x: Tensor, branch: Tensor, gate: Tensor | None, scale: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Y = x + branch·gate, and layer_norm(y)·scale + shift in the branch's dtype."""
+    x, branch = x.contiguous(), branch.contiguous()
+    if torch.is_grad_enabled():
+        return _AddNorm.apply(x, branch, gate, scale, shift, branch.dtype)
+    return _run(x, branch, gate, scale, shift, branch.dtype, False)[:2]  # type: ignore[return-value]
+
+
+def add(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+    """X + branch·gate."""
+    x, branch = x.contiguous(), branch.contiguous()
+    return _Add.apply(x, branch, gate) if torch.is_grad_enabled() else _run_add(x, branch, gate)

@@ -1,0 +1,91 @@
+"""The fused kernels as :class:`~editinfinity.models.operations.Operations`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from editinfinity.models.fused import norm, rotary
+from editinfinity.models.fused.feed_forward import LARGEST_RANK, LowRank, adapted_feed_forward
+from editinfinity.models.fused.group_norm import group_norm_swish
+from editinfinity.models.operations import PLAIN
+
+if TYPE_CHECKING:
+    from editinfinity.models.attention import SelfAttention
+    from editinfinity.models.operations import Operations
+    from editinfinity.models.transformer import FeedForward
+
+
+class FusedOperations:
+    """One pass each. What they cannot differentiate by (a block's own weights) is left to PLAIN."""
+
+    def norm(self, x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+        """See :class:`Operations`."""
+        return norm.norm(x, scale, shift, dtype)
+
+    def add_norm(
+        self, x: Tensor, branch: Tensor, gate: Tensor | None, scale: Tensor, shift: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See :class:`Operations`."""
+        return norm.add_norm(x, branch, gate, scale, shift)
+
+    def add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+        """See :class:`Operations`."""
+        return norm.add(x, branch, gate)
+
+    def queries_keys_values(
+        self, attention: SelfAttention, h: Tensor, rotary_table: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See :class:`Operations`."""
+        own = (attention.q_bias, attention.v_bias, attention.scale_mul_1H11)
+        if any(parameter.requires_grad for parameter in own):
+            return PLAIN.queries_keys_values(attention, h, rotary_table)
+        projection = F.linear(h, attention.mat_qkv.weight)
+        return rotary.queries_keys_values(projection, *own, rotary_table)
+
+    def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
+        """See :class:`Operations`."""
+        first, second = _low_rank(layers.fc1), _low_rank(layers.fc2)
+        if first is None or second is None:
+            return PLAIN.feed_forward(layers, h)
+        (fc1, low1), (fc2, low2) = first, second
+        if fc1.weight.requires_grad or fc2.weight.requires_grad:
+            return PLAIN.feed_forward(layers, h)
+        if low1.rate or low2.rate or (torch.is_grad_enabled() and low1.a.requires_grad):
+            return adapted_feed_forward(h, fc1, fc2, low1, low2)
+        return _adapted(fc2, low2, F.gelu(_adapted(fc1, low1, h), approximate="tanh"))
+
+    def group_norm_swish(self, group_norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        """See :class:`Operations`."""
+        if torch.is_grad_enabled() or x.dtype != torch.float32:
+            return PLAIN.group_norm_swish(group_norm, x)
+        return group_norm_swish(group_norm, x)
+
+
+def _adapted(layer: nn.Linear, low: LowRank, x: Tensor) -> Tensor:
+    """An adapted layer without dropout or gradients: s·B·A·x is added where Wx + b lies."""
+    rows = x.reshape(-1, x.shape[-1])
+    out = F.linear(rows, layer.weight, layer.bias)
+    out.addmm_(rows @ low.a.to(x.dtype).T, low.b.to(x.dtype).T, alpha=low.scaling)
+    return out.view(*x.shape[:-1], -1)
+
+
+def _low_rank(layer: Any) -> tuple[nn.Linear, LowRank] | None:
+    """A linear layer wrapped by PEFT and its one plain LoRA; None for anything else."""
+    active = getattr(layer, "active_adapters", None)
+    if active is None or len(active) != 1 or layer.disable_adapters or layer.merged:
+        return None
+    (name,) = active
+    if name not in layer.lora_A or getattr(layer, "use_dora", {}).get(name, False):
+        return None
+    a, b, dropout = layer.lora_A[name], layer.lora_B[name], layer.lora_dropout[name]
+    if a.bias is not None or b.bias is not None or a.weight.shape[0] > LARGEST_RANK:
+        return None
+    rate = getattr(dropout, "p", 0.0) if layer.training else 0.0
+    return layer.get_base_layer(), LowRank(a.weight, b.weight, layer.scaling[name], rate)
+
+
+FUSED: Operations = FusedOperations()

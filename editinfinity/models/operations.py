@@ -1,0 +1,132 @@
+"""The steps around a model's matrix products and convolutions, as an object that it is handed.
+
+What a block computes stands in :mod:`editinfinity.models.transformer`; how its norms, residual
+sums, rotations and adapters are computed is one of the :class:`Operations`. ``PLAIN`` is PyTorch's
+own and the reference. :func:`fastest_operations` picks the kernels of
+:mod:`editinfinity.models.fused` where a card can run them; the tests compare the two.
+
+Suffixes name dimensions: B batch, L tokens, C width.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from editinfinity.models.rotary import rotate
+
+if TYPE_CHECKING:
+    from editinfinity.models.attention import SelfAttention
+    from editinfinity.models.transformer import FeedForward
+
+log = logging.getLogger(__name__)
+
+EPSILON = 1e-6
+"""Of every layer norm."""
+
+MAX_LOG_SCALE = math.log(100)
+"""Largest logarithm of a head's temperature."""
+
+
+class Operations(Protocol):
+    """What a transformer's block asks for besides cross-attention, and a tokenizer's.
+
+    The residual stream ``x`` is (B, L, C) fp32. ``gate``, ``scale`` and ``shift`` are fp32 and
+    broadcast over tokens: (B, 1, C), (1, 1, C) or (C,).
+    """
+
+    def norm(self, x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+        """layer_norm(x)·scale + shift in ``dtype``."""
+        ...
+
+    def add_norm(
+        self, x: Tensor, branch: Tensor, gate: Tensor | None, scale: Tensor, shift: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The sum y = x + branch·gate, and layer_norm(y)·scale + shift in the branch's dtype."""
+        ...
+
+    def add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+        """X + branch·gate."""
+        ...
+
+    def queries_keys_values(
+        self, attention: SelfAttention, h: Tensor, rotary: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, normalised, scaled and rotated, and values of h (B, L, C).
+
+        (B, heads, L, head width) each, in h's dtype; ``rotary`` is these tokens' table (2, L, ·).
+        """
+        ...
+
+    def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
+        """The feed-forward layers, adapted or not, of h (B, L, C)."""
+        ...
+
+    def group_norm_swish(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        """swish(norm(x)) of a tokenizer's features (B, C, H, W)."""
+        ...
+
+
+class PlainOperations:
+    """PyTorch's own, one after another: the reference."""
+
+    def norm(self, x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+        """See :class:`Operations`."""
+        return (F.layer_norm(x, x.shape[-1:], eps=EPSILON) * scale + shift).to(dtype)
+
+    def add_norm(
+        self, x: Tensor, branch: Tensor, gate: Tensor | None, scale: Tensor, shift: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See :class:`Operations`."""
+        x = x + (branch.float() if gate is None else branch.float() * gate)
+        return x, self.norm(x, scale, shift, branch.dtype)
+
+    def add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
+        """See :class:`Operations`."""
+        return x + branch.float() * gate
+
+    def queries_keys_values(
+        self, attention: SelfAttention, h: Tensor, rotary: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See :class:`Operations`."""
+        q_bias, v_bias = attention.q_bias, attention.v_bias
+        bias = torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
+        qkv = F.linear(h, attention.mat_qkv.weight, bias.to(h.dtype))
+        q, k, v = qkv.unflatten(-1, (3, attention.heads, -1)).permute(2, 0, 3, 1, 4)
+        temperature = attention.scale_mul_1H11.float().clamp(max=MAX_LOG_SCALE).exp()
+        q = F.normalize(q.float(), dim=-1) * temperature
+        k = F.normalize(k.float(), dim=-1)
+        return rotate(q, rotary).to(v.dtype), rotate(k, rotary).to(v.dtype), v
+
+    def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
+        """See :class:`Operations`."""
+        return layers(h)
+
+    def group_norm_swish(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        """See :class:`Operations`."""
+        return F.silu(norm(x))
+
+
+PLAIN: Operations = PlainOperations()
+
+
+def fastest_operations(device: torch.device) -> Operations:
+    """The fused kernels on a card that can run them, else ``PLAIN``; falling back is logged."""
+    if device.type != "cuda":
+        return PLAIN
+    if importlib.util.find_spec("triton") is None:
+        log.warning("%s: Triton is not installed; the slower plain operations are used", device)
+        return PLAIN
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        name = torch.cuda.get_device_name(device)
+        log.warning("%s: too old for the fused kernels; plain operations are used", name)
+        return PLAIN
+    from editinfinity.models.fused.operations import FUSED
+
+    return FUSED

@@ -1,0 +1,185 @@
+"""The fused kernels give the plain operations' numbers and gradients.
+
+On a card they run compiled; without one, through Triton's interpreter where it is installed.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+if DEVICE.type == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from editinfinity.inversion.lora import LoraSettings, add_lora
+from editinfinity.models.fused.dropout import keep_mask
+from editinfinity.models.fused.operations import FUSED
+from editinfinity.models.operations import PLAIN
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.presets import TransformerConfig
+from editinfinity.scales import schedule
+
+EXACT = {"rtol": 1e-4, "atol": 1e-4}
+B, L, C = 2, 19, 48
+
+
+def leaf(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(shape).to(DEVICE, dtype).requires_grad_()
+
+
+def gradients(outputs, leaves, seed: int = 7):
+    """Gradients of a fixed random combination of the outputs."""
+    torch.manual_seed(seed)
+    total = sum((o.float() * torch.randn(o.shape).to(o.device)).sum() for o in outputs)
+    return torch.autograd.grad(total, leaves)
+
+
+def same(function, *leaves: torch.Tensor, tolerance=EXACT) -> None:
+    plain, fused = function(PLAIN), function(FUSED)
+    for a, b in zip(plain, fused, strict=True):
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(b, a, **tolerance)
+    for a, b in zip(gradients(plain, leaves), gradients(fused, leaves), strict=True):
+        torch.testing.assert_close(b, a, **tolerance)
+
+
+@pytest.mark.parametrize("rows", [1, B])
+def test_norms_and_sums(rows: int) -> None:
+    torch.manual_seed(0)
+    x, branch = leaf(B, L, C), leaf(B, L, C)
+    gate, scale, shift = leaf(rows, 1, C), leaf(rows, 1, C), leaf(C)
+    same(lambda do: [do.norm(x, scale, shift, torch.float32)], x, scale, shift)
+    same(lambda do: do.add_norm(x, branch, gate, scale, shift), x, branch, gate, scale, shift)
+    same(lambda do: do.add_norm(x, branch, None, scale, shift), x, branch, scale, shift)
+    same(lambda do: [do.add(x, branch, gate)], x, branch, gate)
+
+
+def test_norms_when_only_the_input_learns_or_only_one_output_is_used() -> None:
+    torch.manual_seed(0)
+    x, branch = leaf(B, L, C), leaf(B, L, C)
+    gate, scale, shift = (leaf(B, 1, C).detach() for _ in range(3))
+    same(lambda do: do.add_norm(x, branch, gate, scale, shift), x, branch)
+    same(lambda do: do.add_norm(x, branch, gate, scale, shift)[:1], x, branch)
+    same(lambda do: do.add_norm(x, branch, gate, scale, shift)[1:], x, branch)
+
+
+def test_bf16_branches_round_where_the_plain_ones_do() -> None:
+    torch.manual_seed(0)
+    x, branch = leaf(B, L, C), leaf(B, L, C, dtype=torch.bfloat16)
+    gate, scale, shift = leaf(B, 1, C), leaf(B, 1, C), leaf(B, 1, C)
+    rough = {"rtol": 2e-2, "atol": 2e-2}
+    same(
+        lambda do: do.add_norm(x, branch, gate, scale, shift),
+        x, branch, gate, scale, shift, tolerance=rough,
+    )  # fmt: skip
+
+
+def model(heads: int = 3, width: int = C) -> Infinity:
+    torch.manual_seed(1)
+    config = TransformerConfig(
+        width=width, depth=2, heads=heads, chunks=1, bits=4, text_width=24, text_length=16
+    )
+    return Infinity(config).to(DEVICE).eval().requires_grad_(False)
+
+
+def test_queries_keys_and_values() -> None:
+    attention = model().blocks[0].sa
+    with torch.no_grad():
+        for vector in (attention.q_bias, attention.v_bias, attention.scale_mul_1H11):
+            vector.copy_(torch.randn_like(vector) * 2)
+    h = leaf(B, L, C)
+    angles = torch.randn(40, 8)  # a table of more tokens than are asked for
+    table = torch.stack([angles.cos(), angles.sin()]).to(DEVICE)[:, 5 : 5 + L]
+    same(lambda do: do.queries_keys_values(attention, h, table), h)
+
+
+def adapted(dropout: float) -> tuple[Infinity, list[torch.nn.Parameter]]:
+    base = model()
+    wrapped = add_lora(base, LoraSettings(rank=3, alpha=6, dropout=dropout)).to(DEVICE)
+    parameters = [p for p in wrapped.parameters() if p.requires_grad]
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.copy_(torch.randn(parameter.shape) * 0.3)
+    return base, parameters
+
+
+def test_adapted_feed_forward() -> None:
+    base, parameters = adapted(0.0)
+    base.train()
+    h = leaf(B, L, C)
+    layers = base.blocks[1].ffn
+    mine = [p for name, p in layers.named_parameters() if "lora" in name]
+    assert len(mine) == 4 and len(parameters) == 8
+    same(lambda do: [do.feed_forward(layers, h)], h, *mine)
+    with torch.no_grad():
+        plain, fused = (do.feed_forward(layers, h) for do in (PLAIN, FUSED))
+    torch.testing.assert_close(fused, plain, **EXACT)
+
+
+def test_dropout_is_that_of_the_written_down_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the masks that the kernels' seeds stand for, PyTorch gives the same gradients."""
+    base, _ = adapted(0.4)
+    base.train()
+    layers, h = base.blocks[0].ffn, leaf(B, L, C)
+    mine = [p for name, p in layers.named_parameters() if "lora" in name]
+    torch.manual_seed(11)
+    seeds = torch.randint(2**31, (2,)).tolist()
+
+    def written_down():
+        x = h
+        for layer, seed in zip((layers.fc1, layers.fc2), seeds, strict=True):
+            kept = keep_mask((B * L, x.shape[-1]), seed, 0.4).view(B, L, -1).to(DEVICE)
+            a, b = (getattr(layer, f"lora_{n}")["default"].weight for n in "AB")
+            low = (x * kept / 0.6) @ a.T @ b.T * layer.scaling["default"]
+            x = layer.get_base_layer()(x) + low
+            if layer is layers.fc1:
+                x = torch.nn.functional.gelu(x, approximate="tanh")
+        return [x]
+
+    torch.manual_seed(11)
+    fused = [FUSED.feed_forward(layers, h)]
+    plain = written_down()
+    torch.testing.assert_close(fused[0], plain[0], **EXACT)
+    leaves = [h, *mine]
+    for a, b in zip(gradients(plain, leaves), gradients(fused, leaves), strict=True):
+        torch.testing.assert_close(b, a, **EXACT)
+
+
+def test_masks_keep_their_share_and_differ_by_seed() -> None:
+    first, second = keep_mask((300, 400), 1, 0.1), keep_mask((300, 400), 2, 0.1)
+    for mask in (first, second):
+        assert mask.float().mean().item() == pytest.approx(0.9, abs=0.005)
+        assert (mask[:, 1:] & mask[:, :-1]).float().mean().item() == pytest.approx(0.81, abs=0.01)
+    assert (first & second).float().mean().item() == pytest.approx(0.81, abs=0.01)
+
+
+def test_what_the_kernels_cannot_do_is_left_to_the_plain_operations() -> None:
+    base, _ = adapted(0.0)
+    layers, h = base.blocks[0].ffn, leaf(B, L, C)
+    layers.fc1.get_base_layer().weight.requires_grad_(True)
+    same(lambda do: [do.feed_forward(layers, h)], h, layers.fc1.get_base_layer().weight)
+    attention = base.blocks[0].sa
+    attention.q_bias.requires_grad_(True)
+    table = torch.ones(2, L, 8, device=DEVICE)
+    same(lambda do: do.queries_keys_values(attention, h, table), h, attention.q_bias)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(DEVICE.type == "cpu", reason="takes minutes in the interpreter")
+def test_whole_model() -> None:
+    """Logits and the gradients of learned vectors and of every adapter."""
+    base, parameters = adapted(0.0)
+    base.train()
+    s = schedule(1.5, "0.06M")
+    inputs = torch.randn(B, s.tokens - 1, 4).to(DEVICE)
+    text = leaf(B, 5, 24)
+
+    def run(do):
+        base.use_operations(do)
+        return [base(inputs, TextFeatures(text), s)]
+
+    same(run, text, *parameters, tolerance={"rtol": 1e-3, "atol": 1e-4})
