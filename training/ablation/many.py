@@ -27,6 +27,7 @@ from editinfinity.inversion.teacher_forcing import (
     token_weights,
 )
 from editinfinity.inversion.training import NoiseSettings, OptimizerSettings
+from editinfinity.models.operations import PLAIN
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
 
@@ -78,7 +79,8 @@ class Adapted:
     def __init__(
         self, transformer: Infinity, pictures: int, settings: LoraSettings | None = None
     ) -> None:
-        self.model = copy.deepcopy(transformer).requires_grad_(False)
+        # Fused operations would read the layers' weights past the adapters.
+        self.model = copy.deepcopy(transformer).requires_grad_(False).use_operations(PLAIN)
         self.parameters: list[nn.Parameter] = []
         for block in self.model.blocks:
             for name in ("fc1", "fc2"):
@@ -156,6 +158,9 @@ def train_many(
         reseed(iteration)
         optimizer.zero_grad(set_to_none=True)
         loss().backward()
+        for parameter in trained:
+            if parameter.grad is None:  # of a block whose branch every sample dropped
+                parameter.grad = torch.zeros_like(parameter)
         _clip_each(trained, settings.grad_clip)
         optimizer.step()
         after(iteration)
