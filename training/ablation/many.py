@@ -87,16 +87,17 @@ class Adapted:
                 layer = ManyLora(getattr(block.ffn, name), pictures, settings or LoraSettings())
                 setattr(block.ffn, name, layer)
                 self.parameters += [layer.down, layer.up]
+        self.fresh = self.state()
 
     def state(self) -> list[Tensor]:
         """What was learned so far, to :meth:`restore`."""
         return [parameter.detach().clone() for parameter in self.parameters]
 
     def restore(self, state: Sequence[Tensor] | None) -> Infinity:
-        """The model with what was learned, or with adapters that do nothing, for drawing."""
+        """The model with what was learned, or with fresh adapters, which do nothing yet."""
         with torch.no_grad():
-            for index, parameter in enumerate(self.parameters):
-                parameter.copy_(state[index]) if state is not None else parameter.zero_()
+            for parameter, value in zip(self.parameters, state or self.fresh, strict=True):
+                parameter.copy_(value)
         return self.model.eval()
 
 
