@@ -4,10 +4,10 @@
 
 Part by part (tokenizer, transformer, text_encoder): writes files of the real names, keys and shapes
 into FOLDER (tests/parity_data/released; flan-t5-xl by its configuration), converts and verifies
-them, loads and uses the text encoder once on the CPU, and deletes everything. The largest takes 9 GB
-of disk twice for infinity_2b, 17 GB twice for infinity_8b. What counts is memory that only the
-process's end gives back (``RssAnon``) and the most that was resident, pages of mapped files included
-(``VmHWM``).
+them, loads and uses the text encoder once on the CPU, and deletes everything. The largest takes
+11 GB of disk twice for infinity_2b, 17 GB twice for infinity_8b. What counts is memory that only
+the process's end gives back (``RssAnon``) and the most that was resident, pages of mapped files
+included (``VmRSS``).
 """
 
 from __future__ import annotations
