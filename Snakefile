@@ -15,6 +15,7 @@ localrules:
     jsonl,
     finish,
     select,
+    report,
 
 
 rule all:
@@ -29,6 +30,7 @@ include: "rules/mask.smk"
 include: "rules/edit.smk"
 include: "rules/evaluate.smk"
 include: "rules/pie_bench.smk"
+include: "rules/report.smk"
 
 
 # Before the first job, not in a dry run. While jobs run, workers keep the models warm for them; they
@@ -43,10 +45,8 @@ onstart:
 
 # What the user sees last: every case and edit, how it went, and what to open.
 onsuccess:
-    close_session()
-    print(summary())
+    end()
 
 
 onerror:
-    close_session()
-    print(summary())
+    end()

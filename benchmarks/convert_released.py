@@ -1,11 +1,13 @@
 """Time and memory of converting a released model at its real size, with random values.
 
-    python benchmarks/convert_released.py FOLDER [MODEL]
+    python benchmarks/convert_released.py FOLDER [MODEL] [PART …]
 
-Writes files of the real names, keys and shapes (tests/parity_data/released; 9 GB for infinity_2b)
-into FOLDER, converts transformer and tokenizer, verifies them and deletes everything. What counts
-is memory that only the process's end gives back (``RssAnon``) and the most that was resident,
-pages of mapped files included (``VmHWM``).
+Part by part (tokenizer, transformer, text_encoder): writes files of the real names, keys and shapes
+into FOLDER (tests/parity_data/released; flan-t5-xl by its configuration), converts and verifies
+them, loads and uses the text encoder once on the CPU, and deletes everything. The largest takes
+11 GB of disk twice for infinity_2b, 17 GB twice for infinity_8b. What counts is memory that only
+the process's end gives back (``RssAnon``) and the most that was resident, pages of mapped files
+included (``VmRSS``).
 """
 
 from __future__ import annotations
@@ -15,32 +17,87 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from torch import Tensor
 
 from editinfinity.files.state_dicts import find_weight_files
+from editinfinity.files.text_encoder_weights import load_text_encoder
 from editinfinity.presets import preset
-from editinfinity.released.catalogue import release
+from editinfinity.prompts import caption
+from editinfinity.released.catalogue import PARTS, release
 from editinfinity.released.convert import _convert_part
+from editinfinity.released.stored import StoredTensor
+from editinfinity.released.streaming import write_streamed
 from editinfinity.released.verify import verify
-from tests.released.files import TOKENIZER_FILE, TOKENIZER_LIST, released_shapes
+from tests.released.files import (
+    TOKENIZER_FILE,
+    TOKENIZER_LIST,
+    released_shapes,
+    write_vocabulary,
+)
+
+FLAN_T5_XL = {
+    "vocab_size": 32128, "d_model": 2048, "d_ff": 5120, "num_layers": 24, "num_heads": 32,
+    "d_kv": 64, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False,
+}  # fmt: skip
+"""What its published config.json says; 2.85 billion parameters, 1.22 of them the encoder's."""
 
 
-def write_full_size(model: str, folder: Path) -> None:
-    """Random files in a process of its own, whose memory must not count."""
+def write_full_size(model: str, part: str, folder: Path) -> None:
+    """Random files of a part, in a process of its own, whose memory must not count."""
     folder.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(0)
-    for file, keys in (
-        ("infinity_2b_reg.pth", model),
-        (TOKENIZER_FILE[model], TOKENIZER_LIST[model]),
-    ):
-        state = {}
-        for key, shape in released_shapes(keys).items():
-            state[key] = torch.empty(shape).uniform_(-1, 1, generator=generator)
-        torch.save({"vae": state} if "vae" in file else state, folder / file)
+    if part == "text_encoder":
+        _write_text_encoder(folder / "flan-t5-xl")
+    elif part == "transformer" and model == "infinity_8b":
+        write_random_shards(folder / "infinity_8b_weights", released_shapes(model), 4)
+    else:
+        tokenizer = part == "tokenizer"
+        file = TOKENIZER_FILE[model] if tokenizer else "infinity_2b_reg.pth"
+        shapes = released_shapes(TOKENIZER_LIST[model] if tokenizer else model)
+        state = {key: _random(key, shape, torch.float32) for key, shape in shapes.items()}
+        torch.save({"vae": state} if tokenizer else state, folder / file)
+
+
+def _write_text_encoder(folder: Path) -> None:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(**FLAN_T5_XL)
+    with torch.device("meta"):
+        tensors = T5ForConditionalGeneration(config).state_dict()
+    tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+    shapes = {key: tuple(t.shape) for key, t in tensors.items() if key not in tied}
+    config.save_pretrained(folder)
+    write_vocabulary(folder)
+    write_random_shards(folder, shapes, 2, torch.float32)
+
+
+def write_random_shards(
+    folder: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    count: int,
+    dtype: torch.dtype = torch.bfloat16,
+) -> None:
+    """Shards of a Hugging Face checkpoint, one tensor in memory at a time."""
+    names = sorted(shapes)
+    for index in range(count):
+        tensors = {
+            key: StoredTensor(shapes[key], dtype, partial(_random, key, shapes[key], dtype))
+            for key in names[index::count]
+        }
+        name = f"model-{index + 1:05d}-of-{count:05d}.safetensors"
+        write_streamed(folder / name, tensors, {})
+
+
+def _random(key: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Values of the size that weights have, so that the model which they make can run."""
+    generator = torch.Generator().manual_seed(len(key))
+    return torch.empty(shape, dtype=dtype).uniform_(-0.05, 0.05, generator=generator)
 
 
 def status(name: str) -> float:
@@ -65,32 +122,47 @@ class Watch(threading.Thread):
             time.sleep(0.05)
 
 
-def main(folder: Path, model: str = "infinity_2b") -> None:
+def measure(folder: Path, model: str, part: str) -> None:
+    """Write, convert, verify, use and delete one part; called in a process of its own."""
     source, target = folder / "released", folder / "converted"
-    subprocess.run([sys.executable, __file__, "--write", str(source), model], check=True)
-    size = sum(path.stat().st_size for path in source.iterdir()) / 2**30
-    print(f"{size:.1f} GiB of released files; load {Path('/proc/loadavg').read_text()[:4]}")
-    watch = Watch()
-    before = status("VmRSS")
-    watch.start()
     try:
-        for part in ("tokenizer", "transformer"):
-            start = time.perf_counter()
-            files = find_weight_files(source, release(model)[part].pattern, part)
-            done = _convert_part(preset(model), part, files, target)
-            seconds = time.perf_counter() - start
-            print(f"{part}: {done.tensors} tensors, {done.size / 2**30:.2f} GiB, {seconds:.1f} s")
-        print(f"memory before {before:.2f} GiB, most {watch.most}")
-        for path in sorted(target.iterdir()):
-            start = time.perf_counter()
-            print(verify(path)[0].line(), f"({time.perf_counter() - start:.1f} s)")
-    finally:
+        subprocess.run([sys.executable, __file__, "--write", str(source), model, part], check=True)
+        files = find_weight_files(source, release(model)[part].pattern, part)
+        size = sum(path.stat().st_size for path in files) / 2**30
+        print(f"{part} of {model}: {size:.2f} GiB released", flush=True)
+        before = status("VmRSS")
+        watch = Watch()
+        watch.start()
+        start = time.perf_counter()
+        done = _convert_part(preset(model), part, files, target)
+        seconds = time.perf_counter() - start
+        print(f"  converted: {done.tensors} tensors, {done.size / 2**30:.2f} GiB, {seconds:.0f} s")
+        print(f"  memory before {before:.2f} GiB, most {watch.most}", flush=True)
+        print(f"  {verify(done.file)[0].line()}", flush=True)
         shutil.rmtree(source)
-        shutil.rmtree(target)
+        if part == "text_encoder":
+            start = time.perf_counter()
+            encoder = load_text_encoder(preset(model), torch.device("cpu"), target)
+            features = encoder.encode(caption("a red cat")).features
+            assert features.isfinite().all() and features.shape[2] == encoder.width
+            seconds = time.perf_counter() - start
+            print(f"  loaded and used on the CPU in {seconds:.0f} s, most {watch.most}")
+    finally:
+        shutil.rmtree(source, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def main(folder: Path, model: str = "infinity_2b", *parts: str) -> None:
+    print(f"load {Path('/proc/loadavg').read_text()[:4]}", flush=True)
+    for part in parts or PARTS:
+        command = [sys.executable, __file__, "--measure", str(folder), model, part]
+        subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--write":
-        write_full_size(sys.argv[3], Path(sys.argv[2]))
+        write_full_size(sys.argv[3], sys.argv[4], Path(sys.argv[2]))
+    elif sys.argv[1] == "--measure":
+        measure(Path(sys.argv[2]), sys.argv[3], sys.argv[4])
     else:
         main(Path(sys.argv[1]), *sys.argv[2:])

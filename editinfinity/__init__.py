@@ -22,12 +22,13 @@ if TYPE_CHECKING:
         load_tokenizer,
         load_transformer,
     )
+    from editinfinity.inverted import Inversion
     from editinfinity.models.tokenizer import Tokenizer
     from editinfinity.models.transformer import (
         Infinity,
         TextFeatures,
     )
-    from editinfinity.pipeline import EditInfinityPipeline, Inversion
+    from editinfinity.pipeline import EditInfinityPipeline
     from editinfinity.presets import (
         PRESETS,
         Preset,
@@ -99,7 +100,7 @@ _HOMES = {
     "Infinity": "models.transformer",
     "TextFeatures": "models.transformer",
     "EditInfinityPipeline": "pipeline",
-    "Inversion": "pipeline",
+    "Inversion": "inverted",
     "PRESETS": "presets",
     "Preset": "presets",
     "preset": "presets",

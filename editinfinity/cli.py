@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from editinfinity import cli_everyday
+from editinfinity.cli_report import report
 from editinfinity.cli_stages import stages
 from editinfinity.cli_weights import weights
 from editinfinity.errors import UserError
@@ -112,6 +113,7 @@ def doctor() -> None:
 
 
 cli_everyday.register(app)
+app.command()(report)
 
 
 def _sets_cores(argument: str) -> bool:

@@ -7,14 +7,18 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, NamedTuple, Optional
 
 import typer
 
+from editinfinity.cli_options import grouped
 from editinfinity.errors import UserError
 from editinfinity.prompts import find_word
+from editinfinity.workflow.new_case import NewEdit, case_name, make_case
 
 log = logging.getLogger(__name__)
 
@@ -34,17 +38,59 @@ Region = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="Part of the mask that is edited: black, white, transparent or opaque."),
 ]
-Model = Annotated[str, typer.Option(help="bundled, infinity_2b or infinity_8b.")]
-Setting = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--set", help="A setting of config.yaml, KEY=VALUE; may be given often."),
-]
-Work = Annotated[Path, typer.Option(help="Where what is learned is kept between edits.")]
-Seed = Annotated[Optional[int], typer.Option(help="Another seed, another picture.")]  # noqa: UP045
 
 
 _PICTURES_ONLY = {"crop": "auto", "metrics": 0}
 """Settings where somebody wants a picture: at full detail, and without numbers about it."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Options of the commands that edit, one photograph or many."""
+
+    prompt: Prompt
+    source: Source = None
+    target: Target = None
+    seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Another seed, another picture."),
+    ] = None
+    mask_edit_region: Region = None
+    model: Annotated[str, typer.Option(help="bundled, infinity_2b or infinity_8b.")] = "bundled"
+    set: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="A setting of config.yaml, KEY=VALUE; may be given often."),
+    ] = None
+    work: Annotated[Path, typer.Option(help="Where what is learned is kept between edits.")] = Path(
+        ".editinfinity"
+    )
+
+    def settings(self) -> dict[str, Any]:
+        """Settings of config.yaml from the command line."""
+        import yaml
+
+        chosen: dict[str, Any] = {**_PICTURES_ONLY, "model": self.model}
+        if self.seed is not None:
+            chosen["seed"] = self.seed
+        if self.mask_edit_region is not None:
+            chosen["mask_edit_region"] = self.mask_edit_region
+        for text in self.set or ():
+            key, equals, value = text.partition("=")
+            if not equals:
+                raise UserError(f"--set: {text!r} is not KEY=VALUE, e.g. train_lora_iter=30")
+            try:
+                chosen[key.strip()] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise UserError(f"--set: {text!r}: the value cannot be read") from None
+        return chosen
+
+    def source_prompt(self) -> str | None:
+        """What the photograph shows; where only a word of it was given, that."""
+        return self.source or (f"a photo of a {self.target}" if self.target else self.source)
+
+    def edit(self, mask: Path | None, box: str | None = None) -> NewEdit:
+        """The edit of a photograph that has this mask."""
+        return NewEdit(self.prompt, mask, box, self.target)
 
 
 def register(app: typer.Typer) -> None:
@@ -54,66 +100,54 @@ def register(app: typer.Typer) -> None:
     app.command("import")(import_table)
 
 
+@grouped
 def edit(
+    *,
     image: Image,
-    prompt: Prompt,
     mask: Mask = None,
     box: Box = None,
-    target: Target = None,
-    source: Source = None,
+    wish: Wish,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Default: PHOTO_edited beside the photograph, in its format."),
     ] = None,
-    seed: Seed = None,
-    mask_edit_region: Region = None,
-    model: Model = "bundled",
-    settings: Setting = None,
-    work: Work = Path(".editinfinity"),
 ) -> None:
-    r"""Edit a photograph.
+    """Edit a photograph.
 
-    \b
-        editinfinity edit photo.jpg --mask mask.png --prompt "a blue cup on a table"
-        editinfinity edit photo.jpg --target cup --source "a red cup on a table" \
-            --prompt "a blue cup on a table"
+        editinfinity edit photo.jpg --mask mask.png --prompt "a blue cup"
+
+        editinfinity edit photo.jpg --target cup --prompt "a blue cup"
 
     The photograph is learned once; another prompt, mask or seed then takes seconds. Without mask,
     box or target the whole picture may change.
     """
-    from editinfinity.workflow.new_case import NewEdit, case_name, make_case
     from editinfinity.workflow.progress import run_workflow
 
-    if sum(place is not None for place in (mask, box, target)) > 1:
+    if sum(place is not None for place in (mask, box, wish.target)) > 1:
         raise UserError("give only one of --mask, --box and --target")
     _require(image)
     target_output = _output_of(image, output)
-    if target is not None:
-        source = source or f"a photo of a {target}"
-        find_word(source, target, "--target")
-    chosen = _settings(settings, model, seed, mask_edit_region)
+    source = wish.source_prompt()
+    if wish.target is not None:
+        find_word(source or "", wish.target, "--target")
+    chosen = wish.settings()
     name = case_name(image)
-    project = work / name
-    make_case(
-        project / "data" / name,
-        image,
-        source,
-        {"edit": NewEdit(prompt, mask, box, target)},
-    )
-    failed = run_workflow(project, {**_PICTURES_ONLY, **chosen, "cases": [name]})
-    if failed:
-        raise UserError(_readable(failed[name][0], name, image))
-    made = _deliver(
-        project / "results" / name / "edit.png", image, target_output, output is not None
-    )
-    typer.echo(made)
+    project = wish.work / name
+    make_case(project / "data" / name, image, source, {"edit": wish.edit(mask, box)})
+    ran = run_workflow(project, {**chosen, "cases": [name]})
+    if ran.failed:
+        raise UserError(_readable(ran.failed[name][0], name, image))
+    _tell_doubts(project, name, image)
+    picture = project / "results" / name / "edit.png"
+    made = _deliver(picture, image, target_output, output is not None)
+    _tell([Delivered(image, "edited", ran.seconds(name), str(made))])
 
 
+@grouped
 def batch(
+    *,
     folder: Annotated[Path, typer.Argument(help="Folder of photographs.")],
-    prompt: Prompt,
-    source: Source = None,
-    target: Target = None,
+    wish: Wish,
     masks: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Folder of masks, each named like its photograph."),
@@ -122,19 +156,12 @@ def batch(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Folder for the results; default: FOLDER_edited."),
     ] = None,
-    seed: Seed = None,
-    mask_edit_region: Region = None,
-    model: Model = "bundled",
-    settings: Setting = None,
-    work: Work = Path(".editinfinity"),
 ) -> None:
-    r"""Edit every photograph of a folder; one that cannot be edited does not stop the others.
+    """Edit every photograph of a folder; one that cannot be edited does not stop the others.
 
-    \b
-        editinfinity batch photos --prompt "a watercolour of a town"
+    editinfinity batch photos --prompt "a watercolour of a town"
     """
     from editinfinity.workflow.folders import IMAGE_ENDINGS, MASK_ENDINGS
-    from editinfinity.workflow.new_case import NewEdit, case_name, make_case
     from editinfinity.workflow.progress import run_workflow
 
     if not folder.is_dir():
@@ -143,7 +170,7 @@ def batch(
     if not images:
         raise UserError(f"{folder}: holds no photograph ({', '.join(IMAGE_ENDINGS)})")
     place = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
-    project = work / f"batch-{place}"
+    project = wish.work / f"batch-{place}"
     names = {}
     for image in images:
         candidates = [] if masks is None else [masks / f"{image.stem}{e}" for e in MASK_ENDINGS]
@@ -152,22 +179,25 @@ def batch(
             log.warning("%s: has no mask in %s; it is left out", image, masks)
             continue
         names[case_name(image)] = image
-        words = source or (f"a photo of a {target}" if target else "")
-        edits = {"edit": NewEdit(prompt, mask, None, target)}
-        make_case(project / "data" / case_name(image), image, words, edits)
+        words = wish.source_prompt() or ""
+        make_case(project / "data" / case_name(image), image, words, {"edit": wish.edit(mask)})
     if not names:
         raise UserError(f"{masks}: holds no mask named like a photograph of {folder}")
-    chosen = _settings(settings, model, seed, mask_edit_region)
-    failed = run_workflow(project, {**_PICTURES_ONLY, **chosen, "cases": list(names)})
+    ran = run_workflow(project, {**wish.settings(), "cases": list(names)})
     results = output or folder.with_name(f"{folder.name}_edited")
+    told = []
     for name, image in names.items():
         picture = project / "results" / name / "edit.png"
-        if name in failed:
-            log.error("%s", _readable(failed[name][0], name, image))
+        _tell_doubts(project, name, image)
+        if name in ran.failed:
+            reason = _readable(ran.failed[name][0], name, image)
+            told.append(Delivered(image, "failed", ran.seconds(name), reason))
         elif picture.exists():
-            typer.echo(_deliver(picture, image, results / f"{image.stem}{_ending(image)}", True))
-    if failed:
-        raise UserError(f"{len(failed)} of {len(names)} photographs could not be edited")
+            made = _deliver(picture, image, results / f"{image.stem}{_ending(image)}", True)
+            told.append(Delivered(image, "edited", ran.seconds(name), str(made)))
+    _tell(told)
+    if ran.failed:
+        raise UserError(f"{len(ran.failed)} of {len(names)} photographs could not be edited")
 
 
 def new(
@@ -181,14 +211,13 @@ def new(
     name: Annotated[str, typer.Option(help="Name of the edit.")] = "edit",
     data: Annotated[Path, typer.Option(help="Folder of the cases.")] = Path("data"),
 ) -> None:
-    r"""Make a case of the workflow, or add an edit (--name) to one.
+    """Make a case of the workflow, or add an edit (--name) to one.
 
-    \b
-        editinfinity new holiday photo.jpg --mask mask.png --prompt "a blue boat"
-        editinfinity run --config cases=[holiday]
+    editinfinity new holiday photo.jpg --mask mask.png --prompt "a boat"
+
+    editinfinity run --config cases=[holiday]
     """
     from editinfinity.workflow.names import unfit
-    from editinfinity.workflow.new_case import NewEdit, make_case
 
     _require(image)
     if reason := unfit(case):
@@ -203,10 +232,20 @@ def import_table(
 ) -> None:
     """Make cases of the rows of a table: case, image, edit_prompt, mask, source_prompt, edit, …."""
     from editinfinity.workflow.config import load_config
-    from editinfinity.workflow.new_case import NewEdit, make_case
     from editinfinity.workflow.table import read_table
 
-    cases = read_table(table, load_config({}, source=str(table)))
+    config = load_config({}, source=str(table))
+    cases = read_table(table, config)
+    lost = {
+        key
+        for case in cases.values()
+        for edit in case.edits.values()
+        for key, value in edit.settings.items()
+        if value != config.settings[key]
+    }
+    if lost:
+        names = ", ".join(sorted(lost))
+        log.warning("%s: folders hold no %s; set it in config.yaml, below overrides", table, names)
     for name, case in cases.items():
         edits = {
             edit.name: NewEdit(
@@ -266,31 +305,37 @@ def show(
     typer.echo(settings)
 
 
+class Delivered(NamedTuple):
+    """How the edit of one photograph went; ``show`` is the picture, or why there is none."""
+
+    image: Path
+    outcome: str
+    seconds: float | None
+    show: str
+
+
+def _tell(photographs: Sequence[Delivered]) -> None:
+    """What was made: a table for a person, for a script the paths alone, faults beside them."""
+    from editinfinity.workflow.summary import columns_of
+    from editinfinity.workflow.timings import duration
+
+    if sys.stdout.isatty():
+        rows = [("photograph", "outcome", "time", "open")]
+        for image, outcome, seconds, show in photographs:
+            took = "" if seconds is None else duration(seconds)
+            rows.append((str(image), outcome, took, show))
+        typer.echo("\n".join(columns_of(rows)))
+        return
+    for each in photographs:
+        if each.outcome == "failed":
+            log.error("%s", each.show)
+        else:
+            typer.echo(each.show)
+
+
 def _require(image: Path) -> None:
     if not image.is_file():
         raise UserError(f"{image}: there is no such file; give the path of a picture")
-
-
-def _settings(
-    given: Iterable[str] | None, model: str, seed: int | None, region: str | None
-) -> dict[str, Any]:
-    """Settings of config.yaml from the command line."""
-    import yaml
-
-    chosen: dict[str, Any] = {"model": model}
-    if seed is not None:
-        chosen["seed"] = seed
-    if region is not None:
-        chosen["mask_edit_region"] = region
-    for text in given or ():
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set: {text!r} is not KEY=VALUE, e.g. train_lora_iter=30")
-        try:
-            chosen[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"--set: {text!r}: the value cannot be read") from None
-    return chosen
 
 
 def _ending(image: Path) -> str:
@@ -322,6 +367,17 @@ def _deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
         free = target.with_name(f"{target.stem}_{number}{target.suffix}")
     write_photograph(free, read_photograph(picture), settings, like=image)
     return free
+
+
+def _tell_doubts(project: Path, name: str, image: Path) -> None:
+    """What works but may not be meant, such as 16 bits a channel that come back as 8."""
+    try:
+        report = json.loads((project / "results" / name / "check.json").read_text("utf-8"))
+        doubts = [str(doubt) for doubt in report["warnings"]]
+    except (OSError, ValueError, KeyError, TypeError):  # it failed; its fault is told
+        return
+    for doubt in doubts:
+        log.warning("%s", _readable(doubt, name, image))
 
 
 def _readable(fault: str, name: str, image: Path) -> str:

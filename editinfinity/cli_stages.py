@@ -11,13 +11,10 @@ from typing import Annotated, Optional
 
 import typer
 
+from editinfinity.cli_judging import register as register_judging
+from editinfinity.cli_options import Machine, Training, Transformer, grouped
 from editinfinity.errors import UserError
-from editinfinity.stages.settings import (
-    LoraSettings,
-    ModelSettings,
-    SamplingSettings,
-    TrainingSettings,
-)
+from editinfinity.stages.settings import LoraSettings, SamplingSettings
 
 stages = typer.Typer(
     help="""One stage of the workflow, outside of Snakemake.
@@ -44,11 +41,6 @@ stages = typer.Typer(
 )
 
 # Typer reads these annotations at run time, so they are spelt with Optional.
-Preset = Annotated[str, typer.Option("--model", help="bundled, infinity_2b, infinity_8b or tiny.")]
-ModelDir = Annotated[Optional[Path], typer.Option(help="Folder of released weights.")]  # noqa: UP045
-Bias = Annotated[bool, typer.Option(help="Keep the trained q and v biases.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Threads = Annotated[str, typer.Option(help="CPU threads, or auto for all cores.")]
 Image = Annotated[Path, typer.Option(help="The photograph.")]
 ImageFeatures = Annotated[Path, typer.Option(help="File of the stage image_features.")]
 TextFeatures = Annotated[Path, typer.Option(help="File of the stage text_features.")]
@@ -60,26 +52,10 @@ Region = Annotated[
 ]
 Grow = Annotated[int, typer.Option(min=0, help="Pixels to make the mask larger by.")]
 Word = Annotated[MaybeText, typer.Option(help="Word of the source prompt to segment, or @FILE.")]
-Seed = Annotated[int, typer.Option(help="Seed of all noise.")]
-Rate = Annotated[Optional[float], typer.Option(help="Default: the model's own.")]  # noqa: UP045
-Batch = Annotated[Optional[int], typer.Option(help="Default: the model's own.")]  # noqa: UP045
-Noise = Annotated[float, typer.Option(help="Largest probability of flipping a bit.")]
-CondDrop = Annotated[float, typer.Option(help="Probability of training without text.")]
-DropPath = Annotated[float, typer.Option(help="Probability of skipping the last block.")]
-Clip = Annotated[float, typer.Option(help="Largest norm of the gradient.")]
-Betas = Annotated[tuple[float, float], typer.Option(help="AdamW's two.")]
-Decay = Annotated[float, typer.Option(help="AdamW's weight decay.")]
 Iterations = Annotated[int, typer.Option(help="Updates in all, those of --previous included.")]
 Losses = Annotated[MaybePath, typer.Option(help="Table of the losses to write.")]
 Cfg = Annotated[float, typer.Option(help="Guidance.")]
 Tau = Annotated[float, typer.Option(help="Temperature.")]
-
-
-def _model(
-    preset: str, model_dir: Path | None, attention_bias: bool, device: str, threads: str
-) -> ModelSettings:
-    count: int | str = int(threads) if threads.isdecimal() else threads
-    return ModelSettings(preset, model_dir, attention_bias, device, count)
 
 
 def _text(value: str) -> Path | str:
@@ -127,7 +103,9 @@ def jsonl(
 
 
 @stages.command("image_features")
+@grouped
 def image_features(
+    *,
     image: Image,
     output: Output,
     pixel_budget: Annotated[
@@ -136,10 +114,7 @@ def image_features(
     crop: Annotated[
         str, typer.Option(help="full, or top,left,height,width of a part, in pixels.")
     ] = "full",
-    model: Preset = "bundled",
-    model_dir: ModelDir = None,
-    device: Device = "auto",
-    threads: Threads = "auto",
+    machine: Machine,
 ) -> None:
     """Encode the photograph as bits of every scale."""
     from editinfinity.scales import PIXEL_BUDGETS
@@ -154,18 +129,17 @@ def image_features(
         output=output,
         pixel_budget=pixel_budget,
         crop=crop,
-        model=_model(model, model_dir, True, device, threads),
+        model=machine.settings(),
     )
 
 
 @stages.command("text_features")
+@grouped
 def text_features(
+    *,
     prompt: Annotated[str, typer.Option(help="The source or the edit prompt, or @FILE.")],
     output: Output,
-    model: Preset = "bundled",
-    model_dir: ModelDir = None,
-    device: Device = "auto",
-    threads: Threads = "auto",
+    machine: Machine,
 ) -> None:
     """Encode a prompt, with the suffix of the method."""
     from editinfinity.files.prompts import read_prompt
@@ -174,32 +148,22 @@ def text_features(
     extract_text_features(
         prompt=read_prompt(_text(prompt), may_be_empty=True),
         output=output,
-        model=_model(model, model_dir, True, device, threads),
+        model=machine.settings(),
     )
 
 
 @stages.command("train_textembedding")
+@grouped
 def train_textembedding(
+    *,
     image_features: ImageFeatures,
     text_features: TextFeatures,
     output: Annotated[Path, typer.Option(help="The checkpoint to write; its state goes beside.")],
     iterations: Iterations = 10,
     previous: Annotated[MaybePath, typer.Option(help="Checkpoint to continue.")] = None,
     losses: Losses = None,
-    seed: Seed = 42,
-    learning_rate: Rate = None,
-    batch_size: Batch = None,
-    noise_strength: Noise = 0.3,
-    cond_drop: CondDrop = 0.1,
-    drop_path: DropPath = 0.1,
-    grad_clip: Clip = 5.0,
-    betas: Betas = (0.9, 0.97),
-    weight_decay: Decay = 0.0,
-    model: Preset = "bundled",
-    model_dir: ModelDir = None,
-    attention_bias: Bias = True,
-    device: Device = "auto",
-    threads: Threads = "auto",
+    training: Training,
+    transformer: Transformer,
 ) -> None:
     """Learn 20 vectors that complete the source prompt (stage 2 of the method)."""
     from editinfinity.stages.train_textembedding import train_textembedding as stage
@@ -213,18 +177,8 @@ def train_textembedding(
         previous_state=None if previous is None else _state_beside(previous),
         losses=losses,
         iterations=iterations,
-        model=_model(model, model_dir, attention_bias, device, threads),
-        training=TrainingSettings(
-            seed=seed,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            betas=betas,
-            weight_decay=weight_decay,
-            gradient_clip=grad_clip,
-            noise_strength=noise_strength,
-            condition_dropout=cond_drop,
-            drop_path=drop_path,
-        ),
+        model=transformer.settings(),
+        training=training.settings(),
     )
 
 
@@ -233,7 +187,9 @@ def _state_beside(checkpoint: Path) -> Path:
 
 
 @stages.command("train_lora")
+@grouped
 def train_lora(
+    *,
     image_features: ImageFeatures,
     text_features: TextFeatures,
     output_dir: Annotated[Path, typer.Option(help="Folder of the adapter, in PEFT's format.")],
@@ -245,20 +201,8 @@ def train_lora(
     alpha: Annotated[float, typer.Option(help="Scale is alpha / r.")] = 32,
     dropout: Annotated[float, typer.Option(help="On the adapter's input.")] = 0.1,
     kl_weight: Annotated[float, typer.Option(help="Weight of the summed KL term.")] = 2e-7,
-    seed: Seed = 42,
-    learning_rate: Rate = None,
-    batch_size: Batch = None,
-    noise_strength: Noise = 0.3,
-    cond_drop: CondDrop = 0.1,
-    drop_path: DropPath = 0.1,
-    grad_clip: Clip = 5.0,
-    betas: Betas = (0.9, 0.97),
-    weight_decay: Decay = 0.0,
-    model: Preset = "bundled",
-    model_dir: ModelDir = None,
-    attention_bias: Bias = True,
-    device: Device = "auto",
-    threads: Threads = "auto",
+    training: Training,
+    transformer: Transformer,
 ) -> None:
     """Learn the photograph's style in a LoRA adapter (stage 3 of the method)."""
     from editinfinity.stages.train_lora import train_lora as stage
@@ -271,35 +215,23 @@ def train_lora(
         previous_dir=previous,
         losses=losses,
         iterations=iterations,
-        model=_model(model, model_dir, attention_bias, device, threads),
-        training=TrainingSettings(
-            seed=seed,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            betas=betas,
-            weight_decay=weight_decay,
-            gradient_clip=grad_clip,
-            noise_strength=noise_strength,
-            condition_dropout=cond_drop,
-            drop_path=drop_path,
-        ),
+        model=transformer.settings(),
+        training=training.settings(),
         lora=LoraSettings(rank, alpha, dropout, kl_weight),
     )
 
 
 @stages.command("attention_map")
+@grouped
 def attention_map(
+    *,
     image_features: ImageFeatures,
     text_features: TextFeatures,
     target_word: Annotated[str, typer.Option(help="Word of the source prompt, or @FILE.")],
     output: Output,
     cfg: Cfg = 4.0,
     tau: Tau = 0.5,
-    model: Preset = "bundled",
-    model_dir: ModelDir = None,
-    attention_bias: Bias = True,
-    device: Device = "auto",
-    threads: Threads = "auto",
+    transformer: Transformer,
 ) -> None:
     """Find where a word of the source prompt looks (the automatic mask)."""
     from editinfinity.files.prompts import read_target_word
@@ -310,7 +242,7 @@ def attention_map(
         text_features=text_features,
         target_word=read_target_word(_text(target_word)),
         output=output,
-        model=_model(model, model_dir, attention_bias, device, threads),
+        model=transformer.settings(),
         sampling=SamplingSettings(cfg=cfg, tau=tau),
     )
 
@@ -350,7 +282,9 @@ def kernel(
 
 
 @stages.command("edit")
+@grouped
 def edit(
+    *,
     image_features: ImageFeatures,
     text_features: Annotated[Path, typer.Option(help="Features of the edit prompt.")],
     output: Annotated[Path, typer.Option(help="PNG to write; its settings go beside as JSON.")],
@@ -370,11 +304,7 @@ def edit(
     top_p: Annotated[
         float, typer.Option(help="Values of a probability up to 1 − top_p are not drawn.")
     ] = 0.97,
-    model: Preset = "bundled",
-    model_dir: ModelDir = None,
-    attention_bias: Bias = True,
-    device: Device = "auto",
-    threads: Threads = "auto",
+    transformer: Transformer,
 ) -> None:
     """Draw the edit prompt into the photograph (stage 4 of the method)."""
     from editinfinity.stages.edit import edit as stage
@@ -391,7 +321,7 @@ def edit(
         kernel=kernel,
         source_text=source_text,
         lock_scales=lock_scales,
-        model=_model(model, model_dir, attention_bias, device, threads),
+        model=transformer.settings(),
         sampling=SamplingSettings(seed, cfg, tau, top_k, top_p),
     )
 
@@ -423,3 +353,6 @@ def finish(
         mask_feather=mask_feather,
         gps=gps,
     )
+
+
+register_judging(stages)

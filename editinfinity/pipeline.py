@@ -18,48 +18,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import nn
 
 from editinfinity.compute import pick_device, reseed, set_threads
 from editinfinity.editing import sampler
 from editinfinity.editing.attention_map import AttentionCollector
-from editinfinity.editing.blend import (
-    Editor,
-    KernelBlend,
-    LockFirst,
-    ReplaySource,
-    keep_generated,
-)
-from editinfinity.editing.guidance import GUIDANCES, ClassifierFree, Guidance, SourceNegative
-from editinfinity.editing.kernel import cells_of_attention, resample_kernel, smoothing_kernel
+from editinfinity.editing.blend import ReplaySource
+from editinfinity.editing.guidance import GUIDANCES
+from editinfinity.editing.kernel import cells_of_attention, smoothing_kernel
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Adapter, Embedding
-from editinfinity.files.cropping import AUTO, FULL, Region, crop_around
-from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
-from editinfinity.files.geometry import Geometry
-from editinfinity.files.images import from_model, schedule_for, size_of, to_model
-from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask
-from editinfinity.files.opening import open_picture
-from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
-from editinfinity.files.pixels import to_rgb
+from editinfinity.files.cropping import FULL, Region
+from editinfinity.files.features import PromptFeatures, require_preset
+from editinfinity.files.handed_in import (
+    MaskLike,
+    Picture,
+    mask_of,
+    open_photograph,
+    region_of,
+)
+from editinfinity.files.images import from_model
 from editinfinity.files.seam import opacity_of
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
-from editinfinity.files.writing import write_photograph
 from editinfinity.inversion import lora as adapters
 from editinfinity.inversion.training import Source
-from editinfinity.models.bsq import quantize
+from editinfinity.inverted import Inversion
 from editinfinity.presets import Preset, preset
 from editinfinity.prompts import LEARNED_VECTORS, caption, find_word, tokens_of
 from editinfinity.stages.conditioning import text_of
-from editinfinity.stages.drawing import sampler_settings, source_codes
+from editinfinity.stages.drawing import sampler_settings, source_codes, steering
+from editinfinity.stages.image_features import encode
 from editinfinity.stages.learning import inversion_loss, learn
 from editinfinity.stages.settings import (
     DEFAULT_LORA,
@@ -74,63 +70,8 @@ if TYPE_CHECKING:
     from editinfinity.models.tokenizer import Tokenizer
     from editinfinity.models.transformer import Infinity
 
-Picture = Path | str | Image.Image
-"""A file, or a picture in memory."""
-
-MaskLike = Path | str | Image.Image | NDArray[np.bool_] | tuple[int, int, int, int]
-"""A file (picture, polygons or box), a picture, True where edited, or (x, y, width, height)."""
-
 # The names that seed the stages of the workflow: the same numbers are drawn here.
 _EMBEDDING_STAGE, _LORA_STAGE = "train_textembedding", "train_lora"
-
-
-@dataclass(frozen=True)
-class Inversion:
-    """What was learned of a photograph.
-
-    Attributes:
-        photograph: as it came.
-        features: how the model sees it.
-        prompt: of the photograph, as the text encoder knows it.
-        embedding: learned vectors, or None.
-        adapter: LoRA in PEFT's format, or None.
-    """
-
-    photograph: Photograph
-    features: ImageFeatures
-    prompt: PromptFeatures
-    embedding: Embedding | None
-    adapter: Adapter | None
-
-    def save(self, folder: Path | str) -> None:
-        """Write it into a folder, with the files that the workflow has; ``lora/`` loads in PEFT."""
-        folder = Path(folder)
-        write_photograph(folder / "photograph.png", self.photograph)
-        self.features.save(folder / "image.safetensors")
-        self.prompt.save(folder / "text.safetensors")
-        if self.embedding is not None:
-            self.embedding.save(folder / "embedding.safetensors")
-        if self.adapter is not None:
-            self.adapter.save(folder / "lora")
-
-    @classmethod
-    def load(cls, folder: Path | str) -> Inversion:
-        """Read one back.
-
-        Raises:
-            UserError: a file is missing or damaged.
-        """
-        folder = Path(folder)
-        features = ImageFeatures.load(folder / "image.safetensors")
-        embedding = folder / "embedding.safetensors"
-        width = preset(features.preset).transformer.text_width
-        return cls(
-            read_photograph(folder / "photograph.png"),
-            features,
-            PromptFeatures.load(folder / "text.safetensors"),
-            Embedding.load(embedding, features.preset, width) if embedding.exists() else None,
-            Adapter.load(folder / "lora") if (folder / "lora").exists() else None,
-        )
 
 
 class EditInfinityPipeline:
@@ -215,10 +156,10 @@ class EditInfinityPipeline:
         Raises:
             UserError: a file cannot be read, or the prompt is too long.
         """
-        photograph, seen = _open(image)
+        photograph, seen = open_photograph(image)
         budget = pixel_budget or self.preset.pixel_budget
-        region = _region(crop, mask, photograph, budget)
-        features = self._encode(seen, region, budget)
+        region = region_of(crop, mask, photograph, budget)
+        features = encode(seen, region, budget, self.preset, self.tokenizer, self.device)
         text = self._encode_text(prompt)
         source = Source(
             torch.from_numpy(features.raw)[None].to(self.device),
@@ -303,25 +244,6 @@ class EditInfinityPipeline:
                 for text in prompts
             ]
         return pictures[0] if isinstance(prompt, str) else pictures
-
-    def _encode(self, seen: Image.Image, region: Region | None, budget: str) -> ImageFeatures:
-        size = size_of(seen)
-        schedule = schedule_for(
-            size if region is None else region[2:], budget, self.preset.transformer.patchify
-        )
-        geometry = Geometry.within(size, region, schedule.image_size)
-        pixels = to_model(seen, geometry)
-        with torch.inference_mode():
-            raw = self.tokenizer.encode(torch.from_numpy(pixels)[None].to(self.device))
-            bits = quantize(raw, schedule.tokenizer_scales).bits
-        return ImageFeatures(
-            self.preset.name,
-            schedule,
-            geometry,
-            [scale_bits[0].cpu().numpy() for scale_bits in bits],
-            raw[0].float().cpu().numpy(),
-            np.round((pixels + 1) * 127.5).astype(np.uint8).transpose(1, 2, 0),
-        )
 
     def _encode_text(self, prompt: str) -> PromptFeatures:
         text = " ".join(prompt.split())
@@ -413,7 +335,7 @@ class EditInfinityPipeline:
         features = inversion.features
         grid = features.schedule.reference_grid
         if mask is not None:
-            full = _mask(mask, features.geometry.image_size, mask_edit_region)
+            full = mask_of(mask, features.geometry.image_size, mask_edit_region)
             return smoothing_kernel(features.geometry.crop_mask(full), grid, smoothing)
         if target_word is None:
             return None
@@ -448,17 +370,9 @@ class EditInfinityPipeline:
         if vectors is not None:
             learned = vectors.vectors.to(self.device)
             text, source = text.append(learned), source.append(learned)
-        blend: Editor = keep_generated
-        codes, inside = source_codes(features, self.device), None
-        if kernel is not None:
-            weights = resample_kernel(kernel, features.schedule.tokenizer_grid)
-            kept = torch.from_numpy(weights).to(self.device)
-            blend, inside = KernelBlend(codes, kept), 1 - kept
-        if lock_scales:
-            blend = LockFirst(codes, lock_scales, blend)
-        guidance: Guidance = ClassifierFree(sampling.cfg)
-        if away:
-            guidance = SourceNegative(sampling.cfg, source, inside, features.schedule)
+        blend, guidance = steering(
+            features, kernel, source if away else None, sampling.cfg, lock_scales, self.device
+        )
         drawn = sampler.sample(
             self.transformer,
             text,
@@ -475,39 +389,3 @@ class EditInfinityPipeline:
         opacity = opacity_of(cells, features.geometry)
         photograph = inversion.photograph.paste(from_model(pixels), features.geometry, opacity)
         return photograph.picture()
-
-
-def _open(image: Picture) -> tuple[Photograph, Image.Image]:
-    """The photograph as it came, and as RGB for the model."""
-    if isinstance(image, Image.Image):
-        upright = ImageOps.exif_transpose(image)
-        return photograph_of(upright.copy()), to_rgb(upright)
-    path = Path(image)
-    return read_photograph(path), to_rgb(open_picture(path))
-
-
-def _mask(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -> NDArray[np.bool_]:
-    """Any mask as (H, W), True where edited."""
-    if isinstance(mask, str | Path):
-        return read_mask(Path(mask), size, edit_region)
-    if isinstance(mask, Image.Image):
-        return mask_of_picture(mask, size, edit_region)
-    if isinstance(mask, tuple):
-        return mask_of_box(",".join(map(str, mask)), size, "mask")
-    if mask.shape != size:
-        raise UserError(f"mask: is of shape {mask.shape}, the photograph of {size}")
-    return mask.astype(bool)
-
-
-def _region(
-    crop: str | Region, mask: MaskLike | None, photograph: Photograph, budget: str
-) -> Region | None:
-    if isinstance(crop, tuple):
-        return crop
-    if crop == AUTO:
-        if mask is None:
-            raise UserError("crop: 'auto' goes around a mask; give invert() the mask too")
-        return crop_around([_mask(mask, photograph.size)], budget)
-    if crop != FULL:
-        raise UserError(f"crop: {crop!r} is not 'full', 'auto' or (top, left, height, width)")
-    return None

@@ -14,6 +14,7 @@ sys.path.insert(0, str(HOME))
 from snakemake.logging import logger
 from snakemake.utils import min_version
 
+from editinfinity.display.live import LiveRun
 from editinfinity.errors import UserError
 from editinfinity.stopping import answer_beside_the_main_thread
 from editinfinity.worker.session import close_session, forget_session, open_session
@@ -55,6 +56,10 @@ if not workflow.is_main_process:
     forget_session()
 
 STARTED = time.time()
+_QUIET = {kind.name for kind in workflow.output_settings.quiet or ()}
+LIVE = LiveRun(
+    logger, quiet=not workflow.is_main_process or bool(_QUIET & {"ALL", "PROGRESS"})
+)
 
 
 def stop(fault):
@@ -117,6 +122,14 @@ def begin():
         stop(fault)
     answer_beside_the_main_thread(signal.SIGTERM)
     open_session()
+    LIVE.start()
+
+
+def end():
+    """After the last job, however it went."""
+    close_session()
+    LIVE.stop()
+    print(summary())
 
 
 def all_targets():
@@ -138,22 +151,33 @@ def pie_bench_targets(wildcards):
 
 
 def summary():
-    """The table at the end of a run, and the tables and contact sheets it names."""
+    """The table at the end of a run; the files that it names below are made for it."""
     # Pillow is of no use to planning, so it is loaded only here.
+    from editinfinity.report.make import make_report
     from editinfinity.workflow.metrics_table import write_metrics_table
     from editinfinity.workflow.sheets import make_sheets
 
-    sheets, table = [], None
-    try:
-        table = write_metrics_table(CONFIG, CASES)
-        sheets = make_sheets(CONFIG, CASES)
-        if CONFIG.settings["pie_bench"] is not None:
-            from editinfinity.pie_bench.table import write_tables
+    below = told_of("side by side", make_sheets, CONFIG, CASES)
+    below += told_of("in numbers", write_metrics_table, CONFIG, CASES)
+    if CONFIG.settings["pie_bench"] is not None:
+        from editinfinity.pie_bench.table import write_tables
 
-            sheets = [*sheets, *write_tables(CONFIG)]
-    except UserError as fault:
-        logger.warning(str(fault))
-    return summarise(CONFIG, CASES, STARTED, sheets, table)
+        below += told_of("in numbers", write_tables, CONFIG)
+    # Slices of one set of cases would overwrite each other's page.
+    if CONFIG.part == (1, 1):
+        below += told_of("all of it, in a browser", make_report, CONFIG, CASES)
+    return summarise(CONFIG, CASES, STARTED, below)
+
+
+def told_of(what, make, *arguments):
+    """A line for each file that is made; a warning where none can be."""
+    try:
+        made = make(*arguments)
+    except (UserError, OSError) as fault:
+        logger.warning(f"{what}: {fault}")
+        return []
+    files = made if isinstance(made, list) else [made]
+    return [f"{what}: {file}" for file in files if file is not None]
 
 
 @cache

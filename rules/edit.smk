@@ -10,7 +10,13 @@ rule edit:
         kernel=kernel_if_used,
         source_text=source_text_if_used,
     output:
-        picture=f"{CASE}/edit/{{edit}}/{{variant}}.png",
+        picture=report(
+            f"{CASE}/edit/{{edit}}/{{variant}}.png",
+            caption="captions/variant.rst",
+            category="Variants",
+            subcategory="{case}",
+            labels={"edit": "{edit}", "variant": "{variant}"},
+        ),
         settings=f"{CASE}/edit/{{edit}}/{{variant}}.json",
     log:
         f"{CASE}/logs/edit/{{edit}}/{{variant}}.log",
@@ -39,7 +45,12 @@ rule finish:
         kernel=kernels_of_candidates,
         selection=selection_if_made,
     output:
-        f"{CASE}/{{edit}}.png",
+        report(
+            f"{CASE}/{{edit}}.png",
+            caption="captions/edit.rst",
+            category="Edits",
+            labels={"case": "{case}", "edit": "{edit}"},
+        ),
     log:
         f"{CASE}/logs/edit/{{edit}}/finish.log",
     benchmark:

@@ -13,7 +13,13 @@ rule train_textembedding:
     output:
         embedding=f"{CASE}/text_embedding/iter{{iteration}}.safetensors",
         state=f"{CASE}/text_embedding/iter{{iteration}}.state.safetensors",
-        losses=f"{CASE}/text_embedding/iter{{iteration}}.losses.tsv",
+        losses=report(
+            f"{CASE}/text_embedding/iter{{iteration}}.losses.tsv",
+            caption="captions/losses.rst",
+            category="Losses",
+            subcategory="{case}",
+            labels={"learned": "text embedding", "to iteration": "{iteration}"},
+        ),
     log:
         f"{CASE}/logs/text_embedding/iter{{iteration}}.log",
     benchmark:
@@ -53,7 +59,16 @@ rule train_lora:
         weights=f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/adapter_model.safetensors",
         config=f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/adapter_config.json",
         state=f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/state.safetensors",
-        losses=f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/losses.tsv",
+        losses=report(
+            f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/losses.tsv",
+            caption="captions/losses.rst",
+            category="Losses",
+            subcategory="{case}",
+            labels={
+                "learned": "LoRA over embedding {embedding}",
+                "to iteration": "{iteration}",
+            },
+        ),
     log:
         f"{CASE}/logs/lora/embedding{{embedding}}/iter{{iteration}}.log",
     benchmark:

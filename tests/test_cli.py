@@ -6,21 +6,25 @@ import inspect
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from editinfinity import cli, cli_stages
+from editinfinity.cli_options import grouped
 from editinfinity.stages.settings import LoraSettings, SamplingSettings, TrainingSettings
 
 ROOT = Path(__file__).parents[1]
 RULES = (
     "check", "jsonl", "image_features", "text_features", "train_textembedding", "train_lora",
-    "attention_map", "kernel", "edit", "finish",
+    "attention_map", "kernel", "edit", "finish", "metrics", "select",
 )  # fmt: skip
 
 
@@ -55,6 +59,33 @@ def test_every_rule_has_its_command_and_its_help() -> None:
     for name in RULES:
         done = CliRunner().invoke(cli.app, ["stage", name, "--help"])
         assert done.exit_code == 0 and len(done.output.splitlines()) > 6, name
+
+
+@pytest.mark.parametrize("name", ["edit", "batch", "new", "import", "preview", "show", "run"])
+def test_help_shows_its_examples_on_lines_of_their_own(name: str) -> None:
+    lines = CliRunner().invoke(cli.app, [name, "--help"]).output.splitlines()
+    assert not any("\\b" in line or "\x08" in line for line in lines)
+    examples = [line for line in lines if line.count(f"editinfinity {name} ")]
+    assert all(line.strip().startswith("editinfinity") or "Usage" in line for line in examples)
+
+
+def test_commands_may_take_options_as_a_group() -> None:
+    app, seen = typer.Typer(), []
+
+    @app.command()
+    @grouped
+    def draw(*, name: str, options: _Pen, last: int = 1) -> None:
+        seen.append((name, options, last))
+
+    done = CliRunner().invoke(app, ["a", "red", "--width", "3"])
+    assert done.exit_code == 0 and seen == [("a", _Pen("red", 3), 1)]
+    assert CliRunner().invoke(app, ["a"]).exit_code == 2  # the colour is needed
+
+
+@dataclass(frozen=True)
+class _Pen:
+    colour: str
+    width: Annotated[int, typer.Option(min=0)] = 2
 
 
 def test_defaults_are_those_of_the_settings() -> None:

@@ -115,6 +115,12 @@ def test_checksums(tmp_path: Path) -> None:
     assert "transformer.safetensors: is not as it was written" in line
 
 
+def test_the_bundled_weights_are_as_recorded() -> None:
+    told = list(weights.look(load_config({"model": "bundled"})))
+    assert faults(told) == notes(told) == []
+    assert "3 files" in told[-1].text and "3 checksums are right" in told[-1].text
+
+
 def test_packages_of_other_versions_and_missing_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     assert faults(list(packages_of.versions())) == []
     real = metadata.version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,13 +76,18 @@ def test_a_folder_is_edited_and_a_bad_picture_stops_nobody(folder: Path) -> None
     for seed in (1, 2):
         draw_image(photos / f"{seed}.png", seed, (80, 64))
     (photos / "broken.jpg").write_bytes(b"no picture")
+    with Image.open(photos / "2.png") as image:
+        image.convert("CMYK").save(photos / "3.jpg")
     done = run(folder, "batch", "photos", "--prompt", "a cat", *TINY, "--set", "train_lora=0",
                "--set", "use_lora=0")  # fmt: skip
     assert done.returncode == 1
     assert "photos/broken.jpg: is not a picture that can be read" in done.stderr
-    assert "1 of 3 photographs could not be edited" in done.stderr
+    assert "1 of 4 photographs could not be edited" in done.stderr
+    assert re.search(r"^photos/3\.jpg: .*CMYK", done.stderr, re.MULTILINE)
     assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in (folder / "photos_edited").iterdir()) == ["1.png", "2.png"]
+    assert sorted(path.name for path in (folder / "photos_edited").iterdir()) == [
+        "1.png", "2.png", "3.jpg",
+    ]  # fmt: skip
 
 
 def test_new_and_import_make_cases(folder: Path) -> None:
@@ -101,13 +107,14 @@ def test_new_and_import_make_cases(folder: Path) -> None:
 
     Image.open(folder / "my photo.jpg").save(folder / "b.bmp")
     rows = [
-        "case\timage\tedit_prompt\tmask",
-        "one\tmy photo.jpg\ta cat\tmask.png",
-        "two\tb.bmp\tx\t",
+        "case\timage\tedit_prompt\tmask\tcfg",
+        "one\tmy photo.jpg\ta cat\tmask.png\t3",
+        "two\tb.bmp\tx\t\t",
     ]
     (folder / "t.tsv").write_text("\n".join(rows) + "\n")
     done = run(folder, "import", "t.tsv", "--data", "cases")
     assert done.returncode == 0, done.stderr
+    assert "t.tsv: folders hold no cfg; set it in config.yaml, below overrides" in done.stderr
     assert (folder / "cases" / "one" / "image" / "mask.png").is_file()
     with Image.open(folder / "cases" / "two" / "image" / "original_image.png") as image:
         assert image.size == (160, 128)

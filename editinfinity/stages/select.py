@@ -102,6 +102,8 @@ def _why(
     kept = table[chosen]["background_psnr"]
     background = "nothing is background" if kept is None else f"background {kept:g} dB"
     among = f"of {len(enough)} variants that keep {floor:g} dB ({len(table)} in all)"
+    if len(enough) == 1:
+        return f"the only one of {len(table)} variants that keeps {floor:g} dB: {background}"
     if measure is None:
         return f"no alignment is known; the best background {among}: {background}"
     best = f"{measure} {table[chosen][measure]:g}, the most {among}; {background}"

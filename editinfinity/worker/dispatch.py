@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from editinfinity.worker.client import NoWorkerError, hand_over, socket_of
 from editinfinity.worker.leases import Lease, Slot, lease, lease_folder, slots_of
 from editinfinity.worker.private import private_folder
 from editinfinity.worker.session import Session
+from editinfinity.worker.work import measured
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,8 @@ def dispatch(call: Call, version: str, worker: bool, stopper: Stopper) -> None:
                 return
             except NoWorkerError as reason:
                 log.warning("%s; this job runs by itself", reason)
-        began = time.perf_counter()
-        call.run(JobHost(stopper))
-        log.info("%s: %.3f s of work, in this process", call.stage, time.perf_counter() - began)
+        with measured(call.stage):
+            call.run(JobHost(stopper))
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from editinfinity.stages.host import Host, Model
 from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.protocol import Line, ProtocolError, require_same_user
 from editinfinity.worker.session import SERVING, Session
+from editinfinity.worker.work import measured
 from editinfinity.workflow.stage_version import forget_versions, stage_version
 
 if TYPE_CHECKING:
@@ -135,15 +136,14 @@ class Worker:
         if self._models is None:
             self._models = _warm_models(call.arguments["model"].device)
         host = _WarmHost(self._models, self.stopper)
-        began = time.perf_counter()
-        try:
-            if not self._fits(call, host):
+        with measured(call.stage):
+            try:
+                if not self._fits(call, host):
+                    self._models.finish_job()
+                    self._models.park_all()
+                    call.run(host)
+            finally:
                 self._models.finish_job()
-                self._models.park_all()
-                call.run(host)
-        finally:
-            self._models.finish_job()
-        log.info("%s: %.3f s of work", call.stage, time.perf_counter() - began)
 
     @staticmethod
     def _fits(call: Call, host: Host) -> bool:

@@ -8,7 +8,7 @@ _SNAKEMAKE = frozenset('{},"\\')
 _LONGEST = 200
 """Bytes of a name; file systems take 255, and what is made of a name adds to it."""
 
-_RESERVED = frozenset({"report.html", "metrics.tsv", "contact_sheet.png"})
+_RESERVED = frozenset({"report.html", "metrics.tsv", "contact_sheet.png", ".thumbnails"})
 
 
 def unfit(name: str) -> str | None:

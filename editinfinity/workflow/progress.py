@@ -1,4 +1,4 @@
-"""The workflow run for somebody who wants a picture: a line of progress, and faults in a line."""
+"""The workflow run for somebody who wants a picture: where it is, and faults in a line."""
 
 from __future__ import annotations
 
@@ -10,33 +10,51 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
 import yaml
 
+from editinfinity.display.terminal import DRAW_ON, terminal_to_draw_on
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.workflow.config import load_config
 from editinfinity.workflow.location import workflow_root
-from editinfinity.workflow.summary import reasons
+from editinfinity.workflow.outcomes import reasons
+from editinfinity.workflow.timings import seconds_of
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run that is over.
+
+    Attributes:
+        results: its folder of results.
+        since: when it began (seconds since the epoch).
+        failed: case → why it failed; empty if all went well.
+    """
+
+    results: Path
+    since: float
+    failed: dict[str, list[str]]
+
+    def seconds(self, case: str) -> float | None:
+        """What the jobs of a case took in this run; None where there were none."""
+        return seconds_of(self.results / case, "edit", self.since, shared=True)
+
 
 _MESSAGE = re.compile(r"Job \d+: (?:.*?: )?(.*)")
 _DONE = re.compile(r"(\d+) of (\d+) steps")
 
 
-def run_workflow(
-    project: Path, settings: dict[str, Any], arguments: Sequence[str] = ()
-) -> dict[str, list[str]]:
+def run_workflow(project: Path, settings: dict[str, Any], arguments: Sequence[str] = ()) -> Ran:
     """Run the workflow in a project folder, showing where it is.
 
     Args:
         project: holds ``data``; config.yaml and results are written there.
         settings: of config.yaml.
         arguments: further ones for Snakemake.
-
-    Returns:
-        Case → why it failed; empty if all went well.
 
     Raises:
         UserError: a setting is not valid, or the workflow could not start.
@@ -51,12 +69,15 @@ def run_workflow(
             *("--cores", "1", "--resources", "gpu=1", "--nolock", "--rerun-incomplete"),
             *arguments,
         ]
-        with subprocess.Popen(
-            command, cwd=project, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            encoding="utf-8", errors="replace",
-        ) as process:  # fmt: skip
+        with (
+            _terminal_for_the_run() as (shared, environment),
+            subprocess.Popen(
+                command, cwd=project, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                encoding="utf-8", errors="replace", pass_fds=shared, env=environment,
+            ) as process,
+        ):  # fmt: skip
             assert process.stderr is not None
-            said = _follow(process.stderr, sys.stderr)
+            said = _follow(process.stderr, None if shared else sys.stderr)
         failed = {
             folder.name: found
             for folder in sorted((project / "results").glob("*"))
@@ -64,7 +85,7 @@ def run_workflow(
         }
         if process.returncode and not failed:
             raise UserError(" ".join(said[-3:]) or "the workflow could not start")
-        return failed
+        return Ran(project / "results", since, failed)
 
 
 @contextmanager
@@ -81,11 +102,29 @@ def _alone(project: Path) -> Iterator[None]:
         yield
 
 
-def _follow(lines: IO[str], terminal: IO[str]) -> list[str]:
-    """Show a line of progress; returns what else was said."""
-    done, total, current = 0, 0, ""
+@contextmanager
+def _terminal_for_the_run() -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
+    """(descriptors to hand to Snakemake, its environment): a terminal, if there is one.
+
+    Snakemake draws there how far it is, while what it says goes to us.
+    """
+    terminal = terminal_to_draw_on()
+    if terminal is None:
+        yield (), dict(os.environ)
+        return
+    copy = os.dup(terminal)
+    try:
+        os.write(copy, b"planning")
+        yield (copy,), {**os.environ, DRAW_ON: str(copy)}
+        os.write(copy, b"\r\x1b[K")
+    finally:
+        os.close(copy)
+
+
+def _follow(lines: IO[str], screen: IO[str] | None) -> list[str]:
+    """Write a line a job, if there is somewhere to; returns what else was said."""
+    done, total = 0, 0
     said: list[str] = []
-    live = terminal.isatty()
     for line in lines:
         line = line.strip()
         if found := _DONE.search(line):
@@ -93,19 +132,9 @@ def _follow(lines: IO[str], terminal: IO[str]) -> list[str]:
         elif found := re.match(r"total\s+(\d+)", line):
             total = int(found[1])
         elif found := _MESSAGE.match(line):
-            current = found[1]
-            _show(terminal, live, f"[{done + 1}/{total}] {current}")
+            if screen is not None:
+                screen.write(f"[{done + 1}/{total}] {found[1]}\n")
+                screen.flush()
         elif line:
             said.append(line)
-    if live:
-        _show(terminal, live, "")
     return said
-
-
-def _show(terminal: IO[str], live: bool, text: str) -> None:
-    if live:
-        width = os.get_terminal_size(terminal.fileno()).columns
-        terminal.write(f"\r\x1b[K{text[: width - 1]}")
-    else:
-        terminal.write(f"{text}\n")
-    terminal.flush()

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from editinfinity.errors import UserError
 from editinfinity.evaluation.record import Measured
 from editinfinity.files.images import write_png
+from editinfinity.files.prompts import read_prompt
 from editinfinity.workflow.cases import Case, Edit
 from editinfinity.workflow.plan import Layout
 from editinfinity.workflow.selection import chosen_variant
@@ -25,17 +26,18 @@ from editinfinity.workflow.variants import Variant, number, variants
 COLUMNS = 8
 """Most pictures side by side; a longer axis goes on below."""
 
-_GAP, _LINE, _MARGIN = 10, 20, 150
+_GAP, _LINE, _WIDEST = 10, 20, 200
 _INK, _PALE, _CHOSEN = "black", "#666666", "#1a7f37"
 
 _AXES: dict[str, tuple[str, Callable[[Variant], object]]] = {
     "embedding": ("text embedding", lambda v: v.embedding),
     "lora": ("LoRA", lambda v: v.lora),
-    "base": ("LoRA trained over", lambda v: v.base),
+    "base": ("LoRA over embedding", lambda v: v.base),
     "cfg": ("guidance", lambda v: v.cfg),
     "tau": ("temperature", lambda v: v.tau),
     "seed": ("seed", lambda v: v.seed),
 }
+_FURTHER = {"smoothing": "kernel"}
 _ITERATIONS = ("embedding", "lora", "base")
 
 
@@ -55,9 +57,9 @@ class Axis:
 
     def of(self, variant: Variant) -> object:
         """Where a variant lies."""
-        if self.key in _AXES:
-            return _AXES[self.key][1](variant)
-        return dict(variant.further)[self.key]
+        if self.key == "base" and not variant.lora:
+            return self.values[0]  # without a LoRA there is nothing that it was trained over
+        return _value(self.key, variant)
 
     def label(self, value: object) -> str:
         """A value as it stands beside the grid."""
@@ -66,14 +68,18 @@ class Axis:
         return f"{self.title} {number(value)}"
 
 
+def _value(key: str, variant: Variant) -> object:
+    return _AXES[key][1](variant) if key in _AXES else dict(variant.further)[key]
+
+
 def axes_of(drawn: Sequence[Variant]) -> list[Axis]:
     """The settings in which variants differ, the one with most values first."""
     found = []
-    names = {**{key: title for key, (title, _) in _AXES.items()}}
-    names |= {key: key for variant in drawn for key, _ in variant.further}
+    names = {key: title for key, (title, _) in _AXES.items()}
+    names |= {key: _FURTHER.get(key, key) for variant in drawn for key, _ in variant.further}
     for key, title in names.items():
-        axis = Axis(key, title, ())
-        values = tuple(dict.fromkeys(axis.of(variant) for variant in drawn))
+        told = [variant for variant in drawn if variant.lora or key != "base"]
+        values = tuple(dict.fromkeys(_value(key, variant) for variant in told))
         if len(values) > 1:
             found.append(Axis(key, title, values))
     return sorted(found, key=lambda axis: -len(axis.values))
@@ -118,8 +124,15 @@ def sweep_sheet(case: Case, edit: Edit, where: Layout) -> Path | None:
             Path(where.metrics(edit.name, variant)),
         ]
     if is_older(sheet, [*shown, Path(where.chosen(edit.name))]):
-        write_png(sheet, _draw(f"{case.name}: {edit.name}", above, list(_rows(edit, where, drawn))))
+        write_png(sheet, _draw(_title(case, edit), above, list(_rows(edit, where, drawn))))
     return sheet
+
+
+def _title(case: Case, edit: Edit) -> str:
+    try:
+        return f"{case.name}, {edit.name}: {read_prompt(edit.prompt, what='edit prompt')}"
+    except UserError:
+        return f"{case.name}, {edit.name}"
 
 
 def _rows(edit: Edit, where: Layout, drawn: Sequence[Variant]) -> Iterator[Row]:
@@ -152,7 +165,7 @@ def _cell(edit: Edit, where: Layout, variant: Variant, chosen: bool) -> Cell:
     except UserError:
         measured = Measured()
     for name, form in (
-        ("background_psnr", "background {:.1f} dB"),
+        ("background_psnr", "{:.1f} dB kept"),
         ("clip_edited", "CLIP {:.1f}"),
         ("alignment", "alignment {:.2f}"),
     ):
@@ -164,11 +177,12 @@ def _cell(edit: Edit, where: Layout, variant: Variant, chosen: bool) -> Cell:
 
 def _draw(title: str, above: Sequence[Cell], rows: Sequence[Row]) -> Image.Image:
     """The sheet: a title, the original and mask, then the grid with its labels."""
-    margin = _MARGIN if any(row.label for row in rows) else _GAP
+    labels = [font(13).getlength(words) for row in rows for words in row.label]
+    margin = min(_WIDEST, round(max(labels, default=0)) + 2 * _GAP * bool(labels)) or _GAP
     pitch, tall = SIDE + _GAP, SIDE + _LINE + _GAP
     columns = max(len(above), *(len(row.cells) for row in rows))
     headings = sum(bool(row.headings) for row in rows)
-    height = 2 * _LINE + tall + len(rows) * tall + headings * _LINE + _GAP
+    height = 2 * _LINE + tall + len(rows) * tall + headings * (_LINE + 2 * _GAP) + _GAP
     sheet = Image.new("RGB", (margin + columns * pitch, height), "white")
     pen = ImageDraw.Draw(sheet)
     width = sheet.width - margin - _GAP
@@ -178,13 +192,14 @@ def _draw(title: str, above: Sequence[Cell], rows: Sequence[Row]) -> Image.Image
         _paste(sheet, pen, cell, (margin + column * pitch, top))
     top += tall
     for row in rows:
+        top += _GAP * bool(row.headings)
         for column, heading in enumerate(row.headings):
             at = (margin + column * pitch, top)
             pen.text(at, fitted(heading, SIDE, font(15)), fill=_INK, font=font(15))
-        top += _LINE * bool(row.headings)
+        top += (_LINE + _GAP // 2) * bool(row.headings)
         for line, words in enumerate(row.label):
             at = (_GAP, top + SIDE // 2 - 10 + (2 * line - len(row.label)) * 10)
-            pen.text(at, fitted(words, _MARGIN - 2 * _GAP, font(13)), fill=_INK, font=font(13))
+            pen.text(at, fitted(words, margin - 2 * _GAP + 1, font(13)), fill=_INK, font=font(13))
         for column, shown in enumerate(row.cells):
             if shown is not None:
                 _paste(sheet, pen, shown, (margin + column * pitch, top))

@@ -52,7 +52,7 @@ def targets(project: Project) -> dict[str, bytes]:
         str(path.relative_to(results)): path.read_bytes()
         for path in sorted(results.rglob("*"))
         if path.is_file()
-        and not {"logs", "benchmark"} & set(path.relative_to(results).parts)
+        and not {"logs", "benchmark", "report.html"} & set(path.relative_to(results).parts)
         and not path.name.startswith(".tmp-")
         and "paused" not in path.name
     }

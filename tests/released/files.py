@@ -75,14 +75,17 @@ def tokenizer_state(small: Preset, wrapped: bool = True) -> State:
     return state
 
 
-def write_text_encoder(folder: Path, shards: int = 2) -> None:
-    """A random T5 with a small vocabulary, encoder and decoder, in shards as flan-t5-xl's."""
+PIECES = ("<pad>", "</s>", "<unk>", "▁", "▁cup", "▁red", "▁cat", *"abcdefghijklmnopqrstuvwxyz,")
+"""The small vocabulary of the random text encoders."""
+
+
+def write_vocabulary(folder: Path) -> None:
+    """A tokenizer that knows a few words and all letters."""
     from tokenizers import Tokenizer as Words
     from tokenizers import models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+    from transformers import PreTrainedTokenizerFast
 
-    pieces = ["<pad>", "</s>", "<unk>", "▁", "▁cup", "▁red", "▁cat", *"abcdefghijklmnopqrstuvwxyz,"]
-    words = Words(models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=2))
+    words = Words(models.Unigram([(piece, -float(i)) for i, piece in enumerate(PIECES)], unk_id=2))
     words.pre_tokenizer = pre_tokenizers.Metaspace()
     words.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]
@@ -90,8 +93,15 @@ def write_text_encoder(folder: Path, shards: int = 2) -> None:
     PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     ).save_pretrained(folder)
+
+
+def write_text_encoder(folder: Path, shards: int = 2) -> None:
+    """A random T5 with a small vocabulary, encoder and decoder, in shards as flan-t5-xl's."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    write_vocabulary(folder)
     config = T5Config(
-        vocab_size=len(pieces), d_model=128, d_ff=64, num_layers=1, num_heads=2, d_kv=8,
+        vocab_size=len(PIECES), d_model=128, d_ff=64, num_layers=1, num_heads=2, d_kv=8,
         feed_forward_proj="gated-gelu",
     )  # fmt: skip
     torch.manual_seed(2)

@@ -25,7 +25,7 @@ from editinfinity.models.text_encoder import HashedEncoder
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
 from editinfinity.scales import schedule
-from training.ablation.drawing import Studio, draw_all
+from training.ablation.drawing import Slice, Studio, draw_all
 from training.ablation.edits import make, read, read_facts
 from training.ablation.many import (
     Adapted,
@@ -39,7 +39,15 @@ from training.ablation.many import (
 from training.ablation.measures import Witnesses
 from training.ablation.statistics import Measurements
 from training.ablation.tables import fill
-from training.ablation.variants import BOTH, FULL, NOTHING, TRAINING_FREE, VARIANTS, Variant
+from training.ablation.variants import (
+    BOTH,
+    FULL,
+    NOTHING,
+    TRAINING_FREE,
+    VARIANTS,
+    Learned,
+    Variant,
+)
 from training.lpips import Lpips
 from training.scenes import synthetic_maker
 from training.vocabulary import read_objects
@@ -218,3 +226,21 @@ def test_pages_get_their_tables_and_keep_their_words() -> None:
     assert fill(filled, {"one": "new"}) == filled
     with pytest.raises(KeyError):
         fill(page, {})
+
+
+def test_a_slice_learns_adapters_that_change_what_is_drawn(pack: Path) -> None:
+    device = torch.device("cpu")
+    part = Slice(Studio.load(device, "tiny"), read(pack, [1], device), 0)
+    one, two, alone = Learned(True, 1), Learned(True, 2), Learned(False, 1)
+    part.invert([NOTHING, one, two, alone], 1)
+    assert part.vectors is not None and part.vectors.abs().max() > 0
+    ups = [part.adapters[each.name][1] for each in (one, two, alone)]
+    assert all(up.abs().max() > 0 for up in ups)
+    assert not torch.equal(ups[0], ups[1]) and not torch.equal(ups[0], ups[2])
+    losses = [losses_of(*model_first(part, each)) for each in (NOTHING, one, two, alone)]
+    assert len({tuple(loss) for loss in losses}) == 4
+
+
+def model_first(part: Slice, learned: Learned) -> tuple[Infinity, Sources, torch.Tensor | None]:
+    model, vectors = part.model_of(learned)
+    return model, part.sources, vectors

@@ -19,7 +19,8 @@ def results(project: Project) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not {"logs", "benchmark"} & set(path.relative_to(folder).parts)
+        if path.is_file()
+        and not {"logs", "benchmark", "report.html"} & set(path.relative_to(folder).parts)
     }
 
 

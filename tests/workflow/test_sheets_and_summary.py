@@ -16,7 +16,7 @@ from editinfinity.workflow.sheets import make_sheets
 from editinfinity.workflow.summary import summarise
 from editinfinity.workflow.thumbnails import SIDE
 from editinfinity.workflow.variants import variants
-from tests.workflow.project import draw_image, draw_mask
+from tests.workflow.project import draw_image, draw_mask, write
 from tests.workflow.test_cases import make_case
 
 
@@ -86,16 +86,18 @@ def test_the_table_tells_outcomes_and_reasons(here: Path) -> None:
     log = Path("results/a/logs/edit/edit/finish.log")
     log.parent.mkdir(parents=True)
     log.write_text("12:00:00 INFO x\n12:00:00 FAILED a.png: is broken; mend it\n", "utf-8")
+    for job, seconds in (("image_features", 60), ("edit/edit/finish", 12.3), ("edit/other/x", 7)):
+        write(Path("results/a/benchmark", f"{job}.tsv"), f"s\tmax_rss\n{seconds}\t50.1")
     lines = summarise(config, cases, since=0).splitlines()
     assert lines[1:] == [
-        "case  edit  outcome   open",
-        "a     edit  failed    a.png: is broken; mend it",
+        "case  edit  outcome   time      open",
+        "a     edit  failed    1:12 min  a.png: is broken; mend it",
         "犬    edit  not made",
         "1 of 2 edits without a fault",
     ]
     # A log of an earlier run is no news.
     later = summarise(config, cases, since=log.stat().st_mtime + 1).splitlines()
-    assert later[2] == "a     edit  edited    results/a/edit.png"
+    assert later[2] == "a     edit  edited          results/a/edit.png"
 
 
 def test_a_job_that_was_killed_has_said_nothing_but_left_its_log(here: Path) -> None:
@@ -104,5 +106,5 @@ def test_a_job_that_was_killed_has_said_nothing_but_left_its_log(here: Path) -> 
     log.parent.mkdir(parents=True)
     log.write_text("12:00:00 INFO encoding\n", "utf-8")
     row = summarise(config, cases, since=0).splitlines()[2]
-    assert row.startswith("a     edit  not made  its last job ended without a word; see ")
+    assert row.startswith("a     edit  not made        its last job ended without a word; see ")
     assert row.endswith(str(log))

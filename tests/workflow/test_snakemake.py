@@ -119,6 +119,8 @@ def test_sweeps_share_checkpoints_and_kernels(project: Project) -> None:
 
 def test_the_command_line_overrides_and_names_targets(project: Project) -> None:
     assert dry(project, "--config", "cases=[user]", "use_lora=0", "train_lora=0")["edit"] == 1
+    swept = dry(project, "--config", "cases=[user]", "use_lora_iter=[2,0]", "cfg=[3,4.5]")
+    assert swept["edit"] == 4
     picture = "results/user/edit/edit/embedding2-lora4on0-cfg3-tau0.5-seed1.png"
     counts = dry(project, picture)
     assert counts["train_lora"] == 2

@@ -47,15 +47,15 @@ def test_axes_are_what_differs_the_longest_across(
     assert len(rows) == 4
     assert list(rows[0].headings) == [f"LoRA: {n} iterations" for n in (50, 30, 10)]
     assert [list(row.label) for row in rows] == [
-        ["guidance 4", "smoothing linear"],
-        ["guidance 4", "smoothing hard"],
-        ["guidance 3", "smoothing linear"],
-        ["guidance 3", "smoothing hard"],
+        ["guidance 4", "kernel linear"],
+        ["guidance 4", "kernel hard"],
+        ["guidance 3", "kernel linear"],
+        ["guidance 3", "kernel hard"],
     ]
     shown = [cell.path for row in rows for cell in row.cells if cell]
     assert len(shown) == len(set(shown)) == len(drawn) == 12
     assert [cell.chosen for row in rows for cell in row.cells if cell] == [True] + [False] * 11
-    assert rows[0].cells[0].words == "background 30.0 dB, alignment 0.50"
+    assert rows[0].cells[0].words == "30.0 dB kept, alignment 0.50"
 
 
 def test_none_of_something_is_a_value_like_others(
@@ -65,6 +65,9 @@ def test_none_of_something_is_a_value_like_others(
     rows = list(_rows(edit, where, variants(edit.settings)))
     labels = {label for row in rows for label in (*row.label, *row.headings)}
     assert {"no LoRA", "no text embedding", "LoRA: 50 iterations"} <= labels
+    # What a LoRA was trained over says nothing where there is none, so that it is no axis.
+    assert [len(row.cells) for row in rows] == [2, 2]
+    assert all(cell for row in rows for cell in row.cells)
 
 
 def test_a_long_axis_goes_on_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,8 @@ STAGES = [
     "kernel",
     "edit",
     "finish",
+    "metrics",
+    "select",
 ]
 
 

@@ -128,14 +128,11 @@ class Slice:
         """Learn the vectors, then adapters over them and, where asked for, over none."""
         if any(each.vectors for each in inversions):
             self.vectors = self._learn_vectors(vector_iterations)
-        fresh = self.adapted.state()
         for over in (True, False):
             wanted = {each.lora: each.name for each in inversions if each.vectors is over}
             wanted.pop(0, None)
             if wanted:
-                with torch.no_grad():
-                    for parameter, value in zip(self.adapted.parameters, fresh, strict=True):
-                        parameter.copy_(value)
+                self.adapted.restore(None)
                 self._learn_adapters(self.vectors if over else None, wanted)
 
     def _learn_vectors(self, iterations: int) -> Tensor:

@@ -27,6 +27,7 @@ from editinfinity.inversion.teacher_forcing import (
     token_weights,
 )
 from editinfinity.inversion.training import NoiseSettings, OptimizerSettings
+from editinfinity.models.operations import PLAIN
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
 
@@ -78,23 +79,25 @@ class Adapted:
     def __init__(
         self, transformer: Infinity, pictures: int, settings: LoraSettings | None = None
     ) -> None:
-        self.model = copy.deepcopy(transformer).requires_grad_(False)
+        # Fused operations would read the layers' weights past the adapters.
+        self.model = copy.deepcopy(transformer).requires_grad_(False).use_operations(PLAIN)
         self.parameters: list[nn.Parameter] = []
         for block in self.model.blocks:
             for name in ("fc1", "fc2"):
                 layer = ManyLora(getattr(block.ffn, name), pictures, settings or LoraSettings())
                 setattr(block.ffn, name, layer)
                 self.parameters += [layer.down, layer.up]
+        self.fresh = self.state()
 
     def state(self) -> list[Tensor]:
         """What was learned so far, to :meth:`restore`."""
         return [parameter.detach().clone() for parameter in self.parameters]
 
     def restore(self, state: Sequence[Tensor] | None) -> Infinity:
-        """The model with what was learned, or with adapters that do nothing, for drawing."""
+        """The model with what was learned, or with fresh adapters, which do nothing yet."""
         with torch.no_grad():
-            for index, parameter in enumerate(self.parameters):
-                parameter.copy_(state[index]) if state is not None else parameter.zero_()
+            for parameter, value in zip(self.parameters, state or self.fresh, strict=True):
+                parameter.copy_(value)
         return self.model.eval()
 
 
@@ -156,6 +159,9 @@ def train_many(
         reseed(iteration)
         optimizer.zero_grad(set_to_none=True)
         loss().backward()
+        for parameter in trained:
+            if parameter.grad is None:  # of a block whose branch every sample dropped
+                parameter.grad = torch.zeros_like(parameter)
         _clip_each(trained, settings.grad_clip)
         optimizer.step()
         after(iteration)

@@ -1,0 +1,74 @@
+"""``editinfinity stage metrics`` and ``stage select``: the stages that judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from editinfinity.errors import UserError
+from editinfinity.evaluation.backbones import BACKBONES
+from editinfinity.stages.settings import ModelSettings
+
+MaybePath = Optional[Path]  # noqa: UP045
+Weights = Annotated[MaybePath, typer.Option(help="Folder; default: where it was fetched to.")]
+
+
+def register(stages: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (metrics, select):
+        stages.command(command.__name__)(command)
+
+
+def metrics(
+    picture: Annotated[Path, typer.Option(help="PNG of the stage edit.")],
+    image: Annotated[Path, typer.Option(help="The photograph.")],
+    output: Annotated[Path, typer.Option(help="JSON to write.")],
+    mask: Annotated[MaybePath, typer.Option(help="The user's mask.")] = None,
+    attention: Annotated[MaybePath, typer.Option(help="Of attention_map, instead.")] = None,
+    mask_edit_region: Annotated[
+        str, typer.Option(help="black, white, transparent or opaque.")
+    ] = "black",
+    mask_grow: Annotated[int, typer.Option(min=0, help="Pixels to make it larger by.")] = 0,
+    attention_threshold: Annotated[float, typer.Option(help="Of the attention.")] = 0.5,
+    lpips: Weights = None,
+    clip: Weights = None,
+    dino: Weights = None,
+    image_reward: Weights = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Measure an edit: background, alignment, and what there are models for."""
+    given = {"lpips": lpips, "clip": clip, "dino": dino, "image_reward": image_reward}
+    folders = {name: BACKBONES[name].found(folder) for name, folder in given.items()}
+    from editinfinity.stages.metrics import measure_edit
+
+    measure_edit(
+        picture=picture,
+        image=image,
+        output=output,
+        mask=mask,
+        attention=attention,
+        mask_edit_region=mask_edit_region,
+        mask_grow=mask_grow,
+        attention_threshold=attention_threshold,
+        model=ModelSettings(device=device),
+        lpips=folders["lpips"],
+        clip=folders["clip"],
+        dino=folders["dino"],
+        image_reward=folders["image_reward"],
+    )
+
+
+def select(
+    metrics: Annotated[list[Path], typer.Argument(help="Files of the stage metrics, in order.")],
+    output: Annotated[Path, typer.Option(help="JSON to write: what was chosen, and why.")],
+    floor: Annotated[float, typer.Option(help="Least background PSNR, in decibels.")] = 25.0,
+) -> None:
+    """Choose among variants: most aligned, of those that keep the background."""
+    from editinfinity.stages.select import select_variant
+
+    named = {path.name.removesuffix(".metrics.json"): path for path in metrics}
+    if len(named) < len(metrics):
+        raise UserError("metrics: two files have one name; give each variant's once")
+    select_variant(metrics=named, output=output, floor=floor)

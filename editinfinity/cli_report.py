@@ -1,0 +1,47 @@
+"""The command that writes the page of the results."""
+
+from __future__ import annotations
+
+import contextlib
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from editinfinity.errors import UserError
+
+
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help="Project: the folder with config.yaml, data and results.")
+    ] = Path(),
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Write results/report.html, everything the results hold on one page.
+
+    A run ends with it by itself; this makes it anew, from what lies there now, while jobs are
+    running too.
+    """
+    import yaml
+
+    from editinfinity.report.make import make_report
+    from editinfinity.workflow.cases import load_cases
+    from editinfinity.workflow.config import check_yaml, load_config
+
+    with contextlib.chdir(folder if folder.is_dir() else _no_folder(folder)):
+        path = Path("config.yaml")
+        if path.exists():
+            check_yaml(path)
+        given = yaml.safe_load(path.read_text("utf-8")) if path.exists() else {}
+        config = load_config({**(given or {}), "slice": None})
+        if not Path(config.results).is_dir():
+            raise UserError(f"{config.results}: holds no results yet; editinfinity run makes them")
+        page = make_report(config, load_cases(config)).absolute()
+    typer.echo(folder / config.results / page.name)
+    if show:
+        webbrowser.open(page.as_uri())
+
+
+def _no_folder(folder: Path) -> Path:
+    raise UserError(f"{folder}: is no folder; give the one that holds config.yaml")

@@ -1,0 +1,150 @@
+"""The state of a run: which jobs are running, how far they are, and how long it may take yet."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from editinfinity.stages.iteration import Iteration
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A job that has begun.
+
+    Attributes:
+        rule: its rule.
+        case: whose it is; empty for none.
+        what: what it does, in words.
+        log: its log, if it has one.
+        since: when it began, on the board's clock.
+        first, latest: the iterations first and last heard of.
+        heard: when the latest was.
+    """
+
+    rule: str
+    case: str
+    what: str
+    log: Path | None
+    since: float
+    first: Iteration | None = None
+    latest: Iteration | None = None
+    heard: float = 0.0
+
+    @property
+    def share(self) -> float | None:
+        """How much of a training is done, from 0 to 1; None where nothing counts iterations."""
+        if self.first is None or self.latest is None:
+            return None
+        before = self.first.number - 1
+        return (self.latest.number - before) / max(1, self.latest.last - before)
+
+    def left(self, now: float) -> float | None:
+        """Seconds that its iterations will yet take; None where nothing is known of them."""
+        if self.latest is None or self.latest.rate <= 0:
+            return None
+        to_come = (self.latest.last - self.latest.number) / self.latest.rate
+        return max(0.0, to_come - (now - self.heard))
+
+
+@dataclass
+class Board:
+    """What is known of the run; any thread may tell it things, or look.
+
+    Attributes:
+        clock: seconds that only grow.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _planned: Counter[str] = field(default_factory=Counter)
+    _took: dict[str, list[float]] = field(default_factory=dict)
+    _running: dict[int, RunningJob] = field(default_factory=dict)
+    _failed: Counter[str] = field(default_factory=Counter)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
+
+    def plan(self, jobs: Mapping[str, int]) -> None:
+        """Rule → how many of its jobs are to run."""
+        with self._lock:
+            self._planned = Counter(jobs)
+            self.began = self.clock()
+
+    def begin(self, number: int, rule: str, case: str, what: str, log: Path | None) -> None:
+        """A job has begun, perhaps once more."""
+        with self._lock:
+            self._running[number] = RunningJob(rule, case, what, log, self.clock())
+
+    def hear(self, number: int, iteration: Iteration) -> None:
+        """A running job has done an iteration."""
+        with self._lock:
+            if job := self._running.get(number):
+                first = job.first or iteration
+                self._running[number] = replace(
+                    job, first=first, latest=iteration, heard=self.clock()
+                )
+
+    def end(self, number: int, well: bool = True) -> None:
+        """A job has ended."""
+        with self._lock:
+            job = self._running.pop(number, None)
+            if job is None:
+                return
+            if well:
+                self._took.setdefault(job.rule, []).append(self.clock() - job.since)
+            else:
+                self._failed[job.rule] += 1
+
+    @property
+    def running(self) -> dict[int, RunningJob]:
+        """Number → job, in the order they began."""
+        with self._lock:
+            return dict(self._running)
+
+    @property
+    def done(self) -> int:
+        """How many jobs ended well."""
+        with self._lock:
+            return sum(map(len, self._took.values()))
+
+    @property
+    def failed(self) -> int:
+        """How many jobs did not."""
+        with self._lock:
+            return self._failed.total()
+
+    @property
+    def total(self) -> int:
+        """How many jobs there are to run."""
+        with self._lock:
+            return self._planned.total()
+
+    def left(self) -> float | None:
+        """Seconds that the run may yet take.
+
+        Every kind of job that is still to come is taken to last as long as those of its kind did
+        on average, and as many to run at once as do now. None until each kind has been seen.
+        """
+        with self._lock:
+            now, seconds = self.clock(), 0.0
+            at_work = Counter(job.rule for job in self._running.values())
+            for rule, planned in self._planned.items():
+                took = self._took.get(rule, [])
+                waiting = planned - len(took) - self._failed[rule] - at_work[rule]
+                if waiting > 0 and not took:
+                    return None
+                seconds += max(0, waiting) * (sum(took) / len(took) if took else 0.0)
+            for job in self._running.values():
+                took = self._took.get(job.rule, [])
+                own = job.left(now)
+                if own is None and took:
+                    own = max(0.0, sum(took) / len(took) - (now - job.since))
+                if own is None:
+                    return None
+                seconds += own
+            return seconds / max(1, len(self._running))

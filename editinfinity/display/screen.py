@@ -1,0 +1,92 @@
+"""Draws a board: a line for each running job, and one for the whole run."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from editinfinity.display.board import Board, RunningJob
+
+_BAR = 20
+_NARROW = 90
+"""Columns of a terminal below which bars are left out."""
+
+
+class Screen:
+    """What is shown of a board; one object, so that its spinner turns evenly."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._spinner = Spinner("dots", style="cyan")
+
+    def draw(self, columns: int, lines: int) -> RenderableType:
+        """The board as it is now.
+
+        Args:
+            columns, lines: of the terminal; never more lines are drawn.
+        """
+        running = list(self.board.running.values())
+        now = self.board.clock()
+        shown = running[: max(1, lines - 3)]
+        wide = columns >= _NARROW
+        table = Table.grid(padding=(0, 1), expand=False)
+        table.add_column(width=1)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, columns // 5))
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(12, columns // 3))
+        if wide:
+            table.add_column(width=_BAR)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        for job in shown:
+            bar = [_bar(job.share) if job.share is not None else Text("")] if wide else []
+            name = Text(job.case, style="bold")
+            table.add_row(self._spinner, name, Text(job.what), *bar, _facts(job, now))
+        parts: list[RenderableType] = [table] if shown else []
+        if hidden := len(running) - len(shown):
+            parts.append(Text(f"  and {hidden} more", style="dim"))
+        return Group(*parts, self._total(now, wide))
+
+    def _total(self, now: float, wide: bool) -> RenderableType:
+        """The line about the whole run."""
+        board = self.board
+        done, total, failed = board.done, board.total, board.failed
+        words = [f"{done} of {total} jobs", f"{clock(now - board.began)} so far"]
+        left = board.left()
+        if left is not None and done + failed < total:
+            words.append(f"about {clock(left)} left")
+        line = Text(" · ".join(words), style="dim", no_wrap=True, overflow="ellipsis")
+        if failed:
+            line.append(f" · {failed} failed", style="red")
+        if not wide:
+            return line
+        row = Table.grid(padding=(0, 1))
+        row.add_column(width=_BAR)
+        row.add_column(no_wrap=True, overflow="ellipsis")
+        row.add_row(_bar(done / total if total else 0.0), line)
+        return row
+
+
+def clock(seconds: float) -> str:
+    """``0:07``, ``3:05``, ``2:10:00``."""
+    whole = max(0, round(seconds))
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02}"
+    return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
+
+
+def _bar(share: float) -> ProgressBar:
+    return ProgressBar(total=1.0, completed=min(1.0, share), width=_BAR)
+
+
+def _facts(job: RunningJob, now: float) -> Text:
+    """How far a job is."""
+    latest = job.latest
+    if latest is None:
+        return Text(clock(now - job.since), style="dim")
+    line = Text(f"{latest.number}/{latest.last}")
+    line.append(f"  loss {latest.loss:.4f}  {latest.rate:.2f} it/s")
+    if (left := job.left(now)) is not None:
+        line.append(f"  {clock(left)} left", style="cyan")
+    return line

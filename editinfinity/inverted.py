@@ -1,0 +1,61 @@
+"""What was learned of a photograph, kept in memory or in a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from editinfinity.files.checkpoints import Adapter, Embedding
+from editinfinity.files.features import ImageFeatures, PromptFeatures
+from editinfinity.files.photograph import Photograph, read_photograph
+from editinfinity.files.writing import write_photograph
+from editinfinity.presets import preset
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What was learned of a photograph.
+
+    Attributes:
+        photograph: as it came.
+        features: how the model sees it.
+        prompt: of the photograph, as the text encoder knows it.
+        embedding: learned vectors, or None.
+        adapter: LoRA in PEFT's format, or None.
+    """
+
+    photograph: Photograph
+    features: ImageFeatures
+    prompt: PromptFeatures
+    embedding: Embedding | None
+    adapter: Adapter | None
+
+    def save(self, folder: Path | str) -> None:
+        """Write it into a folder, with the files that the workflow has; ``lora/`` loads in PEFT."""
+        folder = Path(folder)
+        write_photograph(folder / "photograph.png", self.photograph)
+        self.features.save(folder / "image.safetensors")
+        self.prompt.save(folder / "text.safetensors")
+        if self.embedding is not None:
+            self.embedding.save(folder / "embedding.safetensors")
+        if self.adapter is not None:
+            self.adapter.save(folder / "lora")
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Inversion:
+        """Read one back.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        folder = Path(folder)
+        features = ImageFeatures.load(folder / "image.safetensors")
+        embedding = folder / "embedding.safetensors"
+        width = preset(features.preset).transformer.text_width
+        return cls(
+            read_photograph(folder / "photograph.png"),
+            features,
+            PromptFeatures.load(folder / "text.safetensors"),
+            Embedding.load(embedding, features.preset, width) if embedding.exists() else None,
+            Adapter.load(folder / "lora") if (folder / "lora").exists() else None,
+        )

@@ -1,0 +1,91 @@
+"""Where the blocks of a page run: a copy of the project, with small random models in it.
+
+The code, the cases and the commands are the real ones. ``sitecustomize`` gives the bundled model
+the architecture of ``tiny`` and the released ones a small width, in every process that is started,
+so that a page takes seconds. The bundled model itself is run by ``make run`` and by other tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.docs.pages import ROOT, Block
+
+# SHRINK of tests/released makes the released models small.
+from tests.released.test_fetch import SHRINK
+
+CARRIED = ("Snakefile", "Makefile", "config.yaml", "data", "envs", "profiles", "rules", "schemas",
+           "scripts")  # fmt: skip
+
+BUNDLED = """
+    presets.PRESETS["bundled"] = replace(presets.PRESETS["tiny"], name="bundled")
+"""
+
+
+class Scratch:
+    """A copy of the project in which somebody follows a page.
+
+    Attributes:
+        folder: the copy.
+    """
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        self.folder = folder / "project"
+        self.folder.mkdir()
+        for name in CARRIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, self.folder / name)
+            else:
+                shutil.copy2(ROOT / name, self.folder / name)
+        (self.folder / "editinfinity").symlink_to(ROOT / "editinfinity")
+        programs = Path(sys.executable).parent
+        (self.folder / ".venv").mkdir()
+        (self.folder / ".venv" / "bin").symlink_to(programs)
+        self._add_photographs()
+        site = folder / "site"
+        site.mkdir()
+        (site / "sitecustomize.py").write_text(SHRINK + BUNDLED)
+        self.environment = {
+            **os.environ,
+            "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
+            "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
+            "HF_HOME": str(folder / "home"),
+            "HF_HUB_OFFLINE": "1",
+            # Two threads that wait for each other by spinning crawl where others work too.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            **variables,
+        }
+
+    def _add_photographs(self) -> None:
+        """What pages call photo.jpg, mask.png and photos/: the reader's own."""
+        image, mask = (self.folder / "data" / "example_2" / "image" / name
+                       for name in ("original_image.jpg", "mask.png"))  # fmt: skip
+        shutil.copy2(image, self.folder / "photo.jpg")
+        shutil.copy2(mask, self.folder / "mask.png")
+        (self.folder / "photos").mkdir()
+        shutil.copy2(image, self.folder / "photos" / "town.jpg")
+
+    def follow(self, block: Block, until: Callable[[], None] = lambda: None) -> None:
+        """Do what a block says; fails where it fails, or does not make what it should.
+
+        Args:
+            block: in Bash or Python.
+            until: waits for what goes on when the commands have ended.
+        """
+        command = ["bash", "-euo", "pipefail", "-c", block.code]
+        if block.language == "python":
+            command = [sys.executable, "-c", block.code]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, text=True, capture_output=True
+        )
+        said = f"{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+        assert done.returncode == 0, f"{block.place}: status {done.returncode}\n{said}"
+        assert "Traceback" not in done.stderr, f"{block.place}\n{said}"
+        until()
+        for name in block.makes:
+            assert (self.folder / name).exists(), f"{block.place}: made no {name}\n{said}"

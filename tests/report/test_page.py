@@ -1,0 +1,165 @@
+"""The page as a file: what it tells, how large it is, and that nothing on it can do harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from editinfinity.cli import app
+from editinfinity.errors import UserError
+from editinfinity.report import pictures
+from editinfinity.report.make import make_report
+from editinfinity.report.pictures import thumbnails
+from tests.report.made import HOSTILE, load, make_data, make_results, scene
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def told_by(page: Path) -> dict[str, Any]:
+    text = page.read_text("utf-8")
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_it_tells_outcomes_prompts_times_losses_metrics_and_places(here: Path) -> None:
+    make_data("a", mask=True)
+    make_data("b", word="dog")
+    make_data("broken")
+    config, cases = load(cfg=[3, 4.5])
+    make_results(config, cases, failed={"broken": "broken: is no picture; replace it"})
+    told = told_by(make_report(config, cases))
+    a, b, broken = told["cases"]
+    (edit,) = a["edits"]
+    assert (edit["outcome"], edit["prompt"], a["source"]) == (
+        "edited",
+        "a cat on a hill",
+        "a dog on a hill",
+    )
+    assert edit["link"] == "a/edit.png"
+    assert a["link"] == "../data/a/image/original_image.jpg"
+    assert edit["box"] == [0.1, 0, 0.8, 1], "the square of a photograph of 160×128"
+    assert [variant["label"] for variant in edit["variants"]] == ["cfg3", "cfg4.5"]
+    assert [variant["chosen"] for variant in edit["variants"]] == [True, False]
+    assert edit["variants"][0]["metrics"] == {"background_psnr": 20}
+    assert "weights" in edit["variants"][0]["missing"]["clip_edited"]
+    assert [metric["name"] for metric in told["metrics"]] == ["background_psnr", "clip_edited"]
+    curves = {curve["name"]: curve["points"] for curve in a["curves"]}
+    assert [n for n, _ in curves["LoRA"]] == list(range(1, 21)), "both checkpoints, joined"
+    lora = next(stage for stage in a["stages"] if stage["name"] == "Train LoRA")
+    assert (lora["seconds"], lora["memory"], lora["card"]) == (16, 912 * 10**6, 3456 * 10**6)
+    assert b["edits"][0]["word"] == "dog"
+    (fault,) = broken["edits"]
+    assert (fault["outcome"], fault["reason"]) == ("failed", "broken: is no picture; replace it")
+    assert fault["link"] is None
+
+
+def test_a_fault_that_is_mended_is_not_told_and_a_new_one_is(here: Path) -> None:
+    make_data("a")
+    config, cases = load()
+    make_results(config, cases)
+    log, picture = Path("results/a/logs/check.log"), Path("results/a/edit.png")
+    log.write_text("12:00:00 FAILED once\n", "utf-8")
+    before = picture.stat().st_mtime
+    for age, outcome in ((-5, "edited"), (5, "failed")):
+        os.utime(log, (before + age, before + age))
+        told = told_by(make_report(config, cases))
+        assert told["cases"][0]["edits"][0]["outcome"] == outcome
+
+
+def test_hostile_names_and_prompts_stay_text(here: Path) -> None:
+    name = "it's <b> & \u202e #? %2e"
+    make_data(name, HOSTILE)
+    config, cases = load()
+    make_results(config, cases)
+    text = make_report(config, cases).read_text("utf-8")
+    outside = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    assert "<img" not in outside
+    assert "<b>" not in outside
+    assert text.count("<script>") == 1
+    told = told_by(Path("results/report.html"))
+    assert told["cases"][0]["edits"][0]["prompt"] == HOSTILE
+    assert told["cases"][0]["name"] == name
+
+
+def test_cases_of_earlier_runs_stay_on_the_page(here: Path) -> None:
+    make_data("a")
+    make_data("b")
+    config, cases = load(cases=["a"])
+    make_results(*load())
+    assert [case["name"] for case in told_by(make_report(config, cases))["cases"]] == ["a", "b"]
+
+
+def test_a_page_of_nothing_and_of_damaged_files_is_a_page(here: Path) -> None:
+    make_data("a", mask=True)
+    config, cases = load()
+    told = told_by(make_report(config, cases))
+    assert told["cases"][0]["edits"][0]["outcome"] == "not made"
+    make_results(config, cases)
+    for path in Path("results").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"\xff\x00 no such thing")
+    told = told_by(make_report(config, cases))
+    assert told["cases"][0]["curves"] == []
+    assert told["cases"][0]["edits"][0]["variants"][0]["metrics"] == {}
+
+
+def test_thumbnails_shrink_until_they_fit_and_are_kept(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [here / f"{number}.png" for number in range(4)]
+    for number, path in enumerate(paths):
+        scene((700, 500), number).save(path)
+    shelf = pictures.Shelf(here / "kept")
+    large = thumbnails(paths, shelf)
+    assert large.side == pictures.SIDES[0]
+    budget = sum(map(len, large.uris.values())) // 2
+    small = thumbnails([*paths, here / "none.png"], shelf, budget)
+    assert small.side < large.side
+    assert small.uris.keys() == set(paths)
+    assert sum(map(len, small.uris.values())) <= budget
+    shelf.tidy()
+    assert {path.name for path in shelf.folder.iterdir()} == shelf.used
+    assert len(shelf.used) == 4, "those of the other size are gone"
+    monkeypatch.setattr(pictures, "_webp", lambda *_: pytest.fail("made again"))
+    assert thumbnails(paths, shelf, budget) == small
+
+
+def test_thumbnails_are_upright_and_small_however_the_picture_lies(here: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by a quarter
+    scene((300, 200), 1).save(here / "turned.jpg", exif=exif)
+    scene((60, 40), 1).convert("P").save(here / "palette.png")
+    shelf = pictures.Shelf(here / "kept")
+    made = thumbnails([here / "turned.jpg", here / "palette.png"], shelf)
+    sizes = []
+    for path in sorted((here / "kept").iterdir(), key=lambda path: path.stat().st_size):
+        with Image.open(path) as image:
+            sizes.append(image.size)
+    assert sizes == [(60, 40), (200, 300)]
+    assert len(made.uris) == 2
+
+
+def test_the_command_writes_the_page_of_a_project(here: Path) -> None:
+    make_data("a")
+    config, cases = load()
+    asked = CliRunner().invoke(app, ["report"])
+    assert isinstance(asked.exception, UserError)
+    assert "holds no results yet" in str(asked.exception)
+    make_results(config, cases)
+    Path("config.yaml").write_text("cases: [a]\nslice: 2/2\n", "utf-8")
+    folder = here.parent
+    os.chdir(folder)
+    done = CliRunner().invoke(app, ["report", here.name])
+    assert done.output.strip() == f"{here.name}/results/report.html"
+    assert "a cat on a hill" in (folder / done.output.strip()).read_text("utf-8")
+    assert Path.cwd() == folder
