@@ -37,6 +37,9 @@ from editinfinity.workflow.plan import layout
 KEPT = ".thumbnails"
 """Folder of the results where thumbnails are kept between two pages."""
 
+_SCRIPTS = ("basics.js", "frame.js", "gallery.js", "detail.js", "page.js")
+"""In this order: each uses those before it."""
+
 _FIRST = 12
 """Cases whose pictures stand before the script, so that it can show them at once."""
 
@@ -67,7 +70,9 @@ def render(content: Content, pictures: list[dict[str, Any]]) -> Iterator[str]:
         content: what it tells.
         pictures: data URIs, a dict a case, as the page's script reads them.
     """
-    style, script = _file("page.css"), _file("page.js")
+    style = _file("page.css")
+    # One scope for all of them, which the browser's own names stay out of.
+    script = '"use strict";\n(() => {\n' + "\n".join(map(_file, _SCRIPTS)) + "})();\n"
     # A function as loader, and a package's own files: templates are never looked for elsewhere.
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_file)

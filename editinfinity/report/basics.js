@@ -1,0 +1,118 @@
+// Elements, numbers and prompts as text, and what there is to show.
+
+const $ = (id) => document.getElementById(id);
+const data = JSON.parse($("data").textContent);
+const WHOLE = [0, 0, 1, 1];
+const MASKS = { user: "drawn by hand", attention: "by a word", none: "none" };
+const OUTCOMES = ["edited", "mapped", "failed", "not made"];
+
+/** An element: properties (text, class, on…, other attributes) and children. */
+function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [key, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key === "text") element.textContent = value;
+    else if (key === "class") element.className = value;
+    else if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function draw(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+function duration(seconds) {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const two = (number) => String(number).padStart(2, "0");
+  if (whole < 3600) return `${Math.floor(whole / 60)}:${two(whole % 60)} min`;
+  return `${Math.floor(whole / 3600)}:${two(Math.floor((whole % 3600) / 60))} h`;
+}
+
+function bytes(number) {
+  return number < 1e9 ? `${Math.round(number / 1e6)} MB` : `${(number / 1e9).toFixed(1)} GB`;
+}
+
+function metricText(metric, value) {
+  return `${value.toFixed(metric.digits)}${metric.unit ? ` ${metric.unit}` : ""}`;
+}
+
+/** What a metric is called where there is little room. */
+const short = (metric) => metric.label.replace(/^Background /, "").replace(/ \(.*/, "");
+
+const counted = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+
+const entries = data.cases.flatMap((photo, place) =>
+  photo.edits.map((edit, number) => {
+    const shared = number === 0 ? photo.stages : [];
+    const chosen = edit.variants.find((variant) => variant.chosen) || edit.variants[0] || null;
+    return {
+      photo, edit, place, number, chosen,
+      id: `${encodeURIComponent(photo.name)}/${encodeURIComponent(edit.name)}`,
+      seconds: [...shared, ...edit.stages].reduce((sum, stage) => sum + stage.seconds, 0),
+      words: `${photo.name} ${edit.name} ${photo.source || ""} ${edit.prompt || ""} ${edit.word || ""} ${edit.reason}`.toLowerCase(),
+      ratio: photo.size ? photo.size[0] / photo.size[1] : 4 / 3,
+    };
+  }),
+);
+entries.forEach((entry, index) => { entry.index = index; });
+
+const known = new Map();
+/** Pictures of a case: null until the page has come that far. */
+function pictures(place) {
+  if (!known.has(place)) {
+    const block = $(`p${place}`);
+    if (!block) return document.readyState === "loading" ? null : { edits: [] };
+    known.set(place, JSON.parse(block.textContent));
+  }
+  return known.get(place);
+}
+
+function picturesOf(entry) {
+  const ours = pictures(entry.place);
+  return ours && { source: ours.source, kernels: {}, variants: {}, ...(ours.edits[entry.number] || {}) };
+}
+
+/** The words of two prompts, those that differ marked. */
+function compared(before, after) {
+  const old = before.split(" "), fresh = after.split(" ");
+  if (!before || old.length * fresh.length > 40000) return [[after, "same"]];
+  const lengths = Array.from({ length: old.length + 1 }, () => new Uint16Array(fresh.length + 1));
+  for (let i = old.length - 1; i >= 0; i -= 1)
+    for (let j = fresh.length - 1; j >= 0; j -= 1)
+      lengths[i][j] = old[i] === fresh[j] ? lengths[i + 1][j + 1] + 1 : Math.max(lengths[i + 1][j], lengths[i][j + 1]);
+  const parts = [];
+  const add = (word, kind) => {
+    const last = parts.at(-1);
+    if (last && last[1] === kind) last[0] += ` ${word}`;
+    else parts.push([word, kind]);
+  };
+  let i = 0, j = 0;
+  while (i < old.length || j < fresh.length) {
+    if (i < old.length && j < fresh.length && old[i] === fresh[j]) { add(old[i], "same"); i += 1; j += 1; }
+    else if (i < old.length && (j === fresh.length || lengths[i + 1][j] >= lengths[i][j + 1])) { add(old[i], "old"); i += 1; }
+    else { add(fresh[j], "new"); j += 1; }
+  }
+  return parts;
+}
+
+/** A prompt as a paragraph; against another one, with the words that differ marked. */
+function prompt(text, side = null, other = "") {
+  if (text === null) return make("p", { class: "prompt muted", text: "the prompt cannot be read" });
+  const paragraph = make("p", { class: "prompt", dir: "auto" });
+  if (!text) { paragraph.textContent = "no prompt"; paragraph.classList.add("muted"); return paragraph; }
+  const parts = side === "new" ? compared(other, text) : side === "old" ? compared(text, other) : [[text, "same"]];
+  for (const [words, kind] of parts) {
+    if (kind !== "same" && kind !== side) continue;
+    if (paragraph.childNodes.length) paragraph.append(" ");
+    paragraph.append(kind === "same" ? words : make(kind === "new" ? "mark" : "s", { text: words }));
+  }
+  return paragraph;
+}
