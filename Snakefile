@@ -14,6 +14,7 @@ localrules:
     check,
     jsonl,
     finish,
+    select,
 
 
 rule all:
@@ -26,6 +27,8 @@ include: "rules/prepare.smk"
 include: "rules/invert.smk"
 include: "rules/mask.smk"
 include: "rules/edit.smk"
+include: "rules/evaluate.smk"
+include: "rules/pie_bench.smk"
 
 
 # Before the first job, not in a dry run. While jobs run, workers keep the models warm for them; they

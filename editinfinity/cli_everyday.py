@@ -43,6 +43,10 @@ Work = Annotated[Path, typer.Option(help="Where what is learned is kept between 
 Seed = Annotated[Optional[int], typer.Option(help="Another seed, another picture.")]  # noqa: UP045
 
 
+_PICTURES_ONLY = {"crop": "auto", "metrics": 0}
+"""Settings where somebody wants a picture: at full detail, and without numbers about it."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (edit, batch, new, preview, show):
@@ -96,7 +100,7 @@ def edit(
         source,
         {"edit": NewEdit(prompt, mask, box, target)},
     )
-    failed = run_workflow(project, {"crop": "auto", **chosen, "cases": [name]})
+    failed = run_workflow(project, {**_PICTURES_ONLY, **chosen, "cases": [name]})
     if failed:
         raise UserError(_readable(failed[name][0], name, image))
     made = _deliver(
@@ -154,7 +158,7 @@ def batch(
     if not names:
         raise UserError(f"{masks}: holds no mask named like a photograph of {folder}")
     chosen = _settings(settings, model, seed, mask_edit_region)
-    failed = run_workflow(project, {"crop": "auto", **chosen, "cases": list(names)})
+    failed = run_workflow(project, {**_PICTURES_ONLY, **chosen, "cases": list(names)})
     results = output or folder.with_name(f"{folder.name}_edited")
     for name, image in names.items():
         picture = project / "results" / name / "edit.png"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from editinfinity.errors import UserError
+from editinfinity.evaluation.backbones import BACKBONES
 from editinfinity.model_folder import default_folder
 from editinfinity.presets import Preset, preset
 from editinfinity.released.catalogue import RELEASES, release
@@ -24,6 +25,7 @@ weights = typer.Typer(
 
     \b
         editinfinity weights fetch infinity_2b
+        editinfinity weights fetch clip             # for metrics; also dino, lpips, image_reward
         editinfinity run --config model=infinity_2b
     """,
     no_args_is_help=True,
@@ -31,6 +33,10 @@ weights = typer.Typer(
 )
 
 Model = Annotated[str, typer.Argument(help=f"{' or '.join(RELEASES)}.")]
+ModelOrJudge = Annotated[
+    str,
+    typer.Argument(help=f"{', '.join(RELEASES)}, or a metric's {', '.join(BACKBONES)}."),
+]
 To = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(help="Folder for the converted files, to name as model_dir."),
@@ -39,7 +45,7 @@ To = Annotated[
 
 @weights.command("fetch")
 def fetch(
-    model: Model,
+    model: ModelOrJudge,
     to: To = None,
     download_to: Annotated[
         Optional[Path],  # noqa: UP045
@@ -50,11 +56,18 @@ def fetch(
         typer.Option(help="Commit or tag of the repository of Infinity."),
     ] = None,
 ) -> None:
-    """Download a released model from the Hugging Face hub and convert it.
+    """Download a released model from the Hugging Face hub and convert it; or a metric's model.
 
     What is already there is not downloaded again, and a download that stopped goes on. HF_HOME
     says where files go, HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 uses only what is there.
     """
+    if model in BACKBONES:
+        from editinfinity.released.judges import fetch_backbone
+
+        folder = fetch_backbone(BACKBONES[model], to or download_to)
+        setting = "" if (to or download_to) is None else f": set {model}_weights: {folder}"
+        typer.echo(f"{BACKBONES[model].title}: ready in {folder}{setting}")
+        return
     release(model)
     from editinfinity.released.convert import convert as convert_files
     from editinfinity.released.fetch import fetch as fetch_files

@@ -23,7 +23,11 @@ from editinfinity.workflow.cluster import fit_for_cluster, refuse_second_copies
 from editinfinity.workflow.config import check_yaml, load_config
 from editinfinity.workflow.crops import crop_of
 from editinfinity.workflow.location import lend_to_jobs, require_writable, share_cores
-from editinfinity.workflow.model import effective, model_identity
+from editinfinity.workflow.model import (
+    backbone_identity,
+    effective,
+    model_identity,
+)
 from editinfinity.workflow.plan import (
     TRAIN_EMBEDDING,
     TRAIN_LORA,
@@ -36,7 +40,12 @@ from editinfinity.workflow.plan import (
 from editinfinity.workflow.stage_version import rule_version
 from editinfinity.workflow.summary import summarise
 from editinfinity.workflow.variants import PATTERN as VARIANT_NAMES
-from editinfinity.workflow.variants import learns_nothing, parse_variant, variants
+from editinfinity.workflow.variants import (
+    chosen_by_settings,
+    learns_nothing,
+    parse_variant,
+    variants,
+)
 
 min_version("9.0")
 lend_to_jobs(HERE)
@@ -77,6 +86,8 @@ try:
     if workflow.global_resources["_nodes"].value is not None:
         CASES = fit_for_cluster(CASES)
     check_plan(CONFIG, CASES)
+    # Which models judge the edits: one fetched meanwhile fills the cells that waited for it.
+    BACKBONE_IDENTITY = backbone_identity(CONFIG.settings)
 except UserError as fault:
     stop(fault)
 for notice in CASES.notices:
@@ -117,17 +128,32 @@ def all_targets():
     ]
 
 
+def pie_bench_targets(wildcards):
+    """Every edit of the benchmark, where there is one."""
+    if CONFIG.settings["pie_bench"] is None:
+        stop(
+            UserError("pie_bench: is null; give its folder: --config pie_bench=FOLDER")
+        )
+    return all_targets()
+
+
 def summary():
-    """The table at the end of a run, and the contact sheets it names."""
+    """The table at the end of a run, and the tables and contact sheets it names."""
     # Pillow is of no use to planning, so it is loaded only here.
+    from editinfinity.workflow.metrics_table import write_metrics_table
     from editinfinity.workflow.sheets import make_sheets
 
+    sheets, table = [], None
     try:
+        table = write_metrics_table(CONFIG, CASES)
         sheets = make_sheets(CONFIG, CASES)
+        if CONFIG.settings["pie_bench"] is not None:
+            from editinfinity.pie_bench.table import write_tables
+
+            sheets = [*sheets, *write_tables(CONFIG)]
     except UserError as fault:
         logger.warning(str(fault))
-        sheets = []
-    return summarise(CONFIG, CASES, STARTED, sheets)
+    return summarise(CONFIG, CASES, STARTED, sheets, table)
 
 
 @cache
@@ -253,6 +279,21 @@ def only_with(source, key):
     return value
 
 
+def judged_mask_fingerprint(wildcards):
+    edit = find_edit(wildcards)
+    return fingerprint.of_file(edit.mask) if edit.judged_mask == "user" else "none"
+
+
+def only_judged_by(source, key):
+    """A setting that matters to metrics under one source of the mask only, and else is "none"."""
+
+    def value(wildcards):
+        edit = find_edit(wildcards)
+        return edit.settings[key] if edit.judged_mask == source else "none"
+
+    return value
+
+
 # Inputs that depend on the case's settings.
 
 
@@ -294,6 +335,21 @@ def attention_if_used(wildcards):
     return layout(CONFIG, wildcards.case).attention(edit.name)
 
 
+def attention_if_judged(wildcards):
+    """The attention map, where metrics go by it."""
+    edit = find_edit(wildcards)
+    if edit.judged_mask != "attention":
+        return []
+    return layout(CONFIG, wildcards.case).attention(edit.name)
+
+
+def metrics_of_variants(wildcards):
+    """What was measured of every variant of an edit, in their order."""
+    edit = find_edit(wildcards)
+    where = layout(CONFIG, wildcards.case)
+    return [where.metrics(edit.name, variant) for variant in drawn_variants(edit)]
+
+
 def embedding_if_used(wildcards):
     """The text embedding a variant uses, if any."""
     variant = find_variant(wildcards.variant)
@@ -326,24 +382,43 @@ def kernel_if_used(wildcards):
     return layout(CONFIG, wildcards.case).kernel(edit.name, smoothing)
 
 
-def first_variant(edit):
-    """The chosen one of an edit's variants, which its lists begin with."""
+def drawn_variants(edit):
+    """The variants of an edit, the product of its lists."""
     try:
-        return variants(edit.settings)[0]
+        return variants(edit.settings)
     except UserError as fault:
         stop(fault)
 
 
-def chosen_variant(wildcards):
-    """The picture of the chosen variant."""
+def candidates(edit):
+    """The variants that may become the result: the one that settings name, or all."""
+    try:
+        settled = chosen_by_settings(edit.settings)
+    except UserError as fault:
+        stop(fault)
+    return drawn_variants(edit) if settled is None else [settled]
+
+
+def pictures_to_choose_from(wildcards):
+    """The pictures of all candidates."""
     edit = find_edit(wildcards)
-    return layout(CONFIG, wildcards.case).picture(edit.name, first_variant(edit))
+    where = layout(CONFIG, wildcards.case)
+    return [where.picture(edit.name, variant) for variant in candidates(edit)]
 
 
-def kernel_of_chosen(wildcards):
-    """The blending weights of the chosen variant, where its background is to stay exact."""
+def selection_if_made(wildcards):
+    """What chose among the candidates, where metrics do."""
+    edit = find_edit(wildcards)
+    if len(candidates(edit)) == 1:
+        return []
+    return layout(CONFIG, wildcards.case).selection(edit.name)
+
+
+def kernels_of_candidates(wildcards):
+    """The blending weights of the candidates, where their background is to stay exact."""
     edit = find_edit(wildcards)
     if edit.mask_source == "none" or edit.settings["background"] != "exact":
         return []
-    smoothing = first_variant(edit).setting("smoothing", edit.settings)
-    return layout(CONFIG, wildcards.case).kernel(edit.name, smoothing)
+    names = (v.setting("smoothing", edit.settings) for v in candidates(edit))
+    where = layout(CONFIG, wildcards.case)
+    return [where.kernel(edit.name, name) for name in dict.fromkeys(names)]

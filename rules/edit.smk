@@ -35,8 +35,9 @@ rule edit:
 
 rule finish:
     input:
-        picture=chosen_variant,
-        kernel=kernel_of_chosen,
+        picture=pictures_to_choose_from,
+        kernel=kernels_of_candidates,
+        selection=selection_if_made,
     output:
         f"{CASE}/{{edit}}.png",
     log:

@@ -25,8 +25,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from editinfinity.editing.sampler import SamplingSettings
+from editinfinity.evaluation.world.judge import WEIGHTS, Judge, load_judge
 from training.editor import Edited, Editor, load_editor
-from training.judge import UNKNOWN, Judge, accuracy, labels, load_judge
+from training.judge import UNKNOWN, accuracy, labels
 from training.look import to_bytes
 from training.scenes import KINDS, SceneMaker, Scenes, load_maker
 from training.train_tokenizer import psnr, reconstruct
@@ -189,7 +190,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, default=Path("editinfinity/weights/bundled"))
-    parser.add_argument("--judge", type=Path, default=Path("training/judge.safetensors"))
+    parser.add_argument("--judge", type=Path, default=WEIGHTS)
     parser.add_argument("--carry", type=Path, default=Path(".carry"))
     parser.add_argument("--output", type=Path, default=Path("build/evaluation"))
     parser.add_argument("--each", type=int, default=60, help="edits of every kind")

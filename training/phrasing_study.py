@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from editinfinity.editing.blend import KernelBlend
+from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
 from training.bundled import Bundled
-from training.judge import load_judge
 from training.look import tile, to_bytes
 from training.masks import smoothing_kernel
 from training.scenes import KINDS, SceneMaker, Scenes, load_maker
@@ -70,7 +70,7 @@ def scene_for(maker: SceneMaker, phrasing: Phrasing, number: int) -> Scenes:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--judge", type=Path, default=Path("training/judge.safetensors"))
+    parser.add_argument("--judge", type=Path, default=WEIGHTS)
     parser.add_argument("--carry", type=Path, default=Path(".carry"))
     parser.add_argument("--output", type=Path, default=Path("training/studies/phrasings.tsv"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -36,7 +37,7 @@ class Memory(Protocol):
 
 
 TOGETHER = 600
-"""Tokens of the first, small scales that share one call: their attention is nothing but launching."""
+"""Tokens of the first, small scales that share one call: one by one they cost only launches."""
 
 
 class TeacherForcing:
@@ -49,28 +50,31 @@ class TeacherForcing:
     def __init__(self, lengths: Sequence[int]) -> None:
         ends = list(itertools.accumulate(lengths))
         first = sum(end <= TOGETHER for end in ends) or 1
-        self.small = list(lengths[:first])
+        self.small = tuple(lengths[:first])
         self.lengths = [ends[first - 1], *lengths[first:]]
         self.ends = ends[first - 1 :]
-        self._mask: Tensor | None = None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         queries = q.split(self.lengths, dim=2)
         keys, values = _Prefixes.apply(k, self.ends), _Prefixes.apply(v, self.ends)
-        attended = [attend(queries[0], keys[0], values[0], self._first_mask(q))]
+        mask = _first_mask(self.small, q.dtype, q.device) if len(self.small) > 1 else None
+        attended = [attend(queries[0], keys[0], values[0], mask)]
         attended += map(attend, queries[1:], keys[1:], values[1:])
         # Joined in the order they are projected in, (B, L, heads, ·).
         return torch.cat([part.transpose(1, 2) for part in attended], dim=1).transpose(1, 2)
 
-    def _first_mask(self, like: Tensor) -> Tensor | None:
-        """What is added to the first call's scores: 0 where a token sees another, else −∞."""
-        if len(self.small) > 1 and self._mask is None:
-            level = torch.repeat_interleave(torch.tensor(self.small)).to(like.device)
-            size = len(level)
-            # Rows of a multiple of 16 values: what the attention kernels want of a mask.
-            rows = like.new_zeros(size, -(-size // 16) * 16)[:, :size]
-            self._mask = rows.masked_fill_(level[:, None] < level, -math.inf)
-        return self._mask
+
+@lru_cache(maxsize=32)
+def _first_mask(lengths: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What is added to the scores of scales in one call: 0 where a token sees another, else −∞."""
+    # A cached mask made while sampling must still serve training in the same process.
+    with torch.inference_mode(False):
+        level = torch.repeat_interleave(torch.tensor(lengths))
+        size = len(level)
+        # Rows of a multiple of 16 values: what the attention kernels want of a mask.
+        rows = torch.zeros(size, -(-size // 16) * 16, dtype=dtype)
+        rows[:, :size].masked_fill_(level[:, None] < level, -math.inf)
+        return rows.to(device)[:, :size]
 
 
 class _Prefixes(torch.autograd.Function):

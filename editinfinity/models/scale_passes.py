@@ -126,6 +126,6 @@ def _tensors(condition: Condition) -> Iterator[Tensor]:
     """All tensors of a condition without a mask, in a fixed order."""
     yield condition.pooled
     for modulation in condition.modulation:
-        yield from modulation
+        yield from (part for part in modulation if part is not None)
     for keys_values in condition.text:
         yield from keys_values

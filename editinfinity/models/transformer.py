@@ -13,7 +13,7 @@ Suffixes name dimensions: B batch, L tokens, T text tokens, C width, d bits a to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -62,11 +62,12 @@ class TextFeatures:
 class Modulation(NamedTuple):
     """What the text makes of a block's two modulated branches, (B, 1, C) each.
 
-    1 is self-attention, 2 feed-forward; a scale multiplies the normalised input as it is.
+    1 is self-attention, 2 feed-forward; a scale multiplies the normalised input as it is. A branch
+    without a gate is dropped.
     """
 
-    gate1: Tensor
-    gate2: Tensor
+    gate1: Tensor | None
+    gate2: Tensor | None
     scale1: Tensor
     scale2: Tensor
     shift1: Tensor
@@ -118,27 +119,6 @@ class FeedForward(nn.Module):
         return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
 
 
-class DropPath(nn.Module):
-    """While training, drop a residual branch for a whole sample with probability ``rate``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rate = 0.0
-
-    def thin(self, gate: Tensor) -> Tensor | None:
-        """A branch's gate (B, 1, C), 0 for dropped samples and larger for the others.
-
-        None where every sample drops it: then the branch need not be computed. Draws on the CPU,
-        so that this is known without waiting for the device.
-        """
-        if not self.training or self.rate == 0:
-            return gate
-        keep = torch.rand(gate.shape[0], 1, 1) >= self.rate
-        if not keep.any():
-            return None
-        return gate * (keep / (1 - self.rate)).to(gate.device)
-
-
 class Block(nn.Module):
     """Self-attention, cross-attention and feed-forward around an fp32 residual stream."""
 
@@ -149,7 +129,6 @@ class Block(nn.Module):
         self.ffn = FeedForward(width)
         self.ca_norm = nn.LayerNorm(width, eps=EPSILON)
         self.ada_gss = nn.Parameter(torch.randn(1, 1, 6, width) / width**0.5)
-        self.drop_path = DropPath()
         self.operations = PLAIN
 
     def modulation(self, shared: Tensor) -> Modulation:
@@ -169,17 +148,17 @@ class Block(nn.Module):
     ) -> Tensor:
         """(B, L, C) → (B, L, C), fp32."""
         dtype, do, ca_norm = self.ffn_dtype, self.operations, self.ca_norm
-        if (gate := self.drop_path.thin(modulation.gate1)) is None:
+        if modulation.gate1 is None:
             h = do.norm(x, ca_norm.weight, ca_norm.bias, dtype)
         else:
             h = do.norm(x, modulation.scale1, modulation.shift1, dtype)
             h = self.sa(h, rotary, memory, do)
-            x, h = do.add_norm(x, h, gate, ca_norm.weight, ca_norm.bias)
+            x, h = do.add_norm(x, h, modulation.gate1, ca_norm.weight, ca_norm.bias)
         h = self.ca(h, text, mask, observe)
-        if (gate := self.drop_path.thin(modulation.gate2)) is None:
+        if modulation.gate2 is None:
             return x + h.float()
         x, h = do.add_norm(x, h, None, modulation.scale2, modulation.shift2)
-        return do.add(x, do.feed_forward(self.ffn, h), gate)
+        return do.add(x, do.feed_forward(self.ffn, h), modulation.gate2)
 
     @property
     def ffn_dtype(self) -> torch.dtype:
@@ -245,6 +224,7 @@ class Infinity(nn.Module):
         self.head_nm = Head(width)
         self.head = nn.Linear(width, 2 * config.token_bits)
         self.run_block: BlockRunner = run_block
+        self.drop_path = torch.zeros(config.depth, device="cpu")
 
     def set_block_dtype(self, dtype: torch.dtype) -> Infinity:
         """Run the blocks' linear layers in ``dtype``; the rest stays in fp32."""
@@ -263,8 +243,7 @@ class Infinity(nn.Module):
 
     def set_drop_path(self, rate: float) -> Infinity:
         """While training, drop branches with probability rising linearly from 0 to ``rate``."""
-        for block, p in zip(self.blocks, torch.linspace(0, rate, len(self.blocks)), strict=True):
-            block.drop_path.rate = float(p)
+        self.drop_path = torch.linspace(0, rate, len(self.blocks))
         return self
 
     def zero_attention_bias(self) -> Infinity:
@@ -320,6 +299,8 @@ class Infinity(nn.Module):
         x = x + torch.cat(levels)
         rotary = self._rotary(schedule, x.device)
         memory = TeacherForcing(schedule.lengths)
+        if self.training and self.drop_path.any():
+            condition = replace(condition, modulation=self._thinned(condition.modulation))
         for block, modulation, text_kv in self._blocks(condition):
             x = self.run_block(block, x, modulation, text_kv, condition.mask, rotary, memory)
         return self.logits(x, condition)
@@ -360,6 +341,27 @@ class Infinity(nn.Module):
     def _blocks(self, condition: Condition) -> Iterator[tuple[Block, Modulation, KeysValues]]:
         """Every block with what it needs of the text."""
         return zip(self.blocks, condition.modulation, condition.text, strict=True)
+
+    def _thinned(self, modulation: list[Modulation]) -> list[Modulation]:
+        """Gates with the branches of some samples dropped (drop path), larger for the others.
+
+        A branch that every sample drops loses its gate, and need not be computed. Draws on the
+        CPU, so that this is known without waiting for the device.
+        """
+        batch, device = len(modulation[0].shift1), modulation[0].shift1.device
+        rate = self.drop_path[:, None, None]
+        keep = torch.rand(len(self.blocks), 2, batch) >= rate
+        factors = (keep / (1 - rate)).to(device)[..., None, None]
+
+        def thin(gate: Tensor | None, block: int, branch: int) -> Tensor | None:
+            if gate is None or not keep[block, branch].any():
+                return None
+            return gate * factors[block, branch]
+
+        return [
+            each._replace(gate1=thin(each.gate1, n, 0), gate2=thin(each.gate2, n, 1))
+            for n, each in enumerate(modulation)
+        ]
 
     def _rotary(self, schedule: ScaleSchedule, device: torch.device) -> Tensor:
         return rotary_table(schedule, self.config.width // self.config.heads, device)

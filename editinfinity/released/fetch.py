@@ -43,19 +43,37 @@ def fetch(
         log.info("%s: %s of %s", part, ", ".join(source.files), source.repository)
         target = None if into is None else into / source.folder
         wanted = revision if source.repository == INFINITY else None
-        snapshot = _download(source, target, wanted)
-        if not any(path for glob in source.files for path in snapshot.glob(glob)):
-            raise UserError(
-                f"{source.repository}: has no {', '.join(source.files)}; look at its page for "
-                "their new names"
-            )
-        for glob in source.files:
-            for path in sorted(snapshot.glob(glob)):
-                _check(path, snapshot)
+        snapshot = fetch_part(source, target, wanted)
         whole = source.folder != "."  # the repository itself is the folder of the shards
         folder, pattern = (snapshot.parent, snapshot.name) if whole else (snapshot, source.pattern)
         found[part] = find_weight_files(folder, pattern, f"{model}'s {part}")
     return found
+
+
+def fetch_part(source: ReleasedPart, target: Path | None, revision: str | None = None) -> Path:
+    """Download what is missing of one part's files, and check what came.
+
+    Args:
+        source: which files of which repository.
+        target: a plain folder for them; None for the hub's cache.
+        revision: commit or tag; None for the newest.
+
+    Returns:
+        The folder they lie in.
+
+    Raises:
+        UserError: as ``fetch`` does.
+    """
+    snapshot = _download(source, target, revision)
+    if not any(path for glob in source.files for path in snapshot.glob(glob)):
+        raise UserError(
+            f"{source.repository}: has no {', '.join(source.files)}; look at its page for "
+            "their new names"
+        )
+    for glob in source.files:
+        for path in sorted(snapshot.glob(glob)):
+            _check(path, snapshot)
+    return snapshot
 
 
 def _download(source: ReleasedPart, target: Path | None, revision: str | None) -> Path:

@@ -21,6 +21,7 @@ MODEL_STAGES: Mapping[str, str] = {
     "train_lora": "train_lora",
     "attention_map": "collect_attention",
     "edit": "edit",
+    "metrics": "measure_edit",
 }
 """The stages that run a model, modules of ``editinfinity.stages``, and their functions."""
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from editinfinity.editing.kernel import cells_of_attention, smoothing_kernel
+from editinfinity.editing.kernel import smoothing_kernel
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.heatmap import heatmap_over
 from editinfinity.files.images import write_png
-from editinfinity.files.maps import ATTENTION, KERNEL, load_map, save_map
-from editinfinity.files.masks import doubt_about, read_mask
+from editinfinity.files.maps import KERNEL, save_map
+from editinfinity.stages.region import region_of_attention, region_of_mask
 
 log = logging.getLogger(__name__)
 
@@ -60,30 +59,17 @@ def make_kernel(
     if (mask is None) == (attention is None):
         raise UserError("kernel: give either a mask or an attention map, not both or neither")
     if mask is not None:
-        user_mask = read_mask(mask, source.geometry.image_size, mask_edit_region, mask_grow)
-        edited = source.geometry.crop_mask(user_mask)
-        if doubt := doubt_about(edited, mask, mask_edit_region):
-            log.warning("%s", doubt)
-        shown: NDArray[np.floating] = edited.astype(np.float32)
-        made_of: dict[str, Any] = {"mask_source": "user", "mask_edit_region": mask_edit_region}
-        if mask_grow:
-            made_of["mask_grow"] = mask_grow
+        region = region_of_mask(mask, source.geometry, mask_edit_region, mask_grow)
     else:
         assert attention is not None
-        shown, found = load_map(attention, ATTENTION, grid)
-        edited = cells_of_attention(shown, attention_threshold)
-        made_of = {
-            "mask_source": "attention",
-            "target_word": found["target_word"],
-            "attention_threshold": attention_threshold,
-        }
-    kernel = smoothing_kernel(edited, grid, smoothing)
-    save_map(output, KERNEL, kernel, {"smoothing": smoothing, **made_of})
+        region = region_of_attention(attention, grid, attention_threshold)
+    kernel = smoothing_kernel(region.edited, grid, smoothing)
+    save_map(output, KERNEL, kernel, {"smoothing": smoothing, **region.made_of})
     log.info("%s: %.1f %% of the cells are edited freely", output, 100 * (kernel == 0).mean())
     if mask_image is not None:
-        write_png(mask_image, _mask_picture(edited, source.geometry))
+        write_png(mask_image, _mask_picture(region.edited, source.geometry))
     if heatmap is not None:
-        write_png(heatmap, heatmap_over(source.pixels, shown))
+        write_png(heatmap, heatmap_over(source.pixels, region.shown))
 
 
 def _mask_picture(edited: NDArray[np.bool_], geometry: Geometry) -> Image.Image:

@@ -68,6 +68,11 @@ class Edit:
             case _:
                 return self._mask_source_unforced
 
+    @property
+    def judged_mask(self) -> str:
+        """Whose mask metrics go by: the user's where there is one, used or not, else the edit's."""
+        return "user" if self.mask is not None else self.mask_source
+
     def faults(self) -> list[str]:
         """What the edit asks for and the case does not have, a line each."""
         source, given = self.mask_source, self.settings["mask_source"]
@@ -134,6 +139,12 @@ def load_cases(config: Config) -> Cases:
     Raises:
         ConfigError: a named case does not exist, there are none, or the table is not usable.
     """
+    if config.settings["pie_bench"] is not None:
+        from editinfinity.pie_bench.cases import cases_of, chosen_entries
+
+        benchmark = chosen_entries(config)
+        _check_overrides(config, [entry.name for entry in benchmark.entries])
+        return cases_of(benchmark, config)
     # pandas takes half a second to import, which every job of a run without a table would pay.
     if config.table is not None:
         from editinfinity.workflow.table import read_table
@@ -164,7 +175,7 @@ def load_case(config: Config, name: str) -> Case:
     Raises:
         ConfigError: there is no such case, or the table is not usable.
     """
-    if config.table is None:
+    if _by_folder(config):
         from editinfinity.workflow.folders import find_folders, read_folder
 
         if not _exists(config, name):
@@ -172,8 +183,15 @@ def load_case(config: Config, name: str) -> Case:
         return read_folder(name, config)[0]
     cases = load_cases(config).by_name
     if name not in cases:
-        raise ConfigError([f"{config.table}: has no case {printable(name)}; add its row"])
+        raise ConfigError(
+            [f"{config.table or 'pie_bench'}: has no case {printable(name)}; add its row"]
+        )
     return cases[name]
+
+
+def _by_folder(config: Config) -> bool:
+    """Whether cases are folders below ``data``, not rows of a table or of a benchmark."""
+    return config.table is None and config.settings["pie_bench"] is None
 
 
 def _exists(config: Config, name: str) -> bool:
@@ -192,7 +210,7 @@ def _check_overrides(config: Config, known: Any) -> None:
         f"{config.source}: overrides: there is no case {printable(name)}"
         f"{did_you_mean(name, names) or '; correct the name or remove it'}"
         for name in config.overrides
-        if name not in names and not (config.table is None and _exists(config, name))
+        if name not in names and not (_by_folder(config) and _exists(config, name))
     ]
     if lines:
         raise ConfigError(lines)

@@ -46,7 +46,8 @@ class Config:
         cases: names to edit; None for every folder below ``data``.
         table: cases.tsv in place of folders; None for folders.
         data: folder of the cases.
-        results: folder of the results, without a trailing slash.
+        results: folder of the results, without a trailing slash; of a benchmark, one of its own
+            below what was asked for.
         overrides: case → key → canonical value.
         source: what to call the file in messages.
         part: (i, n) for the i-th of n slices of the cases, counted from 1.
@@ -114,7 +115,7 @@ def load_config(
         if key in PLACE_KEYS:
             continue
         try:
-            settings[str(key)] = parse_setting(str(key), value)
+            settings[str(key)] = parse_setting(str(key), _inner_values(value))
         except Unfit as fault:
             blame(key, str(fault))
 
@@ -136,14 +137,35 @@ def load_config(
         part = _parse_slice(raw.get("slice"))
     except Unfit as fault:
         blame("slice", f"slice: {fault}")
-    overrides, complaints = _parse_overrides(raw.get("overrides"))
+    overrides, complaints = _parse_overrides(_inner_values(raw.get("overrides")))
     for complaint in complaints:
         blame("overrides", f"overrides: {complaint}")
     if faults:
         raise ConfigError(faults)
-    return Config(
-        settings, cases, table, places["data"], str(places["results"]), overrides, source, part
-    )
+    results = str(places["results"])
+    if settings["pie_bench"] is not None:
+        results = f"{results}/pie_bench"
+    return Config(settings, cases, table, places["data"], results, overrides, source, part)
+
+
+def _inner_values(value: object) -> object:
+    """A value with what stands inside its lists and mappings read as YAML has it.
+
+    Snakemake reads ``--config cfg=3`` as a number, but every element of ``cfg=[3,4]`` as text.
+    """
+    if isinstance(value, list):
+        return [_inner_value(element) for element in value]
+    if isinstance(value, dict):
+        return {key: _inner_value(element) for key, element in value.items()}
+    return value
+
+
+def _inner_value(value: object) -> object:
+    if not isinstance(value, str):
+        return _inner_values(value)
+    if re.fullmatch(r"[-+\d.eE]{1,32}|true|false|null", value):
+        return yaml.safe_load(value)
+    return value
 
 
 def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from editinfinity.evaluation.backbones import BACKBONES, found_backbones
 from editinfinity.presets import preset
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.location import weight_files
@@ -23,6 +24,19 @@ def model_identity(settings: Mapping[str, Any]) -> str:
         parts.append(f"weights={fingerprint.of_images(files)}")
     if not settings["attention_bias"]:
         parts.append("attention_bias=0")
+    return " ".join(parts)
+
+
+def backbone_identity(settings: Mapping[str, Any]) -> str:
+    """One scalar that changes with the weights that metrics look through.
+
+    Raises:
+        UserError: a setting names a folder without them.
+    """
+    parts = []
+    for name, folder in found_backbones(settings).items():
+        files = [] if folder is None else BACKBONES[name].files_in(folder)
+        parts.append(f"{name}={fingerprint.of_images(files) if files else 'none'}")
     return " ".join(parts)
 
 

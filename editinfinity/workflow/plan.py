@@ -17,6 +17,7 @@ from editinfinity.workflow.cases import MAP_ONLY, Case, Cases, Edit
 from editinfinity.workflow.config import Config, ConfigError
 from editinfinity.workflow.variants import (
     Variant,
+    chosen_by_settings,
     embeddings_used,
     learns_nothing,
     lora_bases,
@@ -67,6 +68,14 @@ class Layout:
         """A variant at the model's size."""
         return f"{self.folder}/edit/{edit}/{variant.name}.png"
 
+    def metrics(self, edit: str, variant: Variant) -> str:
+        """What was measured of a variant."""
+        return f"{self.folder}/edit/{edit}/{variant.name}.metrics.json"
+
+    def selection(self, edit: str) -> str:
+        """Which variant was chosen, and why."""
+        return f"{self.folder}/{edit}.selection.json"
+
     def chosen(self, edit: str) -> str:
         """The edit at the photograph's size."""
         return f"{self.folder}/{edit}.png"
@@ -95,7 +104,10 @@ def case_targets(case: Case, where: Layout) -> list[str]:
             continue
         if not learns_nothing(edit.settings):
             targets += trained(case, edit, where)
-        targets += [where.picture(edit.name, variant) for variant in variants(edit.settings)]
+        drawn = variants(edit.settings)
+        targets += [where.picture(edit.name, variant) for variant in drawn]
+        if edit.settings["metrics"]:
+            targets += [where.metrics(edit.name, variant) for variant in drawn]
         targets.append(where.chosen(edit.name))
     return list(dict.fromkeys(targets))
 
@@ -151,6 +163,7 @@ def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, st
     if edit.infer_function == MAP_ONLY:
         return
     settings, drawn = edit.settings, variants(edit.settings)
+    chosen_by_settings(settings)
     wanted: dict[tuple[str, str, int], str] = {}
     for key, iterations in (
         ("use_embedding_iter", embeddings_used(settings)),

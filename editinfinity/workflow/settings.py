@@ -38,6 +38,10 @@ MASK_REGIONS = ("black", "white", "transparent", "opaque")
 """Parts of a mask's picture that may be the edited one (``editinfinity.files.masks``)."""
 
 
+SELECT = r"first|best|embedding\d+-lora[^/\x00-\x1f]+"
+"""What may choose the variant that becomes the result."""
+
+
 class Level(Enum):
     """How far down a setting may differ."""
 
@@ -86,7 +90,7 @@ class Setting:
             Unfit: with the whole complaint but for the file's and the setting's name.
         """
         try:
-            if value is None and self.nullable:
+            if value in (None, "null") and self.nullable:
                 return None
             if not self.sweep:
                 return self.kind.parse(value)
@@ -161,6 +165,17 @@ _ALL = (
     Setting("crop", Choice(("full", "auto")), "full"),
     Setting("background", Choice(("exact", "decoded")), "exact", _EDIT),
     Setting("gps", Choice(("keep", "drop")), "keep", _EDIT),
+    # judging: metrics, and which variant becomes the result
+    Setting("metrics", Flag(), True, _RUN, example=1),
+    Setting("lpips_weights", PATH, None, _RUN, nullable=True, example="weights/lpips"),
+    Setting("clip_weights", PATH, None, _RUN, nullable=True, example="weights/clip"),
+    Setting("dino_weights", PATH, None, _RUN, nullable=True, example="weights/dino"),
+    Setting("image_reward_weights", PATH, None, _RUN, nullable=True, example="weights/reward"),
+    Setting("select", Text("first, best or the name of a variant", SELECT), "first", _EDIT),
+    Setting("select_floor", Number(low=0), 25.0, _EDIT, example=25),
+    # the benchmark in place of cases
+    Setting("pie_bench", PATH, None, _RUN, nullable=True, example="PIE-Bench_v1"),
+    Setting("pie_bench_sample", Whole(1), None, _RUN, nullable=True, example=20),
     # how training goes
     Setting("checkpoint_every", Whole(1), 10),
     Setting("train_seed", Whole(high=MAX_SEED), 42),

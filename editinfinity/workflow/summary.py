@@ -14,7 +14,13 @@ from editinfinity.workflow.plan import Layout, layout
 _HEADING = ("case", "edit", "outcome", "open")
 
 
-def summarise(config: Config, cases: Cases, since: float, sheets: Sequence[Path] = ()) -> str:
+def summarise(
+    config: Config,
+    cases: Cases,
+    since: float,
+    sheets: Sequence[Path] = (),
+    metrics: Path | None = None,
+) -> str:
     """The table, as lines to print.
 
     Args:
@@ -23,6 +29,7 @@ def summarise(config: Config, cases: Cases, since: float, sheets: Sequence[Path]
         since: when the run began (seconds since the epoch); only logs written later count, so
             that a fault which is mended is not told again.
         sheets: contact sheets to name below the table.
+        metrics: table of the metrics to name there.
     """
     rows: list[Sequence[str]] = [_HEADING]
     failed = 0
@@ -39,6 +46,7 @@ def summarise(config: Config, cases: Cases, since: float, sheets: Sequence[Path]
     count = len(rows) - 1
     closing = f"{count - failed} of {count} edits without a fault" if failed else ""
     below = [f"side by side: {sheet}" for sheet in sheets]
+    below += [] if metrics is None else [f"in numbers: {metrics}"]
     return "\n".join(["", *_columns(rows), *([closing] if closing else []), *below])
 
 

@@ -27,7 +27,7 @@ _NAME = re.compile(
     rf"-cfg(?P<cfg>{_NUMBER})-tau(?P<tau>{_NUMBER})-seed(?P<seed>\d+)"
     r"(?P<further>(?:-[a-z_]+=[^-=/]+(?:(?<=e)-\d+)?)*)"
 )
-PATTERN = r"embedding\d+-lora[^/]+"
+PATTERN = r"embedding\d+-lora(?:(?!\.metrics)[^/])+"
 """What Snakemake may take for a variant's name; ``parse_variant`` is stricter."""
 
 
@@ -137,6 +137,26 @@ def variants(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
         variant = Variant(embedding, lora, base if lora else 0, cfg, tau, seed, further)
         made[variant.name] = variant
     return tuple(made.values())
+
+
+def chosen_by_settings(settings: Mapping[str, Any]) -> Variant | None:
+    """The variant that the settings name; None where metrics decide.
+
+    Raises:
+        UserError: they name one that is not drawn.
+    """
+    asked, drawn = str(settings["select"]), variants(settings)
+    if asked == "best" and len(drawn) > 1:
+        return None
+    if asked in ("first", "best"):
+        return drawn[0]
+    found = next((variant for variant in drawn if variant.name == asked), None)
+    if found is None:
+        raise UserError(
+            f"select: {asked} is none of the {len(drawn)} variants that are drawn; name one, such "
+            f"as {drawn[0].name}, or write first or best"
+        )
+    return found
 
 
 def learns_nothing(settings: Mapping[str, Any]) -> bool:

@@ -168,6 +168,8 @@ def test_what_the_kernels_cannot_do_is_left_to_the_plain_operations() -> None:
     same(lambda do: do.queries_keys_values(attention, h, table), h, attention.q_bias)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(DEVICE.type == "cpu", reason="takes minutes in the interpreter")
 def test_whole_model() -> None:
     """Logits and the gradients of learned vectors and of every adapter."""
     base, parameters = adapted(0.0)

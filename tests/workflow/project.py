@@ -28,6 +28,7 @@ SETTINGS = {
     "train_lora_iter": 2,
     "checkpoint_every": 2,
     "cfg": 4.5,
+    "metrics": 0,
 }
 """config.yaml of the project: the least training there can be."""
 

@@ -70,6 +70,17 @@ def test_each_bad_value_is_one_line_with_key_and_cure(key: str) -> None:
         assert "write" in line or "set it at the top" in line or "is no setting" in line
 
 
+def test_elements_of_lists_from_the_command_line_are_text_and_read_all_the_same() -> None:
+    """As Snakemake hands on ``--config use_lora_iter=[10,30] cfg=[3,4.5] …``."""
+    raw = {"use_lora_iter": ["10", "30"], "cfg": ["3", "4.5"], "smoothing": ["hard", "none"]}
+    given = load_config({**raw, "overrides": {"a": {"seed": ["1", "2"], "use_lora": "0"}}})
+    assert given.settings["use_lora_iter"] == (10, 30)
+    assert given.settings["cfg"] == (3.0, 4.5)
+    assert given.settings["smoothing"] == ("hard", "none")
+    assert given.overrides["a"] == {"seed": (1, 2), "use_lora": False}
+    assert load_config({"cases": ["1", "2"]}).cases == ("1", "2")  # names stay text
+
+
 def test_the_message_reads_well() -> None:
     with pytest.raises(ConfigError) as fault:
         load_config({"train_lora_iter": "fifty"})

@@ -50,8 +50,13 @@ def test_targets(data: Path) -> None:
         "results/a/text_embedding/iter10.safetensors",
         "results/a/lora/embedding10/iter50/adapter_model.safetensors",
         f"results/a/edit/edit/{name}.png",
+        f"results/a/edit/edit/{name}.metrics.json",
         "results/a/edit.png",
     ]
+
+
+def test_metrics_can_be_left_out(data: Path) -> None:
+    assert not any("metrics" in target for target in targets(metrics=0))
 
 
 def test_alternative_flows(data: Path) -> None:
@@ -68,6 +73,7 @@ def test_alternative_flows(data: Path) -> None:
     )
     assert neither[1:] == [
         "results/a/edit/edit/embedding0-lora0-cfg4-tau0.5-seed42.png",
+        "results/a/edit/edit/embedding0-lora0-cfg4-tau0.5-seed42.metrics.json",
         "results/a/edit.png",
     ]
     map_only = targets(infer_function=1)

@@ -12,8 +12,9 @@ from PIL import Image
 from editinfinity.workflow.cases import Cases, load_cases
 from editinfinity.workflow.config import Config, load_config
 from editinfinity.workflow.plan import layout
-from editinfinity.workflow.sheets import SIDE, make_sheets
+from editinfinity.workflow.sheets import make_sheets
 from editinfinity.workflow.summary import summarise
+from editinfinity.workflow.thumbnails import SIDE
 from editinfinity.workflow.variants import variants
 from tests.workflow.project import draw_image, draw_mask
 from tests.workflow.test_cases import make_case
@@ -59,9 +60,10 @@ def test_sheets_show_every_edit_and_every_variant(here: Path) -> None:
     with Image.open(sheet) as picture:
         assert 3 * SIDE < picture.width < 4 * SIDE
         assert 2 * SIDE < picture.height < 3 * SIDE
+    # Two columns (an axis of two values) by four rows, below the original and its mask.
     with Image.open(sweeps[0]) as picture:
-        assert 6 * SIDE < picture.width < 7 * SIDE
-        assert 2 * SIDE < picture.height < 3 * SIDE
+        assert 2 * SIDE < picture.width < 3 * SIDE
+        assert 5 * SIDE < picture.height < 6 * SIDE
 
 
 def test_a_sheet_is_made_anew_only_for_new_pictures_and_bears_broken_ones(here: Path) -> None:

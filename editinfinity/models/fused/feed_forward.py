@@ -23,6 +23,9 @@ from torch import Tensor
 from editinfinity.models.fused.dropout import dropped, threshold_of
 
 _TILE_M, _TILE_C = 64, 128
+FEW_RANKS = 8
+"""Up to here ranks are summed one by one."""
+
 LARGEST_RANK = 64
 """Adapters of a larger rank are left to the plain operations."""
 
@@ -40,14 +43,6 @@ def _gelu(u):
     slope = 0.7978845608028654 * (1.0 + 3.0 * 0.044715 * u * u)
     value = 0.5 * u * (1.0 + bent)
     return value, 0.5 * (1.0 + bent) + 0.5 * u * (1.0 - bent * bent) * slope
-
-
-@triton.jit
-def _dot(a, b, EXACT: tl.constexpr):
-    """a·b; fp32 operands are multiplied as such, not rounded to tf32."""
-    if EXACT:
-        return tl.dot(a, b, input_precision="ieee")
-    return tl.dot(a, b)
 
 
 @triton.jit
@@ -69,94 +64,138 @@ def _low(matrix, rows, count, rank, RANK: tl.constexpr):
 
 
 @triton.jit
-def _store_low(target, value, part, rows, count, rank, RANK: tl.constexpr):
-    """(TILE, RANK) into rows of the ``part``-th of partial matrices (parts, count, rank) fp32."""
+def _dot(a, b):
+    """a·b; fp32 operands are multiplied as such, not rounded to tf32."""
+    if a.dtype == tl.float32:
+        return tl.dot(a, b, input_precision="ieee")
+    return tl.dot(a, b)
+
+
+@triton.jit
+def _spread(
+    t, rows, count, b, columns, width, rank,
+    FEW: tl.constexpr, RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+):  # fmt: skip
+    """The tile of t·bᵀ, fp32. A few ranks are quicker one by one than as a matrix product."""
+    if FEW:
+        tile = tl.zeros([TILE_M, TILE_C], tl.float32)
+        for r in tl.static_range(RANK):
+            left = tl.load(t + rows * rank + r, mask=rows < count, other=0.0).to(tl.float32)
+            right = tl.load(b + columns * rank + r, mask=columns < width, other=0.0)
+            tile += left[:, None] * right.to(tl.float32)[None, :]
+        return tile
+    return _dot(_low(t, rows, count, rank, RANK), tl.trans(_low(b, columns, width, rank, RANK)))
+
+
+@triton.jit
+def _sum_over_channels(
+    tile, b, columns, width, target, rows, count, rank, FEW: tl.constexpr, RANK: tl.constexpr
+):
+    """This program's part of tile·b, into partial matrices (parts, count, rank) fp32."""
+    part = tl.program_id(1) * count + rows
+    if FEW:
+        for r in tl.static_range(RANK):
+            right = tl.load(b + columns * rank + r, mask=columns < width, other=0.0)
+            total = tl.sum(tile.to(tl.float32) * right.to(tl.float32)[None, :], axis=1)
+            tl.store(target + part.to(tl.int64) * rank + r, total, mask=rows < count)
+    else:
+        total = _dot(tile, _low(b, columns, width, rank, RANK))
+        _store_low(target, total, part, rows < count, rank, RANK)
+
+
+@triton.jit
+def _sum_over_tokens(
+    tile, t, rows, count, target, columns, width, rank, FEW: tl.constexpr, RANK: tl.constexpr
+):
+    """This program's part of tileᵀ·t, into partial matrices (parts, width, rank) fp32."""
+    part = tl.program_id(0) * width + columns
+    if FEW:
+        for r in tl.static_range(RANK):
+            left = tl.load(t + rows * rank + r, mask=rows < count, other=0.0)
+            total = tl.sum(tile.to(tl.float32) * left.to(tl.float32)[:, None], axis=0)
+            tl.store(target + part.to(tl.int64) * rank + r, total, mask=columns < width)
+    else:
+        total = _dot(tl.trans(tile), _low(t, rows, count, rank, RANK))
+        _store_low(target, total, part, columns < width, rank, RANK)
+
+
+@triton.jit
+def _store_low(target, value, part, present, rank, RANK: tl.constexpr):
+    """(TILE, RANK) into those rows of a matrix (·, rank) that are present."""
     ranks = tl.arange(0, RANK)
-    inside = (rows < count)[:, None] & (ranks < rank)[None, :]
-    at = (part * count + rows).to(tl.int64)[:, None] * rank + ranks[None, :]
-    tl.store(target + at, value, mask=inside)
+    at = part.to(tl.int64)[:, None] * rank + ranks[None, :]
+    tl.store(target + at, value, mask=present[:, None] & (ranks < rank)[None, :])
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _project(
     x, a, t, count, width, rank, seed, threshold,
-    DROP: tl.constexpr, EXACT: tl.constexpr,
-    RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    DROP: tl.constexpr, FEW: tl.constexpr, RANK: tl.constexpr,
+    TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
-    """Partials of t = drop(x)·aᵀ over channels."""
+    """Partials of t = drop(x)·a over channels."""
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
     seen = dropped(tl.load(x + at, mask=inside, other=0.0), index, seed, threshold, DROP)
-    into = _low(a, columns, width, rank, RANK)
-    _store_low(t, _dot(seen, into, EXACT), tl.program_id(1), rows, count, rank, RANK)
+    _sum_over_channels(seen, a, columns, width, t, rows, count, rank, FEW, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _bend_forward(
     raw, t1, b1, a2, g, t2, count, width, rank, seed, threshold,
-    DROP: tl.constexpr, EXACT: tl.constexpr,
-    RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    DROP: tl.constexpr, FEW: tl.constexpr, RANK: tl.constexpr,
+    TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
-    """G = gelu(raw + t1·b1ᵀ), and partials of t2 = drop(g)·a2ᵀ over channels."""
+    """g = gelu(raw + t1·b1ᵀ), and partials of t2 = drop(g)·a2 over channels."""
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
-    low, out_of = _low(t1, rows, count, rank, RANK), _low(b1, columns, width, rank, RANK)
     u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
-    u += _dot(low, tl.trans(out_of), EXACT)
+    u += _spread(t1, rows, count, b1, columns, width, rank, FEW, RANK, TILE_M, TILE_C)
     bent = _gelu(u)[0].to(g.dtype.element_ty)
     tl.store(g + at, bent, mask=inside)
     seen = dropped(bent, index, seed, threshold, DROP)
-    into = _low(a2, columns, width, rank, RANK)
-    _store_low(t2, _dot(seen, into, EXACT), tl.program_id(1), rows, count, rank, RANK)
+    _sum_over_channels(seen, a2, columns, width, t2, rows, count, rank, FEW, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _bend_backward(
     grad_g, raw, t1, b1, a2, t2_grad, grad_u, t1_grad, b1_grad, a2_grad,
     count, width, rank, seed, threshold,
-    DROP: tl.constexpr, EXACT: tl.constexpr,
-    RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    DROP: tl.constexpr, FEW: tl.constexpr, RANK: tl.constexpr,
+    TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
     """Through the second adapter's input, the GELU and the first adapter's output.
 
-    ``t2_grad`` carries the factor 1 / (1 − rate) already; ``grad_u`` may be ``grad_g``. Partials:
-    of t1's gradient over channels; of b1's and of a2's over tokens, (parts, C, r) fp32.
+    ``grad_u`` may be ``grad_g``. Partials: of t1's gradient over channels; of b1's and of a2's over
+    tokens.
     """
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
-    low, out_of = _low(t1, rows, count, rank, RANK), _low(b1, columns, width, rank, RANK)
     u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
-    u += _dot(low, tl.trans(out_of), EXACT)
+    u += _spread(t1, rows, count, b1, columns, width, rank, FEW, RANK, TILE_M, TILE_C)
     bent, slope = _gelu(u)
-    above, into = _low(t2_grad, rows, count, rank, RANK), _low(a2, columns, width, rank, RANK)
-    through = dropped(_dot(above, tl.trans(into), EXACT), index, seed, threshold, DROP)
+    through = _spread(t2_grad, rows, count, a2, columns, width, rank, FEW, RANK, TILE_M, TILE_C)
+    through = dropped(through, index, seed, threshold, DROP)
     gradient = tl.load(grad_g + at, mask=inside, other=0.0).to(tl.float32) + through
-    gradient = (gradient * slope).to(grad_u.dtype.element_ty)
+    gradient = tl.where(inside, gradient * slope, 0.0).to(grad_u.dtype.element_ty)
     tl.store(grad_u + at, gradient, mask=inside)
+    _sum_over_channels(gradient, b1, columns, width, t1_grad, rows, count, rank, FEW, RANK)
+    _sum_over_tokens(gradient, t1, rows, count, b1_grad, columns, width, rank, FEW, RANK)
     seen = dropped(bent.to(grad_u.dtype.element_ty), index, seed, threshold, DROP)
-    seen = tl.where(inside, seen, 0.0)
-    _store_low(t1_grad, _dot(gradient, out_of, EXACT), tl.program_id(1), rows, count, rank, RANK)
-    _store_low(
-        b1_grad, _dot(tl.trans(gradient), low, EXACT), tl.program_id(0), columns, width, rank, RANK
-    )
-    _store_low(
-        a2_grad, _dot(tl.trans(seen), above, EXACT), tl.program_id(0), columns, width, rank, RANK
-    )
+    _sum_over_tokens(seen, t2_grad, rows, count, a2_grad, columns, width, rank, FEW, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _project_backward(
     grad, x, a, t_grad, out, a_grad, count, width, rank, seed, threshold,
-    DROP: tl.constexpr, EXACT: tl.constexpr,
-    RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    DROP: tl.constexpr, FEW: tl.constexpr, RANK: tl.constexpr,
+    TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
-    """Out = grad + drop(t_grad·a), out may be grad; partials of a's gradient over tokens."""
+    """out = grad + drop(t_grad·aᵀ), out may be grad; partials of a's gradient over tokens."""
     rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
-    above, into = _low(t_grad, rows, count, rank, RANK), _low(a, columns, width, rank, RANK)
-    through = dropped(_dot(above, tl.trans(into), EXACT), index, seed, threshold, DROP)
+    through = _spread(t_grad, rows, count, a, columns, width, rank, FEW, RANK, TILE_M, TILE_C)
+    through = dropped(through, index, seed, threshold, DROP)
     total = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32) + through
     tl.store(out + at, total.to(out.dtype.element_ty), mask=inside)
     seen = dropped(tl.load(x + at, mask=inside, other=0.0), index, seed, threshold, DROP)
-    _store_low(
-        a_grad, _dot(tl.trans(seen), above, EXACT), tl.program_id(0), columns, width, rank, RANK
-    )
+    _sum_over_tokens(seen, t_grad, rows, count, a_grad, columns, width, rank, FEW, RANK)
 
 
 @dataclass(frozen=True)
@@ -255,8 +294,8 @@ class _Passes:
     def __init__(self, count: int, rank: int, like: Tensor) -> None:
         self.count, self.rank, self.device = count, rank, like.device
         self.options = {
-            "EXACT": like.dtype == torch.float32,
-            "RANK": max(16, triton.next_power_of_2(rank)),
+            "FEW": rank <= FEW_RANKS,
+            "RANK": rank if rank <= FEW_RANKS else max(16, triton.next_power_of_2(rank)),
             "TILE_M": _TILE_M,
             "TILE_C": _TILE_C,
         }

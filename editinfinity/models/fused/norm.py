@@ -152,7 +152,7 @@ def _run(
 
 
 class _AddNorm(torch.autograd.Function):
-    """(x, branch, gate, scale, shift) → (y, h); without a branch, y is x itself and not returned."""
+    """(x, branch, gate, scale, shift) → (y, h); without a branch y is x and not returned."""
 
     @staticmethod
     def forward(

@@ -1,0 +1,195 @@
+"""ImageReward v1.0: human preference for a picture of a prompt (arXiv 2304.05977).
+
+BLIP reads the prompt while looking at the picture, and five linear layers make a number of its
+first token. BLIP's two halves are transformers' own, the released file's names are translated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from editinfinity.errors import UserError
+from editinfinity.evaluation.canvas import Pixels
+from editinfinity.evaluation.pretrained import from_folder
+from editinfinity.evaluation.scorer import Edited
+from editinfinity.files.loading import frozen
+from editinfinity.files.state_dicts import find_weight_files, read_state_dict
+
+LONGEST = 35
+"""Tokens of a prompt that are read; it is filled up to as many."""
+
+_REWARD_MEAN, _REWARD_STD = 0.16717362830052426, 1.0333394966054072
+"""Of the rewards in its training, by which they are brought to mean 0 and deviation 1."""
+
+_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_HEAD = 64
+"""Channels of an attention head in both halves."""
+
+_VISION_NAMES = (
+    (r"^cls_token$", "embeddings.class_embedding"),
+    (r"^pos_embed$", "embeddings.position_embedding"),
+    (r"^patch_embed\.proj\.", "embeddings.patch_embedding."),
+    (r"^blocks\.(\d+)\.attn\.qkv\.", r"encoder.layers.\1.self_attn.qkv."),
+    (r"^blocks\.(\d+)\.attn\.proj\.", r"encoder.layers.\1.self_attn.projection."),
+    (r"^blocks\.(\d+)\.norm(\d)\.", r"encoder.layers.\1.layer_norm\2."),
+    (r"^blocks\.(\d+)\.mlp\.", r"encoder.layers.\1.mlp."),
+    (r"^norm\.", "post_layernorm."),
+)
+
+
+def vision_name(released: str) -> str:
+    """What transformers calls a tensor of BLIP's picture half."""
+    for pattern, name in _VISION_NAMES:
+        if re.match(pattern, released):
+            return re.sub(pattern, name, released)
+    return released
+
+
+def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors below a prefix, under what follows it."""
+    return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+
+
+def _vision(state: Mapping[str, Tensor]) -> nn.Module:
+    """BLIP's picture half, of the sizes that its tensors have."""
+    from transformers import BlipVisionConfig, BlipVisionModel
+
+    patches = state["patch_embed.proj.weight"]
+    width, patch = patches.shape[0], patches.shape[-1]
+    model = BlipVisionModel(
+        BlipVisionConfig(
+            hidden_size=width,
+            intermediate_size=state["blocks.0.mlp.fc1.weight"].shape[0],
+            num_hidden_layers=_count(state, r"blocks\.(\d+)\."),
+            num_attention_heads=width // _HEAD,
+            image_size=round((state["pos_embed"].shape[1] - 1) ** 0.5) * patch,
+            patch_size=patch,
+            layer_norm_eps=1e-6,
+        )
+    )
+    model.load_state_dict({vision_name(name): tensor for name, tensor in state.items()})
+    return model
+
+
+def _text(state: dict[str, Tensor], seen: int) -> nn.Module:
+    """BLIP's text half, which looks at ``seen`` channels of a picture."""
+    from transformers import BlipTextConfig
+    from transformers.models.blip.modeling_blip_text import BlipTextModel
+
+    vocabulary, width = state["embeddings.word_embeddings.weight"].shape
+    model = BlipTextModel(
+        BlipTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=width,
+            encoder_hidden_size=seen,
+            intermediate_size=state["encoder.layer.0.intermediate.dense.weight"].shape[0],
+            num_hidden_layers=_count(state, r"encoder\.layer\.(\d+)\."),
+            num_attention_heads=width // _HEAD,
+            max_position_embeddings=state["embeddings.position_embeddings.weight"].shape[0],
+        ),
+        add_pooling_layer=False,
+    )
+    wanted = model.state_dict().keys()
+    model.load_state_dict({name: tensor for name, tensor in state.items() if name in wanted})
+    return model
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    return 1 + max(int(m[1]) for name in state if (m := re.match(pattern, name)))
+
+
+def _head(state: Mapping[str, Tensor]) -> nn.Sequential:
+    """The linear layers; dropouts between them, idle here, keep the released numbering."""
+    layers: list[nn.Module] = []
+    for index in range(1 + max(int(name.split(".")[0]) for name in state)):
+        weight = state.get(f"{index}.weight")
+        layers.append(nn.Dropout() if weight is None else nn.Linear(*weight.shape[::-1]))
+    head = nn.Sequential(*layers)
+    head.load_state_dict(dict(state))
+    return head
+
+
+class ImageReward:
+    """The reward model."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        from transformers import BertTokenizer
+
+        files = find_weight_files(folder, "ImageReward.*", "ImageReward v1.0")
+        state = {name: tensor.float() for name, tensor in read_state_dict(files).items()}
+        try:
+            vision = _vision(_below(state, "blip.visual_encoder."))
+            seen = int(vision.config.hidden_size)  # type: ignore[union-attr, arg-type]
+            text = _text(_below(state, "blip.text_encoder."), seen)
+            head = _head(_below(state, "mlp.layers."))
+        except (KeyError, ValueError, RuntimeError, IndexError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"{files[0]}: is not ImageReward v1.0 ({reason}); get it again"
+            ) from None
+        self.vision: Any = frozen(vision, device)
+        self.text: Any = frozen(text, device)
+        self.head = frozen(head, device)
+        self.tokenizer: Any = from_folder(BertTokenizer, folder)
+        self.device = device
+
+    @torch.inference_mode()
+    def reward(self, pixels: Pixels, prompt: str) -> float:
+        """About 0 on average, higher is preferred."""
+        words = self.tokenizer(
+            prompt,
+            padding="max_length",
+            truncation=True,
+            max_length=LONGEST,
+            return_tensors="pt",
+        ).to(self.device)
+        picture = self.prepare(pixels).to(self.device)
+        features = self.vision(pixel_values=picture).last_hidden_state
+        read = self.text(
+            input_ids=words.input_ids,
+            attention_mask=words.attention_mask,
+            encoder_hidden_states=features,
+            encoder_attention_mask=torch.ones(features.shape[:2], device=self.device).long(),
+        ).last_hidden_state
+        return (float(self.head(read[:, 0])) - _REWARD_MEAN) / _REWARD_STD
+
+    def prepare(self, pixels: Pixels) -> Tensor:
+        """(1, 3, side, side): the middle square at BLIP's size, bicubic, normalised."""
+        side = int(self.vision.config.image_size)
+        picture = Image.fromarray(pixels)
+        width, height = picture.size
+        short = min(width, height)
+        size = (side * width // short, side * height // short)
+        left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
+        scaled = picture.resize(size, Image.Resampling.BICUBIC)
+        cut = np.array(scaled.crop((left, top, left + side, top + side)), dtype=np.float32) / 255
+        tensor = torch.from_numpy(cut).permute(2, 0, 1)[None]
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
+        return (tensor - mean) / std
+
+
+def load_image_reward(folder: Path, device: torch.device) -> ImageReward:
+    """ImageReward of a folder with the released file and BERT's vocabulary.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return ImageReward(folder, device)
+
+
+class RewardMeasure:
+    """``image_reward``, of the whole picture."""
+
+    def __init__(self, model: ImageReward) -> None:
+        self.model = model
+
+    def __call__(self, edited: Edited) -> Mapping[str, float]:
+        return {"image_reward": self.model.reward(edited.result, edited.words)}

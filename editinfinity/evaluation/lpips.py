@@ -1,0 +1,129 @@
+"""Background LPIPS: perceived distance outside the mask (arXiv 1801.03924), through SqueezeNet 1.1.
+
+torchmetrics' own needs torchvision for the network, so the network is here, and the learned heads
+are those that torchmetrics carries. Both pictures are multiplied by 1 − mask and scaled to [−1, 1].
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from editinfinity.errors import UserError
+from editinfinity.evaluation.background import background_of
+from editinfinity.evaluation.scorer import EMPTY, Edited
+from editinfinity.files.loading import frozen
+from editinfinity.files.state_dicts import find_weight_files, read_state_dict
+
+# How LPIPS brings [−1, 1] to what the network was trained on.
+_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+_SLICES = ((0, 2), (2, 5), (5, 8), (8, 10), (10, 11), (11, 12), (12, 13))
+"""Layers of the network after which features are compared, as ranges."""
+
+
+class Fire(nn.Module):
+    """SqueezeNet's block: squeezed to a few channels, then widened 1×1 and 3×3 side by side."""
+
+    def __init__(self, width: int, squeezed: int, widened: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(width, squeezed, 1)
+        self.expand1x1 = nn.Conv2d(squeezed, widened, 1)
+        self.expand3x3 = nn.Conv2d(squeezed, widened, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.squeeze(x))
+        return torch.cat([F.relu(self.expand1x1(x)), F.relu(self.expand3x3(x))], 1)
+
+
+def squeezenet_features() -> nn.Sequential:
+    """The thirteen feature layers of SqueezeNet 1.1, keys as torchvision publishes them."""
+
+    def pool() -> nn.MaxPool2d:
+        return nn.MaxPool2d(3, 2, ceil_mode=True)
+
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 3, stride=2), nn.ReLU(), pool(),
+        Fire(64, 16, 64), Fire(128, 16, 64), pool(),
+        Fire(128, 32, 128), Fire(256, 32, 128), pool(),
+        Fire(256, 48, 192), Fire(384, 48, 192), Fire(384, 64, 256), Fire(512, 64, 256),
+    )  # fmt: skip
+
+
+class Lpips(nn.Module):
+    """Distance of two pictures (1, 3, H, W) in [−1, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = squeezenet_features()
+        widths = (64, 128, 256, 384, 384, 512, 512)
+        self.heads = nn.ModuleList(nn.Conv2d(width, 1, 1, bias=False) for width in widths)
+
+    def layers(self, pictures: Tensor) -> list[Tensor]:
+        """Features of the seven slices, each of unit length along its channels."""
+        shift, scale = (pictures.new_tensor(v).view(1, 3, 1, 1) for v in (_SHIFT, _SCALE))
+        x = (pictures - shift) / scale
+        found = []
+        for first, end in _SLICES:
+            x = self.features[first:end](x)
+            found.append(x / (x.square().sum(1, keepdim=True) + 1e-8).sqrt())
+        return found
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        pairs = zip(self.heads, self.layers(first), self.layers(second), strict=True)
+        parts = [head((a - b).square()).mean((1, 2, 3)) for head, a, b in pairs]
+        return torch.stack(parts).sum(0)
+
+
+def load_lpips(folder: Path, device: torch.device) -> Lpips:
+    """The network of a folder with torchmetrics' heads.
+
+    Raises:
+        UserError: the file is not SqueezeNet 1.1.
+    """
+    files = find_weight_files(folder, "squeezenet1_1*", "SqueezeNet 1.1")
+    prefix = "features."
+    network = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in read_state_dict(files).items()
+        if name.startswith(prefix)  # the classifier is not used
+    }
+    model = Lpips()
+    try:
+        model.features.load_state_dict(network)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{files[0]}: is not SqueezeNet 1.1 ({reason}); get it again") from None
+    heads = read_state_dict([_heads()])
+    for index, head in enumerate(model.heads):
+        head.load_state_dict({"weight": heads[f"lin{index}.model.1.weight"]})
+    return frozen(model, device)
+
+
+def _heads() -> Path:
+    """The heads' file inside torchmetrics, which is not imported for it."""
+    found = importlib.util.find_spec("torchmetrics")
+    assert found is not None and found.origin is not None
+    return Path(found.origin).parent / "functional/image/lpips_models/squeeze.pth"
+
+
+class LpipsMeasure:
+    """``background_lpips``, nan where nothing is background."""
+
+    def __init__(self, model: Lpips, device: torch.device) -> None:
+        self.model, self.device = model, device
+
+    @torch.inference_mode()
+    def __call__(self, edited: Edited) -> Mapping[str, float]:
+        region = edited.region
+        if region.all():
+            return {"background_lpips": EMPTY}
+        before, after = (
+            background_of(pixels, region).to(self.device) * 2 - 1
+            for pixels in (edited.source, edited.result)
+        )
+        return {"background_lpips": float(self.model(after, before))}

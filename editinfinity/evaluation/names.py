@@ -1,0 +1,53 @@
+"""The metrics by name, in the order tables show them. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PSNR_CAP = 100.0
+"""The most decibels that are told: an exact background has infinitely many. One level of one byte
+of a 512² picture would be 107 dB, so that whatever is told as 100 is exact or as good as exact."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number about an edit.
+
+    Attributes:
+        name: column of ``results/metrics.tsv``.
+        title: for headings.
+        higher_is_better: which way is good.
+        published_times: what papers multiply it by.
+        meaning: one line for readers.
+    """
+
+    name: str
+    title: str
+    higher_is_better: bool
+    published_times: int
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("background_psnr", "Background PSNR", True, 1, "decibels outside the mask"),
+        Metric("background_ssim", "Background SSIM", True, 100, "structure outside the mask"),
+        Metric("background_mse", "Background MSE", False, 10_000, "squared error outside the mask"),
+        Metric("background_lpips", "Background LPIPS", False, 1000, "perceived distance outside"),
+        Metric("clip_whole", "CLIP whole", True, 1, "likeness of picture and edit prompt, 0…100"),
+        Metric("clip_edited", "CLIP edited", True, 1, "the same, of what lies under the mask"),
+        Metric("structure_distance", "Structure distance", False, 1000, "change of DINO structure"),
+        Metric("image_reward", "ImageReward", True, 10, "human preference, learned"),
+        Metric(
+            "alignment",
+            "Alignment (bundled world)",
+            True,
+            1,
+            "this project's own judge of the bundled model's things, 0…1; not CLIP",
+        ),
+    )
+}
+"""Metrics by name, in order."""
+
+NAMES = tuple(METRICS)

@@ -1,0 +1,72 @@
+"""What was measured of one picture, as a file beside it and as a row of a table. Free of torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from editinfinity.errors import UserError
+from editinfinity.evaluation.names import NAMES
+from editinfinity.files.atomic import write_json
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The metrics of one picture.
+
+    Attributes:
+        values: metric → its number; nan where the region it is about is empty.
+        missing: metric → why there is no number, and the cure, in one line.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def get(self, name: str) -> float | None:
+        """A metric's number, None where there is none; may be nan."""
+        return self.values.get(name)
+
+    def number(self, name: str) -> float | None:
+        """A metric's number where it is a finite one."""
+        value = self.values.get(name)
+        return value if value is not None and math.isfinite(value) else None
+
+    def cell(self, name: str) -> str:
+        """What a table shows: the number, ``nan``, or why there is none, without the cure."""
+        value = self.values.get(name)
+        if value is not None:
+            return "nan" if math.isnan(value) else f"{value:.6g}"
+        return self.missing.get(name, "not measured").partition(";")[0]
+
+    def save(self, path: Path) -> None:
+        """Write the file. JSON has no nan: it becomes null, with a line that begins with it."""
+        known = {name: self.values.get(name, math.nan) for name in NAMES}
+        empty = {
+            name: "nan: the region it is about is empty"
+            for name, value in self.values.items()
+            if math.isnan(value)
+        }
+        values = {name: None if math.isnan(value) else value for name, value in known.items()}
+        write_json(path, {"values": values, "missing": {**self.missing, **empty}})
+
+    @classmethod
+    def load(cls, path: Path) -> Measured:
+        """Read the file.
+
+        Raises:
+            UserError: it is missing or no such file.
+        """
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            given = {name: found["values"].get(name) for name in NAMES}
+            said = {str(name): str(line) for name, line in found["missing"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(f"{path}: holds no metrics; delete it and run again") from None
+        values = {name: float(value) for name, value in given.items() if value is not None}
+        for name in [name for name, line in said.items() if line.startswith("nan")]:
+            values[name] = math.nan
+            del said[name]
+        return cls(values, said)

@@ -1,0 +1,177 @@
+"""Alignment of a picture with its prompt in the bundled model's world: ours, and not CLIP.
+
+CLIP's weights are a gigabyte and a half that not every machine can fetch. Pictures of the bundled
+model show one or two of 76 things, so the judge that tells these apart can say how sure it is that
+they show what the prompt names. The number is that of the *least* certain thing asked for:
+
+- a named thing, in its named colour: the judge's probability of both in the window of the picture
+  where they are surest, of the mask's square and of squares all over the picture (those of the
+  named half, where the prompt says left or right);
+- a thing that the prompt says is absent, or what lies under the mask where the prompt names no
+  thing: one minus the probability of seeing it, or that of seeing nothing;
+- under a mask, what is seen there must be one of the things named, or nothing.
+
+Backgrounds, styles and counts are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editinfinity.evaluation.canvas import Mask, Pixels
+from editinfinity.evaluation.scorer import Edited, NotMeasuredError
+from editinfinity.evaluation.world.judge import Judge, crop
+from editinfinity.evaluation.world.reading import Reading, Wanted, read_prompt_of_world
+
+NAME = "alignment"
+LOOK = 256
+"""Side of what the judge's windows are cut from, about that of the pictures it learned from."""
+
+_SHARES = (0.85, 0.7, 0.55, 0.42)
+"""Sides of the windows, relative to the picture's shorter side."""
+
+_STRIDE = 0.15
+
+
+def windows(height: int, width: int) -> Tensor:
+    """Squares all over a picture as masks (n, height, width), largest first."""
+    boxes = []
+    for share in _SHARES:
+        side = round(share * min(height, width))
+        step = max(1, round(_STRIDE * min(height, width)))
+        for top in _starts(height, side, step):
+            boxes += [(top, left, side) for left in _starts(width, side, step)]
+    masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
+    for mask, (top, left, side) in zip(masks, boxes, strict=True):
+        mask[top : top + side, left : left + side] = True
+    return masks
+
+
+def _starts(extent: int, side: int, step: int) -> list[int]:
+    """Where windows begin along one axis: about every ``step``, first and last place too."""
+    count = max(1, round((extent - side) / step)) + 1 if extent > side else 1
+    return [round(place) for place in np.linspace(0, extent - side, count)]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the judge saw in the windows of a picture.
+
+    Attributes:
+        things: (n, things + 1) probabilities, the last of nothing.
+        colours: (n, colours) probabilities.
+        middles: (n,) where the windows' middles lie, 0 left … 1 right.
+        masked: whether the first window is the mask's.
+    """
+
+    things: Tensor
+    colours: Tensor
+    middles: Tensor
+    masked: bool
+
+    def without_mask(self) -> Looked:
+        """The same where nobody told of a mask."""
+        first = int(self.masked)
+        parts = self.things[first:], self.colours[first:], self.middles[first:]
+        return Looked(*parts, masked=False)
+
+    def score(self, reading: Reading) -> float | None:
+        """How far the picture shows what a prompt asks for; None where it asks for nothing."""
+        if not reading.wanted and not (self.masked and reading.empty):
+            return None
+        return min(_terms(reading, self))
+
+
+class Alignment:
+    """Scores pictures by what the judge sees in them."""
+
+    def __init__(self, judge: Judge, device: torch.device) -> None:
+        self.judge, self.device = judge, device
+
+    def score(self, pixels: Pixels, mask: Mask | None, reading: Reading) -> float | None:
+        """How sure the judge is that a picture shows what was asked for, 0…1.
+
+        Args:
+            pixels: the picture.
+            mask: where it was edited; None where it was not told.
+            reading: of the prompt.
+
+        Returns:
+            None where the prompt asks for nothing that the judge could look for.
+        """
+        return self.looked(pixels, mask).score(reading)
+
+    @torch.inference_mode()
+    def looked(self, pixels: Pixels, mask: Mask | None) -> Looked:
+        """What the judge sees in a picture, whatever it is asked for."""
+        picture = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+        scale = LOOK / min(picture.shape[-2:])
+        size = [round(scale * side) for side in picture.shape[-2:]]
+        if size != list(picture.shape[-2:]):
+            picture = F.interpolate(picture, size, mode="bilinear", antialias=True)
+        looks = windows(*size)
+        region = _region(mask, size)
+        if region is not None:
+            looks = torch.cat([region, looks])
+        picture, looks = picture.to(self.device), looks.to(self.device)
+        crops = [crop(picture.expand(len(part), -1, -1, -1), part) for part in looks.split(32)]
+        things, colours = self.judge(torch.cat(crops))
+        columns = looks.any(1).float()
+        place = torch.arange(columns.shape[1], device=self.device) + 0.5
+        middles = (columns * place).sum(1) / columns.sum(1) / columns.shape[1]
+        return Looked(
+            things.softmax(1).cpu(), colours.softmax(1).cpu(), middles.cpu(), region is not None
+        )
+
+
+def _region(mask: Mask | None, size: list[int]) -> Tensor | None:
+    """(1, h, w): the mask at the size that is looked at; None where it says nothing of where."""
+    if mask is None or not mask.any() or mask.all():
+        return None
+    small = F.interpolate(torch.from_numpy(mask)[None, None].float(), size)[0] > 0
+    return small if small.any() else None
+
+
+def _terms(reading: Reading, looked: Looked) -> list[float]:
+    """How far each thing that was asked for is so."""
+    things, colours, middles = looked.things, looked.colours, looked.middles
+    terms = []
+    for wanted in reading.wanted:
+        sure = things[:, wanted.thing].clone()
+        if wanted.colour is not None:
+            sure *= colours[:, wanted.colour]
+        sure[~_on_side(wanted, middles)] = 0
+        terms.append(float(1 - sure.max() if wanted.absent else sure.max()))
+    if looked.masked:
+        allowed = [w.thing for w in reading.wanted if not w.absent] + [things.shape[1] - 1]
+        terms.append(float(things[0, sorted(set(allowed))].sum()))
+    return terms
+
+
+def _on_side(wanted: Wanted, middles: Tensor) -> Tensor:
+    if wanted.side is None:
+        return torch.ones_like(middles, dtype=torch.bool)
+    return middles < 0.5 if wanted.side == "left" else middles > 0.5
+
+
+class AlignmentMeasure:
+    """``alignment``, of the whole picture."""
+
+    def __init__(self, alignment: Alignment) -> None:
+        self.alignment = alignment
+
+    def __call__(self, edited: Edited) -> Mapping[str, float]:
+        score = self.alignment.score(edited.result, edited.mask, read_prompt_of_world(edited.words))
+        if score is None:
+            raise NotMeasuredError((NAME,), NOTHING_KNOWN)
+        return {NAME: score}
+
+
+NOTHING_KNOWN = "the prompt names nothing that the judge knows; name one of the things it does"
+OTHER_MODEL = "made by another model than bundled; this number is of its world alone"

@@ -1,0 +1,66 @@
+"""The models behind some metrics, from where they are published into a folder of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from urllib.error import URLError
+
+from editinfinity.errors import UserError
+from editinfinity.evaluation.backbones import Backbone
+from editinfinity.files.atomic import atomic_path
+from editinfinity.released.catalogue import ReleasedPart
+from editinfinity.released.fetch import fetch_part
+
+log = logging.getLogger(__name__)
+
+
+def fetch_backbone(backbone: Backbone, into: Path | None = None) -> Path:
+    """Download what is missing of a backbone, and check what came.
+
+    Args:
+        backbone: of the evaluation's catalogue.
+        into: folder for its files; None for where metrics look for them.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: it cannot be reached or stored, or came damaged.
+    """
+    folder = into or backbone.default_folder
+    if folder.is_dir() and backbone.lacks(folder) is None:
+        return folder
+    if backbone.url is not None:
+        _download(backbone.url, folder / backbone.url.rpartition("/")[2])
+    sources = [] if backbone.repository is None else [(backbone.repository, backbone.files)]
+    for repository, files in [*sources, *filter(None, [backbone.vocabulary])]:
+        log.info("%s: %s of %s", backbone.name, ", ".join(files), repository)
+        fetch_part(ReleasedPart(repository, "*", files), folder)
+    if lacking := backbone.lacks(folder):
+        raise UserError(
+            f"{folder}: has no {lacking} of {backbone.title} after the download; look at the page "
+            f"of {backbone.repository or backbone.url} for new names"
+        )
+    return folder
+
+
+def _download(url: str, target: Path) -> None:
+    """A plain file, whose name ends with the first digits of its SHA-256."""
+    from torch.hub import download_url_to_file
+
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
+        raise UserError(f"{url}: is not here, and HF_HUB_OFFLINE is set; unset it, or get the file")
+    log.info("%s", url)
+    try:
+        with atomic_path(target) as temporary:
+            digits = target.stem.rpartition("-")[2]
+            download_url_to_file(url, str(temporary), hash_prefix=digits, progress=False)
+    except RuntimeError:
+        raise UserError(f"{url}: came damaged (its checksum differs); run again") from None
+    except (URLError, ConnectionError, TimeoutError) as error:
+        reason = str(getattr(error, "reason", error))[:200]
+        raise UserError(
+            f"{url}: cannot be reached ({reason}); go online, or put the file into {target.parent}"
+        ) from None

@@ -1,0 +1,64 @@
+"""Where a picture is edited: the user's mask, or the cells an attention map leaves."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editinfinity.editing.kernel import cells_of_attention
+from editinfinity.files.geometry import Geometry
+from editinfinity.files.maps import ATTENTION, load_map
+from editinfinity.files.masks import doubt_about, read_mask
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of what the model sees of a photograph.
+
+    Attributes:
+        edited: (h, w) bool, at the photograph's resolution or on the grid of codes.
+        shown: the same as numbers, or the attention, for a heat map.
+        made_of: what decided it, for metadata.
+    """
+
+    edited: NDArray[np.bool_]
+    shown: NDArray[np.floating]
+    made_of: dict[str, Any]
+
+
+def region_of_mask(mask: Path, geometry: Geometry, mask_edit_region: str, mask_grow: int) -> Region:
+    """The user's mask, cropped to what the model sees; a doubtful one is told of.
+
+    Raises:
+        UserError: it cannot be read or does not fit the photograph.
+    """
+    user_mask = read_mask(mask, geometry.image_size, mask_edit_region, mask_grow)
+    edited = geometry.crop_mask(user_mask)
+    if doubt := doubt_about(edited, mask, mask_edit_region):
+        log.warning("%s", doubt)
+    made_of: dict[str, Any] = {"mask_source": "user", "mask_edit_region": mask_edit_region}
+    if mask_grow:
+        made_of["mask_grow"] = mask_grow
+    return Region(edited, edited.astype(np.float32), made_of)
+
+
+def region_of_attention(attention: Path, grid: tuple[int, int], threshold: float) -> Region:
+    """Cells above min + threshold·(max − min) of an attention map.
+
+    Raises:
+        UserError: it cannot be read or is of another grid.
+    """
+    shown, found = load_map(attention, ATTENTION, grid)
+    made_of = {
+        "mask_source": "attention",
+        "target_word": found["target_word"],
+        "attention_threshold": threshold,
+    }
+    return Region(cells_of_attention(shown, threshold), shown, made_of)

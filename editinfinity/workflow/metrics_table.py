@@ -1,0 +1,81 @@
+"""``results/metrics.tsv``: what was measured of every variant, a row each.
+
+Made when a run ends, not by a rule: a rule over all cases would wait for each of them, and would
+not run at all where one fails. Nothing is written where nothing changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from pathlib import Path
+
+from editinfinity.errors import UserError
+from editinfinity.evaluation.names import NAMES
+from editinfinity.evaluation.record import Measured
+from editinfinity.files.atomic import write_text
+from editinfinity.workflow.cases import MAP_ONLY, Cases
+from editinfinity.workflow.config import Config
+from editinfinity.workflow.plan import layout
+from editinfinity.workflow.variants import variants
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("case", "edit", "variant", *NAMES)
+
+
+def write_metrics_table(config: Config, cases: Cases) -> Path | None:
+    """Gather the metrics files of a run's cases into one table.
+
+    Rows of other cases, of another slice perhaps, stay as long as their files are there.
+
+    Returns:
+        The table; None where nothing was measured.
+    """
+    table = Path(config.results, "metrics.tsv")
+    rows = [row for row in _rows_of(table, config) if row[0] not in cases.by_name]
+    for case in cases.by_name.values():
+        where = layout(config, case.name)
+        for edit in case.edits.values():
+            if edit.infer_function == MAP_ONLY:
+                continue
+            for variant in variants(edit.settings):
+                path = Path(where.metrics(edit.name, variant))
+                if path.exists() and (cells := _cells(path)):
+                    rows.append([case.name, edit.name, variant.name, *cells])
+    if not rows:
+        return None
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    if not table.exists() or table.read_text(encoding="utf-8") != text.getvalue():
+        write_text(table, text.getvalue())
+    return table
+
+
+def _cells(path: Path) -> list[str]:
+    try:
+        measured = Measured.load(path)
+    except UserError as fault:
+        log.warning("%s", fault)
+        return []
+    return [measured.cell(name) for name in NAMES]
+
+
+def _rows_of(table: Path, config: Config) -> list[list[str]]:
+    """Rows of an earlier table whose metrics files are still there."""
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            heading, *rows = csv.reader(file, delimiter="\t")
+    except (OSError, ValueError, csv.Error):
+        return []
+    if tuple(heading) != COLUMNS:
+        return []
+    return [
+        row
+        for row in rows
+        if len(row) == len(COLUMNS)
+        and Path(config.results, row[0], "edit", row[1], f"{row[2]}.metrics.json").exists()
+    ]

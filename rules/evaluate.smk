@@ -1,0 +1,54 @@
+# How good the edits are, and which of a sweep becomes the result.
+
+
+# Beside every picture. results/metrics.tsv gathers them when a run ends, as the contact sheets are
+# made: a rule over all cases would wait for each of them, and not run where one fails.
+rule metrics:
+    input:
+        picture=f"{CASE}/edit/{{edit}}/{{variant}}.png",
+        attention=attention_if_judged,
+    output:
+        f"{CASE}/edit/{{edit}}/{{variant}}.metrics.json",
+    log:
+        f"{CASE}/logs/edit/{{edit}}/{{variant}}.metrics.log",
+    benchmark:
+        f"{CASE}/benchmark/edit/{{edit}}/{{variant}}.metrics.tsv"
+    conda:
+        "../envs/editinfinity.yaml"
+    # Runs with the warm worker, which has torch and the models of metrics at hand.
+    resources:
+        gpu=1,
+    params:
+        image=image_path,
+        image_fingerprint=image_fingerprint,
+        mask_fingerprint=judged_mask_fingerprint,
+        mask_edit_region=only_judged_by("user", "mask_edit_region"),
+        mask_grow=only_judged_by("user", "mask_grow"),
+        attention_threshold=only_judged_by("attention", "attention_threshold"),
+        backbones=BACKBONE_IDENTITY,
+        version=version_of("metrics"),
+    message:
+        "{wildcards.case}: measure {wildcards.edit}, {wildcards.variant}"
+    script:
+        "../scripts/metrics.py"
+
+
+rule select:
+    input:
+        metrics=metrics_of_variants,
+    output:
+        f"{CASE}/{{edit}}.selection.json",
+    log:
+        f"{CASE}/logs/edit/{{edit}}/select.log",
+    benchmark:
+        f"{CASE}/benchmark/edit/{{edit}}/select.tsv"
+    retries: 0
+    conda:
+        "../envs/pictures.yaml"
+    params:
+        select_floor=of_edit("select_floor"),
+        version=version_of("select"),
+    message:
+        "{wildcards.case}: choose among the variants of {wildcards.edit}"
+    script:
+        "../scripts/select.py"

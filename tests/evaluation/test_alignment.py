@@ -1,0 +1,132 @@
+"""The alignment of the bundled world: how prompts are read, and what the number is of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from editinfinity.evaluation.loading import load_scorer
+from editinfinity.evaluation.scorer import Edited
+from editinfinity.evaluation.world.alignment import Alignment, Looked, windows
+from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
+from editinfinity.evaluation.world.reading import Wanted, read_prompt_of_world
+from editinfinity.evaluation.world.vocabulary import COLOUR_NAMES, read_objects
+
+DATA = Path(__file__).parents[2] / "data"
+NAMES = [thing.name for thing in read_objects()]
+CPU = torch.device("cpu")
+
+
+def wanted(name: str, colour: str | None = None, side: str | None = None, absent: bool = False):
+    paint = None if colour is None else COLOUR_NAMES.index(colour)
+    return Wanted(NAMES.index(name), paint, side, absent)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "things"),
+    [
+        ("a yellow car on a sandy beach", [wanted("car", "yellow")]),
+        ("a cupcake and a cup on a wooden table", [wanted("cupcake"), wanted("cup")]),
+        ("A photo of a teddy bear.", [wanted("teddy bear")]),  # and no bear
+        ("scarlet apples", [wanted("apple", "red")]),
+        ("a cat in front of a red wall", [wanted("cat")]),  # the wall is red
+        (
+            "a kitten on the left and a blue ball on the right",
+            [wanted("cat", side="left"), wanted("ball", "blue", "right")],
+        ),
+        ("a dog to the left of a cup", [wanted("dog", side="left"), wanted("cup", side="right")]),
+        ("a wooden table without a cup", [wanted("cup", absent=True)]),
+        ("no red ball on marble", [wanted("ball", "red", absent=True)]),
+    ],
+)
+def test_prompts_are_read(prompt: str, things: list[Wanted]) -> None:
+    assert list(read_prompt_of_world(prompt).wanted) == things
+
+
+def test_a_scene_without_things_is_told_from_one_of_unknown_things() -> None:
+    assert read_prompt_of_world("an empty scene with a wooden table").empty
+    assert not read_prompt_of_world("a dragon on a wooden table").says_something
+    assert not read_prompt_of_world("").says_something
+
+
+def looked(masked: bool, *rows: dict[str, float]) -> Looked:
+    """Windows in which the judge sees things with some probability, the rest being nothing."""
+    things = torch.zeros(len(rows), len(NAMES) + 1)
+    for row, seen in zip(things, rows, strict=True):
+        for name, sure in seen.items():
+            row[NAMES.index(name)] = sure
+        row[-1] = 1 - row.sum()
+    colours = torch.full((len(rows), len(COLOUR_NAMES)), 0.1)
+    return Looked(things, colours, torch.linspace(0.2, 0.8, len(rows)), masked)
+
+
+def test_the_number_is_of_the_least_certain_thing() -> None:
+    seen = looked(False, {"cat": 0.9}, {"dog": 0.6})
+    assert seen.score(read_prompt_of_world("a cat")) == pytest.approx(0.9)
+    assert seen.score(read_prompt_of_world("a cat and a dog")) == pytest.approx(0.6)
+    assert seen.score(read_prompt_of_world("a red cat")) == pytest.approx(0.09)
+    assert seen.score(read_prompt_of_world("no cat, a dog")) == pytest.approx(0.1)
+    assert seen.score(read_prompt_of_world("a cat on the right")) == 0
+    assert seen.score(read_prompt_of_world("a cat on the left")) == pytest.approx(0.9)
+
+
+def test_under_a_mask_only_what_was_named_or_nothing_may_stand() -> None:
+    prompt = read_prompt_of_world("a cup on a wooden table")
+    stayed = looked(True, {"cat": 0.8}, {"cup": 0.9})  # the cat should have been removed
+    gone = looked(True, {}, {"cup": 0.9})
+    assert stayed.score(prompt) == pytest.approx(0.2)
+    assert gone.score(prompt) == pytest.approx(0.9)
+    empty = read_prompt_of_world("a wooden table")
+    assert stayed.score(empty) == pytest.approx(0.2)
+    assert gone.score(empty) == pytest.approx(1)
+    assert looked(False, {}).score(empty) is None  # nobody said where to look
+
+
+def test_windows_cover_the_picture_and_stay_inside() -> None:
+    masks = windows(60, 90)
+    assert masks.any(0).all()
+    sides = masks.any(1).sum(1), masks.any(2).sum(1)
+    assert torch.equal(*sides)
+    assert int(sides[0].max()) < 60
+
+
+@pytest.fixture(scope="module")
+def alignment() -> Alignment:
+    return Alignment(load_judge(WEIGHTS, CPU), CPU)
+
+
+@pytest.mark.parametrize(
+    ("case", "shown", "others"),
+    [
+        ("example_1", "a red car in a forest", ["a yellow car", "a cat in a forest"]),
+        (
+            "example_2",
+            "a teddy bear and a cup on a wooden table",
+            ["a cupcake and a cup on a wooden table", "a teddy bear and a banana"],
+        ),
+        ("example_3", "a red apple on marble", ["a green apple on marble", "a red ball on marble"]),
+    ],
+)
+def test_the_examples_show_what_their_prompts_say_and_nothing_else(
+    alignment: Alignment, case: str, shown: str, others: list[str]
+) -> None:
+    with Image.open(DATA / case / "image" / "original_image.jpg") as picture:
+        pixels = np.array(picture.convert("RGB").resize((512, 512)))
+    seen = alignment.looked(pixels, None)
+    assert seen.score(read_prompt_of_world(shown)) > 0.5
+    for other in others:
+        assert seen.score(read_prompt_of_world(other)) < 0.5, other
+
+
+def test_other_models_and_unknown_things_have_a_line_and_no_number() -> None:
+    picture = np.zeros((32, 32, 3), np.uint8)
+    edited = Edited(picture, picture, None, "a dragon")
+    assert "names nothing" in load_scorer({}, CPU, "bundled").measure(edited).missing["alignment"]
+    found = load_scorer({}, CPU, "infinity_2b").measure(edited)
+    assert "another model" in found.missing["alignment"]
+    assert "alignment" not in found.values
+    assert "editinfinity weights fetch dino" in found.missing["structure_distance"]

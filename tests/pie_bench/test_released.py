@@ -1,0 +1,151 @@
+"""The released layout is read as meant; what cannot be used is told and left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from editinfinity.errors import UserError
+from editinfinity.evaluation.names import NAMES
+from editinfinity.evaluation.record import Measured
+from editinfinity.pie_bench.cases import FOUND, GIVEN, cases_of, chosen_entries
+from editinfinity.pie_bench.published import PUBLISHED
+from editinfinity.pie_bench.released import TYPES, decode_mask, read_benchmark, target_word
+from editinfinity.pie_bench.sample import sample
+from editinfinity.pie_bench.table import write_tables
+from editinfinity.workflow.config import load_config
+from tests.pie_bench import made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.make_benchmark(tmp_path_factory.mktemp("pie") / "bench", 24)
+
+
+def slow_decoding(runs: list[int]) -> np.ndarray:
+    """The definition, pixel by pixel."""
+    flat = np.zeros(512 * 512, dtype=bool)
+    for start, length in zip(runs[::2], runs[1::2], strict=True):
+        for pixel in range(start, min(start + length, flat.size)):
+            flat[pixel] = True
+    grid = flat.reshape(512, 512)
+    for line in (0, 511):
+        grid[line, :] = grid[:, line] = True
+    return grid
+
+
+@pytest.mark.parametrize("name", made.ODD_MASKS)
+def test_masks_are_decoded_as_specified(name: str) -> None:
+    runs = made.ODD_MASKS[name]
+    assert np.array_equal(decode_mask(tuple(runs)), slow_decoding(runs))
+
+
+def test_extremes_of_masks() -> None:
+    assert decode_mask(()).sum() == 4 * 511
+    assert decode_mask((0, 512 * 512)).all()
+    assert decode_mask((10**30, 10**30)).sum() == 4 * 511
+    box = decode_mask(tuple(made.box_runs(100, 50, 30, 20)))
+    assert box[50:70, 100:130].all()
+    assert box[1:511, 1:511].sum() == 600
+
+
+def test_entries_are_as_released(folder: Path) -> None:
+    entries = read_benchmark(folder).entries
+    assert len(entries) == 24
+    assert {entry.type for entry in entries} == set(range(len(TYPES)))
+    assert entries[1].source_prompt == "a green box on a table"
+    assert entries[1].prompt == "a purple box on a table"
+    assert entries[1].word == "box"
+    assert entries[3].word == ""
+
+
+def test_hostile_entries_are_told_and_left_out(folder: Path) -> None:
+    notices = read_benchmark(folder).notices
+    assert len(notices) == len(made.HOSTILE)
+    assert all("left out" in line and "\n" not in line for line in notices)
+    for part in ("leads out of", "there is no picture", "has no length", "0 to 9"):
+        assert sum(part in line for line in notices) == 1, part
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "is no JSON"), ("[1]", "must map ids"), ("[" * 99999, "is no JSON"), ("{}", "must map")],
+)
+def test_broken_mappings_are_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "mapping_file.json").write_text(text)
+    with pytest.raises(UserError, match=said):
+        read_benchmark(tmp_path)
+
+
+def test_the_word_is_one_of_the_source_prompt() -> None:
+    assert target_word("cat dog", "a cat on a hill") == "cat"
+    assert target_word("sports car truck", "a red sports car") == "sports car"
+    assert target_word("dog", "a hotdog") == ""
+    assert target_word("", "a cat") == ""
+
+
+def test_samples_hold_every_type_and_grow(folder: Path) -> None:
+    entries = read_benchmark(folder).entries
+    assert sample(entries, None) == list(entries)
+    ten, twelve = sample(entries, 10), sample(entries, 12)
+    assert sorted(entry.type for entry in ten) == list(range(10))
+    assert {e.name for e in ten} < {e.name for e in twelve}
+    shares = Counter(entry.type for entry in sample(entries * 1, 20))
+    assert max(shares.values()) - min(shares.values()) <= 1
+    assert len(sample(entries, 3)) == 3
+    assert sample(entries, 10) == ten
+
+
+def test_cases_edit_with_and_without_the_mask(folder: Path, tmp_path: Path) -> None:
+    raw = {
+        "pie_bench": str(folder), "results": str(tmp_path), "slice": "1/2", "background": "exact",
+    }  # fmt: skip
+    config = load_config(raw)
+    cases = cases_of(chosen_entries(config), config)
+    assert len(cases.by_name) == 12
+    assert len(cases.notices) == len(made.HOSTILE)
+    one, three = cases.by_name["000000000001"], cases.by_name["000000000003"]
+    assert not one.all_faults() and not three.all_faults()
+    assert (one.edits[GIVEN].mask_source, one.edits[FOUND].mask_source) == ("user", "attention")
+    assert three.edits[FOUND].mask_source == "none"
+    assert {edit.judged_mask for edit in (*one.edits.values(), *three.edits.values())} == {"user"}
+    assert one.edits[GIVEN].settings["background"] == "decoded"
+    assert one.edits[GIVEN].mask is not None and one.edits[GIVEN].mask.exists()
+
+
+def test_the_table_takes_means_of_what_there_is(folder: Path, tmp_path: Path) -> None:
+    config = load_config({"pie_bench": str(folder), "results": str(tmp_path)})
+    assert write_tables(config) == []
+    why = "CLIP's weights are not there; fetch them"
+    for name, decibels in (("000000000005", 20.0), ("000000000015", 30.0)):
+        values = {"background_psnr": decibels, "background_mse": 0.001}
+        _measured(tmp_path, name, GIVEN, Measured(values, {"clip_whole": why}))
+    _measured(tmp_path, "000000000001", GIVEN, Measured(dict.fromkeys(NAMES[:3], float("nan"))))
+    for_people, for_programs = write_tables(config)
+    rows = [line.split("\t") for line in for_programs.read_text().splitlines()]
+    found = {(row[0], row[2]): dict(zip(rows[0], row, strict=True)) for row in rows[1:]}
+    pose = found["given", TYPES[5]]
+    assert (pose["measured"], pose["entries"], pose["with_background"]) == ("2", "2", "2")
+    assert (pose["background_psnr"], pose["background_mse"]) == ("25.00", "10.00")
+    assert pose["clip_whole"] == "CLIP's weights are not there"
+    assert found["given", TYPES[1]]["background_psnr"] == "nan"
+    assert found["given", "all"]["background_psnr"] == "25.00"
+    assert found["not given", "all"]["background_psnr"] == "not measured"
+    text = for_people.read_text()
+    assert "| EditInfinity |" in text and "27.95" in text and "1 of 3" in text
+    assert "CLIP's weights are not there" in text
+
+
+def _measured(results: Path, name: str, edit: str, measured: Measured) -> None:
+    variant = "embedding10-lora50-cfg4-tau0.5-seed42"
+    path = results / "pie_bench" / name / "edit" / edit / f"{variant}.metrics.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    measured.save(path)
+
+
+def test_published_numbers_are_of_known_metrics() -> None:
+    assert {name for row in PUBLISHED for name in row.values} <= set(NAMES)
+    assert PUBLISHED[0].values["background_psnr"] == 27.95

@@ -1,0 +1,86 @@
+"""The ablation in one command; see the package's description.
+
+    python -m training.ablation [make] [draw] [tables]
+
+Without a word all three steps are taken. ``make`` packs the edits into ``.carry/ablation`` (it
+needs ``python -m training.assets`` first), ``draw`` needs that folder alone and a GPU or patience,
+``tables`` copies the rows to ``training/studies/ablation`` and writes the tables of the pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+
+from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
+from training.ablation import edits as made
+from training.ablation.drawing import Studio, draw_all
+from training.ablation.measures import Witnesses
+from training.lpips import Lpips
+
+VIEWS = 12
+"""Pictures of every kind of backdrop to choose from."""
+
+STEPS = ("make", "draw", "tables")
+SHOWN = (3, 17, 29, 44, 58, 71, 85, 107)
+"""Edits on the contact sheet, picked before any was drawn: three replace, three recolour, one adds,
+one removes."""
+
+
+def make(options: argparse.Namespace) -> None:
+    """Draw and pack the edits."""
+    from editinfinity.files.text_encoder_weights import load_text_encoder
+    from editinfinity.presets import preset
+    from training.scenes import load_maker
+
+    device = torch.device("cpu")
+    maker = load_maker(options.assets, device, VIEWS, cache=Path("build"))
+    encoder = load_text_encoder(preset("bundled"), device)
+    made.make(maker, encoder, options.carry / made.PACK)
+    shutil.copyfile(options.assets / "lpips.safetensors", options.carry / "lpips.safetensors")
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Draw them in every way."""
+    device = torch.device(options.device)
+    witnesses = Witnesses(
+        load_judge(options.judge, device),
+        Lpips(options.carry / "lpips.safetensors").to(device).eval(),
+    )
+    draw_all(
+        options.carry / made.PACK, options.output, Studio.load(device), witnesses,
+        options.slice, SHOWN,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(STEPS))
+    parser.add_argument("--assets", type=Path, default=Path(".carry"))
+    parser.add_argument("--carry", type=Path, default=Path(".carry/ablation"))
+    parser.add_argument("--output", type=Path, default=Path("build/ablation"))
+    parser.add_argument("--judge", type=Path, default=WEIGHTS)
+    parser.add_argument("--slice", type=int, default=40, help="edits at once")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    if unknown := set(options.steps) - set(STEPS):
+        parser.error(f"there is no step {', '.join(sorted(unknown))}; choose of {', '.join(STEPS)}")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    steps = options.steps or STEPS
+    if "make" in steps:
+        make(options)
+    if "draw" in steps:
+        draw(options)
+    if "tables" in steps:
+        from training.ablation.tables import write_pages
+
+        write_pages(options.output, options.carry)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,342 @@
+"""Draws every edit in every way, slice by slice, and writes what the witnesses say.
+
+A slice that is done has its rows in files of its own, so that a run that was stopped goes on with
+the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from editinfinity.compute import reseed
+from editinfinity.editing.blend import Editor, KernelBlend, LockFirst, keep_generated
+from editinfinity.editing.guidance import ClassifierFree, Guidance
+from editinfinity.editing.kernel import resample_kernel, smoothing_kernel
+from editinfinity.editing.sampler import SamplingSettings, sample, source_codes
+from editinfinity.files.tokenizer_weights import load_tokenizer
+from editinfinity.files.transformer_weights import load_transformer
+from editinfinity.inversion.training import NoiseSettings, OptimizerSettings
+from editinfinity.models import bsq
+from editinfinity.models.tokenizer import Tokenizer
+from editinfinity.models.transformer import Infinity
+from editinfinity.presets import Preset, preset
+from editinfinity.prompts import LEARNED_VECTORS
+from editinfinity.scales import ScaleSchedule, schedule
+from training.ablation.edits import Edits, read, read_facts
+from training.ablation.many import (
+    Adapted,
+    ManyLoss,
+    ManySourceNegative,
+    Sources,
+    losses_of,
+    together,
+    train_many,
+)
+from training.ablation.measures import Witnesses, in_bytes, pixels_of
+from training.ablation.variants import (
+    EVERYWHERE,
+    INVERSIONS,
+    VARIANTS,
+    VECTOR_ITERATIONS,
+    Learned,
+    Variant,
+)
+from training.tables import write_table
+
+log = logging.getLogger(__name__)
+
+SEED = 42
+DROP_PATH, KL_WEIGHT = 0.1, 2e-7
+SETTINGS = SamplingSettings()
+"""The method's: tau 0.5, top_k 900, top_p 0.97."""
+
+DECODED_AT_ONCE = 20
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Studio:
+    """The bundled model on one device."""
+
+    config: Preset
+    tokenizer: Tokenizer
+    transformer: Infinity
+    plan: ScaleSchedule
+    device: torch.device
+
+    @classmethod
+    def load(cls, device: torch.device, name: str = "bundled") -> Studio:
+        """From the weights shipped with the package."""
+        config = preset(name)
+        return cls(
+            config, load_tokenizer(config, device), load_transformer(config, device),
+            schedule(1.0, config.pixel_budget), device,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Sums of codes (S, d, H, W) as pictures in [−1, 1], in bytes."""
+        parts = codes.clone().split(DECODED_AT_ONCE)
+        return in_bytes(torch.cat([self.tokenizer.decode(part) for part in parts]))
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Raw features (S, d, H, W)."""
+        return torch.cat([self.tokenizer.encode(part) for part in pictures.split(DECODED_AT_ONCE)])
+
+
+@dataclass
+class Slice:
+    """Some edits, what was learned of their sources, and how to draw them.
+
+    Attributes:
+        raw: features of the sources; ``codes`` those of every scale, ``rendering`` their pictures.
+        vectors: learned behind every source's prompt, (S, N, Ct5).
+        adapters: by the inversion's name.
+    """
+
+    studio: Studio
+    edits: Edits
+    number: int
+    raw: Tensor = field(init=False)
+    codes: list[Tensor] = field(init=False)
+    rendering: Tensor = field(init=False)
+    adapted: Adapted = field(init=False)
+    vectors: Tensor | None = None
+    adapters: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        studio = self.studio
+        self.raw = studio.encode(self.edits.source)
+        quantized = bsq.quantize(self.raw, studio.plan.tokenizer_scales)
+        self.codes = source_codes(quantized.bits, studio.plan)
+        self.rendering = studio.decode(quantized.total)
+        reseed(SEED, f"ablation/{self.number}/lora", 0)
+        self.adapted = Adapted(studio.transformer, len(self.edits))
+
+    def invert(self, inversions: Sequence[Learned], vector_iterations: int) -> None:
+        """Learn the vectors, then adapters over them and, where asked for, over none."""
+        if any(each.vectors for each in inversions):
+            self.vectors = self._learn_vectors(vector_iterations)
+        fresh = self.adapted.state()
+        for over in (True, False):
+            wanted = {each.lora: each.name for each in inversions if each.vectors is over}
+            wanted.pop(0, None)
+            if wanted:
+                with torch.no_grad():
+                    for parameter, value in zip(self.adapted.parameters, fresh, strict=True):
+                        parameter.copy_(value)
+                self._learn_adapters(self.vectors if over else None, wanted)
+
+    def _learn_vectors(self, iterations: int) -> Tensor:
+        model = self.adapted.restore(None).train()
+        model.set_drop_path(DROP_PATH)
+        for parameter in self.adapted.parameters:
+            parameter.requires_grad_(False)
+        width = self.studio.config.transformer.text_width
+        zeros = torch.zeros(len(self.edits), LEARNED_VECTORS, width, device=self.studio.device)
+        vectors = nn.Parameter(zeros)
+        self._train([vectors], vectors, "vectors", iterations, 0.0, lambda _: None)
+        return vectors.detach()
+
+    def _learn_adapters(self, vectors: Tensor | None, wanted: dict[int, str]) -> None:
+        self.adapted.model.train().set_drop_path(DROP_PATH)
+        for parameter in self.adapted.parameters:
+            parameter.requires_grad_(True)
+
+        def keep(iteration: int) -> None:
+            if iteration in wanted:
+                self.adapters[wanted[iteration]] = self.adapted.state()
+
+        self._train(self.adapted.parameters, vectors, "lora", max(wanted), KL_WEIGHT, keep)
+
+    def _train(
+        self, parameters: Sequence[nn.Parameter], vectors: Tensor | None, stage: str,
+        iterations: int, kl_weight: float, after: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        training = self.studio.config.training
+        rates = {
+            "vectors": training.embedding_learning_rate,
+            "lora": training.lora_learning_rate,
+        }
+        loss = ManyLoss(
+            self.adapted.model, self.sources, vectors, NoiseSettings(), training.batch_size,
+            kl_weight,
+        )  # fmt: skip
+        over = "" if vectors is not None else "/alone"
+        name = f"ablation/{self.number}/{stage}{over}"
+        train_many(
+            parameters, loss, OptimizerSettings(rates[stage]), range(1, iterations + 1),
+            lambda iteration: reseed(SEED, name, iteration), after,
+        )  # fmt: skip
+
+    @property
+    def sources(self) -> Sources:
+        """What is inverted."""
+        return Sources(self.raw, self.edits.source_texts, self.studio.plan)
+
+    def model_of(self, learned: Learned) -> tuple[Infinity, Tensor | None]:
+        """The transformer and the vectors of an inversion."""
+        model = self.adapted.restore(self.adapters[learned.name] if learned.lora else None)
+        return model, self.vectors if learned.vectors else None
+
+    def draw(self, variant: Variant) -> Tensor:
+        """Every edit, (S, 3, H, W)."""
+        model, vectors = self.model_of(variant.learned)
+        blend, inside = self._blend(variant)
+        guidance: Guidance = ClassifierFree(variant.strength)
+        if variant.guidance == "source_negative":
+            source = together(self.edits.source_texts, vectors)
+            guidance = ManySourceNegative(variant.strength, source, inside, self.studio.plan)
+        drawn = sample(
+            model, together(self.edits.texts, vectors), self.studio.plan, SETTINGS,
+            self._generator(), blend, guidance=guidance,
+        )  # fmt: skip
+        return self.studio.decode(drawn.code)
+
+    def redraw(self, learned: Learned) -> Tensor:
+        """The sources, drawn from their own prompts alone: what an inversion knows of them."""
+        model, vectors = self.model_of(learned)
+        text = together(self.edits.source_texts, vectors)
+        drawn = sample(model, text, self.studio.plan, SETTINGS, self._generator())
+        return self.studio.decode(drawn.code)
+
+    def _generator(self) -> torch.Generator:
+        """The same noise for every variant, so that they can be compared edit by edit."""
+        return torch.Generator().manual_seed(SEED + self.number)
+
+    def _blend(self, variant: Variant) -> tuple[Editor, Tensor | None]:
+        if variant.kernel == EVERYWHERE:
+            return keep_generated, None
+        plan = self.studio.plan
+        kernels = [
+            resample_kernel(
+                smoothing_kernel(mask, plan.reference_grid, variant.kernel), plan.tokenizer_grid
+            )
+            for mask in self.edits.mask.cpu().numpy()
+        ]
+        kept = torch.from_numpy(np.stack(kernels)).to(self.studio.device)
+        blend: Editor = KernelBlend(self.codes, kept[:, None])
+        if variant.lock_scales:
+            blend = LockFirst(self.codes, variant.lock_scales, blend)
+        return blend, 1 - kept
+
+
+def draw_all(
+    pack: Path, output: Path, studio: Studio, witnesses: Witnesses, size: int = 40,
+    shown: Sequence[int] = (), variants: Sequence[Variant] = VARIANTS,
+    inversions: Sequence[Learned] = INVERSIONS, vector_iterations: int = VECTOR_ITERATIONS,
+) -> None:  # fmt: skip
+    """Draw all edits of a pack in slices; rows in ``output/edits.tsv`` and ``inversions.tsv``.
+
+    Args:
+        size: edits a slice.
+        shown: numbers of the edits of which pictures are kept, in ``output/pictures``.
+    """
+    numbers = [fact.edit for fact in read_facts(pack)]
+    count = -(-len(numbers) // size)
+    output.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        done = output / f"slice{number}.edits.tsv"
+        if done.exists():
+            log.info("slice %d of %d is there already", number + 1, count)
+            continue
+        began = time.monotonic()
+        edits = read(pack, numbers[number::count], studio.device)
+        part = Slice(studio, edits, number)
+        part.invert(inversions, vector_iterations)
+        log.info("slice %d of %d: %d sources inverted in %.0f s", number + 1, count, len(edits),
+                 time.monotonic() - began)  # fmt: skip
+        write_table(output / f"slice{number}.inversions.tsv", _inversion_rows(part, inversions))
+        rows = _edit_rows(part, variants, witnesses, output / "pictures", shown)
+        write_table(done, rows)  # last: it says that the slice is done
+        log.info("slice %d of %d: drawn in %.0f s", number + 1, count, time.monotonic() - began)
+    for name in ("edits", "inversions"):
+        _join([output / f"slice{number}.{name}.tsv" for number in range(count)],
+              output / f"{name}.tsv")  # fmt: skip
+
+
+def _inversion_rows(part: Slice, inversions: Sequence[Learned]) -> list[Row]:
+    """What each inversion knows of every source."""
+    rows: list[Row] = []
+    for learned in inversions:
+        losses = losses_of(*_model_first(part, learned))
+        error = ((part.redraw(learned) - part.rendering) / 2).square().mean((1, 2, 3))
+        decibels = (-10 * error.clamp(min=1e-10).log10()).tolist()
+        rows += [
+            {"edit": fact.edit, "inversion": learned.name, "loss": loss, "redrawn": found}
+            for fact, loss, found in zip(part.edits.facts, losses, decibels, strict=True)
+        ]
+    return rows
+
+
+def _model_first(part: Slice, learned: Learned) -> tuple[Infinity, Sources, Tensor | None]:
+    model, vectors = part.model_of(learned)
+    return model, part.sources, vectors
+
+
+def _edit_rows(
+    part: Slice, variants: Sequence[Variant], witnesses: Witnesses, pictures: Path,
+    shown: Sequence[int],
+) -> list[Row]:  # fmt: skip
+    """A row an edit and variant, after those of the wanted pictures and of their renderings."""
+    studio, edits = part.studio, part.edits
+    wanted = bsq.quantize(studio.encode(edits.wanted), studio.plan.tokenizer_scales).total
+    drawn: dict[tuple[str, str, str], Tensor] = {
+        ("wanted", "-", "-"): edits.wanted, ("rendering", "-", "-"): studio.decode(wanted),
+    }  # fmt: skip
+    rows: list[Row] = []
+    for key, picture in drawn.items():
+        rows += _rows(key, picture, part, witnesses)
+    masks = (~edits.mask)[:, None].expand(-1, 3, -1, -1).float() * 2 - 1
+    seen = {
+        "source": edits.source, "mask": masks, "source-rendering": part.rendering,
+        "wanted": edits.wanted,
+    }  # fmt: skip
+    for name, picture in seen.items():
+        _keep_pictures(pictures, name, picture, edits, shown)
+    for variant in variants:
+        picture = part.draw(variant)
+        rows += _rows(variant.key, picture, part, witnesses)
+        _keep_pictures(pictures, "-".join(variant.key), picture, edits, shown)
+    return rows
+
+
+def _rows(
+    key: tuple[str, str, str], picture: Tensor, part: Slice, witnesses: Witnesses
+) -> list[Row]:
+    names = dict(zip(("inversion", "kernel", "guidance"), key, strict=True))
+    found = witnesses(picture, part.rendering, part.edits)
+    return [
+        {"edit": fact.edit, **names, **{name: float(value) for name, value in row.items()}}
+        for fact, row in zip(part.edits.facts, found, strict=True)
+    ]
+
+
+def _keep_pictures(
+    folder: Path, name: str, pictures: Tensor, edits: Edits, shown: Sequence[int]
+) -> None:
+    for row, fact in enumerate(edits.facts):
+        if fact.edit in shown:
+            path = folder / str(fact.edit) / f"{name}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels_of(pictures[row : row + 1])[0]).save(path, quality=93)
+
+
+def _join(parts: Sequence[Path], whole: Path) -> None:
+    """Tables of equal columns under one another."""
+    lines: list[str] = []
+    for part in parts:
+        head, *rest = part.read_text(encoding="utf-8").splitlines()
+        lines += ([] if lines else [head]) + rest
+    whole.write_text("\n".join(lines) + "\n", encoding="utf-8")

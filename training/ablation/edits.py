@@ -1,0 +1,175 @@
+"""The made edits of the ablation: drawn once, packed into one file that needs nothing else.
+
+Held-out scenes (object × backdrop pairs that training never saw) with masks as people draw them.
+The pack holds pictures, masks, what the judge should see, and the text features of both prompts as
+the bundled text encoder makes them, so that drawing needs neither assets nor a text encoder.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from editinfinity.models.text_encoder import TextEncoder
+from editinfinity.prompts import caption
+from training.judge import UNKNOWN, labels
+from training.look import to_bytes
+from training.scenes import KINDS, SceneMaker, Scenes
+from training.vocabulary import COLOUR_NAMES
+
+SEED = 10_006
+"""Of the scenes; no other study draws from it, so nothing was chosen by looking at them."""
+
+COUNTS = {"replace": 40, "recolour": 40, "add": 20, "remove": 20}
+"""Edits of each kind."""
+
+PACK = "edits.safetensors"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one edit asks for.
+
+    Attributes:
+        edit: its number.
+        kind: of ``KINDS``.
+        source_prompt, prompt: what the picture shows before and after.
+        wanted: name of the thing the mask should show, or "nothing".
+        thing, colour: the judge's indices of it; ``colour`` is UNKNOWN where any will do.
+    """
+
+    edit: int
+    kind: str
+    source_prompt: str
+    prompt: str
+    wanted: str
+    thing: int
+    colour: int
+
+    @property
+    def wanted_colour(self) -> str:
+        """The colour's name, empty where any will do."""
+        return "" if self.colour == UNKNOWN else COLOUR_NAMES[self.colour]
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Some edits on one device; S edits, pictures in [−1, 1].
+
+    Attributes:
+        facts: of each.
+        source, wanted: (S, 3, H, W); they agree outside the mask.
+        mask: (S, H, W) bool, True where the picture may change.
+        thing: (S, H, W) bool, the edited thing in the source.
+        source_texts, texts: features (T, Ct5) of both prompts, without padding.
+    """
+
+    facts: list[Facts]
+    source: Tensor
+    wanted: Tensor
+    mask: Tensor
+    thing: Tensor
+    source_texts: list[Tensor]
+    texts: list[Tensor]
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+
+def make(
+    maker: SceneMaker, encoder: TextEncoder, path: Path, counts: dict[str, int] | None = None
+) -> None:
+    """Draw the scenes and pack them into a file."""
+    tensors: dict[str, Tensor] = {}
+    facts: list[Facts] = []
+    for kind, count in (counts or COUNTS).items():
+        kinds = np.full(count, KINDS.index(kind))
+        scenes = maker.batch(SEED, KINDS.index(kind), count, held_out=True, kinds=kinds)
+        found = _facts(maker, scenes, len(facts))
+        for row, fact in enumerate(found):
+            tensors |= _packed(scenes, row, fact, encoder)
+        facts += found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, {"facts": json.dumps([asdict(fact) for fact in facts])})
+
+
+def _facts(maker: SceneMaker, scenes: Scenes, first: int) -> list[Facts]:
+    names = [*(thing.name for thing in maker.things), "nothing"]
+    things, colours = (part.tolist() for part in labels(scenes, maker, 1))
+    return [
+        Facts(
+            first + row, KINDS[scenes.plan.kind[row]], *scenes.plan.captions[row],
+            names[things[row]], things[row], colours[row],
+        )
+        for row in range(len(things))
+    ]  # fmt: skip
+
+
+def _packed(scenes: Scenes, row: int, fact: Facts, encoder: TextEncoder) -> dict[str, Tensor]:
+    source, wanted = (
+        to_bytes(scenes.source[row : row + 1])[0],
+        to_bytes(scenes.target[row][None])[0],
+    )
+    mask, thing = scenes.mask[row].cpu().numpy(), scenes.source_object[row].cpu().numpy()
+    shown = scenes.plan.shown[row, 0]
+    inside = np.where(mask[..., None], wanted, 0)  # what lies outside is the source's
+    pictures = {"source": source, "wanted": inside, "mask": mask, "thing": thing & shown}
+    found = {f"{name}/{fact.edit}": _file_of(picture) for name, picture in pictures.items()}
+    for name, prompt in (("source_text", fact.source_prompt), ("text", fact.prompt)):
+        features = encoder.encode(caption(prompt)).features[0].cpu()
+        found[f"{name}/{fact.edit}"] = features.contiguous()
+    return found
+
+
+def _file_of(array: np.ndarray) -> Tensor:
+    """A lossless WebP, or a PNG of one bit, as bytes."""
+    data = io.BytesIO()
+    if array.dtype == bool:
+        Image.fromarray(array).save(data, "PNG", optimize=True)
+    else:
+        Image.fromarray(array).save(data, "WEBP", lossless=True, quality=50, method=3)
+    return torch.frombuffer(bytearray(data.getvalue()), dtype=torch.uint8)
+
+
+def _array_of(data: Tensor) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(data.numpy().tobytes())))
+
+
+def read_facts(path: Path) -> list[Facts]:
+    """What each edit of a pack asks for."""
+    with safe_open(path, "pt") as file:
+        return [Facts(**fact) for fact in json.loads(file.metadata()["facts"])]
+
+
+def read(path: Path, numbers: Sequence[int], device: torch.device) -> Edits:
+    """Some edits of a pack."""
+    facts = read_facts(path)
+    with safe_open(path, "pt") as file:
+
+        def all_of(name: str) -> list[Tensor]:
+            return [file.get_tensor(f"{name}/{number}") for number in numbers]
+
+        def picture(name: str) -> Tensor:
+            bytes_ = torch.from_numpy(np.stack([_array_of(data) for data in all_of(name)]))
+            return bytes_.to(device).permute(0, 3, 1, 2) / 127.5 - 1
+
+        def region(name: str) -> Tensor:
+            return torch.from_numpy(np.stack([_array_of(data) for data in all_of(name)])).to(device)
+
+        source, mask = picture("source"), region("mask")
+        wanted = torch.where(mask[:, None], picture("wanted"), source)
+        return Edits(
+            [facts[number] for number in numbers], source, wanted, mask, region("thing"),
+            [text.to(device) for text in all_of("source_text")],
+            [text.to(device) for text in all_of("text")],
+        )  # fmt: skip

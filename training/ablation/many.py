@@ -1,0 +1,204 @@
+"""Many pictures inverted and drawn at once, each with vectors and an adapter of its own.
+
+One picture's inversion leaves a GPU idle: its batches are small and launches dominate. Here S
+pictures share every pass. Each keeps its own parameters, gradient norm and randomness, so that all
+that differs from S runs of the workflow's stages is which random numbers they draw
+(``tests/training/test_ablation.py`` holds the two together).
+
+Samples lie picture by picture within a turn: sample i of a batch belongs to picture i mod S.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from editinfinity.editing.guidance import SourceNegative
+from editinfinity.inversion.lora import LoraSettings
+from editinfinity.inversion.teacher_forcing import (
+    SelfCorrectionNoise,
+    bit_loss,
+    make_lesson,
+    token_weights,
+)
+from editinfinity.inversion.training import NoiseSettings, OptimizerSettings
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.scales import ScaleSchedule
+
+
+def together(texts: Sequence[Tensor], vectors: Tensor | None = None) -> TextFeatures:
+    """Texts (T_i, Ct5) as one batch, each followed by its own vectors (S, N, Ct5), then padded."""
+    rows = list(texts)
+    if vectors is not None:
+        rows = [torch.cat([text, own]) for text, own in zip(texts, vectors, strict=True)]
+    longest = max(len(row) for row in rows)
+    features = torch.stack([F.pad(row, (0, 0, 0, longest - len(row))) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows], device=features.device)
+    return TextFeatures(features, torch.arange(longest, device=features.device) < lengths[:, None])
+
+
+class ManyLora(nn.Module):
+    """A linear layer with an adapter for each of S pictures, computed as PEFT does."""
+
+    def __init__(self, layer: nn.Linear, pictures: int, settings: LoraSettings) -> None:
+        super().__init__()
+        device = layer.weight.device
+        self.layer, self.pictures = layer, pictures
+        self.scale = settings.alpha / settings.rank
+        self.dropout = nn.Dropout(settings.dropout)
+        bound = layer.in_features**-0.5  # Kaiming-uniform with a = √5
+        down = torch.empty(pictures, settings.rank, layer.in_features, device=device)
+        self.down = nn.Parameter(down.uniform_(-bound, bound))
+        self.up = nn.Parameter(
+            torch.zeros(pictures, layer.out_features, settings.rank, device=device)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n·S, L, in) → (n·S, L, out)."""
+        result = self.layer(x)
+        own = self.dropout(x.float()).unflatten(0, (-1, self.pictures))
+        low = torch.einsum("nsli,sri->nslr", own, self.down)
+        high = torch.einsum("nslr,sor->nslo", low, self.up).flatten(0, 1)
+        return (result + self.scale * high).to(result.dtype)
+
+
+class Adapted:
+    """A copy of the transformer whose feed-forward layers carry an adapter a picture.
+
+    Attributes:
+        model: the copy.
+        parameters: of the adapters, every one (S, …).
+    """
+
+    def __init__(
+        self, transformer: Infinity, pictures: int, settings: LoraSettings | None = None
+    ) -> None:
+        self.model = copy.deepcopy(transformer).requires_grad_(False)
+        self.parameters: list[nn.Parameter] = []
+        for block in self.model.blocks:
+            for name in ("fc1", "fc2"):
+                layer = ManyLora(getattr(block.ffn, name), pictures, settings or LoraSettings())
+                setattr(block.ffn, name, layer)
+                self.parameters += [layer.down, layer.up]
+
+    def state(self) -> list[Tensor]:
+        """What was learned so far, to :meth:`restore`."""
+        return [parameter.detach().clone() for parameter in self.parameters]
+
+    def restore(self, state: Sequence[Tensor] | None) -> Infinity:
+        """The model with what was learned, or with adapters that do nothing, for drawing."""
+        with torch.no_grad():
+            for index, parameter in enumerate(self.parameters):
+                parameter.copy_(state[index]) if state is not None else parameter.zero_()
+        return self.model.eval()
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The pictures to invert: raw features (S, d, H, W) and their prompts' (T_i, Ct5)."""
+
+    features: Tensor
+    texts: Sequence[Tensor]
+    schedule: ScaleSchedule
+
+
+class ManyLoss:
+    """The inversion's loss (:class:`~editinfinity.inversion.training.InversionLoss`), summed over
+    the pictures, so that each picture's gradient is that of its own loss.
+    """
+
+    def __init__(
+        self, model: Infinity, sources: Sources, vectors: Tensor | None, noise: NoiseSettings,
+        batch_size: int, kl_weight: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.model, self.sources, self.vectors = model, sources, vectors
+        self.noise, self.batch_size, self.kl_weight = noise, batch_size, kl_weight
+
+    def __call__(self) -> Tensor:
+        features = self.sources.features.repeat(self.batch_size, 1, 1, 1)
+        plan = self.sources.schedule
+        lesson = make_lesson(features, plan, SelfCorrectionNoise(self.noise.strength))
+        logits = self.model(lesson.inputs, self._draw_text(), plan)
+        loss = bit_loss(logits, lesson.targets, plan)
+        mean = loss.cross_entropy + self.kl_weight * loss.divergence
+        return mean * len(self.sources.features)
+
+    def _draw_text(self) -> TextFeatures:
+        text = together(self.sources.texts, self.vectors)
+        assert text.mask is not None
+        turns = self.batch_size
+        text = TextFeatures(text.features.repeat(turns, 1, 1), text.mask.repeat(turns, 1))
+        chance = torch.rand(len(text.features), 1, 1, device=text.features.device)
+        drop = chance < self.noise.condition_drop
+        without = self.model.unconditional(text).features
+        return TextFeatures(torch.where(drop, without, text.features), text.mask)
+
+
+def train_many(
+    parameters: Iterable[nn.Parameter],
+    loss: Callable[[], Tensor],
+    settings: OptimizerSettings,
+    iterations: Iterable[int],
+    reseed: Callable[[int], None],
+    after: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Update parameters (S, …) once an iteration; each picture's gradient is clipped by itself."""
+    trained = list(parameters)
+    optimizer = torch.optim.AdamW(
+        trained, settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
+    )
+    for iteration in iterations:
+        reseed(iteration)
+        optimizer.zero_grad(set_to_none=True)
+        loss().backward()
+        _clip_each(trained, settings.grad_clip)
+        optimizer.step()
+        after(iteration)
+
+
+def _clip_each(parameters: Sequence[nn.Parameter], most: float) -> None:
+    """``clip_grad_norm_`` for every picture's share of the gradients."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients])
+    factor = (most / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1)
+    for gradient in gradients:
+        gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
+
+
+@torch.no_grad()
+def losses_of(model: Infinity, sources: Sources, vectors: Tensor | None) -> list[float]:
+    """Each picture's teacher-forced cross entropy, without noise."""
+    plan = sources.schedule
+    lesson = make_lesson(sources.features, plan)
+    logits = model(lesson.inputs, together(sources.texts, vectors), plan)
+    margin = (logits[..., 1] - logits[..., 0]).float()
+    entropy = F.softplus(torch.where(lesson.targets, -margin, margin)).mean(-1)
+    return (entropy * token_weights(plan, entropy.device)).sum(1).tolist()
+
+
+class ManySourceNegative(SourceNegative):
+    """The guidance over pictures whose prompts and masks (S, H, W) differ."""
+
+    def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
+        """Rows [target…, no text…, source…], padded to one length."""
+        source = self.source
+        assert text.mask is not None and source.mask is not None
+        longest = max(text.features.shape[1], source.features.shape[1])
+        padded, masks = [], []
+        for part in (text, model.unconditional(text), source):
+            assert part.mask is not None
+            missing = longest - part.features.shape[1]
+            padded.append(F.pad(part.features, (0, 0, 0, missing)))
+            masks.append(F.pad(part.mask, (0, missing)))
+        return TextFeatures(torch.cat(padded), torch.cat(masks))
+
+    def _inside_at(self, scale: int) -> Tensor:
+        """How far each token of a scale lies inside, (S, L, 1)."""
+        assert self.inside is not None
+        grid = self.schedule.scales[scale]
+        return F.adaptive_avg_pool2d(self.inside[:, None], grid).flatten(1)[..., None]
