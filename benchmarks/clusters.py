@@ -21,7 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.slurm.conftest import BARE, PROFILE, ClusterProject, wait_for
+from tests.slurm.conftest import PROFILE, ClusterProject, wait_for
+from tests.workflow.project import BARE
 
 
 def locally(project: ClusterProject) -> None:

@@ -62,6 +62,7 @@ class Setup:
             f"threads={self.threads}",
             f"train_textembedding_iter={self.embedding}",
             f"train_lora_iter={self.lora}",
+            "metrics=0",
         ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import logging
 import math
@@ -148,6 +149,32 @@ def load_state(
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def build_upon(folder: Path, weights: Path, stem: str) -> None:
+    """Note which frozen weights a run is trained over, and refuse to go on with it over others.
+
+    Args:
+        folder: of the run's state.
+        weights: folder of the frozen ``stem*.safetensors``.
+
+    Raises:
+        SystemExit: the run was begun over other weights.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(weights.glob(f"{stem}*.safetensors")):
+        digest.update(file.read_bytes())
+    note = folder / f"{stem}.sha256"
+    if not holds_state(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    elif not note.exists():
+        log.warning("%s: does not say which %s it is for; taken to be this one", folder, stem)
+    elif note.read_text("utf-8").strip() != digest.hexdigest():
+        raise SystemExit(
+            f"{folder}: was trained over another {stem} than {weights}; delete it to begin anew, "
+            "or give the one it is for"
+        )
+    note.write_text(f"{digest.hexdigest()}\n", encoding="utf-8")
 
 
 def read_weights(folder: Path, stem: str) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ from training.forcing import append_rows, bit_losses, blended, drop_condition, r
 from training.loop import Recipe, add_options, set_up, train
 from training.pool import TEXT_ROWS, Encoded, Pool, SceneEncoder, turned
 from training.scenes import load_maker
-from training.state import Average, progress_of, read_weights
+from training.state import Average, build_upon, progress_of, read_weights
 from training.text import PrunedEncoder
 
 RECIPE = Recipe(
@@ -201,6 +201,7 @@ def main() -> None:
     parser.add_argument("--prefill", type=int, default=PREFILL)
     options = parser.parse_args()
     device = set_up(options)
+    build_upon(options.state, options.tokenizer, "tokenizer")
     model = Infinity(preset("bundled").transformer)
     initialise(model)
     model.to(device)

@@ -46,15 +46,11 @@ def make_project(folder: Path) -> Project:
 
 
 def targets(project: Project) -> dict[str, bytes]:
-    """What a run makes, by path; logs and times are no two runs' the same."""
-    results = project.folder / "results"
+    """What a run makes, without what it keeps while it makes it."""
     return {
-        str(path.relative_to(results)): path.read_bytes()
-        for path in sorted(results.rglob("*"))
-        if path.is_file()
-        and not {"logs", "benchmark", "report.html"} & set(path.relative_to(results).parts)
-        and not path.name.startswith(".tmp-")
-        and "paused" not in path.name
+        name: content
+        for name, content in project.made().items()
+        if not Path(name).name.startswith(".tmp-") and "paused" not in Path(name).name
     }
 
 

@@ -20,15 +20,6 @@ T = TypeVar("T")
 INSIDE = "EDITINFINITY_TEST_CLUSTER"
 HERE = Path(__file__).parent
 
-BARE = {
-    "train_textembedding": 0,
-    "use_textembedding": 0,
-    "use_concat_embedding": 0,
-    "train_lora": 0,
-    "use_lora": 0,
-}
-"""Draws with the bare model: four stages a SLURM job."""
-
 PROFILE = (
     "--workflow-profile",
     "profiles/slurm",

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.slurm.conftest import BARE, ClusterProject, wait_for
+from tests.slurm.conftest import ClusterProject, wait_for
+from tests.workflow.project import BARE
 
 
 def sbatch(project: ClusterProject, *arguments: str) -> str:

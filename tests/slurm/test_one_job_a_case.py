@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import BARE, ClusterProject, Job, wait_for
+from tests.slurm.conftest import ClusterProject, Job, wait_for
+from tests.workflow.project import BARE
 
 ODD = "100% *?[b]; & $x `y`"
 QUOTED = "it's"

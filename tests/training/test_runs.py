@@ -16,6 +16,7 @@ from training.state import (
     Average,
     Budget,
     Progress,
+    build_upon,
     export_weights,
     load_state,
     read_weights,
@@ -64,6 +65,18 @@ def test_a_run_continues_from_weights_alone(tmp_path: Path) -> None:
     torch.testing.assert_close(average.model.weight, other.weight)
     with pytest.raises(SystemExit, match="transformer"):
         read_weights(tmp_path, "transformer")
+
+
+def test_a_run_does_not_go_on_over_another_tokenizer(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name in ("one", "other"):
+        export_weights(nn.Linear(3, 2).state_dict(), tmp_path / name, "tokenizer")
+    build_upon(run, tmp_path / "other", "tokenizer")
+    build_upon(run, tmp_path / "one", "tokenizer")  # nothing was trained yet
+    _trained(3, None, run)
+    build_upon(run, tmp_path / "one", "tokenizer")
+    with pytest.raises(SystemExit, match="another tokenizer"):
+        build_upon(run, tmp_path / "other", "tokenizer")
 
 
 def test_one_cosine_spans_several_calls() -> None:

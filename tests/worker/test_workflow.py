@@ -7,21 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.project import Project
+from tests.workflow.project import BARE, Project
 
 pytestmark = pytest.mark.slow
 
 Use = dict[str, list[tuple[float, float]]]
-
-
-def results(project: Project) -> dict[str, bytes]:
-    folder = project.folder / "results"
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and not {"logs", "benchmark", "report.html"} & set(path.relative_to(folder).parts)
-    }
 
 
 def logs(project: Project) -> str:
@@ -29,18 +19,9 @@ def logs(project: Project) -> str:
     return "".join(path.read_text("utf-8") for path in paths)
 
 
-NO_TRAINING = {
-    "train_textembedding": 0,
-    "use_textembedding": 0,
-    "use_concat_embedding": 0,
-    "train_lora": 0,
-    "use_lora": 0,
-}
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    project = Project.create(tmp_path / "project", overrides={"user": NO_TRAINING})
+    project = Project.create(tmp_path / "project", overrides={"user": BARE})
     project.add_case("user", mask=True)
     project.add_case("word", target_word="dog")
     return project
@@ -54,7 +35,7 @@ def test_a_batch_reads_each_model_once_and_draws_the_same(project: Project, tmp_
     assert said.count(": read,") == 3, "text encoder, tokenizer and transformer, for two cases"
     assert "by itself" not in said
     assert ": read," not in logs(alone)
-    assert results(project) == results(alone)
+    assert project.made() == alone.made()
 
 
 def test_two_slots_of_a_cpu_have_a_worker_each(project: Project) -> None:
@@ -65,7 +46,7 @@ def test_two_slots_of_a_cpu_have_a_worker_each(project: Project) -> None:
 
 
 def test_a_longer_training_makes_only_what_is_new_and_equals_a_straight_one(tmp_path: Path) -> None:
-    settings = {**NO_TRAINING, "train_lora": 1, "use_lora": 1}
+    settings = {**BARE, "train_lora": 1, "use_lora": 1}
     project = Project.create(tmp_path / "p", **settings, train_lora_iter=4)
     project.add_case("a")
     straight = project.copy(tmp_path / "straight")

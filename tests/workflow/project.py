@@ -32,6 +32,15 @@ SETTINGS = {
 }
 """config.yaml of the project: the least training there can be."""
 
+BARE = {
+    "train_textembedding": 0,
+    "use_textembedding": 0,
+    "use_concat_embedding": 0,
+    "train_lora": 0,
+    "use_lora": 0,
+}
+"""Further settings: draws with the bare model, the shortest way to a picture."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -97,6 +106,15 @@ class Project:
         if target_word:
             write(folder / "prompt" / "target_word.txt", target_word)
         return folder
+
+    def made(self) -> dict[str, bytes]:
+        """What runs have made, by path below results, without what tells times."""
+        results, times = self.folder / "results", {"logs", "benchmark", "report.html"}
+        return {
+            str(path.relative_to(results)): path.read_bytes()
+            for path in sorted(results.rglob("*"))
+            if path.is_file() and not times & set(path.relative_to(results).parts)
+        }
 
     def run(
         self, *arguments: str, status: int | None = 0, env: dict[str, str] | None = None

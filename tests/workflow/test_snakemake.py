@@ -12,17 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.workflow.project import CARRIED, ROOT, Project, Run, draw_image, write
+from tests.workflow.project import BARE, CARRIED, ROOT, Project, Run, draw_image, write
 from tests.workflow.test_cases import HOSTILE, WELCOME, write_table
-
-NEITHER = {
-    "train_textembedding": 0,
-    "use_textembedding": 0,
-    "use_concat_embedding": 0,
-    "train_lora": 0,
-    "use_lora": 0,
-}
-"""Draws with the bare model: the shortest way to a picture."""
 
 
 @pytest.fixture
@@ -85,7 +76,7 @@ def test_alternative_flows(project: Project) -> None:
     no_embedding = {"train_textembedding": 0, "use_textembedding": 0, "use_concat_embedding": 0}
     only_lora = dry(project, **no_embedding)
     assert (only_lora["train_textembedding"], only_lora["train_lora"]) == (0, 3)
-    neither = dry(project, **NEITHER)
+    neither = dry(project, **BARE)
     assert neither == {
         "check": 3,
         "jsonl": 1,
@@ -221,7 +212,7 @@ def test_a_table_reaches_the_jobs(project: Project) -> None:
 
 
 def test_a_failing_case_leaves_the_others_alone_and_all_are_summed_up(tmp_path: Path) -> None:
-    project = Project.create(tmp_path / "project", **NEITHER)
+    project = Project.create(tmp_path / "project", **BARE)
     good = "it's $HOME *?[b]; & 100%"
     project.add_case(good)
     (project.add_case("no image") / "image" / "original_image.jpg").unlink()
@@ -325,7 +316,7 @@ def test_every_rule_has_what_rules_must_have() -> None:
 
 def test_slices_share_out_the_cases(tmp_path: Path) -> None:
     """How sets too large to plan at once are run; a bad case of one slice stops no other."""
-    project = Project.create(tmp_path / "project", **NEITHER)
+    project = Project.create(tmp_path / "project", **BARE)
     for number in range(5):
         project.add_case(f"case {number}")
     made = [planned(project.run("-n", "--config", f"slice={part}/2"))["edit"] for part in (1, 2)]
