@@ -21,6 +21,7 @@ def read_table(project: Any) -> list[dict[str, str]]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("pie_bench")
     project = Project.create(folder / "project", method="training_free")
+    project.add_case("plain")  # what there is where no benchmark is asked for
     made.make_benchmark(project.folder / "bench", 20)
     # Sound in the file, broken on the disk: only its own jobs may fail.
     (project.folder / "bench/annotation_images/0_type/000000000000.jpg").write_bytes(b"\xff\xd8no")

@@ -49,6 +49,10 @@ class Measurements:
         self.names = names
         self.table = table.set_index([*names, "edit"]).sort_index()
 
+    def __contains__(self, key: Key) -> bool:
+        """Whether a variant was drawn."""
+        return (key if len(key) > 1 else key[0]) in self.table.index.droplevel("edit")
+
     def of(self, key: Key, measure: str) -> np.ndarray:
         """A measure of a variant, in the order of the edits; nan where it has none."""
         return self.table.loc[key][measure].to_numpy(dtype=np.float64)

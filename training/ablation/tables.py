@@ -27,6 +27,7 @@ from training.ablation.variants import (
     NOTHING,
     PROMPT,
     TRAINING_FREE,
+    VARIANTS,
     WHOLE,
     Learned,
     Variant,
@@ -60,6 +61,12 @@ COLUMNS = (
 )
 OUTSIDE = tuple(column for column in COLUMNS if column.measure not in ("ssim",))
 LEARNT = (Column("loss", "loss on the source ↓", 1, 4), Column("redrawn", "source redrawn, dB ↑"))
+
+SHOWN = """\
+![Eight of the edits](images/ablation.jpg)
+
+*Eight edits picked by number before any was drawn.*"""
+NOT_DRAWN = "*Not drawn yet: `python -m training.ablation draw tables` on a GPU.*"
 
 _LEARNED_TITLES = {
     NOTHING.name: "nothing", PROMPT.name: "prompt alone", "lora50": "LoRA alone, 50",
@@ -111,20 +118,25 @@ def tables(folder: Path) -> dict[str, str]:
     """Every table by its name."""
     edits = Measurements(folder / "edits.tsv", ("inversion", "kernel", "guidance"))
     sources = Measurements(folder / "inversions.tsv", ("inversion",))
+    drawn = {variant.key for variant in VARIANTS if variant.key in edits}
     best = ("rendering", "-", "-")
     ceiling = ("*the wanted picture, by the tokenizer*", means(edits, best, COLUMNS))
 
     def of(variants: Sequence[Variant], name: Callable[[Variant], str]) -> str:
-        rows = [(name(variant), means(edits, variant.key, COLUMNS)) for variant in variants]
+        rows = [
+            (name(variant), means(edits, variant.key, COLUMNS))
+            for variant in variants
+            if variant.key in edits
+        ]
         return markdown("", COLUMNS, [*rows, ceiling])
 
     def against(variants: Sequence[Variant], base: Variant, name: Callable[[Variant], str]) -> str:
         rows = [
             (name(variant), differences(edits, variant.key, base.key, COLUMNS))
             for variant in variants
-            if variant != base
+            if variant != base and {variant.key, base.key} <= drawn
         ]
-        return markdown("", COLUMNS, rows)
+        return markdown("", COLUMNS, rows) if rows else NOT_DRAWN
 
     def learned(variant: Variant) -> str:
         return title_of(variant.learned)
@@ -132,17 +144,23 @@ def tables(folder: Path) -> dict[str, str]:
     def kernel(variant: Variant) -> str:
         return f"{title_of(variant.learned)}; {variant.kernel}"
 
+    bare = [v for v in KERNELS if v.learned == NOTHING]
     linear = [v for v in KERNELS if v.learned == BOTH[MOST]]
     return {
+        "sheet": SHOWN if SHEET.exists() else NOT_DRAWN,
         "inversions": markdown("learned", LEARNT, [
-            (title_of(each), means(sources, (each.name,), LEARNT)) for each in INVERSIONS
+            (title_of(each), means(sources, (each.name,), LEARNT))
+            for each in INVERSIONS
+            if (each.name,) in sources
         ]),
         "iterations": of(BLENDED, learned),
         "iterations, differences": against(BLENDED, Variant(NOTHING), learned),
         "kernels": of(KERNELS, kernel),
         "kernels, differences": against(linear, FULL, kernel),
+        "kernels, nothing learned": against(bare, Variant(NOTHING), kernel),
         "everywhere": of(WHOLE, learned),
         "training-free": of(COMPARED, variant_title),
+        "training-free, plain": against(COMPARED, Variant(NOTHING), variant_title),
         "training-free, differences": against(COMPARED, FULL, variant_title),
     }  # fmt: skip
 
