@@ -10,6 +10,7 @@ JSON. Medians after warm-up; memory is PyTorch's peak. benchmarks/README.md has 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -39,7 +40,7 @@ from editinfinity.editing.blend import Editor, KernelBlend, ReplaySource, keep_g
 from editinfinity.editing.guidance import Unguided
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.inversion.lora import LoraSettings, add_lora
-from editinfinity.inversion.recomputing import prepare
+from editinfinity.inversion.recomputing import blocks_to_recompute, free_bytes, prepare
 from editinfinity.inversion.training import (
     InversionLoss,
     NoiseSettings,
@@ -161,7 +162,7 @@ def iterations(
         None,
         lambda iteration, value: stamps.append(time.perf_counter()),
     )
-    times = [after - before for before, after in zip(stamps, stamps[1:], strict=False)]
+    times = [after - before for before, after in itertools.pairwise(stamps)]
     bench.note(what, budget, times[:-1], warm=2)  # the last is only waited for
 
 
@@ -171,8 +172,7 @@ def measure_training(bench: Bench, model: Infinity, source: Source, budget: str)
     vectors = nn.Parameter(torch.zeros(20, source.text.features.shape[-1], device=DEVICE))
     learned, noise = with_learned(source, vectors), NoiseSettings()
     model.train().set_drop_path(0.1)
-    room = torch.cuda.mem_get_info()[0] > 40 * 2**30
-    prepare(model, tokens, "off" if room else "auto")
+    prepare(model, tokens, "auto")
     iterations(
         bench, "embedding iteration, batch 1", budget, [vectors],
         InversionLoss(model, model, learned, noise, 1),
@@ -183,8 +183,8 @@ def measure_training(bench: Bench, model: Infinity, source: Source, budget: str)
     for batch in (1, 2):
         loss = InversionLoss(adapted, model, learned, noise, batch, 2e-7)
         for choice in ("off", "all"):
-            if choice == "off" and model.config.depth * batch > 64:
-                continue  # 8B at batch 2 does not fit without
+            if choice == "off" and blocks_to_recompute(model, tokens * batch, free_bytes(DEVICE)):
+                continue  # does not fit
             prepare(model, tokens * batch, choice)
             how = "" if choice == "off" else ", recomputed"
             what = f"LoRA iteration, batch {batch}{how}"
@@ -221,7 +221,7 @@ def measure_edits(bench: Bench, chosen: Preset, model: Infinity, source: Source)
     bench.run("edit under a kernel, replayed", budget, lambda: draw(blend, replays), 8)
     same = torch.equal(draw(blend), draw(blend, replays))
     print(f"replayed picture equals the plain one: {same}")
-    del replays
+    replays = Replays()  # lets go of the recorded passes
     bench.run("edit of the whole image", budget, lambda: draw(keep_generated))
 
     def attend() -> Tensor:
@@ -282,7 +282,8 @@ source = gpu_models.random_source(chosen, scales, device)
 torch.cuda.synchronize()
 began = time.perf_counter()
 with torch.inference_mode():
-    drawn = gpu.sample(model, source.text, scales, gpu.SamplingSettings(), torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    drawn = gpu.sample(model, source.text, scales, gpu.SamplingSettings(), generator)
     tokenizer.decode(drawn.code).cpu()
 first = time.perf_counter() - began
 print("RESULT", imported, started, loaded, first, anonymous / 2**20)
@@ -329,7 +330,7 @@ def measure_fresh_processes(bench: Bench, chosen: Preset) -> None:
                 bench.rows.append(Row(f"first picture, {cache} kernels", "1M", first, first, 0))
 
 
-def table(rows: list[Row], peak: float, floors: dict[str, float | None]) -> str:
+def table(rows: list[Row], floors: dict[str, float | None]) -> str:
     """The rows beside upstream's figures and the floor."""
     lines = [
         "| work | budget | seconds | upstream / ours | floor | peak GiB |",
@@ -340,9 +341,8 @@ def table(rows: list[Row], peak: float, floors: dict[str, float | None]) -> str:
         ratio = f"{theirs / row.seconds:.1f}×" if theirs else ""
         floor = floors.get(row.budget) if row.what.endswith("iteration, batch 1") else None
         share = f"{floor:.3f} ({floor / row.seconds:.0%})" if floor else ""
-        lines.append(
-            f"| {row.what} | {row.budget} | {row.seconds:.3f} | {ratio} | {share} | {row.peak_gib:g} |"
-        )
+        cells = (row.what, row.budget, f"{row.seconds:.3f}", ratio, share, f"{row.peak_gib:g}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -379,7 +379,7 @@ def main() -> None:
                  "tflops": tflops, "copy_tb_s": copies, "preset": options.preset,
                  "rows": [asdict(row) for row in bench.rows]}  # fmt: skip
         options.json.write_text(json.dumps(facts, indent=1))
-    print(table(bench.rows, tflops, floors))
+    print(table(bench.rows, floors))
 
 
 if __name__ == "__main__":

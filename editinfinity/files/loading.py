@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from editinfinity.compute import reseed
@@ -27,6 +28,11 @@ def random_weights(build: Callable[[], Model], preset: Preset) -> Model:
         return build()
 
 
+_DRAWS = frozenset(
+    (Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_)
+)
+
+
 class _NothingDrawn(TorchFunctionMode):
     """Leaves tensors as they are where layers would draw their initial values.
 
@@ -36,9 +42,10 @@ class _NothingDrawn(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        if func in (Tensor.uniform_, Tensor.normal_):
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def blank(build: Callable[[], Model]) -> Model:

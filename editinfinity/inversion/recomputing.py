@@ -85,13 +85,13 @@ def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
     if count is None:
         count = 0
         if device.type == "cuda":
-            count = blocks_to_recompute(model, tokens, _free(device))
+            count = blocks_to_recompute(model, tokens, free_bytes(device))
     model.run_block = Recomputing(model.blocks[:count])
     if count and choice == "auto":
         log.info("memory: %d of %d blocks are computed twice to fit", count, depth)
 
 
-def _free(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
     """Bytes this process can still have on a card, what it holds unused included."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused

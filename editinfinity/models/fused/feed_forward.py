@@ -75,14 +75,14 @@ def _spread(t, rows, count, b, columns, width, rank, RANK: tl.constexpr):
 
 @triton.jit
 def _sum_over_channels(tile, b, columns, width, target, rows, count, rank, RANK: tl.constexpr):
-    """This program's part of tile·b, into partial matrices (parts, count, rank) fp32."""
+    """One program's part of tile·b, into partial matrices (parts, count, rank) fp32."""
     total = _dot(tile, _low(b, columns, width, rank, RANK))
     _store_low(target, total, tl.program_id(1) * count + rows, rows < count, rank, RANK)
 
 
 @triton.jit
 def _sum_over_tokens(tile, t, rows, count, target, columns, width, rank, RANK: tl.constexpr):
-    """This program's part of tileᵀ·t, into partial matrices (parts, width, rank) fp32."""
+    """One program's part of tileᵀ·t, into partial matrices (parts, width, rank) fp32."""
     total = _dot(tl.trans(tile), _low(t, rows, count, rank, RANK))
     _store_low(target, total, tl.program_id(0) * width + columns, columns < width, rank, RANK)
 
