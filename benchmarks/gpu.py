@@ -182,15 +182,15 @@ def measure_training(bench: Bench, model: Infinity, source: Source, budget: str)
     matrices = [p for p in adapted.parameters() if p.requires_grad]
     for batch in (1, 2):
         loss = InversionLoss(adapted, model, learned, noise, batch, 2e-7)
-        for choice in ("off", "all"):
-            if choice == "off" and blocks_to_recompute(model, tokens * batch, free_bytes(DEVICE)):
+        for choice in ("none", "all"):
+            if choice == "none" and blocks_to_recompute(model, tokens * batch, free_bytes(DEVICE)):
                 continue  # does not fit
             prepare(model, tokens * batch, choice)
-            how = "" if choice == "off" else ", recomputed"
+            how = "" if choice == "none" else ", recomputed"
             what = f"LoRA iteration, batch {batch}{how}"
             iterations(bench, what, budget, matrices, loss, 9 if batch == 1 else 6)
     adapted.unload()
-    prepare(model, tokens, "off")
+    prepare(model, tokens, "none")
     model.eval().requires_grad_(False)
 
 

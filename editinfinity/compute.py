@@ -44,8 +44,14 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def block_dtype(device: torch.device) -> torch.dtype:
-    """Precision of the transformer's blocks: bf16 on a GPU, fp32 on a CPU."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
+    """Precision of the transformer's blocks: bf16 on a GPU that has it, else fp32."""
+    if device.type != "cuda":
+        return torch.float32
+    if torch.cuda.get_device_capability(device) >= (8, 0):
+        return torch.bfloat16
+    name = torch.cuda.get_device_name(device)
+    log.warning("%s: has no bf16; blocks run in fp32, with twice the memory", name)
+    return torch.float32
 
 
 def set_threads(threads: int | str = "auto") -> int:

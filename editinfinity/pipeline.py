@@ -32,7 +32,7 @@ from editinfinity.compute import pick_device, reseed, set_threads
 from editinfinity.editing import sampler
 from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import ReplaySource
-from editinfinity.editing.guidance import GUIDANCES
+from editinfinity.editing.guidance import GUIDANCES, Unguided
 from editinfinity.editing.kernel import cells_of_attention, smoothing_kernel
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Adapter, Embedding
@@ -51,6 +51,7 @@ from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_t
 from editinfinity.inversion import lora as adapters
 from editinfinity.inversion.training import Source
 from editinfinity.inverted import Inversion
+from editinfinity.models.scale_passes import Replays
 from editinfinity.presets import Preset, preset
 from editinfinity.prompts import LEARNED_VECTORS, caption, find_word, tokens_of
 from editinfinity.stages.conditioning import text_of
@@ -93,6 +94,7 @@ class EditInfinityPipeline:
         """Use loaded parts; ``from_pretrained`` loads them."""
         self.preset, self.device = preset, device
         self.transformer, self.tokenizer, self.text_encoder = transformer, tokenizer, text_encoder
+        self._passes = Replays()  # of the last shape: further pictures of it are drawn faster
 
     @classmethod
     def from_pretrained(
@@ -296,6 +298,7 @@ class EditInfinityPipeline:
     @contextmanager
     def _training(self, model: nn.Module) -> Iterator[None]:
         """Leave the model as it was: no branch is dropped while it draws."""
+        self._passes.forget()  # training wants their memory
         try:
             yield
         finally:
@@ -349,6 +352,7 @@ class EditInfinityPipeline:
             torch.Generator().manual_seed(sampling.seed),
             edit=ReplaySource(source_codes(features, self.device)),
             watcher=collector,
+            guidance=Unguided(),
         )
         cells = cells_of_attention(collector.mean.cpu().numpy(), attention_threshold)
         return smoothing_kernel(cells, grid, smoothing)
@@ -381,6 +385,7 @@ class EditInfinityPipeline:
             torch.Generator().manual_seed(sampling.seed),
             edit=blend,
             guidance=guidance,
+            passes=self._passes,
         )
         with torch.inference_mode():
             pixels = self.tokenizer.decode(drawn.code)[0].float().cpu().numpy()

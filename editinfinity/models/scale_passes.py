@@ -110,8 +110,7 @@ class Replays:
         device = text.features.device
         if device.type != "cuda" or text.mask is not None:
             return ScalePasses(model, text, schedule)
-        weights = tuple(parameter.data_ptr() for parameter in model.parameters())
-        shape = (id(model), schedule, tuple(text.features.shape), weights)
+        shape = (id(model), schedule, tuple(text.features.shape), tuple(_baked_in(model)))
         if shape != self._last:
             self._last, self._recorded = shape, None
             return ScalePasses(model, text, schedule)
@@ -120,6 +119,18 @@ class Replays:
             self._recorded = ReplayedPasses(model, text, schedule)
             return self._recorded
         return self._recorded.begin(text)
+
+    def forget(self) -> None:
+        """Give the memory back."""
+        self._last = self._recorded = None
+
+
+def _baked_in(model: Infinity) -> Iterator[object]:
+    """What a recording takes from a model besides numbers that lie where they lay."""
+    for name, parameter in model.named_parameters():
+        yield name, parameter.data_ptr(), parameter.shape, parameter.dtype
+    for module in model.modules():
+        yield str(getattr(module, "scaling", ""))  # of an adapter
 
 
 def _tensors(condition: Condition) -> Iterator[Tensor]:

@@ -193,7 +193,7 @@ class Gatherer:
         return quote(os.fsencode(os.path.relpath(path, self.root)))
 
 
-_PLACES = {"model_dir", "device", "threads", "worker"}
+_PLACES = {"model_dir", "device", "threads", "gradient_checkpointing", "worker"}
 """Settings that change no picture."""
 
 

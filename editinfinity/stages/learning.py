@@ -15,6 +15,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.files.checkpoints import OptimizerState
 from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
+from editinfinity.inversion import recomputing
 from editinfinity.inversion.training import (
     InversionLoss,
     NoiseSettings,
@@ -57,12 +58,17 @@ def inversion_loss(
     preset: Preset,
     training: TrainingSettings,
     kl_weight: float = 0.0,
+    recomputed: str = "auto",
 ) -> InversionLoss:
-    """The loss of a stage; ``model`` is ``base`` or ``base`` with an adapter."""
+    """The loss of a stage; ``model`` is ``base`` or ``base`` with an adapter.
+
+    ``recomputed`` is the setting ``gradient_checkpointing``.
+    """
     base.set_drop_path(training.drop_path)
     model.train()
     noise = NoiseSettings(training.noise_strength, training.condition_dropout)
     batch = training.batch_size or preset.training.batch_size
+    recomputing.prepare(base, batch * source.schedule.tokens, recomputed)
     return InversionLoss(model, base, source, noise, batch, kl_weight)
 
 

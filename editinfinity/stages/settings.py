@@ -11,6 +11,9 @@ from pathlib import Path
 
 from editinfinity.errors import UserError
 
+RECOMPUTED = ("auto", "none", "all")
+"""What ``gradient_checkpointing`` may say."""
+
 
 def _require(condition: bool, name: str, value: object, cure: str) -> None:
     if not condition:
@@ -27,6 +30,8 @@ class ModelSettings:
         attention_bias: False drops the trained q and v biases, as upstream does.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         threads: CPU threads of torch; ``auto`` is every core this process may use.
+        gradient_checkpointing: blocks that a training computes twice to save memory: ``auto`` (as
+            few as make it fit), ``none`` or ``all``. Results are the same.
     """
 
     preset: str = "bundled"
@@ -34,12 +39,19 @@ class ModelSettings:
     attention_bias: bool = True
     device: str = "auto"
     threads: int | str = "auto"
+    gradient_checkpointing: str = "auto"
 
     def __post_init__(self) -> None:
         threads_known = self.threads == "auto" or (
             isinstance(self.threads, int) and self.threads >= 1
         )
         _require(threads_known, "threads", self.threads, "give 'auto' or a whole number from 1 up")
+        _require(
+            self.gradient_checkpointing in RECOMPUTED,
+            "gradient_checkpointing",
+            self.gradient_checkpointing,
+            f"choose one of {', '.join(RECOMPUTED)}",
+        )
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,15 @@ def train_lora(
         optimizer_state = OptimizerState.load(previous_dir / ADAPTER_STATE, preset.name, shapes)
         first = optimizer_state.iteration + 1
     to_run = iterations_to_run(STAGE, first, iterations)
-    loss = inversion_loss(adapted, transformer, source, preset, training, lora.kl_weight)
+    loss = inversion_loss(
+        adapted,
+        transformer,
+        source,
+        preset,
+        training,
+        lora.kl_weight,
+        recomputed=model.gradient_checkpointing,
+    )
     after = learn(
         STAGE,
         parameters,

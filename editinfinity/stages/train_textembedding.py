@@ -85,7 +85,12 @@ def train_textembedding(
     transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     vectors = nn.Parameter(start.to(device))
     loss = inversion_loss(
-        transformer, transformer, replace(source, learned=vectors), preset, training
+        transformer,
+        transformer,
+        replace(source, learned=vectors),
+        preset,
+        training,
+        recomputed=model.gradient_checkpointing,
     )
     after = learn(
         STAGE,

@@ -106,6 +106,7 @@ class Job:
             attention_bias=bool(settings["attention_bias"]),
             device=str(settings["device"]),
             threads=settings["threads"],  # type: ignore[arg-type]
+            gradient_checkpointing=str(settings["gradient_checkpointing"]),
         )
 
     @property

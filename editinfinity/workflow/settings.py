@@ -12,6 +12,7 @@ from enum import Enum
 
 from editinfinity.presets import PRESETS
 from editinfinity.scales import PIXEL_BUDGETS
+from editinfinity.stages.settings import RECOMPUTED
 from editinfinity.workflow.kinds import (
     AutoOrOff,
     Choice,
@@ -131,6 +132,7 @@ _ALL = (
     Setting("pixel_budget", Choice(tuple(PIXEL_BUDGETS)), None, nullable=True, example="1M"),
     Setting("device", Text("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?"), "auto", _RUN),
     Setting("threads", Either("auto", Whole(1)), "auto", _RUN),
+    Setting("gradient_checkpointing", Choice(RECOMPUTED), "auto", _RUN),
     Setting("worker", AutoOrOff(), "auto", _RUN),
     # step 2: the text embedding
     Setting("train_textembedding", Flag(), True, example=1),

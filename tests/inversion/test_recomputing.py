@@ -1,0 +1,68 @@
+"""Gradient checkpointing: as many blocks as memory asks for, and the same numbers."""
+
+import pytest
+import torch
+
+from editinfinity.inversion.recomputing import (
+    Recomputing,
+    blocks_to_recompute,
+    bytes_kept,
+    prepare,
+)
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.presets import preset
+from editinfinity.scales import schedule
+
+SCHEDULE = schedule(1, "0.06M")
+
+
+def model() -> Infinity:
+    torch.manual_seed(3)
+    return Infinity(preset("tiny").transformer).requires_grad_(False).train()
+
+
+def gradient(choice: str) -> torch.Tensor:
+    base = model().set_drop_path(0.4)
+    prepare(base, 2 * SCHEDULE.tokens, choice)
+    torch.manual_seed(5)
+    vectors = torch.zeros(3, 128, requires_grad=True)
+    text = TextFeatures(torch.randn(2, 4, 128)).append(vectors)
+    logits = base(torch.randn(2, SCHEDULE.tokens - 1, 8), text, SCHEDULE)
+    return torch.autograd.grad(logits.square().mean(), vectors)[0]
+
+
+def test_what_is_computed_twice_gives_the_same_gradient() -> None:
+    assert torch.equal(gradient("all"), gradient("none"))
+    assert gradient("none").abs().sum() > 0
+
+
+def test_blocks_that_are_chosen_run_twice() -> None:
+    base, runs = model(), []
+    for index, block in enumerate(base.blocks):
+        block.register_forward_pre_hook(lambda *_, index=index: runs.append(index))
+    base.run_block = Recomputing(base.blocks[:1])
+    vectors = torch.zeros(3, 128, requires_grad=True)
+    text = TextFeatures(torch.randn(1, 4, 128)).append(vectors)
+    base(torch.randn(1, SCHEDULE.tokens - 1, 8), text, SCHEDULE).mean().backward()
+    assert sorted(runs) == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("gib", "expected"), [(0, 32), (80, 0)])
+def test_little_memory_recomputes_all_and_plenty_none(gib: int, expected: int) -> None:
+    with torch.device("meta"):
+        large = Infinity(preset("infinity_2b").transformer)
+    assert blocks_to_recompute(large, 10521, gib * 2**30) == expected
+
+
+def test_more_memory_never_recomputes_more() -> None:
+    with torch.device("meta"):
+        large = Infinity(preset("infinity_2b").transformer)
+    counts = [blocks_to_recompute(large, 10521, gib * 2**30) for gib in range(120)]
+    assert counts == sorted(counts, reverse=True)
+    assert set(counts) > {0, 32}
+    # Whatever is left fits: what plain blocks keep, and the inputs of the others.
+    entering = 10521 * 2048 * 4
+    for gib, count in enumerate(counts):
+        if count < 32:
+            used = (32 - count) * bytes_kept(large, 10521) + count * entering
+            assert used < gib * 2**30
