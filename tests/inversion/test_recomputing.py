@@ -47,7 +47,7 @@ def test_blocks_that_are_chosen_run_twice() -> None:
     assert sorted(runs) == [0, 0, 1]
 
 
-@pytest.mark.parametrize(("gib", "expected"), [(0, 32), (80, 0)])
+@pytest.mark.parametrize(("gib", "expected"), [(0, 32), (400, 0)])
 def test_little_memory_recomputes_all_and_plenty_none(gib: int, expected: int) -> None:
     with torch.device("meta"):
         large = Infinity(preset("infinity_2b").transformer)
@@ -57,7 +57,7 @@ def test_little_memory_recomputes_all_and_plenty_none(gib: int, expected: int) -
 def test_more_memory_never_recomputes_more() -> None:
     with torch.device("meta"):
         large = Infinity(preset("infinity_2b").transformer)
-    counts = [blocks_to_recompute(large, 10521, gib * 2**30) for gib in range(120)]
+    counts = [blocks_to_recompute(large, 10521, gib * 2**30) for gib in range(400)]
     assert counts == sorted(counts, reverse=True)
     assert set(counts) > {0, 32}
     # Whatever is left fits: what plain blocks keep, and the inputs of the others.
