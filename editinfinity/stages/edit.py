@@ -12,9 +12,6 @@ import torch
 
 from editinfinity.compute import telling_memory_faults
 from editinfinity.editing import sampler
-from editinfinity.editing.blend import Editor, KernelBlend, LockFirst, keep_generated
-from editinfinity.editing.guidance import ClassifierFree, Guidance, SourceNegative
-from editinfinity.editing.kernel import resample_kernel
 from editinfinity.files.atomic import write_json
 from editinfinity.files.checkpoints import Embedding, adapter_iteration, load_adapter
 from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
@@ -23,7 +20,7 @@ from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.stages.conditioning import text_of
-from editinfinity.stages.drawing import sampler_settings, source_codes
+from editinfinity.stages.drawing import sampler_settings, steering
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import DEFAULT_SAMPLING, ModelSettings, SamplingSettings
@@ -78,21 +75,15 @@ def edit(
         vectors = learnt.vectors.to(device)
         text, away = text.append(vectors), away and away.append(vectors)
         made_by["embedding_iterations"] = learnt.iteration
-    blend: Editor = keep_generated
-    codes = source_codes(source, device)
-    inside = None
+    weights = None
     if kernel is not None:
         weights, facts = load_map(kernel, KERNEL, source.schedule.reference_grid)
-        kept = torch.from_numpy(resample_kernel(weights, source.schedule.tokenizer_grid)).to(device)
-        blend, inside = KernelBlend(codes, kept), 1 - kept
         made_by["kernel"] = {key: value for key, value in facts.items() if key != "kind"}
     if lock_scales:
-        blend = LockFirst(codes, lock_scales, blend)
         made_by["lock_scales"] = lock_scales
-    guidance: Guidance = ClassifierFree(sampling.cfg)
     if away is not None:
-        guidance = SourceNegative(sampling.cfg, away, inside, source.schedule)
         made_by["guidance"] = "source_negative"
+    blend, guidance = steering(source, weights, away, sampling.cfg, lock_scales, device)
     transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     if lora_dir is not None:
         load_adapter(lora_dir, transformer, device)  # wraps the transformer's layers in place
