@@ -157,7 +157,8 @@ def summary():
     from editinfinity.workflow.metrics_table import write_metrics_table
     from editinfinity.workflow.sheets import make_sheets
 
-    below = told_of("side by side", make_sheets, CONFIG, CASES)
+    below = [*CASES.notices]
+    below += told_of("side by side", make_sheets, CONFIG, CASES)
     below += told_of("in numbers", write_metrics_table, CONFIG, CASES)
     if CONFIG.settings["pie_bench"] is not None:
         from editinfinity.pie_bench.table import write_tables

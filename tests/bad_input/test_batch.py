@@ -50,7 +50,7 @@ def test_ten_bad_of_forty(tmp_path: Path) -> None:
         **SHORTEST,
         overrides={DAMAGED: {"use_concat_embedding": 1, "use_embedding_iter": 2}},
     )
-    for name in (*GOOD, DAMAGED):
+    for name in (*GOOD, DAMAGED, "two\nlines"):  # Snakemake cannot carry the last one's name
         project.add_case(name)
     for bad in chosen():
         bad.spoil(project.add_case(bad.name, mask=True))
@@ -69,6 +69,7 @@ def test_ten_bad_of_forty(tmp_path: Path) -> None:
         **dict.fromkeys((*CHOSEN, DAMAGED), "failed"),
     }
     assert "30 of 40 edits without a fault" in run.stdout
+    assert "skipped, " in run.stdout.partition("30 of 40 edits")[2]
     reasons = dict(re.findall(r"^(\S.*?) +edit +failed +(.*)$", run.stdout, re.M))
     for bad in chosen():
         require_clear(reasons[bad.name], bad.blamed)
