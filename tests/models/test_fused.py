@@ -1,18 +1,15 @@
 """The fused kernels give the plain operations' numbers and gradients.
 
-On a card they run compiled; without one, through Triton's interpreter where it is installed.
+On a card they run compiled; without one, through Triton's interpreter where it is installed
+(tests/conftest.py chooses).
 """
 
 from __future__ import annotations
-
-import os
 
 import pytest
 import torch
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-if DEVICE.type == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from editinfinity.inversion.lora import LoraSettings, add_lora

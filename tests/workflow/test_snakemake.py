@@ -223,10 +223,11 @@ def test_a_failing_case_leaves_the_others_alone_and_all_are_summed_up(tmp_path: 
     assert "Traceback" not in run.stderr
 
     table = run.stdout.strip().splitlines()
-    assert table[0].split() == ["case", "edit", "outcome", "open"]
+    assert table[0].split() == ["case", "edit", "outcome", "time", "open"]
     rows = {line[: line.index(" edit ")].strip(): line for line in table[1:4]}
     assert set(rows) == {good, "no image", "bad prompt"}
-    assert rows[good].endswith(f"edited   results/{good}/edit.png")
+    told = re.escape(f"results/{good}/edit.png")
+    assert re.search(rf" edited +\d[\d:.]* ?\w* +{told}$", rows[good])
     assert "failed" in rows["no image"]
     assert "original_image" in rows["no image"]
     assert "failed" in rows["bad prompt"]
