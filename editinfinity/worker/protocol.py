@@ -47,7 +47,9 @@ class Line:
         if handles:
             sent = socket.send_fds(self.socket, [data], list(handles))
             data = data[sent:]
-        self.socket.sendall(data)
+        # Even nothing cannot be sent to one that has answered and hung up by now.
+        if data:
+            self.socket.sendall(data)
 
     def receive(self, timeout: float | None = None) -> dict[str, Any] | None:
         """The next message.

@@ -43,6 +43,27 @@ def test_a_call_comes_back_as_it_was_over_a_line() -> None:
         line.close()
 
 
+def test_what_is_sent_with_a_file_is_sent_though_the_other_end_hangs_up_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker that refuses at once has answered and gone while the job's call returns."""
+    one, other = (Line(end) for end in socket.socketpair(socket.AF_UNIX))
+    send_fds = socket.send_fds
+
+    def quickly_refused(*arguments: object) -> int:
+        sent = send_fds(*arguments)  # type: ignore[arg-type]
+        assert other.receive(1) == {"run": 1}
+        other.send({"refused": "no"})
+        other.close()
+        return sent
+
+    monkeypatch.setattr(socket, "send_fds", quickly_refused)
+    with Path(os.devnull).open() as file:
+        one.send({"run": 1}, [file.fileno()])
+    assert one.receive(1) == {"refused": "no"}
+    one.close()
+
+
 @pytest.mark.parametrize(
     "data",
     [
