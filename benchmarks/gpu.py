@@ -199,9 +199,6 @@ def measure_edits(bench: Bench, chosen: Preset, model: Infinity, source: Source)
     scales = source.schedule
     budget = scales.pixel_budget
     adapted = add_lora(model, LoraSettings()).to(DEVICE).eval().requires_grad_(False)
-    for parameter in adapted.parameters():
-        if parameter.dtype == torch.float32 and parameter.ndim == 2 and 4 in parameter.shape:
-            parameter.data = parameter.data.to(model.blocks[0].ffn_dtype)
     tokenizer = random_tokenizer(chosen, DEVICE)
     learned = torch.randn(20, source.text.features.shape[-1], device=DEVICE) * 1e-3
     text, grid = source.text.append(learned), scales.tokenizer_grid

@@ -11,11 +11,10 @@ import logging
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from editinfinity.models.operations import PLAIN
-from editinfinity.models.transformer import Block, Infinity
+from editinfinity.models.transformer import Block, Infinity, Stream
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +38,11 @@ class Recomputing:
     def __init__(self, blocks: Iterable[Block]) -> None:
         self.blocks = {id(block) for block in blocks}
 
-    def __call__(self, block: Block, *arguments: object) -> Tensor:
+    def __call__(self, block: Block, stream: Stream, *others: object) -> Stream:
         if id(block) not in self.blocks:
-            return block(*arguments)
-        return checkpoint(block, *arguments, use_reentrant=False)
+            return block(stream, *others)
+        alone = Stream(stream.settled(block.operations))  # less to keep
+        return checkpoint(block, alone, *others, use_reentrant=False)
 
 
 def bytes_kept(model: Infinity, tokens: int) -> int:

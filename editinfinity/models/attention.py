@@ -12,12 +12,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from editinfinity.models.operations import PLAIN, Operations
 
@@ -30,6 +32,10 @@ Observer = Callable[[Tensor, Tensor], None]
 
 class Memory(Protocol):
     """What the tokens of a pass attend to."""
+
+    def room(self, x: Tensor, heads: int) -> KeysValues | None:
+        """Where keys and values of tokens x (B, L, C) are best written; None for anywhere."""
+        ...
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention output for queries, keys and values (B, heads, L, head width), scale 1."""
@@ -45,18 +51,28 @@ class TeacherForcing:
 
     One attention call a scale over its prefix, so that no masked work is done, but for the first
     scales, which share a call under a mask. Exact.
+
+    Args:
+        lengths: of the scales.
+        operations: compute what PyTorch's attention leaves to do.
     """
 
-    def __init__(self, lengths: Sequence[int]) -> None:
+    def __init__(self, lengths: Sequence[int], operations: Operations = PLAIN) -> None:
+        self.operations = operations
         ends = list(itertools.accumulate(lengths))
         first = sum(end <= TOGETHER for end in ends) or 1
         self.small = tuple(lengths[:first])
         self.lengths = [ends[first - 1], *lengths[first:]]
         self.ends = ends[first - 1 :]
 
+    def room(self, x: Tensor, heads: int) -> None:
+        """Anywhere."""
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        queries = q.split(self.lengths, dim=2)
-        keys, values = _Prefixes.apply(k, self.ends), _Prefixes.apply(v, self.ends)
+        # Split as they lie in memory, (B, L, heads, ·): so their gradients are joined quickest.
+        queries = [part.transpose(1, 2) for part in q.transpose(1, 2).split(self.lengths, dim=1)]
+        keys = _Prefixes.apply(k, self.ends, self.operations)
+        values = _Prefixes.apply(v, self.ends, self.operations)
         mask = _first_mask(self.small, q.dtype, q.device) if len(self.small) > 1 else None
         attended = [attend(queries[0], keys[0], values[0], mask)]
         attended += map(attend, queries[1:], keys[1:], values[1:])
@@ -84,15 +100,17 @@ class _Prefixes(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, ends: Sequence[int]) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, x: Tensor, ends: Sequence[int], operations: Operations
+    ) -> tuple[Tensor, ...]:
+        ctx.operations = operations
         return tuple(x[:, :, :end] for end in ends)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         *shorter, total = grads
-        for part in shorter:  # the attention calls made these for nobody else
-            total[:, :, : part.shape[2]] += part
-        return total, None
+        ctx.operations.add_prefixes(total, shorter)  # attention made these for nobody else
+        return total, None, None
 
 
 class ScaleCache:
@@ -104,18 +122,42 @@ class ScaleCache:
 
     def __init__(self, tokens: int) -> None:
         self.tokens, self.seen = tokens, 0
-        self.keys: Tensor | None = None
-        self.values: Tensor | None = None
+        self._kept: Tensor | None = None
+
+    def room(self, x: Tensor, heads: int) -> KeysValues:
+        """Behind those seen so far."""
+        batch, length, width = x.shape
+        if self._kept is None:
+            self._kept = x.new_empty(2, batch, self.tokens, heads, width // heads).transpose(2, 3)
+        keys, values = self._kept.narrow(3, self.seen, length)
+        return keys, values
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self.keys is None or self.values is None:
-            batch, heads, _, width = k.shape
-            room = k.new_empty(2, batch, self.tokens, heads, width).transpose(2, 3)
-            self.keys, self.values = room.unbind(0)
-        start, self.seen = self.seen, self.seen + k.shape[2]
-        self.keys.narrow(2, start, k.shape[2]).copy_(k)
-        self.values.narrow(2, start, k.shape[2]).copy_(v)
-        return attend(q, self.keys.narrow(2, 0, self.seen), self.values.narrow(2, 0, self.seen))
+        kept, length = self._kept, k.shape[2]
+        if kept is None:
+            raise ValueError("room comes before attention")
+        for place, given in zip(kept.narrow(3, self.seen, length), (k, v), strict=True):
+            if place.data_ptr() != given.data_ptr():  # not written there already
+                place.copy_(given)
+        self.seen += length
+        keys, values = kept.narrow(3, 0, self.seen)
+        return attend(q, keys, values)
+
+
+LARGE = 3000
+"""Queries from which on cuDNN's attention is used for drawing: see :func:`quick_to_start`."""
+
+
+def quick_to_start(queries: int) -> AbstractContextManager[None]:
+    """Attention of so many queries as it is quickest for one picture.
+
+    Where PyTorch prefers cuDNN, every new shape costs a tenth of a second once, and there is a
+    shape for every scale; only for the large ones a few pictures earn that back.
+    """
+    if queries >= LARGE:
+        return nullcontext()
+    others = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    return sdpa_kernel(others)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -139,7 +181,8 @@ class SelfAttention(nn.Module):
         self, x: Tensor, rotary: Tensor, memory: Memory, operations: Operations = PLAIN
     ) -> Tensor:
         """(B, L, C) → (B, L, C); ``rotary`` is the table of these L tokens."""
-        attended = memory.attend(*operations.queries_keys_values(self, x, rotary))
+        room = memory.room(x, self.heads)
+        attended = memory.attend(*operations.queries_keys_values(self, x, rotary, room))
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -61,12 +62,21 @@ class Operations(Protocol):
         ...
 
     def queries_keys_values(
-        self, attention: SelfAttention, h: Tensor, rotary: Tensor
+        self,
+        attention: SelfAttention,
+        h: Tensor,
+        rotary: Tensor,
+        room: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys, normalised, scaled and rotated, and values of h (B, L, C).
 
         (B, heads, L, head width) each, in h's dtype; ``rotary`` is these tokens' table (2, L, ·).
+        Keys and values may be written into ``room``, and are what comes back all the same.
         """
+        ...
+
+    def add_prefixes(self, total: Tensor, parts: Sequence[Tensor]) -> None:
+        """Add parts (B, heads, ·, head width) to the first tokens of ``total``, in place."""
         ...
 
     def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
@@ -99,7 +109,11 @@ class PlainOperations:
         return x + branch.float() * gate
 
     def queries_keys_values(
-        self, attention: SelfAttention, h: Tensor, rotary: Tensor
+        self,
+        attention: SelfAttention,
+        h: Tensor,
+        rotary: Tensor,
+        room: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Operations`."""
         q_bias, v_bias = attention.q_bias, attention.v_bias
@@ -110,6 +124,11 @@ class PlainOperations:
         q = F.normalize(q.float(), dim=-1) * temperature
         k = F.normalize(k.float(), dim=-1)
         return rotate(q, rotary).to(v.dtype), rotate(k, rotary).to(v.dtype), v
+
+    def add_prefixes(self, total: Tensor, parts: Sequence[Tensor]) -> None:
+        """See :class:`Operations`."""
+        for part in parts:
+            total[:, :, : part.shape[2]] += part
 
     def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
         """See :class:`Operations`."""

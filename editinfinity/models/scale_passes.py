@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from editinfinity.models.attention import Observer, ScaleCache
+from editinfinity.models.attention import Observer, ScaleCache, quick_to_start
 from editinfinity.models.transformer import Condition, Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
 
@@ -48,9 +48,10 @@ class ScalePasses:
         else:
             tokens = self.model.word_embed(seen)
             tokens = tokens.repeat(len(self.condition.pooled) // len(tokens), 1, 1)
-        return self.model.forward_scale(
-            tokens, scale, self.condition, self.schedule, self.memories, observe
-        )
+        with quick_to_start(self.schedule.lengths[scale]):
+            return self.model.forward_scale(
+                tokens, scale, self.condition, self.schedule, self.memories, observe
+            )
 
 
 class ReplayedPasses(ScalePasses):
@@ -126,9 +127,10 @@ class Replays:
 
 
 def _baked_in(model: Infinity) -> Iterator[object]:
-    """What a recording takes from a model besides numbers that lie where they lay."""
+    """What a recording takes from a model: where its numbers lie, and which copies it made."""
     for name, parameter in model.named_parameters():
-        yield name, parameter.data_ptr(), parameter.shape, parameter.dtype
+        changes = None if parameter.is_inference() else parameter._version
+        yield name, parameter.data_ptr(), parameter.shape, parameter.dtype, changes
     for module in model.modules():
         yield str(getattr(module, "scaling", ""))  # of an adapter
 

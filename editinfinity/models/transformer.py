@@ -91,6 +91,36 @@ class Condition:
     mask: Tensor | None
 
 
+class Stream(NamedTuple):
+    """The residual stream, whose last sum is left to whoever reads it: it can go with a norm.
+
+    Attributes:
+        x: (B, L, C) fp32.
+        branch: (B, L, C), still to be added; None where nothing is.
+        gate: (B, 1, C) fp32, of the branch; None for 1.
+    """
+
+    x: Tensor
+    branch: Tensor | None = None
+    gate: Tensor | None = None
+
+    def settled(self, do: Operations) -> Tensor:
+        """The sum."""
+        if self.branch is None:
+            return self.x
+        if self.gate is None:
+            return self.x + self.branch.float()
+        return do.add(self.x, self.branch, self.gate)
+
+    def norm(
+        self, do: Operations, scale: Tensor, shift: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """The sum, and its layer norm in ``dtype``, which is the branch's."""
+        if self.branch is None:
+            return do.norm(self.x, scale, shift, dtype)
+        return do.add_norm(self.x, self.branch, self.gate, scale, shift)
+
+
 class RMSNorm(nn.Module):
     """x / √(mean x² + 1e-6) · weight.
 
@@ -138,27 +168,27 @@ class Block(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
+        stream: Stream,
         modulation: Modulation,
         text: KeysValues,
         mask: Tensor | None,
         rotary: Tensor,
         memory: Memory,
         observe: Observer | None = None,
-    ) -> Tensor:
-        """(B, L, C) → (B, L, C), fp32."""
+    ) -> Stream:
+        """The stream behind this block."""
         dtype, do, ca_norm = self.ffn_dtype, self.operations, self.ca_norm
         if modulation.gate1 is None:
-            x, h = do.norm(x, ca_norm.weight, ca_norm.bias, dtype)
+            x, h = stream.norm(do, ca_norm.weight, ca_norm.bias, dtype)
         else:
-            x, h = do.norm(x, modulation.scale1, modulation.shift1, dtype)
+            x, h = stream.norm(do, modulation.scale1, modulation.shift1, dtype)
             h = self.sa(h, rotary, memory, do)
             x, h = do.add_norm(x, h, modulation.gate1, ca_norm.weight, ca_norm.bias)
         h = self.ca(h, text, mask, observe)
         if modulation.gate2 is None:
-            return x + h.float()
+            return Stream(x, h)
         x, h = do.add_norm(x, h, None, modulation.scale2, modulation.shift2)
-        return do.add(x, do.feed_forward(self.ffn, h), modulation.gate2)
+        return Stream(x, do.feed_forward(self.ffn, h), modulation.gate2)
 
     @property
     def ffn_dtype(self) -> torch.dtype:
@@ -172,24 +202,21 @@ class Head(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        self.operations = PLAIN
 
-    def forward(self, x: Tensor, pooled: Tensor) -> Tensor:
+    def forward(self, stream: Stream, pooled: Tensor) -> Tensor:
         scale, shift = self.ada_lin(pooled).unflatten(-1, (2, -1)).unsqueeze(2).unbind(1)
-        return _normalize(x) * (1 + scale) + shift
+        x = stream.settled(self.operations)
+        return self.operations.norm(x, 1 + scale, shift, torch.float32)[1]
 
 
-def _normalize(x: Tensor) -> Tensor:
-    """Layer norm without affine parameters."""
-    return F.layer_norm(x, x.shape[-1:], eps=EPSILON)
-
-
-BlockRunner = Callable[..., Tensor]
+BlockRunner = Callable[..., Stream]
 """Runs a block on its arguments; gradient checkpointing is one such."""
 
 
-def run_block(block: Block, *arguments: object) -> Tensor:
+def run_block(block: Block, stream: Stream, *others: object) -> Stream:
     """Run a block plainly."""
-    return block(*arguments)
+    return block(stream, *others)
 
 
 class Infinity(nn.Module):
@@ -236,9 +263,10 @@ class Infinity(nn.Module):
         return self
 
     def use_operations(self, operations: Operations) -> Infinity:
-        """Compute the blocks' norms, sums, rotations and adapters so (PLAIN unless said)."""
+        """Compute norms, sums, rotations and adapters so (PLAIN unless said)."""
         for block in self.blocks:
             block.operations = operations
+        self.head_nm.operations = operations
         return self
 
     def set_drop_path(self, rate: float) -> Infinity:
@@ -298,12 +326,15 @@ class Infinity(nn.Module):
         levels = [self.lvl_embed.weight[k].expand(n, -1) for k, n in enumerate(schedule.lengths)]
         x = x + torch.cat(levels)
         rotary = self._rotary(schedule, x.device)
-        memory = TeacherForcing(schedule.lengths)
+        memory = TeacherForcing(schedule.lengths, self.blocks[0].operations)
         if self.training and self.drop_path.any():
             condition = replace(condition, modulation=self._thinned(condition.modulation))
+        stream = Stream(x)
         for block, modulation, text_kv in self._blocks(condition):
-            x = self.run_block(block, x, modulation, text_kv, condition.mask, rotary, memory)
-        return self.logits(x, condition)
+            stream = self.run_block(
+                block, stream, modulation, text_kv, condition.mask, rotary, memory
+            )
+        return self.logits(stream, condition)
 
     def start_token(self, condition: Condition) -> Tensor:
         """The single token of scale 0, (B, 1, C), without its scale embedding."""
@@ -327,16 +358,16 @@ class Infinity(nn.Module):
         """
         start = sum(schedule.lengths[:scale])
         rotary = self._rotary(schedule, tokens.device)[:, start : start + schedule.lengths[scale]]
-        x = tokens + self.lvl_embed.weight[scale]
+        stream = Stream(tokens + self.lvl_embed.weight[scale])
         for (block, modulation, text_kv), memory in zip(
             self._blocks(condition), memories, strict=True
         ):
-            x = block(x, modulation, text_kv, condition.mask, rotary, memory, observe)
-        return self.logits(x, condition)
+            stream = block(stream, modulation, text_kv, condition.mask, rotary, memory, observe)
+        return self.logits(stream, condition)
 
-    def logits(self, x: Tensor, condition: Condition) -> Tensor:
-        """The head: (B, L, C) → (B, L, d, 2), fp32."""
-        return self.head(self.head_nm(x, condition.pooled)).unflatten(-1, (-1, 2))
+    def logits(self, stream: Stream, condition: Condition) -> Tensor:
+        """The head: (B, L, d, 2), fp32."""
+        return self.head(self.head_nm(stream, condition.pooled)).unflatten(-1, (-1, 2))
 
     def _blocks(self, condition: Condition) -> Iterator[tuple[Block, Modulation, KeysValues]]:
         """Every block with what it needs of the text."""

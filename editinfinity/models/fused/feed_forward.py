@@ -22,144 +22,158 @@ from torch import Tensor
 
 from editinfinity.models.fused.dropout import dropped, threshold_of
 
-_TILE_M, _TILE_C = 64, 64
 LARGEST_RANK = 64
 """Adapters of a larger rank are left to the plain operations."""
 
+_PROGRAMS = 2048
+"""How many warps to aim at: about as many as a large card runs at once."""
 
-@triton.jit
-def _tanh(x):
-    return 1.0 - 2.0 / (tl.exp(2.0 * x) + 1.0)
+_STAGES = 4
+"""Tokens that are being read at a time."""
 
 
 @triton.jit
 def _gelu(u):
-    """GELU by tanh, and its derivative."""
-    inner = 0.7978845608028654 * u * (1.0 + 0.044715 * u * u)
-    bent = _tanh(inner)
-    slope = 0.7978845608028654 * (1.0 + 3.0 * 0.044715 * u * u)
-    value = 0.5 * u * (1.0 + bent)
-    return value, 0.5 * (1.0 + bent) + 0.5 * u * (1.0 - bent * bent) * slope
+    """GELU by tanh, and its derivative; ½(1 + tanh z) is the sigmoid of 2z."""
+    square = u * u
+    # Powers of two and roots are single instructions: e⁻²ᶻ, and 1 / (1 + e⁻²ᶻ).
+    root = tl.rsqrt(1.0 + tl.exp2(u * (-2.302208198 - 0.1029432407 * square)))
+    part = root * root
+    value = u * part
+    return value, part + (value - value * part) * (1.595769122 + 0.2140644488 * square)
 
 
 @triton.jit
-def _tile(count, width, TILE_M: tl.constexpr, TILE_C: tl.constexpr):
-    """Rows, columns, place in memory, index for dropout, and mask of this program's tile."""
-    rows = tl.program_id(0) * TILE_M + tl.arange(0, TILE_M)
-    columns = tl.program_id(1) * TILE_C + tl.arange(0, TILE_C)
-    at = rows.to(tl.int64)[:, None] * width + columns[None, :]
-    inside = (rows < count)[:, None] & (columns < width)[None, :]
-    return rows, columns, at, at.to(tl.uint32), inside
+def _matrix(low, columns, width, RANK: tl.constexpr):
+    """Columns of a matrix (RANK, ·), (RANK, TILE) fp32; what is beyond is 0."""
+    at = tl.arange(0, RANK)[:, None] * width + columns[None, :]
+    return tl.load(low + at, mask=(columns < width)[None, :], other=0.0)
 
 
 @triton.jit
-def _low(matrix, rows, count, rank, RANK: tl.constexpr):
-    """Rows of a matrix (·, rank), (TILE, RANK); what is beyond is 0."""
-    ranks = tl.arange(0, RANK)
-    inside = (rows < count)[:, None] & (ranks < rank)[None, :]
-    return tl.load(matrix + rows[:, None] * rank + ranks[None, :], mask=inside, other=0.0)
+def _row(low, row, count, RANK: tl.constexpr):
+    """A row of a matrix (count, RANK) fp32, (RANK, 1)."""
+    at = row * RANK + tl.arange(0, RANK)
+    return tl.load(low + at, mask=row < count, other=0.0)[:, None]
 
 
 @triton.jit
-def _dot(a, b):
-    """a·b; fp32 operands are multiplied as such, not rounded to tf32."""
-    return tl.dot(a, b, input_precision="ieee")
+def _store_row(low, value, row, count, RANK: tl.constexpr):
+    """(RANK,) into a row of this program's partial matrix of (parts, count, RANK)."""
+    at = (tl.program_id(1) * count + row).to(tl.int64) * RANK + tl.arange(0, RANK)
+    tl.store(low + at, value, mask=row < count)
 
 
 @triton.jit
-def _spread(t, rows, count, b, columns, width, rank, RANK: tl.constexpr):
-    """The tile of t·bᵀ, fp32."""
-    out_of = _low(b, columns, width, rank, RANK)
-    return _dot(_low(t, rows, count, rank, RANK), tl.trans(out_of))
-
-
-@triton.jit
-def _sum_over_channels(tile, b, columns, width, target, rows, count, rank, RANK: tl.constexpr):
-    """One program's part of tile·b, into partial matrices (parts, count, rank) fp32."""
-    total = _dot(tile, _low(b, columns, width, rank, RANK))
-    _store_low(target, total, tl.program_id(1) * count + rows, rows < count, rank, RANK)
-
-
-@triton.jit
-def _sum_over_tokens(tile, t, rows, count, target, columns, width, rank, RANK: tl.constexpr):
-    """One program's part of tileᵀ·t, into partial matrices (parts, width, rank) fp32."""
-    total = _dot(tl.trans(tile), _low(t, rows, count, rank, RANK))
-    _store_low(target, total, tl.program_id(0) * width + columns, columns < width, rank, RANK)
-
-
-@triton.jit
-def _store_low(target, value, part, present, rank, RANK: tl.constexpr):
-    """(TILE, RANK) into those rows of a matrix (·, rank) that are present."""
-    ranks = tl.arange(0, RANK)
-    at = part.to(tl.int64)[:, None] * rank + ranks[None, :]
-    tl.store(target + at, value, mask=present[:, None] & (ranks < rank)[None, :])
+def _store_matrix(low, value, part, columns, width, RANK: tl.constexpr):
+    """(RANK, TILE) into the columns of partial matrices (parts, RANK, width)."""
+    at = (part * RANK + tl.arange(0, RANK)[:, None]) * width + columns[None, :]
+    tl.store(low + at, value, mask=(columns < width)[None, :])
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _project(
-    x, a, t, count, width, rank, seed, threshold,
-    DROP: tl.constexpr, RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    x, a, t, count, width, seed, threshold,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Partials of t = drop(x)·a over channels."""
-    rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
-    seen = dropped(tl.load(x + at, mask=inside, other=0.0), index, seed, threshold, DROP)
-    _sum_over_channels(seen, a, columns, width, t, rows, count, rank, RANK)
+    """Partials of t = drop(x)·aᵀ over channels."""
+    columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    inside = columns < width
+    into = _matrix(a, columns, width, RANK)
+    for step in tl.range(STEPS, num_stages=STAGES):
+        row = tl.program_id(0) * STEPS + step
+        here = inside & (row < count)
+        at = row.to(tl.int64) * width + columns
+        seen = tl.load(x + at, mask=here, other=0.0).to(tl.float32)
+        seen = dropped(seen, at.to(tl.uint32), seed, threshold, DROP)
+        _store_row(t, tl.sum(seen[None, :] * into, 1), row, count, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _bend_forward(
-    raw, t1, b1, a2, g, t2, count, width, rank, seed, threshold,
-    DROP: tl.constexpr, RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    raw, t1, b1, a2, g, t2, count, width, seed, threshold,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
-    """G = gelu(raw + t1·b1ᵀ), and partials of t2 = drop(g)·a2 over channels."""
-    rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
-    u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
-    u += _spread(t1, rows, count, b1, columns, width, rank, RANK)
-    bent = _gelu(u)[0].to(g.dtype.element_ty)
-    tl.store(g + at, bent, mask=inside)
-    seen = dropped(bent, index, seed, threshold, DROP)
-    _sum_over_channels(seen, a2, columns, width, t2, rows, count, rank, RANK)
+    """G = gelu(raw + t1·b1), and partials of t2 = drop(g)·a2ᵀ over channels."""
+    columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    inside = columns < width
+    out1 = _matrix(b1, columns, width, RANK)
+    into2 = _matrix(a2, columns, width, RANK)
+    for step in tl.range(STEPS, num_stages=STAGES):
+        row = tl.program_id(0) * STEPS + step
+        here = inside & (row < count)
+        at = row.to(tl.int64) * width + columns
+        u = tl.load(raw + at, mask=here, other=0.0).to(tl.float32)
+        u += tl.sum(_row(t1, row, count, RANK) * out1, 0)
+        bent = _gelu(u)[0].to(g.dtype.element_ty)
+        tl.store(g + at, bent, mask=here)
+        seen = dropped(bent.to(tl.float32), at.to(tl.uint32), seed, threshold, DROP)
+        _store_row(t2, tl.sum(seen[None, :] * into2, 1), row, count, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _bend_backward(
     grad_g, raw, t1, b1, a2, t2_grad, grad_u, t1_grad, b1_grad, a2_grad,
-    count, width, rank, seed, threshold,
-    DROP: tl.constexpr, RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    count, width, seed, threshold,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """Through the second adapter's input, the GELU and the first adapter's output.
 
     ``grad_u`` may be ``grad_g``. Partials: of t1's gradient over channels; of b1's and of a2's over
     tokens.
     """
-    rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
-    u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
-    u += _spread(t1, rows, count, b1, columns, width, rank, RANK)
-    bent, slope = _gelu(u)
-    through = _spread(t2_grad, rows, count, a2, columns, width, rank, RANK)
-    through = dropped(through, index, seed, threshold, DROP)
-    gradient = tl.load(grad_g + at, mask=inside, other=0.0).to(tl.float32) + through
-    gradient = tl.where(inside, gradient * slope, 0.0).to(grad_u.dtype.element_ty)
-    tl.store(grad_u + at, gradient, mask=inside)
-    _sum_over_channels(gradient, b1, columns, width, t1_grad, rows, count, rank, RANK)
-    _sum_over_tokens(gradient, t1, rows, count, b1_grad, columns, width, rank, RANK)
-    seen = dropped(bent.to(grad_u.dtype.element_ty), index, seed, threshold, DROP)
-    _sum_over_tokens(seen, t2_grad, rows, count, a2_grad, columns, width, rank, RANK)
+    columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    inside = columns < width
+    out1 = _matrix(b1, columns, width, RANK)
+    into2 = _matrix(a2, columns, width, RANK)
+    of_b1 = tl.zeros([RANK, TILE], tl.float32)
+    of_a2 = tl.zeros([RANK, TILE], tl.float32)
+    for step in tl.range(STEPS, num_stages=STAGES):
+        row = tl.program_id(0) * STEPS + step
+        here = inside & (row < count)
+        at = row.to(tl.int64) * width + columns
+        index = at.to(tl.uint32)
+        low1, low2 = _row(t1, row, count, RANK), _row(t2_grad, row, count, RANK)
+        u = tl.load(raw + at, mask=here, other=0.0).to(tl.float32)
+        bent, slope = _gelu(u + tl.sum(low1 * out1, 0))
+        gradient = tl.load(grad_g + at, mask=here, other=0.0).to(tl.float32)
+        gradient += dropped(tl.sum(low2 * into2, 0), index, seed, threshold, DROP)
+        gradient *= slope
+        tl.store(grad_u + at, gradient.to(grad_u.dtype.element_ty), mask=here)
+        to_t1 = tl.sum(gradient[None, :] * out1, 1)
+        _store_row(t1_grad, to_t1, row, count, RANK)
+        of_b1 += low1 * gradient[None, :]
+        of_a2 += low2 * dropped(bent, index, seed, threshold, DROP)[None, :]
+    _store_matrix(b1_grad, of_b1, tl.program_id(0), columns, width, RANK)
+    _store_matrix(a2_grad, of_a2, tl.program_id(0), columns, width, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold"])
 def _project_backward(
-    grad, x, a, t_grad, out, a_grad, count, width, rank, seed, threshold,
-    DROP: tl.constexpr, RANK: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr,
+    grad, x, a, t_grad, out, a_grad, count, width, seed, threshold,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Out = grad + drop(t_grad·aᵀ), out may be grad; partials of a's gradient over tokens."""
-    rows, columns, at, index, inside = _tile(count, width, TILE_M, TILE_C)
-    through = _spread(t_grad, rows, count, a, columns, width, rank, RANK)
-    through = dropped(through, index, seed, threshold, DROP)
-    total = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32) + through
-    tl.store(out + at, total.to(out.dtype.element_ty), mask=inside)
-    seen = dropped(tl.load(x + at, mask=inside, other=0.0), index, seed, threshold, DROP)
-    _sum_over_tokens(seen, t_grad, rows, count, a_grad, columns, width, rank, RANK)
+    """Out = grad + drop(t_grad·a), out may be grad; partials of a's gradient over tokens."""
+    columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    inside = columns < width
+    into = _matrix(a, columns, width, RANK)
+    of_a = into * 0.0  # zeros that lie as `into` does: else masks are hashed twice
+    for step in tl.range(STEPS, num_stages=STAGES):
+        row = tl.program_id(0) * STEPS + step
+        here = inside & (row < count)
+        at = row.to(tl.int64) * width + columns
+        index = at.to(tl.uint32)
+        low = _row(t_grad, row, count, RANK)
+        total = tl.load(grad + at, mask=here, other=0.0).to(tl.float32)
+        total += dropped(tl.sum(low * into, 0), index, seed, threshold, DROP)
+        tl.store(out + at, total.to(out.dtype.element_ty), mask=here)
+        seen = tl.load(x + at, mask=here, other=0.0).to(tl.float32)
+        of_a += low * dropped(seen, index, seed, threshold, DROP)[None, :]
+    _store_matrix(a_grad, of_a, tl.program_id(0), columns, width, RANK)
 
 
 @dataclass(frozen=True)
@@ -197,24 +211,28 @@ class _AdaptedFeedForward(torch.autograd.Function):
         seeds: tuple[int, int],
     ) -> Tensor:
         x = h.reshape(-1, h.shape[-1])
-        into1, out1, into2, out2 = _ready(x.dtype, (a1, b1, a2, b2), scalings, rates)
-        passes = _Passes(len(x), out1.shape[1], x)
+        spread1, spread2 = (1 / (1 - rate) for rate in rates)
+        passes = _Passes(len(x), len(a1), x)
+        into1, into2 = passes.padded(a1 * spread1), passes.padded(a2 * spread2)
+        out1, out2 = passes.padded(b1.T * scalings[0]), passes.padded(b2.T * scalings[1])
         t1 = passes.project(x, into1, rates[0], seeds[0])
         raw = F.linear(x, w1, bias1)
         g, t2 = passes.bend(raw, t1, out1, into2, rates[1], seeds[1])
+        t2, out2 = t2.to(x.dtype), out2.to(x.dtype)
         y = F.linear(g, w2, bias2)
-        y.addmm_(t2, out2.T)
+        y.addmm_(t2, out2)
         ctx.save_for_backward(x, raw, t1, t2, w1, w2, into1, out1, into2, out2)
-        ctx.scalings, ctx.rates, ctx.seeds, ctx.shape = scalings, rates, seeds, h.shape
+        ctx.scalings, ctx.rates, ctx.seeds = scalings, rates, seeds
+        ctx.rank, ctx.shape = len(a1), h.shape
         return y.view(*h.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         x, raw, t1, t2, w1, w2, into1, out1, into2, out2 = ctx.saved_tensors
-        passes = _Passes(len(x), out1.shape[1], x)
+        passes = _Passes(len(x), ctx.rank, x)
         dy = grads[0].reshape(len(x), -1)
-        t2_grad = dy @ out2
-        b2_grad = (dy.T @ t2).float() * ctx.scalings[1]
+        t2_grad = (dy @ out2.T).float()
+        b2_grad = (dy.T @ t2).float()
         grad_g = dy @ w2
         # Into the same memory: nobody else has the gradient of g.
         grad_u, t1_grad, b1_grad, a2_grad = passes.bend_backward(
@@ -224,66 +242,49 @@ class _AdaptedFeedForward(torch.autograd.Function):
             grad_u @ w1, x, into1, t1_grad, ctx.rates[0], ctx.seeds[0]
         )
         spread1, spread2 = (1 / (1 - rate) for rate in ctx.rates)
+        rank, (scaling1, scaling2) = ctx.rank, ctx.scalings
         return (
             grad_h.view(ctx.shape), None, None,
-            a1_grad.T * spread1, b1_grad * ctx.scalings[0], None, None,
-            a2_grad.T * spread2, b2_grad, None, None, None,
+            a1_grad[:rank] * spread1, b1_grad[:rank].T * scaling1, None, None,
+            a2_grad[:rank] * spread2, b2_grad[:, :rank] * scaling2, None, None, None,
         )  # fmt: skip
-
-
-def _ready(
-    dtype: torch.dtype,
-    matrices: tuple[Tensor, Tensor, Tensor, Tensor],
-    scalings: tuple[float, float],
-    rates: tuple[float, float],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A as (inputs, r) with dropout's factor 1 / (1 − rate), B as (outputs, r) with the scaling."""
-    a1, b1, a2, b2 = matrices
-
-    def of(matrix: Tensor, factor: float) -> Tensor:
-        return (matrix * factor).to(dtype).contiguous()
-
-    return (
-        of(a1.T, 1 / (1 - rates[0])),
-        of(b1, scalings[0]),
-        of(a2.T, 1 / (1 - rates[1])),
-        of(b2, scalings[1]),
-    )
 
 
 class _Passes:
-    """The kernels over M tokens at one rank."""
+    """The kernels over M tokens: a warp goes down a strip of tokens of some channels.
+
+    Matrices of the adapter are (R, ·) and (M, R) fp32, R being the rank, or more with zeros.
+    """
 
     def __init__(self, count: int, rank: int, like: Tensor) -> None:
-        self.count, self.rank, self.device = count, rank, like.device
-        self.options = {
-            "RANK": max(16, triton.next_power_of_2(rank)),
-            "TILE_M": _TILE_M,
-            "TILE_C": _TILE_C,
-        }
-        self.row_tiles = triton.cdiv(count, _TILE_M)
+        self.count, self.rank, self.device = count, triton.next_power_of_2(rank), like.device
+        self.tile = max(32, min(256, 1024 // self.rank))
+
+    def padded(self, matrix: Tensor) -> Tensor:
+        """(r, ·) with zeros, (R, ·), contiguous."""
+        return F.pad(matrix, (0, 0, 0, self.rank - len(matrix))).contiguous()
 
     def project(self, x: Tensor, a: Tensor, rate: float, seed: int) -> Tensor:
-        """T (M, r) = drop(x)·a, in x's dtype."""
-        width = x.shape[1]
-        parts = self._over_channels(width)
-        _project[self._grid(width)](
-            x, a, parts, self.count, width, self.rank, seed, threshold_of(rate),
-            DROP=rate > 0, **self.options,
+        """T (M, R) = drop(x)·aᵀ."""
+        grid, options = self._strips(x.shape[1])
+        t = self._over_channels(grid)
+        _project[grid](
+            x, a, t, self.count, x.shape[1], seed, threshold_of(rate),
+            DROP=rate > 0, **options,
         )  # fmt: skip
-        return parts.sum(0).to(x.dtype)
+        return t.sum(0)
 
     def bend(
         self, raw: Tensor, t1: Tensor, b1: Tensor, a2: Tensor, rate: float, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """G (M, 4C) and t2 (M, r)."""
-        width = raw.shape[1]
-        g, parts = torch.empty_like(raw), self._over_channels(width)
-        _bend_forward[self._grid(width)](
-            raw, t1, b1, a2, g, parts, self.count, width, self.rank, seed, threshold_of(rate),
-            DROP=rate > 0, **self.options,
+        """G (M, 4C) and t2 (M, R)."""
+        grid, options = self._strips(raw.shape[1])
+        g, t2 = torch.empty_like(raw), self._over_channels(grid)
+        _bend_forward[grid](
+            raw, t1, b1, a2, g, t2, self.count, raw.shape[1], seed, threshold_of(rate),
+            DROP=rate > 0, **options,
         )  # fmt: skip
-        return g, parts.sum(0).to(raw.dtype)
+        return g, t2.sum(0)
 
     def bend_backward(
         self,
@@ -296,40 +297,48 @@ class _Passes:
         rate: float,
         seed: int,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of u (in place of g's), t1, b1 and a2 (4C, r), the last two without factors."""
+        """Gradients of u (in place of g's), t1, b1 and a2 (R, 4C), the last two without factors."""
         width = raw.shape[1]
-        t1_grad = self._over_channels(width)
-        b1_grad, a2_grad = self._over_tokens(width), self._over_tokens(width)
-        _bend_backward[self._grid(width)](
+        grid, options = self._strips(width)
+        t1_grad, (b1_grad, a2_grad) = self._over_channels(grid), self._over_tokens(2, grid, width)
+        _bend_backward[grid](
             grad_g, raw, t1, b1, a2, t2_grad, grad_g, t1_grad, b1_grad, a2_grad,
-            self.count, width, self.rank, seed, threshold_of(rate),
-            DROP=rate > 0, **self.options,
+            self.count, width, seed, threshold_of(rate),
+            DROP=rate > 0, **options,
         )  # fmt: skip
-        return grad_g, t1_grad.sum(0).to(raw.dtype), b1_grad.sum(0), a2_grad.sum(0)
+        return grad_g, t1_grad.sum(0), b1_grad.sum(0), a2_grad.sum(0)
 
     def project_backward(
         self, grad: Tensor, x: Tensor, a: Tensor, t_grad: Tensor, rate: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         """Gradients of x (in place of ``grad``, which it adds to) and of a, without its factor."""
         width = x.shape[1]
-        a_grad = self._over_tokens(width)
-        _project_backward[self._grid(width)](
-            grad, x, a, t_grad, grad, a_grad, self.count, width, self.rank, seed,
-            threshold_of(rate), DROP=rate > 0, **self.options,
+        grid, options = self._strips(width)
+        (a_grad,) = self._over_tokens(1, grid, width)
+        _project_backward[grid](
+            grad, x, a, t_grad, grad, a_grad, self.count, width, seed, threshold_of(rate),
+            DROP=rate > 0, **options,
         )  # fmt: skip
         return grad, a_grad.sum(0)
 
-    def _grid(self, width: int) -> tuple[int, int]:
-        return self.row_tiles, triton.cdiv(width, _TILE_C)
+    def _strips(self, width: int) -> tuple[tuple[int, int], dict[str, int]]:
+        """The grid (strips of tokens, tiles of channels), and what the kernels are compiled for."""
+        tiles = triton.cdiv(width, self.tile)
+        steps = triton.cdiv(self.count, max(1, _PROGRAMS // tiles))
+        steps = triton.cdiv(steps, 16) * 16  # few lengths, since each is compiled for
+        return (triton.cdiv(self.count, steps), tiles), {
+            "RANK": self.rank,
+            "TILE": self.tile,
+            "STEPS": steps,
+            "STAGES": _STAGES,
+            "num_warps": 1,
+        }
 
-    def _over_channels(self, width: int) -> Tensor:
-        return self._partials(triton.cdiv(width, _TILE_C), self.count)
+    def _over_channels(self, grid: tuple[int, int]) -> Tensor:
+        return torch.empty(grid[1], self.count, self.rank, device=self.device)
 
-    def _over_tokens(self, width: int) -> Tensor:
-        return self._partials(self.row_tiles, width)
-
-    def _partials(self, parts: int, rows: int) -> Tensor:
-        return torch.empty(parts, rows, self.rank, device=self.device)
+    def _over_tokens(self, kinds: int, grid: tuple[int, int], width: int) -> Tensor:
+        return torch.empty(kinds, grid[0], self.rank, width, device=self.device)
 
 
 def adapted_feed_forward(

@@ -17,8 +17,11 @@ from torch import Tensor
 
 from editinfinity.models.operations import EPSILON
 
-_ROWS = 16
+_ROWS = 8
 """Tokens a program goes over where it sums gradients over tokens."""
+
+_STAGES = 2
+"""Of those, how many are being read at a time."""
 
 
 @triton.jit(do_not_specialize=["length"])
@@ -61,7 +64,7 @@ def _backward(
     length, width, gate_stride, scale_stride,
     TOTAL: tl.constexpr, NORM: tl.constexpr, BRANCH: tl.constexpr, GATE: tl.constexpr,
     MODULATION: tl.constexpr, GATE_GRADIENT: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    ROWS: tl.constexpr, STAGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """``ROWS`` tokens of one sample a program; sums over tokens are left as one partial each."""
     batch = tl.program_id(1)
@@ -70,37 +73,36 @@ def _backward(
     of_scale = tl.zeros([BLOCK], tl.float32)
     of_shift = tl.zeros([BLOCK], tl.float32)
     of_gate = tl.zeros([BLOCK], tl.float32)
-    for step in range(ROWS):
+    for step in tl.range(ROWS, num_stages=STAGES):
         position = tl.program_id(0) * ROWS + step
-        if position < length:
-            row = batch * length + position
-            at = row.to(tl.int64) * width + columns
-            gradient = tl.zeros([BLOCK], tl.float32)
-            if NORM:
-                above = tl.load(grad_out + at, mask=inside, other=0.0).to(tl.float32)
-                unit = tl.load(normalized + at, mask=inside, other=0.0).to(tl.float32)
-                factor = tl.load(scale + batch * scale_stride + columns, mask=inside, other=0.0)
-                scaled = above * factor
-                mean = tl.sum(scaled, axis=0) / width
-                along = tl.sum(scaled * unit, axis=0) / width
-                gradient = (scaled - mean - unit * along) * tl.load(inverse + row)
-                if MODULATION:
-                    of_scale += above * unit
-                    of_shift += above
-            if TOTAL:
-                gradient += tl.load(grad_total + at, mask=inside, other=0.0)
-            if NORM:
-                tl.store(grad_x + at, gradient, mask=inside)
-            if BRANCH:
-                to_branch = gradient
-                if GATE:
-                    to_branch *= tl.load(
-                        gate + batch * gate_stride + columns, mask=inside, other=0.0
-                    )
-                tl.store(grad_branch + at, to_branch.to(grad_branch.dtype.element_ty), mask=inside)
-                if GATE_GRADIENT:
-                    added = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
-                    of_gate += gradient * added
+        here = inside & (position < length)
+        row = batch * length + position
+        at = row.to(tl.int64) * width + columns
+        gradient = tl.zeros([BLOCK], tl.float32)
+        if NORM:
+            above = tl.load(grad_out + at, mask=here, other=0.0).to(tl.float32)
+            unit = tl.load(normalized + at, mask=here, other=0.0).to(tl.float32)
+            over_sigma = tl.load(inverse + row, mask=position < length, other=0.0)
+            factor = tl.load(scale + batch * scale_stride + columns, mask=inside, other=0.0)
+            scaled = above * factor
+            mean = tl.sum(scaled, axis=0) / width
+            along = tl.sum(scaled * unit, axis=0) / width
+            gradient = (scaled - mean - unit * along) * over_sigma
+            if MODULATION:
+                of_scale += above * unit
+                of_shift += above
+        if TOTAL:
+            gradient += tl.load(grad_total + at, mask=here, other=0.0)
+        if NORM:
+            tl.store(grad_x + at, gradient, mask=here)
+        if BRANCH:
+            to_branch = gradient
+            if GATE:
+                to_branch *= tl.load(gate + batch * gate_stride + columns, mask=inside, other=0.0)
+            tl.store(grad_branch + at, to_branch.to(grad_branch.dtype.element_ty), mask=here)
+            if GATE_GRADIENT:
+                added = tl.load(branch + at, mask=here, other=0.0).to(tl.float32)
+                of_gate += gradient * added
     partial = (batch * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * width + columns
     if MODULATION:
         tl.store(sum_scale + partial, of_scale, mask=inside)
@@ -194,16 +196,10 @@ class _AddNorm(torch.autograd.Function):
             length, width, gate_stride, scale_stride,
             TOTAL=grad_total is not None, NORM=True, BRANCH=grad_branch is not None,
             GATE=gate is not None, MODULATION=modulation, GATE_GRADIENT=branch is not None,
-            ROWS=sums.rows, **_launch_shape(width),
+            ROWS=sums.rows, STAGES=_STAGES, **_launch_shape(width),
         )  # fmt: skip
-        return (
-            grad_x,
-            grad_branch,
-            sums.of(sums.gate, gate_shape),
-            sums.of(sums.scale, scale_shape) if ctx.needs_input_grad[3] else None,
-            sums.of(sums.shift, shift_shape) if ctx.needs_input_grad[4] else None,
-            None,
-        )
+        of_scale, of_shift, of_gate = sums.gradients(scale_shape, shift_shape, gate_shape)
+        return grad_x, grad_branch, of_gate, of_scale, of_shift, None
 
 
 def _run_add(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
@@ -240,9 +236,10 @@ class _Add(torch.autograd.Function):
             None, None, sums.gate,
             length, width, gate_stride, 0,
             TOTAL=True, NORM=False, BRANCH=True, GATE=True, MODULATION=False,
-            GATE_GRADIENT=branch is not None, ROWS=sums.rows, **_launch_shape(width),
+            GATE_GRADIENT=branch is not None, ROWS=sums.rows, STAGES=_STAGES,
+            **_launch_shape(width),
         )  # fmt: skip
-        return grad, grad_branch, sums.of(sums.gate, gate.shape)
+        return grad, grad_branch, sums.gradients(None, None, gate.shape)[2]
 
 
 class _Sums:
@@ -254,23 +251,30 @@ class _Sums:
         self.rows = _ROWS if modulation or gate else 1
         programs = triton.cdiv(length, self.rows)
         self.grid = (programs, batch)
+        # One tensor, so that one more pass adds all of them up.
+        self._partials = torch.empty(
+            2 * modulation + gate, batch, programs, width, device=like.device
+        )
+        parts: list[Tensor | None] = list(self._partials)
+        self.gate = parts.pop() if gate else None
+        self.scale, self.shift = (parts[0], parts[1]) if modulation else (None, None)
 
-        def partials(wanted: bool) -> Tensor | None:
-            if not wanted:
+    def gradients(
+        self, scale: torch.Size | None, shift: torch.Size | None, gate: torch.Size | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The gradients of vectors of these shapes."""
+        totals = iter(self._partials.sum(2) if len(self._partials) else ())
+
+        def of(partials: Tensor | None, shape: torch.Size | None) -> Tensor | None:
+            if partials is None:
                 return None
-            return torch.empty(batch, programs, width, device=like.device)
+            total = next(totals)
+            if shape is None:
+                return None
+            rows = 1 if len(shape) == 1 else shape[0]
+            return (total.sum(0, keepdim=True) if rows == 1 else total).reshape(shape)
 
-        self.scale, self.shift = partials(modulation), partials(modulation)
-        self.gate = partials(gate)
-
-    @staticmethod
-    def of(partials: Tensor | None, shape: torch.Size | None) -> Tensor | None:
-        """The gradient of a vector of that shape."""
-        if partials is None or shape is None:
-            return None
-        sums = partials.sum(1)
-        rows = 1 if len(shape) == 1 else shape[0]
-        return (sums.sum(0, keepdim=True) if rows == 1 else sums).reshape(shape)
+        return of(self.scale, scale), of(self.shift, shift), of(self.gate, gate)
 
 
 def norm(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from editinfinity.models.fused import norm, rotary
 from editinfinity.models.fused.feed_forward import LARGEST_RANK, LowRank, adapted_feed_forward
 from editinfinity.models.fused.group_norm import group_norm_swish
+from editinfinity.models.fused.prefixes import add_prefixes, can_add
 from editinfinity.models.operations import PLAIN
 
 if TYPE_CHECKING:
@@ -39,14 +42,25 @@ class FusedOperations:
         return norm.add(x, branch, gate)
 
     def queries_keys_values(
-        self, attention: SelfAttention, h: Tensor, rotary_table: Tensor
+        self,
+        attention: SelfAttention,
+        h: Tensor,
+        rotary_table: Tensor,
+        room: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Operations`."""
         own = (attention.q_bias, attention.v_bias, attention.scale_mul_1H11)
         if any(parameter.requires_grad for parameter in own):
             return PLAIN.queries_keys_values(attention, h, rotary_table)
         projection = F.linear(h, attention.mat_qkv.weight)
-        return rotary.queries_keys_values(projection, *own, rotary_table)
+        return rotary.queries_keys_values(projection, *own, rotary_table, room)
+
+    def add_prefixes(self, total: Tensor, parts: Sequence[Tensor]) -> None:
+        """See :class:`Operations`."""
+        if can_add(total, parts):
+            add_prefixes(total, parts)
+        else:
+            PLAIN.add_prefixes(total, parts)
 
     def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
         """See :class:`Operations`."""
@@ -70,9 +84,35 @@ class FusedOperations:
 def _adapted(layer: nn.Linear, low: LowRank, x: Tensor) -> Tensor:
     """An adapted layer without dropout or gradients: s·B·A·x is added where Wx + b lies."""
     rows = x.reshape(-1, x.shape[-1])
+    into, out_of = _ready(layer, low, x.dtype)
     out = F.linear(rows, layer.weight, layer.bias)
-    out.addmm_(rows @ low.a.to(x.dtype).T, low.b.to(x.dtype).T, alpha=low.scaling)
+    out.addmm_(rows @ into, out_of)
     return out.view(*x.shape[:-1], -1)
+
+
+_prepared: WeakKeyDictionary[nn.Linear, tuple[object, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
+
+
+def _ready(layer: nn.Linear, low: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Aᵀ (inputs, R) and s·Bᵀ (R, outputs) as a picture's many passes want them.
+
+    R is the rank with zeros up to a multiple of 8, which matrix products need to be fast. Kept
+    until the adapter's numbers change.
+    """
+    if low.a.is_inference() or low.b.is_inference():
+        return _converted(low, dtype)  # their changes are not counted
+    matrices = [(matrix.data_ptr(), matrix._version) for matrix in (low.a, low.b)]
+    state = (dtype, low.scaling, *matrices)
+    known = _prepared.get(layer)
+    if known is None or known[0] != state:
+        known = _prepared[layer] = (state, _converted(low, dtype))
+    return known[1]
+
+
+def _converted(low: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    missing = -len(low.a) % 8
+    into = F.pad(low.a, (0, 0, 0, missing)).to(dtype).T.contiguous()
+    return into, F.pad(low.b * low.scaling, (0, missing)).to(dtype).T.contiguous()
 
 
 def _low_rank(layer: Any) -> tuple[nn.Linear, LowRank] | None:

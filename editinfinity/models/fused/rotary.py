@@ -36,10 +36,10 @@ def _unit(x):
     return x * over[:, None], over
 
 
-@triton.jit(do_not_specialize=["length"])
+@triton.jit(do_not_specialize=["length", "kept_length"])
 def _forward(
     qkv, q_bias, v_bias, log_scale, table, q_out, k_out, v_out, q_over, k_over,
-    length, heads, table_stride,
+    length, heads, table_stride, kept_length,
     SAVE: tl.constexpr, HEADS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     """One token, all heads, a program."""
@@ -55,6 +55,8 @@ def _forward(
     sine = tl.load(table + table_stride + angle)[None, :]
     source = qkv + row.to(tl.int64) * (3 * width) + columns
     at = row.to(tl.int64) * width + columns
+    # Of the keys and values, which may lie among those of other tokens.
+    kept = ((row // length).to(tl.int64) * kept_length + row % length) * width + columns
 
     q = tl.load(source, mask=inside, other=0.0).to(tl.float32)
     q += tl.load(q_bias + columns, mask=inside, other=0.0).to(tl.float32)
@@ -69,13 +71,13 @@ def _forward(
     k = tl.load(source + width, mask=inside, other=0.0).to(tl.float32)
     k, over = _unit(k)
     k = _turn(k, cosine, sine, HEADS, HALF)
-    tl.store(k_out + at, k.to(k_out.dtype.element_ty), mask=inside)
+    tl.store(k_out + kept, k.to(k_out.dtype.element_ty), mask=inside)
     if SAVE:
         tl.store(k_over + row * heads + head, over, mask=present)
 
     v = tl.load(source + 2 * width, mask=inside, other=0.0).to(tl.float32)
     v += tl.load(v_bias + columns, mask=inside, other=0.0).to(tl.float32)
-    tl.store(v_out + at, v.to(v_out.dtype.element_ty), mask=inside)
+    tl.store(v_out + kept, v.to(v_out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -133,21 +135,42 @@ def _backward(
 
 
 def _run(
-    qkv: Tensor, q_bias: Tensor, v_bias: Tensor, log_scale: Tensor, table: Tensor, keep: bool
+    qkv: Tensor,
+    q_bias: Tensor,
+    v_bias: Tensor,
+    log_scale: Tensor,
+    table: Tensor,
+    keep: bool,
+    room: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     """q, k, v (B, L, H, D), and with ``keep`` one over the lengths of q and k, (B·L, H)."""
     batch, length, _ = qkv.shape
     heads, half = log_scale.numel(), table.shape[-1]
-    q, k, v = qkv.new_empty(3, batch, length, heads, 2 * half).unbind(0)
+    kept_length = None if room is None else _fitting(room, qkv.dtype, heads * 2 * half)
+    if room is None or kept_length is None:
+        q, k, v = qkv.new_empty(3, batch, length, heads, 2 * half).unbind(0)
+        kept_length = length
+    else:
+        q = qkv.new_empty(batch, length, heads, 2 * half)
+        k, v = (part.transpose(1, 2) for part in room)
     q_over = k_over = None
     if keep:
         q_over, k_over = qkv.new_empty(2, batch * length, heads, dtype=torch.float32).unbind(0)
     _forward[(batch * length,)](
         qkv, q_bias, v_bias, log_scale, table, q, k, v, q_over, k_over,
-        length, heads, table.stride(0),
+        length, heads, table.stride(0), kept_length,
         SAVE=keep, HEADS=triton.next_power_of_2(heads), HALF=half, num_warps=4,
     )  # fmt: skip
     return q, k, v, q_over, k_over
+
+
+def _fitting(room: tuple[Tensor, Tensor], dtype: torch.dtype, width: int) -> int | None:
+    """Tokens from a sample to the next, in room (B, H, L, D) that tokens can be written into."""
+    keys, values = room
+    _, _, _, head_width = keys.shape
+    tokens, rest = divmod(keys.stride(0), width)
+    fits = keys.dtype == values.dtype == dtype and keys.stride() == values.stride() and not rest
+    return tokens if fits and keys.stride()[1:] == (head_width, width, 1) else None
 
 
 class _QueriesKeysValues(torch.autograd.Function):
@@ -187,7 +210,12 @@ class _QueriesKeysValues(torch.autograd.Function):
 
 
 def queries_keys_values(
-    qkv: Tensor, q_bias: Tensor, v_bias: Tensor, log_scale: Tensor, table: Tensor
+    qkv: Tensor,
+    q_bias: Tensor,
+    v_bias: Tensor,
+    log_scale: Tensor,
+    table: Tensor,
+    room: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Split and finish a projection (B, L, 3·H·D).
 
@@ -197,6 +225,7 @@ def queries_keys_values(
         v_bias: (H·D,).
         log_scale: logarithm of each head's temperature, H numbers.
         table: cosines and sines of the tokens, (2, L, D / 2) fp32, rows contiguous.
+        room: where keys and values go without gradients, (B, H, L, D) each.
 
     Returns:
         Queries, keys, values: (B, H, L, D) views of (B, L, H, D). Gradients reach ``qkv`` alone.
@@ -204,5 +233,5 @@ def queries_keys_values(
     qkv = qkv.contiguous()
     if torch.is_grad_enabled():
         return _QueriesKeysValues.apply(qkv, q_bias, v_bias, log_scale, table)
-    q, k, v, _, _ = _run(qkv, q_bias, v_bias, log_scale, table, False)
+    q, k, v, _, _ = _run(qkv, q_bias, v_bias, log_scale, table, False, room)
     return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)

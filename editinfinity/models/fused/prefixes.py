@@ -1,0 +1,72 @@
+"""Gradients of prefixes, added up in one pass.
+
+Every scale attends to a longer prefix of the keys and values, so each of its gradients is of some
+first tokens. Suffixes: B batch, H heads, L tokens, D head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_PARTS = 6
+"""Most parts that one pass adds."""
+
+
+@triton.jit
+def _added(sums, part, end, batch, row, columns, inside, width):
+    """Sums and a row of a part (B, end, width), if it has this one."""
+    at = (batch * end + row).to(tl.int64) * width + columns
+    return sums + tl.load(part + at, mask=inside & (row < end), other=0.0).to(tl.float32)
+
+
+@triton.jit(
+    do_not_specialize=["length", "end0", "end1", "end2", "end3", "end4", "end5"],
+)
+def _add(
+    total, part0, part1, part2, part3, part4, part5, length, end0, end1, end2, end3, end4, end5,
+    width, COUNT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One token a program."""
+    row, batch = tl.program_id(0), tl.program_id(1)
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    at = (batch * length + row).to(tl.int64) * width + columns
+    sums = tl.load(total + at, mask=inside, other=0.0).to(tl.float32)
+    sums = _added(sums, part0, end0, batch, row, columns, inside, width)
+    if COUNT > 1:
+        sums = _added(sums, part1, end1, batch, row, columns, inside, width)
+    if COUNT > 2:
+        sums = _added(sums, part2, end2, batch, row, columns, inside, width)
+    if COUNT > 3:
+        sums = _added(sums, part3, end3, batch, row, columns, inside, width)
+    if COUNT > 4:
+        sums = _added(sums, part4, end4, batch, row, columns, inside, width)
+    if COUNT > 5:
+        sums = _added(sums, part5, end5, batch, row, columns, inside, width)
+    tl.store(total + at, sums.to(total.dtype.element_ty), mask=inside)
+
+
+def can_add(total: Tensor, parts: Sequence[Tensor]) -> bool:
+    """Whether all lie in memory as (B, L, H, D)."""
+    return all(tensor.transpose(1, 2).is_contiguous() for tensor in (total, *parts))
+
+
+def add_prefixes(total: Tensor, parts: Sequence[Tensor]) -> None:
+    """Add parts (B, H, ·, D) to the first tokens of ``total`` (B, H, L, D), in place.
+
+    Sums are made in fp32 and rounded once.
+    """
+    batch, heads, length, head_width = total.shape
+    width = heads * head_width
+    for start in range(0, len(parts), _PARTS):
+        some = parts[start : start + _PARTS]
+        ends = [part.shape[2] for part in some]
+        missing = _PARTS - len(some)
+        _add[(max(ends), batch)](
+            total, *some, *[total] * missing, length, *ends, *[0] * missing, width,
+            COUNT=len(some), BLOCK=triton.next_power_of_2(width), num_warps=4,
+        )  # fmt: skip
