@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from editinfinity.inversion.teacher_forcing import SelfCorrectionNoise, bit_loss, lesson_of
+from editinfinity.models.block import BlockRunner, run_block
 from editinfinity.models.tokenizer import Tokenizer
-from editinfinity.models.transformer import BlockRunner, Infinity, TextFeatures, run_block
+from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
 from editinfinity.scales import schedule
 from training.captured import SideStream

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from editinfinity.models.block import Block, Stream
 from editinfinity.models.operations import PLAIN
-from editinfinity.models.transformer import Block, Infinity, Stream
+from editinfinity.models.transformer import Infinity
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from editinfinity.models.rotary import rotate
 
 if TYPE_CHECKING:
     from editinfinity.models.attention import SelfAttention
-    from editinfinity.models.transformer import FeedForward
+    from editinfinity.models.block import FeedForward
 
 log = logging.getLogger(__name__)
 

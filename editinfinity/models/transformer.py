@@ -12,24 +12,15 @@ Suffixes name dimensions: B batch, L tokens, T text tokens, C width, d bits a to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editinfinity.models.attention import (
-    CrossAttention,
-    KeysValues,
-    Memory,
-    Observer,
-    SelfAttention,
-    TeacherForcing,
-    TextPool,
-)
-from editinfinity.models.operations import EPSILON, PLAIN, Operations
+from editinfinity.models.attention import KeysValues, Memory, Observer, TeacherForcing, TextPool
+from editinfinity.models.block import Block, BlockRunner, Modulation, Stream, run_block
+from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.models.rotary import rotary_table
 from editinfinity.presets import TransformerConfig
 from editinfinity.scales import ScaleSchedule
@@ -59,21 +50,6 @@ class TextFeatures:
         return TextFeatures(torch.cat([self.features, extra], dim=1))
 
 
-class Modulation(NamedTuple):
-    """What the text makes of a block's two modulated branches, (B, 1, C) each.
-
-    1 is self-attention, 2 feed-forward; a scale multiplies the normalised input as it is. A branch
-    without a gate is dropped.
-    """
-
-    gate1: Tensor | None
-    gate2: Tensor | None
-    scale1: Tensor
-    scale2: Tensor
-    shift1: Tensor
-    shift2: Tensor
-
-
 @dataclass(frozen=True)
 class Condition:
     """A text as every block needs it.
@@ -89,36 +65,6 @@ class Condition:
     modulation: list[Modulation]
     text: list[KeysValues]
     mask: Tensor | None
-
-
-class Stream(NamedTuple):
-    """The residual stream, whose last sum is left to whoever reads it: it can go with a norm.
-
-    Attributes:
-        x: (B, L, C) fp32.
-        branch: (B, L, C), still to be added; None where nothing is.
-        gate: (B, 1, C) fp32, of the branch; None for 1.
-    """
-
-    x: Tensor
-    branch: Tensor | None = None
-    gate: Tensor | None = None
-
-    def settled(self, do: Operations) -> Tensor:
-        """The sum."""
-        if self.branch is None:
-            return self.x
-        if self.gate is None:
-            return self.x + self.branch.float()
-        return do.add(self.x, self.branch, self.gate)
-
-    def norm(
-        self, do: Operations, scale: Tensor, shift: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
-        """The sum, and its layer norm in ``dtype``, which is the branch's."""
-        if self.branch is None:
-            return do.norm(self.x, scale, shift, dtype)
-        return do.add_norm(self.x, self.branch, self.gate, scale, shift)
 
 
 class RMSNorm(nn.Module):
@@ -137,65 +83,6 @@ class RMSNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * self.weight
 
 
-class FeedForward(nn.Module):
-    """Linear C → 4C, GELU (tanh), linear 4C → C: the layers LoRA adapts."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
-
-
-class Block(nn.Module):
-    """Self-attention, cross-attention and feed-forward around an fp32 residual stream."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.sa = SelfAttention(width, heads)
-        self.ca = CrossAttention(width, heads)
-        self.ffn = FeedForward(width)
-        self.ca_norm = nn.LayerNorm(width, eps=EPSILON)
-        self.ada_gss = nn.Parameter(torch.empty(1, 1, 6, width).normal_(0, width**-0.5))
-        self.operations = PLAIN
-
-    def modulation(self, shared: Tensor) -> Modulation:
-        """Gates, scales and shifts of the modulation (B, 1, 6, C) that all blocks share."""
-        gate1, gate2, scale1, scale2, shift1, shift2 = (shared + self.ada_gss).unbind(2)
-        return Modulation(gate1, gate2, 1 + scale1, 1 + scale2, shift1, shift2)
-
-    def forward(
-        self,
-        stream: Stream,
-        modulation: Modulation,
-        text: KeysValues,
-        mask: Tensor | None,
-        rotary: Tensor,
-        memory: Memory,
-        observe: Observer | None = None,
-    ) -> Stream:
-        """The stream behind this block."""
-        dtype, do, ca_norm = self.ffn_dtype, self.operations, self.ca_norm
-        if modulation.gate1 is None:
-            x, h = stream.norm(do, ca_norm.weight, ca_norm.bias, dtype)
-        else:
-            x, h = stream.norm(do, modulation.scale1, modulation.shift1, dtype)
-            h = self.sa(h, rotary, memory, do)
-            x, h = do.add_norm(x, h, modulation.gate1, ca_norm.weight, ca_norm.bias)
-        h = self.ca(h, text, mask, observe)
-        if modulation.gate2 is None:
-            return Stream(x, h)
-        x, h = do.add_norm(x, h, None, modulation.scale2, modulation.shift2)
-        return Stream(x, do.feed_forward(self.ffn, h), modulation.gate2)
-
-    @property
-    def ffn_dtype(self) -> torch.dtype:
-        """The dtype the linear layers run in."""
-        return self.sa.mat_qkv.weight.dtype
-
-
 class Head(nn.Module):
     """Modulated layer norm before the output layer."""
 
@@ -208,15 +95,6 @@ class Head(nn.Module):
         scale, shift = self.ada_lin(pooled).unflatten(-1, (2, -1)).unsqueeze(2).unbind(1)
         x = stream.settled(self.operations)
         return self.operations.norm(x, 1 + scale, shift, torch.float32)[1]
-
-
-BlockRunner = Callable[..., Stream]
-"""Runs a block on its arguments; gradient checkpointing is one such."""
-
-
-def run_block(block: Block, stream: Stream, *others: object) -> Stream:
-    """Run a block plainly."""
-    return block(stream, *others)
 
 
 class Infinity(nn.Module):
@@ -298,16 +176,43 @@ class Infinity(nn.Module):
         rows = self.cfg_uncond[:length].to(text.features.dtype)
         return TextFeatures(rows.expand(batch, -1, -1), text.mask)
 
-    def condition(self, text: TextFeatures) -> Condition:
-        """Everything the blocks need of a text; gradients reach ``text.features``."""
+    def condition(self, text: TextFeatures, keep: Tensor | None = None) -> Condition:
+        """Everything the blocks need of a text; gradients reach ``text.features``.
+
+        Args:
+            text: (B, T, Ct5).
+            keep: which branches of which samples are not dropped, of :meth:`_draw_kept`.
+        """
         mask = None if text.mask is None else text.mask[:, None, None, :]
         normalized = self.text_norm(text.features)
         pooled = self.text_proj_for_sos(normalized, mask)
-        projected = self.text_proj_for_ca(normalized)
-        text_kv = [block.ca.keys_values(projected.to(block.ffn_dtype)) for block in self.blocks]
-        shared = self.shared_ada_lin(pooled).unflatten(-1, (6, -1)).unsqueeze(1)
-        modulation = [block.modulation(shared) for block in self.blocks]
-        return Condition(pooled, modulation, text_kv, mask)
+        projected = self.text_proj_for_ca(normalized).to(self.blocks[0].ffn_dtype)
+        text_kv = [block.ca.keys_values(projected) for block in self.blocks]
+        return Condition(pooled, self._modulation(pooled, keep), text_kv, mask)
+
+    def _modulation(self, pooled: Tensor, keep: Tensor | None) -> list[Modulation]:
+        """Every block's; all at once, for as single vectors they would take hundreds of passes.
+
+        Gates of dropped branches (drop path) are 0, and larger for the other samples. A branch
+        that every sample drops loses its gate, and need not be computed.
+        """
+        shared = self.shared_ada_lin(pooled).unflatten(-1, (6, -1)).transpose(0, 1)
+        own = torch.cat([block.ada_gss for block in self.blocks]).transpose(1, 2)
+        parts = own.unsqueeze(2) + shared.unsqueeze(2)  # (blocks, 6, B, 1, C)
+        parts[:, 2:4] += 1
+        if keep is not None:
+            factors = (keep / (1 - self.drop_path[:, None, None])).to(
+                parts.device, non_blocking=True
+            )
+            parts[:, :2] *= factors[..., None, None]
+        vectors = parts.flatten(0, 1).unbind(0)
+        modulation = [Modulation(*vectors[n : n + 6]) for n in range(0, len(vectors), 6)]
+        if keep is None:
+            return modulation
+        return [
+            each._replace(gate1=each.gate1 if first else None, gate2=each.gate2 if second else None)
+            for each, (first, second) in zip(modulation, keep.any(2).tolist(), strict=True)
+        ]
 
     def forward(self, inputs: Tensor, text: TextFeatures, schedule: ScaleSchedule) -> Tensor:
         """Teacher forcing.
@@ -320,15 +225,13 @@ class Infinity(nn.Module):
         Returns:
             Logits (B, L, d, 2), fp32; the last dimension is the bit's value.
         """
-        condition = self.condition(text)
+        condition = self.condition(text, self._draw_kept(len(inputs)))
         start = self.start_token(condition)
         x = torch.cat([start, self.word_embed(inputs)], dim=1)
         levels = [self.lvl_embed.weight[k].expand(n, -1) for k, n in enumerate(schedule.lengths)]
         x = x + torch.cat(levels)
         rotary = self._rotary(schedule, x.device)
         memory = TeacherForcing(schedule.lengths, self.blocks[0].operations)
-        if self.training and self.drop_path.any():
-            condition = replace(condition, modulation=self._thinned(condition.modulation))
         stream = Stream(x)
         for block, modulation, text_kv in self._blocks(condition):
             stream = self.run_block(
@@ -373,26 +276,14 @@ class Infinity(nn.Module):
         """Every block with what it needs of the text."""
         return zip(self.blocks, condition.modulation, condition.text, strict=True)
 
-    def _thinned(self, modulation: list[Modulation]) -> list[Modulation]:
-        """Gates with the branches of some samples dropped (drop path), larger for the others.
+    def _draw_kept(self, batch: int) -> Tensor | None:
+        """Which branches of which samples are kept while training, (blocks, 2, B) bool.
 
-        A branch that every sample drops loses its gate, and need not be computed. Draws on the
-        CPU, so that this is known without waiting for the device.
+        Drawn on the CPU, so that this is known without waiting for the device. None for all.
         """
-        batch, device = len(modulation[0].shift1), modulation[0].shift1.device
-        rate = self.drop_path[:, None, None]
-        keep = torch.rand(len(self.blocks), 2, batch) >= rate
-        factors = (keep / (1 - rate)).to(device, non_blocking=True)[..., None, None]
-
-        def thin(gate: Tensor | None, block: int, branch: int) -> Tensor | None:
-            if gate is None or not keep[block, branch].any():
-                return None
-            return gate * factors[block, branch]
-
-        return [
-            each._replace(gate1=thin(each.gate1, n, 0), gate2=thin(each.gate2, n, 1))
-            for n, each in enumerate(modulation)
-        ]
+        if not self.training or not self.drop_path.any():
+            return None
+        return torch.rand(len(self.blocks), 2, batch) >= self.drop_path[:, None, None]
 
     def _rotary(self, schedule: ScaleSchedule, device: torch.device) -> Tensor:
         return rotary_table(schedule, self.config.width // self.config.heads, device)

@@ -1,7 +1,8 @@
 """Dropout whose mask is a function of a seed and of the place, so that nobody has to keep it.
 
-A place's 32-bit index, mixed with the seed, is hashed (the finaliser "lowbias32" by C. Wellons);
-the place is kept where the hash is at or above rate·2³². :func:`keep_mask` is the same in PyTorch,
+A place's 32-bit index, mixed with the seed, is hashed (the finaliser "lowbias32" by C. Wellons, but
+for its last step, which mixes the low bits); the place is kept where the hash is at or above
+rate·2³². :func:`keep_mask` is the same in PyTorch,
 for the tests.
 """
 
@@ -19,8 +20,7 @@ def _hash(x):
     x = x ^ (x >> 16)
     x = x * 0x7FEB352D
     x = x ^ (x >> 15)
-    x = x * 0x846CA68B
-    return x ^ (x >> 16)
+    return x * 0x846CA68B
 
 
 @triton.jit
@@ -51,5 +51,4 @@ def _hash_in_torch(x: Tensor) -> Tensor:
     x = x ^ (x >> 16)
     x = (x * 0x7FEB352D) & word
     x = x ^ (x >> 15)
-    x = (x * 0x846CA68B) & word
-    return x ^ (x >> 16)
+    return (x * 0x846CA68B) & word

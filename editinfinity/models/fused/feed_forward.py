@@ -161,7 +161,7 @@ def _project_backward(
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = columns < width
     into = _matrix(a, columns, width, RANK)
-    of_a = into * 0.0  # zeros that lie as `into` does: else masks are hashed twice
+    of_a = into * 0.0  # zeros laid out as the rest is: else masks are hashed once more
     for step in tl.range(STEPS, num_stages=STAGES):
         row = tl.program_id(0) * STEPS + step
         here = inside & (row < count)
@@ -174,6 +174,25 @@ def _project_backward(
         seen = tl.load(x + at, mask=here, other=0.0).to(tl.float32)
         of_a += low * dropped(seen, index, seed, threshold, DROP)[None, :]
     _store_matrix(a_grad, of_a, tl.program_id(0), columns, width, RANK)
+
+
+@triton.jit(do_not_specialize=["count"])
+def _spread_backward(
+    grad, t, b, t_grad, b_grad, count, width,
+    RANK: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Of t·b: partials of t's gradient over channels, of b's over tokens."""
+    columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    inside = columns < width
+    out_of = _matrix(b, columns, width, RANK)
+    of_b = out_of * 0.0
+    for step in tl.range(STEPS, num_stages=STAGES):
+        row = tl.program_id(0) * STEPS + step
+        at = row.to(tl.int64) * width + columns
+        above = tl.load(grad + at, mask=inside & (row < count), other=0.0).to(tl.float32)
+        _store_row(t_grad, tl.sum(above[None, :] * out_of, 1), row, count, RANK)
+        of_b += _row(t, row, count, RANK) * above[None, :]
+    _store_matrix(b_grad, of_b, tl.program_id(0), columns, width, RANK)
 
 
 @dataclass(frozen=True)
@@ -218,9 +237,8 @@ class _AdaptedFeedForward(torch.autograd.Function):
         t1 = passes.project(x, into1, rates[0], seeds[0])
         raw = F.linear(x, w1, bias1)
         g, t2 = passes.bend(raw, t1, out1, into2, rates[1], seeds[1])
-        t2, out2 = t2.to(x.dtype), out2.to(x.dtype)
         y = F.linear(g, w2, bias2)
-        y.addmm_(t2, out2)
+        y.addmm_(t2.to(x.dtype), out2.to(x.dtype))
         ctx.save_for_backward(x, raw, t1, t2, w1, w2, into1, out1, into2, out2)
         ctx.scalings, ctx.rates, ctx.seeds = scalings, rates, seeds
         ctx.rank, ctx.shape = len(a1), h.shape
@@ -230,23 +248,24 @@ class _AdaptedFeedForward(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         x, raw, t1, t2, w1, w2, into1, out1, into2, out2 = ctx.saved_tensors
         passes = _Passes(len(x), ctx.rank, x)
-        dy = grads[0].reshape(len(x), -1)
-        t2_grad = (dy @ out2.T).float()
-        b2_grad = (dy.T @ t2).float()
+        dy = grads[0].reshape(len(x), -1).contiguous()
+        t2_grad, b2_grad = passes.spread_backward(dy, t2, out2)
         grad_g = dy @ w2
         # Into the same memory: nobody else has the gradient of g.
         grad_u, t1_grad, b1_grad, a2_grad = passes.bend_backward(
             grad_g, raw, t1, out1, into2, t2_grad, ctx.rates[1], ctx.seeds[1]
         )
+        # Nobody asks what comes before the first block.
+        below = grad_u @ w1 if ctx.needs_input_grad[0] else torch.zeros_like(x)
         grad_h, a1_grad = passes.project_backward(
-            grad_u @ w1, x, into1, t1_grad, ctx.rates[0], ctx.seeds[0]
+            below, x, into1, t1_grad, ctx.rates[0], ctx.seeds[0]
         )
         spread1, spread2 = (1 / (1 - rate) for rate in ctx.rates)
         rank, (scaling1, scaling2) = ctx.rank, ctx.scalings
         return (
             grad_h.view(ctx.shape), None, None,
             a1_grad[:rank] * spread1, b1_grad[:rank].T * scaling1, None, None,
-            a2_grad[:rank] * spread2, b2_grad[:, :rank] * scaling2, None, None, None,
+            a2_grad[:rank] * spread2, b2_grad[:rank].T * scaling2, None, None, None,
         )  # fmt: skip
 
 
@@ -285,6 +304,14 @@ class _Passes:
             DROP=rate > 0, **options,
         )  # fmt: skip
         return g, t2.sum(0)
+
+    def spread_backward(self, grad: Tensor, t: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of t (M, R) and of b (R, C), of whose product ``grad`` (M, C) is."""
+        width = grad.shape[1]
+        grid, options = self._strips(width)
+        t_grad, (b_grad,) = self._over_channels(grid), self._over_tokens(1, grid, width)
+        _spread_backward[grid](grad, t, b, t_grad, b_grad, self.count, width, **options)
+        return t_grad.sum(0), b_grad.sum(0)
 
     def bend_backward(
         self,

@@ -18,8 +18,8 @@ from editinfinity.models.operations import PLAIN
 
 if TYPE_CHECKING:
     from editinfinity.models.attention import SelfAttention
+    from editinfinity.models.block import FeedForward
     from editinfinity.models.operations import Operations
-    from editinfinity.models.transformer import FeedForward
 
 
 class FusedOperations:
