@@ -1,8 +1,28 @@
 """Chosen before any test is imported: without a card, Triton's kernels run in its interpreter."""
 
+import importlib.util
 import os
 
 import torch
 
+
+def _let_loops_end_where_they_are_told_to() -> None:
+    """Have the interpreter take a scalar as a loop's bound.
+
+    It keeps scalars as arrays of one number, which recent NumPy does not convert.
+    """
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def patch_more(tensor, scope):
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
+
+    interpreter._patch_lang_tensor = patch_more
+
+
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported, by whomever
+    if importlib.util.find_spec("triton") is not None:
+        _let_loops_end_where_they_are_told_to()

@@ -13,6 +13,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from editinfinity.inversion.lora import LoraSettings, add_lora
+from editinfinity.models.block import FeedForward
 from editinfinity.models.fused.dropout import keep_mask
 from editinfinity.models.fused.operations import FUSED
 from editinfinity.models.operations import PLAIN
@@ -103,6 +104,13 @@ def adapted(dropout: float) -> tuple[Infinity, list[torch.nn.Parameter]]:
         for parameter in parameters:
             parameter.copy_(torch.randn(parameter.shape) * 0.3)
     return base, parameters
+
+
+def test_frozen_feed_forward() -> None:
+    torch.manual_seed(0)
+    layers = FeedForward(C).to(DEVICE).requires_grad_(False)
+    h = leaf(B, L, C)
+    same(lambda do: [do.feed_forward(layers, h)], h)
 
 
 @pytest.mark.parametrize("count", [1, 6, 8])

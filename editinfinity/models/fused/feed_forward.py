@@ -21,6 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from editinfinity.models.fused.dropout import dropped, threshold_of
+from editinfinity.models.fused.gelu import gelu_and_slope
 
 LARGEST_RANK = 64
 """Adapters of a larger rank are left to the plain operations."""
@@ -33,17 +34,6 @@ _STAGES = 4
 
 
 @triton.jit
-def _gelu(u):
-    """GELU by tanh, and its derivative; ½(1 + tanh z) is the sigmoid of 2z."""
-    square = u * u
-    # Powers of two and roots are single instructions: e⁻²ᶻ, and 1 / (1 + e⁻²ᶻ).
-    root = tl.rsqrt(1.0 + tl.exp2(u * (-2.302208198 - 0.1029432407 * square)))
-    part = root * root
-    value = u * part
-    return value, part + (value - value * part) * (1.595769122 + 0.2140644488 * square)
-
-
-@triton.jit
 def _matrix(low, columns, width, RANK: tl.constexpr):
     """Columns of a matrix (RANK, ·), (RANK, TILE) fp32; what is beyond is 0."""
     at = tl.arange(0, RANK)[:, None] * width + columns[None, :]
@@ -51,17 +41,16 @@ def _matrix(low, columns, width, RANK: tl.constexpr):
 
 
 @triton.jit
-def _row(low, row, count, RANK: tl.constexpr):
-    """A row of a matrix (count, RANK) fp32, (RANK, 1)."""
-    at = row * RANK + tl.arange(0, RANK)
-    return tl.load(low + at, mask=row < count, other=0.0)[:, None]
+def _row(low, row, RANK: tl.constexpr):
+    """A row of a matrix (·, RANK) fp32, (RANK, 1)."""
+    return tl.load(low + row * RANK + tl.arange(0, RANK))[:, None]
 
 
 @triton.jit
 def _store_row(low, value, row, count, RANK: tl.constexpr):
     """(RANK,) into a row of this program's partial matrix of (parts, count, RANK)."""
-    at = (tl.program_id(1) * count + row).to(tl.int64) * RANK + tl.arange(0, RANK)
-    tl.store(low + at, value, mask=row < count)
+    at = (tl.program_id(1) * count + row).to(tl.int64) * RANK
+    tl.store(low + at + tl.arange(0, RANK), value)
 
 
 @triton.jit
@@ -71,54 +60,51 @@ def _store_matrix(low, value, part, columns, width, RANK: tl.constexpr):
     tl.store(low + at, value, mask=(columns < width)[None, :])
 
 
-@triton.jit(do_not_specialize=["count", "seed", "threshold"])
+@triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
 def _project(
-    x, a, t, count, width, seed, threshold,
-    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    STAGES: tl.constexpr,
+    x, a, t, count, width, seed, threshold, steps,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Partials of t = drop(x)·aᵀ over channels."""
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = columns < width
     into = _matrix(a, columns, width, RANK)
-    for step in tl.range(STEPS, num_stages=STAGES):
-        row = tl.program_id(0) * STEPS + step
-        here = inside & (row < count)
+    start = tl.program_id(0) * steps
+    for step in tl.range(0, tl.minimum(steps, count - start), num_stages=STAGES):
+        row = start + step
         at = row.to(tl.int64) * width + columns
-        seen = tl.load(x + at, mask=here, other=0.0).to(tl.float32)
+        seen = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
         seen = dropped(seen, at.to(tl.uint32), seed, threshold, DROP)
         _store_row(t, tl.sum(seen[None, :] * into, 1), row, count, RANK)
 
 
-@triton.jit(do_not_specialize=["count", "seed", "threshold"])
+@triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
 def _bend_forward(
-    raw, t1, b1, a2, g, t2, count, width, seed, threshold,
-    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    STAGES: tl.constexpr,
+    raw, t1, b1, a2, g, t2, count, width, seed, threshold, steps,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """G = gelu(raw + t1·b1), and partials of t2 = drop(g)·a2ᵀ over channels."""
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = columns < width
     out1 = _matrix(b1, columns, width, RANK)
     into2 = _matrix(a2, columns, width, RANK)
-    for step in tl.range(STEPS, num_stages=STAGES):
-        row = tl.program_id(0) * STEPS + step
-        here = inside & (row < count)
+    start = tl.program_id(0) * steps
+    for step in tl.range(0, tl.minimum(steps, count - start), num_stages=STAGES):
+        row = start + step
         at = row.to(tl.int64) * width + columns
-        u = tl.load(raw + at, mask=here, other=0.0).to(tl.float32)
-        u += tl.sum(_row(t1, row, count, RANK) * out1, 0)
-        bent = _gelu(u)[0].to(g.dtype.element_ty)
-        tl.store(g + at, bent, mask=here)
+        u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
+        u += tl.sum(_row(t1, row, RANK) * out1, 0)
+        bent = gelu_and_slope(u)[0].to(g.dtype.element_ty)
+        tl.store(g + at, bent, mask=inside)
         seen = dropped(bent.to(tl.float32), at.to(tl.uint32), seed, threshold, DROP)
         _store_row(t2, tl.sum(seen[None, :] * into2, 1), row, count, RANK)
 
 
-@triton.jit(do_not_specialize=["count", "seed", "threshold"])
+@triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
 def _bend_backward(
     grad_g, raw, t1, b1, a2, t2_grad, grad_u, t1_grad, b1_grad, a2_grad,
-    count, width, seed, threshold,
-    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    STAGES: tl.constexpr,
+    count, width, seed, threshold, steps,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Through the second adapter's input, the GELU and the first adapter's output.
 
@@ -131,18 +117,18 @@ def _bend_backward(
     into2 = _matrix(a2, columns, width, RANK)
     of_b1 = tl.zeros([RANK, TILE], tl.float32)
     of_a2 = tl.zeros([RANK, TILE], tl.float32)
-    for step in tl.range(STEPS, num_stages=STAGES):
-        row = tl.program_id(0) * STEPS + step
-        here = inside & (row < count)
+    start = tl.program_id(0) * steps
+    for step in tl.range(0, tl.minimum(steps, count - start), num_stages=STAGES):
+        row = start + step
         at = row.to(tl.int64) * width + columns
         index = at.to(tl.uint32)
-        low1, low2 = _row(t1, row, count, RANK), _row(t2_grad, row, count, RANK)
-        u = tl.load(raw + at, mask=here, other=0.0).to(tl.float32)
-        bent, slope = _gelu(u + tl.sum(low1 * out1, 0))
-        gradient = tl.load(grad_g + at, mask=here, other=0.0).to(tl.float32)
+        low1, low2 = _row(t1, row, RANK), _row(t2_grad, row, RANK)
+        u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
+        bent, slope = gelu_and_slope(u + tl.sum(low1 * out1, 0))
+        gradient = tl.load(grad_g + at, mask=inside, other=0.0).to(tl.float32)
         gradient += dropped(tl.sum(low2 * into2, 0), index, seed, threshold, DROP)
         gradient *= slope
-        tl.store(grad_u + at, gradient.to(grad_u.dtype.element_ty), mask=here)
+        tl.store(grad_u + at, gradient.to(grad_u.dtype.element_ty), mask=inside)
         to_t1 = tl.sum(gradient[None, :] * out1, 1)
         _store_row(t1_grad, to_t1, row, count, RANK)
         of_b1 += low1 * gradient[None, :]
@@ -151,47 +137,47 @@ def _bend_backward(
     _store_matrix(a2_grad, of_a2, tl.program_id(0), columns, width, RANK)
 
 
-@triton.jit(do_not_specialize=["count", "seed", "threshold"])
+@triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
 def _project_backward(
-    grad, x, a, t_grad, out, a_grad, count, width, seed, threshold,
-    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    STAGES: tl.constexpr,
+    grad, x, a, t_grad, out, a_grad, count, width, seed, threshold, steps,
+    DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Out = grad + drop(t_grad·a), out may be grad; partials of a's gradient over tokens."""
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = columns < width
     into = _matrix(a, columns, width, RANK)
     of_a = into * 0.0  # zeros laid out as the rest is: else masks are hashed once more
-    for step in tl.range(STEPS, num_stages=STAGES):
-        row = tl.program_id(0) * STEPS + step
-        here = inside & (row < count)
+    start = tl.program_id(0) * steps
+    for step in tl.range(0, tl.minimum(steps, count - start), num_stages=STAGES):
+        row = start + step
         at = row.to(tl.int64) * width + columns
         index = at.to(tl.uint32)
-        low = _row(t_grad, row, count, RANK)
-        total = tl.load(grad + at, mask=here, other=0.0).to(tl.float32)
+        low = _row(t_grad, row, RANK)
+        total = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
         total += dropped(tl.sum(low * into, 0), index, seed, threshold, DROP)
-        tl.store(out + at, total.to(out.dtype.element_ty), mask=here)
-        seen = tl.load(x + at, mask=here, other=0.0).to(tl.float32)
+        tl.store(out + at, total.to(out.dtype.element_ty), mask=inside)
+        seen = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
         of_a += low * dropped(seen, index, seed, threshold, DROP)[None, :]
     _store_matrix(a_grad, of_a, tl.program_id(0), columns, width, RANK)
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit(do_not_specialize=["count", "steps"])
 def _spread_backward(
-    grad, t, b, t_grad, b_grad, count, width,
-    RANK: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, STAGES: tl.constexpr,
+    grad, t, b, t_grad, b_grad, count, width, steps,
+    RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Of t·b: partials of t's gradient over channels, of b's over tokens."""
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = columns < width
     out_of = _matrix(b, columns, width, RANK)
     of_b = out_of * 0.0
-    for step in tl.range(STEPS, num_stages=STAGES):
-        row = tl.program_id(0) * STEPS + step
+    start = tl.program_id(0) * steps
+    for step in tl.range(0, tl.minimum(steps, count - start), num_stages=STAGES):
+        row = start + step
         at = row.to(tl.int64) * width + columns
-        above = tl.load(grad + at, mask=inside & (row < count), other=0.0).to(tl.float32)
+        above = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
         _store_row(t_grad, tl.sum(above[None, :] * out_of, 1), row, count, RANK)
-        of_b += _row(t, row, count, RANK) * above[None, :]
+        of_b += _row(t, row, RANK) * above[None, :]
     _store_matrix(b_grad, of_b, tl.program_id(0), columns, width, RANK)
 
 
@@ -238,7 +224,7 @@ class _AdaptedFeedForward(torch.autograd.Function):
         raw = F.linear(x, w1, bias1)
         g, t2 = passes.bend(raw, t1, out1, into2, rates[1], seeds[1])
         y = F.linear(g, w2, bias2)
-        y.addmm_(t2.to(x.dtype), out2.to(x.dtype))
+        y.addmm_(_of_eight(t2, x.dtype), _of_eight(out2.T, x.dtype).T)
         ctx.save_for_backward(x, raw, t1, t2, w1, w2, into1, out1, into2, out2)
         ctx.scalings, ctx.rates, ctx.seeds = scalings, rates, seeds
         ctx.rank, ctx.shape = len(a1), h.shape
@@ -269,6 +255,11 @@ class _AdaptedFeedForward(torch.autograd.Function):
         )  # fmt: skip
 
 
+def _of_eight(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """(·, R) with zeros up to a multiple of 8 columns, which matrix products need to be fast."""
+    return F.pad(matrix, (0, -matrix.shape[1] % 8)).to(dtype)
+
+
 class _Passes:
     """The kernels over M tokens: a warp goes down a strip of tokens of some channels.
 
@@ -278,6 +269,7 @@ class _Passes:
     def __init__(self, count: int, rank: int, like: Tensor) -> None:
         self.count, self.rank, self.device = count, triton.next_power_of_2(rank), like.device
         self.tile = max(32, min(256, 1024 // self.rank))
+        self.options = {"RANK": self.rank, "TILE": self.tile, "STAGES": _STAGES, "num_warps": 1}
 
     def padded(self, matrix: Tensor) -> Tensor:
         """(r, ·) with zeros, (R, ·), contiguous."""
@@ -285,11 +277,11 @@ class _Passes:
 
     def project(self, x: Tensor, a: Tensor, rate: float, seed: int) -> Tensor:
         """T (M, R) = drop(x)·aᵀ."""
-        grid, options = self._strips(x.shape[1])
+        grid, steps = self._strips(x.shape[1])
         t = self._over_channels(grid)
         _project[grid](
-            x, a, t, self.count, x.shape[1], seed, threshold_of(rate),
-            DROP=rate > 0, **options,
+            x, a, t, self.count, x.shape[1], seed, threshold_of(rate), steps,
+            DROP=rate > 0, **self.options,
         )  # fmt: skip
         return t.sum(0)
 
@@ -297,20 +289,20 @@ class _Passes:
         self, raw: Tensor, t1: Tensor, b1: Tensor, a2: Tensor, rate: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         """G (M, 4C) and t2 (M, R)."""
-        grid, options = self._strips(raw.shape[1])
+        grid, steps = self._strips(raw.shape[1])
         g, t2 = torch.empty_like(raw), self._over_channels(grid)
         _bend_forward[grid](
-            raw, t1, b1, a2, g, t2, self.count, raw.shape[1], seed, threshold_of(rate),
-            DROP=rate > 0, **options,
+            raw, t1, b1, a2, g, t2, self.count, raw.shape[1], seed, threshold_of(rate), steps,
+            DROP=rate > 0, **self.options,
         )  # fmt: skip
         return g, t2.sum(0)
 
     def spread_backward(self, grad: Tensor, t: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of t (M, R) and of b (R, C), of whose product ``grad`` (M, C) is."""
         width = grad.shape[1]
-        grid, options = self._strips(width)
+        grid, steps = self._strips(width)
         t_grad, (b_grad,) = self._over_channels(grid), self._over_tokens(1, grid, width)
-        _spread_backward[grid](grad, t, b, t_grad, b_grad, self.count, width, **options)
+        _spread_backward[grid](grad, t, b, t_grad, b_grad, self.count, width, steps, **self.options)
         return t_grad.sum(0), b_grad.sum(0)
 
     def bend_backward(
@@ -326,12 +318,12 @@ class _Passes:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradients of u (in place of g's), t1, b1 and a2 (R, 4C), the last two without factors."""
         width = raw.shape[1]
-        grid, options = self._strips(width)
+        grid, steps = self._strips(width)
         t1_grad, (b1_grad, a2_grad) = self._over_channels(grid), self._over_tokens(2, grid, width)
         _bend_backward[grid](
             grad_g, raw, t1, b1, a2, t2_grad, grad_g, t1_grad, b1_grad, a2_grad,
-            self.count, width, seed, threshold_of(rate),
-            DROP=rate > 0, **options,
+            self.count, width, seed, threshold_of(rate), steps,
+            DROP=rate > 0, **self.options,
         )  # fmt: skip
         return grad_g, t1_grad.sum(0), b1_grad.sum(0), a2_grad.sum(0)
 
@@ -340,26 +332,19 @@ class _Passes:
     ) -> tuple[Tensor, Tensor]:
         """Gradients of x (in place of ``grad``, which it adds to) and of a, without its factor."""
         width = x.shape[1]
-        grid, options = self._strips(width)
+        grid, steps = self._strips(width)
         (a_grad,) = self._over_tokens(1, grid, width)
         _project_backward[grid](
-            grad, x, a, t_grad, grad, a_grad, self.count, width, seed, threshold_of(rate),
-            DROP=rate > 0, **options,
+            grad, x, a, t_grad, grad, a_grad, self.count, width, seed, threshold_of(rate), steps,
+            DROP=rate > 0, **self.options,
         )  # fmt: skip
         return grad, a_grad.sum(0)
 
-    def _strips(self, width: int) -> tuple[tuple[int, int], dict[str, int]]:
-        """The grid (strips of tokens, tiles of channels), and what the kernels are compiled for."""
+    def _strips(self, width: int) -> tuple[tuple[int, int], int]:
+        """The grid (strips of tokens, tiles of channels), and tokens a strip."""
         tiles = triton.cdiv(width, self.tile)
         steps = triton.cdiv(self.count, max(1, _PROGRAMS // tiles))
-        steps = triton.cdiv(steps, 16) * 16  # few lengths, since each is compiled for
-        return (triton.cdiv(self.count, steps), tiles), {
-            "RANK": self.rank,
-            "TILE": self.tile,
-            "STEPS": steps,
-            "STAGES": _STAGES,
-            "num_warps": 1,
-        }
+        return (triton.cdiv(self.count, steps), tiles), steps
 
     def _over_channels(self, grid: tuple[int, int]) -> Tensor:
         return torch.empty(grid[1], self.count, self.rank, device=self.device)

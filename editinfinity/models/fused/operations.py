@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from editinfinity.models.fused import norm, rotary
 from editinfinity.models.fused.feed_forward import LARGEST_RANK, LowRank, adapted_feed_forward
+from editinfinity.models.fused.gelu import gelu_between_layers
 from editinfinity.models.fused.group_norm import group_norm_swish
 from editinfinity.models.fused.prefixes import add_prefixes, can_add
 from editinfinity.models.operations import PLAIN
@@ -64,11 +65,13 @@ class FusedOperations:
 
     def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
         """See :class:`Operations`."""
+        if torch.is_grad_enabled() and _is_frozen(layers.fc1) and _is_frozen(layers.fc2):
+            return layers.fc2(gelu_between_layers(layers.fc1(h)))
         first, second = _low_rank(layers.fc1), _low_rank(layers.fc2)
         if first is None or second is None:
             return PLAIN.feed_forward(layers, h)
         (fc1, low1), (fc2, low2) = first, second
-        if fc1.weight.requires_grad or fc2.weight.requires_grad:
+        if not (_is_frozen(fc1) and _is_frozen(fc2)):
             return PLAIN.feed_forward(layers, h)
         if low1.rate or low2.rate or (torch.is_grad_enabled() and low1.a.requires_grad):
             return adapted_feed_forward(h, fc1, fc2, low1, low2)
@@ -79,6 +82,11 @@ class FusedOperations:
         if torch.is_grad_enabled() or x.dtype != torch.float32:
             return PLAIN.group_norm_swish(group_norm, x)
         return group_norm_swish(group_norm, x)
+
+
+def _is_frozen(layer: nn.Module) -> bool:
+    """Whether it is a linear layer and nothing else, without gradients of its own."""
+    return type(layer) is nn.Linear and not layer.weight.requires_grad
 
 
 def _adapted(layer: nn.Linear, low: LowRank, x: Tensor) -> Tensor:
@@ -111,8 +119,9 @@ def _ready(layer: nn.Linear, low: LowRank, dtype: torch.dtype) -> tuple[Tensor, 
 
 def _converted(low: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     missing = -len(low.a) % 8
-    into = F.pad(low.a, (0, 0, 0, missing)).to(dtype).T.contiguous()
-    return into, F.pad(low.b * low.scaling, (0, missing)).to(dtype).T.contiguous()
+    with torch.inference_mode(False), torch.no_grad():  # what is kept serves training too
+        into = F.pad(low.a, (0, 0, 0, missing)).to(dtype).T.contiguous()
+        return into, F.pad(low.b * low.scaling, (0, missing)).to(dtype).T.contiguous()
 
 
 def _low_rank(layer: Any) -> tuple[nn.Linear, LowRank] | None:
