@@ -17,10 +17,10 @@ from torch import Tensor
 
 from editinfinity.models.operations import EPSILON
 
-_ROWS = 8
+_ROWS = 32
 """Tokens a program goes over where it sums gradients over tokens."""
 
-_STAGES = 2
+_STAGES = 3
 """Of those, how many are being read at a time."""
 
 
