@@ -37,7 +37,7 @@ from editinfinity.workflow.plan import Layout, layout
 from editinfinity.workflow.selection import chosen_variant
 from editinfinity.workflow.timings import Timing, timings
 from editinfinity.workflow.variants import Variant as Drawn
-from editinfinity.workflow.variants import parse_variant, variants
+from editinfinity.workflow.variants import chosen_by_settings, parse_variant, variants
 
 _MOST_POINTS = 200
 """Of a loss curve; a longer one is thinned out."""
@@ -132,11 +132,19 @@ class Gatherer:
             link=self._link(Path(told.show)) if told.good else None,
             made=made,
             box=box,
-            why=str(_json(Path(where.selection(edit.name))).get("why", "")),
+            why=self._why(edit, where),
             stages=stages,
             variants=self._variants(edit, where),
             files=self._files(edit, where),
         )
+
+    @staticmethod
+    def _why(edit: Edit, where: Layout) -> str:
+        """Why metrics chose this variant, where they do: the file may be of other settings."""
+        with suppress(UserError):
+            if chosen_by_settings(edit.settings) is None:
+                return str(_json(Path(where.selection(edit.name))).get("why", ""))
+        return ""
 
     def _variants(self, edit: Edit, where: Layout) -> list[Variant]:
         """The pictures that lie there, those of the configuration first."""

@@ -106,6 +106,9 @@ def load_config(
         ConfigError: with a line for every fault.
     """
     faults: list[str] = []
+    # Snakemake reads --config cases=null as text.
+    nothing: dict[object, object] = {k: None for k in command_line if raw.get(k) == "null"}
+    raw = {**raw, **nothing}
 
     def blame(key: object, message: str) -> None:
         faults.append(f"{'--config' if key in command_line else source}: {message}")

@@ -63,6 +63,19 @@ def test_it_tells_outcomes_prompts_times_losses_metrics_and_places(here: Path) -
     assert fault["link"] is None
 
 
+@pytest.mark.parametrize(("select", "why"), [("best", "most alignment"), ("first", "")])
+def test_why_a_variant_was_chosen_is_told_where_metrics_choose(
+    here: Path, select: str, why: str
+) -> None:
+    make_data("a")
+    config, cases = load(cfg=[3, 4.5], select=select)
+    make_results(config, cases)
+    chosen = {"chosen": "cfg4.5", "why": "most alignment"}
+    Path("results/a/edit.selection.json").write_text(json.dumps(chosen))  # with first: of before
+    (edit,) = told_by(make_report(config, cases))["cases"][0]["edits"]
+    assert edit["why"] == why
+
+
 def test_a_fault_that_is_mended_is_not_told_and_a_new_one_is(here: Path) -> None:
     make_data("a")
     config, cases = load()

@@ -81,6 +81,14 @@ def test_elements_of_lists_from_the_command_line_are_text_and_read_all_the_same(
     assert load_config({"cases": ["1", "2"]}).cases == ("1", "2")  # names stay text
 
 
+def test_null_on_the_command_line_is_none() -> None:
+    """As Snakemake hands on ``--config cases=null``: text, which in a file could be a name."""
+    given = {"cases": "null", "slice": "null", "pie_bench": "null"}
+    told = load_config(given, command_line=set(given))
+    assert (told.cases, told.part, told.settings["pie_bench"]) == (None, (1, 1), None)
+    assert load_config({"cases": "null"}).cases == ("null",)
+
+
 def test_the_message_reads_well() -> None:
     with pytest.raises(ConfigError) as fault:
         load_config({"train_lora_iter": "fifty"})
