@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 FAILED = " FAILED "
 """Marks the last line of a failed job's log; ``summary`` looks for it."""
 
+ENDED = " s in all"
+"""Ends the log of a job that went well."""
+
 _FAILURE = logging.CRITICAL
 logging.addLevelName(_FAILURE, FAILED.strip())
 
@@ -177,7 +180,7 @@ def job(snakemake: Any) -> Iterator[Job]:
             _stop_with_the_workflow(stopper)
             began = time.perf_counter()
             yield Job(snakemake, stopper)
-            log.info("%s: %.3f s in all", snakemake.rule, time.perf_counter() - began)
+            log.info("%s: %.3f%s", snakemake.rule, time.perf_counter() - began, ENDED)
     except (UserError, Stopped) as fault:
         _fail(str(fault))
     except UnexpectedFault as fault:

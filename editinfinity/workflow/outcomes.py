@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.workflow.cases import MAP_ONLY, Case, Edit
-from editinfinity.workflow.job import FAILED
+from editinfinity.workflow.job import ENDED, FAILED
 from editinfinity.workflow.plan import Layout
 from editinfinity.workflow.timings import seconds_of
 
@@ -87,8 +87,15 @@ def _time_of(path: Path) -> float | None:
 def _silence(folder: Path, since: float) -> str:
     """Where to look when no job said why it ended: killed, cancelled, out of time or of memory."""
     written = [(path.stat().st_mtime, path) for path in (folder / "logs").rglob("*.log")]
-    began = [(time, path) for time, path in written if time >= since]
-    return f"its last job ended without a word; see {max(began)[1]}" if began else ""
+    silent = [(time, path) for time, path in written if time >= since and not _ended(path)]
+    return f"its last job ended without a word; see {max(silent)[1]}" if silent else ""
+
+
+def _ended(path: Path) -> bool:
+    """Whether the job of a log went well."""
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace").rstrip().endswith(ENDED)
+    return False
 
 
 def _failures(case: Case, folder: Path, since: float) -> tuple[list[str], dict[str, list[str]]]:

@@ -108,3 +108,14 @@ def test_a_job_that_was_killed_has_said_nothing_but_left_its_log(here: Path) -> 
     row = summarise(config, cases, since=0).splitlines()[2]
     assert row.startswith("a     edit  not made        its last job ended without a word; see ")
     assert row.endswith(str(log))
+
+
+def test_an_edit_that_nobody_asked_for_is_not_one_that_was_killed(here: Path) -> None:
+    """As where a single target is named: its jobs went well, and more were not wanted."""
+    config, cases = load()
+    log = Path("results/a/logs/image_features.log")
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        "12:00:00 INFO encoding\n12:00:02 INFO image_features: 2.000 s in all\n", "utf-8"
+    )
+    assert summarise(config, cases, since=0).splitlines()[2] == "a     edit  not made"
