@@ -152,7 +152,8 @@ def quick_to_start(queries: int) -> AbstractContextManager[None]:
     """Attention of so many queries as it is quickest for one picture.
 
     Where PyTorch prefers cuDNN, every new shape costs a tenth of a second once, and there is a
-    shape for every scale; only for the large ones a few pictures earn that back.
+    shape for every scale; only for the large ones a few pictures earn that back. The choice is the
+    whole process's: pictures are drawn by one thread.
     """
     if queries >= LARGE:
         return nullcontext()

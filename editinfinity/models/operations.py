@@ -1,6 +1,6 @@
 """The steps around a model's matrix products and convolutions, as an object that it is handed.
 
-What a block computes stands in :mod:`editinfinity.models.transformer`; how its norms, residual
+What a block computes stands in :mod:`editinfinity.models.block`; how its norms, residual
 sums, rotations and adapters are computed is one of the :class:`Operations`. ``PLAIN`` is PyTorch's
 own and the reference. :func:`fastest_operations` picks the kernels of
 :mod:`editinfinity.models.fused` where a card can run them; the tests compare the two.

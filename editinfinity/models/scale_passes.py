@@ -63,6 +63,7 @@ class ReplayedPasses(ScalePasses):
 
     def __init__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> None:
         super().__init__(model, text, schedule)
+        self._weights = tuple(model.parameters())  # so that nobody else comes to lie there
         self._graphs: list[tuple[torch.cuda.CUDAGraph, Tensor | None, Tensor]] = []
         self._pool = torch.cuda.graph_pool_handle()
 

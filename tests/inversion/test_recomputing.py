@@ -36,6 +36,20 @@ def test_what_is_computed_twice_gives_the_same_gradient() -> None:
     assert gradient("none").abs().sum() > 0
 
 
+def test_a_block_that_runs_twice_keeps_its_input_alone() -> None:
+    """Also where gates learn, whose gradient wants the branch they belong to."""
+    base, kept = model(), []
+    prepare(base, SCHEDULE.tokens, "all")
+    vectors = torch.zeros(3, 128, requires_grad=True)
+    text = TextFeatures(torch.randn(1, 4, 128)).append(vectors)
+    size = SCHEDULE.tokens * base.config.width
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(t.data_ptr()) or t if t.numel() == size else t, lambda t: t
+    ):
+        base(torch.randn(1, SCHEDULE.tokens - 1, 8), text, SCHEDULE)
+    assert 0 < len(set(kept)) <= len(base.blocks) + 1
+
+
 def test_blocks_that_are_chosen_run_twice() -> None:
     base, runs = model(), []
     for index, block in enumerate(base.blocks):

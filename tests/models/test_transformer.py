@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from editinfinity.models.attention import ScaleCache
+from editinfinity.models.attention import LARGE, ScaleCache, quick_to_start
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TransformerConfig, preset
 from editinfinity.scales import SCALES_1M, ScaleSchedule, schedule
@@ -53,6 +53,44 @@ def test_later_scales_are_not_seen() -> None:
     before, after = model(inputs, text, s), model(changed, text, s)
     assert torch.equal(before[:, :-256], after[:, :-256])
     assert not torch.allclose(before[:, -256:], after[:, -256:])
+
+
+def test_dropped_branches_have_no_gate_and_the_kept_ones_a_larger_one() -> None:
+    model = make().set_drop_path(0.5)  # 0 of the first block, 1/2 of the second
+    text = TextFeatures(torch.randn(2, 5, 24))
+    keep = torch.tensor([[[True, True], [True, True]], [[False, False], [True, False]]])
+    whole, thinned = model.condition(text).modulation, model.condition(text, keep).modulation
+    for a, b in zip(whole[0], thinned[0], strict=True):
+        assert torch.equal(a, b)
+    assert thinned[1].gate1 is None
+    expected = whole[1].gate2 * torch.tensor([2.0, 0.0])[:, None, None]
+    torch.testing.assert_close(thinned[1].gate2, expected)
+    for a, b in zip(whole[1][2:], thinned[1][2:], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_block_without_branches_passes_its_text_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the gates of dropped branches would, were they 0."""
+    model, s = make().set_drop_path(0.5), schedule(1, "0.06M")
+    inputs, text = torch.randn(1, s.tokens - 1, 4), TextFeatures(torch.randn(1, 5, 24))
+    keep = torch.tensor([[[True], [True]], [[False], [False]]])
+    monkeypatch.setattr(model, "_draw_kept", lambda batch: keep)
+    dropped = model(inputs, text, s)
+    with torch.no_grad():
+        for layer in (model.blocks[1].sa.proj, model.blocks[1].ffn.fc2):
+            layer.weight.zero_()
+            layer.bias.zero_()
+    monkeypatch.setattr(model, "_draw_kept", lambda batch: None)
+    torch.testing.assert_close(dropped, model(inputs, text, s))
+
+
+def test_attention_is_as_it_was_after_a_picture() -> None:
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    with quick_to_start(LARGE - 1):
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    with quick_to_start(LARGE):
+        assert torch.backends.cuda.cudnn_sdp_enabled() == before
+    assert torch.backends.cuda.cudnn_sdp_enabled() == before
 
 
 def test_padding_of_a_batch_changes_nothing() -> None:

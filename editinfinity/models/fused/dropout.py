@@ -2,8 +2,7 @@
 
 A place's 32-bit index, mixed with the seed, is hashed (the finaliser "lowbias32" by C. Wellons, but
 for its last step, which mixes the low bits); the place is kept where the hash is at or above
-rate·2³². :func:`keep_mask` is the same in PyTorch,
-for the tests.
+rate·2³². :func:`keep_mask` is the same in PyTorch, for the tests.
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ from torch import Tensor
 from editinfinity.models.fused.dropout import dropped, threshold_of
 from editinfinity.models.fused.gelu import gelu_and_slope
 
-LARGEST_RANK = 64
+LARGEST_RANK = 32
 """Adapters of a larger rank are left to the plain operations."""
 
 _PROGRAMS = 2048
-"""How many warps to aim at: about as many as a large card runs at once."""
+"""How many to aim at, one warp each: about as many as a large card runs at once."""
 
 _STAGES = 4
 """Tokens that are being read at a time."""
@@ -224,7 +224,7 @@ class _AdaptedFeedForward(torch.autograd.Function):
         raw = F.linear(x, w1, bias1)
         g, t2 = passes.bend(raw, t1, out1, into2, rates[1], seeds[1])
         y = F.linear(g, w2, bias2)
-        y.addmm_(_of_eight(t2, x.dtype), _of_eight(out2.T, x.dtype).T)
+        y.addmm_(to_multiple_of_8(t2, x.dtype), to_multiple_of_8(out2.T, x.dtype).T)
         ctx.save_for_backward(x, raw, t1, t2, w1, w2, into1, out1, into2, out2)
         ctx.scalings, ctx.rates, ctx.seeds = scalings, rates, seeds
         ctx.rank, ctx.shape = len(a1), h.shape
@@ -255,7 +255,7 @@ class _AdaptedFeedForward(torch.autograd.Function):
         )  # fmt: skip
 
 
-def _of_eight(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+def to_multiple_of_8(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """(·, R) with zeros up to a multiple of 8 columns, which matrix products need to be fast."""
     return F.pad(matrix, (0, -matrix.shape[1] % 8)).to(dtype)
 
@@ -272,8 +272,8 @@ class _Passes:
         self.options = {"RANK": self.rank, "TILE": self.tile, "STAGES": _STAGES, "num_warps": 1}
 
     def padded(self, matrix: Tensor) -> Tensor:
-        """(r, ·) with zeros, (R, ·), contiguous."""
-        return F.pad(matrix, (0, 0, 0, self.rank - len(matrix))).contiguous()
+        """(r, ·) with zeros, (R, ·) fp32, contiguous."""
+        return F.pad(matrix.float(), (0, 0, 0, self.rank - len(matrix))).contiguous()
 
     def project(self, x: Tensor, a: Tensor, rate: float, seed: int) -> Tensor:
         """T (M, R) = drop(x)·aᵀ."""

@@ -20,8 +20,8 @@ from editinfinity.models.operations import EPSILON
 _ROWS = 32
 """Tokens a program goes over where it sums gradients over tokens."""
 
-_STAGES = 3
-"""Of those, how many are being read at a time."""
+_SHARED_WIDTH = 2048
+"""Widest channels of which three tokens at a time fit into any card's shared memory, else two."""
 
 
 @triton.jit(do_not_specialize=["length"])
@@ -127,6 +127,11 @@ def _launch_shape(width: int) -> dict[str, int]:
     return {"BLOCK": block, "num_warps": min(16, max(1, block // 512))}
 
 
+def _stages(width: int) -> int:
+    """Tokens that are being read at a time."""
+    return 3 if width <= _SHARED_WIDTH else 2
+
+
 def _run(
     x: Tensor,
     branch: Tensor | None,
@@ -196,7 +201,7 @@ class _AddNorm(torch.autograd.Function):
             length, width, gate_stride, scale_stride,
             TOTAL=grad_total is not None, NORM=True, BRANCH=grad_branch is not None,
             GATE=gate is not None, MODULATION=modulation, GATE_GRADIENT=branch is not None,
-            ROWS=sums.rows, STAGES=_STAGES, **_launch_shape(width),
+            ROWS=sums.rows, STAGES=_stages(width), **_launch_shape(width),
         )  # fmt: skip
         of_scale, of_shift, of_gate = sums.gradients(scale_shape, shift_shape, gate_shape)
         return grad_x, grad_branch, of_gate, of_scale, of_shift, None
@@ -236,7 +241,7 @@ class _Add(torch.autograd.Function):
             None, None, sums.gate,
             length, width, gate_stride, 0,
             TOTAL=True, NORM=False, BRANCH=True, GATE=True, MODULATION=False,
-            GATE_GRADIENT=branch is not None, ROWS=sums.rows, STAGES=_STAGES,
+            GATE_GRADIENT=branch is not None, ROWS=sums.rows, STAGES=_stages(width),
             **_launch_shape(width),
         )  # fmt: skip
         return grad, grad_branch, sums.gradients(None, None, gate.shape)[2]

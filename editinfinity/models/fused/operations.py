@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, ref
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from editinfinity.models.fused import norm, rotary
-from editinfinity.models.fused.feed_forward import LARGEST_RANK, LowRank, adapted_feed_forward
+from editinfinity.models.fused.feed_forward import (
+    LARGEST_RANK,
+    LowRank,
+    adapted_feed_forward,
+    to_multiple_of_8,
+)
 from editinfinity.models.fused.gelu import gelu_between_layers
 from editinfinity.models.fused.group_norm import group_norm_swish
 from editinfinity.models.fused.prefixes import add_prefixes, can_add
@@ -73,7 +80,8 @@ class FusedOperations:
         (fc1, low1), (fc2, low2) = first, second
         if not (_is_frozen(fc1) and _is_frozen(fc2)):
             return PLAIN.feed_forward(layers, h)
-        if low1.rate or low2.rate or (torch.is_grad_enabled() and low1.a.requires_grad):
+        learning = any(m.requires_grad for m in (low1.a, low1.b, low2.a, low2.b))
+        if low1.rate or low2.rate or (torch.is_grad_enabled() and learning):
             return adapted_feed_forward(h, fc1, fc2, low1, low2)
         return _adapted(fc2, low2, F.gelu(_adapted(fc1, low1, h), approximate="tanh"))
 
@@ -92,36 +100,49 @@ def _is_frozen(layer: nn.Module) -> bool:
 def _adapted(layer: nn.Linear, low: LowRank, x: Tensor) -> Tensor:
     """An adapted layer without dropout or gradients: s·B·A·x is added where Wx + b lies."""
     rows = x.reshape(-1, x.shape[-1])
-    into, out_of = _ready(layer, low, x.dtype)
+    into, out_of = _ready(low, x.dtype)
     out = F.linear(rows, layer.weight, layer.bias)
     out.addmm_(rows @ into, out_of)
     return out.view(*x.shape[:-1], -1)
 
 
-_prepared: WeakKeyDictionary[nn.Linear, tuple[object, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
+@dataclass(frozen=True)
+class _Prepared:
+    """An adapter as a picture's many passes want it, and what it was made of.
 
-
-def _ready(layer: nn.Linear, low: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Aᵀ (inputs, R) and s·Bᵀ (R, outputs) as a picture's many passes want them.
-
-    R is the rank with zeros up to a multiple of 8, which matrix products need to be fast. Kept
-    until the adapter's numbers change.
+    Attributes:
+        b: the adapter's second matrix; the first is the key this is kept by.
+        state: dtype, scaling, where both matrices lay and how often they had been written.
+        into: Aᵀ, (inputs, R); R is the rank with zeros up to a multiple of 8.
+        out_of: s·Bᵀ, (R, outputs).
     """
+
+    b: ReferenceType[Tensor]
+    state: object
+    into: Tensor
+    out_of: Tensor
+
+
+_prepared = WeakTensorKeyDictionary()
+"""First matrix → its adapter, as long as that lives: an address alone may be another's soon."""
+
+
+def _ready(low: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """See ``into`` and ``out_of`` of :class:`_Prepared`."""
     if low.a.is_inference() or low.b.is_inference():
         return _converted(low, dtype)  # their changes are not counted
     matrices = [(matrix.data_ptr(), matrix._version) for matrix in (low.a, low.b)]
     state = (dtype, low.scaling, *matrices)
-    known = _prepared.get(layer)
-    if known is None or known[0] != state:
-        known = _prepared[layer] = (state, _converted(low, dtype))
-    return known[1]
+    known = _prepared.get(low.a)
+    if known is None or known.b() is not low.b or known.state != state:
+        known = _prepared[low.a] = _Prepared(ref(low.b), state, *_converted(low, dtype))
+    return known.into, known.out_of
 
 
 def _converted(low: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    missing = -len(low.a) % 8
     with torch.inference_mode(False), torch.no_grad():  # what is kept serves training too
-        into = F.pad(low.a, (0, 0, 0, missing)).to(dtype).T.contiguous()
-        return into, F.pad(low.b * low.scaling, (0, missing)).to(dtype).T.contiguous()
+        into = to_multiple_of_8(low.a.T, dtype)
+        return into, to_multiple_of_8(low.b * low.scaling, dtype).T.contiguous()
 
 
 def _low_rank(layer: Any) -> tuple[nn.Linear, LowRank] | None:

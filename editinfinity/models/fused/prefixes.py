@@ -12,8 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_PARTS = 6
-"""Most parts that one pass adds."""
+_PARTS = 8
+"""Most parts that one pass adds: a schedule has fewer."""
 
 
 @triton.jit
@@ -24,10 +24,11 @@ def _added(sums, part, end, batch, row, columns, inside, width):
 
 
 @triton.jit(
-    do_not_specialize=["length", "end0", "end1", "end2", "end3", "end4", "end5"],
+    do_not_specialize=["length", *(f"end{n}" for n in range(_PARTS))],
 )
 def _add(
-    total, part0, part1, part2, part3, part4, part5, length, end0, end1, end2, end3, end4, end5,
+    total, part0, part1, part2, part3, part4, part5, part6, part7,
+    length, end0, end1, end2, end3, end4, end5, end6, end7,
     width, COUNT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One token a program."""
@@ -47,6 +48,10 @@ def _add(
         sums = _added(sums, part4, end4, batch, row, columns, inside, width)
     if COUNT > 5:
         sums = _added(sums, part5, end5, batch, row, columns, inside, width)
+    if COUNT > 6:
+        sums = _added(sums, part6, end6, batch, row, columns, inside, width)
+    if COUNT > 7:
+        sums = _added(sums, part7, end7, batch, row, columns, inside, width)
     tl.store(total + at, sums.to(total.dtype.element_ty), mask=inside)
 
 
@@ -58,7 +63,7 @@ def can_add(total: Tensor, parts: Sequence[Tensor]) -> bool:
 def add_prefixes(total: Tensor, parts: Sequence[Tensor]) -> None:
     """Add parts (B, H, ·, D) to the first tokens of ``total`` (B, H, L, D), in place.
 
-    Sums are made in fp32 and rounded once.
+    Sums are made in fp32, and rounded once in eight parts.
     """
     batch, heads, length, head_width = total.shape
     width = heads * head_width
