@@ -4,8 +4,9 @@
     python benchmarks/worker.py --cases 16 --ways auto --device cpu --threads 2 --minutes 8
 
 Every batch is a folder of copies of the examples, run by Snakemake as a user runs it, one job at a
-time. A batch's own compute is what its stages took, reading the weights once included; the rest of
-the wall time is overhead: Snakemake, starts of Python and torch, handing over.
+time. A batch's own compute is what its stages took, reading the weights once included (without a
+worker: what they took with one, in the largest batch); the rest of the wall time is overhead:
+Snakemake, starts of Python and torch, handing over.
 
 Each batch is kept as a line of ``--save`` and not run again by a second call; several calls may
 share the file. A batch that is not done when ``--minutes`` are over is stopped and told as it is
