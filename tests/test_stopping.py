@@ -9,14 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from editinfinity.stopping import answer_beside_the_main_thread
+from editinfinity.stopping import answer_beside_the_main_thread, stop_for_good_at_ctrl_c
 
 
 @pytest.fixture(autouse=True)
 def usual_handler() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGUSR1)
+    numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
     yield
-    signal.signal(signal.SIGUSR1, before)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def test_a_handler_may_wait_for_a_lock_that_the_main_thread_holds() -> None:
@@ -40,3 +42,12 @@ def test_a_signal_without_a_handler_stays_as_it_is() -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     answer_beside_the_main_thread(signal.SIGUSR1)
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+def test_ctrl_c_that_somebody_swallows_stops_all_the_same() -> None:
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    stop_for_good_at_ctrl_c()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert asked.wait(5)
