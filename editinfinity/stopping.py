@@ -101,23 +101,6 @@ class Stopper:
             raise Stopped(f"stopped ({self.asked})")
 
 
-def stop_for_good_at_ctrl_c() -> None:
-    """Have Ctrl-C do what SIGTERM does too, besides raising ``KeyboardInterrupt``.
-
-    Snakemake can lose that exception while it picks jobs, and would go on with the next ones. Does
-    nothing outside the main thread, and where SIGTERM has no handler.
-    """
-    graceful = signal.getsignal(signal.SIGTERM)
-    if not callable(graceful) or threading.current_thread() is not threading.main_thread():
-        return
-
-    def interrupt(*given: object) -> None:
-        threading.Thread(target=graceful, args=given, daemon=True).start()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-
-
 def answer_beside_the_main_thread(number: int) -> None:
     """Run a signal's present handler in a thread of its own from now on.
 

@@ -16,7 +16,7 @@ from snakemake.utils import min_version
 
 from editinfinity.display.live import LiveRun
 from editinfinity.errors import UserError
-from editinfinity.stopping import answer_beside_the_main_thread, stop_for_good_at_ctrl_c
+from editinfinity.stopping import answer_beside_the_main_thread
 from editinfinity.worker.session import close_session, forget_session, open_session
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
@@ -120,7 +120,6 @@ def begin():
         require_writable(Path(RESULTS))
     except UserError as fault:
         stop(fault)
-    stop_for_good_at_ctrl_c()
     answer_beside_the_main_thread(signal.SIGTERM)
     open_session()
     LIVE.start()

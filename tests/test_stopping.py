@@ -9,16 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from editinfinity.stopping import answer_beside_the_main_thread, stop_for_good_at_ctrl_c
+from editinfinity.stopping import answer_beside_the_main_thread
 
 
 @pytest.fixture(autouse=True)
 def usual_handler() -> Iterator[None]:
-    numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
-    before = [signal.getsignal(number) for number in numbers]
+    before = signal.getsignal(signal.SIGUSR1)
     yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
+    signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_handler_may_wait_for_a_lock_that_the_main_thread_holds() -> None:
@@ -42,12 +40,3 @@ def test_a_signal_without_a_handler_stays_as_it_is() -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     answer_beside_the_main_thread(signal.SIGUSR1)
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
-
-
-def test_ctrl_c_that_somebody_swallows_stops_all_the_same() -> None:
-    asked = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: asked.set())
-    stop_for_good_at_ctrl_c()
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
-    assert asked.wait(5)
