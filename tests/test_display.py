@@ -54,7 +54,7 @@ class Terminal:
             os.chdir(folder)
             os.environ.update(TERM="xterm-256color", PYTHONPATH=str(Path(__file__).parents[1]))
             os.environ.pop("NO_COLOR", None)
-            # As of a command typed there; tests started in the background inherit that it is ignored.
+            # As of a command typed there; tests in the background inherit that it is ignored.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execv(command[0], command)
         size = struct.pack("HHHH", LINES, COLUMNS, 0, 0)
