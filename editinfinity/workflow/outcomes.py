@@ -87,14 +87,15 @@ def _time_of(path: Path) -> float | None:
 def _silence(folder: Path, since: float) -> str:
     """Where to look when no job said why it ended: killed, cancelled, out of time or of memory."""
     written = [(path.stat().st_mtime, path) for path in (folder / "logs").rglob("*.log")]
-    silent = [(time, path) for time, path in written if time >= since and not _ended(path)]
+    silent = [(time, path) for time, path in written if time >= since and not _spoke(path)]
     return f"its last job ended without a word; see {max(silent)[1]}" if silent else ""
 
 
-def _ended(path: Path) -> bool:
-    """Whether the job of a log went well."""
+def _spoke(path: Path) -> bool:
+    """Whether a log's last line says how its job ended, well or (as another edit's may) not."""
     with suppress(OSError):
-        return path.read_text(encoding="utf-8", errors="replace").rstrip().endswith(ENDED)
+        *_, last = ["", *path.read_text(encoding="utf-8", errors="replace").splitlines()]
+        return last.endswith(ENDED) or FAILED in last
     return False
 
 

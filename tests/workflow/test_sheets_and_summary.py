@@ -118,4 +118,7 @@ def test_an_edit_that_nobody_asked_for_is_not_one_that_was_killed(here: Path) ->
     log.write_text(
         "12:00:00 INFO encoding\n12:00:02 INFO image_features: 2.000 s in all\n", "utf-8"
     )
+    other = Path("results/a/logs/edit/other/finish.log")
+    other.parent.mkdir(parents=True)
+    other.write_text("12:00:03 FAILED a.png: is broken; mend it\n", "utf-8")
     assert summarise(config, cases, since=0).splitlines()[2] == "a     edit  not made"
