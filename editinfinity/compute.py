@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -41,6 +41,14 @@ def pick_device(name: str = "auto") -> torch.device:
             "use device: auto"
         )
     return device
+
+
+def current(device: torch.device) -> AbstractContextManager[None]:
+    """Have a device be the thread's current one meanwhile.
+
+    Triton's kernels and CUDA graphs run there, wherever their tensors lie.
+    """
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def block_dtype(device: torch.device) -> torch.dtype:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from editinfinity.compute import pick_device, reseed, set_threads
+from editinfinity.compute import current, pick_device, reseed, set_threads
 from editinfinity.editing import sampler
 from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import ReplaySource
@@ -161,17 +161,18 @@ class EditInfinityPipeline:
         photograph, seen = open_photograph(image)
         budget = pixel_budget or self.preset.pixel_budget
         region = region_of(crop, mask, photograph, budget)
-        features = encode(seen, region, budget, self.preset, self.tokenizer, self.device)
-        text = self._encode_text(prompt)
-        source = Source(
-            torch.from_numpy(features.raw)[None].to(self.device),
-            text_of(text, self.device),
-            features.schedule,
-        )
-        embedding = self._learn_embedding(source, embedding_iterations, training)
-        if embedding is not None:
-            source = replace(source, learned=embedding.vectors.to(self.device))
-        adapter = self._learn_adapter(source, lora_iterations, training, lora)
+        with current(self.device):
+            features = encode(seen, region, budget, self.preset, self.tokenizer, self.device)
+            text = self._encode_text(prompt)
+            source = Source(
+                torch.from_numpy(features.raw)[None].to(self.device),
+                text_of(text, self.device),
+                features.schedule,
+            )
+            embedding = self._learn_embedding(source, embedding_iterations, training)
+            if embedding is not None:
+                source = replace(source, learned=embedding.vectors.to(self.device))
+            adapter = self._learn_adapter(source, lora_iterations, training, lora)
         return Inversion(photograph, features, text, embedding, adapter)
 
     @overload
@@ -232,19 +233,21 @@ class EditInfinityPipeline:
             raise UserError(f"guidance: {guidance!r} is not one of {', '.join(GUIDANCES)}")
         away = guidance == "source_negative"
         sampling = SamplingSettings(seed=seed, cfg=cfg, tau=tau)
-        kernel = self._kernel(
-            inversion, mask, target_word, mask_edit_region, attention_threshold, smoothing, sampling
-        )
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         adapter = inversion.adapter if use_lora else None
         vectors = inversion.embedding if use_embedding else None
-        with self._adapted(adapter):
-            pictures = [
-                self._draw(
-                    inversion, text, vectors, kernel, background, sampling, away, lock_scales
-                )
-                for text in prompts
-            ]
+        with current(self.device):
+            kernel = self._kernel(
+                inversion, mask, target_word, mask_edit_region, attention_threshold, smoothing,
+                sampling,
+            )  # fmt: skip
+            with self._adapted(adapter):
+                pictures = [
+                    self._draw(
+                        inversion, text, vectors, kernel, background, sampling, away, lock_scales
+                    )
+                    for text in prompts
+                ]
         return pictures[0] if isinstance(prompt, str) else pictures
 
     def _encode_text(self, prompt: str) -> PromptFeatures:

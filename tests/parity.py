@@ -36,7 +36,7 @@ from editinfinity.files.masks import MASK_THRESHOLD
 from editinfinity.inversion.lora import LoraSettings, add_lora
 from editinfinity.inversion.teacher_forcing import BitLoss, bit_loss, make_lesson
 from editinfinity.models import bsq
-from editinfinity.models.operations import fastest_operations
+from editinfinity.models.choice import fastest_operations
 from editinfinity.models.released import (
     released_transformer_key,
     tokenizer_state,

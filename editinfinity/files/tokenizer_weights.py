@@ -9,7 +9,7 @@ import torch
 from editinfinity.files.loading import blank, fill, frozen, random_weights
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 from editinfinity.model_folder import model_folder
-from editinfinity.models.operations import fastest_operations
+from editinfinity.models.choice import choose_operations
 from editinfinity.models.released import tokenizer_state
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.presets import Preset
@@ -23,12 +23,14 @@ def load_tokenizer(
     Raises:
         UserError: its weights are missing, damaged or another model's.
     """
+    operations = choose_operations(device, preset.tokenizer)
     build = lambda: Tokenizer(preset.tokenizer)  # noqa: E731
     if preset.weights is None:
-        return frozen(random_weights(build, preset), device)
-    files = find_weight_files(
-        model_folder(preset, model_dir), preset.weights.tokenizer, f"{preset.name}'s tokenizer"
-    )
-    model = blank(build)
-    fill(model, tokenizer_state(read_state_dict(files)), device, files[0], preset)
-    return frozen(model, device).use_operations(fastest_operations(device))
+        model = random_weights(build, preset)
+    else:
+        files = find_weight_files(
+            model_folder(preset, model_dir), preset.weights.tokenizer, f"{preset.name}'s tokenizer"
+        )
+        model = blank(build)
+        fill(model, tokenizer_state(read_state_dict(files)), device, files[0], preset)
+    return frozen(model, device).use_operations(operations.result())

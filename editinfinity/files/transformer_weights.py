@@ -11,7 +11,7 @@ from editinfinity.compute import block_dtype
 from editinfinity.files.loading import blank, fill, frozen, random_weights
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 from editinfinity.model_folder import model_folder
-from editinfinity.models.operations import fastest_operations
+from editinfinity.models.choice import choose_operations
 from editinfinity.models.released import transformer_state
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset
@@ -35,7 +35,9 @@ def load_transformer(
         UserError: its weights are missing, damaged or another model's.
     """
     config = replace(preset.transformer, attention_bias=attention_bias)
-    build = lambda: Infinity(config).set_block_dtype(block_dtype(device))  # noqa: E731
+    dtype = block_dtype(device)
+    operations = choose_operations(device, config, dtype)  # made ready while the weights are read
+    build = lambda: Infinity(config).set_block_dtype(dtype)  # noqa: E731
     if preset.weights is None:
         model = random_weights(build, preset)
     else:
@@ -49,4 +51,4 @@ def load_transformer(
         fill(model, state, device, files[0], preset)
     if not attention_bias:
         model.zero_attention_bias()
-    return frozen(model, device).use_operations(fastest_operations(device))
+    return frozen(model, device).use_operations(operations.result())

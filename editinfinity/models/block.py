@@ -62,10 +62,10 @@ class Stream(NamedTuple):
     def norm(
         self, do: Operations, scale: Tensor, shift: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """The sum, and its layer norm in ``dtype``, which is the branch's."""
+        """The sum, and its layer norm in ``dtype``."""
         if self.branch is None:
             return do.norm(self.x, scale, shift, dtype)
-        return do.add_norm(self.x, self.branch, self.gate, scale, shift)
+        return do.add_norm(self.x, self.branch, self.gate, scale, shift, dtype)
 
 
 class FeedForward(nn.Module):
@@ -109,11 +109,11 @@ class Block(nn.Module):
         else:
             x, h = stream.norm(do, modulation.scale1, modulation.shift1, dtype)
             h = self.sa(h, rotary, memory, do)
-            x, h = do.add_norm(x, h, modulation.gate1, ca_norm.weight, ca_norm.bias)
+            x, h = do.add_norm(x, h, modulation.gate1, ca_norm.weight, ca_norm.bias, dtype)
         h = self.ca(h, text, mask, observe)
         if modulation.gate2 is None:
             return Stream(x, h)
-        x, h = do.add_norm(x, h, None, modulation.scale2, modulation.shift2)
+        x, h = do.add_norm(x, h, None, modulation.scale2, modulation.shift2, dtype)
         return Stream(x, do.feed_forward(self.ffn, h), modulation.gate2)
 
     @property

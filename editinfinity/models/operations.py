@@ -2,7 +2,7 @@
 
 What a block computes stands in :mod:`editinfinity.models.block`; how its norms, residual
 sums, rotations and adapters are computed is one of the :class:`Operations`. ``PLAIN`` is PyTorch's
-own and the reference. :func:`fastest_operations` picks the kernels of
+own and the reference. :mod:`editinfinity.models.choice` picks the kernels of
 :mod:`editinfinity.models.fused` where a card can run them; the tests compare the two.
 
 Suffixes name dimensions: B batch, L tokens, C width.
@@ -10,8 +10,6 @@ Suffixes name dimensions: B batch, L tokens, C width.
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -25,8 +23,6 @@ from editinfinity.models.rotary import rotate
 if TYPE_CHECKING:
     from editinfinity.models.attention import SelfAttention
     from editinfinity.models.block import FeedForward
-
-log = logging.getLogger(__name__)
 
 EPSILON = 1e-6
 """Of every layer norm."""
@@ -52,9 +48,15 @@ class Operations(Protocol):
         ...
 
     def add_norm(
-        self, x: Tensor, branch: Tensor, gate: Tensor | None, scale: Tensor, shift: Tensor
+        self,
+        x: Tensor,
+        branch: Tensor,
+        gate: Tensor | None,
+        scale: Tensor,
+        shift: Tensor,
+        dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        """The sum y = x + branch·gate, and layer_norm(y)·scale + shift in the branch's dtype."""
+        """The sum y = x + branch·gate, and layer_norm(y)·scale + shift in ``dtype``."""
         ...
 
     def add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
@@ -98,11 +100,17 @@ class PlainOperations:
         return x, (F.layer_norm(x, x.shape[-1:], eps=EPSILON) * scale + shift).to(dtype)
 
     def add_norm(
-        self, x: Tensor, branch: Tensor, gate: Tensor | None, scale: Tensor, shift: Tensor
+        self,
+        x: Tensor,
+        branch: Tensor,
+        gate: Tensor | None,
+        scale: Tensor,
+        shift: Tensor,
+        dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         """See :class:`Operations`."""
         x = x + (branch.float() if gate is None else branch.float() * gate)
-        return self.norm(x, scale, shift, branch.dtype)
+        return self.norm(x, scale, shift, dtype)
 
     def add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
         """See :class:`Operations`."""
@@ -140,19 +148,3 @@ class PlainOperations:
 
 
 PLAIN: Operations = PlainOperations()
-
-
-def fastest_operations(device: torch.device) -> Operations:
-    """The fused kernels on a card that can run them, else ``PLAIN``; falling back is logged."""
-    if device.type != "cuda":
-        return PLAIN
-    if importlib.util.find_spec("triton") is None:
-        log.warning("%s: Triton is not installed; the slower plain operations are used", device)
-        return PLAIN
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        name = torch.cuda.get_device_name(device)
-        log.warning("%s: too old for the fused kernels; plain operations are used", name)
-        return PLAIN
-    from editinfinity.models.fused.operations import FUSED
-
-    return FUSED

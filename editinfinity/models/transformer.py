@@ -93,8 +93,7 @@ class Head(nn.Module):
 
     def forward(self, stream: Stream, pooled: Tensor) -> Tensor:
         scale, shift = self.ada_lin(pooled).unflatten(-1, (2, -1)).unsqueeze(2).unbind(1)
-        x = stream.settled(self.operations)
-        return self.operations.norm(x, 1 + scale, shift, torch.float32)[1]
+        return stream.norm(self.operations, 1 + scale, shift, torch.float32)[1]
 
 
 class Infinity(nn.Module):

@@ -10,11 +10,13 @@ from editinfinity.stages.settings import ModelSettings
 
 
 def open_settings(model: ModelSettings) -> tuple[Preset, torch.device]:
-    """The preset and device of the settings; sets torch's threads.
+    """The preset and device of the settings; sets torch's threads and current device.
 
     Raises:
         UserError: there is no such preset or device.
     """
     chosen, device = preset(model.preset), pick_device(model.device)
     set_threads(model.threads)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # where kernels run, wherever their tensors lie
     return chosen, device

@@ -53,8 +53,17 @@ def test_norms_and_sums(rows: int) -> None:
     gate, scale, shift = leaf(rows, 1, C), leaf(rows, 1, C), leaf(C)
     same(lambda do: do.norm(x, scale, shift, torch.float32), x, scale, shift)
     same(lambda do: do.norm(x, scale, shift, torch.float32)[1:], x, scale, shift)
-    same(lambda do: do.add_norm(x, branch, gate, scale, shift), x, branch, gate, scale, shift)
-    same(lambda do: do.add_norm(x, branch, None, scale, shift), x, branch, scale, shift)
+    same(
+        lambda do: do.add_norm(x, branch, gate, scale, shift, branch.dtype),
+        x,
+        branch,
+        gate,
+        scale,
+        shift,
+    )
+    same(
+        lambda do: do.add_norm(x, branch, None, scale, shift, branch.dtype), x, branch, scale, shift
+    )
     same(lambda do: [do.add(x, branch, gate)], x, branch, gate)
 
 
@@ -62,9 +71,9 @@ def test_norms_when_only_the_input_learns_or_only_one_output_is_used() -> None:
     torch.manual_seed(0)
     x, branch = leaf(B, L, C), leaf(B, L, C)
     gate, scale, shift = (leaf(B, 1, C).detach() for _ in range(3))
-    same(lambda do: do.add_norm(x, branch, gate, scale, shift), x, branch)
-    same(lambda do: do.add_norm(x, branch, gate, scale, shift)[:1], x, branch)
-    same(lambda do: do.add_norm(x, branch, gate, scale, shift)[1:], x, branch)
+    same(lambda do: do.add_norm(x, branch, gate, scale, shift, branch.dtype), x, branch)
+    same(lambda do: do.add_norm(x, branch, gate, scale, shift, branch.dtype)[:1], x, branch)
+    same(lambda do: do.add_norm(x, branch, gate, scale, shift, branch.dtype)[1:], x, branch)
 
 
 def test_bf16_branches_round_where_the_plain_ones_do() -> None:
@@ -73,7 +82,7 @@ def test_bf16_branches_round_where_the_plain_ones_do() -> None:
     gate, scale, shift = leaf(B, 1, C), leaf(B, 1, C), leaf(B, 1, C)
     rough = {"rtol": 2e-2, "atol": 2e-2}
     same(
-        lambda do: do.add_norm(x, branch, gate, scale, shift),
+        lambda do: do.add_norm(x, branch, gate, scale, shift, branch.dtype),
         x, branch, gate, scale, shift, tolerance=rough,
     )  # fmt: skip
 

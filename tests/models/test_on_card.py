@@ -14,7 +14,8 @@ import torch
 import tests.parity as parity
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.inversion.lora import LoraSettings, add_lora
-from editinfinity.models.operations import PLAIN, Operations, fastest_operations
+from editinfinity.models.choice import fastest_operations
+from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TransformerConfig
 from editinfinity.scales import schedule

@@ -291,13 +291,18 @@ def norm(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[T
 
 
 def add_norm(
-    x: Tensor, branch: Tensor, gate: Tensor | None, scale: Tensor, shift: Tensor
+    x: Tensor,
+    branch: Tensor,
+    gate: Tensor | None,
+    scale: Tensor,
+    shift: Tensor,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """Y = x + branch·gate, and layer_norm(y)·scale + shift in the branch's dtype."""
+    """Y = x + branch·gate, and layer_norm(y)·scale + shift in ``dtype``."""
     x, branch = x.contiguous(), branch.contiguous()
     if torch.is_grad_enabled():
-        return _AddNorm.apply(x, branch, gate, scale, shift, branch.dtype)
-    return _run(x, branch, gate, scale, shift, branch.dtype, False)[:2]  # type: ignore[return-value]
+        return _AddNorm.apply(x, branch, gate, scale, shift, dtype)
+    return _run(x, branch, gate, scale, shift, dtype, False)[:2]  # type: ignore[return-value]
 
 
 def add(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:

@@ -40,10 +40,16 @@ class FusedOperations:
         return norm.norm(x, scale, shift, dtype)
 
     def add_norm(
-        self, x: Tensor, branch: Tensor, gate: Tensor | None, scale: Tensor, shift: Tensor
+        self,
+        x: Tensor,
+        branch: Tensor,
+        gate: Tensor | None,
+        scale: Tensor,
+        shift: Tensor,
+        dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         """See :class:`Operations`."""
-        return norm.add_norm(x, branch, gate, scale, shift)
+        return norm.add_norm(x, branch, gate, scale, shift, dtype)
 
     def add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
         """See :class:`Operations`."""

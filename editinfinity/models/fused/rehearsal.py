@@ -1,0 +1,78 @@
+"""The kernels that a first picture needs, built by running each on a few tokens.
+
+What Triton builds anew for (dtypes, absent arguments, numbers that 16 divides) is as it will be for
+a picture: see tests/models/test_rehearsal.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import nn
+
+from editinfinity.compute import current
+from editinfinity.models.fused import norm, rotary
+from editinfinity.models.fused.group_norm import group_norm_swish
+from editinfinity.presets import TokenizerConfig, TransformerConfig
+
+Step = Callable[[], object]
+
+_TOKENS = 16
+_AT_ONCE = 8
+
+
+def rehearse(
+    device: torch.device,
+    model: TransformerConfig | TokenizerConfig | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Build what drawing (a transformer) or decoding (a tokenizer) needs; None for one kernel.
+
+    Raises:
+        Exception: of whatever kind, where the kernels do not work here.
+    """
+    with torch.no_grad(), current(device):
+        if isinstance(model, TransformerConfig):
+            steps = _drawing(model, dtype, device)
+        elif isinstance(model, TokenizerConfig):
+            steps = _decoding(device)
+        else:
+            steps = _drawing(_SMALLEST, dtype, device)[:1]
+
+        def run(step: Step) -> None:
+            with torch.no_grad(), current(device):  # a thread's own, both
+                step()
+
+        first, *others = steps
+        run(first)  # alone, for it makes what all share
+        with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1)) as pool:
+            list(pool.map(run, others))
+
+
+_SMALLEST = TransformerConfig(width=64, depth=1, heads=1, chunks=1, bits=1, text_width=64)
+
+
+def _drawing(model: TransformerConfig, dtype: torch.dtype, device: torch.device) -> list[Step]:
+    """A block's, of blocks in ``dtype``, and the head's."""
+    width, heads = model.width, model.heads
+    x = torch.zeros(1, _TOKENS, width, device=device)
+    branch, qkv = x.to(dtype), x.to(dtype).repeat(1, 1, 3)
+    vector = torch.zeros(1, 1, width, device=device)
+    bias, temperature = vector.flatten(), vector[..., :heads].reshape(1, heads, 1, 1)
+    table = torch.zeros(2, _TOKENS, width // heads // 2, device=device)
+    return [
+        lambda: norm.norm(x, vector, vector, dtype),
+        lambda: norm.add_norm(x, branch, vector, vector, vector, dtype),
+        lambda: norm.add_norm(x, branch, None, vector, vector, dtype),
+        lambda: norm.add_norm(x, branch, vector, vector, vector, torch.float32),
+        lambda: rotary.queries_keys_values(qkv, bias, bias, temperature, table),
+    ]
+
+
+def _decoding(device: torch.device) -> list[Step]:
+    groups = nn.GroupNorm(2, 32, device=device)
+    x = torch.zeros(1, 32, 64, 64, device=device)
+    return [lambda: group_norm_swish(groups, x)]
