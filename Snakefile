@@ -16,6 +16,7 @@ localrules:
     finish,
     select,
     report,
+    tell,
 
 
 rule all:

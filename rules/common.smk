@@ -29,6 +29,7 @@ from editinfinity.workflow.model import (
     effective,
     model_identity,
 )
+from editinfinity.workflow.names import TELLING, UNTOLD_RUN
 from editinfinity.workflow.plan import (
     TRAIN_EMBEDDING,
     TRAIN_LORA,
@@ -99,6 +100,8 @@ for notice in CASES.notices:
     logger.warning(notice)
 
 RESULTS = CONFIG.results
+# There while a run is under way, and after one that was killed before its end was told.
+UNTOLD = Path(RESULTS, UNTOLD_RUN)
 CASE = f"{RESULTS}/{{case}}"
 # Which weights make the features and the edits: a model made anew must not pass for the old one.
 MODEL = model_identity(CONFIG.settings)
@@ -120,6 +123,7 @@ def begin():
         require_writable(Path(RESULTS))
     except UserError as fault:
         stop(fault)
+    UNTOLD.touch()
     answer_beside_the_main_thread(signal.SIGTERM)
     open_session()
     LIVE.start()
@@ -130,15 +134,23 @@ def end():
     close_session()
     LIVE.stop()
     print(summary())
+    for made in Path(RESULTS).glob(f"{TELLING}-*"):
+        made.unlink()
+    UNTOLD.unlink(missing_ok=True)
 
 
 def all_targets():
-    """Everything the configuration asks for."""
-    return [
+    """Everything the configuration asks for, the end of a run that was killed included."""
+    targets = [
         target
         for name, case in CASES.by_name.items()
         for target in case_targets(case, layout(CONFIG, name))
     ]
+    try:
+        killed = UNTOLD.stat().st_mtime_ns
+    except FileNotFoundError:
+        return targets
+    return [*targets, f"{RESULTS}/{TELLING}-{killed}"]
 
 
 def pie_bench_targets(wildcards):

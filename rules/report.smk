@@ -7,5 +7,14 @@ rule report:
         "write {RESULTS}/report.html"
 
 
+# A run that was killed after its last job leaves nothing to do but to tell its end, which Snakemake
+# does (onsuccess) only where there was a job. This is one.
+rule tell:
+    output:
+        touch(f"{RESULTS}/{TELLING}-{{killed}}"),
+    message:
+        "tell how the run before this one ended"
+
+
 # What `snakemake --report FILE` says above its pictures; the rules mark those, with their captions.
 report: "captions/workflow.rst"

@@ -8,7 +8,12 @@ _SNAKEMAKE = frozenset('{},"\\')
 _LONGEST = 200
 """Bytes of a name; file systems take 255, and what is made of a name adds to it."""
 
-_RESERVED = frozenset({"report.html", "metrics.tsv", "contact_sheet.png", ".thumbnails"})
+UNTOLD_RUN, TELLING = ".unfinished", ".telling"
+"""In the results: there from a run's first job until its end is told; and how what tells it begins."""
+
+_RESERVED = frozenset(
+    {"report.html", "metrics.tsv", "contact_sheet.png", ".thumbnails", UNTOLD_RUN}
+)
 
 
 def unfit(name: str) -> str | None:

@@ -331,3 +331,41 @@ def test_slices_share_out_the_cases(tmp_path: Path) -> None:
     project.run("results/case 0/check.json", "--config", "slice=1/5", status=1)
     run = project.run("results/case 4/splits/train.jsonl", "--config", "slice=5/5")
     assert run.jobs == {"case 4/check", "case 4/jsonl"}
+
+
+def test_a_run_killed_while_it_told_its_end_tells_it_when_run_again(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project", **BARE)
+    project.add_case("case", mask=True)
+    first = project.run()
+    made = project.made()
+    assert "contact_sheet.png" in made and ".unfinished" not in made
+    results = project.folder / "results"
+    (results / ".unfinished").touch()  # as a kill then leaves things
+    (results / "contact_sheet.png").unlink()
+    (results / "report.html").unlink()
+    assert dry(project, **BARE) == {"tell": 1}
+    assert not (results / "contact_sheet.png").exists()
+    again = project.run()
+    assert not again.jobs
+    assert project.made() == made
+    assert (results / "report.html").exists()
+    assert "contact_sheet.png" in again.stdout
+    assert again.stdout.splitlines()[0] == first.stdout.splitlines()[0]
+    assert "Nothing to be done" in project.run().stderr
+
+
+def test_a_run_has_its_mark_until_its_end_is_told(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project", **BARE)
+    project.add_case("case")
+    told = project.folder / "rules" / "common.smk"
+    said = told.read_text("utf-8")
+    assert said.count("    print(summary())\n") == 1
+    kill = "    import os; os.kill(os.getpid(), signal.SIGKILL)\n    print(summary())\n"
+    told.write_text(said.replace("    print(summary())\n", kill), "utf-8")
+    for _ in range(2):
+        project.run("--rerun-incomplete", status=-9)
+        assert (project.folder / "results" / ".unfinished").exists()
+        project.run("--unlock")
+    told.write_text(said, "utf-8")
+    project.run()
+    assert "contact_sheet.png" in project.made()
