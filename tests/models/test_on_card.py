@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tests.parity as parity
 from editinfinity.editing.sampler import SamplingSettings, sample
@@ -17,6 +19,7 @@ from editinfinity.inversion.lora import LoraSettings, add_lora
 from editinfinity.models.choice import fastest_operations
 from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.pipeline import EditInfinityPipeline
 from editinfinity.presets import TransformerConfig
 from editinfinity.scales import schedule
 
@@ -95,3 +98,17 @@ def test_recordings(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     results = parity.compare(DATA / folder, CARD)
     assert [r.name for r in results if r.verdict == "FAIL"] == []
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_second_card_does_what_the_first_does() -> None:
+    """Kernels and graphs run on the current device unless they are told."""
+    photograph = Image.effect_noise((160, 128), 60).convert("RGB")
+    edited = []
+    for name in ("cuda:0", "cuda:1"):
+        pipe = EditInfinityPipeline.from_pretrained("tiny", device=name)
+        inversion = pipe.invert(photograph, "a dog", embedding_iterations=2, lora_iterations=2)
+        # The third is drawn by recorded passes.
+        edited.append([np.asarray(each) for each in pipe.edit(inversion, ["a cat"] * 3)])
+    assert torch.cuda.current_device() == 0
+    assert np.array_equal(*edited)
