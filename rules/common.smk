@@ -29,7 +29,6 @@ from editinfinity.workflow.model import (
     effective,
     model_identity,
 )
-from editinfinity.workflow.names import TELLING, UNTOLD_RUN
 from editinfinity.workflow.plan import (
     TRAIN_EMBEDDING,
     TRAIN_LORA,
@@ -41,6 +40,7 @@ from editinfinity.workflow.plan import (
 )
 from editinfinity.workflow.stage_version import rule_version
 from editinfinity.workflow.summary import summarise
+from editinfinity.workflow.untold import TELLING, Telling
 from editinfinity.workflow.variants import PATTERN as VARIANT_NAMES
 from editinfinity.workflow.variants import (
     chosen_by_settings,
@@ -100,8 +100,7 @@ for notice in CASES.notices:
     logger.warning(notice)
 
 RESULTS = CONFIG.results
-# There while a run is under way, and after one that was killed before its end was told.
-UNTOLD = Path(RESULTS, UNTOLD_RUN)
+END = Telling(Path(RESULTS), CASES.by_name)
 CASE = f"{RESULTS}/{{case}}"
 # Which weights make the features and the edits: a model made anew must not pass for the old one.
 MODEL = model_identity(CONFIG.settings)
@@ -123,7 +122,7 @@ def begin():
         require_writable(Path(RESULTS))
     except UserError as fault:
         stop(fault)
-    UNTOLD.touch()
+    END.begin()
     answer_beside_the_main_thread(signal.SIGTERM)
     open_session()
     LIVE.start()
@@ -134,9 +133,7 @@ def end():
     close_session()
     LIVE.stop()
     print(summary())
-    for made in Path(RESULTS).glob(f"{TELLING}-*"):
-        made.unlink()
-    UNTOLD.unlink(missing_ok=True)
+    END.done()
 
 
 def all_targets():
@@ -146,11 +143,7 @@ def all_targets():
         for name, case in CASES.by_name.items()
         for target in case_targets(case, layout(CONFIG, name))
     ]
-    try:
-        killed = UNTOLD.stat().st_mtime_ns
-    except FileNotFoundError:
-        return targets
-    return [*targets, f"{RESULTS}/{TELLING}-{killed}"]
+    return [*targets, *map(str, END.target())]
 
 
 def pie_bench_targets(wildcards):

@@ -8,13 +8,7 @@ _SNAKEMAKE = frozenset('{},"\\')
 _LONGEST = 200
 """Bytes of a name; file systems take 255, and what is made of a name adds to it."""
 
-UNTOLD_RUN, TELLING = ".unfinished", ".telling"
-"""Files in the results: there from a run's first job until its end is told; and beginning the name
-of what is made where that is done by the next run."""
-
-_RESERVED = frozenset(
-    {"report.html", "metrics.tsv", "contact_sheet.png", ".thumbnails", UNTOLD_RUN}
-)
+_RESERVED = frozenset({"report.html", "metrics.tsv", "contact_sheet.png", ".thumbnails"})
 
 
 def unfit(name: str) -> str | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from editinfinity.workflow.names import TELLING, UNTOLD_RUN
+from editinfinity.workflow.untold import MARK, TELLING
 from tests.workflow.project import Project
 
 KILLS = int(os.environ.get("EDITINFINITY_KILLS", "30"))
@@ -51,7 +51,7 @@ def targets(project: Project) -> dict[str, bytes]:
     return {
         name: content
         for name, content in project.made().items()
-        if not Path(name).name.startswith((".tmp-", UNTOLD_RUN, TELLING))
+        if not Path(name).name.startswith((".tmp-", MARK, TELLING))
         and "paused" not in Path(name).name
     }
 

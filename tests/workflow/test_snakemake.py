@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from editinfinity.workflow.untold import MARK, TELLING, Telling
 from tests.workflow.project import BARE, CARRIED, ROOT, Project, Run, draw_image, write
 from tests.workflow.test_cases import HOSTILE, WELCOME, write_table
 
@@ -307,10 +308,12 @@ def test_every_rule_has_what_rules_must_have() -> None:
         "metrics",
     }
     asking = {"pie_bench", "report"}  # targets by which others' outputs are asked for
-    assert set(rules) == on_model | asking | {"check", "jsonl", "kernel", "finish", "select"}
+    made = {"check", "jsonl", "kernel", "finish", "select"}
+    assert set(rules) == on_model | asking | made | {"tell"}
     for name, body in rules.items():
         if name in asking:
             assert "output:" not in body
+        if name not in on_model | made:
             continue
         for part in ("log", "benchmark", "conda", "message", "script", "params"):
             assert f"    {part}:\n" in body, f"{name} has no {part}"
@@ -333,23 +336,29 @@ def test_slices_share_out_the_cases(tmp_path: Path) -> None:
     assert run.jobs == {"case 4/check", "case 4/jsonl"}
 
 
+def marks(project: Project) -> list[str]:
+    """Files that say that a run's end was not told."""
+    results = project.folder / "results"
+    return [path.name for kind in (MARK, TELLING) for path in results.glob(f"{kind}*")]
+
+
 def test_a_run_killed_while_it_told_its_end_tells_it_when_run_again(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "project", **BARE)
     project.add_case("case", mask=True)
     first = project.run()
-    made = project.made()
-    assert "contact_sheet.png" in made and ".unfinished" not in made
-    results = project.folder / "results"
-    (results / ".unfinished").touch()  # as a kill then leaves things
+    made, results = project.made(), project.folder / "results"
+    assert "contact_sheet.png" in made and not marks(project)
+    Telling(results, ["case"]).begin()  # as a kill then leaves things
+    Telling(results, ["another"]).begin()
     (results / "contact_sheet.png").unlink()
     (results / "report.html").unlink()
     assert dry(project, **BARE) == {"tell": 1}
     assert not (results / "contact_sheet.png").exists()
     again = project.run()
     assert not again.jobs
+    Telling(results, ["another"]).done()  # which is not this run's
     assert project.made() == made
     assert (results / "report.html").exists()
-    assert "contact_sheet.png" in again.stdout
     assert again.stdout.splitlines()[0] == first.stdout.splitlines()[0]
     assert "Nothing to be done" in project.run().stderr
 
@@ -357,15 +366,15 @@ def test_a_run_killed_while_it_told_its_end_tells_it_when_run_again(tmp_path: Pa
 def test_a_run_has_its_mark_until_its_end_is_told(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "project", **BARE)
     project.add_case("case")
-    told = project.folder / "rules" / "common.smk"
-    said = told.read_text("utf-8")
-    assert said.count("    print(summary())\n") == 1
-    kill = "    import os; os.kill(os.getpid(), signal.SIGKILL)\n    print(summary())\n"
-    told.write_text(said.replace("    print(summary())\n", kill), "utf-8")
+    rules = project.folder / "rules" / "common.smk"
+    said, telling = rules.read_text("utf-8"), "    print(summary())\n"
+    assert said.count(telling) == 1
+    kill = "    import os; os.kill(os.getpid(), signal.SIGKILL)\n"
+    rules.write_text(said.replace(telling, kill), "utf-8")
     for _ in range(2):
         project.run("--rerun-incomplete", status=-9)
-        assert (project.folder / "results" / ".unfinished").exists()
+        assert marks(project)
         project.run("--unlock")
-    told.write_text(said, "utf-8")
+    rules.write_text(said, "utf-8")
     project.run()
-    assert "contact_sheet.png" in project.made()
+    assert "contact_sheet.png" in project.made() and not marks(project)
