@@ -12,6 +12,7 @@ included (``VmRSS``).
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -152,17 +153,28 @@ def measure(folder: Path, model: str, part: str) -> None:
         shutil.rmtree(target, ignore_errors=True)
 
 
-def main(folder: Path, model: str = "infinity_2b", *parts: str) -> None:
-    print(f"load {Path('/proc/loadavg').read_text()[:4]}", flush=True)
-    for part in parts or PARTS:
-        command = [sys.executable, __file__, "--measure", str(folder), model, part]
-        subprocess.run(command, check=True)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
+    parser.add_argument("folder", type=Path, help="where there is room; emptied again")
+    parser.add_argument("model", nargs="?", default="infinity_2b")
+    parser.add_argument("parts", nargs="*", metavar="part", help="of the model; all unless said")
+    # One part in a process of its own, whose memory is then its alone.
+    parser.add_argument("--write", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    parts = given.parts or list(PARTS)
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(PARTS)}")
+    if given.write:
+        write_full_size(given.model, parts[0], given.folder)
+    elif given.measure:
+        measure(given.folder, given.model, parts[0])
+    else:
+        print(f"load {Path('/proc/loadavg').read_text()[:4]}", flush=True)
+        for part in parts:
+            command = [sys.executable, __file__, "--measure", str(given.folder), given.model, part]
+            subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--write":
-        write_full_size(sys.argv[3], sys.argv[4], Path(sys.argv[2]))
-    elif sys.argv[1] == "--measure":
-        measure(Path(sys.argv[2]), sys.argv[3], sys.argv[4])
-    else:
-        main(Path(sys.argv[1]), *sys.argv[2:])
+    main()
