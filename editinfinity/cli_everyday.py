@@ -18,7 +18,7 @@ import typer
 from editinfinity.cli_options import grouped
 from editinfinity.errors import UserError
 from editinfinity.prompts import find_word
-from editinfinity.workflow.new_case import NewEdit, case_name, make_case
+from editinfinity.workflow.new_case import NewEdit, case_name, make_case, require_same_photograph
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +166,9 @@ def batch(
 
     if not folder.is_dir():
         raise UserError(f"{folder}: is no folder; give the one with the photographs")
+    results = output or folder.with_name(f"{folder.name}_edited")
+    if results.resolve() == folder.resolve():
+        raise UserError("--output: is the folder of the photographs themselves; choose another")
     images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
     if not images:
         raise UserError(f"{folder}: holds no photograph ({', '.join(IMAGE_ENDINGS)})")
@@ -184,7 +187,6 @@ def batch(
     if not names:
         raise UserError(f"{masks}: holds no mask named like a photograph of {folder}")
     ran = run_workflow(project, {**wish.settings(), "cases": list(names)})
-    results = output or folder.with_name(f"{folder.name}_edited")
     told = []
     for name, image in names.items():
         picture = project / "results" / name / "edit.png"
@@ -193,7 +195,7 @@ def batch(
             reason = _readable(ran.failed[name][0], name, image)
             told.append(Delivered(image, "failed", ran.seconds(name), reason))
         elif picture.exists():
-            made = _deliver(picture, image, results / f"{image.stem}{_ending(image)}", True)
+            made = _deliver(picture, image, results / f"{image.stem}{_ending(image)}", False)
             told.append(Delivered(image, "edited", ran.seconds(name), str(made)))
     _tell(told)
     if ran.failed:
@@ -219,9 +221,12 @@ def new(
     """
     from editinfinity.workflow.names import unfit
 
+    if sum(place is not None for place in (mask, box, target)) > 1:
+        raise UserError("give only one of --mask, --box and --target")
     _require(image)
     if reason := unfit(case):
         raise UserError(f"{case!r} cannot be a name: {reason}")
+    require_same_photograph(data / case, image)
     make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target)})
     typer.echo(f"{data / case}: run it with: editinfinity run --config cases=[{case}]")
 
@@ -287,6 +292,10 @@ def preview(
     else:
         edited = mask_of_box(str(box), size, "--box", mask_grow)
     target = output or image.with_name(f"{image.stem}_preview.png")
+    if target.suffix.lower() != ".png":
+        raise UserError(f"--output: {target}: choose the ending .png")
+    if target.resolve() in {path.resolve() for path in (image, mask) if path is not None}:
+        raise UserError(f"--output: {target}: is what the preview is made of; choose another")
     write_png(target, mask_preview(picture, edited, crop_around([edited], "1M")))
     typer.echo(f"{target}: {edited.mean():.1%} of the photograph is edited")
 

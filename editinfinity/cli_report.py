@@ -21,7 +21,8 @@ def report(
     """Write results/report.html, everything the results hold on one page.
 
     A run ends with it by itself; this makes it anew, from what lies there now, while jobs are
-    running too.
+    running too. It goes by config.yaml alone: after runs of a benchmark or a table given by
+    --config, snakemake --cores 1 report --config ... with the same makes their page.
     """
     import yaml
 

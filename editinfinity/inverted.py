@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,9 @@ class Inversion:
         write_photograph(folder / "photograph.png", self.photograph)
         self.features.save(folder / "image.safetensors")
         self.prompt.save(folder / "text.safetensors")
+        # What another one left there is not this one's.
+        (folder / "embedding.safetensors").unlink(missing_ok=True)
+        shutil.rmtree(folder / "lora", ignore_errors=True)
         if self.embedding is not None:
             self.embedding.save(folder / "embedding.safetensors")
         if self.adapter is not None:

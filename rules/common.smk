@@ -26,6 +26,7 @@ from editinfinity.workflow.crops import crop_of
 from editinfinity.workflow.location import lend_to_jobs, require_writable, share_cores
 from editinfinity.workflow.model import (
     backbone_identity,
+    drawing_identity,
     effective,
     model_identity,
 )
@@ -179,7 +180,11 @@ def told_of(what, make, *arguments):
     """A line for each file that is made; a warning where none can be."""
     try:
         made = make(*arguments)
-    except (UserError, OSError) as fault:
+    except (
+        UserError,
+        OSError,
+        ValueError,
+    ) as fault:  # no odd file costs the end of a run
         logger.warning(f"{what}: {fault}")
         return []
     files = made if isinstance(made, list) else [made]
@@ -312,6 +317,14 @@ def only_with(source, key):
 def judged_mask_fingerprint(wildcards):
     edit = find_edit(wildcards)
     return fingerprint.of_file(edit.mask) if edit.judged_mask == "user" else "none"
+
+
+def settings_judged(wildcards):
+    """Identity of the settings that drew a picture of the benchmark, whose table asks for it."""
+    if CONFIG.settings["pie_bench"] is None:
+        return ""
+    settings = find_edit(wildcards).settings
+    return drawing_identity(settings, find_variant(wildcards.variant), MODEL)
 
 
 def only_judged_by(source, key):

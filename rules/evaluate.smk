@@ -26,6 +26,7 @@ rule metrics:
         mask_grow=only_judged_by("user", "mask_grow"),
         attention_threshold=only_judged_by("attention", "attention_threshold"),
         backbones=BACKBONE_IDENTITY,
+        drawn_with=settings_judged,
         version=version_of("metrics"),
     message:
         "{wildcards.case}: measure {wildcards.edit}, {wildcards.variant}"

@@ -17,5 +17,6 @@ with job(snakemake) as this:
         mask_edit_region=edit.settings["mask_edit_region"],
         mask_grow=edit.settings["mask_grow"],
         attention_threshold=edit.settings["attention_threshold"],
+        drawn_with=this.params["drawn_with"],
         **found_backbones(this.config.settings),
     )

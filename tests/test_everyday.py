@@ -120,6 +120,35 @@ def test_new_and_import_make_cases(folder: Path) -> None:
         assert image.size == (160, 128)
 
 
+def test_the_photograph_of_a_case_is_never_lost(folder: Path) -> None:
+    photograph = folder / "data" / "trip" / "image" / "original_image.JPG"
+    draw_image(photograph, seed=1)
+    content = photograph.read_bytes()
+    done = run(folder, "new", "trip", str(photograph), "--prompt", "a cat", "--name", "cat")
+    assert done.returncode == 0, done.stderr
+    assert photograph.read_bytes() == content
+    assert [path.name for path in photograph.parent.iterdir()] == [photograph.name]
+    draw_image(folder / "another.jpg", seed=2)
+    done = run(folder, "new", "trip", "another.jpg", "--prompt", "a cat")
+    assert done.returncode != 0 and "is another photograph" in done.stderr
+    assert photograph.read_bytes() == content
+
+
+def test_results_and_previews_do_not_take_the_place_of_photographs(folder: Path) -> None:
+    photograph = folder / "my photo.jpg"
+    content = photograph.read_bytes()
+    for arguments, fault in (
+        (("batch", ".", "--prompt", "x", "--output", "."), "the photographs themselves"),
+        (("preview", "my photo.jpg", "--box", "1,1,9,9", "--output", "my photo.jpg"), ".png"),
+        (("preview", "my photo.jpg", "--mask", "mask.png", "--output", "mask.png"), "is made of"),
+        (("new", "two", "my photo.jpg", "--prompt", "x", "--box", "1,1,9,9", "--target", "y"),
+         "only one of"),
+    ):  # fmt: skip
+        done = run(folder, *arguments)
+        assert done.returncode != 0 and fault in done.stderr, done.stderr
+        assert photograph.read_bytes() == content
+
+
 def test_preview(folder: Path) -> None:
     done = run(folder, "preview", "my photo.jpg", "--mask", "mask.png")
     assert "my photo_preview.png: 7.8% of the photograph is edited" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -20,10 +21,14 @@ class Measured:
     Attributes:
         values: metric → its number; nan where the region it is about is empty.
         missing: metric → why there is no number, and the cure, in one line.
+        picture: which one, by its content; "" where that was not written down.
+        drawn_with: identity of the settings that drew it, where a run asks for that.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    picture: str = ""
+    drawn_with: str = ""
 
     def get(self, name: str) -> float | None:
         """A metric's number, None where there is none; may be nan."""
@@ -41,6 +46,10 @@ class Measured:
             return "nan" if math.isnan(value) else f"{value:.6g}"
         return self.missing.get(name, "not measured").partition(";")[0]
 
+    def is_of(self, picture: Path) -> bool:
+        """Whether it was measured of the picture that now lies there."""
+        return not self.picture or self.picture == content_of(picture)
+
     def save(self, path: Path) -> None:
         """Write the file. JSON has no nan: it becomes null, with a line that begins with it."""
         known = {name: self.values.get(name, math.nan) for name in NAMES}
@@ -50,7 +59,9 @@ class Measured:
             if math.isnan(value)
         }
         values = {name: None if math.isnan(value) else value for name, value in known.items()}
-        write_json(path, {"values": values, "missing": {**self.missing, **empty}})
+        of = {"picture": self.picture, "drawn_with": self.drawn_with}
+        of = {key: value for key, value in of.items() if value}
+        write_json(path, {"values": values, "missing": {**self.missing, **empty}, **of})
 
     @classmethod
     def load(cls, path: Path) -> Measured:
@@ -63,10 +74,20 @@ class Measured:
             found = json.loads(path.read_text(encoding="utf-8"))
             given = {name: found["values"].get(name) for name in NAMES}
             said = {str(name): str(line) for name, line in found["missing"].items()}
+            values = {name: float(value) for name, value in given.items() if value is not None}
+            of = (str(found.get("picture", "")), str(found.get("drawn_with", "")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}: holds no metrics; delete it and run again") from None
-        values = {name: float(value) for name, value in given.items() if value is not None}
         for name in [name for name, line in said.items() if line.startswith("nan")]:
             values[name] = math.nan
             del said[name]
-        return cls(values, said)
+        return cls(values, said, *of)
+
+
+def content_of(picture: Path) -> str:
+    """A digest of a picture's file; "" where there is none."""
+    try:
+        with picture.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    except OSError:
+        return ""

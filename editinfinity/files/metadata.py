@@ -28,7 +28,10 @@ _OURS = re.compile(
     re.DOTALL,
 )
 _PLACE = re.compile(r"(?=</rdf:RDF>)")
-_GPS = re.compile(r"""\s*exif:GPS\w+=("[^"]*"|'[^']*')|<exif:GPS\w+>.*?</exif:GPS\w+>""", re.DOTALL)
+_GPS = re.compile(
+    r"""\s*[\w-]+:G[Pp][Ss]\w+=("[^"]*"|'[^']*')|<([\w-]+:G[Pp][Ss]\w+)>.*?</\2>""", re.DOTALL
+)
+"""EXIF's own names, and those of drones (``drone-dji:GpsLatitude``)."""
 _EMPTY = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
     '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'

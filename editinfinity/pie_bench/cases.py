@@ -25,6 +25,7 @@ GIVEN, FOUND = "given", "found"
 
 FIXED = {
     "mask_edit_region": "black", "mask_grow": 0, "background": "decoded", "metrics": True,
+    "infer_function": None,
 }  # fmt: skip
 """Settings that the benchmark decides, whatever config.yaml says: the method's own background."""
 

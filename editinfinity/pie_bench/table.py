@@ -15,15 +15,18 @@ from editinfinity.errors import UserError
 from editinfinity.evaluation.names import METRICS
 from editinfinity.evaluation.record import Measured
 from editinfinity.files.atomic import write_text
-from editinfinity.pie_bench.cases import FIXED, FOUND, GIVEN, chosen_entries
+from editinfinity.pie_bench.cases import FIXED, FOUND, GIVEN, case_of, chosen_entries
 from editinfinity.pie_bench.published import CAVEATS, PUBLISHED
 from editinfinity.pie_bench.released import TYPES, Entry
 from editinfinity.workflow.config import Config
+from editinfinity.workflow.measured import measured_of
+from editinfinity.workflow.model import drawing_identity, model_identity
 from editinfinity.workflow.names import printable
 from editinfinity.workflow.plan import layout
-from editinfinity.workflow.variants import variants
+from editinfinity.workflow.variants import Variant, variants
 
 ALL = "all"
+OTHERS = "of other settings"
 MASKS = {GIVEN: "given", FOUND: "not given"}
 
 SHOWN = tuple(name for name in METRICS if name != "alignment")
@@ -40,6 +43,7 @@ class Group:
         type: of ``TYPES``, or ``ALL``.
         entries: pictures of that type that were chosen.
         measured: what is there of them.
+        others: pictures whose numbers are of other settings, and left out.
     """
 
     edit: str
@@ -47,6 +51,11 @@ class Group:
     type: str
     entries: int
     measured: Sequence[Measured]
+    others: int = 0
+
+    def pictures(self, name: str) -> int:
+        """How many a metric was taken of, those included whose region is empty."""
+        return sum(name in each.values for each in self.measured)
 
     def cell(self, name: str) -> str:
         """A mean in the benchmark's units, ``nan``, or why there is none."""
@@ -87,35 +96,44 @@ def write_tables(config: Config) -> list[Path]:
 
 
 def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
-    names = {
-        edit: [variant.name for variant in variants({**config.settings, **FIXED})] for edit in MASKS
-    }
-    for edit, drawn in names.items():
-        for variant in drawn:
-            found = [(entry, _measured(config, entry, edit, variant)) for entry in entries]
+    model = model_identity(config.settings)
+    for edit in MASKS:
+        for drawn in variants({**config.settings, **FIXED}):
+            variant = drawn.name
+            found = [(entry, _measured(config, entry, edit, drawn, model)) for entry in entries]
             for index, kind in [(None, ALL), *enumerate(TYPES)]:
                 members = [each for entry, each in found if index in (None, entry.type)]
                 if members:
-                    there = [each for each in members if each is not None]
-                    yield Group(edit, variant, kind, len(members), there)
+                    there = [each for each in members if isinstance(each, Measured)]
+                    others = members.count(OTHERS)
+                    yield Group(edit, variant, kind, len(members), there, others)
 
 
-def _measured(config: Config, entry: Entry, edit: str, variant: str) -> Measured | None:
-    """What was measured of an edit; None where it is not there (yet)."""
-    path = Path(layout(config, entry.name).folder, "edit", edit, f"{variant}.metrics.json")
+def _measured(
+    config: Config, entry: Entry, edit: str, variant: Variant, model: str
+) -> Measured | str | None:
+    """What was measured of an edit; None where it is not there (yet), or ``OTHERS``."""
+    where, asked = layout(config, entry.name), case_of(entry, config).edits[edit]
     try:
-        return Measured.load(path) if path.exists() else None
+        measured = measured_of(asked, where, variant)
     except UserError:
         return None
+    if measured is None:
+        return None
+    if measured.drawn_with != drawing_identity(asked.settings, variant, model):
+        return OTHERS
+    return measured
 
 
 def _for_programs(groups: Sequence[Group]) -> str:
-    heading = ("mask", "variant", "type", "entries", "measured", "with_background", *SHOWN)
+    counts = [f"{name}_pictures" for name in SHOWN]
+    heading = ("mask", "variant", "type", "entries", "measured", "with_background", *SHOWN, *counts)
     rows = [
         (
             MASKS[group.edit], group.variant, group.type, str(group.entries),
             str(len(group.measured)), str(group.with_background),
             *(group.cell(name) for name in SHOWN),
+            *(str(group.pictures(name)) for name in SHOWN),
         )
         for group in groups
     ]  # fmt: skip
@@ -139,8 +157,15 @@ def _for_people(groups: Sequence[Group], config: Config) -> str:
         lines += ["", f"## Mask {MASKS[edit]}, {variant}", "", *_columns(["type", "measured"])]
         for group in members:
             count = f"{len(group.measured)} of {group.entries}"
-            cells = [_short(group.cell(name), reasons) for name in SHOWN]
-            lines.append(_row([group.type, count, *cells]))
+            lines.append(
+                _row([group.type, count, *(_cell(group, name, reasons) for name in SHOWN)])
+            )
+        if others := members[0].others:
+            lines += [
+                "",
+                f"Left out: {others} {'picture' if others == 1 else 'pictures'} measured with "
+                "other settings; run their slices again with these.",
+            ]
     lines += [f"\n{mark} {reason}" for reason, mark in reasons.items()]
     lines += ["", "## Published", "", *_columns(["method", "seconds"])]
     for published in PUBLISHED:
@@ -163,8 +188,9 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-def _short(cell: str, reasons: dict[str, str]) -> str:
-    """The cell, or a mark of its reason, which stands below the tables."""
-    if cell == "nan" or cell.replace(".", "", 1).lstrip("-").isdigit():
-        return cell
-    return reasons.setdefault(cell, f"[{len(reasons) + 1}]")
+def _cell(group: Group, name: str, reasons: dict[str, str]) -> str:
+    """A mean, of how many where not of all; or a mark of its reason, which stands below."""
+    cell, pictures = group.cell(name), group.pictures(name)
+    if not pictures:
+        return reasons.setdefault(cell, f"[{len(reasons) + 1}]")
+    return cell if pictures == len(group.measured) else f"{cell} ({pictures})"

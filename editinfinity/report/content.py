@@ -88,6 +88,7 @@ class EditContent:
         made: when (seconds since the epoch), or None.
         box: the part of the photograph that kernel and attention lie over.
         why: why the chosen variant was chosen, where metrics chose it.
+        settings: setting → value, where the edit has its own, unlike its case.
         stages, variants: as their classes say.
         files: (label, link) of what else there is to open.
     """
@@ -102,6 +103,7 @@ class EditContent:
     made: float | None
     box: Box
     why: str
+    settings: dict[str, Any]
     stages: list[Stage]
     variants: list[Variant]
     files: list[tuple[str, str]] = field(default_factory=list)

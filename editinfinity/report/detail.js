@@ -18,7 +18,9 @@ const detail = {
 
   step(by) {
     const place = shown.indexOf(this.entry);
-    const next = shown[(place + by + shown.length) % shown.length];
+    // One that the filter hides stands before the first and behind the last.
+    const from = place < 0 && by < 0 ? 0 : place;
+    const next = shown[(from + by + shown.length) % shown.length];
     if (next) this.open(next);
   },
 
@@ -108,6 +110,7 @@ const detail = {
     const place = shown.indexOf(this.entry);
     const icon = (label, path, action) => make("button", { type: "button", class: "icon", "aria-label": label, title: label, onclick: action },
       draw("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, draw("path", { d: path, fill: "none", stroke: "currentColor", "stroke-width": 2, "stroke-linecap": "round", "stroke-linejoin": "round" })));
+    const held = this.dialog.contains(document.activeElement) ? like(document.activeElement) : null;
     this.dialog.replaceChildren(
       make("header", { class: "head" },
         make("h2", { id: "detail-title" }, make("bdi", { text: photo.name }), make("small", {}, " · ", make("bdi", { text: edit.name }), place < 0 ? "" : ` · ${place + 1} of ${shown.length}`)),
@@ -118,6 +121,9 @@ const detail = {
       make("div", { class: "panel", tabindex: "-1" }));
     this.redraw();
     this.describe();
+    // What had the focus is gone; its like has to have it, or Enter and Tab begin anew.
+    const again = held && this.dialog.querySelector(held);
+    if (again) again.focus();
   },
 
   describe() {
@@ -145,12 +151,19 @@ const detail = {
     const stages = together([...photo.stages, ...edit.stages]);
     if (stages.length) parts.push(section("Time and memory", times(stages)));
     if (variant) parts.push(facets(`What made ${variant.label || "this picture"}`, variant.settings));
-    parts.push(facets("All settings", { ...data.settings, ...photo.settings }));
+    parts.push(facets("All settings", { ...data.settings, ...photo.settings, ...edit.settings }));
     const links = [["Photograph", photo.link], edit.link ? ["Result", edit.link] : null, variant ? ["At the model’s size", variant.link] : null, ...edit.files].filter(Boolean);
     parts.push(section("Open", make("ul", { class: "files" }, links.map(([text, href]) => make("li", {}, make("a", { href, target: "_blank", rel: "noopener", text }))))));
     this.dialog.querySelector(".panel").replaceChildren(...parts);
   },
 };
+
+/** What finds a control of an open edit in the next one; null for what is this one's alone. */
+function like(control) {
+  if (control.matches("button.icon")) return `button[aria-label="${control.getAttribute("aria-label")}"]`;
+  if (control.matches('[name="mode"], [name="kind"]')) return `input[name="${control.name}"][value="${control.value}"]`;
+  return null;
+}
 
 /** A loss curve: every iteration faintly, their running mean strongly. */
 function curve({ name, points }) {

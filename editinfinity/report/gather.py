@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 import time
@@ -51,10 +52,26 @@ _STAGES = (
     (r"mask/[^/]+/attention_map", "Attention map"),
     (r"mask/.*", "Kernel"),
     (r"edit/[^/]+/finish", "Finish"),
+    (r"edit/[^/]+/select", "Choose"),
     (r"edit/[^/]+/.*metrics.*|metrics.*", "Metrics"),
     (r"edit/.*", "Draw"),
 )
-"""(pattern of a job, what its stage is called), the first that fits; in the order they run."""
+"""(pattern of a job, what its stage is called), the first that fits."""
+
+_ORDER = (
+    "Check",
+    "Encode the photograph",
+    "Encode the prompts",
+    "Train the text embedding",
+    "Train LoRA",
+    "Attention map",
+    "Kernel",
+    "Draw",
+    "Metrics",
+    "Choose",
+    "Finish",
+)
+"""Stages in the order they run; patterns have another, the narrowest first."""
 
 
 class Gatherer:
@@ -88,35 +105,40 @@ class Gatherer:
         folder = Path(where.folder)
         ran = list(timings(folder))
         told = outcomes(case, where, since=None)
+        shared = {**self.config.settings, **case.settings}
         box = _box_of_features(folder / "features" / "image.safetensors")
         size = None
         with suppress(UserError):
             height, width = size_upright(case.image)
             size = (width, height)
-        own = {
-            key: value
-            for key, value in case.settings.items()
-            if value != self.config.settings.get(key)
-        }
         return CaseContent(
             name=case.name,
             source=_text(case.source_prompt, "source prompt") if case.source_prompt else "",
             link=self._link(case.image),
             size=size,
             warnings=_warnings(folder / "check.json"),
-            settings=own,
+            settings=_differing(case.settings, self.config.settings),
             stages=_stages(ran, None),
             curves=_curves(folder),
             edits=[
-                self.edit(edit, where, told[edit.name], _stages(ran, edit.name), box)
+                self.edit(edit, where, told[edit.name], _stages(ran, edit.name), box, shared)
                 for edit in case.edits.values()
             ],
         )
 
     def edit(
-        self, edit: Edit, where: Layout, told: Outcome, stages: list[Stage], box: Box
+        self,
+        edit: Edit,
+        where: Layout,
+        told: Outcome,
+        stages: list[Stage],
+        box: Box,
+        shared: Mapping[str, Any],
     ) -> EditContent:
-        """One edit of a case that is learned from the part ``box`` of its photograph."""
+        """One edit of a case that is learned from the part ``box`` of its photograph.
+
+        Its settings are told where they differ from those its case shows, ``shared``.
+        """
         word = None
         if edit.target_word is not None and edit.mask_source == "attention":
             with suppress(UserError):
@@ -133,6 +155,7 @@ class Gatherer:
             made=made,
             box=box,
             why=self._why(edit, where),
+            settings=_differing(edit.settings, shared),
             stages=stages,
             variants=self._variants(edit, where),
             files=self._files(edit, where),
@@ -143,7 +166,7 @@ class Gatherer:
         """Why metrics chose this variant, where they do: the file may be of other settings."""
         with suppress(UserError):
             if chosen_by_settings(edit.settings) is None:
-                return str(_json(Path(where.selection(edit.name))).get("why", ""))
+                return str(_json(Path(where.selection(edit.name))).get("why") or "")
         return ""
 
     def _variants(self, edit: Edit, where: Layout) -> list[Variant]:
@@ -169,7 +192,7 @@ class Gatherer:
     ) -> Variant:
         picture = Path(where.picture(edit.name, drawn))
         settings = _json(picture.with_suffix(".json"))
-        values, missing = read_metrics(Path(where.metrics(edit.name, drawn)))
+        values, missing = read_metrics(edit, where, drawn)
         smoothing = None
         if edit.mask_source != "none":
             smoothing = str(drawn.setting("smoothing", edit.settings))
@@ -213,10 +236,21 @@ def _text(source: Text, what: str) -> str | None:
         return None
 
 
+def _differing(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are not as others have them."""
+    return {key: value for key, value in settings.items() if value != others.get(key)}
+
+
+def _finite(number: str) -> float | None:
+    """A number of a JSON file; the page's JSON has none that is not finite (1e999 is infinite)."""
+    return value if math.isfinite(value := float(number)) else None
+
+
 def _json(path: Path) -> dict[str, Any]:
-    """An object of a JSON file; empty where there is none."""
+    """An object of a JSON file, numbers that are none as None; empty where there is no file."""
     with suppress(OSError, ValueError, RecursionError):
-        found = json.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        found = json.loads(text, parse_float=_finite, parse_constant=lambda _: None)
         if isinstance(found, dict):
             return found
     return {}
@@ -232,8 +266,9 @@ def _box(geometry: Any) -> Box:
     try:
         height, width = geometry["image_size"]
         top, left, crop_height, crop_width = geometry["crop"]
-        return (left / width, top / height, crop_width / width, crop_height / height)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        box = (left / width, top / height, crop_width / width, crop_height / height)
+        return box if all(map(math.isfinite, box)) else WHOLE
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return WHOLE
 
 
@@ -270,7 +305,6 @@ def _stages(ran: Iterable[Timing], edit: str | None) -> list[Stage]:
     for timing in ran:
         if timing.edit == edit:
             by_name.setdefault(_stage_of(timing.job), []).append(timing)
-    order = [name for _, name in _STAGES]
     return [
         Stage(
             name,
@@ -279,7 +313,7 @@ def _stages(ran: Iterable[Timing], edit: str | None) -> list[Stage]:
             _most(timing.card for timing in jobs),
             len(jobs),
         )
-        for name, jobs in sorted(by_name.items(), key=lambda item: order.index(item[0]))
+        for name, jobs in sorted(by_name.items(), key=lambda item: _ORDER.index(item[0]))
     ]
 
 
@@ -314,7 +348,8 @@ def _losses(path: Path) -> Mapping[int, float]:
     with suppress(OSError, UnicodeDecodeError, csv.Error), path.open(encoding="utf-8") as file:
         for row in csv.DictReader(file, delimiter="\t"):
             with suppress(KeyError, TypeError, ValueError):
-                losses[int(row["iteration"])] = float(row["loss"])
+                if math.isfinite(loss := float(row["loss"])):
+                    losses[int(row["iteration"])] = loss
     return losses
 
 
@@ -324,6 +359,6 @@ def _thinned(losses: Mapping[int, float]) -> list[tuple[int, float]]:
     step = -(-len(points) // _MOST_POINTS)
     groups = [points[first : first + step] for first in range(0, len(points), step)]
     return [
-        (group[-1][0], float(f"{sum(loss for _, loss in group) / len(group):.6g}"))
+        (group[-1][0], float(f"{sum(loss / len(group) for _, loss in group):.6g}"))
         for group in groups
     ]

@@ -41,7 +41,12 @@ def make_report(config: Config, cases: Cases) -> Path:
 
 
 def _others(config: Config, cases: Cases) -> dict[str, Case]:
-    """Cases that were run before and still have their data, by name."""
+    """Cases that were run before and still have their data, by name.
+
+    None of a table or a benchmark: it names all it has, and would be read anew for each folder.
+    """
+    if config.table is not None or config.settings["pie_bench"] is not None:
+        return {}
     found: dict[str, Case] = {}
     for folder in sorted(Path(config.results).glob("*/logs")):
         name = folder.parent.name

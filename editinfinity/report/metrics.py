@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import METRICS
 from editinfinity.evaluation.record import Measured
+from editinfinity.workflow.cases import Edit
+from editinfinity.workflow.measured import measured_of
+from editinfinity.workflow.plan import Layout
+from editinfinity.workflow.variants import Variant
 
 _UNITS = {"background_psnr": "dB"}
 _DIGITS = {"background_psnr": 1, "background_mse": 5, "structure_distance": 4, "clip_whole": 1,
@@ -16,14 +19,16 @@ _DIGITS = {"background_psnr": 1, "background_mse": 5, "structure_distance": 4, "
 """Behind the point; three for others."""
 
 
-def read_metrics(path: Path) -> tuple[dict[str, float | None], dict[str, str]]:
-    """(name → number, name → why there is none) of a picture's metrics file.
+def read_metrics(
+    edit: Edit, where: Layout, variant: Variant
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """(name → number, name → why there is none) of a variant.
 
-    Empty where nobody measured anything, or the file is damaged; None for a number that is none
-    because the region it is about is empty.
+    Empty where nobody measured it, or the file is damaged; None for a number that is none because
+    the region it is about is empty.
     """
     try:
-        measured = Measured.load(path)
+        measured = measured_of(edit, where, variant) or Measured()
     except UserError:
         return {}, {}
     return {name: measured.number(name) for name in measured.values}, dict(measured.missing)

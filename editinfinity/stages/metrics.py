@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from editinfinity.errors import UserError
 from editinfinity.evaluation.canvas import Mask, canvas_size, mask_on_canvas, on_canvas
 from editinfinity.evaluation.loading import load_scorer
+from editinfinity.evaluation.record import content_of
 from editinfinity.evaluation.scorer import Edited
 from editinfinity.files.colour import to_srgb
 from editinfinity.files.geometry import Geometry
@@ -41,6 +43,7 @@ def measure_edit(
     clip: Path | None = None,
     dino: Path | None = None,
     image_reward: Path | None = None,
+    drawn_with: str = "",
     host: Host = ALONE,
 ) -> None:
     """Measure what the model drew against the part of the photograph that it saw.
@@ -59,6 +62,7 @@ def measure_edit(
         mask_edit_region, mask_grow: of the user's mask.
         attention_threshold: of the attention map.
         lpips, clip, dino, image_reward: folders of weights; None leaves a metric out, and says so.
+        drawn_with: identity of the settings that drew it, to be kept with the numbers.
         host: the process this runs in.
 
     Raises:
@@ -84,7 +88,7 @@ def measure_edit(
     prompt = str(made_by.get("prompt", ""))
     with torch.inference_mode():
         measured = scorer.measure(Edited(source, on_canvas(drawn, size), region, prompt))
-    measured.save(output)
+    replace(measured, picture=content_of(picture), drawn_with=drawn_with).save(output)
     log.info("%s: %s", output, {name: round(v, 4) for name, v in measured.values.items()})
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES
-from editinfinity.evaluation.record import Measured
 from editinfinity.files.atomic import write_text
-from editinfinity.workflow.cases import MAP_ONLY, Cases
+from editinfinity.workflow.cases import MAP_ONLY, Cases, Edit
 from editinfinity.workflow.config import Config
-from editinfinity.workflow.plan import layout
-from editinfinity.workflow.variants import variants
+from editinfinity.workflow.measured import measured_of
+from editinfinity.workflow.plan import Layout, layout
+from editinfinity.workflow.variants import Variant, variants
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +40,13 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
         for edit in case.edits.values():
             if edit.infer_function == MAP_ONLY:
                 continue
-            for variant in variants(edit.settings):
-                path = Path(where.metrics(edit.name, variant))
-                if path.exists() and (cells := _cells(path)):
-                    rows.append([case.name, edit.name, variant.name, *cells])
+            rows += [
+                [case.name, edit.name, variant.name, *cells]
+                for variant in variants(edit.settings)
+                if (cells := _cells(edit, where, variant))
+            ]
     if not rows:
+        table.unlink(missing_ok=True)
         return None
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
@@ -55,13 +57,13 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
     return table
 
 
-def _cells(path: Path) -> list[str]:
+def _cells(edit: Edit, where: Layout, variant: Variant) -> list[str]:
     try:
-        measured = Measured.load(path)
+        measured = measured_of(edit, where, variant)
     except UserError as fault:
         log.warning("%s", fault)
         return []
-    return [measured.cell(name) for name in NAMES]
+    return [] if measured is None else [measured.cell(name) for name in NAMES]
 
 
 def _rows_of(table: Path, config: Config) -> list[list[str]]:

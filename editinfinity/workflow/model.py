@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,21 @@ from editinfinity.evaluation.backbones import BACKBONES, found_backbones
 from editinfinity.presets import preset
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.location import weight_files
+from editinfinity.workflow.variants import Variant
+
+_DRAWS_NOTHING = frozenset([
+    "cases", "data", "results", "slice", "overrides", "pie_bench", "pie_bench_sample",
+    # The identity of the model is of its files; its numbers are the same wherever it runs.
+    "model_dir", "device", "threads", "gradient_checkpointing", "worker",
+    # What comes after the drawing.
+    "metrics", "lpips_weights", "clip_weights", "dino_weights", "image_reward_weights",
+    "select", "select_floor", "mask_feather", "background", "gps",
+    # A variant's name has what these come to.
+    "train_textembedding", "train_textembedding_iter", "use_textembedding",
+    "use_textembedding_iter", "train_lora", "train_lora_iter", "use_concat_embedding",
+    "use_embedding_iter", "use_lora", "use_lora_iter", "cfg", "tau", "seed", "checkpoint_every",
+])  # fmt: skip
+"""Settings by which one drawing of a name does not differ from another."""
 
 
 def model_identity(settings: Mapping[str, Any]) -> str:
@@ -38,6 +55,22 @@ def backbone_identity(settings: Mapping[str, Any]) -> str:
         files = [] if folder is None else BACKBONES[name].files_in(folder)
         parts.append(f"{name}={fingerprint.of_images(files) if files else 'none'}")
     return " ".join(parts)
+
+
+def drawing_identity(settings: Mapping[str, Any], variant: Variant, model: str) -> str:
+    """One scalar that changes with whatever a drawing depends on and its name does not tell.
+
+    Args:
+        settings: of the edit.
+        variant: which drawing.
+        model: of :func:`model_identity`.
+    """
+    told = {
+        key: effective(key, settings) or variant.setting(key, settings)
+        for key in sorted(settings.keys() - _DRAWS_NOTHING)
+    }
+    text = json.dumps([model, told], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def effective(key: str, settings: Mapping[str, Any]) -> Any:

@@ -65,16 +65,36 @@ def _copy_image(image: Path, folder: Path) -> None:
     ending = image.suffix.lower()
     # A kind that a case cannot hold still opens: it comes in as PNG.
     target = folder / f"original_image{ending if ending in IMAGE_ENDINGS else '.png'}"
-    for other in folder.glob("original_image.*") if folder.is_dir() else ():
-        if other != target:
-            other.unlink()
-    if target.suffix == ending:
+    if ending in IMAGE_ENDINGS:
+        if image.resolve().parent == folder.resolve() and image.stem == target.stem:
+            return  # it is there already, its ending in capitals perhaps
         _copy(image, target)
-        return
-    from editinfinity.files.photograph import read_photograph
-    from editinfinity.files.writing import write_photograph
+    else:
+        from editinfinity.files.photograph import read_photograph
+        from editinfinity.files.writing import write_photograph
 
-    write_photograph(target, read_photograph(image))
+        write_photograph(target, read_photograph(image))
+    for other in folder.glob(f"{target.stem}.*"):
+        if other != target and other.resolve() != image.resolve():
+            other.unlink()
+
+
+def require_same_photograph(folder: Path, image: Path) -> None:
+    """Keep a case from getting another photograph than it has.
+
+    Args:
+        folder: the case's, there or not.
+        image: the photograph.
+
+    Raises:
+        UserError: it has another.
+    """
+    for other in (folder / "image").glob("original_image.*"):
+        endings = {other.suffix.lower(), image.suffix.lower()}
+        if endings <= set(IMAGE_ENDINGS) and _digest(other) != _digest(image):
+            raise UserError(
+                f"{other}: is another photograph than {image}; choose another name for the case"
+            )
 
 
 def _set_mask(folder: Path, stem: str, edit: NewEdit) -> None:

@@ -18,6 +18,7 @@ from editinfinity.evaluation.record import Measured
 from editinfinity.files.images import write_png
 from editinfinity.files.prompts import read_prompt
 from editinfinity.workflow.cases import Case, Edit
+from editinfinity.workflow.measured import measured_of
 from editinfinity.workflow.plan import Layout
 from editinfinity.workflow.selection import chosen_variant
 from editinfinity.workflow.thumbnails import SIDE, fitted, font, is_older, thumbnail
@@ -161,7 +162,7 @@ def _rows(edit: Edit, where: Layout, drawn: Sequence[Variant]) -> Iterator[Row]:
 def _cell(edit: Edit, where: Layout, variant: Variant, chosen: bool) -> Cell:
     words = []
     try:
-        measured = Measured.load(Path(where.metrics(edit.name, variant)))
+        measured = measured_of(edit, where, variant) or Measured()
     except UserError:
         measured = Measured()
     for name, form in (

@@ -41,6 +41,14 @@ def wanted(name: str, colour: str | None = None, side: str | None = None, absent
         ("a dog to the left of a cup", [wanted("dog", side="left"), wanted("cup", side="right")]),
         ("a wooden table without a cup", [wanted("cup", absent=True)]),
         ("no red ball on marble", [wanted("ball", "red", absent=True)]),
+        ("no cup or ball", [wanted("cup", absent=True), wanted("ball", absent=True)]),
+        ("no cup and ball", [wanted("cup", absent=True), wanted("ball", absent=True)]),
+        ("without a cup and a ball", [wanted("cup", absent=True), wanted("ball", absent=True)]),
+        ("no cup and a red ball", [wanted("cup", absent=True), wanted("ball", "red")]),
+        (
+            "a cup, no ball and a fox",
+            [wanted("cup"), wanted("ball", absent=True), wanted("fox")],
+        ),
     ],
 )
 def test_prompts_are_read(prompt: str, things: list[Wanted]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import Measured, content_of
 from editinfinity.evaluation.scorer import Edited, NotMeasuredError, Scorer
 
 LINE = "no weights of CLIP ViT-L/14; run `editinfinity weights fetch clip`, or set clip_weights"
@@ -39,6 +39,18 @@ def test_numbers_nan_and_reasons_survive(tmp_path: Path) -> None:
     assert found.missing == {"clip_whole": LINE}
 
 
+def test_numbers_are_of_the_picture_they_were_taken_of(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"one")
+    Measured(picture=content_of(picture), drawn_with="so").save(tmp_path / "a.json")
+    found = Measured.load(tmp_path / "a.json")
+    assert found.is_of(picture) and found.drawn_with == "so"
+    picture.write_bytes(b"two")
+    assert not found.is_of(picture)
+    picture.unlink()
+    assert not found.is_of(picture)
+
+
 def test_cells(tmp_path: Path) -> None:
     measured = Measured(
         {"background_psnr": 31.25, "background_ssim": math.nan}, {"clip_whole": LINE}
@@ -50,7 +62,12 @@ def test_cells(tmp_path: Path) -> None:
     assert measured.number("background_ssim") is None
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"values": 3, "missing": {}}', '{"values": {}}'])
+@pytest.mark.parametrize("content", [
+        "", "[]", '{"values": 3, "missing": {}}', '{"values": {}}',
+        '{"values": {"background_psnr": "12,3"}, "missing": {}}',
+        '{"values": {"background_psnr": [1]}, "missing": {}}',
+    ],
+)  # fmt: skip
 def test_a_damaged_file_is_told_in_a_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.metrics.json"
     path.write_text(content)

@@ -111,7 +111,8 @@ def exif_of(orientation: int) -> Image.Exif:
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
     b'syntax-ns#"><rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" '
-    b'xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:GPSLatitude="52,30N" dc:format="image/jpeg"/>'
+    b'xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:GPSLatitude="52,30N" '
+    b'drone-dji:GpsLatitude="52.5" dc:format="image/jpeg"/>'
     b"</rdf:RDF></x:xmpmeta>"
 )
 
@@ -139,6 +140,7 @@ def test_metadata_comes_back_upright_with_the_settings(
         xmp = made.info["xmp"]
         xmp = xmp.encode() if isinstance(xmp, str) else xmp
         assert b"dc:format" in xmp and (b"GPSLatitude" in xmp) == keep
+        assert (b"GpsLatitude" in xmp) == keep
     assert read_settings(tmp_path / f"out{suffix}") == SETTINGS
     again = tmp_path / f"again{suffix}"
     write_photograph(again, photograph, SETTINGS, like=source)

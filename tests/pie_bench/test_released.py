@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ import pytest
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES
 from editinfinity.evaluation.record import Measured
-from editinfinity.pie_bench.cases import FOUND, GIVEN, cases_of, chosen_entries
+from editinfinity.pie_bench.cases import FOUND, GIVEN, case_of, cases_of, chosen_entries
 from editinfinity.pie_bench.published import PUBLISHED
 from editinfinity.pie_bench.released import TYPES, decode_mask, read_benchmark, target_word
 from editinfinity.pie_bench.sample import sample
 from editinfinity.pie_bench.table import write_tables
-from editinfinity.workflow.config import load_config
+from editinfinity.workflow.config import Config, load_config
+from editinfinity.workflow.model import drawing_identity, model_identity
+from editinfinity.workflow.plan import layout
+from editinfinity.workflow.variants import variants
 from tests.pie_bench import made
 
 
@@ -116,17 +120,25 @@ def test_cases_edit_with_and_without_the_mask(folder: Path, tmp_path: Path) -> N
     assert one.edits[GIVEN].mask is not None and one.edits[GIVEN].mask.exists()
 
 
+def test_the_benchmark_decides_how_its_edits_are_drawn(folder: Path, tmp_path: Path) -> None:
+    raw = {"pie_bench": str(folder), "results": str(tmp_path)}
+    for function in (None, 0, 1, 2):
+        config = load_config({**raw, "infer_function": function})
+        cases = cases_of(chosen_entries(config), config)
+        assert {case.edits[GIVEN].infer_function for case in cases.by_name.values()} == {2}
+        assert {case.edits[FOUND].infer_function for case in cases.by_name.values()} == {0, 2}
+        assert not any(case.all_faults() for case in cases.by_name.values())
+
+
 def test_the_table_takes_means_of_what_there_is(folder: Path, tmp_path: Path) -> None:
     config = load_config({"pie_bench": str(folder), "results": str(tmp_path)})
     assert write_tables(config) == []
     why = "CLIP's weights are not there; fetch them"
     for name, decibels in (("000000000005", 20.0), ("000000000015", 30.0)):
         values = {"background_psnr": decibels, "background_mse": 0.001}
-        _measured(tmp_path, name, GIVEN, Measured(values, {"clip_whole": why}))
-    _measured(tmp_path, "000000000001", GIVEN, Measured(dict.fromkeys(NAMES[:3], float("nan"))))
-    for_people, for_programs = write_tables(config)
-    rows = [line.split("\t") for line in for_programs.read_text().splitlines()]
-    found = {(row[0], row[2]): dict(zip(rows[0], row, strict=True)) for row in rows[1:]}
+        _measured(config, name, Measured(values, {"clip_whole": why}))
+    _measured(config, "000000000001", Measured(dict.fromkeys(NAMES[:3], float("nan"))))
+    found, text = _tables(config)
     pose = found["given", TYPES[5]]
     assert (pose["measured"], pose["entries"], pose["with_background"]) == ("2", "2", "2")
     assert (pose["background_psnr"], pose["background_mse"]) == ("25.00", "10.00")
@@ -134,16 +146,52 @@ def test_the_table_takes_means_of_what_there_is(folder: Path, tmp_path: Path) ->
     assert found["given", TYPES[1]]["background_psnr"] == "nan"
     assert found["given", "all"]["background_psnr"] == "25.00"
     assert found["not given", "all"]["background_psnr"] == "not measured"
-    text = for_people.read_text()
     assert "| EditInfinity |" in text and "27.95" in text and "1 of 3" in text
-    assert "CLIP's weights are not there" in text
+    assert "CLIP's weights are not there" in text and "Left out" not in text
 
 
-def _measured(results: Path, name: str, edit: str, measured: Measured) -> None:
-    variant = "embedding10-lora50-cfg4-tau0.5-seed42"
-    path = results / "pie_bench" / name / "edit" / edit / f"{variant}.metrics.json"
+def test_a_mean_of_fewer_says_of_how_many(folder: Path, tmp_path: Path) -> None:
+    config = load_config({"pie_bench": str(folder), "results": str(tmp_path)})
+    _measured(config, "000000000005", Measured({"background_psnr": 20.0, "clip_whole": 21.0}))
+    _measured(config, "000000000015", Measured({"background_psnr": 30.0}, {"clip_whole": "none"}))
+    found, text = _tables(config)
+    row = found["given", TYPES[5]]
+    assert (row["clip_whole"], row["clip_whole_pictures"]) == ("21.00", "1")
+    assert (row["background_psnr"], row["background_psnr_pictures"]) == ("25.00", "2")
+    assert "| 21.00 (1) |" in text and "| 25.00 |" in text
+
+
+def test_numbers_of_other_settings_are_left_out(folder: Path, tmp_path: Path) -> None:
+    raw = {"pie_bench": str(folder), "results": str(tmp_path)}
+    before, now = load_config(raw), load_config({**raw, "lock_scales": 3})
+    _measured(before, "000000000005", Measured({"background_psnr": 20.0}))
+    _measured(now, "000000000015", Measured({"background_psnr": 30.0}))
+    found, text = _tables(now)
+    row = found["given", TYPES[5]]
+    assert (row["measured"], row["background_psnr"]) == ("1", "30.00")
+    assert "Left out: 1 picture" in text
+    for unchanged in ({"select_floor": 3}, {"mask_feather": 5}):
+        assert _tables(load_config({**raw, **unchanged}))[0]["given", TYPES[5]]["measured"] == "1"
+    assert write_tables(load_config({**raw, "model": "tiny"})) == []
+
+
+def _tables(config: Config) -> tuple[dict[tuple[str, str], dict[str, str]], str]:
+    """Rows of the table for programs by mask and type, and the text for people."""
+    for_people, for_programs = write_tables(config)
+    rows = [line.split("\t") for line in for_programs.read_text().splitlines()]
+    found = {(row[0], row[2]): dict(zip(rows[0], row, strict=True)) for row in rows[1:]}
+    return found, for_people.read_text()
+
+
+def _measured(config: Config, name: str, measured: Measured) -> None:
+    """What a run under a configuration leaves of an entry edited under its mask."""
+    entry = next(entry for entry in chosen_entries(config).entries if entry.name == name)
+    settings = case_of(entry, config).edits[GIVEN].settings
+    variant = variants(settings)[0]
+    identity = drawing_identity(settings, variant, model_identity(config.settings))
+    path = Path(layout(config, name).metrics(GIVEN, variant))
     path.parent.mkdir(parents=True, exist_ok=True)
-    measured.save(path)
+    replace(measured, drawn_with=identity).save(path)
 
 
 def test_published_numbers_are_of_known_metrics() -> None:

@@ -161,6 +161,56 @@ def test_an_edit_in_full_with_views_layers_and_variants(browser: Any) -> None:
     )
 
 
+def opened(browser: Any) -> str:
+    """Which edit is shown in full."""
+    return browser.find_element(By.CSS_SELECTOR, "#detail-title bdi").text
+
+
+def test_the_focus_stays_on_the_button_that_was_pressed(browser: Any) -> None:
+    card(browser, "apple").find_element(By.CSS_SELECTOR, ".open").click()
+    browser.find_element(By.CSS_SELECTOR, "[aria-label='Previous (k)']").send_keys(Keys.TAB)
+    for name in ("boat", "broken"):
+        press(browser, Keys.ENTER)
+        assert opened(browser) == name
+        assert browser.switch_to.active_element.accessible_name == "Next (j)"
+    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
+    press(browser, Keys.ENTER)
+    assert opened(browser) == "boat"
+    assert browser.switch_to.active_element.accessible_name == "Previous (k)"
+    mode = browser.find_element(By.CSS_SELECTOR, "#detail input[value=side]")
+    mode.send_keys(Keys.SPACE, "k")
+    assert opened(browser) == "apple"
+    assert browser.switch_to.active_element.get_attribute("value") == "side"
+
+
+@pytest.mark.parametrize(("key", "name"), [("j", "apple"), ("k", "was it?#%20<i>")])
+def test_from_an_edit_that_the_filter_hides_keys_go_to_the_ends(
+    browser: Any, key: str, name: str
+) -> None:
+    browser.find_element(By.XPATH, "//label[span[starts-with(text(), 'Edited')]]").click()
+    assert "broken" not in titles(browser)
+    browser.execute_script("location.hash = 'broken/edit'")
+    WebDriverWait(browser, 10).until(
+        lambda _: browser.find_element(By.ID, "detail").is_displayed(), "opened by its address"
+    )
+    assert opened(browser) == "broken"
+    press(browser, key)
+    assert opened(browser) == name
+
+
+LONG_REASON = """
+const reason = arguments[0].querySelector(".reason");
+reason.textContent = "a reason of many words ".repeat(40);
+const style = getComputedStyle(reason);
+return [reason.clientHeight - parseFloat(style.paddingTop), 5 * parseFloat(style.lineHeight)];
+"""
+
+
+def test_a_long_reason_ends_with_its_last_line(browser: Any) -> None:
+    seen, lines = browser.execute_script(LONG_REASON, card(browser, "broken"))
+    assert seen == pytest.approx(lines, abs=1), "what is clipped begins right below the fifth"
+
+
 def test_a_link_opens_an_edit_and_odd_names_have_working_links(browser: Any, page: Path) -> None:
     name = "was it?#%20<i>"
     card(browser, name).find_element(By.CSS_SELECTOR, ".open").click()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from editinfinity.cli import app
 from editinfinity.errors import UserError
-from editinfinity.report import pictures
+from editinfinity.report import gather, make, pictures
 from editinfinity.report.make import make_report
 from editinfinity.report.pictures import thumbnails
 from tests.report.made import HOSTILE, load, make_data, make_results, scene
@@ -76,6 +76,41 @@ def test_why_a_variant_was_chosen_is_told_where_metrics_choose(
     assert edit["why"] == why
 
 
+def test_settings_of_an_edit_are_its_own_where_rows_of_one_case_differ(here: Path) -> None:
+    make_data("a")
+    rows = [
+        "case\timage\tedit_prompt\tedit\tcfg\ttau",
+        "a\tdata/a/image/original_image.jpg\ta cat\tone\t3\t0.7",
+        "a\tdata/a/image/original_image.jpg\ta cow\ttwo\t\t0.7",
+    ]
+    Path("cases.tsv").write_text("\n".join(rows) + "\n", "utf-8")
+    config, cases = load(cases="cases.tsv", cfg=[5])
+    told = told_by(make_report(config, cases))
+    (case,) = told["cases"]
+    shown = [{**told["settings"], **case["settings"], **edit["settings"]} for edit in case["edits"]]
+    assert [settings["cfg"] for settings in shown] == [[3], [5]]
+    assert case["settings"].keys() == {"cfg", "tau"}
+    assert case["edits"][0]["settings"] == {}, "as its case has them"
+    assert case["edits"][1]["settings"].keys() == {"cfg"}, "the run's again, unlike its case's"
+
+
+def test_stages_come_in_the_order_they_run(here: Path) -> None:
+    make_data("a")
+    config, cases = load()
+    jobs = ("finish", "select", "embedding10-cfg3.metrics", "embedding10-cfg3", "text_features")
+    for job in jobs:
+        path = Path(f"results/a/benchmark/edit/edit/{job}.tsv")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("s\th:m:s\tmax_rss\n2\t0:00:02\t51.5\n", "utf-8")
+    (edit,) = told_by(make_report(config, cases))["cases"][0]["edits"]
+    names = ["Encode the prompts", "Draw", "Metrics", "Choose", "Finish"]
+    assert [(stage["name"], stage["jobs"]) for stage in edit["stages"]] == [(n, 1) for n in names]
+
+
+def test_every_stage_has_a_place_in_the_order() -> None:
+    assert {name for _, name in gather._STAGES} == set(gather._ORDER)
+
+
 def test_a_fault_that_is_mended_is_not_told_and_a_new_one_is(here: Path) -> None:
     make_data("a")
     config, cases = load()
@@ -124,6 +159,35 @@ def test_a_page_of_nothing_and_of_damaged_files_is_a_page(here: Path) -> None:
     told = told_by(make_report(config, cases))
     assert told["cases"][0]["curves"] == []
     assert told["cases"][0]["edits"][0]["variants"][0]["metrics"] == {}
+
+
+def test_numbers_that_are_none_are_left_out(here: Path) -> None:
+    make_data("a")
+    config, cases = load()
+    make_results(config, cases)
+    losses = Path("results/a/text_embedding/iter10.losses.tsv")
+    losses.write_text("iteration\tloss\n1\t0.5\n2\tnan\n3\tinf\n4\t1e308\n5\t0.25\n", "utf-8")
+    (picture,) = Path("results/a/edit/edit").glob("*.png")
+    facts = picture.with_suffix(".json")
+    geometry = '{"image_size": [1e-300, 1], "crop": [1e300, 0, 1e999, 1]}'
+    facts.write_text(f'{{"cfg": NaN, "tau": -Infinity, "seed": 1e999, "geometry": {geometry}}}')
+    case = told_by(make_report(config, cases))["cases"][0]
+    curve = next(curve for curve in case["curves"] if curve["name"] == "Text embedding")
+    assert curve["points"] == [[1, 0.5], [4, 1e308], [5, 0.25]]
+    (variant,) = case["edits"][0]["variants"]
+    assert [variant["settings"][key] for key in ("cfg", "tau", "seed")] == [None] * 3
+    assert variant["box"] == [0, 0, 1, 1]
+
+
+def test_cases_of_a_table_are_read_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_data("a")
+    row = "a\tdata/a/image/original_image.jpg\ta cat\n"
+    Path("cases.tsv").write_text(f"case\timage\tedit_prompt\n{row}", "utf-8")
+    config, cases = load(cases="cases.tsv")
+    for name in ("a", "b", "c"):
+        Path("results", name, "logs").mkdir(parents=True)
+    monkeypatch.setattr(make, "load_case", lambda *_: pytest.fail("read anew"))
+    assert [case["name"] for case in told_by(make_report(config, cases))["cases"]] == ["a"]
 
 
 def test_thumbnails_shrink_until_they_fit_and_are_kept(

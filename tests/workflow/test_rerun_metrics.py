@@ -84,6 +84,20 @@ def test_a_change_of_one_case_measures_that_case_alone(project: Project) -> None
     assert len(table(project)) == 2
 
 
+def test_numbers_of_a_picture_that_is_gone_are_not_shown(project: Project) -> None:
+    prompt = project.folder / "data" / CASE / "prompt" / "edit_image_prompt.txt"
+    write(prompt, "a horse on a hill")
+    # As a run does that is stopped before it measures.
+    project.run("--", f"results/{CASE}/edit.png")
+    assert [row["case"] for row in table(project)] == [OTHER]
+    project.configure(metrics=0)
+    project.run("report", status=None)
+    assert not (project.folder / "results" / "metrics.tsv").exists()
+    project.configure(metrics=1)
+    assert project.run().jobs == jobs(f"{FIRST}.metrics")
+    assert [row["case"] for row in table(project)] == [OTHER, CASE]
+
+
 def test_weights_that_came_meanwhile_measure_anew(project: Project, tmp_path: Path) -> None:
     folder = tmp_path / "squeezenet"
     folder.mkdir()

@@ -14,7 +14,13 @@ from editinfinity.evaluation.world.vocabulary import (
 )
 
 _SIDES = {"left": "left", "right": "right"}
-_ABSENT = re.compile(r"(?:\bno|\bwithout(?: an?| any| the)?|\bnot an?)\s+(?:[\w-]+\s+)?$")
+_ABSENT = re.compile(
+    r"(?:\bno|\b(?P<without>without)(?: an?| any| the)?|\bnot an?)\s+(?:[\w-]+\s+)?$"
+)
+_NOR = re.compile(r"^\s*,?\s*(?:n?or|and|,)\s+(?:any )?(?:[\w-]+\s+)?$")
+_NOR_A = re.compile(r"^\s*,?\s*(?:n?or|and|,)\s+(?:an?|any|the)\s+(?:[\w-]+\s+)?$")
+"""Between two things, when what was said of the first goes on: "no cup or ball"; with an article of
+its own ("no cup and a ball") only after "without", or where "or" says so."""
 _AFTER = re.compile(r"^\s*,?\s*(?:on|to|at) the (left|right)\b")
 _FILLING = (
     "a an the and or of with next to beside near on in at left right just only nothing but no "
@@ -69,6 +75,7 @@ def read_prompt_of_world(prompt: str) -> Reading:
     text = re.sub(r"\s+", " ", prompt.lower()).strip()
     text = _places().sub(lambda match: "~" * len(match.group()), text)
     found, rest = [], text
+    absence = _Absence()
     for match in _things().finditer(text):
         rest = rest.replace(match.group(), "~", 1)
         side = _AFTER.match(text[match.end() :])
@@ -78,11 +85,33 @@ def read_prompt_of_world(prompt: str) -> Reading:
                 _names()[_singular(match["thing"])],
                 None if colour is None else _colours()[colour],
                 _SIDES[side[1]] if side else _side_of_pair(text, match.start(), match.end()),
-                _ABSENT.search(text[: match.start()]) is not None,
+                absence.of(text, match.start(), match.end()),
             )
         )
     unknown = [word for word in re.findall(r"[\w-]+", rest) if word not in _PLAIN]
     return Reading(tuple(found), not found and "~" in text and not unknown)
+
+
+class _Absence:
+    """Which things a prompt says are not there, asked in their order."""
+
+    def __init__(self) -> None:
+        self._said: re.Match[str] | None = None
+        self._end = 0
+
+    def of(self, text: str, start: int, end: int) -> bool:
+        """Of the thing at these places."""
+        said = _ABSENT.search(text[:start])
+        if said is None and self._said is not None and self._goes_on(text[self._end : start]):
+            said = self._said
+        self._said, self._end = said, end
+        return said is not None
+
+    def _goes_on(self, between: str) -> bool:
+        if _NOR_A.match(between):
+            assert self._said is not None
+            return bool(self._said["without"]) or re.search(r"\bn?or\b", between) is not None
+        return _NOR.match(between) is not None
 
 
 def _side_of_pair(text: str, start: int, end: int) -> str | None:
