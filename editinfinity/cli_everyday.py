@@ -44,6 +44,10 @@ _PICTURES_ONLY = {"crop": "auto", "metrics": 0}
 """Settings where somebody wants a picture: at full detail, and without numbers about it."""
 
 
+_DECIDED_HERE = frozenset({"cases", "data", "results", "slice", "pie_bench", "overrides"})
+"""Settings of the folder that these commands make for themselves, and read their results from."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """Options of the commands that edit, one photograph or many."""
@@ -78,6 +82,8 @@ class Wish:
             key, equals, value = text.partition("=")
             if not equals:
                 raise UserError(f"--set: {text!r} is not KEY=VALUE, e.g. train_lora_iter=30")
+            if key.strip() in _DECIDED_HERE:
+                raise UserError(f"--set: {key.strip()} is decided by this command; leave it out")
             try:
                 chosen[key.strip()] = yaml.safe_load(value)
             except yaml.YAMLError:

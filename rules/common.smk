@@ -180,11 +180,8 @@ def told_of(what, make, *arguments):
     """A line for each file that is made; a warning where none can be."""
     try:
         made = make(*arguments)
-    except (
-        UserError,
-        OSError,
-        ValueError,
-    ) as fault:  # no odd file costs the end of a run
+    except (UserError, OSError, ValueError) as fault:
+        # No odd file costs the end of a run.
         logger.warning(f"{what}: {fault}")
         return []
     files = made if isinstance(made, list) else [made]

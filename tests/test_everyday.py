@@ -168,6 +168,7 @@ def test_preview(folder: Path) -> None:
          "'horse' is not in the source prompt 'a cup'"),
         (("edit", "my photo.jpg", "--prompt", "x", "--set", "cfg"), "'cfg' is not KEY=VALUE"),
         (("edit", "my photo.jpg", "--prompt", "x", "--set", "cgf=3"), "cgf: is no setting; did"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--set", "results=out"), "decided by this"),
         (("edit", "my photo.jpg", "--prompt", "x", "--model", "big"), "model: must be one of"),
         (("batch", "nowhere", "--prompt", "x"), "nowhere: is no folder"),
         (("new", "a/b", "my photo.jpg", "--prompt", "x"), "it holds a /"),
