@@ -32,6 +32,11 @@ _GPS = re.compile(
     r"""\s*[\w-]+:G[Pp][Ss]\w+=("[^"]*"|'[^']*')|<([\w-]+:G[Pp][Ss]\w+)>.*?</\2>""", re.DOTALL
 )
 """EXIF's own names, and those of drones (``drone-dji:GpsLatitude``)."""
+_TURN = re.compile(
+    rb"""\s*tiff:Orientation=("[^"]*"|'[^']*')|<tiff:Orientation>.*?</tiff:Orientation>""",
+    re.DOTALL,
+)
+"""Readers go by it where EXIF says nothing, and would turn what is upright."""
 _EMPTY = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
     '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
@@ -74,7 +79,7 @@ def metadata_of(image: Image.Image, name: str) -> Metadata:
     xmp = image.info.get("xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
-    return Metadata(_exif_of(image, name), xmp if isinstance(xmp, bytes) else None)
+    return Metadata(_exif_of(image, name), _TURN.sub(b"", xmp) if isinstance(xmp, bytes) else None)
 
 
 def _exif_of(image: Image.Image, name: str) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,13 @@ def _is_lossless_webp(like: Path | None) -> bool:
     if like is None or like.suffix.lower() != ".webp":
         return False
     with like.open("rb") as file:
-        return b"VP8L" in file.read(64)
+        file.seek(12)  # RIFF, its size, WEBP; then chunks, a colour profile's perhaps before it
+        while len(head := file.read(8)) == 8:
+            if head[:4] in (b"VP8L", b"VP8 ", b"ANMF"):
+                return head[:4] == b"VP8L"
+            size = int.from_bytes(head[4:], "little")
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return False
 
 
 def read_settings(path: Path) -> str | None:

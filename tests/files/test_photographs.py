@@ -147,6 +147,31 @@ def test_metadata_comes_back_upright_with_the_settings(
     assert again.read_bytes() == (tmp_path / f"out{suffix}").read_bytes()
 
 
+@pytest.mark.parametrize(
+    "turn", [b'tiff:Orientation="6"', b"/><x><tiff:Orientation>6</tiff:Orientation></x><x "]
+)
+def test_xmp_that_contradicts_exif_turns_nothing(tmp_path: Path, turn: bytes) -> None:
+    source, made = tmp_path / "in.jpg", tmp_path / "out.jpg"
+    xmp = XMP.replace(b'exif:GPSLatitude="52,30N"', turn)
+    Image.fromarray(noise(3)).save(source, exif=exif_of(1), xmp=xmp)
+    photograph = read_photograph(source)
+    for target in (made, tmp_path / "out.png"):
+        write_photograph(target, photograph, SETTINGS, like=source)
+        assert read_photograph(target).size == photograph.size
+        assert b"tiff:Orientation" not in target.read_bytes()
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_is_written_as_it_was_read_behind_a_profile_too(
+    tmp_path: Path, lossless: bool
+) -> None:
+    source, made = tmp_path / "in.webp", tmp_path / "out.webp"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(noise(3)).save(source, lossless=lossless, icc_profile=profile)
+    write_photograph(made, read_photograph(source), SETTINGS, like=source)
+    assert (b"VP8L" in made.read_bytes()) == lossless
+
+
 def test_an_edit_of_an_edit_carries_only_its_own_settings() -> None:
     first = with_settings(XMP, '{"prompt": "first"}')
     second = with_settings(first, '{"prompt": "second"}')
