@@ -124,7 +124,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 def _upright(image: Image.Image, path: Path) -> Image.Image:
     """The picture turned as its EXIF says; broken EXIF turns nothing."""
     try:
-        return ImageOps.exif_transpose(image)
+        upright = ImageOps.exif_transpose(image)
+        if image.format == "TIFF" and "exif" not in upright.info:
+            exif = image.getexif()  # among a TIFF's own tags, which a copy has not
+            exif.pop(ExifTags.Base.Orientation, None)
+            upright.info["exif"] = exif.tobytes()
+        return upright
     except Exception as error:  # any nonsense may stand in EXIF
         log.warning(
             "%s: its EXIF cannot be read (%s); the picture is taken as it lies", path, error

@@ -75,11 +75,12 @@ class Photograph:
         return replace(self, metadata=self.metadata.without_place())
 
     def picture(self) -> Image.Image:
-        """Pixels and alpha as one picture for a writer: RGB, RGBA, L, LA or I;16."""
-        if self.alpha is None:
-            return self.pixels
+        """Pixels and alpha as one picture, with its profile: RGB, RGBA, L, LA or I;16."""
         joined = self.pixels.copy()
-        joined.putalpha(self.alpha)
+        if self.alpha is not None:
+            joined.putalpha(self.alpha)
+        if self.profile is not None:
+            joined.info["icc_profile"] = self.profile  # whoever saves it keeps its colours
         return joined
 
 

@@ -172,6 +172,29 @@ def test_webp_is_written_as_it_was_read_behind_a_profile_too(
     assert (b"VP8L" in made.read_bytes()) == lossless
 
 
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("suffix", [".tif", ".jpg"])
+def test_exif_of_a_tiff_comes_back(tmp_path: Path, turn: int, suffix: str) -> None:
+    source, made = tmp_path / "in.tif", tmp_path / f"out{suffix}"
+    Image.fromarray(noise(3)).save(source, exif=exif_of(turn))
+    photograph = read_photograph(source)
+    write_photograph(made, photograph, SETTINGS, like=source)
+    with Image.open(made) as picture:
+        assert picture.size == photograph.size[::-1]
+        exif = picture.getexif()
+        assert exif[ExifTags.Base.Make] == "Maker"
+        assert exif.get(ExifTags.Base.Orientation, 1) == 1
+    assert read_photograph(made).size == photograph.size
+
+
+def test_a_picture_handed_out_carries_its_profile(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(noise(3)).save(tmp_path / "in.jpg", icc_profile=profile)
+    read_photograph(tmp_path / "in.jpg").picture().save(tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as made:
+        assert made.info["icc_profile"] == profile
+
+
 def test_an_edit_of_an_edit_carries_only_its_own_settings() -> None:
     first = with_settings(XMP, '{"prompt": "first"}')
     second = with_settings(first, '{"prompt": "second"}')
