@@ -129,8 +129,7 @@ def edit(
     """
     from editinfinity.workflow.progress import run_workflow
 
-    if sum(place is not None for place in (mask, box, wish.target)) > 1:
-        raise UserError("give only one of --mask, --box and --target")
+    _require_one_place(mask, box, wish.target)
     _require(image)
     target_output = _output_of(image, output)
     source = wish.source_prompt()
@@ -227,8 +226,7 @@ def new(
     """
     from editinfinity.workflow.names import unfit
 
-    if sum(place is not None for place in (mask, box, target)) > 1:
-        raise UserError("give only one of --mask, --box and --target")
+    _require_one_place(mask, box, target)
     _require(image)
     if reason := unfit(case):
         raise UserError(f"{case!r} cannot be a name: {reason}")
@@ -346,6 +344,11 @@ def _tell(photographs: Sequence[Delivered]) -> None:
             log.error("%s", each.show)
         else:
             typer.echo(each.show)
+
+
+def _require_one_place(mask: Path | None, box: str | None, target: str | None) -> None:
+    if sum(place is not None for place in (mask, box, target)) > 1:
+        raise UserError("give only one of --mask, --box and --target")
 
 
 def _require(image: Path) -> None:

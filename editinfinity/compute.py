@@ -46,7 +46,7 @@ def pick_device(name: str = "auto") -> torch.device:
 def current(device: torch.device) -> AbstractContextManager[None]:
     """Have a device be the thread's current one meanwhile.
 
-    Triton's kernels and CUDA graphs run there, wherever their tensors lie.
+    Triton's kernels run there, wherever their tensors lie.
     """
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 

@@ -66,6 +66,8 @@ class ReplayedPasses(ScalePasses):
         self._weights = tuple(model.parameters())  # so that nobody else comes to lie there
         self._graphs: list[tuple[torch.cuda.CUDAGraph, Tensor | None, Tensor]] = []
         self._pool = torch.cuda.graph_pool_handle()
+        # PyTorch's own lies on the card that was current when a graph was first recorded.
+        self._stream = torch.cuda.Stream(text.features.device)
 
     def begin(self, text: TextFeatures) -> ReplayedPasses:
         """Another picture: a text of the same shape."""
@@ -92,7 +94,9 @@ class ReplayedPasses(ScalePasses):
     def _record(self, scale: int, seen: Tensor | None) -> None:
         graph, place = torch.cuda.CUDAGraph(), None if seen is None else seen.clone()
         torch.cuda.synchronize()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(
+            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+        ):
             logits = super().logits(scale, place)
         self._graphs.append((graph, place, logits))
 

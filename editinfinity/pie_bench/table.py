@@ -18,11 +18,12 @@ from editinfinity.files.atomic import write_text
 from editinfinity.pie_bench.cases import FIXED, FOUND, GIVEN, case_of, chosen_entries
 from editinfinity.pie_bench.published import CAVEATS, PUBLISHED
 from editinfinity.pie_bench.released import TYPES, Entry
+from editinfinity.workflow.cases import Edit
 from editinfinity.workflow.config import Config
 from editinfinity.workflow.measured import measured_of
 from editinfinity.workflow.model import drawing_identity, model_identity
 from editinfinity.workflow.names import printable
-from editinfinity.workflow.plan import layout
+from editinfinity.workflow.plan import Layout, layout
 from editinfinity.workflow.variants import Variant, variants
 
 ALL = "all"
@@ -97,30 +98,30 @@ def write_tables(config: Config) -> list[Path]:
 
 def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
     model = model_identity(config.settings)
+    cases = [(entry, case_of(entry, config)) for entry in entries]
     for edit in MASKS:
-        for drawn in variants({**config.settings, **FIXED}):
-            variant = drawn.name
-            found = [(entry, _measured(config, entry, edit, drawn, model)) for entry in entries]
+        for variant in variants({**config.settings, **FIXED}):
+            found = [
+                (entry, _measured(case.edits[edit], layout(config, case.name), variant, model))
+                for entry, case in cases
+            ]
             for index, kind in [(None, ALL), *enumerate(TYPES)]:
                 members = [each for entry, each in found if index in (None, entry.type)]
                 if members:
                     there = [each for each in members if isinstance(each, Measured)]
                     others = members.count(OTHERS)
-                    yield Group(edit, variant, kind, len(members), there, others)
+                    yield Group(edit, variant.name, kind, len(members), there, others)
 
 
-def _measured(
-    config: Config, entry: Entry, edit: str, variant: Variant, model: str
-) -> Measured | str | None:
+def _measured(edit: Edit, where: Layout, variant: Variant, model: str) -> Measured | str | None:
     """What was measured of an edit; None where it is not there (yet), or ``OTHERS``."""
-    where, asked = layout(config, entry.name), case_of(entry, config).edits[edit]
     try:
-        measured = measured_of(asked, where, variant)
+        measured = measured_of(edit, where, variant)
     except UserError:
         return None
     if measured is None:
         return None
-    if measured.drawn_with != drawing_identity(asked.settings, variant, model):
+    if measured.drawn_with != drawing_identity(edit.settings, variant, model):
         return OTHERS
     return measured
 

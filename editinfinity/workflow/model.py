@@ -65,10 +65,10 @@ def drawing_identity(settings: Mapping[str, Any], variant: Variant, model: str) 
         variant: which drawing.
         model: of :func:`model_identity`.
     """
-    told = {
-        key: effective(key, settings) or variant.setting(key, settings)
-        for key in sorted(settings.keys() - _DRAWS_NOTHING)
-    }
+    told = {}
+    for key in settings.keys() - _DRAWS_NOTHING:
+        value = variant.setting(key, settings)
+        told[key] = effective(key, settings) if value is None else value
     text = json.dumps([model, told], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 

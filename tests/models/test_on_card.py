@@ -102,13 +102,14 @@ def test_recordings(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_a_second_card_does_what_the_first_does() -> None:
-    """Kernels and graphs run on the current device unless they are told."""
+    """Kernels and recordings run where they are told, else on the current device."""
     photograph = Image.effect_noise((160, 128), 60).convert("RGB")
     edited = []
     for name in ("cuda:0", "cuda:1"):
         pipe = EditInfinityPipeline.from_pretrained("tiny", device=name)
         inversion = pipe.invert(photograph, "a dog", embedding_iterations=2, lora_iterations=2)
-        # The third is drawn by recorded passes.
-        edited.append([np.asarray(each) for each in pipe.edit(inversion, ["a cat"] * 3)])
+        # From the second on they are drawn by recorded passes, which must see each its own prompt.
+        prompts = ["a cat", "a dog", "a cow", "a fox"]
+        edited.append([np.asarray(each) for each in pipe.edit(inversion, prompts)])
     assert torch.cuda.current_device() == 0
     assert np.array_equal(*edited)
