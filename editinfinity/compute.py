@@ -43,6 +43,22 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Learn and draw as if alone in the process, and leave no trace in it.
+
+    The caller's generators go on where they were, and gradients are to be had even where the caller
+    has switched them off.
+    """
+    cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with (
+        torch.random.fork_rng(cards),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
+        yield
+
+
 def current(device: torch.device) -> AbstractContextManager[None]:
     """Have a device be the thread's current one meanwhile.
 
@@ -69,12 +85,16 @@ def set_threads(threads: int | str = "auto") -> int:
     run at once (``EDITINFINITY_JOBS_AT_ONCE``, one if unset).
 
     Snakemake exports OMP_NUM_THREADS=1 to jobs of one core, so this has to be said.
+
+    Raises:
+        UserError: it is no number of threads.
     """
     if threads == "auto":
         threads = max(1, available_cores() // jobs_at_once())
-    count = int(threads)
-    torch.set_num_threads(count)
-    return count
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise UserError(f"threads: {threads!r} is not 'auto' or a whole number from 1 up")
+    torch.set_num_threads(threads)
+    return threads
 
 
 def available_cores() -> int:

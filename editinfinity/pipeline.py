@@ -16,6 +16,7 @@ pictures as the workflow.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,11 +29,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from editinfinity.compute import current, pick_device, reseed, set_threads
+from editinfinity.compute import current, pick_device, reseed, set_threads, undisturbed
 from editinfinity.editing import sampler
 from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import ReplaySource
-from editinfinity.editing.guidance import GUIDANCES, Unguided
+from editinfinity.editing.guidance import Unguided
 from editinfinity.editing.kernel import cells_of_attention, smoothing_kernel
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Adapter, Embedding
@@ -54,6 +55,7 @@ from editinfinity.inverted import Inversion
 from editinfinity.models.scale_passes import Replays
 from editinfinity.presets import Preset, preset
 from editinfinity.prompts import LEARNED_VECTORS, caption, find_word, tokens_of
+from editinfinity.scales import PIXEL_BUDGETS
 from editinfinity.stages.conditioning import text_of
 from editinfinity.stages.drawing import sampler_settings, source_codes, steering
 from editinfinity.stages.image_features import encode
@@ -61,6 +63,7 @@ from editinfinity.stages.learning import inversion_loss, learn
 from editinfinity.stages.settings import (
     DEFAULT_LORA,
     DEFAULT_TRAINING,
+    KeepingSettings,
     LoraSettings,
     SamplingSettings,
     TrainingSettings,
@@ -78,6 +81,8 @@ _EMBEDDING_STAGE, _LORA_STAGE = "train_textembedding", "train_lora"
 class EditInfinityPipeline:
     """A model, loaded once, that inverts photographs and edits them.
 
+    Several threads may use it; one works while the others wait.
+
     Attributes:
         preset: which model.
         device: where it runs.
@@ -94,6 +99,7 @@ class EditInfinityPipeline:
         """Use loaded parts; ``from_pretrained`` loads them."""
         self.preset, self.device = preset, device
         self.transformer, self.tokenizer, self.text_encoder = transformer, tokenizer, text_encoder
+        self._lock = threading.RLock()
         self._passes = Replays()  # of the last shape: further pictures of it are drawn faster
 
     @classmethod
@@ -116,7 +122,7 @@ class EditInfinityPipeline:
             threads: CPU threads; ``auto`` for all.
 
         Raises:
-            UserError: the weights or the device are not there.
+            UserError: the weights or the device are not there, or the threads are no number.
         """
         chosen, where = preset(model), pick_device(device)
         folder = None if model_dir is None else Path(model_dir)
@@ -138,6 +144,7 @@ class EditInfinityPipeline:
         lora_iterations: int = 50,
         crop: str | Region = FULL,
         mask: MaskLike | None = None,
+        mask_edit_region: str = "black",
         pixel_budget: str | None = None,
         training: TrainingSettings = DEFAULT_TRAINING,
         lora: LoraSettings = DEFAULT_LORA,
@@ -151,17 +158,22 @@ class EditInfinityPipeline:
             lora_iterations: updates of the adapter; more keeps more, 0 for none.
             crop: ``full``, ``auto`` (around ``mask``), or (top, left, height, width) in pixels.
             mask: for ``crop="auto"``.
+            mask_edit_region: which part of its picture will be edited.
             pixel_budget: ``0.06M``, ``0.25M``, ``0.60M`` or ``1M``; None for the model's own.
             training: hyperparameters, seed included.
             lora: the adapter's shape.
 
         Raises:
-            UserError: a file cannot be read, or the prompt is too long.
+            UserError: a file cannot be read, the prompt is too long, or a setting is not usable.
         """
-        photograph, seen = open_photograph(image)
         budget = pixel_budget or self.preset.pixel_budget
-        region = region_of(crop, mask, photograph, budget)
-        with current(self.device):
+        if budget not in PIXEL_BUDGETS:
+            raise UserError(f"pixel_budget: {budget!r} is not one of {', '.join(PIXEL_BUDGETS)}")
+        if min(embedding_iterations, lora_iterations) < 0:
+            raise UserError("iterations: there are none below 0; give 0 to leave a stage out")
+        photograph, seen = open_photograph(image)
+        region = region_of(crop, mask, mask_edit_region, photograph, budget)
+        with self._alone():
             features = encode(seen, region, budget, self.preset, self.tokenizer, self.device)
             text = self._encode_text(prompt)
             source = Source(
@@ -211,7 +223,7 @@ class EditInfinityPipeline:
             target_word: word of the photograph's prompt whose place is edited.
             mask_edit_region: which part of a mask's picture is edited.
             attention_threshold: for ``target_word``; lower takes in more.
-            smoothing: ``linear``, ``paper``, ``hard``, ``gaussian`` or ``none``.
+            smoothing: ``linear``, ``paper``, ``hard``, ``gaussian``, ``dilated`` or ``none``.
             background: ``exact`` keeps the photograph's own pixels outside; or ``decoded``.
             seed: of the drawing.
             cfg: guidance.
@@ -226,29 +238,31 @@ class EditInfinityPipeline:
             A picture of the photograph's size, or a list of them.
 
         Raises:
-            UserError: mask or word do not fit the photograph, or the model is another.
+            UserError: mask or word do not fit the photograph, a setting is not usable, or the
+                model is another.
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
-        if guidance not in GUIDANCES:
-            raise UserError(f"guidance: {guidance!r} is not one of {', '.join(GUIDANCES)}")
-        away = guidance == "source_negative"
+        keeping = KeepingSettings(
+            mask_edit_region, attention_threshold, smoothing, background, guidance, lock_scales
+        )
         sampling = SamplingSettings(seed=seed, cfg=cfg, tau=tau)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         adapter = inversion.adapter if use_lora else None
         vectors = inversion.embedding if use_embedding else None
-        with current(self.device):
-            kernel = self._kernel(
-                inversion, mask, target_word, mask_edit_region, attention_threshold, smoothing,
-                sampling,
-            )  # fmt: skip
+        with self._alone():
+            kernel = self._kernel(inversion, mask, target_word, keeping, sampling)
             with self._adapted(adapter):
                 pictures = [
-                    self._draw(
-                        inversion, text, vectors, kernel, background, sampling, away, lock_scales
-                    )
+                    self._draw(inversion, text, vectors, kernel, keeping, sampling)
                     for text in prompts
                 ]
         return pictures[0] if isinstance(prompt, str) else pictures
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread at a time: adapters and recorded passes are the model's, not the picture's."""
+        with self._lock, current(self.device), undisturbed():
+            yield
 
     def _encode_text(self, prompt: str) -> PromptFeatures:
         text = " ".join(prompt.split())
@@ -313,16 +327,8 @@ class EditInfinityPipeline:
         if adapter is None:
             yield
             return
-        from peft import set_peft_model_state_dict
-
-        config = adapter.config
-        shape = adapters.LoraSettings(
-            config["r"], config["lora_alpha"], config.get("lora_dropout", 0.0)
-        )
-        adapted = adapters.add_lora(self.transformer, shape)
+        adapted = adapter.put_on(self.transformer, self.device)
         try:
-            set_peft_model_state_dict(adapted, dict(adapter.weights))
-            adapted.to(self.device).eval().requires_grad_(False)
             yield
         finally:
             adapted.unload()
@@ -332,17 +338,15 @@ class EditInfinityPipeline:
         inversion: Inversion,
         mask: MaskLike | None,
         target_word: str | None,
-        mask_edit_region: str,
-        attention_threshold: float,
-        smoothing: str,
+        keeping: KeepingSettings,
         sampling: SamplingSettings,
     ) -> NDArray[np.float32] | None:
         """G on the ratio's 1M last scale, or None where everything may change."""
         features = inversion.features
         grid = features.schedule.reference_grid
         if mask is not None:
-            full = mask_of(mask, features.geometry.image_size, mask_edit_region)
-            return smoothing_kernel(features.geometry.crop_mask(full), grid, smoothing)
+            full = mask_of(mask, features.geometry.image_size, keeping.mask_edit_region)
+            return smoothing_kernel(features.geometry.crop_mask(full), grid, keeping.smoothing)
         if target_word is None:
             return None
         word = find_word(inversion.prompt.prompt, target_word)
@@ -357,8 +361,8 @@ class EditInfinityPipeline:
             watcher=collector,
             guidance=Unguided(),
         )
-        cells = cells_of_attention(collector.mean.cpu().numpy(), attention_threshold)
-        return smoothing_kernel(cells, grid, smoothing)
+        cells = cells_of_attention(collector.mean.cpu().numpy(), keeping.attention_threshold)
+        return smoothing_kernel(cells, grid, keeping.smoothing)
 
     def _draw(
         self,
@@ -366,10 +370,8 @@ class EditInfinityPipeline:
         prompt: str,
         vectors: Embedding | None,
         kernel: NDArray[np.float32] | None,
-        background: str,
+        keeping: KeepingSettings,
         sampling: SamplingSettings,
-        away: bool,
-        lock_scales: int,
     ) -> Image.Image:
         features = inversion.features
         text = text_of(self._encode_text(prompt), self.device)
@@ -377,8 +379,9 @@ class EditInfinityPipeline:
         if vectors is not None:
             learned = vectors.vectors.to(self.device)
             text, source = text.append(learned), source.append(learned)
+        away = source if keeping.guidance == "source_negative" else None
         blend, guidance = steering(
-            features, kernel, source if away else None, sampling.cfg, lock_scales, self.device
+            features, kernel, away, sampling.cfg, keeping.lock_scales, self.device
         )
         drawn = sampler.sample(
             self.transformer,
@@ -393,7 +396,7 @@ class EditInfinityPipeline:
         with torch.inference_mode():
             pixels = self.tokenizer.decode(drawn.code)[0].float().cpu().numpy()
         everywhere = np.zeros(features.schedule.reference_grid, dtype=np.float32)
-        cells = kernel if kernel is not None and background == "exact" else everywhere
+        cells = kernel if kernel is not None and keeping.background == "exact" else everywhere
         opacity = opacity_of(cells, features.geometry)
         photograph = inversion.photograph.paste(from_model(pixels), features.geometry, opacity)
         return photograph.picture()

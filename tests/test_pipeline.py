@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import doctest
+import json
+import math
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from editinfinity import EditInfinityPipeline, Inversion, pipeline
 from editinfinity.errors import UserError
@@ -124,7 +130,96 @@ def test_faults_are_one_line(pipe: EditInfinityPipeline, inversion: Inversion, p
         (lambda: pipe.edit(inversion, "a", mask=np.zeros((3, 3), bool)), "mask: is of shape"),
         (lambda: pipe.invert(photo, "x", crop="auto"), "give invert"),
         (lambda: pipe.invert(photo, "x", crop="half"), "crop: 'half' is not"),
+        (lambda: pipe.invert(photo, "x", crop=(200, 0, 100, 100)), "lies outside the photograph"),
+        (lambda: pipe.invert(photo, "x", pixel_budget="2M"), "pixel_budget: '2M' is not"),
+        (lambda: pipe.invert(photo, "x", lora_iterations=-1), "none below 0"),
+        (lambda: TrainingSettings(seed=-1), "seed: -1 is not usable"),
+        (lambda: pipe.edit(inversion, "a", seed=2**70), "seed: .* is not usable"),
+        (lambda: pipe.edit(inversion, "a", background="exakt"), "background: 'exakt' is not"),
+        (lambda: pipe.edit(inversion, "a", guidance="none"), "guidance: 'none' is not"),
+        (lambda: pipe.edit(inversion, "a", smoothing="soft"), "smoothing: 'soft' is not"),
+        (lambda: pipe.edit(inversion, "a", lock_scales=99), "lock_scales: 99 is not"),
+        (lambda: pipe.edit(inversion, "a", attention_threshold=1.5), "attention_threshold: 1.5"),
+        (lambda: pipe.edit(inversion, "a", mask_edit_region="blak"), "mask_edit_region: 'blak'"),
+        (lambda: pipe.edit(inversion, "a", mask=np.zeros((256, 320), np.uint8)), "is of uint8"),
+        (lambda: pipe.edit(inversion, "a", mask=[[0, 1]]), "mask"),
+        (lambda: EditInfinityPipeline.from_pretrained("tiny", threads=0), "threads: 0 is not"),
         (lambda: Inversion.load(photo.parent / "none"), "there is no such file"),
     ):
         with pytest.raises(UserError, match=fault):
             call()
+
+
+def _broken(saved: Path, folder: Path, **config: object) -> Path:
+    """A copy of a saved inversion whose adapter's configuration says otherwise."""
+    shutil.copytree(saved, folder)
+    path = folder / "lora" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return folder
+
+
+def test_adapters_that_would_draw_a_wrong_picture_are_refused(
+    pipe: EditInfinityPipeline, inversion: Inversion, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved"
+    inversion.save(saved)
+    for number, (config, fault) in enumerate(
+        (
+            ({"r": 2}, "is of shape"),
+            ({"target_modules": ["ffn.fc1"]}, "other layers"),
+            ({"lora_alpha": "much"}, "holds no adapter of this model"),
+            ({"peft_type": "LOHA"}, "another kind of adapter"),
+            ({"lora_alpha": math.nan}, "is no adapter's configuration"),
+        )
+    ):
+        with pytest.raises(UserError, match=fault):
+            pipe.edit(Inversion.load(_broken(saved, tmp_path / str(number), **config)), "a cat")
+    weights = saved / "lora" / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    tensors[min(tensors)][0, 0] = math.nan
+    save_file(tensors, weights)
+    with pytest.raises(UserError, match="not finite"):
+        Inversion.load(saved)
+    # What was refused is gone from the model.
+    fresh = EditInfinityPipeline.from_pretrained("tiny", device="cpu", threads=1)
+    pictures = [np.asarray(p.edit(inversion, "a cat")) for p in (pipe, fresh)]
+    assert np.array_equal(*pictures)
+
+
+def test_threads_take_turns(pipe: EditInfinityPipeline, inversion: Inversion) -> None:
+    prompts = ["a cat", "a dog", "a cow"]
+    bare = replace(inversion, adapter=None)
+    wanted = [np.asarray(pipe.edit(i, p)) for i in (inversion, bare) for p in prompts]
+    with ThreadPoolExecutor(6) as pool:
+        given = [(i, p) for i in (inversion, bare) for p in prompts]
+        drawn = list(pool.map(lambda each: np.asarray(pipe.edit(*each)), given))
+    assert all(np.array_equal(a, b) for a, b in zip(wanted, drawn, strict=True))
+
+
+def test_the_caller_is_left_alone(
+    pipe: EditInfinityPipeline, inversion: Inversion, photo: Path
+) -> None:
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    with torch.inference_mode():
+        again = pipe.invert(photo, PROMPT, embedding_iterations=2, lora_iterations=2, training=FAST)
+        pipe.edit(again, "a cat", seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert again.adapter is not None and inversion.adapter is not None
+    for name, tensor in inversion.adapter.weights.items():
+        assert torch.equal(tensor, again.adapter.weights[name])
+
+
+def test_a_crop_goes_around_the_part_of_a_mask_that_is_edited(
+    pipe: EditInfinityPipeline, tmp_path: Path
+) -> None:
+    photo = draw_photograph(tmp_path / "large.png", (1600, 1200))
+    mask = Image.new("L", (1600, 1200), 0)
+    mask.paste(255, (1300, 900, 1360, 960))
+    inversion = pipe.invert(
+        photo, PROMPT, embedding_iterations=0, lora_iterations=0, crop="auto", mask=mask,
+        mask_edit_region="white",
+    )  # fmt: skip
+    geometry = inversion.features.geometry
+    assert geometry.width < 1600 and geometry.height < 1200
+    assert geometry.top <= 900 and geometry.left <= 1300

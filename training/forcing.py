@@ -54,9 +54,6 @@ def blended(
     return bsq.Quantized(bits, running, total)
 
 
-"""Made once a device: a captured update may copy nothing from the CPU."""
-
-
 def region_weights(kernel: Tensor, schedule: ScaleSchedule, emphasis: float) -> Tensor:
     """Weight of every token (B, L), summing to 1 a sample.
 

@@ -137,7 +137,3 @@ def bernoulli_divergence(odds: Tensor, other: Tensor) -> Tensor:
     """KL(p ‖ q) of bits with these log-odds."""
     p = torch.sigmoid(odds)
     return p * (odds - other) - F.softplus(odds) + F.softplus(other)
-
-
-GUIDANCES: tuple[str, ...] = ("cfg", "source_negative")
-"""Names of the guidances in the configuration."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
@@ -29,6 +29,9 @@ from editinfinity.files.tensors import (
     save_tensors,
     whole_number,
 )
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 EMBEDDING_KIND = "text_embedding"
 STATE_KIND = "optimizer_state"
@@ -147,19 +150,46 @@ class Adapter:
 
     @classmethod
     def load(cls, folder: Path) -> Adapter:
-        """Read one.
+        """Read one of ``save``, or any LoRA adapter of PEFT.
 
         Raises:
-            UserError: a file is missing or damaged.
+            UserError: a file is missing, damaged, or of another kind of adapter.
         """
-        from editinfinity.files.state_dicts import read_state_dict
+        return cls(_read_adapter(folder), _read_config(folder / ADAPTER_CONFIG))
 
-        weights = read_state_dict([folder / ADAPTER_WEIGHTS])
-        path = folder / ADAPTER_CONFIG
+    def put_on(
+        self, model: nn.Module, device: torch.device, name: Path | str = "adapter"
+    ) -> PeftModel:
+        """Adapt a model.
+
+        Args:
+            model: the transformer; its layers are wrapped in place, until ``unload()``.
+            device: of the model.
+            name: of the adapter, for messages.
+
+        Returns:
+            The ``PeftModel``, frozen and in ``eval`` mode.
+
+        Raises:
+            UserError: it is another model's, or its configuration does not fit its numbers.
+        """
+        from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+
+        adapted = None
         try:
-            return cls(weights, json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); save the adapter again") from None
+            # Some initial values are costly, or change the model's own.
+            config = LoraConfig.from_peft_type(**{**self.config, "init_lora_weights": True})
+            adapted = get_peft_model(model, config)  # type: ignore[arg-type]
+            _require_same_shapes(adapted, self.weights)
+            set_peft_model_state_dict(adapted, dict(self.weights))
+        except Exception as error:  # PEFT passes on whatever its parts raise
+            if adapted is not None:
+                adapted.unload()  # type: ignore[operator]
+            reason = str(error).split("\n", 1)[0][:200]
+            raise UserError(
+                f"{name}: holds no adapter of this model ({reason}); delete it and run again"
+            ) from None
+        return adapted.to(device).eval().requires_grad_(False)
 
 
 def save_adapter(folder: Path, model: nn.Module) -> None:
@@ -172,7 +202,7 @@ def save_adapter(folder: Path, model: nn.Module) -> None:
     Adapter.of(model).save(folder)
 
 
-def load_adapter(folder: Path, model: nn.Module, device: torch.device) -> nn.Module:
+def load_adapter(folder: Path, model: nn.Module, device: torch.device) -> PeftModel:
     """Put the adapter of a folder onto a model.
 
     Args:
@@ -186,24 +216,7 @@ def load_adapter(folder: Path, model: nn.Module, device: torch.device) -> nn.Mod
     Raises:
         UserError: the files are missing, damaged, or another model's.
     """
-    from peft import PeftModel, get_peft_model_state_dict
-
-    weights = _read_adapter(folder)
-    _require_lora(folder / ADAPTER_CONFIG)
-    try:
-        adapted = PeftModel.from_pretrained(model, str(folder), torch_device=str(device))
-        wanted = get_peft_model_state_dict(adapted)
-    except Exception as error:  # PEFT passes on whatever its readers raise
-        reason = str(error).split("\n", 1)[0][:200]
-        raise UserError(
-            f"{folder}: holds no adapter of this model ({reason}); delete it and run again"
-        ) from None
-    # PEFT only warns of names it does not know, and would draw without the adapter.
-    if weights.keys() != wanted.keys():
-        raise UserError(
-            f"{folder / ADAPTER_WEIGHTS}: is an adapter of other layers; delete it and run again"
-        )
-    return adapted.to(device).eval().requires_grad_(False)
+    return Adapter.load(folder).put_on(model, device, folder)
 
 
 def _read_adapter(folder: Path) -> dict[str, Tensor]:
@@ -215,15 +228,16 @@ def _read_adapter(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _require_lora(path: Path) -> None:
-    """Refuse what PEFT would import other modules for, and what is no LoRA.
+def _read_config(path: Path) -> dict[str, Any]:
+    """A LoRA adapter's configuration.
 
     Raises:
-        UserError: the file is missing, damaged, or of another kind.
+        UserError: the file is missing or damaged, of another kind of adapter, or one for which
+            PEFT would import other modules.
     """
     require_file(path, _LONGEST_CONFIG, "train the adapter first")
     try:
-        config = json.loads(path.read_bytes())
+        config: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=_no_number)
         fits = config["peft_type"] == "LORA"
         foreign = [key for key in _IMPORTING if config.get(key)]
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -231,6 +245,28 @@ def _require_lora(path: Path) -> None:
     if not fits or foreign:
         what = f"{foreign[0]}: {config[foreign[0]]!r:.60}" if foreign else "another kind of adapter"
         raise UserError(f"{path}: asks for {what}, not for LoRA alone; delete it and run again")
+    return config
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(text)
+
+
+def _require_same_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """PEFT only warns of names it does not know, and would draw without them.
+
+    Raises:
+        ValueError: they are not those of the model's adapter.
+    """
+    from peft import get_peft_model_state_dict
+
+    wanted = get_peft_model_state_dict(model)
+    if weights.keys() != wanted.keys():
+        raise ValueError("it is of other layers")
+    for name, tensor in weights.items():
+        if tensor.shape != wanted[name].shape:
+            found, fitting = tuple(tensor.shape), tuple(wanted[name].shape)
+            raise ValueError(f"{name} is of shape {found}, not {fitting}")
 
 
 def restore_adapter(folder: Path, model: nn.Module) -> None:
@@ -239,12 +275,15 @@ def restore_adapter(folder: Path, model: nn.Module) -> None:
     Raises:
         UserError: the file is missing, damaged, or of another adapter.
     """
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import set_peft_model_state_dict
 
     path, weights = folder / ADAPTER_WEIGHTS, _read_adapter(folder)
-    wanted = get_peft_model_state_dict(model)
-    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in wanted.items()}:
-        raise UserError(f"{path}: is an adapter of another shape; delete it and run again")
+    try:
+        _require_same_shapes(model, weights)
+    except ValueError as error:
+        raise UserError(
+            f"{path}: is an adapter of another shape ({error}); delete it and run again"
+        ) from None
     set_peft_model_state_dict(model, weights)
 
 

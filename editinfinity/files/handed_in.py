@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from editinfinity.errors import UserError
-from editinfinity.files.cropping import AUTO, FULL, Region, crop_around
+from editinfinity.files.cropping import AUTO, FULL, Region, crop_around, parse_region
 from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask
 from editinfinity.files.opening import open_picture
 from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
@@ -41,27 +41,38 @@ def mask_of(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -
         return read_mask(Path(mask), size, edit_region)
     if isinstance(mask, Image.Image):
         return mask_of_picture(mask, size, edit_region)
-    if isinstance(mask, tuple):
+    if isinstance(mask, tuple | list):
         return mask_of_box(",".join(map(str, mask)), size, "mask")
+    # Whether a number in an array of another kind is edited, nobody can tell.
+    kind = getattr(mask, "dtype", type(mask).__name__)
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool:
+        raise UserError(
+            f"mask: is of {kind}; give an array of bool that is True where edited, a picture, "
+            "a file or (x, y, width, height)"
+        )
     if mask.shape != size:
         raise UserError(f"mask: is of shape {mask.shape}, the photograph of {size}")
-    return mask.astype(bool)
+    return mask
 
 
 def region_of(
-    crop: str | Region, mask: MaskLike | None, photograph: Photograph, budget: str
+    crop: str | Region,
+    mask: MaskLike | None,
+    edit_region: str,
+    photograph: Photograph,
+    budget: str,
 ) -> Region | None:
     """The part of the photograph to learn from; None for all of it.
 
     Raises:
-        UserError: ``crop`` is none, or ``auto`` without a mask.
+        UserError: ``crop`` is none or lies outside, or is ``auto`` without a mask.
     """
-    if isinstance(crop, tuple):
-        return crop
+    if isinstance(crop, tuple | list):
+        return parse_region(",".join(map(str, crop)), photograph.size)
     if crop == AUTO:
         if mask is None:
             raise UserError("crop: 'auto' goes around a mask; give invert() the mask too")
-        return crop_around([mask_of(mask, photograph.size)], budget)
+        return crop_around([mask_of(mask, photograph.size, edit_region)], budget)
     if crop != FULL:
         raise UserError(f"crop: {crop!r} is not 'full', 'auto' or (top, left, height, width)")
     return None

@@ -54,9 +54,7 @@ def read_mask(path: Path, size: Size, edit_region: str = "black", grow: int = 0)
     Raises:
         UserError: the file cannot be read, or its shape is not the photograph's.
     """
-    if edit_region not in REGIONS:
-        known = "', '".join(REGIONS)
-        raise UserError(f"mask_edit_region: {edit_region!r} is not one of '{known}'")
+    _require_region(edit_region)
     match path.suffix.lower():
         case ".json":
             mask = _polygons(path, size)
@@ -93,6 +91,7 @@ def mask_of_picture(
         UserError: its shape is not the photograph's, or it lacks the alpha channel asked for.
     """
     path = name
+    _require_region(edit_region)
     if edit_region in ("transparent", "opaque"):
         if not is_transparent(image):
             raise UserError(
@@ -109,6 +108,12 @@ def mask_of_picture(
         grey = grey.resize((size[1], size[0]), Image.Resampling.NEAREST)
     dark = np.asarray(grey) <= MASK_THRESHOLD
     return dark if edited_is_dark else ~dark
+
+
+def _require_region(edit_region: str) -> None:
+    if edit_region not in REGIONS:
+        known = "', '".join(REGIONS)
+        raise UserError(f"mask_edit_region: {edit_region!r} is not one of '{known}'")
 
 
 def _require_shape(path: Path | str, found: Size, size: Size) -> None:

@@ -63,11 +63,17 @@ class ReplayedPasses(ScalePasses):
 
     def __init__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> None:
         super().__init__(model, text, schedule)
-        self._weights = tuple(model.parameters())  # so that nobody else comes to lie there
+        # What a recording reads stays where it is, so that nobody else comes to lie there.
+        self._read = (*model.parameters(), model.rotary(schedule, text.features.device))
         self._graphs: list[tuple[torch.cuda.CUDAGraph, Tensor | None, Tensor]] = []
         self._pool = torch.cuda.graph_pool_handle()
         # PyTorch's own lies on the card that was current when a graph was first recorded.
         self._stream = torch.cuda.Stream(text.features.device)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all scales are recorded."""
+        return len(self._graphs) == len(self.schedule.scales)
 
     def begin(self, text: TextFeatures) -> ReplayedPasses:
         """Another picture: a text of the same shape."""
@@ -104,11 +110,13 @@ class ReplayedPasses(ScalePasses):
 class Replays:
     """Passes for pictures of one process: plain for a shape's first picture, then recorded ones.
 
-    Keeps the recordings of one shape, with their keys and values: what a picture takes anyway.
+    Keeps the recordings of one shape, with their keys and values: what a picture takes anyway. A
+    picture that failed while it was recorded leaves none, and its shape's are drawn plainly.
     """
 
     def __init__(self) -> None:
         self._last: object = None
+        self._failed: object = None
         self._recorded: ReplayedPasses | None = None
 
     def __call__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> ScalePasses:
@@ -117,8 +125,12 @@ class Replays:
         if device.type != "cuda" or text.mask is not None:
             return ScalePasses(model, text, schedule)
         shape = (id(model), schedule, tuple(text.features.shape), tuple(_baked_in(model)))
+        if self._recorded is not None and not self._recorded.complete:
+            self._failed, self._recorded = self._last, None
         if shape != self._last:
             self._last, self._recorded = shape, None
+            return ScalePasses(model, text, schedule)
+        if shape == self._failed:
             return ScalePasses(model, text, schedule)
         if self._recorded is None:
             log.debug("recording the passes of %s", schedule)

@@ -229,7 +229,7 @@ class Infinity(nn.Module):
         x = torch.cat([start, self.word_embed(inputs)], dim=1)
         levels = [self.lvl_embed.weight[k].expand(n, -1) for k, n in enumerate(schedule.lengths)]
         x = x + torch.cat(levels)
-        rotary = self._rotary(schedule, x.device)
+        rotary = self.rotary(schedule, x.device)
         memory = TeacherForcing(schedule.lengths, self.blocks[0].operations)
         stream = Stream(x)
         for block, modulation, text_kv in self._blocks(condition):
@@ -259,7 +259,7 @@ class Infinity(nn.Module):
             observe: sees every block's cross-attention, in order.
         """
         start = sum(schedule.lengths[:scale])
-        rotary = self._rotary(schedule, tokens.device)[:, start : start + schedule.lengths[scale]]
+        rotary = self.rotary(schedule, tokens.device)[:, start : start + schedule.lengths[scale]]
         stream = Stream(tokens + self.lvl_embed.weight[scale])
         for (block, modulation, text_kv), memory in zip(
             self._blocks(condition), memories, strict=True
@@ -284,5 +284,6 @@ class Infinity(nn.Module):
             return None
         return torch.rand(len(self.blocks), 2, batch) >= self.drop_path[:, None, None]
 
-    def _rotary(self, schedule: ScaleSchedule, device: torch.device) -> Tensor:
+    def rotary(self, schedule: ScaleSchedule, device: torch.device) -> Tensor:
+        """Cosines and sines of every token's position, (2, L, head width / 2)."""
         return rotary_table(schedule, self.config.width // self.config.heads, device)

@@ -17,10 +17,9 @@ from editinfinity.files.photograph import Photograph, read_photograph
 from editinfinity.files.seam import opacity_of
 from editinfinity.files.writing import read_settings, write_photograph
 from editinfinity.scales import SCALES_1M, nearest_ratio
+from editinfinity.stages.settings import BACKGROUNDS
 
 log = logging.getLogger(__name__)
-
-BACKGROUNDS = ("exact", "decoded")
 
 
 def finish(

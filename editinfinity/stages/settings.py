@@ -14,10 +14,32 @@ from editinfinity.errors import UserError
 RECOMPUTED = ("auto", "none", "all")
 """What ``gradient_checkpointing`` may say."""
 
+MAX_SEED = 2**63 - 1
+"""The largest seed torch takes everywhere."""
+
+SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "dilated", "none")
+"""Names of the smoothing kernels (``editinfinity.editing.kernel`` makes them)."""
+
+MASK_REGIONS = ("black", "white", "transparent", "opaque")
+"""Parts of a mask's picture that may be the edited one (``editinfinity.files.masks``)."""
+
+BACKGROUNDS = ("exact", "decoded")
+"""What a picture is outside its edit: the photograph's own pixels, or the model's."""
+
+GUIDANCES = ("cfg", "source_negative")
+"""Names of the guidances (``editinfinity.editing.guidance``)."""
+
+MOST_LOCKED = 13
+"""Scales of the largest schedule."""
+
 
 def _require(condition: bool, name: str, value: object, cure: str) -> None:
     if not condition:
         raise UserError(f"{name}: {value!r} is not usable; {cure}")
+
+
+def _require_seed(seed: int) -> None:
+    _require(0 <= seed <= MAX_SEED, "seed", seed, "give a whole number from 0 to 2**63 - 1")
 
 
 @dataclass(frozen=True)
@@ -81,6 +103,7 @@ class TrainingSettings:
     drop_path: float = 0.1
 
     def __post_init__(self) -> None:
+        _require_seed(self.seed)
         rate, batch = self.learning_rate, self.batch_size
         _require(rate is None or rate > 0, "learning_rate", rate, "give a number above 0")
         _require(batch is None or batch >= 1, "batch_size", batch, "give a whole number from 1 up")
@@ -136,10 +159,46 @@ class SamplingSettings:
     top_p: float = 0.97
 
     def __post_init__(self) -> None:
+        _require_seed(self.seed)
         _require(self.cfg >= 0, "cfg", self.cfg, "give a number from 0 up")
         _require(self.tau > 0, "tau", self.tau, "give a number above 0")
         _require(self.top_k >= 1, "top_k", self.top_k, "give a whole number from 1 up")
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "give a number above 0, up to 1")
+
+
+@dataclass(frozen=True)
+class KeepingSettings:
+    """What an edit keeps of the photograph, and by what means.
+
+    Attributes:
+        mask_edit_region: which part of a mask's picture is edited, of ``MASK_REGIONS``.
+        attention_threshold: share of the attention above which a cell is edited.
+        smoothing: of ``SMOOTHINGS``.
+        background: of ``BACKGROUNDS``.
+        guidance: of ``GUIDANCES``.
+        lock_scales: first scales that stay the photograph's.
+    """
+
+    mask_edit_region: str = "black"
+    attention_threshold: float = 0.5
+    smoothing: str = "linear"
+    background: str = "exact"
+    guidance: str = "cfg"
+    lock_scales: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("mask_edit_region", MASK_REGIONS),
+            ("smoothing", SMOOTHINGS),
+            ("background", BACKGROUNDS),
+            ("guidance", GUIDANCES),
+        ):
+            value = getattr(self, name)
+            _require(value in known, name, value, f"choose one of {', '.join(known)}")
+        share, locked = self.attention_threshold, self.lock_scales
+        _require(0 < share < 1, "attention_threshold", share, "give a number between 0 and 1")
+        whole = isinstance(locked, int) and 0 <= locked <= MOST_LOCKED
+        _require(whole, "lock_scales", locked, f"give a whole number from 0 to {MOST_LOCKED}")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,15 @@ from enum import Enum
 
 from editinfinity.presets import PRESETS
 from editinfinity.scales import PIXEL_BUDGETS
-from editinfinity.stages.settings import RECOMPUTED
+from editinfinity.stages.settings import (
+    BACKGROUNDS,
+    GUIDANCES,
+    MASK_REGIONS,
+    MAX_SEED,
+    MOST_LOCKED,
+    RECOMPUTED,
+    SMOOTHINGS,
+)
 from editinfinity.workflow.kinds import (
     AutoOrOff,
     Choice,
@@ -27,17 +35,6 @@ from editinfinity.workflow.kinds import (
     shown,
     unique,
 )
-
-MAX_SEED = 2**63 - 1
-"""The largest seed torch takes everywhere."""
-
-SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "dilated", "none")
-"""Names of the smoothing kernels (``editinfinity.editing.kernel`` makes them)."""
-
-
-MASK_REGIONS = ("black", "white", "transparent", "opaque")
-"""Parts of a mask's picture that may be the edited one (``editinfinity.files.masks``)."""
-
 
 SELECT = r"first|best|embedding\d+-lora[^/\x00-\x1f]+"
 """What may choose the variant that becomes the result."""
@@ -154,8 +151,8 @@ _ALL = (
     Setting("top_p", Number(above=0, high=1), (0.97,), _EDIT, sweep=True),
     Setting("seed", Whole(high=MAX_SEED), (42,), _EDIT, sweep=True),
     Setting("method", Choice(("inversion", "training_free")), "inversion", _EDIT),
-    Setting("guidance", Choice(("cfg", "source_negative")), "cfg", _EDIT),
-    Setting("lock_scales", Whole(high=13), 0, _EDIT),
+    Setting("guidance", Choice(GUIDANCES), "cfg", _EDIT),
+    Setting("lock_scales", Whole(high=MOST_LOCKED), 0, _EDIT),
     # mask and kernel
     Setting("mask_source", Choice(("auto", "user", "attention", "none")), "auto", _EDIT),
     Setting("mask_edit_region", Choice(MASK_REGIONS), "black", _EDIT),
@@ -165,7 +162,7 @@ _ALL = (
     Setting("smoothing", Choice(SMOOTHINGS), ("linear",), _EDIT, sweep=True),
     # the photograph
     Setting("crop", Choice(("full", "auto")), "full"),
-    Setting("background", Choice(("exact", "decoded")), "exact", _EDIT),
+    Setting("background", Choice(BACKGROUNDS), "exact", _EDIT),
     Setting("gps", Choice(("keep", "drop")), "keep", _EDIT),
     # judging: metrics, and which variant becomes the result
     Setting("metrics", Flag(), True, _RUN, example=1),

@@ -51,3 +51,32 @@ def test_replayed_pictures_are_the_plain_ones() -> None:
             for passes in (ScalePasses, replays)
         ]
         assert torch.equal(*drawn)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_picture_that_fails_while_it_is_recorded_spoils_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base, replays = model("cuda"), Replays()
+
+    def draw(passes: type[ScalePasses] | Replays) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(1)
+        words = text(6, 2, "cuda")
+        return sample(base, words, SCHEDULE, SamplingSettings(), generator, passes=passes).code
+
+    wanted = draw(ScalePasses)
+    assert torch.equal(draw(replays), wanted)
+    forward = base.forward_scale
+
+    def full(tokens: torch.Tensor, scale: int, *others: object) -> torch.Tensor:
+        if scale == 3:
+            raise torch.OutOfMemoryError("no room")
+        return forward(tokens, scale, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(base, "forward_scale", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            draw(replays)
+    for _ in range(3):
+        assert torch.equal(draw(replays), wanted)

@@ -28,7 +28,7 @@ from training.scenes import KINDS, SceneMaker, Scenes
 from training.vocabulary import COLOUR_NAMES
 
 SEED = 10_006
-"""Of the scenes; no other study draws from it, so nothing was chosen by looking at them."""
+"""Of the scenes; ``training.mask_study`` draws from it too."""
 
 COUNTS = {"replace": 40, "recolour": 40, "add": 20, "remove": 20}
 """Edits of each kind."""
