@@ -1,10 +1,11 @@
 """Time and memory of converting a released model at its real size, with random values.
 
-    python benchmarks/convert_released.py FOLDER [MODEL] [PART …]
+    python benchmarks/convert_released.py FOLDER [MODEL] [PART …] [--keep]
 
 Part by part (tokenizer, transformer, text_encoder): writes files of the real names, keys and shapes
 into FOLDER (tests/parity_data/released; flan-t5-xl by its configuration), converts and verifies
-them, loads and uses the text encoder once on the CPU, and deletes everything. The largest takes
+them, loads and uses the text encoder once on the CPU, and deletes everything, or keeps what was
+converted in FOLDER/converted, a whole model for benchmarks/worker.py. The largest takes
 11 GB of disk twice for infinity_2b, 17 GB twice for infinity_8b. What counts is memory that only
 the process's end gives back (``RssAnon``) and the most that was resident, pages of mapped files
 included (``VmRSS``).
@@ -123,8 +124,8 @@ class Watch(threading.Thread):
             time.sleep(0.05)
 
 
-def measure(folder: Path, model: str, part: str) -> None:
-    """Write, convert, verify, use and delete one part; called in a process of its own."""
+def measure(folder: Path, model: str, part: str, keep: bool) -> None:
+    """Write, convert, verify and use one part; called in a process of its own."""
     source, target = folder / "released", folder / "converted"
     try:
         subprocess.run([sys.executable, __file__, "--write", str(source), model, part], check=True)
@@ -150,14 +151,16 @@ def measure(folder: Path, model: str, part: str) -> None:
             print(f"  loaded and used on the CPU in {seconds:.0f} s, most {watch.most}")
     finally:
         shutil.rmtree(source, ignore_errors=True)
-        shutil.rmtree(target, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(target, ignore_errors=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("folder", type=Path, help="where there is room; emptied again")
+    parser.add_argument("folder", type=Path, help="where there is room")
     parser.add_argument("model", nargs="?", default="infinity_2b")
     parser.add_argument("parts", nargs="*", metavar="part", help="of the model; all unless said")
+    parser.add_argument("--keep", action="store_true", help="leave the converted files there")
     # One part in a process of its own, whose memory is then its alone.
     parser.add_argument("--write", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
@@ -168,12 +171,12 @@ def main() -> None:
     if given.write:
         write_full_size(given.model, parts[0], given.folder)
     elif given.measure:
-        measure(given.folder, given.model, parts[0])
+        measure(given.folder, given.model, parts[0], given.keep)
     else:
         print(f"load {Path('/proc/loadavg').read_text()[:4]}", flush=True)
         for part in parts:
             command = [sys.executable, __file__, "--measure", str(given.folder), given.model, part]
-            subprocess.run(command, check=True)
+            subprocess.run(command + ["--keep"] * given.keep, check=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,10 @@
 
     python benchmarks/worker.py                                    1, 4 and 16 cases, both ways
     python benchmarks/worker.py --cases 16 --ways auto --device cpu --threads 2 --minutes 8
+    python benchmarks/worker.py --model infinity_2b --model-dir FOLDER/converted --ways auto
+
+The last is a released model at its real size, with random weights: FOLDER is of
+benchmarks/convert_released.py, called with --keep.
 
 Every batch is a folder of copies of the examples, run by Snakemake as a user runs it, one job at a
 time. A batch's own compute is what its stages took, reading the weights once included (without a
@@ -42,7 +46,7 @@ class Setup:
     Attributes:
         cases: how many.
         way: of the setting ``worker``.
-        model, device, threads: of the settings.
+        model, device, threads, model_dir: of the settings.
         embedding, lora: iterations of stages 2 and 3.
     """
 
@@ -53,6 +57,7 @@ class Setup:
     threads: str
     embedding: int
     lora: int
+    model_dir: str | None = None
 
     def arguments(self) -> list[str]:
         """For Snakemake."""
@@ -64,6 +69,7 @@ class Setup:
             f"train_textembedding_iter={self.embedding}",
             f"train_lora_iter={self.lora}",
             "metrics=0",
+            *([f"model_dir={self.model_dir}"] if self.model_dir else []),
         ]
 
 
@@ -239,6 +245,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
     parser.add_argument("--model", default="bundled")
+    parser.add_argument("--model-dir", type=Path, help="folder of converted weights")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", default="auto")
     parser.add_argument("--embedding", type=int, default=10, help="iterations of stage 2")
@@ -259,6 +266,7 @@ def main() -> None:
                     threads=given.threads,
                     embedding=given.embedding,
                     lora=given.lora,
+                    model_dir=given.model_dir and str(given.model_dir.resolve()),
                 )
                 known = read_rows(save).get(setup)
                 if (known is not None and known.whole) or time.monotonic() > until:
@@ -268,6 +276,8 @@ def main() -> None:
                 with save.open("a", encoding="utf-8") as rows:
                     rows.write(json.dumps(asdict(row)) + "\n")
                 print(table(read_rows(save)), flush=True)
+                for stage, (count, seconds) in sorted(row.stages.items()):
+                    print(f"  {stage}: {count} × {seconds / count:.2f} s", flush=True)
 
 
 if __name__ == "__main__":
