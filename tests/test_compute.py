@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from editinfinity import compute
-from editinfinity.compute import available_cores, pick_device, reseed, seed_of, set_threads
+from editinfinity.compute import (
+    available_cores,
+    determinism,
+    pick_device,
+    reseed,
+    seed_of,
+    set_threads,
+)
 from editinfinity.environment import JOBS_AT_ONCE
 from editinfinity.errors import UserError
 
@@ -51,3 +58,11 @@ def test_devices() -> None:
     for name in ("tpu", "", "mps", "cuda:x"):
         with pytest.raises(UserError, match="is not known"):
             pick_device(name)
+
+
+def test_determinism_is_for_a_while() -> None:
+    with determinism(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        with determinism(False):
+            assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -224,7 +224,7 @@ class Gatherer:
         return quote(os.fsencode(os.path.relpath(path, self.root)))
 
 
-_PLACES = {"model_dir", "device", "threads", "gradient_checkpointing", "worker"}
+_PLACES = {"model_dir", "device", "threads", "gradient_checkpointing", "deterministic", "worker"}
 """Settings that change no picture."""
 
 

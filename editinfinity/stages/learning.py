@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from editinfinity.compute import reseed, telling_memory_faults
+from editinfinity.compute import determinism, reseed, telling_memory_faults
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.files.checkpoints import OptimizerState
@@ -114,7 +114,10 @@ def learn(
         state = paused.state
         progress.go_on(paused.losses)
     try:
-        with telling_memory_faults("lower batch_size, or choose a smaller pixel_budget"):
+        with (
+            telling_memory_faults("lower batch_size, or choose a smaller pixel_budget"),
+            determinism(training.deterministic),
+        ):
             after = train(
                 trained,
                 loss,

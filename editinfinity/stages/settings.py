@@ -90,6 +90,7 @@ class TrainingSettings:
         noise_strength: upper end of the bit-flip probability (bitwise self-correction).
         condition_dropout: probability that a sample trains without its text.
         drop_path: probability of skipping the last block; linear over depth from 0.
+        deterministic: equal runs learn equal numbers on a GPU too, which is slower there.
     """
 
     seed: int = 42
@@ -101,6 +102,7 @@ class TrainingSettings:
     noise_strength: float = 0.3
     condition_dropout: float = 0.1
     drop_path: float = 0.1
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)

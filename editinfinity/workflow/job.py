@@ -114,7 +114,9 @@ class Job:
 
     @property
     def training(self) -> TrainingSettings:
-        """Hyperparameters of a training job."""
+        """Hyperparameters of a training job. ``deterministic`` is no param: it differs by rounding,
+        and only on a GPU.
+        """
         given = self.params
         return TrainingSettings(
             seed=given["train_seed"],
@@ -126,6 +128,7 @@ class Job:
             noise_strength=given["noise_strength"],
             condition_dropout=given["cond_drop"],
             drop_path=given["drop_path"],
+            deterministic=bool(self.config.settings["deterministic"]),
         )
 
     @property

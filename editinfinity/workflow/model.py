@@ -17,7 +17,7 @@ from editinfinity.workflow.variants import Variant
 _DRAWS_NOTHING = frozenset([
     "cases", "data", "results", "slice", "overrides", "pie_bench", "pie_bench_sample",
     # The identity of the model is of its files; its numbers are the same wherever it runs.
-    "model_dir", "device", "threads", "gradient_checkpointing", "worker",
+    "model_dir", "device", "threads", "gradient_checkpointing", "deterministic", "worker",
     # What comes after the drawing.
     "metrics", "lpips_weights", "clip_weights", "dino_weights", "image_reward_weights",
     "select", "select_floor", "mask_feather", "background", "gps",

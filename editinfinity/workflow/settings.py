@@ -130,6 +130,7 @@ _ALL = (
     Setting("device", Text("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?"), "auto", _RUN),
     Setting("threads", Either("auto", Whole(1)), "auto", _RUN),
     Setting("gradient_checkpointing", Choice(RECOMPUTED), "auto", _RUN),
+    Setting("deterministic", Flag(), False, _RUN, example=1),
     Setting("worker", AutoOrOff(), "auto", _RUN),
     # step 2: the text embedding
     Setting("train_textembedding", Flag(), True, example=1),

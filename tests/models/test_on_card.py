@@ -7,6 +7,7 @@ the reference run pass there too.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.pipeline import EditInfinityPipeline
 from editinfinity.presets import TransformerConfig
 from editinfinity.scales import schedule
+from editinfinity.stages.settings import TrainingSettings
 
 pytestmark = [
     pytest.mark.gpu,
@@ -98,6 +100,19 @@ def test_recordings(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     results = parity.compare(DATA / folder, CARD)
     assert [r.name for r in results if r.verdict == "FAIL"] == []
+
+
+def test_equal_trainings_learn_equal_numbers_if_asked_to() -> None:
+    pipe = EditInfinityPipeline.from_pretrained("tiny", device="cuda")
+    photograph = Image.effect_noise((320, 256), 60).convert("RGB")
+    few: dict[str, Any] = {"embedding_iterations": 4, "lora_iterations": 4, "pixel_budget": "0.60M"}
+    settings = TrainingSettings(deterministic=True)
+    first, second = (pipe.invert(photograph, "a dog", training=settings, **few) for _ in range(2))
+    assert first.embedding and second.embedding and first.adapter and second.adapter
+    assert torch.equal(first.embedding.vectors, second.embedding.vectors)
+    for name, tensor in first.adapter.weights.items():
+        assert torch.equal(tensor, second.adapter.weights[name]), name
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
