@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _SNAKEMAKE = frozenset('{},"\\')
+PATH_VARIABLE = r"<[a-z][a-z0-9_]*>"
+"""What Snakemake replaces in a path by a value of its own, and stops where it has none."""
+
+_PERIODIC = re.compile(r"(.+)\1{19}", re.DOTALL)
+"""An end that Snakemake takes for rules which call themselves for ever: it stops the whole run."""
+
 _LONGEST = 200
 """Bytes of a name; file systems take 255, and what is made of a name adds to it."""
 
@@ -15,7 +22,8 @@ def unfit(name: str) -> str | None:
     r"""Why a name cannot be a case's or an edit's, or None where it can.
 
     Spaces, dots, dashes, quotes and any script are welcome. Not: what Snakemake reads as wildcard
-    or list (``{ } , " \``), control characters, path separators, and bytes that are no UTF-8.
+    or list (``{ } , " \``), as a variable (``<name>``) or as a cycle (one piece twenty times at the
+    end), control characters, path separators, and bytes that are no UTF-8.
     """
     if not name.strip() or name in (".", ".."):
         return "it is no name"
@@ -25,6 +33,10 @@ def unfit(name: str) -> str | None:
         return "a file of the results has that name"
     if len(name.encode("utf-8", "surrogatepass")) > _LONGEST:
         return f"it is longer than {_LONGEST} bytes"
+    if found := re.search(PATH_VARIABLE, name):
+        return f"Snakemake cannot carry {found[0]} in a name"
+    if any(_PERIODIC.fullmatch(name, start) for start in range(len(name) - 19)):
+        return "Snakemake cannot carry a name that ends in one piece twenty times"
     for character in name:
         if character in _SNAKEMAKE:
             return f"Snakemake cannot carry {character} in a name"

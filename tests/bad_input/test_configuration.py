@@ -113,11 +113,12 @@ def test_a_configuration_that_is_no_file(folder: Path) -> None:
 
 WELCOME = (
     "été", "写真", "two words", " leading", "it's", "a;b&c|d", "100%", "$HOME", "`date`", "-rf",
-    "--cores", "*", "~", "#1", "CON", "a" * 200,
+    "--cores", "*", "~", "#1", "CON", "a" * 199 + "b",
 )  # fmt: skip
 UNFIT = (
     "two\nlines", "a\ttab", "bell\a", "esc\x1b[31m", 'quo"te', "{case}", "a,b", "back\\slash",
     "report.html", "line\u2028separator", "a" * 201,
+    "a<b>c", "a" * 20,
 )  # fmt: skip
 NO_TEXT = b"latin-\xe4"
 

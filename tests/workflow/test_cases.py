@@ -101,8 +101,14 @@ def test_faults_of_a_folder_are_kept_for_its_check(tmp_path: Path) -> None:
     assert "are the same edit" in cases["same"].all_faults()[0]
 
 
-HOSTILE = ["a{b", "a}b", "a,b", 'a"b', "a\\b", "a\nb", "a\tb", "a\x7fb", "report.html", "  "]
-WELCOME = ["été", "犬 と 猫", "it's", "-dash", "a.b", "$HOME", "a*?[b]", "a;b & c", "%s", "#1", "~"]
+HOSTILE = [
+    *("a{b", "a}b", "a,b", 'a"b', "a\\b", "a\nb", "a\tb", "a\x7fb", "report.html", "  "),
+    *("<b>old", "photo" + 20 * "_", 20 * "ha"),
+]
+WELCOME = [
+    *("<3 & <B>", 19 * "_", 20 * "_" + "x"),
+    *("été", "犬 と 猫", "it's", "-dash", "a.b", "$HOME", "a*?[b]", "a;b & c", "%s", "#1", "~"),
+]
 
 
 def test_names_snakemake_cannot_carry_are_skipped_with_one_line(tmp_path: Path) -> None:
