@@ -75,11 +75,13 @@ CONFIGFILE = Path("config.yaml")
 # A folder without one takes all defaults, and edits every case below data.
 if CONFIGFILE.exists():
     try:
-        check_yaml(CONFIGFILE)
+        SETS_ANYTHING = check_yaml(CONFIGFILE)
     except UserError as fault:
         stop(fault)
 
-    configfile: CONFIGFILE
+    if SETS_ANYTHING:
+
+        configfile: CONFIGFILE
 
 
 try:

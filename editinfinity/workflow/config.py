@@ -192,7 +192,7 @@ def _parse_slice(value: object) -> tuple[int, int]:
     """(i, n) of "i/n"; the whole for null."""
     if value is None:
         return 1, 1
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(value))
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", value) if isinstance(value, str) else None
     index, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= index <= count:
         raise Unfit(f"must be one of so many slices, got {shown(value)}; write e.g. slice: 1/50")
@@ -243,6 +243,11 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    problem="a key is in brackets; write it as a word, `setting: value`",
+                    problem_mark=key_node.start_mark,
+                )
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"{key_node.value} is given twice; keep one",
@@ -252,8 +257,11 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def check_yaml(path: Path) -> None:
+def check_yaml(path: Path) -> bool:
     """Make sure that a configuration file can be handed to Snakemake.
+
+    Returns:
+        Whether it sets anything: Snakemake refuses one whose lines are all comments.
 
     Raises:
         ConfigError: it is no UTF-8, no YAML, no mapping, or gives a key twice.
@@ -274,9 +282,11 @@ def check_yaml(path: Path) -> None:
         problem = fault.problem or "is no YAML"
         cure = "" if ";" in problem else "; mend it"
         raise ConfigError([f"{path}: {line}{problem}{cure}"]) from None
-    except (yaml.YAMLError, ValueError) as fault:  # ValueError: dates and numbers that are none
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as fault:
+        # All but the first: dates, numbers and tagged values that are none.
         raise ConfigError([f"{path}: is no YAML ({fault}); mend it"]) from None
     if content is not None and not isinstance(content, dict):
         raise ConfigError(
             [f"{path}: must be lines of `setting: value`, got {shown(content)}; mend it"]
         )
+    return content is not None

@@ -106,7 +106,10 @@ class Number:
             value = float(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise Unfit(self.wording)
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of more than 308 digits
+            raise Unfit(self.wording) from None
         fits = (
             math.isfinite(number)
             and (self.low is None or number >= self.low)
@@ -237,8 +240,16 @@ def shown(value: object, limit: int = 60) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
-        text = str(value)
+        text = _text_of(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _text_of(value: object) -> str:
+    """What JSON cannot hold; of whole numbers of thousands of digits Python writes no decimals."""
+    try:
+        return str(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def unique(values: Sequence[object]) -> tuple[object, ...]:

@@ -35,6 +35,7 @@ from editinfinity.workflow.kinds import (
     shown,
     unique,
 )
+from editinfinity.workflow.names import PATH_VARIABLE
 
 SELECT = r"first|best|embedding\d+-lora[^/\x00-\x1f]+"
 """What may choose the variant that becomes the result."""
@@ -116,7 +117,10 @@ class Setting:
 
 
 _RUN, _EDIT = Level.RUN, Level.EDIT
-PATH = Text("a path without control characters or { }", r"[^\x00-\x1f\x7f{}]+")
+PATH = Text(
+    "a path without control characters, { } and <name>",
+    rf"(?:(?!{PATH_VARIABLE})[^\x00-\x1f\x7f{{}}])+",
+)
 """Of a file or folder, as Snakemake can carry it."""
 
 _SHARE = Number(low=0, below=1)

@@ -157,6 +157,6 @@ def _row_settings(row: Row, path: Path, number: int, faults: list[str]) -> dict[
             settings[key] = parse_setting(key, yaml.safe_load(cell))
         except Unfit as fault:
             faults.append(f"{path}: line {number}: {fault}")
-        except (yaml.YAMLError, ValueError, RecursionError):
+        except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError):
             faults.append(f"{path}: line {number}: {key}: {shown(cell)} is no value; mend it")
     return settings

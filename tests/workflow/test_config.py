@@ -33,8 +33,8 @@ BAD = {
     "train_lora_iter": ["fifty", -1, 1.5, True, None, [50], "50"],
     "train_lora": [2, "yes", None, -1],
     "use_lora_iter": [[], -1, [10, "x"], [[10]]],
-    "seed": [-1, 2**63],
-    "cfg": [-1, "high", float("nan"), float("inf"), True, {}],
+    "seed": [-1, 2**63, 16**5000],
+    "cfg": [-1, "high", float("nan"), float("inf"), True, {}, 10**400],
     "tau": [0, -0.5],
     "top_p": [0, 1.5],
     "betas": [0.9, [0.9], [0.9, 1.0]],
@@ -45,7 +45,7 @@ BAD = {
     "model": ["infinity", None],
     "checkpoint_every": [0],
     "data": ["", "a{b}", 3],
-    "results": [None, "a\nb"],
+    "results": [None, "a\nb", "for/<client>"],
     "cases": [[], [1], ["a/b"], ["a{b}"], [".."], {"a": 1}, 5],
     "overrides": [[], {"a": 1}, {"a": {"cfg": -1}}, {"a": {"device": "cpu"}}, {"a": {"x": 1}}],
 }
@@ -153,6 +153,11 @@ def test_case_overrides_win_over_the_run() -> None:
         (b"- cfg\n", "must be lines of `setting: value`"),
         (b"cfg: \xff\n", "is not UTF-8"),
         (b"cfg: \x00\n", "is no YAML"),
+        (b"cfg: 3\n{photo}: 1\n", "line 2: a key is in brackets"),
+        (b"overrides:\n  [a, b]: {cfg: 3}\n", "line 2: a key is in brackets"),
+        (b"cfg: !!int ''\n", "is no YAML"),
+        (b"train_lora: !!bool x\n", "is no YAML"),
+        (b"seed: !!timestamp x\n", "is no YAML"),
     ],
 )
 def test_a_file_that_is_no_yaml_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:

@@ -129,6 +129,12 @@ def test_names_of_any_kind_make_a_dag(tmp_path: Path) -> None:
     assert len(re.findall(": skipped, ", run.stdout + run.stderr)) == len(HOSTILE)
 
 
+def test_a_configuration_of_comments_alone_takes_all_defaults(project: Project) -> None:
+    (project.folder / "config.yaml").write_text("# cases: [photo]\n", encoding="utf-8")
+    run = project.run("-n", "--config", "model=tiny")
+    assert planned(run)["finish"] == 3
+
+
 FAULTS = {
     "setting": ({"train_lora_iter": "fifty"}, 'train_lora_iter: must be a whole number ≥ 0, got "'),
     "key": ({"use_lorra": 1}, "use_lorra: is no setting; did you mean use_lora?"),
