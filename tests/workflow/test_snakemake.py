@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from editinfinity.workflow.untold import MARK, TELLING, Telling
 from tests.workflow.project import BARE, CARRIED, ROOT, Project, Run, draw_image, write
@@ -127,6 +128,15 @@ def test_names_of_any_kind_make_a_dag(tmp_path: Path) -> None:
     run = project.run("-n")
     assert planned(run)["finish"] == 2 * len(WELCOME)
     assert len(re.findall(": skipped, ", run.stdout + run.stderr)) == len(HOSTILE)
+
+
+def test_on_slurm_every_stage_with_a_gpu_is_in_its_cases_job() -> None:
+    """One that is not would be a SLURM job of its own, of a sweep as many as it has variants."""
+    rules = "".join(path.read_text("utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
+    each = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", rules, re.MULTILINE | re.DOTALL)
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text("utf-8"))
+    grouped = {line.removesuffix("=case") for line in profile["groups"]}
+    assert {name for name, body in each if "gpu=1" in body} <= grouped
 
 
 def test_a_configuration_of_comments_alone_takes_all_defaults(project: Project) -> None:
