@@ -7,8 +7,12 @@ not run at all where one fails. Nothing is written where nothing changed.
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from editinfinity.errors import UserError
@@ -34,7 +38,7 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
         The table; None where nothing was measured.
     """
     table = Path(config.results, "metrics.tsv")
-    rows = [row for row in _rows_of(table, config) if row[0] not in cases.by_name]
+    rows: list[list[str]] = []
     for case in cases.by_name.values():
         where = layout(config, case.name)
         for edit in case.edits.values():
@@ -45,6 +49,15 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
                 for variant in variants(edit.settings)
                 if (cells := _cells(edit, where, variant))
             ]
+    if not table.parent.is_dir():
+        return None
+    with _alone(table.parent):
+        others = [row for row in _rows_of(table, config) if row[0] not in cases.by_name]
+        return _write(table, others + rows)
+
+
+def _write(table: Path, rows: list[list[str]]) -> Path | None:
+    """The table of some rows; no table of none."""
     if not rows:
         table.unlink(missing_ok=True)
         return None
@@ -55,6 +68,18 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
     if not table.exists() or table.read_text(encoding="utf-8") != text.getvalue():
         write_text(table, text.getvalue())
     return table
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other runs from the table: of two slices that end together, one would lose its rows."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _cells(edit: Edit, where: Layout, variant: Variant) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from editinfinity.evaluation.record import Measured
+from editinfinity.workflow import metrics_table
 from editinfinity.workflow.cases import Cases, load_cases
 from editinfinity.workflow.config import Config, load_config
 from editinfinity.workflow.metrics_table import write_metrics_table
@@ -58,6 +61,23 @@ def test_every_variant_has_a_row_and_another_slice_keeps_those_of_the_first() ->
     measure(config, cases)
     write_metrics_table(config, cases)
     assert [row["case"] for row in rows()] == ["a", "a", "犬 [1]", "犬 [1]"]
+
+
+def test_slices_that_end_together_keep_each_others_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = metrics_table._rows_of
+
+    def slowly(*arguments: Any) -> list[list[str]]:
+        found = read(*arguments)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(metrics_table, "_rows_of", slowly)
+    slices = [load(slice=f"{part}/2") for part in (1, 2)]
+    for config, cases in slices:
+        measure(config, cases)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda each: write_metrics_table(*each), slices))
+    assert {row["case"] for row in rows()} == {"a", "犬 [1]"}
 
 
 def test_equal_rows_are_not_written_anew_and_gone_ones_leave() -> None:
