@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +131,8 @@ def check_plan(config: Config, cases: Cases) -> None:
     Raises:
         ConfigError: a line for each setting that asks for what is neither there nor trained.
     """
+    if fault := _no_results(config):
+        raise ConfigError([f"{config.source}: {fault}"])
     lines: dict[str, str] = {}
     if fault := _no_model(config):
         lines["model_dir"] = f"{config.source}: {fault}"
@@ -144,6 +147,26 @@ def check_plan(config: Config, cases: Cases) -> None:
                 lines.setdefault(f"{kind}{line if not kind else ''}", f"{config.source}: {line}")
     if lines:
         raise ConfigError(lines.values())
+
+
+def _no_results(config: Config) -> str | None:
+    """Why there can be no folder for the results, if so; Snakemake would stop with a traceback."""
+    cure = "choose another folder"
+    for path in (Path(config.results), *Path(config.results).parents):
+        try:
+            if not path.exists():
+                continue
+            return None if path.is_dir() else f"results: {path} is no folder; {cure}"
+        except OSError as error:
+            return f"results: {path} cannot be looked into ({error.strerror}); {cure}"
+    return None
+
+
+def _is_there(file: str) -> bool:
+    """Whether a checkpoint exists; no name of thousands of digits does."""
+    with suppress(OSError):
+        return Path(file).exists()
+    return False
 
 
 def _no_model(config: Config) -> str | None:
@@ -177,7 +200,7 @@ def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, st
         wanted["use_lora", "use_lora_iter", variant.lora] = file
     for (switch, key, iteration), file in wanted.items():
         stage = TRAIN_LORA if switch == "use_lora" else TRAIN_EMBEDDING
-        if not iteration or Path(file).exists():
+        if not iteration or _is_there(file):
             continue
         if not settings[stage]:
             yield (

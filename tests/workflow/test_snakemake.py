@@ -150,6 +150,8 @@ FAULTS = {
     "key": ({"use_lorra": 1}, "use_lorra: is no setting; did you mean use_lora?"),
     "case": ({"cases": ["usre"]}, "there is no folder data/usre; did you mean user?"),
     "data": ({"data": "dat"}, "data: dat cannot be listed"),
+    "results": ({"results": "config.yaml/mine"}, "results: config.yaml is no folder"),
+    "long results": ({"results": 300 * "r"}, "cannot be looked into"),
     "checkpoint": ({"train_lora": 0}, "train_lora: is 0 and use_lora is 1, but there is no "),
     "iterations": ({"use_lora_iter": 50}, "use_lora_iter: 50 is more than train_lora_iter: 2"),
     "table": ({"cases": "cases.tsv"}, "cases.tsv: there is no such file"),
