@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import logging
 import re
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image
@@ -83,6 +85,12 @@ def metadata_of(image: Image.Image, name: str) -> Metadata:
 
 
 def _exif_of(image: Image.Image, name: str) -> bytes | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of what is left out
+        return _kept_exif(image, name)
+
+
+def _kept_exif(image: Image.Image, name: str) -> bytes | None:
     try:
         exif = image.getexif()
         if not exif:
@@ -95,6 +103,13 @@ def _exif_of(image: Image.Image, name: str) -> bytes | None:
         ):
             if tag in details:
                 details[tag] = side
+        # Of the old file the details have an offset alone, which would lead astray in a new one.
+        interop = {}
+        with suppress(ValueError):  # an offset before the file
+            interop = exif.get_ifd(ExifTags.IFD.Interop)
+        details.pop(ExifTags.IFD.Interop, None)
+        if interop:
+            details[ExifTags.IFD.Interop] = interop
         places = exif.get_ifd(ExifTags.IFD.GPSInfo)
         kept = Image.Exif()
         kept.update({tag: exif[tag] for tag in exif if tag not in _POINTERS | _OF_THE_FILE})
@@ -111,8 +126,8 @@ def _exif_of(image: Image.Image, name: str) -> bytes | None:
 
 _POINTERS = {int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo), int(ExifTags.IFD.Interop)}
 _OF_THE_FILE = {
-    256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 700,
-    34665, 34675, 33723, 34377,
+    256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 330, 338, 339,
+    700, 34665, 34675, 33723, 34377,
 }  # fmt: skip
 """TIFF tags about how a file stores its pixels, which a TIFF keeps where others keep EXIF."""
 

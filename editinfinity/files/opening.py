@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -53,6 +53,7 @@ def open_picture(path: Path, convert: Callable[[Image.Image], Any] = lambda imag
         UserError: it cannot be had.
     """
     with _opened(path) as image:
+        _read_interop(image)
         image.load()
         upright = _upright(image, path)
         # Lost by Pillow with any change.
@@ -125,13 +126,28 @@ def _upright(image: Image.Image, path: Path) -> Image.Image:
     """The picture turned as its EXIF says; broken EXIF turns nothing."""
     try:
         upright = ImageOps.exif_transpose(image)
-        if image.format == "TIFF" and "exif" not in upright.info:
-            exif = image.getexif()  # among a TIFF's own tags, which a copy has not
-            exif.pop(ExifTags.Base.Orientation, None)
-            upright.info["exif"] = exif.tobytes()
-        return upright
     except Exception as error:  # any nonsense may stand in EXIF
         log.warning(
             "%s: its EXIF cannot be read (%s); the picture is taken as it lies", path, error
         )
         return image.copy()
+    if image.format == "TIFF" and "exif" not in upright.info:
+        try:
+            exif = image.getexif()  # among a TIFF's own tags, which a copy has not
+            exif.pop(ExifTags.Base.Orientation, None)
+            upright.info["exif"] = exif.tobytes()
+        except Exception as error:
+            log.warning("%s: its EXIF cannot be read (%s) and is left out", path, error)
+    return upright
+
+
+def _read_interop(image: Image.Image) -> None:
+    """Have the innermost directory of a TIFF's EXIF read, as Pillow does only with the others.
+
+    Decoding closes the file, and all of its EXIF would be lost for want of it.
+    """
+    if image.format == "TIFF":
+        with suppress(Exception):  # told by who needs it
+            exif = image.getexif()
+            if ExifTags.IFD.Exif in exif:
+                exif.get_ifd(ExifTags.IFD.Interop)

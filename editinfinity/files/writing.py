@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, JpegImagePlugin, PngImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
 
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path
@@ -93,8 +93,13 @@ def _options(format_: str, photograph: Photograph, settings: str | None) -> dict
         tags.load(metadata.exif or b"")
         if xmp is not None:
             tags[_TIFF_XMP] = xmp
+        if ExifTags.IFD.Exif in tags:
+            # Pillow would write the innermost directory's offset as it finds it.
+            details = tags.get_ifd(ExifTags.IFD.Exif)
+            if ExifTags.IFD.Interop in details:
+                details[ExifTags.IFD.Interop] = tags.get_ifd(ExifTags.IFD.Interop)
         # Uncompressed: through libtiff, which compresses, the sub-directories of EXIF are lost.
-        return {**options, "exif": tags.tobytes()}
+        return {**options, "exif": tags}
     if xmp is not None:
         options["xmp"] = xmp
     return options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,57 @@ def test_exif_of_a_tiff_comes_back(tmp_path: Path, turn: int, suffix: str) -> No
         assert details[ExifTags.Base.DateTimeOriginal] == "2026:01:02 03:04:05"
         assert exif.get_ifd(ExifTags.IFD.GPSInfo)
     assert read_photograph(made).size == photograph.size
+
+
+INTEROP = {1: "R03", 2: b"0100"}
+"""Says that numbers without a profile are of Adobe RGB."""
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("target", [".jpg", ".tif", ".png", ".webp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".png", ".webp"])
+def test_the_innermost_directory_of_exif_is_carried_and_no_stale_offset(
+    tmp_path: Path, suffix: str, target: str, keep: bool
+) -> None:
+    exif = exif_of(6)
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = INTEROP
+    exif[ExifTags.Base.SubIFDs] = 70_000  # an offset to pictures that do not come along
+    source, made = tmp_path / f"in{suffix}", tmp_path / f"out{target}"
+    written = Image.Exif()
+    written.load(exif.tobytes())
+    # Of bytes Pillow writes a TIFF's innermost offset as it was.
+    written.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = INTEROP
+    Image.fromarray(noise(3)).save(source, exif=written)
+    photograph = read_photograph(source)
+    assert photograph.size == SIZE  # turned
+    write_photograph(made, photograph if keep else photograph.without_place(), SETTINGS)
+    with Image.open(made) as picture:
+        found = picture.getexif()
+        assert found.get_ifd(ExifTags.IFD.Interop) == INTEROP
+        assert ExifTags.Base.SubIFDs not in found
+        details = found.get_ifd(ExifTags.IFD.Exif)
+        assert details[ExifTags.Base.DateTimeOriginal] == "2026:01:02 03:04:05"
+        place = {ExifTags.GPS.GPSLatitudeRef: "N", ExifTags.GPS.GPSLatitude: (52.0, 30.0, 0.0)}
+        assert found.get_ifd(ExifTags.IFD.GPSInfo) == (place if keep else {})
+
+
+@pytest.mark.parametrize("kind", [b"\0\4", b"\0\2", b"\0\x09"])  # LONG, ASCII, SLONG
+@pytest.mark.parametrize("offset", [0, 5_000_000, 2**32 - 1])
+def test_an_innermost_directory_that_is_not_there_is_left_out_alone(
+    tmp_path: Path, kind: bytes, offset: int
+) -> None:
+    exif = exif_of(1)
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = INTEROP
+    entry = re.compile(rb"\xa0\x05\0\x04\0\0\0\x01....", re.DOTALL)
+    changed = b"\xa0\x05" + kind + b"\0\0\0\1" + offset.to_bytes(4, "big")
+    data, times = entry.subn(lambda _: changed, exif.tobytes())
+    assert times == 1
+    Image.fromarray(noise(3)).save(tmp_path / "in.jpg", exif=data)
+    write_photograph(tmp_path / "out.jpg", read_photograph(tmp_path / "in.jpg"))
+    with Image.open(tmp_path / "out.jpg") as picture:
+        details = picture.getexif().get_ifd(ExifTags.IFD.Exif)
+        assert ExifTags.IFD.Interop not in details
+        assert details[ExifTags.Base.DateTimeOriginal] == "2026:01:02 03:04:05"
 
 
 def test_a_picture_handed_out_carries_its_profile(tmp_path: Path) -> None:
