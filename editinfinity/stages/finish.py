@@ -17,7 +17,7 @@ from editinfinity.files.photograph import Photograph, read_photograph
 from editinfinity.files.seam import opacity_of
 from editinfinity.files.writing import read_settings, write_photograph
 from editinfinity.scales import SCALES_1M, nearest_ratio
-from editinfinity.stages.settings import BACKGROUNDS
+from editinfinity.stages.settings import BACKGROUNDS, GPS
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,9 @@ def finish(
     Raises:
         UserError: a picture cannot be read, or they do not belong together.
     """
-    if background not in BACKGROUNDS:
-        raise UserError(f"background: {background!r} is not one of {', '.join(BACKGROUNDS)}")
+    for option, value, known in (("background", background, BACKGROUNDS), ("gps", gps, GPS)):
+        if value not in known:
+            raise UserError(f"{option}: {value!r} is not one of {', '.join(known)}")
     photograph, drawn = read_photograph(image), read_image(edited)
     for doubt in photograph.doubts:
         log.warning("%s", doubt)

@@ -26,6 +26,9 @@ MASK_REGIONS = ("black", "white", "transparent", "opaque")
 BACKGROUNDS = ("exact", "decoded")
 """What a picture is outside its edit: the photograph's own pixels, or the model's."""
 
+GPS = ("keep", "drop")
+"""What becomes of the place where a photograph was taken."""
+
 GUIDANCES = ("cfg", "source_negative")
 """Names of the guidances (``editinfinity.editing.guidance``)."""
 

@@ -14,6 +14,7 @@ from editinfinity.presets import PRESETS
 from editinfinity.scales import PIXEL_BUDGETS
 from editinfinity.stages.settings import (
     BACKGROUNDS,
+    GPS,
     GUIDANCES,
     MASK_REGIONS,
     MAX_SEED,
@@ -168,7 +169,7 @@ _ALL = (
     # the photograph
     Setting("crop", Choice(("full", "auto")), "full"),
     Setting("background", Choice(BACKGROUNDS), "exact", _EDIT),
-    Setting("gps", Choice(("keep", "drop")), "keep", _EDIT),
+    Setting("gps", Choice(GPS), "keep", _EDIT),
     # judging: metrics, and which variant becomes the result
     Setting("metrics", Flag(), True, _RUN, example=1),
     Setting("lpips_weights", PATH, None, _RUN, nullable=True, example="weights/lpips"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,10 +92,19 @@ def test_a_crop_belongs_to_its_photograph(large: Path, worked: Worked, tmp_path:
     Image.open(large / "photo.png").resize((800, 500)).save(tmp_path / "half.png")
     with pytest.raises(UserError, match="edit that photograph again"):
         finish(edited=folder / "edited.png", image=tmp_path / "half.png", output=tmp_path / "x.png")
-    with pytest.raises(UserError, match="background: 'blurred' is not one of"):
-        finish(
-            edited=folder / "edited.png",
-            image=large / "photo.png",
-            background="blurred",
-            output=tmp_path / "x.png",
-        )
+
+
+@pytest.mark.parametrize(("option", "value"), [("background", "blurred"), ("gps", "remove")])
+def test_values_that_are_none_are_one_line_and_nothing_is_written(
+    large: Path, worked: Worked, tmp_path: Path, option: str, value: str
+) -> None:
+    _, folder = drawn(large, worked, "320,960,256,256")
+    words = [
+        "stage", "finish", "--edited", folder / "edited.png", "--image", large / "photo.png",
+        "--output", tmp_path / "x.png", f"--{option}", value,
+    ]  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-m", "editinfinity", *map(str, words)], capture_output=True, text=True
+    )
+    assert ran.returncode != 0 and not (tmp_path / "x.png").exists()
+    assert ran.stderr.count("\n") == 1 and f"{option}: '{value}' is not one of" in ran.stderr
