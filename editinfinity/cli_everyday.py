@@ -292,7 +292,7 @@ def preview(
     picture = read_image(image)
     size, region = size_of(picture), mask_edit_region or "black"
     if mask is not None:
-        edited = read_mask(mask, size, region, mask_grow)
+        edited = read_mask(mask, size, region, mask_grow, image)
     else:
         edited = mask_of_box(str(box), size, "--box", mask_grow)
     target = output or image.with_name(f"{image.stem}_preview.png")

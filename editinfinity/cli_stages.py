@@ -252,6 +252,9 @@ def kernel(
     image_features: ImageFeatures,
     output: Output,
     mask: Annotated[MaybePath, typer.Option(help="Your mask; or give --attention.")] = None,
+    photograph: Annotated[
+        MaybePath, typer.Option(help="By its name, its part of a COCO mask of several is taken.")
+    ] = None,
     attention: Annotated[MaybePath, typer.Option(help="File of attention_map.")] = None,
     mask_edit_region: Region = "black",
     mask_grow: Grow = 0,
@@ -271,6 +274,7 @@ def kernel(
         image_features=image_features,
         output=output,
         mask=mask,
+        photograph=photograph,
         attention=attention,
         mask_edit_region=mask_edit_region,
         mask_grow=mask_grow,

@@ -8,6 +8,7 @@ with job(snakemake) as this:
     make_kernel(
         image_features=this.needed("image"),
         mask=edit.mask if edit.mask_source == "user" else None,
+        photograph=this.case.image,
         attention=this.input("attention"),
         mask_edit_region=edit.settings["mask_edit_region"],
         mask_grow=edit.settings["mask_grow"],

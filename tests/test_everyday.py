@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from editinfinity.files.masks import read_mask
 from tests.workflow.project import draw_image, draw_mask
 
 ROOT = Path(__file__).parents[1]
@@ -118,6 +119,25 @@ def test_new_and_import_make_cases(folder: Path) -> None:
     assert (folder / "cases" / "one" / "image" / "mask.png").is_file()
     with Image.open(folder / "cases" / "two" / "image" / "original_image.png") as image:
         assert image.size == (160, 128)
+
+
+def test_of_a_coco_file_a_new_case_takes_its_photographs_part(folder: Path) -> None:
+    annotations = [{"image_id": i, "bbox": [10 * i, 10, 40, 40]} for i in (1, 2)]
+    images = [{"id": 1, "file_name": "b.jpg"}, {"id": 2, "file_name": "my photo.jpg"}]
+    coco = {"images": images, "annotations": annotations}
+    (folder / "coco.json").write_text(json.dumps(coco))
+    line = ("--prompt", "a cat", "--mask", "coco.json")
+    done = run(folder, "new", "holiday", "my photo.jpg", *line)
+    assert done.returncode == 0, done.stderr
+    image = folder / "data" / "holiday" / "image"
+    assert json.loads((image / "mask.json").read_text()) == {
+        "images": images[1:], "annotations": annotations[1:]
+    }  # fmt: skip
+    assert read_mask(image / "mask.json", (128, 160), photograph=image / "original_image.jpg").any()
+    draw_image(folder / "c.jpg", seed=2)
+    done = run(folder, "new", "another", "c.jpg", *line)
+    assert done.returncode != 0 and done.stderr.count("\n") == 1
+    assert "several images (b.jpg, my photo.jpg), none of them named like c.jpg" in done.stderr
 
 
 def test_the_photograph_of_a_case_is_never_lost(folder: Path) -> None:

@@ -39,6 +39,24 @@ def require_file(path: Path, limit: int, cure: str) -> None:
         )
 
 
+def read_text(path: Path, limit: int, cure: str) -> str:
+    """The text of a file in UTF-8.
+
+    Args:
+        path, limit, cure: as of ``require_file``.
+
+    Raises:
+        UserError: it is no such file, or no such text.
+    """
+    require_file(path, limit, cure)
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {cure}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+
+
 def _kind(mode: int) -> str:
     for is_kind, name in (
         (stat.S_ISDIR, "a folder"),

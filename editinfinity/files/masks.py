@@ -1,24 +1,23 @@
 """Masks as people have them → which pixels are edited.
 
-A picture whose black, white, transparent or opaque part is edited; polygons of LabelMe or COCO; a
-box ``x,y,w,h``. Pictures and polygons may be of another size than the photograph if the shape is
+A picture whose black, white, transparent or opaque part is edited; areas of LabelMe or COCO; a
+box ``x,y,w,h``. Pictures and areas may be of another size than the photograph if the shape is
 the same.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from editinfinity.errors import UserError
+from editinfinity.files.annotations import LONGEST, read_annotations
 from editinfinity.files.geometry import Size
+from editinfinity.files.given import read_text
 from editinfinity.files.opening import open_picture
 from editinfinity.files.pixels import is_transparent, to_grey
 
@@ -33,11 +32,16 @@ MASK_THRESHOLD = 128
 ASPECT_TOLERANCE = 0.01
 """How far a mask's shape may be from the photograph's and still be scaled to it."""
 
-_LARGEST_TEXT = 64 * 2**20
 _BOX = re.compile(r"\s*(-?\d+)\s*[, ]\s*(-?\d+)\s*[, ]\s*(\d+)\s*[, ]\s*(\d+)\s*")
 
 
-def read_mask(path: Path, size: Size, edit_region: str = "black", grow: int = 0) -> Mask:
+def read_mask(
+    path: Path,
+    size: Size,
+    edit_region: str = "black",
+    grow: int = 0,
+    photograph: Path | None = None,
+) -> Mask:
     """A mask at the photograph's size, True where the image is edited.
 
     Args:
@@ -47,19 +51,21 @@ def read_mask(path: Path, size: Size, edit_region: str = "black", grow: int = 0)
             upstream's) or ``white``, where transparent parts are background; or the transparent
             or opaque part itself.
         grow: pixels of the photograph by which the edited part is made larger on every side.
+        photograph: the photograph's file, whose name tells which of a COCO file's images it is.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        UserError: the file cannot be read, or its shape is not the photograph's.
+        UserError: the file cannot be read, its shape is not the photograph's, or it is of several
+            images of which not exactly one can be told to be the photograph.
     """
     _require_region(edit_region)
     match path.suffix.lower():
         case ".json":
-            mask = _polygons(path, size)
+            mask = _mask_of_annotations(path, size, photograph)
         case ".txt":
-            mask = mask_of_box(_text(path), size, path)
+            mask = mask_of_box(read_text(path, LONGEST, "put the mask there"), size, path)
         case _:
             mask = open_picture(path, lambda image: mask_of_picture(image, size, edit_region, path))
     return _grown(mask, grow)
@@ -145,89 +151,12 @@ def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
     return _grown(mask, grow)
 
 
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _LARGEST_TEXT:
-            raise UserError(f"{path}: is larger than {_LARGEST_TEXT >> 20} MiB; no mask is")
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); put the mask there") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
-
-
-def _polygons(path: Path, size: Size) -> Mask:
-    """All shapes of a LabelMe file, or all annotations of a COCO file of one image."""
-    try:
-        content = json.loads(_text(path))
-    except (ValueError, RecursionError):
-        raise UserError(f"{path}: is no JSON; export the polygons again") from None
-    try:
-        if "shapes" in content:
-            drawn, outlines = _of_labelme(content)
-        elif "annotations" in content:
-            drawn, outlines = _of_coco(content, path)
-        else:
-            raise UserError(f"{path}: is neither of LabelMe (shapes) nor of COCO (annotations)")
-        if drawn is not None:
-            _require_shape(path, drawn, size)
-        scale = (1.0, 1.0) if drawn is None else (size[1] / drawn[1], size[0] / drawn[0])
-        canvas = Image.new("1", (size[1], size[0]))
-        for kind, points in outlines:
-            if not all(math.isfinite(number) for point in points for number in point):
-                raise ValueError("a corner at infinity")
-            _draw(canvas, kind, [(x * scale[0], y * scale[1]) for x, y in points])
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ZeroDivisionError):
-        raise UserError(f"{path}: its polygons cannot be read; export them again") from None
-    if not outlines:
-        raise UserError(f"{path}: holds no polygon, rectangle or circle; draw one")
-    return np.array(canvas)
-
-
-Outline = tuple[str, list[tuple[float, float]]]
-
-
-def _of_labelme(content: dict[str, Any]) -> tuple[Size | None, list[Outline]]:
-    height, width = content.get("imageHeight"), content.get("imageWidth")
-    drawn = (int(height), int(width)) if height and width else None
-    outlines = []
-    for shape in content["shapes"]:
-        kind = shape.get("shape_type") or "polygon"
-        if kind in ("polygon", "rectangle", "circle"):
-            outlines.append((kind, [(float(x), float(y)) for x, y in shape["points"]]))
-    return drawn, outlines
-
-
-def _of_coco(content: dict[str, Any], path: Path) -> tuple[Size | None, list[Outline]]:
-    images = content.get("images") or []
-    if len({annotation.get("image_id") for annotation in content["annotations"]}) > 1:
-        raise UserError(f"{path}: has annotations of several images; export one image's")
-    drawn = (int(images[0]["height"]), int(images[0]["width"])) if len(images) == 1 else None
-    outlines: list[Outline] = []
-    for annotation in content["annotations"]:
-        segments = annotation.get("segmentation")
-        if isinstance(segments, dict):
-            raise UserError(f"{path}: holds run-length masks; export polygons, or a picture")
-        for numbers in segments or []:
-            pairs = zip(numbers[::2], numbers[1::2], strict=True)
-            outlines.append(("polygon", [(float(x), float(y)) for x, y in pairs]))
-        if not segments and "bbox" in annotation:
-            x, y, width, height = map(float, annotation["bbox"])
-            outlines.append(("rectangle", [(x, y), (x + width, y + height)]))
-    return drawn, outlines
-
-
-def _draw(canvas: Image.Image, kind: str, points: list[tuple[float, float]]) -> None:
-    draw = ImageDraw.Draw(canvas)
-    if kind == "rectangle":
-        (x1, y1), (x2, y2) = points
-        draw.rectangle((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), fill=1)
-    elif kind == "circle":
-        (x, y), (edge_x, edge_y) = points
-        radius = ((edge_x - x) ** 2 + (edge_y - y) ** 2) ** 0.5
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
-    elif len(points) > 2:
-        draw.polygon(points, fill=1)
+def _mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> Mask:
+    """Everything inside the shapes of a LabelMe file, or a photograph's annotations of COCO."""
+    found = read_annotations(path, photograph)
+    if found.drawn_on is not None:
+        _require_shape(path, found.drawn_on, size)
+    return found.mask(size)
 
 
 def _grown(mask: Mask, pixels: int) -> Mask:

@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import require_file
+from editinfinity.files.given import read_text
 
 LONGEST_PROMPT = 4000
 """In characters; far above what a text encoder takes, far below what is no prompt at all."""
@@ -52,21 +52,13 @@ def origin_of(source: Path | str | None, what: str) -> str:
 
 def _text_of(source: Path | str, what: str) -> tuple[str, str]:
     """Text and the name to blame for it."""
-    text, origin = _read(source) if isinstance(source, Path) else source, origin_of(source, what)
+    text, origin = source, origin_of(source, what)
+    if isinstance(text, Path):
+        text = read_text(text, 8 * LONGEST_PROMPT, "put the text there")
     text = " ".join(text.split())
     if control := next((c for c in text if unicodedata.category(c) in ("Cc", "Cs")), None):
         raise UserError(f"{origin}: has the control character {control!a}; save it as plain text")
     return text, origin
-
-
-def _read(path: Path) -> str:
-    require_file(path, 8 * LONGEST_PROMPT, "put the text there")
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); put the text there") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
 
 
 def _check_length(text: str, limit: int, origin: str) -> None:

@@ -101,7 +101,7 @@ def check_case(
         )
         prompt = text or ""
     for edit in edits:
-        inspection.look_at(edit, size, prompt)
+        inspection.look_at(edit, image, size, prompt)
     for fault in inspection.faults:
         log.error("%s", fault)
     if inspection.faults or picture is None or size is None:
@@ -137,7 +137,7 @@ class _Inspection:
                 self.faults.append(str(fault))
             return None
 
-    def look_at(self, edit: EditInput, size: Size | None, source_prompt: str) -> None:
+    def look_at(self, edit: EditInput, image: Path, size: Size | None, source_prompt: str) -> None:
         """Look at one edit's texts and mask; the mask needs the photograph's size."""
         prompt = self.attempt(lambda: read_prompt(edit.prompt, what="edit prompt"))
         if prompt is not None and prompt == source_prompt:
@@ -151,7 +151,7 @@ class _Inspection:
         if edit.mask is not None and size is not None:
             path = edit.mask
             mask = self.attempt(
-                lambda: read_mask(path, size, edit.mask_edit_region, edit.mask_grow)
+                lambda: read_mask(path, size, edit.mask_edit_region, edit.mask_grow, image)
             )
             doubt = None if mask is None else doubt_about(mask, path, edit.mask_edit_region)
             if doubt is not None:

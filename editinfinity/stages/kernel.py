@@ -26,6 +26,7 @@ def make_kernel(
     image_features: Path,
     output: Path,
     mask: Path | None = None,
+    photograph: Path | None = None,
     attention: Path | None = None,
     mask_edit_region: str = "black",
     mask_grow: int = 0,
@@ -41,6 +42,7 @@ def make_kernel(
         output: safetensors with ``kernel`` (h, w) fp32 on the ratio's 1M last scale: 1 keeps the
             source, 0 is edited freely.
         mask: the user's mask; give this or ``attention``.
+        photograph: its file, by whose name a mask of COCO that is of several images is searched.
         attention: of ``collect_attention``.
         mask_edit_region: which part of the user's mask is edited, of
             ``editinfinity.files.masks.REGIONS``.
@@ -59,7 +61,7 @@ def make_kernel(
     if (mask is None) == (attention is None):
         raise UserError("kernel: give either a mask or an attention map, not both or neither")
     if mask is not None:
-        region = region_of_mask(mask, source.geometry, mask_edit_region, mask_grow)
+        region = region_of_mask(mask, source.geometry, mask_edit_region, mask_grow, photograph)
     else:
         assert attention is not None
         region = region_of_attention(attention, grid, attention_threshold)

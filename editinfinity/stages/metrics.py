@@ -78,7 +78,7 @@ def measure_edit(
     source = on_canvas(to_srgb(seen, photograph.info.get("icc_profile")), size)
     edited: Mask | None = None
     if mask is not None:
-        edited = region_of_mask(mask, geometry, mask_edit_region, mask_grow).edited
+        edited = region_of_mask(mask, geometry, mask_edit_region, mask_grow, image).edited
     elif attention is not None:
         grid = SCALES_1M[nearest_ratio(*geometry.model_size)][-1]
         edited = region_of_attention(attention, grid, attention_threshold).edited

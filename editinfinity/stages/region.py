@@ -33,13 +33,19 @@ class Region:
     made_of: dict[str, Any]
 
 
-def region_of_mask(mask: Path, geometry: Geometry, mask_edit_region: str, mask_grow: int) -> Region:
+def region_of_mask(
+    mask: Path,
+    geometry: Geometry,
+    mask_edit_region: str,
+    mask_grow: int,
+    photograph: Path | None = None,
+) -> Region:
     """The user's mask, cropped to what the model sees; a doubtful one is told of.
 
     Raises:
         UserError: it cannot be read or does not fit the photograph.
     """
-    user_mask = read_mask(mask, geometry.image_size, mask_edit_region, mask_grow)
+    user_mask = read_mask(mask, geometry.image_size, mask_edit_region, mask_grow, photograph)
     edited = geometry.crop_mask(user_mask)
     if doubt := doubt_about(edited, mask, mask_edit_region):
         log.warning("%s", doubt)

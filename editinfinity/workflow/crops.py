@@ -36,7 +36,11 @@ def crop_of(case: Case) -> str:
         size = size_upright(case.image)
         masks = [
             read_mask(
-                edit.mask, size, edit.settings["mask_edit_region"], edit.settings["mask_grow"]
+                edit.mask,
+                size,
+                edit.settings["mask_edit_region"],
+                edit.settings["mask_grow"],
+                case.image,
             )
             for edit in edits
             if edit.mask is not None

@@ -54,7 +54,7 @@ def make_case(
     for name, edit in edits.items():
         ending = "" if name == UNNAMED else f".{name}"
         write_text(folder / "prompt" / f"edit_image_prompt{ending}.txt", edit.prompt + "\n")
-        _set_mask(folder / "image", f"mask{ending}", edit)
+        _set_mask(folder / "image", f"mask{ending}", edit, image)
         word = folder / "prompt" / f"target_word{ending}.txt"
         word.unlink(missing_ok=True)
         if edit.target_word is not None:
@@ -97,7 +97,7 @@ def require_same_photograph(folder: Path, image: Path) -> None:
             )
 
 
-def _set_mask(folder: Path, stem: str, edit: NewEdit) -> None:
+def _set_mask(folder: Path, stem: str, edit: NewEdit, image: Path) -> None:
     wanted: Path | None = None
     if edit.box is not None:
         wanted = folder / f"{stem}.txt"
@@ -105,7 +105,9 @@ def _set_mask(folder: Path, stem: str, edit: NewEdit) -> None:
     elif edit.mask is not None:
         ending = edit.mask.suffix.lower()
         wanted = folder / f"{stem}{ending if ending in MASK_ENDINGS else '.png'}"
-        if ending in MASK_ENDINGS:
+        if ending == ".json" and (part := _part_of_annotations(edit.mask, image)) is not None:
+            write_text(wanted, part)
+        elif ending in MASK_ENDINGS:
             _copy(edit.mask, wanted)
         else:
             from editinfinity.files.images import write_png
@@ -115,6 +117,13 @@ def _set_mask(folder: Path, stem: str, edit: NewEdit) -> None:
     for ending in MASK_ENDINGS:
         if (other := folder / f"{stem}{ending}") != wanted:
             other.unlink(missing_ok=True)
+
+
+def _part_of_annotations(mask: Path, image: Path) -> str | None:
+    """A photograph's own part of a file of several: in its case it goes by another name."""
+    from editinfinity.files.annotations import annotations_of_one
+
+    return annotations_of_one(mask, image)
 
 
 def _copy(source: Path, target: Path) -> None:

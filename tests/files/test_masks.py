@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +61,10 @@ POLYGONS: dict[str, dict[str, Any]] = {
         "images": [{"height": 60, "width": 80}],
         "annotations": [{"segmentation": [[c for corner in CORNERS for c in corner]]}],
     },
+    "labelme oriented rectangle": {
+        **LABELME,
+        "shapes": [{"points": CORNERS, "shape_type": "oriented_rectangle"}],
+    },
     "coco box": {"annotations": [{"bbox": [10, 20, 19, 19]}]},
 }
 
@@ -71,6 +79,162 @@ def test_a_circle(tmp_path: Path) -> None:
     shape = {"points": [[40, 30], [40, 40]], "shape_type": "circle"}
     (tmp_path / "m.json").write_text(json.dumps({**LABELME, "shapes": [shape]}))
     assert read_mask(tmp_path / "m.json", SIZE).sum() == pytest.approx(np.pi * 100, rel=0.15)
+
+
+def in_base64(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def labelme_mask(area: np.ndarray, at: tuple[float, float], **changes: Any) -> dict[str, Any]:
+    """As LabelMe's AI tools write it: values 0 and 1, between the first and the last pixel."""
+    height, width = area.shape
+    last = [at[0] + width - 1, at[1] + height - 1]
+    png = in_base64(Image.fromarray(area.astype(np.uint8)))
+    return {"points": [list(at), last], "shape_type": "mask", "mask": png, **changes}
+
+
+AREA = np.random.default_rng(0).random((20, 16)) < 0.5
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_the_pixels_of_labelmes_ai_tools(tmp_path: Path, scale: int) -> None:
+    polygon = {"points": [[60, 2], [75, 2], [75, 9], [60, 9]]}
+    shapes = [labelme_mask(AREA, (10, 30)), polygon]
+    (tmp_path / "m.json").write_text(json.dumps({**LABELME, "shapes": shapes}))
+    expected = np.zeros(SIZE, bool)
+    expected[30:50, 10:26] = AREA
+    expected[2:10, 60:76] = True
+    expected = expected.repeat(scale, 0).repeat(scale, 1)
+    found = read_mask(tmp_path / "m.json", (SIZE[0] * scale, SIZE[1] * scale))
+    assert (found[:, : 50 * scale] == expected[:, : 50 * scale]).all()
+    assert overlap(found, expected) > 0.9
+
+
+def test_pixels_that_reach_over_the_edge_are_cut_there(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text(
+        json.dumps({**LABELME, "shapes": [labelme_mask(AREA, (72.2, -4.8))]})
+    )
+    expected = np.zeros(SIZE, bool)
+    expected[:15, 72:] = AREA[5:, :8]
+    assert (read_mask(tmp_path / "m.json", SIZE) == expected).all()
+
+
+def bomb() -> str:
+    """A PNG that says it is 30000×30000, and would be."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        crc = zlib.crc32(name + data).to_bytes(4, "big")
+        return len(data).to_bytes(4, "big") + name + data + crc
+
+    side = (30_000).to_bytes(4, "big")
+    head, data = side + side + bytes([8, 0, 0, 0, 0]), zlib.compress(bytes(10**6))
+    whole = chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + whole).decode()
+
+
+PNG = labelme_mask(AREA, (0, 0))["mask"]
+FAR = [[0, 0], [29_999, 29_999]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"mask": "no base64!"}, "a mask in it is no PNG in base64; export it again"),
+        ({"mask": None}, "a mask in it is no PNG"),
+        ({"mask": 7}, "a mask in it is no PNG"),
+        ({"mask": base64.b64encode(b"GIF89a").decode()}, "a mask in it is no PNG"),
+        ({"mask": PNG[: len(PNG) // 8 * 4]}, "a mask in it is no PNG"),
+        ({"mask": bomb(), "points": FAR}, "a mask in it"),
+        ({"mask": in_base64(Image.new("1", (90, 20))), "points": [[0, 0], [89, 19]]}, "90×20 pix"),
+        ({"points": [[10, 20], [30, 39]]}, "a mask in it, of 16×20 pixels, does not fill its cor"),
+        ({"points": [[10, 20]]}, "its polygons cannot be read"),
+        ({"points": [[1e30, 20], [1e30, 39]]}, "does not fill its corners"),
+        ({"points": [[2**40, 20], [2**40 + 15, 39]]}, "its polygons cannot be read"),
+        ({"shape_type": "linestrip"}, "holds shapes without an area (linestrip); delete them, or"),
+        ({"shape_type": "po\nint"}, "without an area (po?int)"),
+        ({"shape_type": ["mask"]}, "its polygons cannot be read"),
+    ],
+)
+def test_shapes_that_cannot_be_read_are_one_line_and_not_passed_over(
+    tmp_path: Path, changes: dict[str, Any], fault: str
+) -> None:
+    shapes = [{"points": CORNERS}, labelme_mask(AREA, (10, 30), **changes)]
+    (tmp_path / "m.json").write_text(json.dumps({**LABELME, "shapes": shapes}))
+    with pytest.raises(UserError) as raised:
+        read_mask(tmp_path / "m.json", SIZE)
+    assert fault in str(raised.value) and "\n" not in str(raised.value)
+
+
+def of_coco(*names: str, ids: tuple[int, ...] = (7, 8, 9)) -> dict[str, Any]:
+    """The square in the first image, at twice its size; other boxes in others."""
+    box = [2 * 10, 2 * 20, 2 * 19, 2 * 19]
+    sizes = [(120, 160), (500, 300), (500, 300)]
+    images = [
+        {"id": id_, "file_name": name, "height": height, "width": width}
+        for id_, name, (height, width) in zip(ids, names, sizes, strict=False)
+    ]
+    boxes = [(8, [0, 0, 300, 500]), (7, box), (9, [5, 5, 9, 9])]
+    return {"images": images, "annotations": [{"image_id": i, "bbox": b} for i, b in boxes]}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("photo.jpg", "b.jpg", "c.jpg"),
+        ("photo.jpg", "photo.png", "c.jpg"),
+        ("train/photo.jpg", "other.jpg"),
+        ("D:\\train\\photo.tif", "other.jpg"),
+        ("anything.jpg",),
+    ],
+)
+def test_of_a_coco_file_of_several_images_the_photographs_is_taken(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    (tmp_path / "m.json").write_text(json.dumps(of_coco(*names)))
+    mask = read_mask(tmp_path / "m.json", SIZE, photograph=tmp_path / "photo.jpg")
+    assert overlap(mask, square()) > 0.94
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (("a.jpg", "b.jpg"), "images (a.jpg, b.jpg), none of them named like photo.jpg; export"),
+        (("1/photo.jpg", "2/photo.jpg", "c"), "(1/photo.jpg, 2/photo.jpg), several of them named"),
+        (("photo.tif", "photo.png"), "(photo.tif, photo.png), several of them named like"),
+        (("a\nb", "c"), "(a?b, c), none of them"),
+    ],
+)
+def test_a_coco_file_of_which_no_one_image_can_be_told_names_them(
+    tmp_path: Path, names: tuple[str, ...], fault: str
+) -> None:
+    (tmp_path / "m.json").write_text(json.dumps(of_coco(*names)))
+    with pytest.raises(UserError) as raised:
+        read_mask(tmp_path / "m.json", SIZE, photograph=tmp_path / "photo.jpg")
+    assert fault in str(raised.value) and "\n" not in str(raised.value)
+    with pytest.raises(UserError, match="has annotations of several images"):
+        read_mask(tmp_path / "m.json", SIZE)
+
+
+def test_many_images_are_named_in_part(tmp_path: Path) -> None:
+    images = [{"id": number, "file_name": f"{number}.jpg"} for number in range(1000)]
+    (tmp_path / "m.json").write_text(json.dumps({"images": images, "annotations": []}))
+    with pytest.raises(UserError, match=r"\(0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg and 995 more\)"):
+        read_mask(tmp_path / "m.json", SIZE, photograph=Path("photo.jpg"))
+
+
+def test_annotations_of_an_image_that_is_not_there_are_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text(json.dumps(of_coco("photo.jpg", ids=(1,))))
+    with pytest.raises(UserError, match=r"none of its annotations is of its image photo\.jpg"):
+        read_mask(tmp_path / "m.json", SIZE)
+
+
+@pytest.mark.parametrize("name", ["m.json", "m.txt"])
+def test_a_pipe_is_no_mask(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="is no file but a pipe; put the mask there"):
+        read_mask(tmp_path / name, SIZE)
 
 
 @pytest.mark.parametrize("text", ["10,20,20,20", " 10, 20, 20, 20\n", "10 20 20 20"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.masks import read_mask
 from editinfinity.stages.attention_map import collect_attention
+from editinfinity.stages.check import EditInput, check_case
 from editinfinity.stages.kernel import make_kernel
 
 from .conftest import TINY, Worked
@@ -82,6 +84,41 @@ def test_kernel_of_a_users_mask(worked: Worked, tmp_path: Path) -> None:
     assert np.array_equal(read_mask(picture, (256, 320)), edited)
     assert set(np.unique(load_file(tmp_path / "kernel")["kernel"])) == {0.0, 1.0}
     assert Image.open(tmp_path / "heat.png").size == (320, 256)
+
+
+def test_a_coco_file_of_several_photographs_is_checked_and_used_by_name(
+    worked: Worked, tmp_path: Path
+) -> None:
+    rows, columns = np.nonzero(read_mask(worked.mask, (256, 320)))
+    left, top = int(columns.min()), int(rows.min())
+    box = [left, top, int(columns.max()) - left, int(rows.max()) - top]
+    mask = tmp_path / "mask.json"
+    mask.write_text(
+        json.dumps(
+            {
+                "images": [
+                    {"id": 1, "file_name": "other.jpg", "height": 9, "width": 7},
+                    {"id": 2, "file_name": worked.photograph.name, "height": 256, "width": 320},
+                ],
+                "annotations": [
+                    {"image_id": 1, "bbox": [0, 0, 300, 200]},
+                    {"image_id": 2, "bbox": box},
+                ],
+            }
+        )
+    )
+    edits = [EditInput("edit", "a blue cup", mask=mask)]
+    check_case(
+        case="cup", image=worked.photograph, source_prompt="a red cup", edits=edits,
+        output=tmp_path / "check.json",
+    )  # fmt: skip
+    given = {"image_features": worked.image, "mask": mask, "output": tmp_path / "kernel"}
+    make_kernel(**given, photograph=worked.photograph)
+    assert np.array_equal(
+        load_file(tmp_path / "kernel")["kernel"], load_file(worked.kernel)["kernel"]
+    )
+    with pytest.raises(UserError, match="has annotations of several images"):
+        make_kernel(**given)
 
 
 def test_white_masks_are_the_opposite(worked: Worked, tmp_path: Path) -> None:

@@ -1,0 +1,296 @@
+"""Areas drawn in an annotation tool: shapes of LabelMe, annotations of COCO.
+
+Either may be drawn on a photograph of another size. A COCO file may be of many photographs, of
+which the one that is edited is found by its name.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from editinfinity.errors import UserError
+from editinfinity.files.geometry import Size
+from editinfinity.files.given import read_text
+
+LONGEST = 64 * 2**20
+"""Bytes of a file; LabelMe's hold the photograph too."""
+
+_NAMED = 5
+"""Images named in a message."""
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """An area.
+
+    Attributes:
+        kind: ``polygon``, ``rectangle``, ``circle`` or ``mask``.
+        points: corners; of a circle its centre and a point on it, of a mask its first and its last
+            pixel.
+        png: of a mask, base64; values other than 0 are the area.
+    """
+
+    kind: str
+    points: list[Point]
+    png: Any = None
+
+
+_KINDS = {
+    "polygon": "polygon",
+    "rectangle": "rectangle",
+    "circle": "circle",
+    "oriented_rectangle": "polygon",
+    "mask": "mask",
+}
+"""LabelMe's types of shapes that have an area → how they are drawn. (Others are lines, points.)"""
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The areas of one photograph.
+
+    Attributes:
+        path: their file.
+        drawn_on: (height, width) of the picture they were drawn on, where the file says so.
+        shapes: the areas.
+    """
+
+    path: Path
+    drawn_on: Size | None
+    shapes: list[_Shape]
+
+    def mask(self, size: Size) -> NDArray[np.bool_]:
+        """(H, W) of the photograph, True inside any of the areas.
+
+        Raises:
+            UserError: a corner is none.
+        """
+        drawn_on = self.drawn_on or size
+        scale = size[1] / drawn_on[1], size[0] / drawn_on[0]
+        canvas = Image.new("1", (size[1], size[0]))
+        with _telling_faults(self.path):
+            for shape in self.shapes:
+                if not all(math.isfinite(number) for point in shape.points for number in point):
+                    raise ValueError("a corner at infinity")
+                if shape.kind == "mask":
+                    _paste(canvas, _pixels_of(shape, drawn_on, self.path), shape.points[0], scale)
+                else:
+                    _draw(
+                        canvas, shape.kind, [(x * scale[0], y * scale[1]) for x, y in shape.points]
+                    )
+        return np.array(canvas)
+
+
+def read_annotations(path: Path, photograph: Path | None = None) -> Annotations:
+    """The areas that a file marks.
+
+    Args:
+        path: JSON of LabelMe or COCO.
+        photograph: by whose name one of several images of a COCO file is found.
+
+    Raises:
+        UserError: the file cannot be read, has a shape without area, or is of several images of
+            which not exactly one is named like the photograph.
+    """
+    with _telling_faults(path):
+        content = _content(path)
+        if "shapes" in content:
+            found = Annotations(
+                path,
+                _size(content.get("imageHeight"), content.get("imageWidth")),
+                _of_labelme(content, path),
+            )
+        elif "annotations" in content:
+            content = _of_one_image(content, path, photograph)
+            image: Mapping[str, Any] = next(iter(content.get("images") or []), {})
+            found = Annotations(
+                path, _size(image.get("height"), image.get("width")), _of_coco(content, path)
+            )
+        else:
+            raise UserError(f"{path}: is neither of LabelMe (shapes) nor of COCO (annotations)")
+        if not found.shapes:
+            raise UserError(f"{path}: holds no polygon, rectangle or circle; draw one")
+        return found
+
+
+def annotations_of_one(path: Path, photograph: Path) -> str | None:
+    """JSON of a photograph's part of a COCO file, by which it is known under any name.
+
+    Returns:
+        None where the file is not of several images.
+
+    Raises:
+        UserError: as ``read_annotations``.
+    """
+    with _telling_faults(path):
+        content = _content(path)
+        if "shapes" in content or len(content.get("images") or []) < 2:
+            return None
+        return json.dumps(_of_one_image(content, path, photograph), ensure_ascii=False)
+
+
+@contextmanager
+def _telling_faults(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ZeroDivisionError):
+        raise UserError(f"{path}: its polygons cannot be read; export them again") from None
+
+
+def _content(path: Path) -> Any:
+    try:
+        return json.loads(read_text(path, LONGEST, "put the mask there"))
+    except (ValueError, RecursionError):
+        raise UserError(f"{path}: is no JSON; export the polygons again") from None
+
+
+def _size(height: Any, width: Any) -> Size | None:
+    if not (height and width):
+        return None
+    size = int(height), int(width)
+    if min(size) < 1:
+        raise ValueError(f"a picture of {size}")
+    return size
+
+
+def _of_labelme(content: Mapping[str, Any], path: Path) -> list[_Shape]:
+    kinds = [shape.get("shape_type") or "polygon" for shape in content["shapes"]]
+    if others := sorted({_shown(kind) for kind in kinds if kind not in _KINDS}):
+        raise UserError(
+            f"{path}: holds shapes without an area ({', '.join(others)}); delete them, or draw "
+            "polygons, rectangles, circles or masks"
+        )
+    return [
+        _Shape(_KINDS[kind], [(float(x), float(y)) for x, y in shape["points"]], shape.get("mask"))
+        for kind, shape in zip(kinds, content["shapes"], strict=True)
+    ]
+
+
+def _pixels_of(shape: _Shape, drawn_on: Size, path: Path) -> Image.Image:
+    """Mode ``1``, of a shape of LabelMe's AI tools."""
+    (x1, y1), (x2, y2) = shape.points
+    try:
+        data = base64.b64decode(shape.png, validate=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures
+            picture = Image.open(io.BytesIO(data), formats=["PNG"])
+        with picture:
+            width, height = picture.size
+            # Not decoded before its size is known to be sane.
+            fits = abs(x2 - x1 + 1 - width) <= 1 and abs(y2 - y1 + 1 - height) <= 1
+            if not fits or height > drawn_on[0] or width > drawn_on[1]:
+                raise UserError(
+                    f"{path}: a mask in it, of {width}×{height} pixels, does not fill its corners; "
+                    "export it again"
+                )
+            whole = picture.mode in ("1", "L", "P", "I", "I;16")
+            return Image.fromarray(np.asarray(picture if whole else picture.convert("L")) > 0)
+    except UserError:
+        raise
+    except Exception:  # decoders of damaged pictures raise nearly anything
+        raise UserError(f"{path}: a mask in it is no PNG in base64; export it again") from None
+
+
+def _of_one_image(
+    content: Mapping[str, Any], path: Path, photograph: Path | None
+) -> dict[str, Any]:
+    """A COCO file's content with only one image and its annotations."""
+    images, annotations = content.get("images") or [], content["annotations"]
+    if len(images) < 2 and not any("id" in image for image in images):
+        if any(found.get("image_id") != annotations[0].get("image_id") for found in annotations):
+            raise UserError(f"{path}: has annotations of several images; export one image's")
+        return dict(content)
+    image = images[0] if len(images) == 1 else _named_like(photograph, images, path)
+    own = image["id"]
+    # Where there is one image, annotations need not say that they are its.
+    kept = [
+        found for found in annotations
+        if found.get("image_id", own if len(images) == 1 else None) == own
+    ]  # fmt: skip
+    if annotations and not kept:
+        name = _shown(image.get("file_name", own))
+        raise UserError(f"{path}: none of its annotations is of its image {name}; annotate that")
+    return {**content, "images": [image], "annotations": kept}
+
+
+def _named_like(
+    photograph: Path | None, images: list[Mapping[str, Any]], path: Path
+) -> Mapping[str, Any]:
+    """The one image that has the photograph's name, else the one that differs by its ending."""
+    # Windows' paths are split at either slash.
+    names = [PureWindowsPath(str(image.get("file_name", ""))) for image in images]
+    matches: list[int] = []
+    if photograph is not None:
+        matches = [i for i, name in enumerate(names) if name.name == photograph.name]
+        matches = matches or [i for i, name in enumerate(names) if name.stem == photograph.stem]
+    if len(matches) == 1:
+        return images[matches[0]]
+    listed = [images[i].get("file_name", "without a name") for i in matches or range(len(images))]
+    shown = ", ".join(map(_shown, listed[:_NAMED]))
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    fault = ""
+    if photograph is not None:
+        fault = f", {'several' if matches else 'none'} of them named like {photograph.name}"
+    raise UserError(
+        f"{path}: has annotations of several images ({shown}{more}){fault}; export one image's"
+    )
+
+
+def _of_coco(content: Mapping[str, Any], path: Path) -> list[_Shape]:
+    shapes = []
+    for annotation in content["annotations"]:
+        segments = annotation.get("segmentation")
+        if isinstance(segments, dict):
+            raise UserError(f"{path}: holds run-length masks; export polygons, or a picture")
+        for numbers in segments or []:
+            pairs = zip(numbers[::2], numbers[1::2], strict=True)
+            shapes.append(_Shape("polygon", [(float(x), float(y)) for x, y in pairs]))
+        if not segments and "bbox" in annotation:
+            x, y, width, height = map(float, annotation["bbox"])
+            shapes.append(_Shape("rectangle", [(x, y), (x + width, y + height)]))
+    return shapes
+
+
+def _shown(name: object) -> str:
+    """A name out of a file, fit for one line."""
+    return "".join(c if c.isprintable() else "?" for c in str(name)[:100])
+
+
+def _paste(canvas: Image.Image, pixels: Image.Image, at: Point, scale: Point) -> None:
+    left, top = round(at[0]), round(at[1])
+    box = [
+        round(place * factor)
+        for place, factor in zip(
+            (left, top, left + pixels.width, top + pixels.height), scale * 2, strict=True
+        )
+    ]
+    size = max(1, box[2] - box[0]), max(1, box[3] - box[1])
+    canvas.paste(1, (box[0], box[1]), pixels.resize(size, Image.Resampling.NEAREST))
+
+
+def _draw(canvas: Image.Image, kind: str, points: list[Point]) -> None:
+    draw = ImageDraw.Draw(canvas)
+    if kind == "rectangle":
+        (x1, y1), (x2, y2) = points
+        draw.rectangle((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), fill=1)
+    elif kind == "circle":
+        (x, y), (edge_x, edge_y) = points
+        radius = ((edge_x - x) ** 2 + (edge_y - y) ** 2) ** 0.5
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+    elif len(points) > 2:
+        draw.polygon(points, fill=1)
