@@ -42,9 +42,9 @@ from editinfinity.files.features import PromptFeatures, require_preset
 from editinfinity.files.handed_in import (
     MaskLike,
     Picture,
-    mask_of,
     open_photograph,
     region_of,
+    seen_mask_of,
 )
 from editinfinity.files.images import from_model
 from editinfinity.files.seam import opacity_of
@@ -345,8 +345,8 @@ class EditInfinityPipeline:
         features = inversion.features
         grid = features.schedule.reference_grid
         if mask is not None:
-            full = mask_of(mask, features.geometry.image_size, keeping.mask_edit_region)
-            return smoothing_kernel(features.geometry.crop_mask(full), grid, keeping.smoothing)
+            seen = seen_mask_of(mask, features.geometry, keeping.mask_edit_region)
+            return smoothing_kernel(seen, grid, keeping.smoothing)
         if target_word is None:
             return None
         word = find_word(inversion.prompt.prompt, target_word)

@@ -125,8 +125,11 @@ def test_masks_of_every_kind_and_several_prompts(
 
 
 def test_faults_are_one_line(pipe: EditInfinityPipeline, inversion: Inversion, photo: Path) -> None:
+    corner = {"crop": (0, 200, 120, 120), "embedding_iterations": 0, "lora_iterations": 0}
+    part = pipe.invert(photo, PROMPT, **corner)
     for call, fault in (
         (lambda: pipe.edit(inversion, "a", target_word="dog"), "'dog' is not in the source prompt"),
+        (lambda: pipe.edit(part, "a", mask=BOX), "mask: lies outside the part of the photograph"),
         (lambda: pipe.edit(inversion, "a", mask=np.zeros((3, 3), bool)), "mask: is of shape"),
         (lambda: pipe.invert(photo, "x", crop="auto"), "give invert"),
         (lambda: pipe.invert(photo, "x", crop="half"), "crop: 'half' is not"),

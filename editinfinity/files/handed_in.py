@@ -10,7 +10,14 @@ from PIL import Image, ImageOps
 
 from editinfinity.errors import UserError
 from editinfinity.files.cropping import AUTO, FULL, Region, crop_around, parse_region
-from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask
+from editinfinity.files.geometry import Geometry
+from editinfinity.files.masks import (
+    mask_of_box,
+    mask_of_picture,
+    read_mask,
+    require_seen,
+    unseen_of,
+)
 from editinfinity.files.opening import open_picture
 from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
 from editinfinity.files.pixels import to_rgb
@@ -53,6 +60,17 @@ def mask_of(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -
     if mask.shape != size:
         raise UserError(f"mask: is of shape {mask.shape}, the photograph of {size}")
     return mask
+
+
+def seen_mask_of(mask: MaskLike, geometry: Geometry, edit_region: str) -> NDArray[np.bool_]:
+    """The part of any mask that the model sees, unscaled.
+
+    Raises:
+        UserError: as ``mask_of``, or there is none although the mask marks something.
+    """
+    whole = mask_of(mask, geometry.image_size, edit_region)
+    require_seen(unseen_of(whole, geometry), mask if isinstance(mask, str | Path) else "mask")
+    return geometry.crop_mask(whole)
 
 
 def region_of(

@@ -16,7 +16,7 @@ from PIL import Image
 
 from editinfinity.errors import UserError
 from editinfinity.files.annotations import LONGEST, read_annotations
-from editinfinity.files.geometry import Size
+from editinfinity.files.geometry import Geometry, Size
 from editinfinity.files.given import read_text
 from editinfinity.files.opening import open_picture
 from editinfinity.files.pixels import is_transparent, to_grey
@@ -77,6 +77,25 @@ def doubt_about(mask: Mask, path: Path, edit_region: str) -> str | None:
         return None
     what = "everything" if mask.any() else "nothing"
     return f"{path}: marks {what} as edited ({edit_region} is edited); see mask_edit_region"
+
+
+def unseen_of(mask: Mask, geometry: Geometry) -> float:
+    """Share of a mask (H, W of the photograph) outside what the model sees; 0 of an empty one."""
+    whole = int(mask.sum())
+    return 1 - int(geometry.crop_mask(mask).sum()) / whole if whole else 0.0
+
+
+def require_seen(unseen: float, name: Path | str) -> None:
+    """Refuse a mask that would change nothing.
+
+    Raises:
+        UserError: all of it lies outside what the model sees.
+    """
+    if unseen == 1:
+        raise UserError(
+            f"{name}: lies outside the part of the photograph that the model sees, and would "
+            "change nothing; set crop: auto, or make a case of its own of this edit"
+        )
 
 
 def parse_box(text: str) -> tuple[int, int, int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +79,17 @@ def _geometry(
     A drawing of a whole photograph also fits the same photograph at another size.
     """
     whole = Geometry.fit(photograph.size, drawn)
-    try:
+    geometry: Geometry | None = None
+    with suppress(ValueError, KeyError, TypeError):
         geometry = Geometry.from_dict(json.loads(settings or "{}")["geometry"])
-    except (ValueError, KeyError, TypeError):
-        geometry = whole
-    if geometry.image_size == photograph.size:
+    if geometry is not None and geometry.image_size == photograph.size:
         fits = geometry.model_size == drawn
     else:
-        was_whole = geometry == Geometry.fit(geometry.image_size, geometry.model_size)
-        geometry, fits = whole, was_whole
-    if geometry == whole:
-        fits = fits and nearest_ratio(*photograph.size) == nearest_ratio(*drawn)
+        fits = nearest_ratio(*photograph.size) == nearest_ratio(*drawn)
+        if geometry is not None:
+            was_whole = geometry == Geometry.fit(geometry.image_size, geometry.model_size)
+            fits = fits and was_whole
+        geometry = whole
     if not fits:
         raise UserError(
             f"{edited}: is {drawn[1]}×{drawn[0]}, not of the shape of {image}, which is "

@@ -16,6 +16,7 @@ from editinfinity.files.geometry import Geometry
 from editinfinity.files.heatmap import heatmap_over
 from editinfinity.files.images import write_png
 from editinfinity.files.maps import KERNEL, save_map
+from editinfinity.files.masks import require_seen
 from editinfinity.stages.region import region_of_attention, region_of_mask
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ def make_kernel(
             if wanted.
 
     Raises:
-        UserError: the mask cannot be read or does not fit the photograph.
+        UserError: the mask cannot be read, does not fit the photograph, or lies where the model
+            sees nothing of it.
     """
     source = ImageFeatures.load(image_features)
     grid = source.schedule.reference_grid
@@ -62,6 +64,7 @@ def make_kernel(
         raise UserError("kernel: give either a mask or an attention map, not both or neither")
     if mask is not None:
         region = region_of_mask(mask, source.geometry, mask_edit_region, mask_grow, photograph)
+        require_seen(region.unseen, mask)
     else:
         assert attention is not None
         region = region_of_attention(attention, grid, attention_threshold)

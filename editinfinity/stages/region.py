@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from editinfinity.editing.kernel import cells_of_attention
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.maps import ATTENTION, load_map
-from editinfinity.files.masks import doubt_about, read_mask
+from editinfinity.files.masks import doubt_about, read_mask, unseen_of
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,17 @@ class Region:
         edited: (h, w) bool, at the photograph's resolution or on the grid of codes.
         shown: the same as numbers, or the attention, for a heat map.
         made_of: what decided it, for metadata.
+        unseen: share of the user's mask that lies outside what the model sees.
     """
 
     edited: NDArray[np.bool_]
     shown: NDArray[np.floating]
     made_of: dict[str, Any]
+    unseen: float = 0.0
+
+
+UNSEEN_WORTH_TELLING = 0.02
+"""Share of a mask; of most photographs the model sees all but a sliver."""
 
 
 def region_of_mask(
@@ -42,17 +48,30 @@ def region_of_mask(
 ) -> Region:
     """The user's mask, cropped to what the model sees; a doubtful one is told of.
 
+    Args:
+        mask: its file.
+        geometry: what the model sees.
+        mask_edit_region, mask_grow, photograph: as of ``read_mask``.
+
     Raises:
         UserError: it cannot be read or does not fit the photograph.
     """
     user_mask = read_mask(mask, geometry.image_size, mask_edit_region, mask_grow, photograph)
     edited = geometry.crop_mask(user_mask)
-    if doubt := doubt_about(edited, mask, mask_edit_region):
+    unseen = unseen_of(user_mask, geometry)
+    if unseen >= UNSEEN_WORTH_TELLING:
+        log.warning(
+            "%s: %.0f %% of what it marks lies outside the part of the photograph that the model "
+            "sees, and stays as it is",
+            mask,
+            100 * unseen,
+        )
+    elif doubt := doubt_about(edited, mask, mask_edit_region):
         log.warning("%s", doubt)
     made_of: dict[str, Any] = {"mask_source": "user", "mask_edit_region": mask_edit_region}
     if mask_grow:
         made_of["mask_grow"] = mask_grow
-    return Region(edited, edited.astype(np.float32), made_of)
+    return Region(edited, edited.astype(np.float32), made_of, unseen)
 
 
 def region_of_attention(attention: Path, grid: tuple[int, int], threshold: float) -> Region:

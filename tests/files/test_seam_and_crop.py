@@ -12,7 +12,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.cropping import crop_around, parse_region, region_text
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.seam import opacity_of
-from editinfinity.scales import SCALES_1M, ScaleSchedule
+from editinfinity.scales import SCALES_1M, ScaleSchedule, nearest_ratio
 
 
 def geometry(height: int, width: int) -> Geometry:
@@ -112,12 +112,68 @@ def test_every_crop_holds_its_mask_inside_the_photograph(
     top, left = (int(side * share) for side, share in zip(size, corner, strict=True))
     height = max(1, int((size[0] - top) * sides[0]))
     width = max(1, int((size[1] - left) * sides[1]))
-    region = crop_around([box_mask(size, top, left, height, width)], budget)
+    mask = box_mask(size, top, left, height, width)
+    region = crop_around([mask], budget)
     if region is None:
-        return
+        ratio = nearest_ratio(*size)
+        view = Geometry.fit(size, ScaleSchedule(ratio, budget).image_size)
+        region = view.top, view.left, view.height, view.width
     assert parse_region(region_text(region), size) == region
-    assert region[0] <= top and region[0] + region[2] >= top + height
-    assert region[1] <= left and region[1] + region[3] >= left + width
+    held = mask[region[0] : region[0] + region[2], region[1] : region[1] + region[3]].sum()
+    views = [Geometry.fit(size, ScaleSchedule(ratio, budget).image_size) for ratio in SCALES_1M]
+    most = max(min(view.height, height) * min(view.width, width) for view in views)
+    # Where no view holds it all, one that holds nearly the most is chosen, in steps.
+    assert held == mask.sum() if most == mask.sum() else held >= 0.9 * most
+
+
+def seen_of(mask: np.ndarray, region: tuple[int, int, int, int] | None, budget: str) -> np.ndarray:
+    """The part of a mask in the view that is encoded, as the stage image_features chooses it."""
+    size = (mask.shape[0], mask.shape[1])
+    ratio = nearest_ratio(*(size if region is None else region[2:]))
+    view = Geometry.within(size, region, ScaleSchedule(ratio, budget).image_size)
+    return view.crop_mask(mask)
+
+
+@pytest.mark.parametrize("budget", ["0.06M", "1M"])
+@pytest.mark.parametrize("tall", [False, True])
+@pytest.mark.parametrize("size", [(400, 3000), (1000, 6000), (1500, 4600), (2000, 12000)])
+@pytest.mark.parametrize("place", [0, 0.2, 0.5, 0.9, 1])
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.9, 1])
+def test_of_a_panorama_the_part_with_the_mask_is_seen(
+    budget: str, tall: bool, size: tuple[int, int], place: float, share: float
+) -> None:
+    side = round(size[0] * share)
+    mask = box_mask(size, size[0] - side, round((size[1] - side) * place), side, side)
+    mask = mask.T if tall else mask
+    region = crop_around([mask], budget)
+    assert seen_of(mask, region, budget).sum() >= 0.99 * mask.sum()
+    if region is not None:
+        assert parse_region(region_text(region), (mask.shape[0], mask.shape[1])) == region
+
+
+@pytest.mark.parametrize("tall", [False, True])
+def test_of_a_mask_wider_than_a_view_most_is_seen(tall: bool) -> None:
+    mask = box_mask((1000, 8000), 300, 500, 200, 4000)
+    mask[100:900, 3900:4500] = True  # most of it is at its right end
+    mask = mask.T if tall else mask
+    region = crop_around([mask], "1M")
+    assert region is not None and sorted(region[2:]) == [1000, 3000]
+    seen = seen_of(mask, region, "1M")
+    assert seen.sum() > 0.8 * mask.sum() and seen.sum() > seen_of(mask, None, "1M").sum()
+
+
+def test_masks_of_a_case_too_far_apart_for_one_view_do_not_lose_both() -> None:
+    ends = [
+        box_mask((1000, 9000), 400, left, 200, side) for left, side in ((100, 200), (8500, 400))
+    ]
+    region = crop_around(ends, "1M")
+    assert seen_of(ends[1], region, "1M").sum() == ends[1].sum()
+
+
+def test_what_the_whole_view_holds_as_well_is_no_crop() -> None:
+    """Nor a mask of everything, of which no view holds all."""
+    assert crop_around([box_mask((1000, 6000), 50, 2500, 900, 900)], "1M") is None
+    assert crop_around([np.ones((1080, 1920), bool)], "1M") is None
 
 
 def test_a_mask_mended_a_little_keeps_its_crop() -> None:

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from editinfinity.errors import UserError
+from editinfinity.files.cropping import crop_around, region_text
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.maps import KERNEL, load_map
+from editinfinity.files.masks import read_mask
 from editinfinity.files.writing import read_settings
 from editinfinity.stages.edit import edit
 from editinfinity.stages.finish import finish
@@ -92,6 +94,61 @@ def test_a_crop_belongs_to_its_photograph(large: Path, worked: Worked, tmp_path:
     Image.open(large / "photo.png").resize((800, 500)).save(tmp_path / "half.png")
     with pytest.raises(UserError, match="edit that photograph again"):
         finish(edited=folder / "edited.png", image=tmp_path / "half.png", output=tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("left", [0, 1600])
+def test_the_end_of_a_panorama_is_edited_with_an_automatic_crop(
+    worked: Worked, tmp_path: Path, left: int
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 1800, 3), dtype=np.uint8)
+    image, mask, features, kernel = (
+        tmp_path / name for name in ("photo.png", "mask.txt", "image.st", "kernel.st")
+    )
+    Image.fromarray(noise).save(image)
+    mask.write_text(f"{left},20,200,160")
+    crop = region_text(crop_around([read_mask(mask, (200, 1800))], "0.06M"))
+    extract_image_features(image=image, output=features, model=TINY)
+    with pytest.raises(UserError, match=r"mask\.txt: lies outside the part .* set crop: auto"):
+        make_kernel(image_features=features, mask=mask, output=kernel)
+    assert not kernel.exists()
+    extract_image_features(image=image, output=features, model=TINY, crop=crop)
+    make_kernel(image_features=features, mask=mask, output=kernel)
+    edited = tmp_path / "edited.png"
+    edit(
+        image_features=features, text_features=worked.edit_text, kernel=kernel, output=edited,
+        settings=tmp_path / "edited.json", model=TINY,
+    )  # fmt: skip
+    finish(edited=edited, image=image, kernel=kernel, output=tmp_path / "done.png")
+    changed = (np.asarray(Image.open(tmp_path / "done.png")) != noise).any(axis=2)
+    inside = changed[30:170, left + 10 : left + 190]
+    assert inside.mean() > 0.9 and inside.sum() > 0.5 * changed.sum()
+
+
+def test_a_mask_that_reaches_beyond_the_view_is_told_of(
+    worked: Worked, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.new("RGB", (1800, 200), (90, 120, 90)).save(tmp_path / "photo.png")
+    (tmp_path / "mask.txt").write_text("0,20,1200,160")
+    features = tmp_path / "image.st"
+    extract_image_features(image=tmp_path / "photo.png", output=features, model=TINY)
+    make_kernel(image_features=features, mask=tmp_path / "mask.txt", output=tmp_path / "kernel.st")
+    told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(told) == 1 and "mask.txt: 50 % of what it marks lies outside the part of" in told[0]
+
+
+def test_a_crop_in_the_middle_is_no_whole_photograph(worked: Worked, tmp_path: Path) -> None:
+    """Even where it is as large a crop of its shape as the photograph has."""
+    Image.new("RGB", (640, 640), (90, 120, 90)).save(tmp_path / "photo.png")
+    features, edited = tmp_path / "image.st", tmp_path / "edited.png"
+    extract_image_features(
+        image=tmp_path / "photo.png", output=features, model=TINY, crop="160,0,320,640"
+    )
+    edit(
+        image_features=features, text_features=worked.edit_text, output=edited,
+        settings=tmp_path / "edited.json", model=TINY,
+    )  # fmt: skip
+    finish(edited=edited, image=tmp_path / "photo.png", output=tmp_path / "done.png")
+    assert Image.open(tmp_path / "done.png").getpixel((320, 10)) == (90, 120, 90)
 
 
 @pytest.mark.parametrize(("option", "value"), [("background", "blurred"), ("gps", "remove")])
