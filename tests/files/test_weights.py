@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_t
 from editinfinity.models.released import released_transformer_key
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
-from editinfinity.presets import Preset, TextEncoderConfig, WeightFiles, preset
+from editinfinity.presets import TextEncoderConfig, WeightFiles, preset
+from tests.released.files import write_shards, write_text_encoder
 
 CPU = torch.device("cpu")
 NAMES = WeightFiles("infinity_vae*", "infinity_2b*", "flan-t5-xl")
@@ -57,15 +57,6 @@ def with_buffers(state: State) -> State:
     return state
 
 
-def write_sharded(folder: Path, state: State, count: int) -> None:
-    folder.mkdir(parents=True)
-    names = sorted(state)
-    for index in range(count):
-        part = {name: state[name].contiguous() for name in names[index::count]}
-        save_file(part, folder / f"model-{index + 1:05d}-of-{count:05d}.safetensors")
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {}}))
-
-
 LAYOUTS = {
     "flat pickle": lambda d, s: torch.save(s, d / "infinity_2b_reg.pth"),
     "old pickle": lambda d, s: torch.save(
@@ -77,7 +68,7 @@ LAYOUTS = {
     "safetensors": lambda d, s: save_file(
         {k: v.contiguous() for k, v in s.items()}, d / "infinity_2b_reg.safetensors"
     ),
-    "shards in a folder": lambda d, s: write_sharded(d / "infinity_2b", s, 3),
+    "shards in a folder": lambda d, s: write_shards(d / "infinity_2b", s, 3),
     "half precision": lambda d, s: torch.save(
         {k: v.half().float().half() for k, v in s.items()}, d / "infinity_2b.pth"
     ),
@@ -209,7 +200,7 @@ def test_converted_files_come_before_pickles(tmp_path: Path) -> None:
 
 
 def test_a_missing_shard_and_several_candidates_are_told(tmp_path: Path) -> None:
-    write_sharded(tmp_path / "infinity_2b", transformer_state(), 3)
+    write_shards(tmp_path / "infinity_2b", transformer_state(), 3)
     (tmp_path / "infinity_2b" / "model-00002-of-00003.safetensors").unlink()
     with pytest.raises(UserError, match="shard 2 of 3 is missing"):
         load_transformer(SMALL, CPU, tmp_path)
@@ -221,32 +212,9 @@ def test_a_missing_shard_and_several_candidates_are_told(tmp_path: Path) -> None
         load_transformer(SMALL, CPU, other)
 
 
-def tiny_t5(folder: Path) -> Preset:
-    """A random T5 with a vocabulary of letters, in the layout of flan-t5-xl."""
-    from tokenizers import Tokenizer as Words
-    from tokenizers import decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
-
-    pieces = ["<pad>", "</s>", "<unk>", "▁", "▁cup", "▁red", *"abcdefghijklmnopqrstuvwxyz,"]
-    words = Words(models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=2))
-    words.pre_tokenizer = pre_tokenizers.Metaspace()
-    words.decoder = decoders.Metaspace()
-    words.post_processor = processors.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", 1)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    config = T5Config(
-        vocab_size=len(pieces), d_model=128, d_ff=64, num_layers=1, num_heads=2, d_kv=8
-    )
-    torch.manual_seed(0)
-    T5EncoderModel(config).save_pretrained(folder)
-    return replace(SMALL, text_encoder=TextEncoderConfig("t5", width=128, max_length=512))
-
-
 def test_t5_loads_from_its_folder(tmp_path: Path) -> None:
-    chosen = tiny_t5(tmp_path / "flan-t5-xl")
+    write_text_encoder(tmp_path / "flan-t5-xl")
+    chosen = replace(SMALL, text_encoder=TextEncoderConfig("t5", width=128, max_length=512))
     encoder = load_text_encoder(chosen, CPU, tmp_path)
     features = encoder.encode("a red cup").features
     offsets = encoder.offsets("a red cup")
