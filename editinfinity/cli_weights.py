@@ -128,8 +128,6 @@ def verify(
         path = Path(given)
         if given in RELEASES and not path.exists():
             path = default_folder(given)
-        if not path.exists():
-            raise UserError(f"{path}: there is no such file or folder; fetch or convert it first")
         for verdict in look(path, checksums=not quick):
             typer.echo(verdict.line())
             bad += not verdict.sound

@@ -17,6 +17,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from editinfinity.errors import UserError
+from editinfinity.files.given import require_file
+
+LARGEST = 2**40
+"""Bytes of a file of weights; more is none."""
 
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
@@ -38,17 +42,36 @@ def find_weight_files(folder: Path, pattern: str, what: str) -> list[Path]:
     found: list[Path] = []
     for match in sorted(folder.glob(pattern)) if folder.is_dir() else []:
         found.extend(sorted(match.iterdir()) if match.is_dir() else [match])
-    for endings in ((".safetensors",), _PICKLES):
-        if files := [path for path in found if path.suffix in endings]:
-            return _one_model(files, what)
+    if files := _one_model(found, what):
+        return files
     raise UserError(
         f"{folder}: holds no {pattern}, the weights of {what}; "
         "put the file there or set model_dir to the folder that has it"
     )
 
 
-def _one_model(files: list[Path], what: str) -> list[Path]:
-    """All shards of the only model among files."""
+def weight_files_in(folder: Path) -> list[Path]:
+    """The files of the only model in a folder, as of ``find_weight_files``.
+
+    Raises:
+        UserError: there is none, several are candidates, or a shard is missing.
+    """
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror}); allow it") from None
+    if files := _one_model(found, "a model"):
+        return files
+    raise UserError(f"{folder}: holds no weights; give the file or the folder that does")
+
+
+def _one_model(found: Sequence[Path], what: str) -> list[Path]:
+    """Of files, all shards of the only model, safetensors before pickles; empty for none."""
+    files: list[Path] = []
+    for endings in ((".safetensors",), _PICKLES):
+        files = files or [path for path in found if path.suffix in endings]
+    if not files:
+        return []
     shards = [_SHARD.search(path.stem) for path in files]
     if len(files) == 1 and shards[0] is None:
         return files
@@ -73,6 +96,7 @@ def read_state_dict(files: Sequence[Path]) -> dict[str, Tensor]:
     """
     state: dict[str, Tensor] = {}
     for path in files:
+        require_file(path, LARGEST, "fetch or convert it first")
         state.update(
             _read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
         )
@@ -106,7 +130,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     except Exception as error:  # the opcodes of a damaged pickle raise nearly anything
-        reason = str(error).split("\n", 1)[0][:200]
+        reason = (str(error) or type(error).__name__).split("\n", 1)[0][:200]
         raise UserError(
             f"{path}: is damaged or no file of plain weights ({reason}); get the file again"
         ) from None

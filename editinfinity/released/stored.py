@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from editinfinity.errors import UserError
-from editinfinity.files.state_dicts import can_be_mapped, read_pickle
+from editinfinity.files.given import require_file
+from editinfinity.files.state_dicts import LARGEST, can_be_mapped, read_pickle
 
 TYPES = {
     "F64": torch.float64,
@@ -66,6 +67,7 @@ def open_state(files: Sequence[Path]) -> dict[str, StoredTensor]:
     """
     state: dict[str, StoredTensor] = {}
     for path in files:
+        require_file(path, LARGEST, "fetch or convert it first")
         found = _in_safetensors(path) if path.suffix == ".safetensors" else _in_pickle(path)
         for name, tensor in found:
             if name in state:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.files.state_dicts import find_weight_files
+from editinfinity.files.given import read_text, require_file
+from editinfinity.files.state_dicts import LARGEST, weight_files_in
 from editinfinity.presets import PRESETS, Preset
 from editinfinity.released.convert import CONVERTED, REPORT
 from editinfinity.released.expected import Comparison, compare, expected
 from editinfinity.released.stored import open_state
 
 _CHUNK = 2**24
+_LONGEST_REPORT = 2**24
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,11 @@ def verify(path: Path, checksums: bool = True) -> list[Verdict]:
     Raises:
         UserError: there is no such file, it is damaged or cut short, or no model's.
     """
-    if path.is_dir() and (path / REPORT).is_file():
-        return list(_verify_converted(path, checksums))
-    if path.is_dir():
-        files = find_weight_files(path.parent, path.name, "a model")
-        return [_verdict(files, None)]
+    if os.path.isdir(path):  # noqa: PTH112 - Path's raises for a name that is too long
+        if (path / REPORT).is_file():
+            return list(_verify_converted(path, checksums))
+        return [_verdict(weight_files_in(path), None)]
+    require_file(path, LARGEST, "fetch or convert it first")
     return [_verdict([path], _recorded(path) if checksums else None)]
 
 
@@ -108,13 +111,14 @@ def _verdict(files: list[Path], recorded: str | None) -> Verdict:
 
 def _recorded(path: Path) -> str | None:
     """The checksum that the report of its conversion gives for a file."""
-    for folder in (path.parent, path.parent.parent):
+    file = path.absolute()
+    for folder in (file.parent, file.parent.parent):
         try:
-            parts = json.loads((folder / REPORT).read_text("utf-8"))["parts"]
-            for part in parts.values():
-                if folder / part["file"] == path:
+            report = json.loads(read_text(folder / REPORT, _LONGEST_REPORT, "convert it again"))
+            for part in report["parts"].values():
+                if folder / part["file"] == file:
                     return str(part["sha256"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (UserError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,6 +198,13 @@ def test_converted_files_come_before_pickles(tmp_path: Path) -> None:
     files = find_weight_files(tmp_path, "infinity_2b*", "2B")
     assert [path.name for path in files] == ["infinity_2b.safetensors"]
     assert read_state_dict(files)["a"].item() == 1
+
+
+@pytest.mark.parametrize("name", ["infinity_2b.pth", "infinity_2b.safetensors"])
+def test_a_pipe_is_no_file_of_weights(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="is no file but a pipe"):
+        load_transformer(SMALL, CPU, tmp_path)
 
 
 def test_a_missing_shard_and_several_candidates_are_told(tmp_path: Path) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +17,7 @@ import torch
 from editinfinity.errors import UserError
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.presets import PRESETS, Preset
-from editinfinity.released.convert import convert, released_files
+from editinfinity.released.convert import CONVERTED, REPORT, convert, released_files
 from editinfinity.released.expected import compare, expected
 from editinfinity.released.stored import open_state
 from editinfinity.released.verify import verify
@@ -147,6 +151,61 @@ def test_verify_tells_damage(released: Path, tmp_path: Path, known: Preset) -> N
     file.unlink()
     with pytest.raises(UserError, match=r"transformer\.safetensors: there is no such file"):
         verify(tmp_path)
+
+
+def test_verify_of_the_folder_one_is_in_and_of_odd_names(
+    released: Path, tmp_path: Path, known: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted, shards = tmp_path / "converted", tmp_path / "[a]"
+    convert(known, released_files("infinity_2b", released), converted)
+    write_shards(shards, transformer_state(known), 2)
+    write_shards(tmp_path / "a", {"other": torch.ones(1)}, 1)  # what [a] means as a pattern
+    assert [v.part for v in verify(shards)] == ["transformer"]
+    monkeypatch.chdir(shards)
+    assert [v.part for v in verify(Path())] == ["transformer"]
+    monkeypatch.chdir(converted)
+    assert all(v.sound and v.checksum for v in verify(Path()))
+    monkeypatch.chdir(converted / CONVERTED["text_encoder"].partition("/")[0])
+    (verdict,) = verify(Path(CONVERTED["text_encoder"].rpartition("/")[2]))
+    assert verdict.sound and verdict.checksum
+
+
+def pipe(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (lambda place: pipe(place / "a.pth"), "a.pth: is no file but a pipe"),
+        (lambda place: pipe(place / "a.safetensors"), "a.safetensors: is no file but a pipe"),
+        (lambda place: pipe(place / "a.safetensors").parent, "a.safetensors: is no file but a pip"),
+        (lambda place: place, ": holds no weights; give the file or the folder that does"),
+        (lambda _: Path("/"), "/: holds no weights"),
+        (lambda _: Path("/dev/null"), "/dev/null: is no file but a device"),
+        (lambda place: place / ("a" * 300), ": cannot be read (File name too long)"),
+        (lambda place: place / "none", "none: there is no such file; fetch or convert it first"),
+    ],
+)
+def test_what_holds_no_weights_is_one_line_at_once(
+    tmp_path: Path, make: Callable[[Path], Path], fault: str
+) -> None:
+    path = make(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "editinfinity", "weights", "verify", str(path)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("editinfinity: ") and fault in done.stderr
+
+
+def test_a_report_that_is_a_pipe_is_no_report(released: Path, tmp_path: Path) -> None:
+    pipe(tmp_path / REPORT)
+    shutil.copy(released / "infinity_2b_reg.pth", tmp_path)
+    (verdict,) = verify(tmp_path / "infinity_2b_reg.pth")
+    assert verdict.checksum is None
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_written(
