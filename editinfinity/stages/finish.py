@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +77,19 @@ def _geometry(
 
     A drawing of a whole photograph also fits the same photograph at another size.
     """
-    whole = Geometry.fit(photograph.size, drawn)
-    geometry: Geometry | None = None
-    with suppress(ValueError, KeyError, TypeError):
+    try:
         geometry = Geometry.from_dict(json.loads(settings or "{}")["geometry"])
+    except (ValueError, KeyError, TypeError):
+        geometry = None
     if geometry is not None and geometry.image_size == photograph.size:
+        # A crop of another shape than the photograph may lie just where such a whole one would.
         fits = geometry.model_size == drawn
     else:
-        fits = nearest_ratio(*photograph.size) == nearest_ratio(*drawn)
-        if geometry is not None:
-            was_whole = geometry == Geometry.fit(geometry.image_size, geometry.model_size)
-            fits = fits and was_whole
-        geometry = whole
+        was_whole = geometry is None or geometry == Geometry.fit(
+            geometry.image_size, geometry.model_size
+        )
+        geometry = Geometry.fit(photograph.size, drawn)
+        fits = was_whole and nearest_ratio(*photograph.size) == nearest_ratio(*drawn)
     if not fits:
         raise UserError(
             f"{edited}: is {drawn[1]}×{drawn[0]}, not of the shape of {image}, which is "

@@ -89,6 +89,25 @@ def test_a_crop_is_seen_at_full_detail(large: Path, worked: Worked) -> None:
     assert features.geometry.image_size == (1000, 1600)
 
 
+def test_a_crop_in_the_very_middle_fits_back(worked: Worked, tmp_path: Path) -> None:
+    """It lies where a whole photograph of its shape would, though this one is of another."""
+    features, edited = tmp_path / "image.st", tmp_path / "edited.png"
+    crop = "0,32,256,256"  # of 320×256
+    extract_image_features(image=worked.photograph, output=features, model=TINY, crop=crop)
+    edit(
+        image_features=features,
+        text_features=worked.edit_text,
+        output=edited,
+        settings=tmp_path / "edited.json",
+        model=TINY,
+    )
+    finish(edited=edited, image=worked.photograph, output=tmp_path / "done.png")
+    before = np.asarray(Image.open(worked.photograph))
+    after = np.asarray(Image.open(tmp_path / "done.png"))
+    assert (before[:, :32] == after[:, :32]).all() and (before[:, 288:] == after[:, 288:]).all()
+    assert (before[:, 48:272] != after[:, 48:272]).mean() > 0.9
+
+
 def test_a_crop_belongs_to_its_photograph(large: Path, worked: Worked, tmp_path: Path) -> None:
     _, folder = drawn(large, worked, "320,960,256,256")
     Image.open(large / "photo.png").resize((800, 500)).save(tmp_path / "half.png")
