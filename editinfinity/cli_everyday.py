@@ -6,15 +6,21 @@ import contextlib
 import hashlib
 import json
 import logging
-import re
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
+from editinfinity.cli_delivery import (
+    Delivered,
+    deliver,
+    ending_for,
+    output_of,
+    readable,
+    tell,
+    tell_doubts,
+)
 from editinfinity.cli_options import grouped
 from editinfinity.errors import UserError
 from editinfinity.prompts import find_word
@@ -131,7 +137,7 @@ def edit(
 
     _require_one_place(mask, box, wish.target)
     _require(image)
-    target_output = _output_of(image, output)
+    target_output = output_of(image, output, mask)
     source = wish.source_prompt()
     if wish.target is not None:
         find_word(source or "", wish.target, "--target")
@@ -141,11 +147,11 @@ def edit(
     make_case(project / "data" / name, image, source, {"edit": wish.edit(mask, box)})
     ran = run_workflow(project, {**chosen, "cases": [name]})
     if ran.failed:
-        raise UserError(_readable(ran.failed[name][0], name, image))
-    _tell_doubts(project, name, image)
+        raise UserError(readable(ran.failed[name][0], name, image))
+    tell_doubts(project, name, image)
     picture = project / "results" / name / "edit.png"
-    made = _deliver(picture, image, target_output, output is not None)
-    _tell([Delivered(image, "edited", ran.seconds(name), str(made))])
+    made = deliver(picture, image, target_output, output is not None)
+    tell([Delivered(image, "edited", ran.seconds(name), str(made))])
 
 
 @grouped
@@ -195,14 +201,14 @@ def batch(
     told = []
     for name, image in names.items():
         picture = project / "results" / name / "edit.png"
-        _tell_doubts(project, name, image)
+        tell_doubts(project, name, image)
         if name in ran.failed:
-            reason = _readable(ran.failed[name][0], name, image)
+            reason = readable(ran.failed[name][0], name, image)
             told.append(Delivered(image, "failed", ran.seconds(name), reason))
         elif picture.exists():
-            made = _deliver(picture, image, results / f"{image.stem}{_ending(image)}", False)
+            made = deliver(picture, image, results / f"{image.stem}{ending_for(image)}", False)
             told.append(Delivered(image, "edited", ran.seconds(name), str(made)))
-    _tell(told)
+    tell(told)
     if ran.failed:
         raise UserError(f"{len(ran.failed)} of {len(names)} photographs could not be edited")
 
@@ -318,34 +324,6 @@ def show(
     typer.echo(settings)
 
 
-class Delivered(NamedTuple):
-    """How the edit of one photograph went; ``show`` is the picture, or why there is none."""
-
-    image: Path
-    outcome: str
-    seconds: float | None
-    show: str
-
-
-def _tell(photographs: Sequence[Delivered]) -> None:
-    """What was made: a table for a person, for a script the paths alone, faults beside them."""
-    from editinfinity.workflow.summary import columns_of
-    from editinfinity.workflow.timings import duration
-
-    if sys.stdout.isatty():
-        rows = [("photograph", "outcome", "time", "open")]
-        for image, outcome, seconds, show in photographs:
-            took = "" if seconds is None else duration(seconds)
-            rows.append((str(image), outcome, took, show))
-        typer.echo("\n".join(columns_of(rows)))
-        return
-    for each in photographs:
-        if each.outcome == "failed":
-            log.error("%s", each.show)
-        else:
-            typer.echo(each.show)
-
-
 def _require_one_place(mask: Path | None, box: str | None, target: str | None) -> None:
     if sum(place is not None for place in (mask, box, target)) > 1:
         raise UserError("give only one of --mask, --box and --target")
@@ -354,51 +332,3 @@ def _require_one_place(mask: Path | None, box: str | None, target: str | None) -
 def _require(image: Path) -> None:
     if not image.is_file():
         raise UserError(f"{image}: there is no such file; give the path of a picture")
-
-
-def _ending(image: Path) -> str:
-    """Of the result: the photograph's, where that can be written."""
-    from editinfinity.files.writing import FORMATS
-
-    return image.suffix if image.suffix.lower() in FORMATS else ".png"
-
-
-def _output_of(image: Path, output: Path | None) -> Path:
-    from editinfinity.files.writing import FORMATS
-
-    if output is None:
-        return image.with_name(f"{image.stem}_edited{_ending(image)}")
-    if output.suffix.lower() not in FORMATS:
-        raise UserError(f"--output: {output}: choose one of the endings {', '.join(FORMATS)}")
-    return output
-
-
-def _deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
-    """Write a result in the format of its name; another edit's is not overwritten unasked."""
-    from editinfinity.files.photograph import read_photograph
-    from editinfinity.files.writing import read_settings, write_photograph
-
-    settings, number = read_settings(picture), 1
-    free = target
-    while not overwrite and free.exists() and read_settings(free) != settings:
-        number += 1
-        free = target.with_name(f"{target.stem}_{number}{target.suffix}")
-    write_photograph(free, read_photograph(picture), settings, like=image)
-    return free
-
-
-def _tell_doubts(project: Path, name: str, image: Path) -> None:
-    """What works but may not be meant, such as 16 bits a channel that come back as 8."""
-    try:
-        report = json.loads((project / "results" / name / "check.json").read_text("utf-8"))
-        doubts = [str(doubt) for doubt in report["warnings"]]
-    except (OSError, ValueError, KeyError, TypeError):  # it failed; its fault is told
-        return
-    for doubt in doubts:
-        log.warning("%s", _readable(doubt, name, image))
-
-
-def _readable(fault: str, name: str, image: Path) -> str:
-    """A fault of a case that was made here, told of the user's own file."""
-    ours = rf"data/{re.escape(name)}/image/original_image\.\w+"
-    return re.sub(ours, lambda _: str(image), fault.removeprefix(f"case {name}: "))

@@ -71,6 +71,31 @@ def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
+    """Settings inside the picture say nothing of the mask's shape, its seam or the photograph."""
+    line = ("edit", "my photo.jpg", "--prompt", "a cat", *TINY,
+            "--set", "train_lora=0", "--set", "use_lora=0")  # fmt: skip
+    draw_mask(folder / "other.png", 60, (160, 128))
+    made = folder / "my photo_edited.jpg"
+    assert run(folder, *line, "--mask", "mask.png").stdout.strip() == made.name
+    first = made.read_bytes()
+    for number, arguments in enumerate(
+        (
+            ("--mask", "other.png"),
+            ("--mask", "other.png", "--set", "mask_feather=30"),
+            ("--mask", "other.png", "--set", "mask_feather=30", "--set", "gps=drop"),
+        )
+    ):
+        done = run(folder, *line, *arguments)
+        # What says where it was taken is not in this photograph: the last is the one before it.
+        expected = f"my photo_edited_{min(number + 2, 3)}.jpg"
+        assert done.stdout.strip() == expected, done.stderr
+    draw_image(folder / "my photo.jpg", 2, (160, 128))
+    assert run(folder, *line, "--mask", "mask.png").stdout.strip() == "my photo_edited_4.jpg"
+    assert made.read_bytes() == first
+
+
+@pytest.mark.slow
 def test_a_folder_is_edited_and_a_bad_picture_stops_nobody(folder: Path) -> None:
     photos = folder / "photos"
     photos.mkdir()
@@ -161,6 +186,9 @@ def test_results_and_previews_do_not_take_the_place_of_photographs(folder: Path)
         (("batch", ".", "--prompt", "x", "--output", "."), "the photographs themselves"),
         (("preview", "my photo.jpg", "--box", "1,1,9,9", "--output", "my photo.jpg"), ".png"),
         (("preview", "my photo.jpg", "--mask", "mask.png", "--output", "mask.png"), "is made of"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--output", "my photo.jpg"), "is made of"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--mask", "mask.png", "--output", "./mask.png"),
+         "is made of"),
         (("new", "two", "my photo.jpg", "--prompt", "x", "--box", "1,1,9,9", "--target", "y"),
          "only one of"),
     ):  # fmt: skip

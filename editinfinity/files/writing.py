@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
 
@@ -48,6 +49,27 @@ def write_photograph(
     Raises:
         UserError: there is no such format, or it cannot hold the picture.
     """
+    with atomic_path(path) as temporary, temporary.open("w+b") as file:
+        _save(file, path, photograph, settings, like)
+
+
+def encode_photograph(
+    path: Path, photograph: Photograph, settings: str | None = None, like: Path | None = None
+) -> bytes:
+    """What ``write_photograph`` would write to ``path``, which is left alone.
+
+    Raises:
+        UserError: there is no such format, or it cannot hold the picture.
+    """
+    buffer = io.BytesIO()
+    _save(buffer, path, photograph, settings, like)
+    return buffer.getvalue()
+
+
+def _save(
+    file: IO[bytes], path: Path, photograph: Photograph, settings: str | None, like: Path | None
+) -> None:
+    """Encode into an open file; ``path`` decides the format and is named in messages."""
     format_ = FORMATS.get(path.suffix.lower())
     if format_ is None:
         known = ", ".join(FORMATS)
@@ -62,13 +84,12 @@ def write_photograph(
         options.update(lossless=_is_lossless_webp(like), quality=QUALITY, exact=True)
     elif format_ == "AVIF":
         options.update(quality=QUALITY)
-    with atomic_path(path) as temporary:
-        try:
-            picture.save(temporary, format_, **options)
-        except (OSError, KeyError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise UserError(f"{path}: cannot be written as {format_} ({error})") from None
+    try:
+        picture.save(file, format_, **options)
+    except (OSError, KeyError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UserError(f"{path}: cannot be written as {format_} ({error})") from None
 
 
 def _options(format_: str, photograph: Photograph, settings: str | None) -> dict[str, Any]:

@@ -1,0 +1,117 @@
+"""What ``editinfinity edit`` and ``batch`` hand over: the picture, and what is to be said of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+
+from editinfinity.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Delivered(NamedTuple):
+    """How the edit of one photograph went; ``show`` is the picture, or why there is none."""
+
+    image: Path
+    outcome: str
+    seconds: float | None
+    show: str
+
+
+def tell(photographs: Sequence[Delivered]) -> None:
+    """What was made: a table for a person, for a script the paths alone, faults beside them."""
+    from editinfinity.workflow.summary import columns_of
+    from editinfinity.workflow.timings import duration
+
+    if sys.stdout.isatty():
+        rows = [("photograph", "outcome", "time", "open")]
+        for image, outcome, seconds, show in photographs:
+            took = "" if seconds is None else duration(seconds)
+            rows.append((str(image), outcome, took, show))
+        typer.echo("\n".join(columns_of(rows)))
+        return
+    for each in photographs:
+        if each.outcome == "failed":
+            log.error("%s", each.show)
+        else:
+            typer.echo(each.show)
+
+
+def ending_for(image: Path) -> str:
+    """The result's ending: the photograph's, where that can be written."""
+    from editinfinity.files.writing import FORMATS
+
+    return image.suffix if image.suffix.lower() in FORMATS else ".png"
+
+
+def output_of(image: Path, output: Path | None, mask: Path | None) -> Path:
+    """Where the result goes.
+
+    Raises:
+        UserError: ``--output`` has no usable ending, or would take the place of what is edited.
+    """
+    from editinfinity.files.writing import FORMATS
+
+    if output is None:
+        return image.with_name(f"{image.stem}_edited{ending_for(image)}")
+    if output.suffix.lower() not in FORMATS:
+        raise UserError(f"--output: {output}: choose one of the endings {', '.join(FORMATS)}")
+    if output.resolve() in {path.resolve() for path in (image, mask) if path is not None}:
+        raise UserError(f"--output: {output}: is what the edit is made of; choose another")
+    return output
+
+
+def deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
+    """Write a result in the format of its name, and return where it now lies.
+
+    Unless ``overwrite``, no other file gives way: the name gets a number, until it is free or
+    holds these very bytes. The settings inside do not tell all that decides the pixels (another
+    mask, another photograph, other weights), so they are not what is compared.
+    """
+    from editinfinity.files.atomic import write_bytes
+    from editinfinity.files.photograph import read_photograph
+    from editinfinity.files.writing import encode_photograph, read_settings
+
+    settings = read_settings(picture)
+    content = encode_photograph(target, read_photograph(picture), settings, like=image)
+    free, number = target, 1
+    while not overwrite and free.exists():
+        if _holds(free, content):
+            return free
+        number += 1
+        free = target.with_name(f"{target.stem}_{number}{target.suffix}")
+    write_bytes(free, content)
+    return free
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a file can be read and holds this."""
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def tell_doubts(project: Path, name: str, image: Path) -> None:
+    """What works but may not be meant, such as 16 bits a channel that come back as 8."""
+    try:
+        report = json.loads((project / "results" / name / "check.json").read_text("utf-8"))
+        doubts = [str(doubt) for doubt in report["warnings"]]
+    except (OSError, ValueError, KeyError, TypeError):  # it failed; its fault is told
+        return
+    for doubt in doubts:
+        log.warning("%s", readable(doubt, name, image))
+
+
+def readable(fault: str, name: str, image: Path) -> str:
+    """A fault of a case that was made here, told of the user's own file."""
+    ours = rf"data/{re.escape(name)}/image/original_image\.\w+"
+    return re.sub(ours, lambda _: str(image), fault.removeprefix(f"case {name}: "))
