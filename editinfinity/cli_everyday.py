@@ -24,7 +24,7 @@ from editinfinity.cli_delivery import (
 from editinfinity.cli_options import grouped
 from editinfinity.errors import UserError
 from editinfinity.prompts import find_word
-from editinfinity.workflow.new_case import NewEdit, case_name, make_case, require_same_photograph
+from editinfinity.workflow.new_case import NewEdit, case_name, make_case
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def edit(
     chosen = wish.settings()
     name = case_name(image)
     project = wish.work / name
-    make_case(project / "data" / name, image, source, {"edit": wish.edit(mask, box)})
+    make_case(project / "data" / name, image, source, {"edit": wish.edit(mask, box)}, ours=True)
     ran = run_workflow(project, {**chosen, "cases": [name]})
     if ran.failed:
         raise UserError(readable(ran.failed[name][0], name, image))
@@ -194,7 +194,9 @@ def batch(
             continue
         names[case_name(image)] = image
         words = wish.source_prompt() or ""
-        make_case(project / "data" / case_name(image), image, words, {"edit": wish.edit(mask)})
+        make_case(
+            project / "data" / case_name(image), image, words, {"edit": wish.edit(mask)}, ours=True
+        )
     if not names:
         raise UserError(f"{masks}: holds no mask named like a photograph of {folder}")
     ran = run_workflow(project, {**wish.settings(), "cases": list(names)})
@@ -228,6 +230,8 @@ def new(
 
     editinfinity new holiday photo.jpg --mask mask.png --prompt "a boat"
 
+    An edit that is there keeps its mask or word where none is given.
+
     editinfinity run --config cases=[holiday]
     """
     from editinfinity.workflow.names import unfit
@@ -236,7 +240,6 @@ def new(
     _require(image)
     if reason := unfit(case):
         raise UserError(f"{case!r} cannot be a name: {reason}")
-    require_same_photograph(data / case, image)
     make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target)})
     typer.echo(f"{data / case}: run it with: editinfinity run --config cases=[{case}]")
 

@@ -14,6 +14,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from editinfinity.files.masks import read_mask
+from editinfinity.workflow.config import load_config
+from editinfinity.workflow.folders import read_folder
 from tests.workflow.project import draw_image, draw_mask
 
 ROOT = Path(__file__).parents[1]
@@ -176,6 +178,60 @@ def test_the_photograph_of_a_case_is_never_lost(folder: Path) -> None:
     draw_image(folder / "another.jpg", seed=2)
     done = run(folder, "new", "trip", "another.jpg", "--prompt", "a cat")
     assert done.returncode != 0 and "is another photograph" in done.stderr
+    assert photograph.read_bytes() == content
+
+
+def test_a_mask_of_a_case_is_never_lost(folder: Path) -> None:
+    line = ("new", "trip", "my photo.jpg", "--prompt")
+    case = folder / "data" / "trip"
+    assert run(folder, *line, "a cat", "--mask", "mask.png").returncode == 0
+    draw_mask(mask := case / "image" / "mask.png", 50, (160, 128))  # mended by hand
+    content = mask.read_bytes()
+
+    done = run(folder, *line, "a dog")
+    assert done.returncode == 0 and mask.read_bytes() == content
+    assert "data/trip/image/mask.png: stays, and says where to edit" in done.stderr
+    assert (case / "prompt" / "edit_image_prompt.txt").read_text() == "a dog\n"
+
+    for name in ((), ("--name", "cup")):  # the mask serves an edit of another name too
+        done = run(folder, *line, "a cup", "--target", "cat", "--source", "a cat", *name)
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert "mask.png: is a mask of this edit, which goes before the word 'cat'" in done.stderr
+    assert sorted(path.name for path in (case / "prompt").iterdir()) == ["edit_image_prompt.txt"]
+
+    assert run(folder, *line, "a dog", "--mask", str(mask)).stderr == ""  # the same
+    done = run(folder, *line, "a dog", "--mask", "none.png")
+    assert "none.png: there is no such file" in done.stderr and mask.read_bytes() == content
+    done = run(folder, *line, "a dog", "--box", "1,2,30,40")
+    assert "mask.png: gives way to the new one; it is kept as old_mask.png" in done.stderr
+    files = {path.name: path for path in (case / "image").iterdir()}
+    assert set(files) == {"original_image.jpg", "old_mask.png", "mask.txt"}
+    assert files["old_mask.png"].read_bytes() == content
+    assert files["mask.txt"].read_text() == "1,2,30,40\n"
+    plan = run(folder, "run", "--dry-run", "--config", "cases=[trip]", "model=tiny", "metrics=0")
+    assert plan.returncode == 0 and "kernel" in plan.stdout + plan.stderr
+
+
+def test_a_table_is_imported_without_loss_and_without_mixing_its_edits(folder: Path) -> None:
+    rows = [
+        "case\timage\tedit_prompt\tmask\tedit\ttarget_word\tsource_prompt",
+        "one\tmy photo.jpg\ta cat\tmask.png\tedit\t\ta cup",
+        "one\tmy photo.jpg\ta dog\t\tdog\tcup\ta cup",
+        "one\tmy photo.jpg\ta town\t\ttown\t\ta cup",
+    ]
+    (folder / "t.tsv").write_text("\n".join(rows) + "\n")
+    for _ in range(2):
+        done = run(folder, "import", "t.tsv")
+        assert done.returncode == 0, done.stderr
+    case, _ = read_folder("one", load_config({"data": str(folder / "data")}))
+    sources = {name: edit.mask_source for name, edit in case.edits.items()}
+    assert sources == {"edit": "user", "dog": "attention", "town": "none"}
+
+    photograph = folder / "data" / "one" / "image" / "original_image.jpg"
+    content = photograph.read_bytes()
+    draw_image(folder / "my photo.jpg", 3, (160, 128))
+    done = run(folder, "import", "t.tsv")
+    assert done.returncode == 1 and "is another photograph than" in done.stderr
     assert photograph.read_bytes() == content
 
 

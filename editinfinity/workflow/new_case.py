@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.files.atomic import atomic_path, write_text
+from editinfinity.files.atomic import atomic_path, write_bytes, write_text
 from editinfinity.workflow.folders import IMAGE_ENDINGS, MASK_ENDINGS, UNNAMED
 from editinfinity.workflow.names import unfit
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,35 +34,79 @@ class NewEdit:
     box: str | None = None
     target_word: str | None = None
 
+    @property
+    def has_place(self) -> bool:
+        """Whether it says where to edit."""
+        return any(place is not None for place in (self.mask, self.box, self.target_word))
+
 
 def make_case(
-    folder: Path, image: Path, source_prompt: str | None, edits: Mapping[str, NewEdit]
+    folder: Path,
+    image: Path,
+    source_prompt: str | None,
+    edits: Mapping[str, NewEdit],
+    ours: bool = False,
 ) -> None:
     """Write a case; what is there already and the same is left alone.
+
+    What somebody may have put there by hand is never lost: an edit that does not say where keeps
+    the place it has, and a mask that gives way to another is kept as ``old_mask``. Both are told
+    in a line.
 
     Args:
         folder: of the case, e.g. ``data/holiday``.
         image: the photograph, which is copied.
         source_prompt: what it shows; None leaves one that is there.
         edits: name → edit; ``edit`` is the unnamed one.
+        ours: the folder holds nothing but copies, and becomes exactly what is given.
 
     Raises:
-        UserError: a name cannot be used, or a file is missing or of a kind no case can have.
+        UserError: a name cannot be used, a file is missing or of a kind no case can have, or the
+            case has another photograph, or a mask that a target word cannot prevail against.
     """
     for name in (folder.name, *edits):
         if reason := unfit(name):
             raise UserError(f"{name!r} cannot be a name: {reason}")
+    # Of several edits, what the unnamed one has would serve the others too.
+    stems = {name: "" if name == UNNAMED and len(edits) == 1 else f".{name}" for name in edits}
+    places = {name: _place_of(edit, image) for name, edit in edits.items()}
+    if not ours:
+        require_same_photograph(folder, image)
+        for name, edit in edits.items():
+            if edit.target_word is not None and places[name] is None:
+                _require_no_mask(folder / "image", name, edit.target_word)
     _copy_image(image, folder / "image")
     if source_prompt is not None:
         write_text(folder / "prompt" / "original_image_prompt.txt", source_prompt + "\n")
     for name, edit in edits.items():
         ending = "" if name == UNNAMED else f".{name}"
         write_text(folder / "prompt" / f"edit_image_prompt{ending}.txt", edit.prompt + "\n")
-        _set_mask(folder / "image", f"mask{ending}", edit, image)
-        word = folder / "prompt" / f"target_word{ending}.txt"
+        masks = [folder / "image" / f"mask{stems[name]}{kind}" for kind in MASK_ENDINGS]
+        word = folder / "prompt" / f"target_word{stems[name]}.txt"
+        if not ours and not edit.has_place:
+            for kept in (*masks, word):
+                if kept.exists():
+                    log.warning("%s: stays, and says where to edit; delete it to edit all", kept)
+            continue
+        _set_mask(masks, places[name], ours)
         word.unlink(missing_ok=True)
         if edit.target_word is not None:
             write_text(word, edit.target_word + "\n")
+
+
+def _require_no_mask(folder: Path, name: str, word: str) -> None:
+    """A mask goes before a word, which would then do nothing.
+
+    Raises:
+        UserError: the edit has a mask, its own or the one of the unnamed edit.
+    """
+    for stem in (f"mask.{name}", "mask"):
+        for ending in MASK_ENDINGS:
+            if (mask := folder / f"{stem}{ending}").exists():
+                raise UserError(
+                    f"{mask}: is a mask of this edit, which goes before the word {word!r}; move "
+                    f"it away, or rename it mask.NAME{ending} if it is only the edit NAME's"
+                )
 
 
 def _copy_image(image: Path, folder: Path) -> None:
@@ -97,33 +145,54 @@ def require_same_photograph(folder: Path, image: Path) -> None:
             )
 
 
-def _set_mask(folder: Path, stem: str, edit: NewEdit, image: Path) -> None:
-    wanted: Path | None = None
+def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
+    """(ending, content) of the mask's file in a case; None where there is to be none."""
     if edit.box is not None:
-        wanted = folder / f"{stem}.txt"
-        write_text(wanted, edit.box + "\n")
-    elif edit.mask is not None:
-        ending = edit.mask.suffix.lower()
-        wanted = folder / f"{stem}{ending if ending in MASK_ENDINGS else '.png'}"
-        if ending == ".json" and (part := _part_of_annotations(edit.mask, image)) is not None:
-            write_text(wanted, part)
-        elif ending in MASK_ENDINGS:
-            _copy(edit.mask, wanted)
-        else:
-            from editinfinity.files.images import write_png
-            from editinfinity.files.opening import open_picture
+        return ".txt", f"{edit.box}\n".encode()
+    if edit.mask is None:
+        return None
+    if (ending := edit.mask.suffix.lower()) not in MASK_ENDINGS:
+        from editinfinity.files.opening import open_picture
 
-            write_png(wanted, open_picture(edit.mask))
-    for ending in MASK_ENDINGS:
-        if (other := folder / f"{stem}{ending}") != wanted:
-            other.unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        open_picture(edit.mask).save(buffer, "PNG")
+        return ".png", buffer.getvalue()
+    if ending == ".json":
+        from editinfinity.files.annotations import annotations_of_one
+
+        # Of a file of several photographs, for in its case this one goes by another name.
+        if (part := annotations_of_one(edit.mask, image)) is not None:
+            return ending, part.encode()
+    try:
+        return ending, edit.mask.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{edit.mask}: there is no such file; give the path of a mask") from None
+    except OSError as error:
+        raise UserError(f"{edit.mask}: cannot be read ({error.strerror})") from None
 
 
-def _part_of_annotations(mask: Path, image: Path) -> str | None:
-    """A photograph's own part of a file of several: in its case it goes by another name."""
-    from editinfinity.files.annotations import annotations_of_one
+def _set_mask(masks: Sequence[Path], place: tuple[str, bytes] | None, ours: bool) -> None:
+    """Have of the files that may hold an edit's mask this one alone."""
+    for path in masks:
+        there = path.read_bytes() if path.is_file() else None
+        wanted = place[1] if place is not None and path.suffix == place[0] else None
+        if there is not None and there != wanted:
+            if ours:
+                path.unlink()
+            else:
+                log.warning("%s: gives way to the new one; it is kept as %s", path, _kept(path))
+        if wanted is not None and there != wanted:
+            write_bytes(path, wanted)
 
-    return annotations_of_one(mask, image)
+
+def _kept(mask: Path) -> str:
+    """Rename a mask to where no edit looks for one; its new name."""
+    kept, number = mask.with_name(f"old_{mask.name}"), 1
+    while kept.exists():
+        number += 1
+        kept = mask.with_name(f"old_{number}_{mask.name}")
+    mask.rename(kept)
+    return kept.name
 
 
 def _copy(source: Path, target: Path) -> None:
