@@ -337,7 +337,10 @@ def finish(
     output: Annotated[Path, typer.Option(help="The file to write, in the format of its ending.")],
     kernel: Annotated[MaybePath, typer.Option(help="Of the edit, if it used one.")] = None,
     background: Annotated[
-        str, typer.Option(help="exact keeps the photograph's own pixels; or decoded.")
+        str,
+        typer.Option(
+            help="exact keeps the photograph's own pixels beyond the kernel's reach; or decoded."
+        ),
     ] = "exact",
     mask_feather: Annotated[
         Optional[float],  # noqa: UP045

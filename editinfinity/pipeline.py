@@ -224,7 +224,7 @@ class EditInfinityPipeline:
             mask_edit_region: which part of a mask's picture is edited.
             attention_threshold: for ``target_word``; lower takes in more.
             smoothing: ``linear``, ``paper``, ``hard``, ``gaussian``, ``dilated`` or ``none``.
-            background: ``exact`` keeps the photograph's own pixels outside; or ``decoded``.
+            background: ``exact`` keeps the photograph's pixels beyond the kernel; or ``decoded``.
             seed: of the drawing.
             cfg: guidance.
             tau: temperature.

@@ -66,7 +66,9 @@ def smoothing_kernel(mask: BoolArray, grid: tuple[int, int], smoothing: str) -> 
         smoothing: a key of ``SMOOTHINGS``.
 
     Returns:
-        (h, w) in [0, 1]: 1 keeps the source, 0 is edited freely. All 1 if no cell is edited.
+        (h, w) in [0, 1]: 1 keeps the source, 0 is edited freely. All 1 if no cell is edited. Less
+        than 1, so that pixels change, up to 0 (none), 1 (hard, and linear under a large mask), 3
+        (paper), 4 (linear), 6 (gaussian) or 7 cells (dilated) beside an edited one.
 
     Raises:
         UserError: there is no such smoothing.

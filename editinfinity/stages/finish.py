@@ -41,8 +41,9 @@ def finish(
         image: the user's photograph.
         output: where the finished picture goes; its ending decides the format.
         kernel: of ``make_kernel``, where the edit used one.
-        background: ``exact`` keeps the photograph's own pixels wherever the kernel keeps the
-            source; ``decoded`` takes what the model made of them, as the method does.
+        background: ``exact`` keeps the photograph's own pixels wherever the kernel keeps all of the
+            source, which is not everywhere outside the mask (``smoothing_kernel``); ``decoded``
+            takes what the model made of them, as the method does.
         mask_feather: width of the seam in pixels of the photograph; None for about a cell.
         gps: ``keep`` or ``drop`` what the photograph says of its place.
 

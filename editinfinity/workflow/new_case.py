@@ -12,10 +12,13 @@ from pathlib import Path
 
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_bytes, write_text
+from editinfinity.files.given import require_file
 from editinfinity.workflow.folders import IMAGE_ENDINGS, MASK_ENDINGS, UNNAMED
 from editinfinity.workflow.names import unfit
 
 log = logging.getLogger(__name__)
+
+_LARGEST_MASK = 2**30
 
 
 @dataclass(frozen=True)
@@ -163,10 +166,9 @@ def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
         # Of a file of several photographs, for in its case this one goes by another name.
         if (part := annotations_of_one(edit.mask, image)) is not None:
             return ending, part.encode()
+    require_file(edit.mask, _LARGEST_MASK, "give the path of a mask")
     try:
         return ending, edit.mask.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{edit.mask}: there is no such file; give the path of a mask") from None
     except OSError as error:
         raise UserError(f"{edit.mask}: cannot be read ({error.strerror})") from None
 

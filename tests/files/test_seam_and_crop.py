@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -42,6 +44,39 @@ def test_nothing_outside_the_support_and_everything_inside(
     assert (opacity[inner] > 250).all()
     steps = np.abs(np.diff(opacity.astype(int), axis=1)).max()
     assert steps <= (255 if size[0] < 500 else 60)  # soft where there are pixels for it
+
+
+REACH = {"none": 1, "hard": 2, "paper": 4, "linear": 5, "gaussian": 7, "dilated": 8}
+"""Cells beyond the mask that docs/photographs.md promises no change from."""
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    smoothing=st.sampled_from(sorted(SMOOTHINGS)),
+    box=st.tuples(*[st.integers(0, 400)] * 2, *[st.integers(10, 240)] * 2),
+)
+def test_an_edit_reaches_as_far_as_the_docs_say(
+    smoothing: str, box: tuple[int, int, int, int]
+) -> None:
+    top, left, height, width = box
+    mask = np.zeros((640, 640), bool)
+    mask[top : top + height, left : left + width] = True
+    kernel = smoothing_kernel(mask, (64, 64), smoothing)
+    changed = np.asarray(opacity_of(kernel, geometry(640, 640))) > 0
+    beyond = 10 * REACH[smoothing]  # a cell is 10 pixels
+    near = np.zeros_like(mask)
+    near[max(0, top - beyond) : top + height + beyond,
+         max(0, left - beyond) : left + width + beyond] = True  # fmt: skip
+    assert changed.any() and not (changed & ~near).any()
+
+
+def test_the_docs_name_every_smoothings_reach() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "photographs.md").read_text("utf-8")
+    table = [line for line in page.splitlines() if line.startswith("| `")]
+    for name, cells in REACH.items():
+        told = f"{cells} cell" + "s" * (cells > 1)
+        assert any(f"`{name}`" in line and f"| {told} |" in line for line in table), name
+    assert REACH.keys() == SMOOTHINGS.keys()
 
 
 @settings(max_examples=60, deadline=None)

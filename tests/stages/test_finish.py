@@ -70,6 +70,14 @@ def test_unmasked_pixels_are_identical(large: Path, worked: Worked, crop: str) -
     assert 0.5 < kept.mean() < 1
     assert (before[kept] == after[kept]).all()
     assert (before[400:500, 1000:1120] != after[400:500, 1000:1120]).mean() > 0.9
+    # As far as docs/photographs.md says beyond the mask, and farther than the mask itself.
+    changed = (before != after).any(axis=2)
+    cell = g.height / kernel.shape[0]
+    for cells, reached in ((0.5, True), (5, False)):
+        margin = round(cells * cell)
+        beyond = np.ones_like(changed)
+        beyond[400 - margin : 500 + margin, 1000 - margin : 1120 + margin] = False
+        assert (changed & beyond).any() == reached
 
     # The method's own background is the model's, wherever the model saw the photograph.
     finish(
