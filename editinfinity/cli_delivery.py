@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -100,18 +99,27 @@ def _holds(path: Path, content: bytes) -> bool:
         return False
 
 
-def tell_doubts(project: Path, name: str, image: Path) -> None:
-    """What works but may not be meant, such as 16 bits a channel that come back as 8."""
-    try:
-        report = json.loads((project / "results" / name / "check.json").read_text("utf-8"))
-        doubts = [str(doubt) for doubt in report["warnings"]]
-    except (OSError, ValueError, KeyError, TypeError):  # it failed; its fault is told
-        return
-    for doubt in doubts:
-        log.warning("%s", readable(doubt, name, image))
+def tell_doubts(project: Path, name: str, image: Path, place: str | None, masked: bool) -> None:
+    """What works but may not be meant, such as 16 bits a channel that come back as 8.
+
+    Args:
+        project: where the case was run.
+        name: the case.
+        image: the photograph.
+        place: what the user knows the mask as; None where it is none of the user's.
+        masked: whether the edit goes by a mask or a word.
+    """
+    from editinfinity.workflow.doubts import doubts_of
+
+    for doubt in doubts_of(project / "results" / name, ["edit"] if masked else []):
+        log.warning("%s", readable(doubt, name, image, place))
 
 
-def readable(fault: str, name: str, image: Path) -> str:
-    """A fault of a case that was made here, told of the user's own file."""
-    ours = rf"data/{re.escape(name)}/image/original_image\.\w+"
-    return re.sub(ours, lambda _: str(image), fault.removeprefix(f"case {name}: "))
+def readable(fault: str, name: str, image: Path, place: str | None) -> str:
+    """A line about a case that was made here, told of the user's own files."""
+    line = fault.removeprefix(f"case {name}: ")
+    for ours, theirs in (("original_image", str(image)), ("mask", place)):
+        if theirs is not None:
+            copy = rf"data/{re.escape(name)}/image/{ours}\.\w+"
+            line = re.sub(copy, lambda _, shown=theirs: shown, line)  # type: ignore[misc]
+    return line

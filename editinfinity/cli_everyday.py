@@ -146,9 +146,10 @@ def edit(
     project = wish.work / name
     make_case(project / "data" / name, image, source, {"edit": wish.edit(mask, box)}, ours=True)
     ran = run_workflow(project, {**chosen, "cases": [name]})
+    place = "--box" if box is not None else None if mask is None else str(mask)
     if ran.failed:
-        raise UserError(readable(ran.failed[name][0], name, image))
-    tell_doubts(project, name, image)
+        raise UserError(readable(ran.failed[name][0], name, image, place))
+    tell_doubts(project, name, image, place, bool(place or wish.target))
     picture = project / "results" / name / "edit.png"
     made = deliver(picture, image, target_output, output is not None)
     tell([Delivered(image, "edited", ran.seconds(name), str(made))])
@@ -185,7 +186,7 @@ def batch(
         raise UserError(f"{folder}: holds no photograph ({', '.join(IMAGE_ENDINGS)})")
     place = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
     project = wish.work / f"batch-{place}"
-    names = {}
+    names, places = {}, dict[str, str | None]()
     for image in images:
         candidates = [] if masks is None else [masks / f"{image.stem}{e}" for e in MASK_ENDINGS]
         mask = next((path for path in candidates if path.is_file()), None)
@@ -193,6 +194,7 @@ def batch(
             log.warning("%s: has no mask in %s; it is left out", image, masks)
             continue
         names[case_name(image)] = image
+        places[case_name(image)] = None if mask is None else str(mask)
         words = wish.source_prompt() or ""
         make_case(
             project / "data" / case_name(image), image, words, {"edit": wish.edit(mask)}, ours=True
@@ -203,9 +205,10 @@ def batch(
     told = []
     for name, image in names.items():
         picture = project / "results" / name / "edit.png"
-        tell_doubts(project, name, image)
+        marked = places[name]
+        tell_doubts(project, name, image, marked, bool(marked or wish.target))
         if name in ran.failed:
-            reason = readable(ran.failed[name][0], name, image)
+            reason = readable(ran.failed[name][0], name, image, marked)
             told.append(Delivered(image, "failed", ran.seconds(name), reason))
         elif picture.exists():
             made = deliver(picture, image, results / f"{image.stem}{ending_for(image)}", False)

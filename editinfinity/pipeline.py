@@ -34,7 +34,7 @@ from editinfinity.editing import sampler
 from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import ReplaySource
 from editinfinity.editing.guidance import Unguided
-from editinfinity.editing.kernel import cells_of_attention, smoothing_kernel
+from editinfinity.editing.kernel import cells_of_attention
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Adapter, Embedding
 from editinfinity.files.cropping import FULL, Region
@@ -60,6 +60,7 @@ from editinfinity.stages.conditioning import text_of
 from editinfinity.stages.drawing import sampler_settings, source_codes, steering
 from editinfinity.stages.image_features import encode
 from editinfinity.stages.learning import inversion_loss, learn
+from editinfinity.stages.region import kernel_of
 from editinfinity.stages.settings import (
     DEFAULT_LORA,
     DEFAULT_TRAINING,
@@ -343,10 +344,10 @@ class EditInfinityPipeline:
     ) -> NDArray[np.float32] | None:
         """G on the ratio's 1M last scale, or None where everything may change."""
         features = inversion.features
-        grid = features.schedule.reference_grid
         if mask is not None:
-            seen = seen_mask_of(mask, features.geometry, keeping.mask_edit_region)
-            return smoothing_kernel(seen, grid, keeping.smoothing)
+            region = keeping.mask_edit_region
+            seen = seen_mask_of(mask, features.geometry, region)
+            return kernel_of(seen, features.schedule, keeping.smoothing, mask, region)
         if target_word is None:
             return None
         word = find_word(inversion.prompt.prompt, target_word)
@@ -362,7 +363,8 @@ class EditInfinityPipeline:
             guidance=Unguided(),
         )
         cells = cells_of_attention(collector.mean.cpu().numpy(), keeping.attention_threshold)
-        return smoothing_kernel(cells, grid, keeping.smoothing)
+        what = f"the attention of {target_word!r}"
+        return kernel_of(cells, features.schedule, keeping.smoothing, what)
 
     def _draw(
         self,

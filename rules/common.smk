@@ -162,10 +162,11 @@ def summary():
     """The table at the end of a run; the files that it names below are made for it."""
     # Pillow is of no use to planning, so it is loaded only here.
     from editinfinity.report.make import make_report
+    from editinfinity.workflow.doubts import doubts_about_masks
     from editinfinity.workflow.metrics_table import write_metrics_table
     from editinfinity.workflow.sheets import make_sheets
 
-    below = [*CASES.notices]
+    below = [*CASES.notices, *doubts_about_masks(CONFIG, CASES)]
     below += told_of("side by side", make_sheets, CONFIG, CASES)
     below += told_of("in numbers", write_metrics_table, CONFIG, CASES)
     if CONFIG.settings["pie_bench"] is not None:

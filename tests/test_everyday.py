@@ -92,8 +92,11 @@ def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
         # What says where it was taken is not in this photograph: the last is the one before it.
         expected = f"my photo_edited_{min(number + 2, 3)}.jpg"
         assert done.stdout.strip() == expected, done.stderr
+    draw_mask(folder / "dot.png", 1, (160, 128))
+    done = run(folder, *line, "--mask", "dot.png")
+    assert re.search(r"^dot\.png: marks too little for the model", done.stderr, re.MULTILINE)
     draw_image(folder / "my photo.jpg", 2, (160, 128))
-    assert run(folder, *line, "--mask", "mask.png").stdout.strip() == "my photo_edited_4.jpg"
+    assert run(folder, *line, "--mask", "mask.png").stdout.strip() == "my photo_edited_5.jpg"
     assert made.read_bytes() == first
 
 

@@ -44,6 +44,20 @@ def inversion(pipe: EditInfinityPipeline, photo: Path) -> Inversion:
 BOX = (100, 80, 80, 80)
 
 
+def test_a_mask_too_small_to_change_anything_is_told_of(
+    pipe: EditInfinityPipeline, inversion: Inversion, photo: Path, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    (tmp_path / "dot.txt").write_text("100,80,1,1")
+    picture = pipe.edit(inversion, "a blue cup", mask=tmp_path / "dot.txt")
+    assert (np.asarray(picture) == np.asarray(Image.open(photo))).all()
+    pipe.edit(inversion, "a blue cup", mask=np.zeros((256, 320), bool))
+    assert "dot.txt: marks too little for the model" in caplog.messages[0]
+    assert caplog.messages[1].startswith("mask: marks nothing as edited")
+    pipe.edit(inversion, "a blue cup", mask=BOX)
+    assert len(caplog.messages) == 2
+
+
 def test_the_docs_examples_run() -> None:
     assert doctest.testmod(pipeline).failed == 0 and doctest.testmod(pipeline).attempted > 5
 

@@ -32,6 +32,9 @@ MASK_THRESHOLD = 128
 ASPECT_TOLERANCE = 0.01
 """How far a mask's shape may be from the photograph's and still be scaled to it."""
 
+MARKS = ": marks "
+"""In every line of doubt about a mask, after its file."""
+
 _BOX = re.compile(r"\s*(-?\d+)\s*[, ]\s*(-?\d+)\s*[, ]\s*(\d+)\s*[, ]\s*(\d+)\s*")
 
 
@@ -71,12 +74,12 @@ def read_mask(
     return _grown(mask, grow)
 
 
-def doubt_about(mask: Mask, path: Path, edit_region: str) -> str | None:
+def doubt_about(mask: Mask, path: Path | str, edit_region: str) -> str | None:
     """A line about a mask without contrast, which works but is probably not meant."""
     if mask.any() and not mask.all():
         return None
     what = "everything" if mask.any() else "nothing"
-    return f"{path}: marks {what} as edited ({edit_region} is edited); see mask_edit_region"
+    return f"{path}{MARKS}{what} as edited ({edit_region} is edited); see mask_edit_region"
 
 
 def unseen_of(mask: Mask, geometry: Geometry) -> float:

@@ -33,6 +33,7 @@ from editinfinity.report.content import (
 from editinfinity.report.metrics import described, read_metrics
 from editinfinity.workflow.cases import Case, Cases, Edit, Text
 from editinfinity.workflow.config import Config
+from editinfinity.workflow.doubts import doubts_of, masked_edits
 from editinfinity.workflow.outcomes import Outcome, outcomes
 from editinfinity.workflow.plan import Layout, layout
 from editinfinity.workflow.selection import chosen_variant
@@ -116,7 +117,7 @@ class Gatherer:
             source=_text(case.source_prompt, "source prompt") if case.source_prompt else "",
             link=self._link(case.image),
             size=size,
-            warnings=_warnings(folder / "check.json"),
+            warnings=doubts_of(folder, masked_edits(case)),
             settings=_differing(case.settings, self.config.settings),
             stages=_stages(ran, None),
             curves=_curves(folder),
@@ -254,11 +255,6 @@ def _json(path: Path) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
-
-
-def _warnings(check: Path) -> list[str]:
-    found = _json(check).get("warnings", [])
-    return [str(line) for line in found] if isinstance(found, list) else []
 
 
 def _box(geometry: Any) -> Box:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from editinfinity.editing.kernel import smoothing_kernel
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.geometry import Geometry
@@ -17,7 +16,7 @@ from editinfinity.files.heatmap import heatmap_over
 from editinfinity.files.images import write_png
 from editinfinity.files.maps import KERNEL, save_map
 from editinfinity.files.masks import require_seen
-from editinfinity.stages.region import region_of_attention, region_of_mask
+from editinfinity.stages.region import kernel_of, region_of_attention, region_of_mask
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +64,12 @@ def make_kernel(
     if mask is not None:
         region = region_of_mask(mask, source.geometry, mask_edit_region, mask_grow, photograph)
         require_seen(region.unseen, mask)
+        kernel = kernel_of(region.edited, source.schedule, smoothing, mask, mask_edit_region)
     else:
         assert attention is not None
         region = region_of_attention(attention, grid, attention_threshold)
-    kernel = smoothing_kernel(region.edited, grid, smoothing)
+        name = f"the attention of {region.made_of['target_word']!r}"
+        kernel = kernel_of(region.edited, source.schedule, smoothing, name)
     save_map(output, KERNEL, kernel, {"smoothing": smoothing, **region.made_of})
     log.info("%s: %.1f %% of the cells are edited freely", output, 100 * (kernel == 0).mean())
     if mask_image is not None:

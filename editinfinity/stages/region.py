@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from editinfinity.editing.kernel import cells_of_attention
+from editinfinity.editing.kernel import cells_of_attention, resample_kernel, smoothing_kernel
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.maps import ATTENTION, load_map
-from editinfinity.files.masks import doubt_about, read_mask, unseen_of
+from editinfinity.files.masks import MARKS, doubt_about, read_mask, unseen_of
+from editinfinity.scales import ScaleSchedule
 
 log = logging.getLogger(__name__)
+
+_FREE_ENOUGH = 0.5
+"""Share of what is drawn that some code has to take, or nobody sees that anything was."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def region_of_mask(
     mask_grow: int,
     photograph: Path | None = None,
 ) -> Region:
-    """The user's mask, cropped to what the model sees; a doubtful one is told of.
+    """The user's mask, cropped to what the model sees; what lies outside is told of.
 
     Args:
         mask: its file.
@@ -66,8 +70,6 @@ def region_of_mask(
             mask,
             100 * unseen,
         )
-    elif doubt := doubt_about(edited, mask, mask_edit_region):
-        log.warning("%s", doubt)
     made_of: dict[str, Any] = {"mask_source": "user", "mask_edit_region": mask_edit_region}
     if mask_grow:
         made_of["mask_grow"] = mask_grow
@@ -87,3 +89,36 @@ def region_of_attention(attention: Path, grid: tuple[int, int], threshold: float
         "attention_threshold": threshold,
     }
     return Region(cells_of_attention(shown, threshold), shown, made_of)
+
+
+def kernel_of(
+    edited: NDArray[np.bool_],
+    schedule: ScaleSchedule,
+    smoothing: str,
+    name: object,
+    edit_region: str | None = None,
+) -> NDArray[np.float32]:
+    """``smoothing_kernel`` of a region; one that leaves nothing, or all, to the edit is told of.
+
+    Args:
+        edited: (H, W) of what the model sees, True = edited.
+        schedule: of the photograph.
+        smoothing: a key of ``editinfinity.editing.kernel.SMOOTHINGS``.
+        name: the mask's file, or what to call it.
+        edit_region: part of the user's mask that is edited; None for an attention map.
+
+    Returns:
+        (h, w) on the ratio's 1M last scale: 1 keeps the source, 0 is edited freely.
+    """
+    kernel = smoothing_kernel(edited, schedule.reference_grid, smoothing)
+    shown = name if isinstance(name, str | Path) else "mask"
+    if edit_region is not None and (doubt := doubt_about(edited, shown, edit_region)):
+        log.warning("%s", doubt)
+    elif 1 - resample_kernel(kernel, schedule.tokenizer_grid).min() < _FREE_ENOUGH:
+        of_word = "lower attention_threshold"
+        of_mask = "make it larger (mask_grow), or set crop: auto"
+        log.warning(
+            "%s%stoo little for the model to draw there, the picture stays as it is; %s",
+            *(shown, MARKS, of_word if edit_region is None else of_mask),
+        )
+    return kernel

@@ -39,6 +39,9 @@ FAILED = " FAILED "
 ENDED = " s in all"
 """Ends the log of a job that went well."""
 
+DOUBT = " WARNING "
+"""Marks a line of a log about what works but may not be meant; ``doubts`` looks for it."""
+
 _FAILURE = logging.CRITICAL
 logging.addLevelName(_FAILURE, FAILED.strip())
 

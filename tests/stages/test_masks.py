@@ -170,3 +170,36 @@ def test_the_kernel_stage_starts_without_torch() -> None:
         "editinfinity.stages.check, editinfinity.stages.jsonl; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("box", "smoothing", "told"),
+    [
+        ((100, 80, 101, 81), "linear", "dot.png: marks too little for the model to draw there"),
+        ((100, 80, 104, 84), "none", "dot.png: marks too little for the model to draw there"),
+        ((100, 80, 104, 84), "linear", None),
+        (None, "linear", "dot.png: marks nothing as edited"),
+    ],
+)
+def test_a_mask_too_small_to_change_anything_is_told_once(
+    worked: Worked,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    box: tuple[int, int, int, int] | None,
+    smoothing: str,
+    told: str | None,
+) -> None:
+    mask = Image.new("L", (320, 256), 255)
+    if box is not None:
+        mask.paste(0, box)
+    mask.save(tmp_path / "dot.png")
+    make_kernel(
+        image_features=worked.image,
+        mask=tmp_path / "dot.png",
+        smoothing=smoothing,
+        output=tmp_path / "kernel",
+    )
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == (told is not None)
+    if told is not None:
+        assert told in warned[0]

@@ -1,0 +1,31 @@
+"""Masks that leave nothing to the edit are told at the end of a run, until they are mended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.workflow.project import BARE, Project, draw_image, draw_mask
+
+TOLD = (
+    "a, edit: data/a/image/mask.png: marks too little for the model to draw there, the picture "
+    "stays as it is; make it larger (mask_grow), or set crop: auto"
+)
+
+
+def test_a_tiny_mask_is_told_of_and_a_mended_one_is_not(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project", **BARE)
+    case = project.add_case("a")
+    mask, page = case / "image" / "mask.png", project.folder / "results" / "report.html"
+    draw_image(case / "image" / "original_image.jpg", 1, (640, 512))
+    draw_mask(mask, 2, (640, 512))
+    for _ in range(2):  # the second time nothing of the mask is made anew
+        assert TOLD in project.run("--config", "smoothing=[linear,hard]").stdout.splitlines()
+        assert "marks too little" in page.read_text("utf-8")
+        (case / "prompt" / "edit_image_prompt.txt").write_text("a goat on a hill")
+
+    draw_mask(mask, 0, (640, 512))
+    told = project.run().stdout
+    assert "marks too little" not in told and "mask.png: marks nothing as edited" in told
+    draw_mask(mask, 200, (640, 512))
+    assert "marks" not in project.run().stdout
+    assert "mask.png: marks" not in page.read_text("utf-8")
