@@ -50,6 +50,14 @@ MaybeText = Optional[str]  # noqa: UP045
 Region = Annotated[
     str, typer.Option(help="Part of the mask that is edited: black, white, transparent or opaque.")
 ]
+Mask = Annotated[MaybePath, typer.Option(help="Your mask; or give --attention.")]
+Photograph = Annotated[
+    MaybePath, typer.Option(help="By its name, its part of a COCO mask of several is taken.")
+]
+Attention = Annotated[MaybePath, typer.Option(help="File of attention_map.")]
+Threshold = Annotated[
+    float, typer.Option(help="Cells above min + threshold·(max − min) are edited.")
+]
 Grow = Annotated[int, typer.Option(min=0, help="Pixels to make the mask larger by.")]
 Word = Annotated[MaybeText, typer.Option(help="Word of the source prompt to segment, or @FILE.")]
 Iterations = Annotated[int, typer.Option(help="Updates in all, those of --previous included.")]
@@ -251,21 +259,15 @@ def attention_map(
 def kernel(
     image_features: ImageFeatures,
     output: Output,
-    mask: Annotated[MaybePath, typer.Option(help="Your mask; or give --attention.")] = None,
-    photograph: Annotated[
-        MaybePath, typer.Option(help="By its name, its part of a COCO mask of several is taken.")
-    ] = None,
-    attention: Annotated[MaybePath, typer.Option(help="File of attention_map.")] = None,
+    mask: Mask = None,
+    photograph: Photograph = None,
+    attention: Attention = None,
     mask_edit_region: Region = "black",
     mask_grow: Grow = 0,
     smoothing: Annotated[
-        str, typer.Option(help="linear (upstream's), paper, hard, gaussian or none.")
+        str, typer.Option(help="linear (upstream's), paper, hard, gaussian, dilated or none.")
     ] = "linear",
-    attention_threshold: Annotated[
-        float, typer.Option(help="Cells above min + threshold·(max − min) are edited.")
-    ] = 0.5,
-    mask_image: Annotated[MaybePath, typer.Option(help="PNG of the edited region.")] = None,
-    heatmap: Annotated[MaybePath, typer.Option(help="PNG of it over the photograph.")] = None,
+    attention_threshold: Threshold = 0.5,
 ) -> None:
     """Make the blending weights of a mask or an attention map."""
     from editinfinity.stages.kernel import make_kernel
@@ -280,8 +282,34 @@ def kernel(
         mask_grow=mask_grow,
         smoothing=smoothing,
         attention_threshold=attention_threshold,
+    )
+
+
+@stages.command("mask_pictures")
+def mask_pictures(
+    image_features: ImageFeatures,
+    mask_image: Annotated[Path, typer.Option(help="PNG to write, of the edited region.")],
+    heatmap: Annotated[Path, typer.Option(help="PNG to write, of it over the photograph.")],
+    mask: Mask = None,
+    photograph: Photograph = None,
+    attention: Attention = None,
+    mask_edit_region: Region = "black",
+    mask_grow: Grow = 0,
+    attention_threshold: Threshold = 0.5,
+) -> None:
+    """Show where an edit goes."""
+    from editinfinity.stages.mask_pictures import draw_mask_pictures
+
+    draw_mask_pictures(
+        image_features=image_features,
         mask_image=mask_image,
         heatmap=heatmap,
+        mask=mask,
+        photograph=photograph,
+        attention=attention,
+        mask_edit_region=mask_edit_region,
+        mask_grow=mask_grow,
+        attention_threshold=attention_threshold,
     )
 
 

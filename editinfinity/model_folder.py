@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from editinfinity.errors import UserError
+from editinfinity.files.given import is_folder
 from editinfinity.presets import Preset
 
 BUNDLED = Path(__file__).parent / "weights" / "bundled"
@@ -37,7 +38,7 @@ def model_folder(preset: Preset, model_dir: Path | None = None) -> Path:
         UserError: it does not.
     """
     folder = default_folder(preset.name) if model_dir is None else model_dir
-    if folder.is_dir():
+    if is_folder(folder):
         return folder
     if model_dir is not None:
         raise UserError(

@@ -25,8 +25,33 @@ rule attention_map:
         "../scripts/attention_map.py"
 
 
-# Also writes mask.png and heatmap.png beside the kernel, for people. They are the same for every
-# smoothing, so they cannot be outputs of a rule that has one.
+rule mask_pictures:
+    input:
+        image=f"{CASE}/features/image.safetensors",
+        attention=attention_if_used,
+    output:
+        mask=f"{CASE}/mask/{{edit}}/mask.png",
+        heatmap=f"{CASE}/mask/{{edit}}/heatmap.png",
+    log:
+        f"{CASE}/logs/mask/{{edit}}/pictures.log",
+    benchmark:
+        f"{CASE}/benchmark/mask/{{edit}}/pictures.tsv"
+    # Before training: they show whether the mask is the one that was meant.
+    priority: 10
+    conda:
+        "../envs/pictures.yaml"
+    params:
+        mask_fingerprint=mask_fingerprint,
+        mask_edit_region=only_with("user", "mask_edit_region"),
+        mask_grow=only_with("user", "mask_grow"),
+        attention_threshold=only_with("attention", "attention_threshold"),
+        version=version_of("mask_pictures"),
+    message:
+        "{wildcards.case}: show where {wildcards.edit} goes"
+    script:
+        "../scripts/mask_pictures.py"
+
+
 rule kernel:
     input:
         image=f"{CASE}/features/image.safetensors",
@@ -37,7 +62,7 @@ rule kernel:
         f"{CASE}/logs/mask/{{edit}}/kernel-{{smoothing}}.log",
     benchmark:
         f"{CASE}/benchmark/mask/{{edit}}/kernel-{{smoothing}}.tsv"
-    # Before training: its pictures show whether the mask is the one that was meant.
+    # Before training: it refuses a mask that cannot be meant.
     priority: 10
     conda:
         "../envs/pictures.yaml"

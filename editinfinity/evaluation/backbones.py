@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from editinfinity.errors import UserError
+from editinfinity.files.given import is_folder
 from editinfinity.model_folder import hub_home
 
 
@@ -67,11 +68,11 @@ class Backbone:
             UserError: the setting names what is not there, or not it.
         """
         folder = self.default_folder if given is None else given
-        if folder.is_dir() and self.lacks(folder) is None:
+        if is_folder(folder) and self.lacks(folder) is None:
             return folder
         if given is None:
             return None
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise UserError(
                 f"{self.setting}: {folder} is no folder; give the one with the weights of "
                 f"{self.title}"

@@ -39,6 +39,14 @@ def require_file(path: Path, limit: int, cure: str) -> None:
         )
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path, links followed, is a folder; one that cannot even be looked at is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # too long a name, say
+        return False
+
+
 def read_text(path: Path, limit: int, cure: str) -> str:
     """The text of a file in UTF-8.
 

@@ -19,10 +19,9 @@ from editinfinity.files.colour import to_srgb
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import read_image
 from editinfinity.files.writing import read_settings
-from editinfinity.scales import SCALES_1M, nearest_ratio
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
-from editinfinity.stages.region import region_of_attention, region_of_mask
+from editinfinity.stages.region import find_region
 from editinfinity.stages.settings import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -77,11 +76,16 @@ def measure_edit(
     seen = Image.fromarray(on_canvas(photograph, size, geometry.box))
     source = on_canvas(to_srgb(seen, photograph.info.get("icc_profile")), size)
     edited: Mask | None = None
-    if mask is not None:
-        edited = region_of_mask(mask, geometry, mask_edit_region, mask_grow, image).edited
-    elif attention is not None:
-        grid = SCALES_1M[nearest_ratio(*geometry.model_size)][-1]
-        edited = region_of_attention(attention, grid, attention_threshold).edited
+    if mask is not None or attention is not None:
+        edited = find_region(
+            geometry,
+            mask=mask,
+            photograph=image,
+            attention=attention,
+            mask_edit_region=mask_edit_region,
+            mask_grow=mask_grow,
+            attention_threshold=attention_threshold,
+        ).edited
     folders = {"lpips": lpips, "clip": clip, "dino": dino, "image_reward": image_reward}
     scorer = load_scorer(folders, device, str(made_by.get("model")), host.load)
     region = None if edited is None else mask_on_canvas(edited, size)

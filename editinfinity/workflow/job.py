@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from editinfinity.errors import UserError
 from editinfinity.locks import wait_until_free
@@ -30,6 +30,9 @@ from editinfinity.worker.session import Session
 from editinfinity.workflow.cases import Case, Edit, load_case
 from editinfinity.workflow.config import Config, load_config
 from editinfinity.workflow.stage_version import stage_part
+
+if TYPE_CHECKING:
+    from editinfinity.stages.region import Where
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,19 @@ class Job:
         if name not in self.case.edits:
             raise UserError(f"{self.case.name}: the prompt of edit {name} has gone; run again")
         return self.case.edits[name]
+
+    @property
+    def where(self) -> Where:
+        """What says where the job's edit goes."""
+        edit = self.edit
+        return {
+            "mask": edit.mask if edit.mask_source == "user" else None,
+            "photograph": self.case.image,
+            "attention": self.input("attention"),
+            "mask_edit_region": str(edit.settings["mask_edit_region"]),
+            "mask_grow": int(edit.settings["mask_grow"]),
+            "attention_threshold": float(edit.settings["attention_threshold"]),
+        }
 
     def input(self, name: str) -> Path | None:
         """A named input, or None where the job has none; the first where there are several."""

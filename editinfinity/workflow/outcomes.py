@@ -38,7 +38,7 @@ class Outcome:
 def picture_of(edit: Edit, where: Layout) -> Path:
     """The picture that an edit ends in."""
     if edit.infer_function == MAP_ONLY:
-        return Path(where.folder, "mask", edit.name, "heatmap.png")
+        return Path(where.mask_pictures(edit.name)[1])
     return Path(where.chosen(edit.name))
 
 

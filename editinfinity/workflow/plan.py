@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +64,10 @@ class Layout:
         """The blending weights."""
         return f"{self.folder}/mask/{edit}/kernel-{smoothing}.safetensors"
 
+    def mask_pictures(self, edit: str) -> tuple[str, str]:
+        """Where an edit goes, for people: as a mask, and over the photograph."""
+        return f"{self.folder}/mask/{edit}/mask.png", f"{self.folder}/mask/{edit}/heatmap.png"
+
     def picture(self, edit: str, variant: Variant) -> str:
         """A variant at the model's size."""
         return f"{self.folder}/edit/{edit}/{variant.name}.png"
@@ -100,6 +103,8 @@ def case_targets(case: Case, where: Layout) -> list[str]:
     """The files a case asks for."""
     targets = [f"{where.folder}/check.json"]
     for edit in case.edits.values():
+        if edit.mask_source != "none":
+            targets += where.mask_pictures(edit.name)
         if edit.infer_function == MAP_ONLY:
             targets += [where.kernel(edit.name, name) for name in edit.settings["smoothing"]]
             continue
@@ -162,13 +167,6 @@ def _no_results(config: Config) -> str | None:
     return None
 
 
-def _is_there(file: str) -> bool:
-    """Whether a checkpoint exists; no name of thousands of digits does."""
-    with suppress(OSError):
-        return Path(file).exists()
-    return False
-
-
 def _no_model(config: Config) -> str | None:
     """Why the model's weights cannot be found, if so; every job would stop for it."""
     folder = config.settings["model_dir"]
@@ -200,7 +198,7 @@ def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, st
         wanted["use_lora", "use_lora_iter", variant.lora] = file
     for (switch, key, iteration), file in wanted.items():
         stage = TRAIN_LORA if switch == "use_lora" else TRAIN_EMBEDDING
-        if not iteration or _is_there(file):
+        if not iteration or Path(file).exists():
             continue
         if not settings[stage]:
             yield (

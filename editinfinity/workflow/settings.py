@@ -126,6 +126,9 @@ PATH = Text(
 
 _SHARE = Number(low=0, below=1)
 
+_ITERATIONS = Whole(high=100_000)
+"""Every checkpoint between is a job, which Snakemake plans beforehand."""
+
 _ALL = (
     # what runs, and on what
     Setting("model", Choice(tuple(PRESETS)), "bundled", _RUN),
@@ -133,24 +136,24 @@ _ALL = (
     Setting("attention_bias", Flag(), True, _RUN, example=1),
     Setting("pixel_budget", Choice(tuple(PIXEL_BUDGETS)), None, nullable=True, example="1M"),
     Setting("device", Text("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?"), "auto", _RUN),
-    Setting("threads", Either("auto", Whole(1)), "auto", _RUN),
+    Setting("threads", Either("auto", Whole(1, 4096)), "auto", _RUN),
     Setting("gradient_checkpointing", Choice(RECOMPUTED), "auto", _RUN),
     Setting("deterministic", Flag(), False, _RUN, example=1),
     Setting("worker", AutoOrOff(), "auto", _RUN),
     # step 2: the text embedding
     Setting("train_textembedding", Flag(), True, example=1),
-    Setting("train_textembedding_iter", Whole(), 10),
+    Setting("train_textembedding_iter", _ITERATIONS, 10),
     Setting("use_textembedding", Flag(), True, example=1),
-    Setting("use_textembedding_iter", Whole(), None, nullable=True, sweep=True, example=10),
+    Setting("use_textembedding_iter", _ITERATIONS, None, nullable=True, sweep=True, example=10),
     # step 3: LoRA
     Setting("train_lora", Flag(), True, example=1),
-    Setting("train_lora_iter", Whole(), 50),
+    Setting("train_lora_iter", _ITERATIONS, 50),
     # step 4: the edit
     Setting("infer_function", Choice((0, 1, 2)), None, _EDIT, nullable=True, example=2),
     Setting("use_concat_embedding", Flag(), True, _EDIT, example=1),
-    Setting("use_embedding_iter", Whole(), None, _EDIT, nullable=True, sweep=True, example=10),
+    Setting("use_embedding_iter", _ITERATIONS, None, _EDIT, nullable=True, sweep=True, example=10),
     Setting("use_lora", Flag(), True, _EDIT, example=1),
-    Setting("use_lora_iter", Whole(), None, _EDIT, nullable=True, sweep=True, example=50),
+    Setting("use_lora_iter", _ITERATIONS, None, _EDIT, nullable=True, sweep=True, example=50),
     Setting("cfg", Number(low=0), (4.0,), _EDIT, sweep=True, example=4),
     Setting("tau", Number(above=0), (0.5,), _EDIT, sweep=True),
     Setting("top_k", Whole(1), (900,), _EDIT, sweep=True),
@@ -186,14 +189,14 @@ _ALL = (
     Setting("train_seed", Whole(high=MAX_SEED), 42),
     Setting("embedding_learning_rate", Number(above=0), None, nullable=True, example=4.69e-5),
     Setting("lora_learning_rate", Number(above=0), None, nullable=True, example=4.69e-5),
-    Setting("batch_size", Whole(1), None, nullable=True, example=2),
+    Setting("batch_size", Whole(1, 1024), None, nullable=True, example=2),
     Setting("betas", Numbers(_SHARE, 2), (0.9, 0.97)),
     Setting("weight_decay", Number(low=0), 0.0, example=0),
     Setting("grad_clip", Number(above=0), 5.0, example=5),
     Setting("noise_strength", _SHARE, 0.3),
     Setting("cond_drop", _SHARE, 0.1),
     Setting("drop_path", _SHARE, 0.1),
-    Setting("lora_rank", Whole(1), 4),
+    Setting("lora_rank", Whole(1, 4096), 4),
     Setting("lora_alpha", Number(above=0), 32.0, example=32),
     Setting("lora_dropout", _SHARE, 0.1),
     Setting("kl_weight", Number(low=0), 2e-7, example="2.0e-7"),

@@ -60,7 +60,7 @@ def _row(case: Case, edit: Edit, where: Layout) -> Iterator[Thumbnail]:
     """Source, edit, and the mask if there is one."""
     yield Thumbnail(case.image, case.name)
     yield Thumbnail(Path(where.chosen(edit.name)), edit.name)
-    mask = Path(where.folder, "mask", edit.name, "mask.png")
+    mask = Path(where.mask_pictures(edit.name)[0])
     if edit.mask_source != "none" and mask.exists():
         yield Thumbnail(mask, f"mask ({edit.mask_source})")
 

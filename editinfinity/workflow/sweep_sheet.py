@@ -114,7 +114,7 @@ def sweep_sheet(case: Case, edit: Edit, where: Layout) -> Path | None:
     if len(drawn) == 1:
         return None
     sheet = Path(where.folder, "edit", edit.name, "sweep.png")
-    mask = Path(where.folder, "mask", edit.name, "mask.png")
+    mask = Path(where.mask_pictures(edit.name)[0])
     above = [Cell(case.image, "original")]
     if edit.mask_source != "none" and mask.exists():
         above.append(Cell(mask, f"mask ({edit.mask_source})"))

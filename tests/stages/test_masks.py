@@ -19,6 +19,7 @@ from editinfinity.files.masks import read_mask
 from editinfinity.stages.attention_map import collect_attention
 from editinfinity.stages.check import EditInput, check_case
 from editinfinity.stages.kernel import make_kernel
+from editinfinity.stages.mask_pictures import draw_mask_pictures
 
 from .conftest import TINY, Worked
 
@@ -78,6 +79,10 @@ def test_kernel_of_a_users_mask(worked: Worked, tmp_path: Path) -> None:
         mask=worked.mask,
         smoothing="hard",
         output=tmp_path / "kernel",
+    )
+    draw_mask_pictures(
+        image_features=worked.image,
+        mask=worked.mask,
         mask_image=picture,
         heatmap=tmp_path / "heat.png",
     )
@@ -137,14 +142,13 @@ def test_white_masks_are_the_opposite(worked: Worked, tmp_path: Path) -> None:
 
 def test_kernel_of_an_attention_map(worked: Worked, tmp_path: Path) -> None:
     attention = load_file(worked.attention)["attention"]
-    make_kernel(
-        image_features=worked.image,
-        attention=worked.attention,
-        attention_threshold=0.7,
-        output=tmp_path / "kernel",
-        mask_image=tmp_path / "mask.png",
-        heatmap=tmp_path / "heat.png",
-    )
+    given = {
+        "image_features": worked.image,
+        "attention": worked.attention,
+        "attention_threshold": 0.7,
+    }
+    make_kernel(output=tmp_path / "kernel", **given)
+    draw_mask_pictures(mask_image=tmp_path / "mask.png", heatmap=tmp_path / "heat.png", **given)
     cells = cells_of_attention(attention, 0.7)
     assert 0 < cells.sum() < cells.size
     kernel = load_file(tmp_path / "kernel")["kernel"]

@@ -30,7 +30,7 @@ GOOD = {
     "model": ["tiny"],
 }
 BAD = {
-    "train_lora_iter": ["fifty", -1, 1.5, True, None, [50], "50"],
+    "train_lora_iter": ["fifty", -1, 1.5, True, None, [50], "50", 10**300],
     "train_lora": [2, "yes", None, -1],
     "use_lora_iter": [[], -1, [10, "x"], [[10]]],
     "seed": [-1, 2**63, 16**5000],
@@ -39,7 +39,8 @@ BAD = {
     "top_p": [0, 1.5],
     "betas": [0.9, [0.9], [0.9, 1.0]],
     "infer_function": [3, True, "2"],
-    "threads": [0, "all", 1.5],
+    "threads": [0, "all", 1.5, 10**9],
+    "batch_size": [0, 10**6],
     "smoothing": ["soft", ["linear", "soft"]],
     "device": ["gpu", "cuda:"],
     "model": ["infinity", None],
@@ -93,7 +94,7 @@ def test_the_message_reads_well() -> None:
     with pytest.raises(ConfigError) as fault:
         load_config({"train_lora_iter": "fifty"})
     assert str(fault.value) == (
-        'config.yaml: train_lora_iter: must be a whole number ≥ 0, got "fifty"; '
+        'config.yaml: train_lora_iter: must be a whole number from 0 to 100000, got "fifty"; '
         "write e.g. train_lora_iter: 50"
     )
 

@@ -48,11 +48,17 @@ def project(finished: Project, tmp_path: Path) -> Project:
     return finished.copy(tmp_path / "project")
 
 
+def placed(case: str, edit: str) -> set[str]:
+    """What a mask becomes."""
+    return {f"{case}/mask/{edit}/{job}" for job in ("pictures", "kernel-linear")}
+
+
 def everything_of(case: str) -> set[str]:
     jobs = {"check", "jsonl", "image_features", "text_features"}
     jobs |= {"text_embedding/iter2", "lora/embedding2/iter2"}
     for edit in ("edit",) if case == USER else ("edit", "red hat"):
         jobs |= {f"edit/{edit}/text_features", f"mask/{edit}/kernel-linear"}
+        jobs |= {f"mask/{edit}/pictures"}
         jobs |= {f"edit/{edit}/{NAME}", f"edit/{edit}/finish"}
         jobs |= {f"mask/{edit}/attention_map"} if case == WORD else set()
     return {f"{case}/{job}" for job in jobs}
@@ -106,7 +112,7 @@ def test_edit_prompt(project: Project) -> None:
 
 def test_mask(project: Project) -> None:
     draw_mask(project.folder / "data" / USER / "image" / "mask.png", side=40)
-    assert project.run().jobs == drawn(USER, "edit") | {f"{USER}/mask/edit/kernel-linear"}
+    assert project.run().jobs == drawn(USER, "edit") | placed(USER, "edit")
     assert_settled(project)
 
 
@@ -135,7 +141,7 @@ def test_editing_without_training_trains_nothing(project: Project) -> None:
 
 def test_mask_grow(project: Project) -> None:
     of_user(project, mask_grow=4)
-    assert project.run().jobs == drawn(USER, "edit") | {f"{USER}/mask/edit/kernel-linear"}
+    assert project.run().jobs == drawn(USER, "edit") | placed(USER, "edit")
 
 
 def test_crop(project: Project) -> None:
@@ -150,13 +156,25 @@ def test_crop(project: Project) -> None:
     assert project.run().jobs == everything_of(USER) - spared
 
     draw_mask(image / "mask.png", side=28, size=(800, 640))
-    assert project.run().jobs == drawn(USER, "edit") | {f"{USER}/mask/edit/kernel-linear"}
+    assert project.run().jobs == drawn(USER, "edit") | placed(USER, "edit")
     assert_settled(project)
 
 
 def test_smoothing(project: Project) -> None:
     of_user(project, smoothing="hard")
     assert project.run().jobs == drawn(USER, "edit") | {f"{USER}/mask/edit/kernel-hard"}
+
+
+def test_the_pictures_of_a_mask_are_those_of_the_edit_that_is_there(project: Project) -> None:
+    """Going back to a kernel that is there still, after another mask was looked at."""
+    shown = project.folder / "results" / USER / "mask" / "edit" / "mask.png"
+    first = shown.read_bytes()
+    of_user(project, smoothing="hard", mask_grow=9)
+    project.run()
+    assert shown.read_bytes() != first
+    of_user(project)
+    assert f"{USER}/mask/edit/pictures" in project.run().jobs
+    assert shown.read_bytes() == first
 
 
 def test_more_iterations_train_only_what_is_new_and_old_ones_stay_usable(project: Project) -> None:
@@ -198,7 +216,7 @@ def test_source_prompt(project: Project) -> None:
 
 def test_target_word(project: Project) -> None:
     write(project.folder / "data" / WORD / "prompt" / "target_word.red hat.txt", "hill")
-    masks = {f"{WORD}/mask/red hat/attention_map", f"{WORD}/mask/red hat/kernel-linear"}
+    masks = {f"{WORD}/mask/red hat/attention_map"} | placed(WORD, "red hat")
     assert project.run().jobs == drawn(WORD, "red hat") | masks
 
 
@@ -224,7 +242,7 @@ def test_image_even_by_an_older_file_and_outputs_hold_only_what_made_them(
 
 def test_another_edit_runs_alone(project: Project) -> None:
     write(project.folder / "data" / USER / "prompt" / "edit_image_prompt.ü 2.txt", "a goat")
-    new = {f"{USER}/edit/ü 2/text_features", f"{USER}/mask/ü 2/kernel-linear"}
+    new = {f"{USER}/edit/ü 2/text_features"} | placed(USER, "ü 2")
     assert project.run().jobs == drawn(USER, "ü 2") | new
 
 

@@ -79,7 +79,7 @@ def test_nothing_reruns_and_the_table_is_not_written_anew(project: Project) -> N
 
 def test_a_change_of_one_case_measures_that_case_alone(project: Project) -> None:
     draw_mask(project.folder / "data" / CASE / "image" / "mask.png", side=40)
-    kernel = {f"{CASE}/mask/edit/kernel-linear"}
+    kernel = {f"{CASE}/mask/edit/{name}" for name in ("pictures", "kernel-linear")}
     assert project.run().jobs == jobs(FIRST, f"{FIRST}.metrics", "finish") | kernel
     assert len(table(project)) == 2
 

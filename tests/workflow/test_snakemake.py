@@ -52,6 +52,7 @@ def test_three_cases_side_by_side(project: Project) -> None:
         "train_textembedding": 3,
         "train_lora": 9,
         "attention_map": 1,
+        "mask_pictures": 2,
         "kernel": 2,
         "edit": 3,
         "finish": 3,
@@ -66,6 +67,7 @@ def test_editing_without_training_is_features_and_edit(project: Project) -> None
         "text_features": 3,
         "edit_text_features": 3,
         "attention_map": 1,
+        "mask_pictures": 2,
         "kernel": 2,
         "edit": 3,
         "finish": 3,
@@ -86,6 +88,7 @@ def test_alternative_flows(project: Project) -> None:
         "text_features": 1,
         "edit_text_features": 3,
         "attention_map": 1,
+        "mask_pictures": 2,
         "kernel": 2,
         "edit": 3,
         "finish": 3,
@@ -146,11 +149,15 @@ def test_a_configuration_of_comments_alone_takes_all_defaults(project: Project) 
 
 
 FAULTS = {
-    "setting": ({"train_lora_iter": "fifty"}, 'train_lora_iter: must be a whole number ≥ 0, got "'),
+    "setting": (
+        {"train_lora_iter": "fifty"},
+        'train_lora_iter: must be a whole number from 0 to 100000, got "',
+    ),
     "key": ({"use_lorra": 1}, "use_lorra: is no setting; did you mean use_lora?"),
     "case": ({"cases": ["usre"]}, "there is no folder data/usre; did you mean user?"),
     "data": ({"data": "dat"}, "data: dat cannot be listed"),
     "results": ({"results": "config.yaml/mine"}, "results: config.yaml is no folder"),
+    "long weights": ({"clip_weights": 300 * "c", "metrics": 1}, "is no folder"),
     "long results": ({"results": 300 * "r"}, "cannot be looked into"),
     "checkpoint": ({"train_lora": 0}, "train_lora: is 0 and use_lora is 1, but there is no "),
     "iterations": ({"use_lora_iter": 50}, "use_lora_iter: 50 is more than train_lora_iter: 2"),
@@ -326,7 +333,7 @@ def test_every_rule_has_what_rules_must_have() -> None:
         "metrics",
     }
     asking = {"pie_bench", "report"}  # targets by which others' outputs are asked for
-    made = {"check", "jsonl", "kernel", "finish", "select"}
+    made = {"check", "jsonl", "mask_pictures", "kernel", "finish", "select"}
     assert set(rules) == on_model | asking | made | {"tell"}
     for name, body in rules.items():
         if name in asking:

@@ -21,6 +21,7 @@ STAGES = [
     "train_textembedding",
     "train_lora",
     "attention_map",
+    "mask_pictures",
     "kernel",
     "edit",
     "finish",

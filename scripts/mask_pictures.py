@@ -1,0 +1,12 @@
+"""Rule mask_pictures: where an edit goes, for people."""
+
+from editinfinity.stages.mask_pictures import draw_mask_pictures
+from editinfinity.workflow.job import job
+
+with job(snakemake) as this:
+    draw_mask_pictures(
+        image_features=this.needed("image"),
+        mask_image=this.output("mask"),
+        heatmap=this.output("heatmap"),
+        **this.where,
+    )
