@@ -372,7 +372,7 @@ def finish(
     ] = "exact",
     mask_feather: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="Width of the seam in pixels; default: about a 64th of the view."),
+        typer.Option(min=0, help="Width of the seam in pixels; default: about a 64th of the view."),
     ] = None,
     gps: Annotated[str, typer.Option(help="keep, or drop where it was taken.")] = "keep",
 ) -> None:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -210,6 +211,20 @@ class Text:
 
     def schema(self) -> dict[str, object]:
         return {"type": "string"}
+
+
+@dataclass(frozen=True)
+class FilePath(Text):
+    """A file or folder; ``~`` at its start is a home, which no shell has put in its place."""
+
+    def parse(self, value: object) -> str:
+        text = super().parse(value)
+        if not text.startswith("~"):
+            return text
+        try:
+            return super().parse(str(Path(text).expanduser()))
+        except RuntimeError:  # no user's home, so a folder of that name
+            return text
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from editinfinity.workflow.kinds import (
     AutoOrOff,
     Choice,
     Either,
+    FilePath,
     Flag,
     Kind,
     Number,
@@ -118,7 +119,7 @@ class Setting:
 
 
 _RUN, _EDIT = Level.RUN, Level.EDIT
-PATH = Text(
+PATH = FilePath(
     "a path without control characters, { } and <name>",
     rf"(?:(?!{PATH_VARIABLE})[^\x00-\x1f\x7f{{}}])+",
 )

@@ -71,6 +71,13 @@ def test_each_bad_value_is_one_line_with_key_and_cure(key: str) -> None:
         assert "write" in line or "set it at the top" in line or "is no setting" in line
 
 
+def test_a_home_is_put_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    config = load_config({"results": "~/edits", "model_dir": "~/weights/2b", "data": "~x~"})
+    assert str(config.results) == "/home/me/edits" and str(config.data) == "~x~"
+    assert config.settings["model_dir"] == "/home/me/weights/2b"
+
+
 def test_elements_of_lists_from_the_command_line_are_text_and_read_all_the_same() -> None:
     """As Snakemake hands on ``--config use_lora_iter=[10,30] cfg=[3,4.5] …``."""
     raw = {"use_lora_iter": ["10", "30"], "cfg": ["3", "4.5"], "smoothing": ["hard", "none"]}
