@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,13 +82,28 @@ def deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
     settings = read_settings(picture)
     content = encode_photograph(target, read_photograph(picture), settings, like=image)
     free, number = target, 1
-    while not overwrite and free.exists():
+    while not (overwrite or _claimed(free)):
         if _holds(free, content):
             return free
         number += 1
         free = target.with_name(f"{target.stem}_{number}{target.suffix}")
-    write_bytes(free, content)
+    try:
+        write_bytes(free, content)
+    except BaseException:
+        if not overwrite:
+            free.unlink(missing_ok=True)
+        raise
     return free
+
+
+def _claimed(path: Path) -> bool:
+    """Take a name that is free, so that no other command takes it too; False if it is not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.open("xb").close()
+    except FileExistsError:
+        return False
+    return True
 
 
 def _holds(path: Path, content: bytes) -> bool:
@@ -99,7 +114,9 @@ def _holds(path: Path, content: bytes) -> bool:
         return False
 
 
-def tell_doubts(project: Path, name: str, image: Path, place: str | None, masked: bool) -> None:
+def tell_doubts(
+    project: Path, name: str, image: Path, place: str | None, smoothings: Iterable[str]
+) -> None:
     """What works but may not be meant, such as 16 bits a channel that come back as 8.
 
     Args:
@@ -107,11 +124,11 @@ def tell_doubts(project: Path, name: str, image: Path, place: str | None, masked
         name: the case.
         image: the photograph.
         place: what the user knows the mask as; None where it is none of the user's.
-        masked: whether the edit goes by a mask or a word.
+        smoothings: of its kernels; none where the edit goes by no mask and no word.
     """
     from editinfinity.workflow.doubts import doubts_of
 
-    for doubt in doubts_of(project / "results" / name, ["edit"] if masked else []):
+    for doubt in doubts_of(project / "results" / name, {"edit": smoothings}):
         log.warning("%s", readable(doubt, name, image, place))
 
 

@@ -149,10 +149,18 @@ def edit(
     place = "--box" if box is not None else None if mask is None else str(mask)
     if ran.failed:
         raise UserError(readable(ran.failed[name][0], name, image, place))
-    tell_doubts(project, name, image, place, bool(place or wish.target))
+    tell_doubts(project, name, image, place, _smoothings(chosen) if place or wish.target else ())
     picture = project / "results" / name / "edit.png"
     made = deliver(picture, image, target_output, output is not None)
     tell([Delivered(image, "edited", ran.seconds(name), str(made))])
+
+
+def _smoothings(settings: dict[Any, Any]) -> tuple[str, ...]:
+    """Of the kernels that settings ask for."""
+    from editinfinity.workflow.config import load_config
+
+    found: Any = load_config(settings).settings["smoothing"]
+    return tuple(found)
 
 
 @grouped
@@ -202,11 +210,11 @@ def batch(
     if not names:
         raise UserError(f"{masks}: holds no mask named like a photograph of {folder}")
     ran = run_workflow(project, {**wish.settings(), "cases": list(names)})
-    told = []
+    told, smoothings = [], _smoothings(wish.settings())
     for name, image in names.items():
         picture = project / "results" / name / "edit.png"
         marked = places[name]
-        tell_doubts(project, name, image, marked, bool(marked or wish.target))
+        tell_doubts(project, name, image, marked, smoothings if marked or wish.target else ())
         if name in ran.failed:
             reason = readable(ran.failed[name][0], name, image, marked)
             told.append(Delivered(image, "failed", ran.seconds(name), reason))

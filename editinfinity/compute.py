@@ -66,14 +66,17 @@ def determinism(wanted: bool) -> Iterator[None]:
     Args:
         wanted: False changes nothing.
     """
+    if not wanted:
+        yield
+        return
     before = torch.are_deterministic_algorithms_enabled()
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses
-        torch.use_deterministic_algorithms(True)
+    warning = torch.is_deterministic_algorithms_warn_only_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warning)
 
 
 def current(device: torch.device) -> AbstractContextManager[None]:

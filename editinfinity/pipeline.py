@@ -20,6 +20,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -128,13 +129,14 @@ class EditInfinityPipeline:
         chosen, where = preset(model), pick_device(device)
         folder = None if model_dir is None else Path(model_dir)
         set_threads(threads)
-        return cls(
-            chosen,
-            where,
-            load_transformer(chosen, where, folder, attention_bias),
-            load_tokenizer(chosen, where, folder),
-            load_text_encoder(chosen, where, folder),
-        )
+        with undisturbed():
+            return cls(
+                chosen,
+                where,
+                load_transformer(chosen, where, folder, attention_bias),
+                load_tokenizer(chosen, where, folder),
+                load_text_encoder(chosen, where, folder),
+            )
 
     def invert(
         self,
@@ -170,8 +172,9 @@ class EditInfinityPipeline:
         budget = pixel_budget or self.preset.pixel_budget
         if budget not in PIXEL_BUDGETS:
             raise UserError(f"pixel_budget: {budget!r} is not one of {', '.join(PIXEL_BUDGETS)}")
-        if min(embedding_iterations, lora_iterations) < 0:
-            raise UserError("iterations: there are none below 0; give 0 to leave a stage out")
+        for count in (embedding_iterations, lora_iterations):
+            if not isinstance(count, Integral) or count < 0:
+                raise UserError(f"iterations: {count!r} is no number of them; give 0 for none")
         photograph, seen = open_photograph(image)
         region = region_of(crop, mask, mask_edit_region, photograph, budget)
         with self._alone():
@@ -221,7 +224,7 @@ class EditInfinityPipeline:
             inversion: of ``invert`` or ``Inversion.load``, by the same model.
             prompt: what the edited picture shows, or a list of such.
             mask: where it may change; None for everywhere, or where ``target_word`` is.
-            target_word: word of the photograph's prompt whose place is edited.
+            target_word: word of the photograph's prompt whose place is edited, instead of a mask.
             mask_edit_region: which part of a mask's picture is edited.
             attention_threshold: for ``target_word``; lower takes in more.
             smoothing: ``linear``, ``paper``, ``hard``, ``gaussian``, ``dilated`` or ``none``.
@@ -247,6 +250,8 @@ class EditInfinityPipeline:
             mask_edit_region, attention_threshold, smoothing, background, guidance, lock_scales
         )
         sampling = SamplingSettings(seed=seed, cfg=cfg, tau=tau)
+        if mask is not None and target_word is not None:
+            raise UserError("mask, target_word: both say where to edit; give one of them")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         adapter = inversion.adapter if use_lora else None
         vectors = inversion.embedding if use_embedding else None
@@ -357,7 +362,7 @@ class EditInfinityPipeline:
             text_of(inversion.prompt, self.device),
             features.schedule,
             sampler_settings(SamplingSettings(cfg=sampling.cfg, tau=sampling.tau)),
-            torch.Generator().manual_seed(sampling.seed),
+            torch.Generator().manual_seed(int(sampling.seed)),
             edit=ReplaySource(source_codes(features, self.device)),
             watcher=collector,
             guidance=Unguided(),
@@ -390,7 +395,7 @@ class EditInfinityPipeline:
             text,
             features.schedule,
             sampler_settings(sampling),
-            torch.Generator().manual_seed(sampling.seed),
+            torch.Generator().manual_seed(int(sampling.seed)),
             edit=blend,
             guidance=guidance,
             passes=self._passes,

@@ -24,7 +24,7 @@ from editinfinity.stages.settings import LoraSettings, SamplingSettings, Trainin
 ROOT = Path(__file__).parents[1]
 RULES = (
     "check", "jsonl", "image_features", "text_features", "train_textembedding", "train_lora",
-    "attention_map", "kernel", "edit", "finish", "metrics", "select",
+    "attention_map", "kernel", "mask_pictures", "edit", "finish", "metrics", "select",
 )  # fmt: skip
 
 
@@ -192,7 +192,9 @@ def test_a_whole_edit_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                f"lora{iterations}", "--iterations", iterations, *more, *tiny)  # fmt: skip
     invoke("attention_map", *features, "--target-word", "cup", "--output", "attention.st", *tiny)
     invoke("kernel", "--image-features", "image.st", "--attention", "attention.st",
-           "--output", "automatic.st", "--heatmap", "heatmap.png")  # fmt: skip
+           "--output", "automatic.st")  # fmt: skip
+    invoke("mask_pictures", "--image-features", "image.st", "--attention", "attention.st",
+           "--mask-image", "automatic.png", "--heatmap", "heatmap.png")  # fmt: skip
     invoke("kernel", "--image-features", "image.st", "--mask", "mask.png", "--output", "kernel.st")
     invoke("edit", "--image-features", "image.st", "--text-features", "edit.st", "--embedding",
            "e2.st", "--lora-dir", "lora2", "--kernel", "kernel.st", "--output", "edited.png",

@@ -66,3 +66,11 @@ def test_determinism_is_for_a_while() -> None:
         with determinism(False):
             assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        for wanted in (False, True):
+            with determinism(wanted):
+                pass
+            assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)

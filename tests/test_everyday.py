@@ -211,8 +211,24 @@ def test_a_mask_of_a_case_is_never_lost(folder: Path) -> None:
     assert set(files) == {"original_image.jpg", "old_mask.png", "mask.txt"}
     assert files["old_mask.png"].read_bytes() == content
     assert files["mask.txt"].read_text() == "1,2,30,40\n"
+    # Beside another edit, which a mask without a name would serve too, it is of this one alone.
+    assert run(folder, *line, "a cow", "--name", "cow").returncode == 0
+    Image.new("CMYK", (160, 128)).save(folder / "cmyk.tif")
+    assert run(folder, *line, "a dog", "--mask", "cmyk.tif").returncode == 0
+    read, _ = read_folder("trip", load_config({"data": str(folder / "data")}))
+    masks = {name: edit.mask.name for name, edit in read.edits.items() if edit.mask}
+    assert masks == {"edit": "mask.edit.png", "cow": "mask.txt"}
     plan = run(folder, "run", "--dry-run", "--config", "cases=[trip]", "model=tiny", "metrics=0")
     assert plan.returncode == 0 and "kernel" in plan.stdout + plan.stderr
+
+
+def test_a_word_of_a_case_is_kept_where_a_mask_takes_its_place(folder: Path) -> None:
+    line = ("new", "trip", "my photo.jpg", "--source", "a cup", "--prompt", "a cat")
+    assert run(folder, *line, "--target", "cup").returncode == 0
+    done = run(folder, *line, "--mask", "mask.png")
+    assert "target_word.txt: gives way to the new one; it is kept as old_" in done.stderr
+    names = sorted(path.name for path in (folder / "data" / "trip" / "prompt").iterdir())
+    assert "old_target_word.txt" in names and "target_word.txt" not in names
 
 
 def test_a_table_is_imported_without_loss_and_without_mixing_its_edits(folder: Path) -> None:

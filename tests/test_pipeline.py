@@ -149,7 +149,11 @@ def test_faults_are_one_line(pipe: EditInfinityPipeline, inversion: Inversion, p
         (lambda: pipe.invert(photo, "x", crop="half"), "crop: 'half' is not"),
         (lambda: pipe.invert(photo, "x", crop=(200, 0, 100, 100)), "lies outside the photograph"),
         (lambda: pipe.invert(photo, "x", pixel_budget="2M"), "pixel_budget: '2M' is not"),
-        (lambda: pipe.invert(photo, "x", lora_iterations=-1), "none below 0"),
+        (lambda: pipe.invert(photo, "x", lora_iterations=-1), "iterations: -1 is no number"),
+        (lambda: pipe.invert(photo, "x", lora_iterations=1.5), "iterations: 1.5 is no number"),  # type: ignore[arg-type]
+        (lambda: pipe.edit(inversion, "a", seed=1.5), "seed: 1.5 is not usable"),
+        (lambda: pipe.edit(inversion, "a", cfg=math.inf), "cfg: inf is not usable"),
+        (lambda: pipe.edit(inversion, "a", mask=BOX, target_word="cup"), "give one of them"),
         (lambda: TrainingSettings(seed=-1), "seed: -1 is not usable"),
         (lambda: pipe.edit(inversion, "a", seed=2**70), "seed: .* is not usable"),
         (lambda: pipe.edit(inversion, "a", background="exakt"), "background: 'exakt' is not"),
@@ -187,6 +191,7 @@ def test_adapters_that_would_draw_a_wrong_picture_are_refused(
             ({"lora_alpha": "much"}, "holds no adapter of this model"),
             ({"peft_type": "LOHA"}, "another kind of adapter"),
             ({"lora_alpha": math.nan}, "is no adapter's configuration"),
+            ({"rank_pattern": {"blocks.1.ffn.fc2": -1}}, "holds no adapter of this model"),
         )
     ):
         with pytest.raises(UserError, match=fault):
@@ -198,6 +203,7 @@ def test_adapters_that_would_draw_a_wrong_picture_are_refused(
     with pytest.raises(UserError, match="not finite"):
         Inversion.load(saved)
     # What was refused is gone from the model.
+    assert not any("lora" in name for name, _ in pipe.transformer.named_modules())
     fresh = EditInfinityPipeline.from_pretrained("tiny", device="cpu", threads=1)
     pictures = [np.asarray(p.edit(inversion, "a cat")) for p in (pipe, fresh)]
     assert np.array_equal(*pictures)

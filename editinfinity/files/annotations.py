@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -27,6 +26,9 @@ from editinfinity.files.given import read_text
 
 LONGEST = 64 * 2**20
 """Bytes of a file; LabelMe's hold the photograph too."""
+
+_FARTHEST = 100
+"""Times the picture's longer side: drawing what lies farther out takes minutes, or overflows."""
 
 _NAMED = 5
 """Images named in a message."""
@@ -84,9 +86,13 @@ class Annotations:
         scale = size[1] / drawn_on[1], size[0] / drawn_on[0]
         canvas = Image.new("1", (size[1], size[0]))
         with _telling_faults(self.path):
+            far = _FARTHEST * max(drawn_on)
             for shape in self.shapes:
-                if not all(math.isfinite(number) for point in shape.points for number in point):
-                    raise ValueError("a corner at infinity")
+                # "Not a number" is not below it either.
+                if not all(abs(number) <= far for point in shape.points for number in point):
+                    raise UserError(
+                        f"{self.path}: a corner lies far outside the picture; export it again"
+                    )
                 if shape.kind == "mask":
                     _paste(canvas, _pixels_of(shape, drawn_on, self.path), shape.points[0], scale)
                 else:
@@ -176,9 +182,21 @@ def _of_labelme(content: Mapping[str, Any], path: Path) -> list[_Shape]:
             "polygons, rectangles, circles or masks"
         )
     return [
-        _Shape(_KINDS[kind], [(float(x), float(y)) for x, y in shape["points"]], shape.get("mask"))
+        _Shape(_KINDS[kind], _corners(shape["points"], kind, path), shape.get("mask"))
         for kind, shape in zip(kinds, content["shapes"], strict=True)
     ]
+
+
+def _corners(pairs: Iterable[Sequence[Any]], kind: str, path: Path) -> list[Point]:
+    """The corners of a shape.
+
+    Raises:
+        UserError: it is a polygon of fewer than three.
+    """
+    corners = [(float(x), float(y)) for x, y in pairs]
+    if _KINDS[kind] == "polygon" and len(corners) < 3:
+        raise UserError(f"{path}: holds a polygon of {len(corners)} corners; draw it, or delete it")
+    return corners
 
 
 def _pixels_of(shape: _Shape, drawn_on: Size, path: Path) -> Image.Image:
@@ -259,8 +277,12 @@ def _of_coco(content: Mapping[str, Any], path: Path) -> list[_Shape]:
             raise UserError(f"{path}: holds run-length masks; export polygons, or a picture")
         for numbers in segments or []:
             pairs = zip(numbers[::2], numbers[1::2], strict=True)
-            shapes.append(_Shape("polygon", [(float(x), float(y)) for x, y in pairs]))
-        if not segments and "bbox" in annotation:
+            shapes.append(_Shape("polygon", _corners(pairs, "polygon", path)))
+        if not segments and not annotation.get("bbox"):
+            raise UserError(
+                f"{path}: holds an annotation without polygon and box; delete it, or draw one"
+            )
+        if not segments:
             x, y, width, height = map(float, annotation["bbox"])
             shapes.append(_Shape("rectangle", [(x, y), (x + width, y + height)]))
     return shapes
@@ -292,5 +314,5 @@ def _draw(canvas: Image.Image, kind: str, points: list[Point]) -> None:
         (x, y), (edge_x, edge_y) = points
         radius = ((edge_x - x) ** 2 + (edge_y - y) ** 2) ** 0.5
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
-    elif len(points) > 2:
+    else:
         draw.polygon(points, fill=1)

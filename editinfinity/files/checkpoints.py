@@ -175,21 +175,32 @@ class Adapter:
         """
         from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
-        adapted = None
+        # Some initial values are costly, or change the model's own; a task wants a model of it.
+        plain = {"init_lora_weights": True, "task_type": None}
         try:
-            # Some initial values are costly, or change the model's own.
-            config = LoraConfig.from_peft_type(**{**self.config, "init_lora_weights": True})
+            config = LoraConfig.from_peft_type(**{**self.config, **plain})
             adapted = get_peft_model(model, config)  # type: ignore[arg-type]
             _require_same_shapes(adapted, self.weights)
             set_peft_model_state_dict(adapted, dict(self.weights))
         except Exception as error:  # PEFT passes on whatever its parts raise
-            if adapted is not None:
-                adapted.unload()  # type: ignore[operator]
+            _take_off(model)
             reason = str(error).split("\n", 1)[0][:200]
             raise UserError(
                 f"{name}: holds no adapter of this model ({reason}); delete it and run again"
             ) from None
         return adapted.to(device).eval().requires_grad_(False)
+
+
+def _take_off(model: nn.Module) -> None:
+    """Leave a model's layers bare again, however far PEFT came with wrapping them."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    wrapped = [name for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)]
+    for name in wrapped:
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, model.get_submodule(name).get_base_layer())  # type: ignore[operator]
+    if hasattr(model, "peft_config"):
+        del model.peft_config
 
 
 def save_adapter(folder: Path, model: nn.Module) -> None:

@@ -140,7 +140,7 @@ class Replays:
 
     def forget(self) -> None:
         """Give the memory back."""
-        self._last = self._recorded = None
+        self._last = self._failed = self._recorded = None
 
 
 def _baked_in(model: Infinity) -> Iterator[object]:

@@ -33,7 +33,7 @@ from editinfinity.report.content import (
 from editinfinity.report.metrics import described, read_metrics
 from editinfinity.workflow.cases import Case, Cases, Edit, Text
 from editinfinity.workflow.config import Config
-from editinfinity.workflow.doubts import doubts_of, masked_edits
+from editinfinity.workflow.doubts import doubts_of, kernels_of
 from editinfinity.workflow.outcomes import Outcome, outcomes
 from editinfinity.workflow.plan import Layout, layout
 from editinfinity.workflow.selection import chosen_variant
@@ -117,7 +117,7 @@ class Gatherer:
             source=_text(case.source_prompt, "source prompt") if case.source_prompt else "",
             link=self._link(case.image),
             size=size,
-            warnings=doubts_of(folder, masked_edits(case)),
+            warnings=doubts_of(folder, kernels_of(case)),
             settings=_differing(case.settings, self.config.settings),
             stages=_stages(ran, None),
             curves=_curves(folder),

@@ -88,7 +88,7 @@ def find_region(geometry: Geometry, **where: Unpack[Where]) -> Region:
     if mask is None and attention is not None:
         grid = SCALES_1M[nearest_ratio(*geometry.model_size)][-1]
         return _region_of_attention(attention, grid, where.get("attention_threshold", 0.5))
-    raise UserError("kernel: give either a mask or an attention map, not both or neither")
+    raise UserError("mask: give either a mask or an attention map, not both or neither")
 
 
 def _region_of_mask(

@@ -6,7 +6,9 @@ model's own default, kept with its preset.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 
 from editinfinity.errors import UserError
@@ -42,7 +44,8 @@ def _require(condition: bool, name: str, value: object, cure: str) -> None:
 
 
 def _require_seed(seed: int) -> None:
-    _require(0 <= seed <= MAX_SEED, "seed", seed, "give a whole number from 0 to 2**63 - 1")
+    whole = isinstance(seed, Integral) and 0 <= seed <= MAX_SEED
+    _require(whole, "seed", seed, "give a whole number from 0 to 2**63 - 1")
 
 
 @dataclass(frozen=True)
@@ -165,8 +168,10 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)
-        _require(self.cfg >= 0, "cfg", self.cfg, "give a number from 0 up")
-        _require(self.tau > 0, "tau", self.tau, "give a number above 0")
+        cfg, tau = self.cfg, self.tau
+        known = isinstance(cfg, Real) and 0 <= cfg < math.inf
+        _require(known, "cfg", cfg, "give a number from 0 up")
+        _require(isinstance(tau, Real) and 0 < tau < math.inf, "tau", tau, "give one above 0")
         _require(self.top_k >= 1, "top_k", self.top_k, "give a whole number from 1 up")
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "give a number above 0, up to 1")
 
@@ -202,7 +207,7 @@ class KeepingSettings:
             _require(value in known, name, value, f"choose one of {', '.join(known)}")
         share, locked = self.attention_threshold, self.lock_scales
         _require(0 < share < 1, "attention_threshold", share, "give a number between 0 and 1")
-        whole = isinstance(locked, int) and 0 <= locked <= MOST_LOCKED
+        whole = isinstance(locked, Integral) and 0 <= locked <= MOST_LOCKED
         _require(whole, "lock_scales", locked, f"give a whole number from 0 to {MOST_LOCKED}")
 
 

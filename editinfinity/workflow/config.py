@@ -176,7 +176,7 @@ def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
     if value is None:
         return None, None
     if isinstance(value, str) and value.endswith(".tsv"):
-        return None, Path(value)
+        return None, Path(PATH.parse(value))
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not names:
         raise Unfit(f"must be names of folders or a table, got {shown(value)}")

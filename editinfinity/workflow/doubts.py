@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from editinfinity.workflow.job import DOUBT
 from editinfinity.workflow.plan import layout
 
 
-def doubts_of(folder: Path, edits: Iterable[str]) -> list[str]:
+def doubts_of(folder: Path, kernels: Mapping[str, Iterable[str]]) -> list[str]:
     """A line for each doubt about a case.
 
     A changed mask does not run ``check`` again, whose word on masks counts only until there are
@@ -22,19 +22,18 @@ def doubts_of(folder: Path, edits: Iterable[str]) -> list[str]:
 
     Args:
         folder: ``results/CASE``.
-        edits: names of its edits that go by a mask or a word.
+        kernels: of ``kernels_of``.
     """
-    logs = [_newest_kernel_log(folder, edit) for edit in edits]
-    told = _of_check(folder / "check.json")
-    if None not in logs:
-        told = [line for line in told if MARKS not in line]
-    told += [line for log in logs if log is not None for line in _of_log(log)]
+    told, of_kernels = _of_check(folder / "check.json"), _of_kernels(folder, kernels)
+    if of_kernels is not None:
+        told = [line for line in told if MARKS not in line] + of_kernels
     return list(dict.fromkeys(told))
 
 
-def masked_edits(case: Case) -> list[str]:
-    """Names of the edits that go by a mask or a word."""
-    return [edit.name for edit in case.edits.values() if edit.mask_source != "none"]
+def kernels_of(case: Case) -> dict[str, tuple[str, ...]]:
+    """Edits that go by a mask or a word → the smoothings they ask for."""
+    masked = [edit for edit in case.edits.values() if edit.mask_source != "none"]
+    return {edit.name: tuple(edit.settings["smoothing"]) for edit in masked}
 
 
 def doubts_about_masks(config: Config, cases: Cases) -> list[str]:
@@ -42,16 +41,21 @@ def doubts_about_masks(config: Config, cases: Cases) -> list[str]:
     lines = []
     for case in cases.by_name.values():
         folder = Path(layout(config, case.name).folder)
-        for edit in masked_edits(case):
-            found = doubts_of(folder, [edit])
+        for edit, smoothings in kernels_of(case).items():
+            found = _of_kernels(folder, {edit: smoothings}) or []
             lines += [f"{case.name}, {edit}: {line}" for line in found if MARKS in line]
-    return lines
+    return list(dict.fromkeys(lines))
 
 
-def _newest_kernel_log(folder: Path, edit: str) -> Path | None:
-    """Of the kernels of an edit, one a smoothing: the newest knows the mask as it is."""
-    logs = (folder / "logs" / "mask" / edit).glob("kernel-*.log")
-    return max(logs, key=lambda path: path.stat().st_mtime, default=None)
+def _of_kernels(folder: Path, kernels: Mapping[str, Iterable[str]]) -> list[str] | None:
+    """What the logs of kernels say; None where there is none yet."""
+    logs = [
+        folder / "logs" / "mask" / edit / f"kernel-{smoothing}.log"
+        for edit, smoothings in kernels.items()
+        for smoothing in smoothings
+    ]
+    there = [path for path in logs if path.is_file()]
+    return [line for path in there for line in _of_log(path)] if there else None
 
 
 def _of_log(path: Path) -> list[str]:

@@ -53,8 +53,8 @@ def make_case(
     """Write a case; what is there already and the same is left alone.
 
     What somebody may have put there by hand is never lost: an edit that does not say where keeps
-    the place it has, and a mask that gives way to another is kept as ``old_mask``. Both are told
-    in a line.
+    the place it has, and a mask or word that gives way is kept as ``old_…``. Both are told in a
+    line.
 
     Args:
         folder: of the case, e.g. ``data/holiday``.
@@ -71,30 +71,40 @@ def make_case(
         if reason := unfit(name):
             raise UserError(f"{name!r} cannot be a name: {reason}")
     # Of several edits, what the unnamed one has would serve the others too.
-    stems = {name: "" if name == UNNAMED and len(edits) == 1 else f".{name}" for name in edits}
+    alone = len(edits) == 1 and not any((folder / "prompt").glob("edit_image_prompt.*.txt"))
+    stems = {name: "" if name == UNNAMED and alone else f".{name}" for name in edits}
     places = {name: _place_of(edit, image) for name, edit in edits.items()}
     if not ours:
         require_same_photograph(folder, image)
         for name, edit in edits.items():
             if edit.target_word is not None and places[name] is None:
-                _require_no_mask(folder / "image", name, edit.target_word)
+                _require_no_mask(folder, name, edit.target_word)
     _copy_image(image, folder / "image")
     if source_prompt is not None:
         write_text(folder / "prompt" / "original_image_prompt.txt", source_prompt + "\n")
     for name, edit in edits.items():
         ending = "" if name == UNNAMED else f".{name}"
         write_text(folder / "prompt" / f"edit_image_prompt{ending}.txt", edit.prompt + "\n")
-        masks = [folder / "image" / f"mask{stems[name]}{kind}" for kind in MASK_ENDINGS]
-        word = folder / "prompt" / f"target_word{stems[name]}.txt"
         if not ours and not edit.has_place:
-            for kept in (*masks, word):
-                if kept.exists():
-                    log.warning("%s: stays, and says where to edit; delete it to edit all", kept)
+            for stem in dict.fromkeys((stems[name], f".{name}", "")):
+                for kept in (*_masks(folder, stem), _word(folder, stem)):
+                    if kept.exists():
+                        said = "stays, and says where to edit; delete it to edit all"
+                        log.warning("%s: %s", kept, said)
             continue
-        _set_mask(masks, places[name], ours)
-        word.unlink(missing_ok=True)
-        if edit.target_word is not None:
-            write_text(word, edit.target_word + "\n")
+        _set_one_of(_masks(folder, stems[name]), places[name], ours)
+        word = None if edit.target_word is None else (".txt", f"{edit.target_word}\n".encode())
+        _set_one_of([_word(folder, stems[name])], word, ours)
+
+
+def _masks(folder: Path, stem: str) -> list[Path]:
+    """The files of a case that may hold an edit's mask."""
+    return [folder / "image" / f"mask{stem}{ending}" for ending in MASK_ENDINGS]
+
+
+def _word(folder: Path, stem: str) -> Path:
+    """The file of a case that may hold an edit's target word."""
+    return folder / "prompt" / f"target_word{stem}.txt"
 
 
 def _require_no_mask(folder: Path, name: str, word: str) -> None:
@@ -103,13 +113,12 @@ def _require_no_mask(folder: Path, name: str, word: str) -> None:
     Raises:
         UserError: the edit has a mask, its own or the one of the unnamed edit.
     """
-    for stem in (f"mask.{name}", "mask"):
-        for ending in MASK_ENDINGS:
-            if (mask := folder / f"{stem}{ending}").exists():
-                raise UserError(
-                    f"{mask}: is a mask of this edit, which goes before the word {word!r}; move "
-                    f"it away, or rename it mask.NAME{ending} if it is only the edit NAME's"
-                )
+    for mask in (*_masks(folder, f".{name}"), *_masks(folder, "")):
+        if mask.exists():
+            raise UserError(
+                f"{mask}: is a mask of this edit, which goes before the word {word!r}; move it "
+                f"away, or rename it mask.NAME{mask.suffix} if it is only the edit NAME's"
+            )
 
 
 def _copy_image(image: Path, folder: Path) -> None:
@@ -156,9 +165,11 @@ def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
         return None
     if (ending := edit.mask.suffix.lower()) not in MASK_ENDINGS:
         from editinfinity.files.opening import open_picture
+        from editinfinity.files.pixels import to_grey
 
-        buffer = io.BytesIO()
-        open_picture(edit.mask).save(buffer, "PNG")
+        buffer, picture = io.BytesIO(), open_picture(edit.mask)
+        of_png = picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+        (picture if of_png else to_grey(picture, 255)).save(buffer, "PNG")
         return ".png", buffer.getvalue()
     if ending == ".json":
         from editinfinity.files.annotations import annotations_of_one
@@ -173,9 +184,9 @@ def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
         raise UserError(f"{edit.mask}: cannot be read ({error.strerror})") from None
 
 
-def _set_mask(masks: Sequence[Path], place: tuple[str, bytes] | None, ours: bool) -> None:
-    """Have of the files that may hold an edit's mask this one alone."""
-    for path in masks:
+def _set_one_of(paths: Sequence[Path], place: tuple[str, bytes] | None, ours: bool) -> None:
+    """Have of files one alone, (ending, content), or none."""
+    for path in paths:
         there = path.read_bytes() if path.is_file() else None
         wanted = place[1] if place is not None and path.suffix == place[0] else None
         if there is not None and there != wanted:
@@ -187,13 +198,13 @@ def _set_mask(masks: Sequence[Path], place: tuple[str, bytes] | None, ours: bool
             write_bytes(path, wanted)
 
 
-def _kept(mask: Path) -> str:
-    """Rename a mask to where no edit looks for one; its new name."""
-    kept, number = mask.with_name(f"old_{mask.name}"), 1
+def _kept(path: Path) -> str:
+    """Rename a file to where no edit looks for one; its new name."""
+    kept, number = path.with_name(f"old_{path.name}"), 1
     while kept.exists():
         number += 1
-        kept = mask.with_name(f"old_{number}_{mask.name}")
-    mask.rename(kept)
+        kept = path.with_name(f"old_{number}_{path.name}")
+    path.rename(kept)
     return kept.name
 
 

@@ -76,6 +76,7 @@ def test_a_home_is_put_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config({"results": "~/edits", "model_dir": "~/weights/2b", "data": "~x~"})
     assert str(config.results) == "/home/me/edits" and str(config.data) == "~x~"
     assert config.settings["model_dir"] == "/home/me/weights/2b"
+    assert str(load_config({"cases": "~/cases.tsv"}).table) == "/home/me/cases.tsv"
 
 
 def test_elements_of_lists_from_the_command_line_are_text_and_read_all_the_same() -> None:

@@ -29,3 +29,14 @@ def test_a_tiny_mask_is_told_of_and_a_mended_one_is_not(tmp_path: Path) -> None:
     draw_mask(mask, 200, (640, 512))
     assert "marks" not in project.run().stdout
     assert "mask.png: marks" not in page.read_text("utf-8")
+
+
+def test_only_the_kernels_that_are_asked_for_are_told_of(tmp_path: Path) -> None:
+    """A mask of a few pixels, which is too little for the kernel that does not fade."""
+    project = Project.create(tmp_path / "project", **BARE)
+    case = project.add_case("a")
+    draw_image(case / "image" / "original_image.jpg", 1, (320, 256))
+    (case / "image" / "mask.txt").write_text("100,80,5,5")
+    for smoothing, told in (("linear", False), ("none", True), ("linear", False)):
+        said = project.run("--config", f"smoothing={smoothing}").stdout
+        assert ("marks too little" in said) is told, smoothing
