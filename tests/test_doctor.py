@@ -89,7 +89,7 @@ def test_the_command_says_it_by_its_exit_code(folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 1
     assert "results: cannot be written (Not a directory)" in " ".join(done.stdout.split())
-    assert "A run would fail: 1 to mend." in done.stdout
+    assert "A run would fail: 2 to mend." in done.stdout
 
 
 def test_a_faulty_case_is_a_note(folder: Path) -> None:

@@ -30,7 +30,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         make_data("boat", "a cat on a hill", word="dog", size=(120, 200))
         make_data("case 10", "a horse on a hill")
         make_data("case 9", HOSTILE)
-        make_data("was it?#%20<i>", "a cow")
+        make_data("was it?#%20<I>", "a cow")
         make_data("broken")
         config, cases = load(overrides={"apple": {"cfg": [3, 4, 5]}})
         make_results(config, cases, failed={"broken": "broken: <b>no</b> picture; replace it"})
@@ -111,7 +111,7 @@ def test_filters_search_and_sorting(browser: Any) -> None:
     sort.select_by_value("faults")
     assert titles(browser)[0] == "broken"
     sort.select_by_value("background_psnr")
-    assert titles(browser)[0] == "was it?#%20<i>"
+    assert titles(browser)[0] == "was it?#%20<I>"
     assert titles(browser)[-1] == "broken", "without a number it comes last"
     assert browser.find_element(By.ID, "count").get_attribute("role") == "status"
 
@@ -183,7 +183,7 @@ def test_the_focus_stays_on_the_button_that_was_pressed(browser: Any) -> None:
     assert browser.switch_to.active_element.get_attribute("value") == "side"
 
 
-@pytest.mark.parametrize(("key", "name"), [("j", "apple"), ("k", "was it?#%20<i>")])
+@pytest.mark.parametrize(("key", "name"), [("j", "apple"), ("k", "was it?#%20<I>")])
 def test_from_an_edit_that_the_filter_hides_keys_go_to_the_ends(
     browser: Any, key: str, name: str
 ) -> None:
@@ -212,7 +212,7 @@ def test_a_long_reason_ends_with_its_last_line(browser: Any) -> None:
 
 
 def test_a_link_opens_an_edit_and_odd_names_have_working_links(browser: Any, page: Path) -> None:
-    name = "was it?#%20<i>"
+    name = "was it?#%20<I>"
     card(browser, name).find_element(By.CSS_SELECTOR, ".open").click()
     address = browser.current_url
     links = browser.find_elements(By.CSS_SELECTOR, "#detail .files a")

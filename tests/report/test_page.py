@@ -125,14 +125,14 @@ def test_a_fault_that_is_mended_is_not_told_and_a_new_one_is(here: Path) -> None
 
 
 def test_hostile_names_and_prompts_stay_text(here: Path) -> None:
-    name = "it's <b> & \u202e #? %2e"
+    name = "it's <B> & \u202e #? %2e"
     make_data(name, HOSTILE)
     config, cases = load()
     make_results(config, cases)
     text = make_report(config, cases).read_text("utf-8")
     outside = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
     assert "<img" not in outside
-    assert "<b>" not in outside
+    assert "<B>" not in outside
     assert text.count("<script>") == 1
     told = told_by(Path("results/report.html"))
     assert told["cases"][0]["edits"][0]["prompt"] == HOSTILE

@@ -30,7 +30,7 @@ def test_the_contract_holds_on_the_bundled_model(tmp_path: Path) -> None:
 
     settings()
     first = project.run()
-    assert len(first.jobs) == 10
+    assert len(first.jobs) == 11
     assert "Nothing to be done" in project.run().stderr
 
     settings(seed=1)
