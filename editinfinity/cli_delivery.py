@@ -75,14 +75,14 @@ def deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
     holds these very bytes. The settings inside do not tell all that decides the pixels (another
     mask, another photograph, other weights), so they are not what is compared.
     """
-    from editinfinity.files.atomic import write_bytes
+    from editinfinity.files.atomic import claimed, write_bytes
     from editinfinity.files.photograph import read_photograph
     from editinfinity.files.writing import encode_photograph, read_settings
 
     settings = read_settings(picture)
     content = encode_photograph(target, read_photograph(picture), settings, like=image)
     free, number = target, 1
-    while not (overwrite or _claimed(free)):
+    while not (overwrite or claimed(free)):
         if _holds(free, content):
             return free
         number += 1
@@ -94,16 +94,6 @@ def deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
             free.unlink(missing_ok=True)
         raise
     return free
-
-
-def _claimed(path: Path) -> bool:
-    """Take a name that is free, so that no other command takes it too; False if it is not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.open("xb").close()
-    except FileExistsError:
-        return False
-    return True
 
 
 def _holds(path: Path, content: bytes) -> bool:

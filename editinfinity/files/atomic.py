@@ -59,6 +59,22 @@ def atomic_path(final: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def claimed(path: Path) -> bool:
+    """Take a name by an empty file, so that nobody else takes it too; False if it is not free.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("xb").close()
+    except OSError as error:
+        if isinstance(error, FileExistsError) and path.parent.is_dir():
+            return False
+        raise _cannot_be_written(path, error.strerror) from None
+    return True
+
+
 @contextmanager
 def _telling_disk_faults(final: Path) -> Iterator[None]:
     """Turn what ails the disk into one line."""

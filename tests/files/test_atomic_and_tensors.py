@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from editinfinity.errors import UserError
-from editinfinity.files.atomic import atomic_path, write_json, write_text
+from editinfinity.files.atomic import atomic_path, claimed, write_json, write_text
 from editinfinity.files.tensors import load_arrays, load_tensors, save_tensors
 
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
@@ -153,3 +153,14 @@ def test_faults_of_tensor_files(tmp_path: Path) -> None:
     save_file({"a": np.zeros(1)}, tmp_path / "foreign")
     with pytest.raises(UserError, match="holds something foreign"):
         load_arrays(tmp_path / "foreign", "kernel")
+
+
+def test_a_name_is_claimed_once(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.png"
+    assert claimed(path) and not claimed(path)
+    with pytest.raises(UserError, match="cannot be written"):
+        claimed(Path("/proc/a.png"))
+    with pytest.raises(UserError, match="cannot be written"):
+        claimed(tmp_path / ("a" * 300))
+    with pytest.raises(UserError, match="cannot be written"):
+        claimed(path / "below a file.png")
