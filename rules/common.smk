@@ -39,6 +39,8 @@ from editinfinity.workflow.plan import (
     layout,
     previous_iteration,
 )
+from editinfinity.workflow.params import named
+from editinfinity.workflow.provenance import made_by_other_code, older_results
 from editinfinity.workflow.stage_version import rule_version
 from editinfinity.workflow.summary import summarise
 from editinfinity.workflow.untold import TELLING, Telling
@@ -99,7 +101,11 @@ try:
     BACKBONE_IDENTITY = backbone_identity(CONFIG.settings)
 except UserError as fault:
     stop(fault)
-for notice in CASES.notices:
+NOTICES = [*CASES.notices]
+if workflow.is_main_process:
+    NOTICES += older_results(CONFIG, CASES)
+    NOTICES += made_by_other_code(CONFIG, CASES)
+for notice in NOTICES:
     logger.warning(notice)
 
 RESULTS = CONFIG.results
@@ -166,7 +172,7 @@ def summary():
     from editinfinity.workflow.metrics_table import write_metrics_table
     from editinfinity.workflow.sheets import make_sheets
 
-    below = [*CASES.notices, *doubts_about_masks(CONFIG, CASES)]
+    below = [*NOTICES, *doubts_about_masks(CONFIG, CASES)]
     below += told_of("side by side", make_sheets, CONFIG, CASES)
     below += told_of("in numbers", write_metrics_table, CONFIG, CASES)
     if CONFIG.settings["pie_bench"] is not None:
@@ -219,13 +225,8 @@ def find_variant(name):
         stop(fault)
 
 
-# Params. Each of these gives a function of the wildcards that gives one scalar: Snakemake compares
-# params as text, and what changes a param decides exactly which jobs run again.
-
-
-def version_of(rule, stage=None):
-    """The code of a rule's script and of the stage it calls, which has the same name or another."""
-    return rule_version(HERE / "scripts" / f"{rule}.py", stage or rule)
+# Params. Each of these gives a function of the wildcards that gives one scalar, which `named` turns
+# into a text with the param's name: what changes a text decides exactly which jobs run again.
 
 
 def of_case(key):

@@ -27,12 +27,14 @@ rule edit:
     resources:
         gpu=1,
     params:
-        model=MODEL,
-        top_k=of_edit("top_k"),
-        top_p=of_edit("top_p"),
-        guidance=guidance,
-        lock_scales=of_edit("lock_scales"),
-        version=version_of("edit"),
+        **named(
+            model=MODEL,
+            top_k=of_edit("top_k"),
+            top_p=of_edit("top_p"),
+            guidance=guidance,
+            lock_scales=of_edit("lock_scales"),
+            version=rule_version("edit"),
+        ),
     message:
         "{wildcards.case}: draw {wildcards.edit}, {wildcards.variant}"
     script:
@@ -59,12 +61,14 @@ rule finish:
     conda:
         "../envs/pictures.yaml"
     params:
-        image=image_path,
-        image_fingerprint=image_fingerprint,
-        background=of_edit("background"),
-        mask_feather=of_edit("mask_feather"),
-        gps=of_edit("gps"),
-        version=version_of("finish"),
+        **named(
+            image=image_path,
+            image_fingerprint=image_fingerprint,
+            background=of_edit("background"),
+            mask_feather=of_edit("mask_feather"),
+            gps=of_edit("gps"),
+            version=rule_version("finish"),
+        ),
     message:
         "{wildcards.case}: finish {wildcards.edit} at the size of the photograph"
     script:

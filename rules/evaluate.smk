@@ -19,15 +19,17 @@ rule metrics:
     resources:
         gpu=1,
     params:
-        image=image_path,
-        image_fingerprint=image_fingerprint,
-        mask_fingerprint=judged_mask_fingerprint,
-        mask_edit_region=only_judged_by("user", "mask_edit_region"),
-        mask_grow=only_judged_by("user", "mask_grow"),
-        attention_threshold=only_judged_by("attention", "attention_threshold"),
-        backbones=BACKBONE_IDENTITY,
-        drawn_with=settings_judged,
-        version=version_of("metrics"),
+        **named(
+            image=image_path,
+            image_fingerprint=image_fingerprint,
+            mask_fingerprint=judged_mask_fingerprint,
+            mask_edit_region=only_judged_by("user", "mask_edit_region"),
+            mask_grow=only_judged_by("user", "mask_grow"),
+            attention_threshold=only_judged_by("attention", "attention_threshold"),
+            backbones=BACKBONE_IDENTITY,
+            drawn_with=settings_judged,
+            version=rule_version("metrics"),
+        ),
     message:
         "{wildcards.case}: measure {wildcards.edit}, {wildcards.variant}"
     script:
@@ -47,8 +49,10 @@ rule select:
     conda:
         "../envs/pictures.yaml"
     params:
-        select_floor=of_edit("select_floor"),
-        version=version_of("select"),
+        **named(
+            select_floor=of_edit("select_floor"),
+            version=rule_version("select"),
+        ),
     message:
         "{wildcards.case}: choose among the variants of {wildcards.edit}"
     script:

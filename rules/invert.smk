@@ -31,18 +31,20 @@ rule train_textembedding:
     resources:
         gpu=1,
     params:
-        model=MODEL,
-        train_seed=of_case("train_seed"),
-        learning_rate=of_case("embedding_learning_rate"),
-        batch_size=of_case("batch_size"),
-        beta_1=beta(0),
-        beta_2=beta(1),
-        weight_decay=of_case("weight_decay"),
-        grad_clip=of_case("grad_clip"),
-        noise_strength=of_case("noise_strength"),
-        cond_drop=of_case("cond_drop"),
-        drop_path=of_case("drop_path"),
-        version=version_of("train_textembedding"),
+        **named(
+            model=MODEL,
+            train_seed=of_case("train_seed"),
+            learning_rate=of_case("embedding_learning_rate"),
+            batch_size=of_case("batch_size"),
+            beta_1=beta(0),
+            beta_2=beta(1),
+            weight_decay=of_case("weight_decay"),
+            grad_clip=of_case("grad_clip"),
+            noise_strength=of_case("noise_strength"),
+            cond_drop=of_case("cond_drop"),
+            drop_path=of_case("drop_path"),
+            version=rule_version("train_textembedding"),
+        ),
     message:
         "{wildcards.case}: train the text embedding to iteration {wildcards.iteration}"
     script:
@@ -80,22 +82,24 @@ rule train_lora:
     resources:
         gpu=1,
     params:
-        model=MODEL,
-        train_seed=of_case("train_seed"),
-        learning_rate=of_case("lora_learning_rate"),
-        batch_size=of_case("batch_size"),
-        beta_1=beta(0),
-        beta_2=beta(1),
-        weight_decay=of_case("weight_decay"),
-        grad_clip=of_case("grad_clip"),
-        noise_strength=of_case("noise_strength"),
-        cond_drop=of_case("cond_drop"),
-        drop_path=of_case("drop_path"),
-        lora_rank=of_case("lora_rank"),
-        lora_alpha=of_case("lora_alpha"),
-        lora_dropout=of_case("lora_dropout"),
-        kl_weight=of_case("kl_weight"),
-        version=version_of("train_lora"),
+        **named(
+            model=MODEL,
+            train_seed=of_case("train_seed"),
+            learning_rate=of_case("lora_learning_rate"),
+            batch_size=of_case("batch_size"),
+            beta_1=beta(0),
+            beta_2=beta(1),
+            weight_decay=of_case("weight_decay"),
+            grad_clip=of_case("grad_clip"),
+            noise_strength=of_case("noise_strength"),
+            cond_drop=of_case("cond_drop"),
+            drop_path=of_case("drop_path"),
+            lora_rank=of_case("lora_rank"),
+            lora_alpha=of_case("lora_alpha"),
+            lora_dropout=of_case("lora_dropout"),
+            kl_weight=of_case("kl_weight"),
+            version=rule_version("train_lora"),
+        ),
     message:
         "{wildcards.case}: train LoRA to iteration {wildcards.iteration}"
     script:

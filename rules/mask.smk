@@ -16,9 +16,11 @@ rule attention_map:
     resources:
         gpu=1,
     params:
-        target_word_fingerprint=target_word_fingerprint,
-        model=MODEL,
-        version=version_of("attention_map"),
+        **named(
+            target_word_fingerprint=target_word_fingerprint,
+            model=MODEL,
+            version=rule_version("attention_map"),
+        ),
     message:
         "{wildcards.case}: find where the target word of {wildcards.edit} is"
     script:
@@ -41,11 +43,13 @@ rule mask_pictures:
     conda:
         "../envs/pictures.yaml"
     params:
-        mask_fingerprint=mask_fingerprint,
-        mask_edit_region=only_with("user", "mask_edit_region"),
-        mask_grow=only_with("user", "mask_grow"),
-        attention_threshold=only_with("attention", "attention_threshold"),
-        version=version_of("mask_pictures"),
+        **named(
+            mask_fingerprint=mask_fingerprint,
+            mask_edit_region=only_with("user", "mask_edit_region"),
+            mask_grow=only_with("user", "mask_grow"),
+            attention_threshold=only_with("attention", "attention_threshold"),
+            version=rule_version("mask_pictures"),
+        ),
     message:
         "{wildcards.case}: show where {wildcards.edit} goes"
     script:
@@ -67,11 +71,13 @@ rule kernel:
     conda:
         "../envs/pictures.yaml"
     params:
-        mask_fingerprint=mask_fingerprint,
-        mask_edit_region=only_with("user", "mask_edit_region"),
-        mask_grow=only_with("user", "mask_grow"),
-        attention_threshold=only_with("attention", "attention_threshold"),
-        version=version_of("kernel"),
+        **named(
+            mask_fingerprint=mask_fingerprint,
+            mask_edit_region=only_with("user", "mask_edit_region"),
+            mask_grow=only_with("user", "mask_grow"),
+            attention_threshold=only_with("attention", "attention_threshold"),
+            version=rule_version("kernel"),
+        ),
     message:
         "{wildcards.case}: make the {wildcards.smoothing} kernel of {wildcards.edit}"
     script:

@@ -13,8 +13,10 @@ rule check:
     conda:
         "../envs/pictures.yaml"
     params:
-        image_fingerprint=image_fingerprint,
-        version=version_of("check"),
+        **named(
+            image_fingerprint=image_fingerprint,
+            version=rule_version("check"),
+        ),
     message:
         "{wildcards.case}: check the image, prompts and masks"
     script:
@@ -34,9 +36,11 @@ rule jsonl:
     conda:
         "../envs/pictures.yaml"
     params:
-        image=image_path,
-        source_prompt_fingerprint=source_prompt_fingerprint,
-        version=version_of("jsonl"),
+        **named(
+            image=image_path,
+            source_prompt_fingerprint=source_prompt_fingerprint,
+            version=rule_version("jsonl"),
+        ),
     message:
         "{wildcards.case}: write the training table"
     script:
@@ -57,12 +61,14 @@ rule image_features:
     resources:
         gpu=1,
     params:
-        image=image_path,
-        image_fingerprint=image_fingerprint,
-        model=MODEL,
-        pixel_budget=of_case("pixel_budget"),
-        crop=crop,
-        version=version_of("image_features"),
+        **named(
+            image=image_path,
+            image_fingerprint=image_fingerprint,
+            model=MODEL,
+            pixel_budget=of_case("pixel_budget"),
+            crop=crop,
+            version=rule_version("image_features"),
+        ),
     message:
         "{wildcards.case}: encode the image"
     script:
@@ -83,8 +89,10 @@ rule text_features:
     resources:
         gpu=1,
     params:
-        model=MODEL,
-        version=version_of("text_features"),
+        **named(
+            model=MODEL,
+            version=rule_version("text_features"),
+        ),
     message:
         "{wildcards.case}: encode the source prompt"
     script:
@@ -105,9 +113,11 @@ rule edit_text_features:
     resources:
         gpu=1,
     params:
-        edit_prompt_fingerprint=edit_prompt_fingerprint,
-        model=MODEL,
-        version=version_of("edit_text_features", stage="text_features"),
+        **named(
+            edit_prompt_fingerprint=edit_prompt_fingerprint,
+            model=MODEL,
+            version=rule_version("edit_text_features"),
+        ),
     message:
         "{wildcards.case}: encode the prompt of {wildcards.edit}"
     script:

@@ -64,14 +64,14 @@ def socket_of(session: Session, slot: Slot, model: ModelSettings) -> Path:
     return session.folder / f"{name}{SOCKET}"
 
 
-def hand_over(call: Call, version: str, session: Session, lease: Lease, stopper: Stopper) -> None:
+def hand_over(call: Call, digest: str, session: Session, lease: Lease, stopper: Stopper) -> None:
     """Have the slot's worker run a stage, and wait for its end.
 
     The worker holds the lease too while it works, so that a slot is not free before it is.
 
     Args:
         call: the stage.
-        version: of its code.
+        digest: of its code.
         session: the run this job belongs to.
         lease: of the slot.
         stopper: asks the worker to stop when this job is asked.
@@ -83,7 +83,7 @@ def hand_over(call: Call, version: str, session: Session, lease: Lease, stopper:
         UnexpectedFault: the stage failed for another reason.
     """
     path = socket_of(session, lease.slot, call.arguments["model"])
-    request = {"run": {"call": call.to_json(), "version": version}}
+    request = {"run": {"call": call.to_json(), "digest": digest}}
     with stopper.patience():
         try:
             line = _greet(path, request, lease)

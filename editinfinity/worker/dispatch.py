@@ -40,12 +40,12 @@ class JobHost(Host):
         return self.stopper.steps(iterations)
 
 
-def dispatch(call: Call, version: str, worker: bool, stopper: Stopper) -> None:
+def dispatch(call: Call, digest: str, worker: bool, stopper: Stopper) -> None:
     """Run a stage on a slot of its own.
 
     Args:
         call: the stage.
-        version: of its code.
+        digest: of its code, which a worker must have too.
         worker: whether a warm worker may run it.
         stopper: of this job.
 
@@ -58,7 +58,7 @@ def dispatch(call: Call, version: str, worker: bool, stopper: Stopper) -> None:
         call = replace(call, arguments={**call.arguments, "model": model})
         if session is not None and leased is not None:
             try:
-                hand_over(call, version, session, leased, stopper)
+                hand_over(call, digest, session, leased, stopper)
                 return
             except NoWorkerError as reason:
                 log.warning("%s; this job runs by itself", reason)

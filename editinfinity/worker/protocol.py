@@ -1,6 +1,6 @@
 """What a job and a worker say to each other: JSON, each message after its length.
 
-Every message is an object with one key. A job sends ``run`` (a call and the version of its stage)
+Every message is an object with one key. A job sends ``run`` (a call and the digest of its code)
 or ``leave``, and may send ``stop`` while the stage runs. A worker answers ``accepted`` or
 ``refused``, then any number of ``log``, then one of ``done``, ``fault``, ``stopped``,
 ``unexpected``. Never anything that runs code when it is read.

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from editinfinity.errors import MemoryFault, UserError
 from editinfinity.locks import Lock
-from editinfinity.stages.calls import MODEL_STAGES, Call
+from editinfinity.stages.calls import Call
 from editinfinity.stages.host import Host, Model
 from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.protocol import Line, ProtocolError, require_same_user
 from editinfinity.worker.session import SERVING, Session
 from editinfinity.worker.work import measured
-from editinfinity.workflow.stage_version import forget_versions, stage_version
+from editinfinity.workflow.stage_version import current_digests, running_digests
 
 if TYPE_CHECKING:
     from editinfinity.worker.warm import WarmModels
@@ -62,7 +62,7 @@ class Worker:
         self._imported: set[str] = set()
         self._models: WarmModels | None = None
         # The code as it is now, before any of it is imported.
-        self.versions = {stage: stage_version(stage) for stage in MODEL_STAGES}
+        self.digests = running_digests()
 
     def serve(self, listener: socket.socket) -> None:
         """Take one job after the other until it is time to leave."""
@@ -91,11 +91,11 @@ class Worker:
     def _take(self, line: Line, request: Any) -> None:
         """Accept a job or refuse it."""
         try:
-            call, version = Call.from_json(request["call"]), request["version"]
+            call, digest = Call.from_json(request["call"]), request["digest"]
         except (KeyError, TypeError, ValueError, UserError) as fault:
             line.send({"refused": str(fault)})
             return
-        if self.versions[call.stage] != version:
+        if self.digests[call.stage] != digest:
             line.send({"refused": f"{call.stage} has other code than the worker"})
             return
         line.send({"accepted": os.getpid()})
@@ -126,8 +126,7 @@ class Worker:
         """Import a stage; False if its code is not what it was when this worker began."""
         if stage not in self._imported:
             importlib.import_module(f"editinfinity.stages.{stage}")
-            forget_versions()
-            if stage_version(stage) != self.versions[stage]:
+            if current_digests()[stage] != self.digests[stage]:
                 return False
             self._imported.add(stage)
         return True

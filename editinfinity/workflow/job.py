@@ -29,7 +29,9 @@ from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.session import Session
 from editinfinity.workflow.cases import Case, Edit, load_case
 from editinfinity.workflow.config import Config, load_config
-from editinfinity.workflow.stage_version import stage_part
+from editinfinity.workflow.job_record import CodeOfJob, write_record
+from editinfinity.workflow.params import values_of
+from editinfinity.workflow.stage_version import running_digests
 
 if TYPE_CHECKING:
     from editinfinity.stages.region import Where
@@ -54,13 +56,13 @@ class Job:
 
     Attributes:
         snakemake: the object Snakemake hands to scripts.
-        params: the rule's params, by name.
+        params: the values of the rule's params, by name.
         stopper: hears when the job is to stop.
     """
 
     def __init__(self, snakemake: Any, stopper: Stopper) -> None:
         self.snakemake, self.stopper = snakemake, stopper
-        self.params: dict[str, Any] = dict(snakemake.params.items())
+        self.params: dict[str, Any] = values_of(snakemake.params.items())
 
     @cached_property
     def config(self) -> Config:
@@ -176,7 +178,7 @@ class Job:
         """
         call = Call(stage, {**arguments, "model": self.model})
         worker = self.config.settings["worker"] == "auto"
-        dispatch(call, stage_part(self.params["version"]), worker, self.stopper)
+        dispatch(call, running_digests()[stage], worker, self.stopper)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -201,7 +203,10 @@ def job(snakemake: Any) -> Iterator[Job]:
         with stopper.listening(), stopper.working():
             _stop_with_the_workflow(stopper)
             began = time.perf_counter()
+            code = CodeOfJob.running(snakemake.rule)
             yield Job(snakemake, stopper)
+            with suppress(UserError):  # the results are there, and worth more than their record
+                write_record(Path(snakemake.log[0]), code)
             log.info("%s: %.3f%s", snakemake.rule, time.perf_counter() - began, ENDED)
     except (UserError, Stopped) as fault:
         _fail(str(fault))

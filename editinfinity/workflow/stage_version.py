@@ -1,9 +1,17 @@
-"""A stage's version: changes when its code, or code it uses, changes, and not with comments.
+"""The version of every stage: a number that is raised by hand when a stage computes other results.
 
-Snakemake does not watch imported packages, and scripts only by their time, which a fresh clone or
-an installation changes. A stage's version is the SHA-256 of the syntax trees,
-docstrings stripped, of its module and of every ``editinfinity`` module that it imports, found
-transitively and statically (nothing is imported), and is passed to the stage's rule as a param.
+Snakemake does not watch imported packages, so each rule has the version of its stage as a param:
+raising a number reruns that stage and what follows, for every user.
+
+Beside each number, ``stages/versions.json`` keeps a digest of the code that it stands for: the
+stage, the scripts that call it and all modules of this package that they import. A test fails when
+the code no longer has that digest, until somebody who knows the change says which of two it is::
+
+    python -m editinfinity.workflow.stage_version same            # results stay as they are
+    python -m editinfinity.workflow.stage_version new kernel ...  # other results: the number rises
+
+Comments, docstrings, formatting, imports and the wording of log lines and raised errors are not
+part of a digest.
 """
 
 from __future__ import annotations
@@ -11,129 +19,264 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from editinfinity.workflow.location import PACKAGE
+from editinfinity.workflow.location import PACKAGE, workflow_root
+
+VERSIONS = Path("stages", "versions.json")
+"""Numbers and digests, below the package."""
+
+_CACHE = Path("__pycache__", "stage_digests.json")
+"""Digests of the code as it is, below the package: working them out takes about a second."""
+
+_STAGE_OF = {"edit_text_features": "text_features"}
+"""Stages of the rules that are not named after theirs."""
 
 _DIGITS = 16
 
 
-@functools.cache
-def stage_version(stage: str) -> str:
-    """Version of ``editinfinity.stages.STAGE``, 16 hexadecimal digits.
+@dataclass(frozen=True)
+class StageVersion:
+    """What ``stages/versions.json`` says of a stage.
 
-    Raises:
-        ValueError: there is no such stage.
+    Attributes:
+        version: the number.
+        digest: of the code that the number stands for, 16 hexadecimal digits.
     """
-    module = f"{PACKAGE.name}.stages.{stage}"
-    if _source(module) is None:
-        raise ValueError(f"there is no stage {stage}")
-    return _digest("\n".join(f"{name} {_read(name)[0]}" for name in sorted(modules_used(module))))
+
+    version: int
+    digest: str
 
 
 @functools.cache
-def rule_version(script: Path, stage: str) -> str:
-    """Version of a rule: of its stage, and, after a dash, of the script that calls it."""
-    return f"{stage_version(stage)}-{_digest(_code(ast.parse(script.read_bytes())))}"
+def recorded_versions(package: Path = PACKAGE) -> dict[str, StageVersion]:
+    """Stage → its version, as ``stages/versions.json`` has it."""
+    content = json.loads((package / VERSIONS).read_text("utf-8"))
+    return {stage: StageVersion(**entry) for stage, entry in content.items()}
 
 
-def stage_part(version: str) -> str:
-    """The stage's version in a rule's."""
-    return version.partition("-")[0]
+def stage_of(rule: str) -> str:
+    """The stage that a rule runs."""
+    return _STAGE_OF.get(rule, rule)
 
 
-def forget_versions() -> None:
-    """Have the next question look at the files again."""
-    for cached in (stage_version, rule_version, _read, _source):
-        cached.cache_clear()
-
-
-def modules_used(module: str) -> set[str]:
-    """The module and all modules of this package it imports, wherever in its code."""
-    seen: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
-            waiting.extend(_read(name)[1])
-    return seen
+def rule_version(rule: str) -> str:
+    """The version of a rule as a param: its stage and the number, ``train_lora:2``."""
+    stage = stage_of(rule)
+    return f"{stage}:{recorded_versions()[stage].version}"
 
 
 @functools.cache
-def _read(module: str) -> tuple[str, tuple[str, ...]]:
-    """(fingerprint of a module's code, modules of this package that it names in imports)."""
-    path = _source(module)
-    assert path is not None, module
-    tree = ast.parse(path.read_bytes())
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    imports = tuple(dict.fromkeys(_imports(tree, package)))
-    return _digest(_code(tree)), imports
+def running_digests() -> dict[str, str]:
+    """Stage → digest of its code as it was when this process first asked."""
+    return current_digests()
 
 
-def _code(tree: ast.Module) -> str:
-    """A module's code in one form, without comments and docstrings.
+def current_digests(package: Path = PACKAGE, scripts: Path | None = None) -> dict[str, str]:
+    """Stage → digest of its code as it is on the disk now.
 
-    Source again, not a dump of the tree, whose form differs between Python versions.
+    Args:
+        package: folder of the package.
+        scripts: folder of the rules' scripts; None for those of the workflow.
     """
-    for node in ast.walk(tree):
-        _strip_docstring(node)
-    return ast.unparse(tree)
+    scripts = workflow_root() / "scripts" if scripts is None else scripts
+    files = sorted([*package.rglob("*.py"), *scripts.glob("*.py")])
+    sources = {path: path.read_bytes() for path in files}
+    named = (b"%s\0%s" % (os.fsencode(path.name), content) for path, content in sources.items())
+    key = _digest(b"\0".join(named))
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        cached = json.loads((package / _CACHE).read_text("utf-8"))
+        if cached["code"] == key:
+            return dict(cached["digests"])
+    code = _Code(package, sources)
+    calls: dict[str, list[Path]] = {}
+    for script in sorted(scripts.glob("*.py")):
+        calls.setdefault(stage_of(script.stem), []).append(script)
+    digests = {stage: code.digest_of(stage, calls[stage]) for stage in recorded_versions(package)}
+    _keep(package / _CACHE, {"code": key, "digests": digests})
+    return digests
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+def changed_stages(digests: Mapping[str, str], package: Path = PACKAGE) -> list[str]:
+    """Stages whose code is not what their version stands for."""
+    return [
+        stage for stage, known in recorded_versions(package).items()
+        if digests[stage] != known.digest
+    ]  # fmt: skip
 
 
-def _imports(node: ast.AST, package: str) -> Iterator[str]:
-    """Modules of this package imported below a node, but for what only type checkers see."""
-    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-        children: list[ast.AST] = list(node.orelse)
-    else:
-        children = list(ast.iter_child_nodes(node))
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            if _source(alias.name):
-                yield alias.name
-    elif isinstance(node, ast.ImportFrom):
-        parents = package.split(".")
-        above = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
-        base = ".".join(part for part in (above, node.module) if part)
-        if _source(base):
+def _keep(path: Path, content: object) -> None:
+    """Write the cache; an installation that cannot be written to does without."""
+    temporary = path.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.replace(path)
+
+
+class _Code:
+    """The modules of a package, parsed without being imported.
+
+    Args:
+        package: its folder.
+        sources: file → content.
+    """
+
+    def __init__(self, package: Path, sources: Mapping[Path, bytes]) -> None:
+        self.package, self.sources = package, sources
+        self._read: dict[Path, tuple[str, tuple[str, ...]]] = {}
+
+    def digest_of(self, stage: str, scripts: Sequence[Path]) -> str:
+        """Digest of a stage, of the scripts that call it and of all modules it imports.
+
+        Where a module lies does not count, so that it may be moved.
+        """
+        module = f"{self.package.name}.stages.{stage}"
+        used = [self._parsed(path)[0] for path in self._closure(module)]
+        used += [_digest(_shape(ast.parse(self.sources[path])).encode()) for path in scripts]
+        return _digest("\n".join(sorted(used)).encode())
+
+    def _closure(self, module: str) -> set[Path]:
+        """Files of a module and of all modules of this package it imports, wherever in its code."""
+        seen: set[Path] = set()
+        waiting = [module]
+        while waiting:
+            name = waiting.pop()
+            path = self._file(name)
+            if path is not None and path not in seen:
+                seen.add(path)
+                waiting.extend(self._parsed(path)[1])
+        return seen
+
+    def _parsed(self, path: Path) -> tuple[str, tuple[str, ...]]:
+        """(digest of a module's code, modules of this package that it names in imports)."""
+        if path not in self._read:
+            tree = ast.parse(self.sources[path])
+            parts = path.relative_to(self.package.parent).with_suffix("").parts
+            package = ".".join(parts[:-1])
+            imports = tuple(dict.fromkeys(self._imports(tree, package)))
+            self._read[path] = _digest(_shape(tree).encode()), imports
+        return self._read[path]
+
+    def _imports(self, node: ast.AST, package: str) -> Iterator[str]:
+        """Modules of this package imported below a node, but for what only type checkers see."""
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            children: list[ast.AST] = list(node.orelse)
+        else:
+            children = list(ast.iter_child_nodes(node))
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            above = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
+            base = ".".join(part for part in (above, node.module) if part)
             submodules = [f"{base}.{alias.name}" for alias in node.names]
-            found = [name for name in submodules if _source(name)]
-            yield from found
-            # A name that is no module of its own comes from the package's __init__.
-            if len(found) < len(submodules):
+            yield from submodules
+            # A name that is no module of its own comes from the module, or a package's __init__.
+            if not all(map(self._file, submodules)):
                 yield base
-    for child in children:
-        yield from _imports(child, package)
+        for child in children:
+            yield from self._imports(child, package)
 
-
-def _strip_docstring(node: ast.AST) -> None:
-    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        return
-    # The attribute docstrings of dataclasses and constants go too: any bare string is prose.
-    node.body = [
-        statement
-        for statement in node.body
-        if not (
-            isinstance(statement, ast.Expr)
-            and isinstance(statement.value, ast.Constant)
-            and isinstance(statement.value.value, str)
-        )
-    ]
-
-
-@functools.cache
-def _source(module: str) -> Path | None:
-    """File of a module of this package; None for any other."""
-    parts = module.split(".")
-    if parts[0] != PACKAGE.name:
+    def _file(self, module: str) -> Path | None:
+        """File of a module of this package; None for any other."""
+        parts = module.split(".")
+        if parts[0] != self.package.name:
+            return None
+        path = self.package.joinpath(*parts[1:])
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file in self.sources:
+                return file
         return None
-    path = PACKAGE.joinpath(*parts[1:])
-    for file in (path.with_suffix(".py"), path / "__init__.py"):
-        if file.is_file():
-            return file
-    return None
+
+
+def _shape(node: object, words: bool = True) -> str:
+    """A syntax tree as text that differs where what it computes may differ.
+
+    Unlike ``ast.dump`` and ``ast.unparse`` it is the same in all Python versions.
+
+    Args:
+        node: a node, or what a field of one holds.
+        words: whether texts count; not in an error or a log line.
+    """
+    if isinstance(node, list):
+        return "[" + ",".join(_shape(each, words) for each in node if not _says_nothing(each)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.Raise) or _is_logging(node):
+        words = False
+    if not words and (
+        isinstance(node, ast.JoinedStr)
+        or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+    ):
+        return "''"
+    fields = (
+        f"{name}={_shape(value, words)}"
+        for name, value in ast.iter_fields(node)
+        if name not in ("ctx", "kind", "type_comment") and value is not None and value != []
+    )
+    return f"{type(node).__name__}({','.join(fields)})"
+
+
+def _says_nothing(node: object) -> bool:
+    """Whether a statement computes nothing: an import, a docstring, another bare string."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return True
+    bare = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(bare, ast.Constant) and isinstance(bare.value, str)
+
+
+def _is_logging(node: ast.AST) -> bool:
+    """Whether a node is a call such as ``log.warning(...)``."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in ("log", "logging")
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+
+
+def _classify(kind: str, stages: Sequence[str], package: Path = PACKAGE) -> list[str]:
+    """Write the present digests into ``stages/versions.json``, with higher numbers if asked.
+
+    Args:
+        kind: ``same`` or ``new``.
+        stages: those meant; of ``same``, none means all that have changed.
+        package: folder of the package.
+
+    Returns:
+        A line for each stage that was written.
+    """
+    digests, known = current_digests(package), dict(recorded_versions(package))
+    lines = []
+    for stage in stages or changed_stages(digests, package):
+        version = known[stage].version + (kind == "new")
+        known[stage] = StageVersion(version, digests[stage])
+        lines.append(f"{stage}: version {version}, {digests[stage]}")
+    text = json.dumps({stage: asdict(entry) for stage, entry in known.items()}, indent=2)
+    (package / VERSIONS).write_text(text + "\n", encoding="utf-8")
+    return lines
+
+
+def main(arguments: Sequence[str]) -> None:
+    """``same [STAGE ...]`` or ``new STAGE ...``; see the module's docstring."""
+    kind, *stages = arguments or ["?"]
+    unknown = [stage for stage in stages if stage not in recorded_versions()]
+    if kind not in ("same", "new") or unknown or (kind == "new" and not stages):
+        known = ", ".join(recorded_versions())
+        sys.exit(f"write: same, or: new STAGE ..., with stages of {known}")
+    sys.stdout.writelines(f"{line}\n" for line in _classify(kind, stages))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -30,7 +30,7 @@ from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.leases import Slot
 from editinfinity.worker.protocol import connect
 from editinfinity.worker.session import SESSION, OpenSession, open_session
-from editinfinity.workflow.stage_version import stage_version
+from editinfinity.workflow.stage_version import running_digests
 from tests.stages.conftest import draw_photograph
 
 pytestmark = pytest.mark.slow
@@ -106,13 +106,13 @@ def prepare() -> None:
     text("text").run(ALONE)
 
 
-def run(call: Call, version: str | None = None, worker: bool = True) -> None:
-    dispatch(call, version or stage_version(call.stage), worker, Stopper())
+def run(call: Call, digest: str | None = None, worker: bool = True) -> None:
+    dispatch(call, digest or running_digests()[call.stage], worker, Stopper())
 
 
 def job(call: Call, worker: bool = True) -> subprocess.Popen[str]:
     """A job as a process of its own."""
-    words = [json.dumps(call.to_json()), stage_version(call.stage), "on" if worker else "off"]
+    words = [json.dumps(call.to_json()), running_digests()[call.stage], "on" if worker else "off"]
     command = [sys.executable, "-c", JOB, *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -201,7 +201,7 @@ def test_other_code_is_refused_and_the_job_runs_by_itself(
     session: OpenSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(text("warm"))
-    run(text("other"), version="0123456789abcdef")
+    run(text("other"), digest="0123456789abcdef")
     assert "other code than the worker; this job runs by itself" in caplog.text
     assert Path("warm").read_bytes() == Path("other").read_bytes()
     run(text("off"), worker=False)

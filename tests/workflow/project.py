@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import shutil
@@ -60,6 +62,42 @@ class Run:
     stderr: str
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A job of a plan.
+
+    Attributes:
+        rule: its rule.
+        pending: whether a run would do it.
+    """
+
+    rule: str
+    pending: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        jobs: (case, job) → the job; it is named as ``Run.jobs`` names it, after the case.
+        stderr: what Snakemake said.
+    """
+
+    jobs: dict[tuple[str, str], Planned]
+    stderr: str
+
+    def pending(self, case: str) -> set[str]:
+        """The jobs of a case that a run would do."""
+        return {job for (of, job), planned in self.jobs.items() if of == case and planned.pending}
+
+    def pending_rules(self, case: str) -> set[str]:
+        """Their rules."""
+        jobs = self.pending(case)
+        return {planned.rule for (of, job), planned in self.jobs.items()
+                if of == case and job in jobs}  # fmt: skip
+
+
 class Project:
     """A folder with workflow, configuration and cases."""
 
@@ -116,26 +154,41 @@ class Project:
             if path.is_file() and not times & set(path.relative_to(results).parts)
         }
 
-    def run(
+    def call(
         self, *arguments: str, status: int | None = 0, env: dict[str, str] | None = None
-    ) -> Run:
-        """Run Snakemake; fails unless it ends with ``status`` (None accepts any)."""
-        before = self._benchmarks()
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    ) -> subprocess.CompletedProcess[str]:
+        """Call Snakemake; fails unless it ends with ``status`` (None accepts any)."""
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
             cwd=self.folder,
             text=True,
             capture_output=True,
             env={**os.environ, **(env or {})},
         )
         assert status is None or done.returncode == status, done.stdout + done.stderr
+        return done
+
+    def run(
+        self, *arguments: str, status: int | None = 0, env: dict[str, str] | None = None
+    ) -> Run:
+        """Run Snakemake; fails unless it ends with ``status`` (None accepts any)."""
+        before = self._benchmarks()
+        done = self.call(*arguments, status=status, env=env)
         after = self._benchmarks()
         jobs = frozenset(job for job, time in after.items() if before.get(job) != time)
         rules = Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", done.stderr))
         del rules["all"], rules["tell"]  # which make nothing
         assert status != 0 or "-n" in arguments or rules.total() == len(jobs), done.stderr
         return Run(jobs, rules, done.returncode, done.stdout, done.stderr)
+
+    def plan(self, *arguments: str) -> Plan:
+        """What a run would do, job by job: one call of Snakemake however many cases there are."""
+        done = self.call("--summary", *arguments)
+        jobs: dict[tuple[str, str], Planned] = {}
+        for row in csv.DictReader(io.StringIO(done.stdout), delimiter="\t"):
+            job = job_of(row["rule"], row["output_file"])
+            jobs[job] = Planned(row["rule"], row["plan"] != "no update")
+        return Plan(jobs, done.stderr)
 
     def _benchmarks(self) -> dict[str, int]:
         """Job → when it last ran. Every job writes its benchmark, named by its wildcards."""
@@ -149,6 +202,28 @@ class Project:
             ).removesuffix(".tsv"): path.stat().st_mtime_ns
             for path in results.glob("*/benchmark/**/*.tsv")
         }
+
+
+def job_of(rule: str, output: str) -> tuple[str, str]:
+    """(case, job) that makes a file of the results; the job is named as its log is."""
+    _, case, *folders, name = output.split("/")
+    stem = name.rpartition(".")[0]
+    match rule:
+        case "check" | "jsonl" | "image_features" | "text_features":
+            return case, rule
+        case "finish" | "select":
+            return case, f"edit/{stem.removesuffix('.selection')}/{rule}"
+        case "train_textembedding":
+            return case, f"text_embedding/{name.partition('.')[0]}"
+        case "train_lora":
+            return case, "/".join(folders)
+        case "edit_text_features":
+            return case, "/".join([*folders, "text_features"])
+        case "attention_map":
+            return case, "/".join([*folders, "attention_map"])
+        case "mask_pictures":
+            return case, "/".join([*folders, "pictures"])
+    return case, "/".join([*folders, stem])  # kernel, edit, metrics
 
 
 def write(path: Path, text: str) -> None:

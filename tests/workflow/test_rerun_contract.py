@@ -1,267 +1,531 @@
-"""The rerun contract of design document "workflow", row by row.
+"""The rerun contract of docs/layout.md, row by row: a change, and exactly which jobs it runs again.
 
-Each row changes one thing in a finished project and really runs Snakemake, asserting exactly which
-jobs ran. The project is made and run once, and copied for every row.
+Three cases are really run once. Each row then has a copy of one of them with its results, in one
+project, and Snakemake is asked once what it would do after all changes. Some rows are then really
+run, and do just that.
 """
 
 from __future__ import annotations
 
+import ast
+import base64
 import fcntl
+import json
 import os
+import re
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from tests.workflow.project import Project, draw_image, draw_mask, write
+from editinfinity.workflow.config import load_config
+from editinfinity.workflow.kinds import Choice, Unfit
+from editinfinity.workflow.model import effective
+from editinfinity.workflow.settings import RUN_KEYS, SETTINGS
+from tests.workflow.project import BARE, ROOT, Plan, Planned, Project, draw_image, draw_mask, write
+from tests.workflow.project import SETTINGS as PROJECT_SETTINGS
 
-USER, WORD = "été 1", "b.2"
-"""A case with the user's mask, and one with an automatic mask and two edits."""
+USER, WORD, LARGE = "été 1", "b.2", "large"
+"""A case with the user's mask, one with an automatic mask and two edits, and one of which only the
+part around the mask is learned, which trains nothing."""
 
 NAME = "embedding2-lora2-cfg4.5-tau0.5-seed42"
 
 pytestmark = pytest.mark.slow
 
+Change = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One change and what it runs again.
+
+    Attributes:
+        jobs: that run again, of the case.
+        settings: the case's own.
+        base: the case it is a copy of.
+        change: what else is done, given the case's folder below ``data``.
+    """
+
+    jobs: set[str]
+    settings: dict[str, Any] = field(default_factory=dict)
+    base: str = USER
+    change: Change = lambda folder: None
+
+
+def drawn(*edits: str, name: str = NAME) -> set[str]:
+    return {f"edit/{edit}/{job}" for edit in edits or ("edit",) for job in (name, "finish")}
+
+
+def placed(edit: str = "edit") -> set[str]:
+    """What a mask becomes."""
+    return {f"mask/{edit}/{job}" for job in ("pictures", "kernel-linear")}
+
+
+TRAINED = {"text_embedding/iter2", "lora/embedding2/iter2"}
+PREPARED = {"check", "jsonl", "image_features", "text_features", "edit/edit/text_features"}
+EVERYTHING = {
+    USER: PREPARED | TRAINED | drawn() | placed(),
+    WORD: PREPARED | TRAINED | drawn("edit", "red hat") | placed() | placed("red hat")
+    | {"edit/red hat/text_features", "mask/edit/attention_map", "mask/red hat/attention_map"},
+    LARGE: {"check", "image_features", "edit/edit/text_features"} | placed()
+    | drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")),
+}  # fmt: skip
+
+BOTH_TRAININGS = {"train_textembedding", "train_lora", "edit", "finish"}
+LORA = {"train_lora", "edit", "finish"}
+DRAWING = {"edit", "finish"}
+KERNEL = {"kernel", *DRAWING}
+MASK = {"mask_pictures", *KERNEL}
+
+RULES_OF_SETTING: dict[str, set[str]] = {
+    "pixel_budget": {"image_features", *MASK, *BOTH_TRAININGS},
+    "train_textembedding": set(),
+    "train_textembedding_iter": BOTH_TRAININGS,
+    "use_textembedding": LORA,
+    "use_textembedding_iter": LORA,
+    "train_lora": set(),
+    "train_lora_iter": LORA,
+    "infer_function": DRAWING,
+    "use_concat_embedding": DRAWING,
+    "use_embedding_iter": DRAWING,
+    "use_lora": DRAWING,
+    "use_lora_iter": DRAWING,
+    **dict.fromkeys(("cfg", "tau", "top_k", "top_p", "seed", "method", "guidance"), DRAWING),
+    "lock_scales": DRAWING,
+    "mask_source": DRAWING,
+    **dict.fromkeys(("mask_edit_region", "mask_grow", "attention_threshold"), MASK),
+    "mask_feather": {"finish"},
+    "smoothing": KERNEL,
+    "crop": {"image_features", *MASK},
+    "background": {"finish"},
+    "gps": {"finish"},
+    "select": set(),
+    "select_floor": set(),
+    "checkpoint_every": set(),
+    "train_seed": BOTH_TRAININGS,
+    "embedding_learning_rate": BOTH_TRAININGS,
+    "lora_learning_rate": LORA,
+    **dict.fromkeys(("batch_size", "betas", "weight_decay", "grad_clip"), BOTH_TRAININGS),
+    **dict.fromkeys(("noise_strength", "cond_drop", "drop_path"), BOTH_TRAININGS),
+    **dict.fromkeys(("lora_rank", "lora_alpha", "lora_dropout", "kl_weight"), LORA),
+}
+"""Setting of a case or an edit → the rules that a change of it runs again, in a case where it
+matters at all. What a variant is chosen by (``select``) has a contract of its own."""
+
+CHOSEN: dict[str, Any] = {
+    # Checkpoints that are not there are fine only where something trains them.
+    "use_embedding_iter": 0, "use_textembedding_iter": 0, "use_lora_iter": 0,
+    "train_textembedding": False, "train_lora": False, "train_textembedding_iter": 4,
+    "train_lora_iter": 4,
+    "infer_function": 0, "mask_source": "none", "select": NAME,
+    # Others of the same place, which would be too large or too small a change to be seen.
+    "mask_grow": 4, "lock_scales": 2, "checkpoint_every": 4, "cfg": 3.0, "crop": "full",
+}  # fmt: skip
+"""Values that a setting moves to where the first that fits would not do."""
+
+BASE_OF_SETTING = {"attention_threshold": WORD, "crop": LARGE, "pixel_budget": USER}
+
+
+ROWS = {
+    "nothing": Row(set()),
+    "touched": Row(set()),  # every file of it, after Snakemake has taken it as finished
+    "edit prompt": Row(
+        drawn("red hat") | {"edit/red hat/text_features"}, base=WORD,
+        change=lambda folder: write(
+            folder / "prompt" / "edit_image_prompt.red hat.txt", "a dog with a green hat"
+        ),
+    ),
+    "mask": Row(
+        drawn() | placed(), change=lambda folder: draw_mask(folder / "image" / "mask.png", side=40)
+    ),
+    "mask that keeps the crop": Row(
+        drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")) | placed(), base=LARGE,
+        change=lambda folder: draw_mask(folder / "image" / "mask.png", 28, (800, 640)),
+    ),
+    "source prompt": Row(
+        EVERYTHING[WORD] - {"check", "image_features", "edit/edit/text_features",
+                            "edit/red hat/text_features"}, base=WORD,
+        change=lambda folder: write(
+            folder / "prompt" / "original_image_prompt.txt", "a dog in a field"
+        ),
+    ),
+    "target word": Row(
+        drawn("red hat") | placed("red hat") | {"mask/red hat/attention_map"}, base=WORD,
+        change=lambda folder: write(folder / "prompt" / "target_word.red hat.txt", "hill"),
+    ),
+    "another edit": Row(
+        drawn("ü 2") | placed("ü 2") | {"edit/ü 2/text_features"},
+        change=lambda folder: write(folder / "prompt" / "edit_image_prompt.ü 2.txt", "a goat"),
+    ),
+    "image": Row(EVERYTHING[USER], change=lambda folder: append_to_image(folder)),
+    "training free": Row(
+        drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")),
+        {"method": "training_free", "train_seed": 7},
+    ),
+    "longer": Row(
+        drawn(name=NAME.replace("lora2", "lora6"))
+        | {"lora/embedding2/iter4", "lora/embedding2/iter6"}, {"train_lora_iter": 6},
+    ),
+    "betas": Row(drawn() | TRAINED, {"betas": [0.97, 0.9]}),
+    "dropout of another": Row(drawn() | {"lora/embedding2/iter2"}, {"lora_dropout": 0.3}),
+    "older": Row(EVERYTHING[USER]),
+    "older kept": Row(
+        EVERYTHING[USER] - TRAINED - {"jsonl", "text_features"},
+        {"train_lora": 0, "train_textembedding": 0},
+    ),
+}  # fmt: skip
+
+REALLY_RUN = ("edit prompt", "mask", "target word", "image", "longer", "another edit")
+
+
+def append_to_image(folder: Path) -> None:
+    """Bytes behind a JPEG's end change the file and not the picture; an older file, too."""
+    path = folder / "image" / "original_image.jpg"
+    path.write_bytes(path.read_bytes() + b"\0")
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+
+
+# --- the project ----------------------------------------------------------------------------------
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str, name: str) -> Path:
+    """A folder that all workers of pytest-xdist have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return (base if worker_id == "master" else base.parent) / name
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of all workers makes."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            making = folder.with_suffix(".making")
+            shutil.rmtree(making, ignore_errors=True)
+            make(making)
+            making.rename(folder)
+    return folder
+
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
-    """A project whose run is over, shared by all workers of pytest-xdist."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "finished"
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():
-            return Project(folder)
-        making = folder.with_suffix(".making")
-        shutil.rmtree(making, ignore_errors=True)
-        project = Project.create(making)
+    """A project whose run is over."""
+
+    def make(folder: Path) -> None:
+        project = Project.create(folder, overrides={LARGE: LARGE_SETTINGS})
         project.add_case(USER, mask=True)
         project.add_case(WORD, target_word="dog", **{"red hat": "a dog with a red hat"})
+        image = project.add_case(LARGE, mask=True) / "image"
+        for name, draw in (("original_image.jpg", draw_image), ("mask.png", draw_mask)):
+            draw(image / name, 24, size=(800, 640))
         run = project.run()
-        assert run.jobs == everything_of(USER) | everything_of(WORD)
-        making.rename(folder)
-        return Project(folder)
+        assert run.jobs == {f"{case}/{job}" for case, jobs in EVERYTHING.items() for job in jobs}
+
+    return Project(made_once(shared_folder(tmp_path_factory, worker_id, "finished"), make))
 
 
-@pytest.fixture
-def project(finished: Project, tmp_path: Path) -> Project:
-    return finished.copy(tmp_path / "project")
+NAMING_THE_CASE = ("benchmark", "logs", "splits", "check.json")
+"""Results that hold times, or the name of their case."""
+
+LARGE_SETTINGS = {**BARE, "crop": "auto"}
 
 
-def placed(case: str, edit: str) -> set[str]:
-    """What a mask becomes."""
-    return {f"{case}/mask/{edit}/{job}" for job in ("pictures", "kernel-linear")}
+@pytest.fixture(scope="session")
+def changed(
+    finished: Project, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> tuple[Project, Plan]:
+    """(a project in which every row has a copy of its case, changed; what a run would do)."""
 
-
-def everything_of(case: str) -> set[str]:
-    jobs = {"check", "jsonl", "image_features", "text_features"}
-    jobs |= {"text_embedding/iter2", "lora/embedding2/iter2"}
-    for edit in ("edit",) if case == USER else ("edit", "red hat"):
-        jobs |= {f"edit/{edit}/text_features", f"mask/{edit}/kernel-linear"}
-        jobs |= {f"mask/{edit}/pictures"}
-        jobs |= {f"edit/{edit}/{NAME}", f"edit/{edit}/finish"}
-        jobs |= {f"mask/{edit}/attention_map"} if case == WORD else set()
-    return {f"{case}/{job}" for job in jobs}
-
-
-def drawn(case: str, *edits: str, name: str = NAME) -> set[str]:
-    """The jobs ``edit`` and ``finish``."""
-    return {f"{case}/edit/{edit}/{job}" for edit in edits for job in (name, "finish")}
-
-
-def of_user(project: Project, **settings: object) -> None:
-    """Settings of the case USER only, so that a row also shows that the other case rests."""
-    project.configure(overrides={USER: settings})
-
-
-def assert_settled(project: Project) -> None:
-    again = project.run()
-    assert "Nothing to be done" in again.stderr
-    assert not again.jobs
-
-
-def test_nothing_and_touched_files_rerun_nothing(project: Project) -> None:
-    assert_settled(project)
-    for path in project.folder.rglob("*"):
-        if path.is_file() and ".snakemake" not in path.parts:
+    def make(folder: Path) -> None:
+        project = finished.copy(folder)
+        rows = {**ROWS, **setting_rows(finished)}
+        for name, row in rows.items():
+            shutil.copytree(project.folder / "data" / row.base, project.folder / "data" / name)
+            shutil.copytree(
+                project.folder / "results" / row.base, project.folder / "results" / name
+            )
+            take_as_finished(project, row.base, name)
+        overrides = {name: LARGE_SETTINGS for name, row in rows.items() if row.base == LARGE}
+        overrides[LARGE] = LARGE_SETTINGS
+        make_older(project, "older", "older kept")
+        for name, row in rows.items():
+            row.change(project.folder / "data" / name)
+            overrides[name] = {**overrides.get(name, {}), **row.settings}
+        for path in (*project.folder.glob("data/touched/**/*"),
+                     *project.folder.glob("results/touched/**/*")):  # fmt: skip
             os.utime(path)
-    assert_settled(project)
+        project.add_case("новый")
+        project.configure(overrides={**overrides, "новый": BARE})
+        plan = project.plan()
+        kept = [[*job, planned.rule, planned.pending] for job, planned in plan.jobs.items()]
+        (folder / "plan.json").write_text(json.dumps([kept, plan.stderr]))
+
+    folder = made_once(shared_folder(tmp_path_factory, worker_id, "changed"), make)
+    kept, stderr = json.loads((folder / "plan.json").read_text())
+    jobs = {(case, job): Planned(rule, pending) for case, job, rule, pending in kept}
+    return Project(folder), Plan(jobs, stderr)
 
 
-SAMPLING = {
-    "seed": (7, NAME.replace("seed42", "seed7")),
-    "cfg": (3, NAME.replace("cfg4.5", "cfg3")),
-    "tau": (0.25, NAME.replace("tau0.5", "tau0.25")),
-    "top_k": (800, NAME),
-    "top_p": (0.9, NAME),
-}
+def files_of_records(project: Project, case: str) -> dict[str, Path]:
+    """What Snakemake keeps of the outputs of a case: output → file of its record."""
+    folder = project.folder / ".snakemake" / "metadata"
+    found = {}
+    for path in folder.rglob("*"):
+        # A long name is spread over folders.
+        parts = (part.removeprefix("@") for part in path.relative_to(folder).parts)
+        if path.is_file():
+            output = base64.urlsafe_b64decode("".join(parts)).decode()
+            if output.startswith(f"results/{case}/"):
+                found[output] = path
+    return found
 
 
-@pytest.mark.parametrize("key", SAMPLING)
-def test_sampling_reruns_edit_and_finish(project: Project, key: str) -> None:
-    value, name = SAMPLING[key]
-    of_user(project, **{key: value})
-    assert project.run().jobs == drawn(USER, "edit", name=name)
+def records_of(project: Project, case: str) -> dict[str, dict[str, Any]]:
+    """The records of a case's outputs."""
+    files = files_of_records(project, case)
+    return {output: json.loads(path.read_text("utf-8")) for output, path in files.items()}
 
 
-def test_edit_prompt(project: Project) -> None:
-    prompt = project.folder / "data" / WORD / "prompt" / "edit_image_prompt.red hat.txt"
-    write(prompt, "a dog with a green hat")
-    assert project.run().jobs == drawn(WORD, "red hat") | {f"{WORD}/edit/red hat/text_features"}
+def take_as_finished(project: Project, base: str, copy: str) -> None:
+    """Have Snakemake know the results of a case's copy as those of the case."""
+    folder = project.folder / ".snakemake" / "metadata"
+    longest = os.pathconf(folder, "PC_NAME_MAX") - 1
+    for output, record in records_of(project, base).items():
+        text = json.dumps(record, ensure_ascii=False)
+        for above in ("data", "results"):
+            text = text.replace(f"{above}/{base}/", f"{above}/{copy}/")
+        name = output.replace(f"results/{base}/", f"results/{copy}/", 1).encode()
+        encoded = base64.urlsafe_b64encode(name).decode()
+        *above, last = (encoded[i : i + longest] for i in range(0, len(encoded), longest))
+        path = folder.joinpath(*(f"@{part}" for part in above), last)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
-def test_mask(project: Project) -> None:
-    draw_mask(project.folder / "data" / USER / "image" / "mask.png", side=40)
-    assert project.run().jobs == drawn(USER, "edit") | placed(USER, "edit")
-    assert_settled(project)
+def make_older(project: Project, *cases: str) -> None:
+    """Have results look as version 0.1.0 left them: params without names, and no records."""
+    for case in cases:
+        for made in (project.folder / "results" / case / "logs").rglob("*.jsonl"):
+            made.unlink()
+        for path in files_of_records(project, case).values():
+            record = json.loads(path.read_text("utf-8"))
+            values = [ast.literal_eval(text).partition("=")[2] for text in record["params"]]
+            record["params"] = sorted(map(repr, values))
+            path.write_text(json.dumps(record), encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("background", "decoded"), ("mask_feather", 3), ("gps", "drop")]
-)
-def test_what_only_concerns_the_photograph_reruns_finish(
-    project: Project, key: str, value: object
-) -> None:
-    of_user(project, **{key: value})
-    assert project.run().jobs == {f"{USER}/edit/edit/finish"}
+# --- the rows of the settings ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("key", "value"), [("guidance", "source_negative"), ("lock_scales", 2)])
-def test_how_it_is_drawn_reruns_edit_and_finish(project: Project, key: str, value: object) -> None:
-    of_user(project, **{key: value})
-    assert project.run().jobs == drawn(USER, "edit")
+def moved(key: str, taken: list[str]) -> Any:
+    """A value for a setting: one that another param of its rules has, where one fits.
+
+    Args:
+        key: the setting.
+        taken: values of the other params, as texts.
+    """
+    setting, settings = SETTINGS[key], load_config(PROJECT_SETTINGS).settings
+    if key in CHOSEN:
+        return CHOSEN[key]
+    options = list(setting.kind.options) if isinstance(setting.kind, Choice) else []
+    for value in [*map(yaml.safe_load, taken), *options, 2, 0.25]:
+        with suppress(Unfit):
+            parsed = setting.parse(value)
+            if parsed not in (settings[key], effective(key, settings), None):
+                return value
+    raise AssertionError(f"{key}: no value to move to")
 
 
-def test_editing_without_training_trains_nothing(project: Project) -> None:
-    of_user(project, method="training_free", train_seed=7)
+def setting_rows(finished: Project) -> dict[str, Row]:
+    """A row for each setting that a case or an edit may have of its own."""
+    rows = {}
+    for key, rules in RULES_OF_SETTING.items():
+        base = BASE_OF_SETTING.get(key, USER)
+        taken = {
+            text.partition("=")[2]
+            for record in records_of(finished, base).values()
+            for text in map(ast.literal_eval, record["params"])
+            if record["rule"] in rules and not text.startswith(f"{key}=")
+        }
+        value = [0.97, 0.9] if key == "betas" else moved(key, sorted(taken))
+        rows[f"setting {key}"] = Row(set(), {key: value}, base)
+    return rows
+
+
+def test_every_setting_has_a_row() -> None:
+    assert set(RULES_OF_SETTING) == set(SETTINGS) - RUN_KEYS
+
+
+@pytest.mark.parametrize("key", RULES_OF_SETTING)
+def test_a_setting_reruns_its_rules(changed: tuple[Project, Plan], key: str) -> None:
+    """Also where its new value is the value of another param already."""
+    assert changed[1].pending_rules(f"setting {key}") == RULES_OF_SETTING[key]
+
+
+def test_most_settings_move_to_the_value_of_another_param(finished: Project) -> None:
+    values = {
+        text.partition("=")[2]
+        for record in records_of(finished, USER).values()
+        for text in map(ast.literal_eval, record["params"])
+    }
+    moves = {key: row.settings for key, row in setting_rows(finished).items()}
+    shared = [key for key, settings in moves.items() if str(*settings.values()) in values]
+    assert len(shared) >= 15, shared
+
+
+# --- the other rows -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_change_reruns_exactly_its_jobs(changed: tuple[Project, Plan], name: str) -> None:
+    assert changed[1].pending(name) == ROWS[name].jobs
+
+
+def test_other_cases_rest_and_a_new_one_runs_alone(changed: tuple[Project, Plan]) -> None:
+    plan = changed[1]
+    assert not any(plan.pending(case) for case in (USER, WORD, LARGE))
     name = NAME.replace("embedding2-lora2", "embedding0-lora0")
-    assert project.run().jobs == drawn(USER, "edit", name=name)
-    assert_settled(project)
+    new = {"check", "image_features", "edit/edit/text_features"}
+    assert plan.pending("новый") == drawn(name=name) | new
 
 
-def test_mask_grow(project: Project) -> None:
-    of_user(project, mask_grow=4)
-    assert project.run().jobs == drawn(USER, "edit") | placed(USER, "edit")
-
-
-def test_crop(project: Project) -> None:
-    """A crop is learned anew; a mask that keeps the crop only reruns its edit."""
-    image = project.folder / "data" / USER / "image"
-    for name, draw in (("original_image.jpg", draw_image), ("mask.png", draw_mask)):
-        draw(image / name, 24, size=(800, 640))
-    project.run()
-    of_user(project, crop="auto")
-    spared = {f"{USER}/{job}" for job in ("check", "jsonl", "text_features")}
-    spared |= {f"{USER}/edit/edit/text_features"}
-    assert project.run().jobs == everything_of(USER) - spared
-
-    draw_mask(image / "mask.png", side=28, size=(800, 640))
-    assert project.run().jobs == drawn(USER, "edit") | placed(USER, "edit")
-    assert_settled(project)
-
-
-def test_smoothing(project: Project) -> None:
-    of_user(project, smoothing="hard")
-    assert project.run().jobs == drawn(USER, "edit") | {f"{USER}/mask/edit/kernel-hard"}
-
-
-def test_the_pictures_of_a_mask_are_those_of_the_edit_that_is_there(project: Project) -> None:
-    """Going back to a kernel that is there still, after another mask was looked at."""
-    shown = project.folder / "results" / USER / "mask" / "edit" / "mask.png"
-    first = shown.read_bytes()
-    of_user(project, smoothing="hard", mask_grow=9)
-    project.run()
-    assert shown.read_bytes() != first
-    of_user(project)
-    assert f"{USER}/mask/edit/pictures" in project.run().jobs
-    assert shown.read_bytes() == first
-
-
-def test_more_iterations_train_only_what_is_new_and_old_ones_stay_usable(project: Project) -> None:
-    of_user(project, train_lora_iter=6)
-    longer = drawn(USER, "edit", name=NAME.replace("lora2", "lora6"))
-    new = {f"{USER}/lora/embedding2/iter4", f"{USER}/lora/embedding2/iter6"}
-    assert project.run().jobs == longer | new
-
-    of_user(project, train_lora_iter=6, use_lora_iter=4)
-    shorter = drawn(USER, "edit", name=NAME.replace("lora2", "lora4"))
-    assert project.run().jobs == shorter
-
-    # A checkpoint that is there serves without training, and no setting makes it anew.
-    of_user(project, train_lora=0, train_lora_iter=6, use_lora_iter=4, lora_rank=2)
-    assert_settled(project)
-
-
-def test_lora_hyperparameters(project: Project) -> None:
-    of_user(project, lora_dropout=0.2)
-    assert project.run().jobs == drawn(USER, "edit") | {f"{USER}/lora/embedding2/iter2"}
-
-
-TRAINED = {f"{USER}/text_embedding/iter2", f"{USER}/lora/embedding2/iter2"}
-
-
-@pytest.mark.parametrize("key", ["train_seed", "embedding_learning_rate"])
-def test_embedding_hyperparameters_and_train_seed(project: Project, key: str) -> None:
-    of_user(project, **{key: 1})
-    assert project.run().jobs == drawn(USER, "edit") | TRAINED
-
-
-def test_source_prompt(project: Project) -> None:
-    write(
-        project.folder / "data" / WORD / "prompt" / "original_image_prompt.txt", "a dog in a field"
-    )
-    kept = {"check", "image_features", "edit/edit/text_features", "edit/red hat/text_features"}
-    assert project.run().jobs == everything_of(WORD) - {f"{WORD}/{job}" for job in kept}
-
-
-def test_target_word(project: Project) -> None:
-    write(project.folder / "data" / WORD / "prompt" / "target_word.red hat.txt", "hill")
-    masks = {f"{WORD}/mask/red hat/attention_map"} | placed(WORD, "red hat")
-    assert project.run().jobs == drawn(WORD, "red hat") | masks
-
-
-def test_image_even_by_an_older_file_and_outputs_hold_only_what_made_them(
-    finished: Project, project: Project
+def test_results_of_an_older_version_are_told_in_a_line_and_kept_where_nothing_trains(
+    changed: tuple[Project, Plan],
 ) -> None:
-    """Bytes behind a JPEG's end change the file and not the picture: all is made anew, the same."""
-    path = project.folder / "data" / USER / "image" / "original_image.jpg"
-    path.write_bytes(path.read_bytes() + b"\0")
-    os.utime(path, (1_000_000_000, 1_000_000_000))
-    assert project.run().jobs == everything_of(USER)
+    lines = [line for line in changed[1].stderr.splitlines() if "before 0.2.0" in line]
+    assert lines[0].startswith("2 cases: made by a version before 0.2.0")
+    assert [line.partition(":")[0] for line in lines[1:]] == [
+        "results/older kept/lora/embedding2/iter2",
+        "results/older kept/text_embedding/iter2.safetensors",
+    ]
 
-    folder, compared = project.folder / "results" / USER, 0
-    for file in sorted(folder.rglob("*")):
-        parts = file.relative_to(folder).parts
-        if file.is_file() and parts[0] not in ("benchmark", "logs"):
+
+def test_what_is_planned_is_what_runs(
+    changed: tuple[Project, Plan], finished: Project, tmp_path: Path
+) -> None:
+    project = changed[0].copy(tmp_path / "project")
+    chosen = ("--config", f"cases=[{','.join(f'{name!r}' for name in REALLY_RUN)}]")
+    run = project.run(*chosen)
+    assert run.jobs == {f"{name}/{job}" for name in REALLY_RUN for job in ROWS[name].jobs}
+    assert "Nothing to be done" in project.run(*chosen).stderr
+
+    # Outputs hold only what made them: a new encoding of the same picture gives the same bytes.
+    again, compared = project.folder / "results" / "image", 0
+    for file in sorted(again.rglob("*")):
+        parts = file.relative_to(again).parts
+        if file.is_file() and parts[0] not in NAMING_THE_CASE:
             first = finished.folder / "results" / USER / Path(*parts)
             assert file.read_bytes() == first.read_bytes(), "/".join(parts)
             compared += 1
-    assert compared >= 15
-    assert_settled(project)
+    assert compared >= 13
+
+    # Checkpoints on the way serve without training, and where nothing trains no setting counts.
+    shorter = {"train_lora_iter": 6, "use_lora_iter": 4}
+    untrained = {**shorter, "train_lora": 0, "lora_rank": 2}
+    for settings in (shorter, untrained):
+        project.configure(cases=["longer"], overrides={"longer": settings})
+        assert project.plan().pending("longer") == drawn(name=NAME.replace("lora2", "lora4"))
 
 
-def test_another_edit_runs_alone(project: Project) -> None:
-    write(project.folder / "data" / USER / "prompt" / "edit_image_prompt.ü 2.txt", "a goat")
-    new = {f"{USER}/edit/ü 2/text_features"} | placed(USER, "ü 2")
-    assert project.run().jobs == drawn(USER, "ü 2") | new
+def test_the_pictures_of_a_mask_are_those_of_the_edit_that_is_there(
+    finished: Project, tmp_path: Path
+) -> None:
+    """Going back to a kernel that is there still, after another mask was looked at."""
+    project = finished.copy(tmp_path / "project")
+    shown = project.folder / "results" / USER / "mask" / "edit" / "mask.png"
+    first = shown.read_bytes()
+    only = ("--until", "mask_pictures", "kernel")
+    project.configure(cases=[USER], smoothing="hard", mask_grow=9)
+    project.run(*only)
+    assert shown.read_bytes() != first
+    project.configure(cases=[USER])
+    assert f"{USER}/mask/edit/pictures" in project.run(*only).jobs
+    assert shown.read_bytes() == first
 
 
-def test_another_case_runs_alone(project: Project) -> None:
-    project.add_case("новый")
-    neither = {
-        f"{flow}_{what}": 0 for flow in ("train", "use") for what in ("textembedding", "lora")
-    }
-    project.configure(overrides={"новый": {**neither, "use_concat_embedding": 0}})
-    name = NAME.replace("embedding2-lora2", "embedding0-lora0")
-    new = {f"новый/{job}" for job in ("check", "image_features", "edit/edit/text_features")}
-    assert project.run().jobs == drawn("новый", "edit", name=name) | new
+# --- settings of the whole run, and the code ------------------------------------------------------
 
 
-def test_a_stages_code_reruns_it_and_what_follows(project: Project) -> None:
-    path = project.folder / "editinfinity" / "stages" / "kernel.py"
-    path.write_text("# a comment\n" + path.read_text("utf-8"), encoding="utf-8")
-    assert_settled(project)
-    path.write_text(path.read_text("utf-8") + "\n_NEW = 1\n", encoding="utf-8")
-    kernels = {f"{USER}/mask/edit/kernel-linear"}
-    kernels |= {f"{WORD}/mask/{edit}/kernel-linear" for edit in ("edit", "red hat")}
-    assert project.run().jobs == drawn(USER, "edit") | drawn(WORD, "edit", "red hat") | kernels
+def test_how_a_model_runs_changes_nothing_and_its_layers_everything_drawn(
+    finished: Project, tmp_path: Path
+) -> None:
+    assert {
+        "model", "model_dir", "attention_bias", "device", "threads", "gradient_checkpointing",
+        "deterministic", "worker", "metrics", "pie_bench", "pie_bench_sample",
+        *(f"{name}_weights" for name in ("lpips", "clip", "dino", "image_reward")),
+    } == RUN_KEYS  # fmt: skip
+    project = finished.copy(tmp_path / "project")
+    same = {"device": "auto", "threads": 2, "gradient_checkpointing": "all", "deterministic": 1,
+            "worker": "off", "pie_bench_sample": 3}  # fmt: skip
+    project.configure(overrides={LARGE: LARGE_SETTINGS}, **same)
+    plan = project.plan()
+    assert not any(plan.pending(case) for case in EVERYTHING)
+    project.configure(overrides={LARGE: LARGE_SETTINGS}, attention_bias=0)
+    assert project.plan().pending(USER) == EVERYTHING[USER] - {"check", "jsonl"}
+
+
+def test_every_param_carries_its_name(finished: Project) -> None:
+    for record in (record for case in EVERYTHING for record in records_of(finished, case).values()):
+        texts = [ast.literal_eval(text) for text in record["params"]]
+        names = [re.fullmatch(r"([a-z]\w*)=.*", text)[1] for text in texts]
+        assert len(set(names)) == len(names), record
+        assert "version" in names, record
+
+
+def test_every_rule_takes_its_params_from_the_one_place_that_names_them() -> None:
+    rules = "".join(path.read_text("utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
+    sections = re.findall(r"^    params:\n((?: {8}.*\n)+)", rules, re.MULTILINE)
+    assert len(sections) == len(re.findall(r"^    params:", rules, re.M)) == 14
+    for section in sections:
+        assert re.fullmatch(r" {8}\*\*named\(\n(?: {12}.*\n)+ {8}\),\n", section), section
+
+
+def test_reworded_and_moved_code_reruns_nothing_and_a_new_version_its_stage(
+    finished: Project, tmp_path: Path
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    package = project.folder / "editinfinity"
+
+    def rewrite(name: str, *replacements: tuple[str, str]) -> None:
+        text = (package / name).read_text("utf-8")
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        (package / name).write_text(text, encoding="utf-8")
+
+    # A message, a docstring, a comment, and a module at another place.
+    rewrite(
+        "stages/kernel.py", ('"""Stage', '"""The stage'), ("lies outside the part", "is not in")
+    )
+    rewrite("stages/kernel.py", ("    source = ", "    # The photograph.\n    source = "))
+    shutil.move(package / "editing" / "kernel.py", package / "editing" / "blend_mask.py")
+    for path in package.rglob("*.py"):
+        text = path.read_text("utf-8")
+        path.write_text(text.replace("editing.kernel", "editing.blend_mask"), encoding="utf-8")
+    rested = project.plan()
+    assert not any(rested.pending(case) for case in EVERYTHING)
+    assert "the code has changed" not in rested.stderr
+
+    # Other code under the same number: people who change it are told.
+    rewrite("stages/kernel.py", ("import annotations\n", "import annotations\n\n_NEW = 1\n"))
+    told = project.plan()
+    assert not any(told.pending(case) for case in EVERYTHING)
+    assert "kernel: the code has changed since it made results of 3 cases" in told.stderr
+    assert "--forcerun kernel" in told.stderr
+
+    rewrite(
+        "stages/versions.json", ('"kernel": {\n    "version": 1', '"kernel": {\n    "version": 2')
+    )
+    raised = project.plan()
+    names = {case: NAME if case != LARGE else NAME.replace("embedding2-lora2", "embedding0-lora0")
+             for case in EVERYTHING}  # fmt: skip
+    for case in EVERYTHING:
+        edits = ("edit", "red hat") if case == WORD else ("edit",)
+        kernels = {f"mask/{edit}/kernel-linear" for edit in edits}
+        assert raised.pending(case) == drawn(*edits, name=names[case]) | kernels
+    assert "the code has changed" not in raised.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,25 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from editinfinity.workflow import fingerprint
-from editinfinity.workflow.stage_version import modules_used, rule_version, stage_version
+from editinfinity.workflow import fingerprint, stage_version
+from editinfinity.workflow.job_record import CodeOfJob
+from editinfinity.workflow.stage_version import (
+    changed_stages,
+    current_digests,
+    recorded_versions,
+    rule_version,
+)
+from tests.workflow.project import ROOT
 
-PACKAGE = Path(fingerprint.__file__).parents[1]
-STAGES = [
-    "check",
-    "jsonl",
-    "image_features",
-    "text_features",
-    "train_textembedding",
-    "train_lora",
-    "attention_map",
-    "mask_pictures",
-    "kernel",
-    "edit",
-    "finish",
-    "metrics",
-    "select",
-]
+PACKAGE = ROOT / "editinfinity"
+STAGES = list(recorded_versions())
 
 
 def test_texts(tmp_path: Path) -> None:
@@ -61,56 +55,123 @@ def test_weights_by_name_and_content(tmp_path: Path) -> None:
     assert fingerprint.of_images([]) == fingerprint.MISSING
 
 
-def test_every_stage_has_a_version_of_its_own() -> None:
-    assert len({stage_version(stage) for stage in STAGES}) == len(STAGES)
-    with pytest.raises(ValueError, match="no stage"):
-        stage_version("nonsense")
+def test_every_rule_has_a_stage_with_a_version() -> None:
+    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
+    assert {stage_version.stage_of(rule) for rule in scripts} == set(STAGES)
+    assert all((PACKAGE / "stages" / f"{stage}.py").is_file() for stage in STAGES)
+    assert rule_version("edit_text_features") == rule_version("text_features") == "text_features:1"
 
 
-def test_versions_follow_imports_through_the_package() -> None:
-    used = modules_used("editinfinity.stages.kernel")
-    assert "editinfinity.editing.kernel" in used
-    assert "editinfinity.errors" in used
-    assert "editinfinity.models.transformer" not in used
-    assert "editinfinity.models.transformer" in modules_used("editinfinity.stages.edit")
+def test_the_code_of_every_stage_is_what_its_version_stands_for() -> None:
+    """Fails with every change of code that computes results, until somebody classifies it.
 
-
-def versions_of(package: Path) -> dict[str, str]:
-    code = (
-        "from editinfinity.workflow.stage_version import stage_version\n"
-        f"for stage in {STAGES!r}: print(stage, stage_version(stage))\n"
-        "import sys; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    Who knows that the results stay the same runs ``python -m editinfinity.workflow.stage_version
+    same``; who knows better runs ``… new STAGE``, and every user's results of it are made again.
+    """
+    changed = changed_stages(current_digests())
+    assert not changed, (
+        f"the code of {', '.join(changed)} has changed; if its results are the same, run "
+        "`python -m editinfinity.workflow.stage_version same`, else `python -m "
+        f"editinfinity.workflow.stage_version new {' '.join(changed)}`, and commit versions.json"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=package.parent, text=True, capture_output=True, check=True
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the package and the scripts, to be changed."""
+    folder = tmp_path / PACKAGE.name
+    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("weights", "__pycache__"))
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    return folder
+
+
+def changed_in(package: Path) -> list[str]:
+    """Stages whose digest differs from the project's."""
+    now, before = current_digests(package, package.parent / "scripts"), current_digests()
+    return [stage for stage in STAGES if now[stage] != before[stage]]
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_a_digest_follows_code_through_imports(package: Path) -> None:
+    assert changed_in(package) == []
+    rewrite(
+        package / "stages" / "kernel.py", "import annotations\n", "import annotations\nNEW = 1\n"
     )
-    return dict(line.split() for line in run.stdout.splitlines())
+    assert changed_in(package) == ["kernel"]
+    rewrite(
+        package / "editing" / "sampler.py", "import annotations\n", "import annotations\nX = 1\n"
+    )
+    assert changed_in(package) == ["attention_map", "kernel", "edit"]
+    rewrite(package.parent / "scripts" / "edit_text_features.py", "this.run(", "this.run( 1, ")
+    assert changed_in(package) == ["text_features", "attention_map", "kernel", "edit"]
+    rewrite(package / "errors.py", "class MemoryFault", "X = 1\n\n\nclass MemoryFault")
+    assert changed_in(package) == STAGES
 
 
-def test_code_changes_a_version_and_prose_does_not(tmp_path: Path) -> None:
-    package = tmp_path / PACKAGE.name
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("weights", "__pycache__"))
-    before = versions_of(package)
-    assert before == {stage: stage_version(stage) for stage in STAGES}
-
+def test_prose_formatting_and_places_are_not_in_a_digest(package: Path) -> None:
     kernel = package / "stages" / "kernel.py"
-    kernel.write_text("# a comment\n" + kernel.read_text("utf-8").replace('"""', '"""So: ', 1))
-    assert versions_of(package) == before
+    rewrite(kernel, '"""Stage', '"""The stage')
+    rewrite(kernel, "    source = ", "    # The photograph's.\n    source = \\\n        ")
+    rewrite(kernel, "lies outside the part", "is not in the part")
+    rewrite(
+        package / "files" / "given.py", "is not UTF-8 text; save it", "is not in UTF-8; save it"
+    )
+    (package / "editing" / "kernel.py").rename(package / "editing" / "blend_mask.py")
+    for path in package.rglob("*.py"):
+        text = path.read_text("utf-8").replace("editing.kernel", "editing.blend_mask")
+        path.write_text(text, encoding="utf-8")
+    assert changed_in(package) == []
 
-    kernel.write_text(kernel.read_text("utf-8") + "\nNEW = 1\n", encoding="utf-8")
-    after = versions_of(package)
-    assert {stage for stage in STAGES if after[stage] != before[stage]} == {"kernel"}
 
-    errors = package / "errors.py"
-    errors.write_text(errors.read_text("utf-8") + "\nNEW = 1\n", encoding="utf-8")
-    assert all(versions_of(package)[stage] != after[stage] for stage in STAGES if stage != "none")
+def test_a_change_is_classified_by_one_command(package: Path) -> None:
+    rewrite(
+        package / "stages" / "kernel.py", "import annotations\n", "import annotations\nNEW = 1\n"
+    )
+    rewrite(
+        package / "editing" / "sampler.py", "import annotations\n", "import annotations\nX = 1\n"
+    )
+
+    def classify(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "editinfinity.workflow.stage_version", *arguments]
+        (package.parent / "Snakefile").touch()
+        (package.parent / "rules").mkdir(exist_ok=True)
+        return subprocess.run(command, cwd=package.parent, text=True, capture_output=True)
+
+    before = recorded_versions()
+    assert classify("new", "kernel").stdout.startswith("kernel: version 2, ")
+    assert [line.partition(",")[0] for line in classify("same").stdout.splitlines()] == [
+        "attention_map: version 1",
+        "edit: version 1",
+    ]
+    after = json.loads((package / "stages" / "versions.json").read_text("utf-8"))
+    assert {stage: entry["version"] for stage, entry in after.items()} == {
+        stage: known.version + (stage == "kernel") for stage, known in before.items()
+    }
+    assert classify("same").stdout == ""
+    refused = classify("newer", "kernel")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("write: same, or: new STAGE")
 
 
-def test_a_rules_version_covers_its_script(tmp_path: Path) -> None:
-    script = tmp_path / "kernel.py"
-    seen = set()
-    for text in ('"""Prose."""\nx = 1', "# prose\nx = 1", "x = 2"):
-        script.write_text(text, encoding="utf-8")
-        rule_version.cache_clear()
-        seen.add(rule_version(script, "kernel"))
-    assert len(seen) == 2
+def test_codes_agree_by_version_unless_somebody_changed_one() -> None:
+    released, next_release = CodeOfJob("edit", 1, "a", False), CodeOfJob("edit", 1, "b", False)
+    assert released.agrees(next_release)
+    assert not released.agrees(CodeOfJob("edit", 2, "a", False))
+    changed = CodeOfJob("edit", 1, "c", True)
+    assert changed.agrees(changed)
+    assert not changed.agrees(released)
+    assert not released.agrees(changed)
+    assert not changed.agrees(CodeOfJob("edit", 1, "d", True))
+
+
+def test_versions_need_no_torch() -> None:
+    code = (
+        "import sys; from editinfinity.workflow.stage_version import current_digests\n"
+        "current_digests(); assert not {'torch', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,0 +1,128 @@
+"""What a run tells of results that were made by other code than it would run now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from editinfinity.workflow.cases import Case, Cases
+from editinfinity.workflow.config import Config
+from editinfinity.workflow.job_record import ENDING, CodeOfJob, read_records
+from editinfinity.workflow.plan import TRAIN_EMBEDDING, TRAIN_LORA, Layout, layout
+from editinfinity.workflow.stage_version import recorded_versions, stage_of
+from editinfinity.workflow.variants import embeddings_used, lora_bases, loras_used, variants
+
+FIRST_WITH_RECORDS = "0.2.0"
+"""The version whose jobs were the first to leave records, and whose params carry names."""
+
+
+def older_results(config: Config, cases: Cases) -> list[str]:
+    """A line if results were made before ``FIRST_WITH_RECORDS``, and one for each checkpoint of
+    those that is used as it is, because its training is switched off.
+    """
+    older = [case for case in cases.by_name.values() if _is_older(layout(config, case.name))]
+    if not older:
+        return []
+    which = older[0].name if len(older) == 1 else f"{len(older)} cases"
+    lines = [
+        f"{which}: made by a version before {FIRST_WITH_RECORDS}, which did not tell all settings "
+        "apart; everything but what training 0 keeps is made again once (CHANGELOG.md)"
+    ]
+    for case in older:
+        kept = sorted(str(path) for path in _kept_checkpoints(case, layout(config, case.name)))
+        lines += [
+            f"{path}: made by a version before {FIRST_WITH_RECORDS}; it is used as it is"
+            for path in kept
+            if Path(path).exists()
+        ]
+    return lines
+
+
+def made_by_other_code(config: Config, cases: Cases) -> list[str]:
+    """A line that names the rules whose code is not the code that made the results, if any.
+
+    This concerns people who change the code: for everybody else, equal versions mean equal
+    results (:mod:`editinfinity.workflow.stage_version`).
+
+    """
+    found: dict[str, set[str]] = {}
+    for case in cases.by_name.values():
+        for parts, code in read_records(Path(layout(config, case.name).folder, "logs")):
+            stage = stage_of(code.rule)
+            if stage not in recorded_versions():
+                continue
+            now = CodeOfJob.running(code.rule)
+            # Where the version differs, Snakemake itself runs the job again.
+            if code.version == now.version and not code.agrees(now) and _is_used(parts, case):
+                found.setdefault(code.rule, set()).add(case.name)
+    if not found:
+        return []
+    rules = sorted(found, key=_order)
+    count = len(set().union(*found.values()))
+    return [
+        f"{', '.join(rules)}: the code has changed since it made results of "
+        f"{count} {'case' if count == 1 else 'cases'}, and its version has not; to make them "
+        f"again: --forcerun {' '.join(rules)}"
+    ]
+
+
+def _order(rule: str) -> int:
+    return list(recorded_versions()).index(stage_of(rule))
+
+
+def _is_older(where: Layout) -> bool:
+    """Whether a case has results, and its first job left no record."""
+    folder = Path(where.folder)
+    return (folder / "check.json").is_file() and not (folder / "logs" / f"check{ENDING}").exists()
+
+
+def _kept_checkpoints(case: Case, where: Layout) -> Iterator[Path]:
+    """The checkpoints that edits use and no rule of this run makes."""
+    for edit in case.edits.values():
+        for variant in variants(edit.settings):
+            if variant.embedding and not case.settings[TRAIN_EMBEDDING]:
+                yield Path(where.embedding(variant.embedding))
+            if variant.lora and not case.settings[TRAIN_LORA]:
+                yield Path(where.lora_folder(variant.base, variant.lora))
+
+
+def _is_used(parts: tuple[str, ...], case: Case) -> bool:
+    """Whether a run of a case rests on a job; old variants and longer trainings may lie around.
+
+    Args:
+        parts: of the job's name, which is that of its log.
+        case: the case.
+    """
+    edits = case.edits.values()
+    match parts:
+        case ("text_embedding", name):
+            wanted = [i for edit in edits for i in embeddings_used(edit.settings)]
+            wanted += [i for edit in edits for i in lora_bases(edit.settings)]
+            return bool(case.settings[TRAIN_EMBEDDING]) and _iteration(name) <= max(
+                wanted, default=0
+            )
+        case ("lora", base, name):
+            wanted = [
+                i
+                for edit in edits
+                if _iteration(base) in lora_bases(edit.settings)
+                for i in loras_used(edit.settings)
+            ]
+            return bool(case.settings[TRAIN_LORA]) and _iteration(name) <= max(wanted, default=0)
+        case ("mask" | "edit", edit, name):
+            if edit not in case.edits:
+                return False
+            settings = case.edits[edit].settings
+            if name.startswith("kernel-"):
+                return name.removeprefix("kernel-") in settings["smoothing"]
+            if name.startswith("embedding"):
+                drawn = {variant.name for variant in variants(settings)}
+                return name.removesuffix(".metrics") in drawn
+            return True
+    return True
+
+
+def _iteration(name: str) -> int:
+    """The number at the end of ``iter50`` or ``embedding10``."""
+    digits = name.removeprefix("iter").removeprefix("embedding")
+    return int(digits) if digits.isdecimal() else 0
