@@ -76,8 +76,10 @@ def of_output(file: Path) -> list[Path]:
 
     ``data/CASE/image/mask.png`` does; ``original_image_preview.png`` beside it is nobody's.
     """
-    of_a_case = file.name.partition(".")[0] in ("original_image", "mask")
-    return [file, *([file.parent.parent] if of_a_case else [])]
+    if file.name.partition(".")[0] not in ("original_image", "mask"):
+        return [file]
+    # By its whole path, for "mask.png" may be meant within the case.
+    return [file, Path(os.path.abspath(file)).parent.parent]  # noqa: PTH100
 
 
 def _lock(handle: int, paths: Iterable[Path], kind: int, patience: float = 0.0) -> None:
