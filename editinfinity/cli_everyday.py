@@ -8,7 +8,7 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -24,7 +24,10 @@ from editinfinity.cli_delivery import (
 from editinfinity.cli_options import grouped
 from editinfinity.errors import UserError
 from editinfinity.prompts import find_word
-from editinfinity.workflow.new_case import NewEdit, case_name, make_case
+from editinfinity.workflow.new_case import NewEdit, case_name, make_case, require_makeable
+
+if TYPE_CHECKING:
+    from editinfinity.workflow.cases import Case
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +136,8 @@ def edit(
     The photograph is learned once; another prompt, mask or seed then takes seconds. Without mask,
     box or target the whole picture may change.
     """
-    from editinfinity.workflow.progress import run_workflow
+    from editinfinity.workflow.in_use import changing, of_output
+    from editinfinity.workflow.progress import alone, run_workflow
 
     _require_one_place(mask, box, wish.target)
     _require(image)
@@ -141,25 +145,33 @@ def edit(
     source = wish.source_prompt()
     if wish.target is not None:
         find_word(source or "", wish.target, "--target")
-    chosen = wish.settings()
     name = case_name(image)
+    settings = {**wish.settings(), "cases": [name]}
+    smoothings = _smoothings(settings)
     project = wish.work / name
-    make_case(project / "data" / name, image, source, {"edit": wish.edit(mask, box)}, ours=True)
-    ran = run_workflow(project, {**chosen, "cases": [name]})
+    case, edits = project / "data" / name, {"edit": wish.edit(mask, box)}
+    require_makeable(case, image, edits, ours=True)
     place = "--box" if box is not None else None if mask is None else str(mask)
-    if ran.failed:
-        raise UserError(readable(ran.failed[name][0], name, image, place))
-    tell_doubts(project, name, image, place, _smoothings(chosen) if place or wish.target else ())
-    picture = project / "results" / name / "edit.png"
-    made = deliver(picture, image, target_output, output is not None)
-    tell([Delivered(image, "edited", ran.seconds(name), str(made))])
+    with changing(of_output(output) if output else []), alone(project) as lock:
+        make_case(case, image, source, edits, ours=True)
+        ran = run_workflow(project, settings, lock)
+        if ran.failed:
+            raise UserError(readable(ran.failed[name][0], name, image, place))
+        tell_doubts(project, name, image, place, smoothings if place or wish.target else ())
+        picture = project / "results" / name / "edit.png"
+        made = deliver(picture, image, target_output, output is not None)
+        tell([Delivered(image, "edited", ran.seconds(name), str(made))])
 
 
 def _smoothings(settings: dict[Any, Any]) -> tuple[str, ...]:
-    """Of the kernels that settings ask for."""
+    """Of the kernels that settings ask for, which are looked at before anything is written.
+
+    Raises:
+        UserError: a setting is not valid.
+    """
     from editinfinity.workflow.config import load_config
 
-    found: Any = load_config(settings).settings["smoothing"]
+    found: Any = load_config(settings, source="settings").settings["smoothing"]
     return tuple(found)
 
 
@@ -181,49 +193,68 @@ def batch(
 
     editinfinity batch photos --prompt "a watercolour of a town"
     """
-    from editinfinity.workflow.folders import IMAGE_ENDINGS, MASK_ENDINGS
-    from editinfinity.workflow.progress import run_workflow
+    from editinfinity.workflow.progress import alone, run_workflow
 
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder; give the one with the photographs")
+    photographs, left_out = _photographs_in(folder, masks)
     results = output or folder.with_name(f"{folder.name}_edited")
     if results.resolve() == folder.resolve():
         raise UserError("--output: is the folder of the photographs themselves; choose another")
+    settings = {**wish.settings(), "cases": list(photographs)}
+    smoothings = _smoothings(settings)
+    place = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
+    project = wish.work / f"batch-{place}"
+    for name, (image, mask) in photographs.items():
+        require_makeable(project / "data" / name, image, {"edit": wish.edit(mask)}, ours=True)
+    told = []
+    with alone(project) as lock:
+        for image in left_out:
+            log.warning("%s: has no mask in %s; it is left out", image, masks)
+        for name, (image, mask) in photographs.items():
+            edits = {"edit": wish.edit(mask)}
+            words = wish.source_prompt() or ""
+            make_case(project / "data" / name, image, words, edits, ours=True)
+        ran = run_workflow(project, settings, lock)
+        for name, (image, mask) in photographs.items():
+            picture = project / "results" / name / "edit.png"
+            marked = None if mask is None else str(mask)
+            tell_doubts(project, name, image, marked, smoothings if marked or wish.target else ())
+            if name in ran.failed:
+                reason = readable(ran.failed[name][0], name, image, marked)
+                told.append(Delivered(image, "failed", ran.seconds(name), reason))
+            elif picture.exists():
+                made = deliver(picture, image, results / f"{image.stem}{ending_for(image)}", False)
+                told.append(Delivered(image, "edited", ran.seconds(name), str(made)))
+    tell(told)
+    if ran.failed:
+        raise UserError(f"{len(ran.failed)} of {len(photographs)} photographs could not be edited")
+
+
+def _photographs_in(
+    folder: Path, masks: Path | None
+) -> tuple[dict[str, tuple[Path, Path | None]], list[Path]]:
+    """(case → (photograph, its mask), photographs that lack one where all are to have one).
+
+    Raises:
+        UserError: there are none.
+    """
+    from editinfinity.workflow.folders import IMAGE_ENDINGS, MASK_ENDINGS
+
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is no folder; give the one with the photographs")
     images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
     if not images:
         raise UserError(f"{folder}: holds no photograph ({', '.join(IMAGE_ENDINGS)})")
-    place = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
-    project = wish.work / f"batch-{place}"
-    names, places = {}, dict[str, str | None]()
+    found, left_out = dict[str, tuple[Path, Path | None]](), []
     for image in images:
         candidates = [] if masks is None else [masks / f"{image.stem}{e}" for e in MASK_ENDINGS]
         mask = next((path for path in candidates if path.is_file()), None)
-        if masks is not None and mask is None:
-            log.warning("%s: has no mask in %s; it is left out", image, masks)
-            continue
-        names[case_name(image)] = image
-        places[case_name(image)] = None if mask is None else str(mask)
-        words = wish.source_prompt() or ""
-        make_case(
-            project / "data" / case_name(image), image, words, {"edit": wish.edit(mask)}, ours=True
-        )
-    if not names:
+        if masks is None or mask is not None:
+            found[case_name(image)] = image, mask
+        else:
+            left_out.append(image)
+    if not found:
         raise UserError(f"{masks}: holds no mask named like a photograph of {folder}")
-    ran = run_workflow(project, {**wish.settings(), "cases": list(names)})
-    told, smoothings = [], _smoothings(wish.settings())
-    for name, image in names.items():
-        picture = project / "results" / name / "edit.png"
-        marked = places[name]
-        tell_doubts(project, name, image, marked, smoothings if marked or wish.target else ())
-        if name in ran.failed:
-            reason = readable(ran.failed[name][0], name, image, marked)
-            told.append(Delivered(image, "failed", ran.seconds(name), reason))
-        elif picture.exists():
-            made = deliver(picture, image, results / f"{image.stem}{ending_for(image)}", False)
-            told.append(Delivered(image, "edited", ran.seconds(name), str(made)))
-    tell(told)
-    if ran.failed:
-        raise UserError(f"{len(ran.failed)} of {len(names)} photographs could not be edited")
+    return found, left_out
 
 
 def new(
@@ -245,13 +276,15 @@ def new(
 
     editinfinity run --config cases=[holiday]
     """
+    from editinfinity.workflow.in_use import changing, of_case
     from editinfinity.workflow.names import unfit
 
     _require_one_place(mask, box, target)
     _require(image)
     if reason := unfit(case):
         raise UserError(f"{case!r} cannot be a name: {reason}")
-    make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target)})
+    with changing(of_case(data / case)):
+        make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target)})
     typer.echo(f"{data / case}: run it with: editinfinity run --config cases=[{case}]")
 
 
@@ -261,6 +294,7 @@ def import_table(
 ) -> None:
     """Make cases of the rows of a table: case, image, edit_prompt, mask, source_prompt, edit, …."""
     from editinfinity.workflow.config import load_config
+    from editinfinity.workflow.in_use import changing, of_case
     from editinfinity.workflow.table import read_table
 
     config = load_config({}, source=str(table))
@@ -272,22 +306,29 @@ def import_table(
         for key, value in edit.settings.items()
         if value != config.settings[key]
     }
-    if lost:
-        names = ", ".join(sorted(lost))
-        log.warning("%s: folders hold no %s; set it in config.yaml, below overrides", table, names)
-    for name, case in cases.items():
-        edits = {
-            edit.name: NewEdit(
-                str(edit.prompt),
-                edit.mask,
-                None,
-                None if edit.target_word is None else str(edit.target_word),
-            )
-            for edit in case.edits.values()
-        }
-        source = None if case.source_prompt is None else str(case.source_prompt)
-        make_case(data / name, case.image, source, edits)
-        typer.echo(data / name)
+    with changing(path for name in cases for path in of_case(data / name)):
+        for name, case in cases.items():
+            require_makeable(data / name, case.image, _edits_of(case))
+        if lost:
+            said = f"folders hold no {', '.join(sorted(lost))}"
+            log.warning("%s: %s; set it in config.yaml, below overrides", table, said)
+        for name, case in cases.items():
+            source = None if case.source_prompt is None else str(case.source_prompt)
+            make_case(data / name, case.image, source, _edits_of(case))
+            typer.echo(data / name)
+
+
+def _edits_of(case: Case) -> dict[str, NewEdit]:
+    """Those of a table's case, to be made in a folder."""
+    return {
+        edit.name: NewEdit(
+            str(edit.prompt),
+            edit.mask,
+            None,
+            None if edit.target_word is None else str(edit.target_word),
+        )
+        for edit in case.edits.values()
+    }
 
 
 def preview(
@@ -306,6 +347,7 @@ def preview(
     from editinfinity.files.images import read_image, size_of, write_png
     from editinfinity.files.masks import mask_of_box, read_mask
     from editinfinity.files.preview import mask_preview
+    from editinfinity.workflow.in_use import changing, of_output
 
     if (mask is None) == (box is None):
         raise UserError("give either --mask or --box")
@@ -320,7 +362,8 @@ def preview(
         raise UserError(f"--output: {target}: choose the ending .png")
     if target.resolve() in {path.resolve() for path in (image, mask) if path is not None}:
         raise UserError(f"--output: {target}: is what the preview is made of; choose another")
-    write_png(target, mask_preview(picture, edited, crop_around([edited], "1M")))
+    with changing(of_output(target)):
+        write_png(target, mask_preview(picture, edited, crop_around([edited], "1M")))
     typer.echo(f"{target}: {edited.mean():.1%} of the photograph is edited")
 
 

@@ -23,6 +23,7 @@ from editinfinity.workflow.cases import load_case, load_cases
 from editinfinity.workflow.cluster import fit_for_cluster, refuse_second_copies
 from editinfinity.workflow.config import check_yaml, load_config
 from editinfinity.workflow.crops import crop_of
+from editinfinity.workflow.in_use import hold
 from editinfinity.workflow.location import lend_to_jobs, require_writable, share_cores
 from editinfinity.workflow.model import (
     backbone_identity,
@@ -59,6 +60,9 @@ share_cores(workflow.global_resources)
 if not workflow.is_main_process:
     forget_session()
 
+# What a run reads is not changed before its main process ends; jobs are processes of their own.
+HOLD = hold if workflow.is_main_process else lambda paths: None
+
 STARTED = time.time()
 _QUIET = {kind.name for kind in workflow.output_settings.quiet or ()}
 LIVE = LiveRun(
@@ -92,7 +96,7 @@ try:
         source=Path([CONFIGFILE, *workflow.overwrite_configfiles][-1]).name,
         command_line=workflow.config_settings.config or {},
     )
-    CASES = load_cases(CONFIG)
+    CASES = load_cases(CONFIG, HOLD)
     # Snakemake counts nodes only where jobs are submitted to a cluster.
     if workflow.global_resources["_nodes"].value is not None:
         CASES = fit_for_cluster(CASES)
@@ -201,7 +205,7 @@ def told_of(what, make, *arguments):
 def find_case(name):
     """A case of this run, or, for targets named on the command line, any other."""
     try:
-        return CASES.by_name.get(name) or load_case(CONFIG, name)
+        return CASES.by_name.get(name) or load_case(CONFIG, name, HOLD)
     except UserError as fault:
         stop(fault)
 

@@ -7,7 +7,7 @@ is wrong is kept with the case, for its ``check`` job to report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from editinfinity.workflow.names import printable
 
 Text = Path | str
 """A prompt or a word: a UTF-8 file, or the text itself (as a table gives it)."""
+
+Hold = Callable[[Iterable[Path]], None]
+"""Told the folders or files of cases before they are read (``in_use.hold``)."""
 
 DRAW_FREELY, MAP_ONLY, BLEND = 0, 1, 2
 """Values of ``infer_function``, as the original guide numbers them."""
@@ -133,8 +136,12 @@ class Cases:
     notices: tuple[str, ...] = field(default=())
 
 
-def load_cases(config: Config) -> Cases:
+def load_cases(config: Config, hold: Hold = lambda paths: None) -> Cases:
     """Find the cases a configuration asks for.
+
+    Args:
+        config: the configuration.
+        hold: keeps what the cases are read from as it is.
 
     Raises:
         ConfigError: a named case does not exist, there are none, or the table is not usable.
@@ -144,14 +151,14 @@ def load_cases(config: Config) -> Cases:
 
         benchmark = chosen_entries(config)
         _check_overrides(config, [entry.name for entry in benchmark.entries])
-        return cases_of(benchmark, config)
+        return _holding(cases_of(benchmark, config), hold)
     # pandas takes half a second to import, which every job of a run without a table would pay.
     if config.table is not None:
         from editinfinity.workflow.table import read_table
 
         rows = read_table(config.table, config)
         _check_overrides(config, rows)
-        return Cases({name: rows[name] for name in config.slice_of(list(rows))})
+        return _holding(Cases({name: rows[name] for name in config.slice_of(list(rows))}), hold)
     from editinfinity.workflow.folders import find_folders, read_folder
 
     folders, notices = find_folders(config.data)
@@ -162,15 +169,22 @@ def load_cases(config: Config) -> Cases:
     if lines:
         raise ConfigError(lines)
     _check_overrides(config, folders)
+    names = config.slice_of(chosen)
+    hold(config.data / name for name in names)
     by_name = {}
-    for name in config.slice_of(chosen):
+    for name in names:
         by_name[name], passed_over = read_folder(name, config)
         notices.extend(passed_over)
     return Cases(by_name, tuple(notices))
 
 
-def load_case(config: Config, name: str) -> Case:
+def load_case(config: Config, name: str, hold: Hold = lambda paths: None) -> Case:
     """One case, as a job needs it again.
+
+    Args:
+        config: the configuration.
+        name: of the case.
+        hold: as of ``load_cases``.
 
     Raises:
         ConfigError: there is no such case, or the table is not usable.
@@ -180,13 +194,22 @@ def load_case(config: Config, name: str) -> Case:
 
         if not _exists(config, name):
             raise ConfigError([_no_folder(config, name, find_folders(config.data)[0])])
+        hold([config.data / name])
         return read_folder(name, config)[0]
-    cases = load_cases(config).by_name
+    cases = load_cases(config, hold).by_name
     if name not in cases:
         raise ConfigError(
             [f"{config.table or 'pie_bench'}: has no case {printable(name)}; add its row"]
         )
     return cases[name]
+
+
+def _holding(cases: Cases, hold: Hold) -> Cases:
+    """Cases whose files lie anywhere, which are held one by one."""
+    edits = [edit for case in cases.by_name.values() for edit in case.edits.values()]
+    hold(case.image for case in cases.by_name.values())
+    hold(edit.mask for edit in edits if edit.mask is not None)
+    return cases
 
 
 def _by_folder(config: Config) -> bool:

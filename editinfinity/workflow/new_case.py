@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,18 +68,10 @@ def make_case(
         UserError: a name cannot be used, a file is missing or of a kind no case can have, or the
             case has another photograph, or a mask that a target word cannot prevail against.
     """
-    for name in (folder.name, *edits):
-        if reason := unfit(name):
-            raise UserError(f"{name!r} cannot be a name: {reason}")
+    places = require_makeable(folder, image, edits, ours)
     # Of several edits, what the unnamed one has would serve the others too.
     alone = len(edits) == 1 and not any((folder / "prompt").glob("edit_image_prompt.*.txt"))
     stems = {name: "" if name == UNNAMED and alone else f".{name}" for name in edits}
-    places = {name: _place_of(edit, image) for name, edit in edits.items()}
-    if not ours:
-        require_same_photograph(folder, image)
-        for name, edit in edits.items():
-            if edit.target_word is not None and places[name] is None:
-                _require_no_mask(folder, name, edit.target_word)
     _copy_image(image, folder / "image")
     if source_prompt is not None:
         write_text(folder / "prompt" / "original_image_prompt.txt", source_prompt + "\n")
@@ -95,6 +88,44 @@ def make_case(
         _set_one_of(_masks(folder, stems[name]), places[name], ours)
         word = None if edit.target_word is None else (".txt", f"{edit.target_word}\n".encode())
         _set_one_of([_word(folder, stems[name])], word, ours)
+
+
+def require_makeable(
+    folder: Path, image: Path, edits: Mapping[str, NewEdit], ours: bool = False
+) -> dict[str, tuple[str, bytes] | None]:
+    """Make sure that a case can be made, before anything of it or of others is written.
+
+    Args:
+        folder, image, edits, ours: as of ``make_case``.
+
+    Returns:
+        Edit → (ending, content) of its mask's file, None where there is to be none.
+
+    Raises:
+        UserError: as ``make_case``.
+    """
+    for name in (folder.name, *edits):
+        if reason := unfit(name):
+            raise UserError(f"{name!r} cannot be a name: {reason}")
+    _require_readable(image)
+    places = {name: _place_of(edit, image) for name, edit in edits.items()}
+    if not ours:
+        require_same_photograph(folder, image)
+        for name, edit in edits.items():
+            if edit.target_word is not None and places[name] is None:
+                _require_no_mask(folder, name, edit.target_word)
+    return places
+
+
+def _require_readable(image: Path) -> None:
+    """Whether it is a picture, and not too large a one, is for the case's check to say."""
+    require_file(image, sys.maxsize, "give the path of a picture")
+    try:
+        image.open("rb").close()
+    except OSError as error:
+        raise UserError(
+            f"{image}: cannot be read ({error.strerror}); give the path of a picture"
+        ) from None
 
 
 def _masks(folder: Path, stem: str) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import logging
 import os
 import re
 import subprocess
@@ -12,17 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import yaml
 
 from editinfinity.display.terminal import DRAW_ON, terminal_to_draw_on
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
-from editinfinity.workflow.config import load_config
+from editinfinity.locks import NO_LOCKS, Lock
 from editinfinity.workflow.location import workflow_root
 from editinfinity.workflow.outcomes import reasons
 from editinfinity.workflow.timings import seconds_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,58 +50,69 @@ _MESSAGE = re.compile(r"Job \d+: (?:.*?: )?(.*)")
 _DONE = re.compile(r"(\d+) of (\d+) steps")
 
 
-def run_workflow(project: Path, settings: dict[str, Any], arguments: Sequence[str] = ()) -> Ran:
+@contextmanager
+def alone(project: Path) -> Iterator[tuple[int, ...]]:
+    """Nobody else writes or runs this project meanwhile.
+
+    Yields:
+        Descriptors; whoever is handed them keeps others away too, should this process die.
+
+    Raises:
+        UserError: somebody does, or the folder cannot be written to.
+    """
+    lock = None
+    try:
+        project.mkdir(parents=True, exist_ok=True)
+        if (lock := Lock.take(project / ".running")) is None:
+            raise UserError(f"{project}: another edit of this is running; wait for it to end")
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise UserError(
+                f"--work: {project} cannot be written to ({error.strerror}); choose another folder"
+            ) from None
+        log.warning("%s: cannot be locked: %s", project, error.strerror)
+    if lock is None:
+        yield ()
+        return
+    with lock:
+        yield (lock.handle,)
+
+
+def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -> Ran:
     """Run the workflow in a project folder, showing where it is.
 
     Args:
         project: holds ``data``; config.yaml and results are written there.
         settings: of config.yaml.
-        arguments: further ones for Snakemake.
+        lock: of ``alone``.
 
     Raises:
-        UserError: a setting is not valid, or the workflow could not start.
+        UserError: the workflow could not start.
     """
-    load_config(cast("dict[object, object]", settings), source="settings")
-    with _alone(project):
-        text = yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=True)
-        write_text(project / "config.yaml", text)
-        since = time.time()
-        command = [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(workflow_root() / "Snakefile")),
-            *("--cores", "1", "--resources", "gpu=1", "--nolock", "--rerun-incomplete"),
-            *arguments,
-        ]
-        with (
-            _terminal_for_the_run() as (shared, environment),
-            subprocess.Popen(
-                command, cwd=project, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                encoding="utf-8", errors="replace", pass_fds=shared, env=environment,
-            ) as process,
-        ):  # fmt: skip
-            assert process.stderr is not None
-            said = _follow(process.stderr, None if shared else sys.stderr)
-        failed = {
-            folder.name: found
-            for folder in sorted((project / "results").glob("*"))
-            if folder.is_dir() and (found := reasons(folder, since))
-        }
-        if process.returncode and not failed:
-            raise UserError(" ".join(said[-3:]) or "the workflow could not start")
-        return Ran(project / "results", since, failed)
-
-
-@contextmanager
-def _alone(project: Path) -> Iterator[None]:
-    """Nobody else runs this project meanwhile; a lock that its owner's death frees."""
-    project.mkdir(parents=True, exist_ok=True)
-    with (project / ".running").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"{project}: another edit of this is running; wait for it to end"
-            ) from None
-        yield
+    text = yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=True)
+    write_text(project / "config.yaml", text)
+    since = time.time()
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(workflow_root() / "Snakefile")),
+        *("--cores", "1", "--resources", "gpu=1", "--nolock", "--rerun-incomplete"),
+    ]
+    with (
+        _terminal_for_the_run() as (shared, environment),
+        subprocess.Popen(
+            command, cwd=project, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            encoding="utf-8", errors="replace", pass_fds=(*shared, *lock), env=environment,
+        ) as process,
+    ):  # fmt: skip
+        assert process.stderr is not None
+        said = _follow(process.stderr, None if shared else sys.stderr)
+    failed = {
+        folder.name: found
+        for folder in sorted((project / "results").glob("*"))
+        if folder.is_dir() and (found := reasons(folder, since))
+    }
+    if process.returncode and not failed:
+        raise UserError(" ".join(said[-3:]) or "the workflow could not start")
+    return Ran(project / "results", since, failed)
 
 
 @contextmanager

@@ -1,0 +1,282 @@
+"""Commands that are refused change nothing that others read: locks come before the first write."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from editinfinity.errors import UserError
+from editinfinity.locks import Lock, held
+from editinfinity.workflow.in_use import changing, of_case, of_output
+from editinfinity.workflow.new_case import case_name
+from tests.test_everyday import TINY, run
+from tests.workflow.project import ROOT, Project, draw_image, draw_mask
+
+PROMPT = ("--prompt", "a cat")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where somebody keeps photographs, and cases ``a`` and ``b``; the current folder."""
+    draw_image(tmp_path / "photos" / "photo.jpg", 1)
+    draw_image(tmp_path / "photos" / "second.jpg", 2)
+    draw_mask(tmp_path / "mask.png", 40, (80, 64))
+    for name in ("a", "b"):
+        draw_image(tmp_path / "data" / name / "image" / "original_image.jpg", 1)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """All that lies below a folder: when it was changed, and what it holds."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mtime_ns,
+            path.read_bytes() if path.is_file() else b"",
+        )
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def refused(folder: Path, *arguments: str) -> str:
+    """The one line of a command that is refused and has changed nothing."""
+    before = tree(folder)
+    done = run(folder, *arguments)
+    assert done.returncode == 1 and done.stdout == "", done.stdout
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert tree(folder) == before
+    return done.stderr
+
+
+def change(paths: list[Path]) -> None:
+    """Take the locks of a command, and give them back."""
+    with changing(paths):
+        pass
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@contextmanager
+def held_by_a_run(*paths: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds paths, as Snakemake's does."""
+    code = f"from editinfinity.workflow import in_use; in_use._PATIENCE = 0.2; paths = {paths!r}"
+    code += """
+import sys; from pathlib import Path
+try:
+    in_use.hold(map(Path, paths))
+except Exception as fault:
+    sys.exit(f"{type(fault).__name__}: {fault}")
+print("held", flush=True)
+input()"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_edit_and_batch_are_refused_before_they_write(folder: Path) -> None:
+    place = case_name(folder / "photos")[-8:]
+    (folder / "masks").mkdir()
+    draw_mask(folder / "masks" / "photo.png", 9)  # the second photograph has none
+    for project, line in (
+        (case_name(folder / "photos" / "photo.jpg"), ("edit", "photos/photo.jpg")),
+        (f"batch-{place}", ("batch", "photos", "--masks", "masks")),
+    ):
+        work = folder / ".editinfinity" / project
+        work.mkdir(parents=True)
+        lock = Lock.take(work / ".running")
+        assert lock is not None
+        with lock:
+            said = refused(folder, *line, *PROMPT, *TINY)
+        assert "another edit of this is running; wait for it to end" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("edit", "photos/photo.jpg", "--set", "cgf=3"), "cgf: is no setting"),
+        (("edit", "photos/photo.jpg", "--mask", "none.png"), "none.png: there is no such file"),
+        (("edit", "photos/photo.jpg", "--work", "mask.png/w"), "--work: mask.png/w/"),
+        (("batch", "photos", "--set", "cgf=3"), "cgf: is no setting"),
+        (("batch", "photos", "--masks", "masks"), "second.json: is no JSON"),
+        (("import", "t.tsv", "--data", "cases"), "none.jpg: there is no such file"),
+    ],
+)
+def test_of_bad_input_nothing_is_begun(
+    folder: Path, arguments: tuple[str, ...], fault: str
+) -> None:
+    (folder / "masks").mkdir()
+    draw_mask(folder / "masks" / "photo.png", 9)
+    (folder / "masks" / "second.json").write_text("{")
+    rows = ["case\timage\tedit_prompt", "one\tphotos/photo.jpg\ta cat", "two\tnone.jpg\ta cat"]
+    (folder / "t.tsv").write_text("\n".join(rows) + "\n")
+    prompt = () if arguments[0] == "import" else PROMPT
+    assert fault in refused(folder, *arguments, *prompt)
+
+
+def test_what_a_run_reads_is_left_alone_until_it_ends(folder: Path) -> None:
+    (folder / "link").symlink_to("data")
+    rows = ["case\timage\tedit_prompt", "c\tphotos/photo.jpg\tx", "a\tphotos/photo.jpg\tx"]
+    (folder / "t.tsv").write_text("\n".join(rows) + "\n")
+    preview = ("preview", "photos/photo.jpg", "--mask", "mask.png", "--output")
+    with held_by_a_run("data/a"), held_by_a_run("data/a", "data/b") as other:
+        other.kill()  # the kernel has given the lock on b back
+        other.wait()
+        for line in (
+            ("new", "a", "photos/photo.jpg", *PROMPT),
+            ("new", "a", "photos/photo.jpg", *PROMPT, "--data", "link"),
+            ("import", "t.tsv"),
+            (*preview, "data/a/image/mask.png"),
+            ("edit", "photos/photo.jpg", *PROMPT, "--output", "data/a/image/mask.cat.png"),
+        ):
+            assert "is in use by a run or another command; wait" in refused(folder, *line), line
+        assert run(folder, "new", "b", "photos/photo.jpg", *PROMPT).returncode == 0
+        assert run(folder, *preview, "data/a/image/look.png").returncode == 0
+    assert run(folder, "new", "a", "photos/photo.jpg", *PROMPT).returncode == 0
+
+
+def test_a_run_of_a_table_holds_files_and_not_their_folders(folder: Path) -> None:
+    with held_by_a_run("data/a/image/original_image.jpg", "mask.png"):
+        for paths in (of_case(Path("data/a")), of_output(Path("mask.png"))):
+            with pytest.raises(UserError, match=r"(original_image.jpg|mask.png): is in use by a"):
+                change(paths)
+        change(of_case(Path("data/b")))
+        change(of_output(Path("photos/photo_edited.png")))
+
+
+def test_an_output_is_part_of_a_case_from_wherever_it_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held_by_a_run("data/a"):
+        monkeypatch.chdir("data/a/image")
+        for name in ("mask.png", "original_image.webp", "./mask.cat.png", "../image/mask.png"):
+            with pytest.raises(UserError, match="data/a: is in use by a run"):
+                change(of_output(Path(name)))
+        change(of_output(Path("original_image_edited.jpg")))
+
+
+def test_a_run_waits_for_a_case_that_is_being_written_but_not_forever(folder: Path) -> None:
+    with changing([Path("data/a")]), held_by_a_run("data/b", "data/a") as run:
+        assert run.stderr is not None
+        assert run.wait() == 1 and run.stderr.read() == (
+            "UserError: data/a: is in use by a run or another command; wait for it to end\n"
+        )
+    with held_by_a_run("data/b", "data/a") as run:
+        assert run.poll() is None
+
+
+def test_without_a_private_folder_all_goes_on(folder: Path) -> None:
+    (folder / "r").mkdir()
+    (folder / "r" / "editinfinity").write_text("")  # a file, where the folder should be
+    code = (
+        "from unittest.mock import patch; from editinfinity.worker import private\n"
+        "patch.object(private, '_candidates', lambda: [private.Path('r/editinfinity')]).start()\n"
+        "from editinfinity.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "new", "c", "photos/photo.jpg", *PROMPT],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0 and "cases in use cannot be marked" in done.stderr, done.stderr
+    assert (folder / "data" / "c" / "prompt" / "edit_image_prompt.txt").is_file()
+
+
+@pytest.mark.slow
+def test_new_beside_a_workflow(tmp_path: Path) -> None:
+    """Of its cases none is changed, one that only a target names included; others are made."""
+    project = Project.create(tmp_path / "project", cases=["one"])
+    draw_image(project.folder / "photo.jpg", 1)
+    for name in ("one", "two"):
+        project.add_case(name)
+    with (project.folder / "log").open("wb") as log:
+        workflow = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "--cores", "1", "results/two/check.json"],
+            cwd=project.folder,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        eventually(lambda: b"Execute" in (project.folder / "log").read_bytes())
+        stop(project.folder)
+        for name in ("one", "two"):
+            said = refused(project.folder, "new", name, "photo.jpg", *PROMPT, "--name", "cat")
+            assert said == (
+                f"editinfinity: data/{name}: is in use by a run or another command; "
+                "wait for it to end\n"
+            )
+        done = run(project.folder, "new", "three", "photo.jpg", *PROMPT)
+        assert done.returncode == 0, done.stderr
+        send(project.folder, signal.SIGCONT)
+        assert workflow.wait() == 0
+    finally:
+        send(project.folder, signal.SIGKILL)
+        workflow.wait()
+    change(of_case(project.folder / "data" / "one"))
+
+
+@pytest.mark.slow
+def test_two_edits_of_one_photograph(folder: Path) -> None:
+    """The second changes nothing, even where the first was killed and left its Snakemake."""
+    project = folder / ".editinfinity" / case_name(folder / "photos" / "photo.jpg")
+    line = ("edit", "photos/photo.jpg", *TINY, "--set", "train_lora=0",
+            "--set", "use_lora=0", "--set", "worker=off")  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        first = subprocess.Popen(
+            [sys.executable, "-m", "editinfinity", *line, *PROMPT, "--mask", "mask.png"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        eventually(lambda: b"[1/" in (folder / "log").read_bytes())
+        stop(project)
+        second = (*line, "--prompt", "a dog", "--seed", "2", "--box", "1,2,30,30")
+        assert "another edit of this is running" in refused(folder, *second)
+        first.kill()
+        first.wait()
+        assert "another edit of this is running" in refused(folder, *second)
+        send(project, signal.SIGKILL)
+        eventually(lambda: not held(project / ".running"))
+    finally:
+        first.kill()
+        send(project, signal.SIGKILL)
+
+
+def stop(folder: Path) -> None:
+    """Have a workflow stand still: Snakemake, then the jobs that it will start no more of."""
+    for _ in range(3):
+        send(folder, signal.SIGSTOP)
+
+
+def send(folder: Path, number: signal.Signals) -> None:
+    """Signal the processes that work in a folder."""
+    for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda process: int(process.name)):
+        try:
+            if (process / "cwd").resolve() == folder.resolve():
+                os.kill(int(process.name), number)
+        except OSError:
+            continue
