@@ -245,10 +245,12 @@ def new(
 
     editinfinity run --config cases=[holiday]
     """
+    from editinfinity.files.camera_raw import refuse_camera_files
     from editinfinity.workflow.names import unfit
 
     _require_one_place(mask, box, target)
     _require(image)
+    refuse_camera_files(image)  # a case takes a copy, unopened
     if reason := unfit(case):
         raise UserError(f"{case!r} cannot be a name: {reason}")
     make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target)})
