@@ -266,7 +266,10 @@ def import_table(
     from editinfinity.workflow.table import read_table
 
     config = load_config({}, source=str(table))
-    cases = read_table(table, config)
+    notices: list[str] = []
+    cases = read_table(table, config, notices)
+    for line in notices:
+        log.warning("%s", line)
     lost = {
         key
         for case in cases.values()

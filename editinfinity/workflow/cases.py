@@ -126,7 +126,7 @@ class Cases:
 
     Attributes:
         by_name: in the order they run.
-        notices: a line for each folder or file that was passed over.
+        notices: a line for each folder or file that was passed over, and what may not be meant.
     """
 
     by_name: Mapping[str, Case]
@@ -145,13 +145,13 @@ def load_cases(config: Config) -> Cases:
         benchmark = chosen_entries(config)
         _check_overrides(config, [entry.name for entry in benchmark.entries])
         return cases_of(benchmark, config)
-    # pandas takes half a second to import, which every job of a run without a table would pay.
     if config.table is not None:
         from editinfinity.workflow.table import read_table
 
-        rows = read_table(config.table, config)
+        notices: list[str] = []
+        rows = read_table(config.table, config, notices)
         _check_overrides(config, rows)
-        return Cases({name: rows[name] for name in config.slice_of(list(rows))})
+        return Cases({name: rows[name] for name in config.slice_of(list(rows))}, tuple(notices))
     from editinfinity.workflow.folders import find_folders, read_folder
 
     folders, notices = find_folders(config.data)
