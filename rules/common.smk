@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from editinfinity.worker.session import close_session, forget_session, open_sess
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
 from editinfinity.workflow.cluster import fit_for_cluster, refuse_second_copies
-from editinfinity.workflow.config import check_yaml, load_config
+from editinfinity.workflow.config import check_yaml, find_config_file, load_config
 from editinfinity.workflow.crops import crop_of
 from editinfinity.workflow.location import lend_to_jobs, require_writable, share_cores
 from editinfinity.workflow.model import (
@@ -71,7 +72,13 @@ def stop(fault):
     sys.exit(1)
 
 
-CONFIGFILE = Path("config.yaml")
+CONFIGFILE, CONFIG_NOTICES = Path("config.yaml"), []
+# One that is named with --configfile is meant, whatever else lies here.
+if not workflow.overwrite_configfiles:
+    try:
+        CONFIGFILE, CONFIG_NOTICES = find_config_file(Path())
+    except UserError as fault:
+        stop(fault)
 # A folder without one takes all defaults, and edits every case below data.
 if CONFIGFILE.exists():
     try:
@@ -91,6 +98,7 @@ try:
         command_line=workflow.config_settings.config or {},
     )
     CASES = load_cases(CONFIG)
+    CASES = replace(CASES, notices=(*CONFIG_NOTICES, *CASES.notices))
     # Snakemake counts nodes only where jobs are submitted to a cluster.
     if workflow.global_resources["_nodes"].value is not None:
         CASES = fit_for_cluster(CASES)

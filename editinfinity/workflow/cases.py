@@ -69,6 +69,14 @@ class Edit:
                 return self._mask_source_unforced
 
     @property
+    def goes_everywhere_unasked(self) -> bool:
+        """Whether everything may change only because there is neither a mask nor a word."""
+        asked = (
+            self.settings["mask_source"] != "auto" or self.settings["infer_function"] is not None
+        )
+        return not asked and self.mask_source == "none"
+
+    @property
     def judged_mask(self) -> str:
         """Whose mask metrics go by: the user's where there is one, used or not, else the edit's."""
         return "user" if self.mask is not None else self.mask_source
@@ -175,7 +183,7 @@ def load_case(config: Config, name: str) -> Case:
     Raises:
         ConfigError: there is no such case, or the table is not usable.
     """
-    if _by_folder(config):
+    if is_by_folder(config):
         from editinfinity.workflow.folders import find_folders, read_folder
 
         if not _exists(config, name):
@@ -189,7 +197,7 @@ def load_case(config: Config, name: str) -> Case:
     return cases[name]
 
 
-def _by_folder(config: Config) -> bool:
+def is_by_folder(config: Config) -> bool:
     """Whether cases are folders below ``data``, not rows of a table or of a benchmark."""
     return config.table is None and config.settings["pie_bench"] is None
 
@@ -210,7 +218,7 @@ def _check_overrides(config: Config, known: Any) -> None:
         f"{config.source}: overrides: there is no case {printable(name)}"
         f"{did_you_mean(name, names) or '; correct the name or remove it'}"
         for name in config.overrides
-        if name not in names and not (_by_folder(config) and _exists(config, name))
+        if name not in names and not (is_by_folder(config) and _exists(config, name))
     ]
     if lines:
         raise ConfigError(lines)

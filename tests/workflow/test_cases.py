@@ -90,14 +90,13 @@ def test_edits_share_or_own_masks_and_words(tmp_path: Path) -> None:
 
 def test_faults_of_a_folder_are_kept_for_its_check(tmp_path: Path) -> None:
     (tmp_path / "empty" / "image").mkdir(parents=True)
-    make_case(tmp_path / "double", "image/original_image.png", "image/mask.jpg")
+    make_case(tmp_path / "double", "image/original_image.png")
     make_case(tmp_path / "same", "prompt/edit_image_prompt.edit.txt")
     cases = load(tmp_path).by_name
     assert list(cases["empty"].edits) == ["edit"]
     assert "holds no original_image" in cases["empty"].all_faults()[0]
     double = " ".join(cases["double"].all_faults())
     assert "original_image.jpg and original_image.png; keep" in double
-    assert "mask.jpg: a mask is mask.png" in double
     assert "are the same edit" in cases["same"].all_faults()[0]
 
 
