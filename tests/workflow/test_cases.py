@@ -222,6 +222,7 @@ def test_each_fault_of_a_table_is_one_line(tmp_path: Path, lines: list[str], sai
         ("a\ta.jpg\ta cat\t\t\n", {"a": "a cat"}),
         ("a\ta.jpg\ta cat\r\n\r\nb\tb.jpg\ta dog\r\n", {"a": "a cat", "b": "a dog"}),
         ("a\ta.jpg\ta\x0bcat\u2028\x85 b\n", {"a": "a\x0bcat\u2028\x85 b"}),
+        ("a\ta.jpg\ta cat\rb\tb.jpg\ta dog\r", {"a": "a cat", "b": "a dog"}),
         ("a\ta.jpg\tNA", {"a": "NA"}),
         ("1\ta.jpg\t007", {"1": "007"}),
     ],
