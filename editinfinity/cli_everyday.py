@@ -276,11 +276,13 @@ def new(
 
     editinfinity run --config cases=[holiday]
     """
+    from editinfinity.files.camera_raw import refuse_camera_files
     from editinfinity.workflow.in_use import changing, of_case
     from editinfinity.workflow.names import unfit
 
     _require_one_place(mask, box, target)
     _require(image)
+    refuse_camera_files(image)  # a case takes a copy, unopened
     if reason := unfit(case):
         raise UserError(f"{case!r} cannot be a name: {reason}")
     with changing(of_case(data / case)):
@@ -298,7 +300,10 @@ def import_table(
     from editinfinity.workflow.table import read_table
 
     config = load_config({}, source=str(table))
-    cases = read_table(table, config)
+    notices: list[str] = []
+    cases = read_table(table, config, notices)
+    for line in notices:
+        log.warning("%s", line)
     lost = {
         key
         for case in cases.values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,8 @@ from typing import Annotated
 import typer
 
 from editinfinity.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def report(
@@ -28,14 +31,16 @@ def report(
 
     from editinfinity.report.make import make_report
     from editinfinity.workflow.cases import load_cases
-    from editinfinity.workflow.config import check_yaml, load_config
+    from editinfinity.workflow.config import check_yaml, find_config_file, load_config
 
     with contextlib.chdir(folder if folder.is_dir() else _no_folder(folder)):
-        path = Path("config.yaml")
+        path, notices = find_config_file(Path())
+        for line in notices:
+            log.warning("%s", line)
         if path.exists():
             check_yaml(path)
         given = yaml.safe_load(path.read_text("utf-8")) if path.exists() else {}
-        config = load_config({**(given or {}), "slice": None})
+        config = load_config({**(given or {}), "slice": None}, source=path.name)
         if not Path(config.results).is_dir():
             raise UserError(f"{config.results}: holds no results yet; editinfinity run makes them")
         page = make_report(config, load_cases(config)).absolute()

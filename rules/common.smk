@@ -21,7 +21,7 @@ from editinfinity.worker.session import close_session, forget_session, open_sess
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case, load_cases
 from editinfinity.workflow.cluster import fit_for_cluster, refuse_second_copies
-from editinfinity.workflow.config import check_yaml, load_config
+from editinfinity.workflow.config import check_yaml, find_config_file, load_config
 from editinfinity.workflow.crops import crop_of
 from editinfinity.workflow.in_use import hold
 from editinfinity.workflow.location import lend_to_jobs, require_writable, share_cores
@@ -77,7 +77,13 @@ def stop(fault):
     sys.exit(1)
 
 
-CONFIGFILE = Path("config.yaml")
+CONFIGFILE, CONFIG_NOTICES = Path("config.yaml"), []
+# One that is named with --configfile is meant, whatever else lies here.
+if not workflow.overwrite_configfiles:
+    try:
+        CONFIGFILE, CONFIG_NOTICES = find_config_file(Path())
+    except UserError as fault:
+        stop(fault)
 # A folder without one takes all defaults, and edits every case below data.
 if CONFIGFILE.exists():
     try:
@@ -105,7 +111,7 @@ try:
     BACKBONE_IDENTITY = backbone_identity(CONFIG.settings)
 except UserError as fault:
     stop(fault)
-NOTICES = [*CASES.notices]
+NOTICES = [*CONFIG_NOTICES, *CASES.notices]
 if workflow.is_main_process:
     NOTICES += older_results(CONFIG, CASES)
     NOTICES += made_by_other_code(CONFIG, CASES)

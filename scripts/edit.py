@@ -5,6 +5,7 @@ from editinfinity.workflow.job import job
 from editinfinity.workflow.variants import parse_variant
 
 with job(snakemake) as this:
+    this.require_sound_folder()
     variant, lora = parse_variant(snakemake.wildcards.variant), this.input("lora")
     this.run(
         "edit",

@@ -10,7 +10,13 @@ import yaml
 from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.errors import UserError
 from editinfinity.workflow.cases import load_cases
-from editinfinity.workflow.config import Config, ConfigError, check_yaml, load_config
+from editinfinity.workflow.config import (
+    Config,
+    ConfigError,
+    check_yaml,
+    find_config_file,
+    load_config,
+)
 from editinfinity.workflow.location import workflow_root
 from editinfinity.workflow.plan import check_plan
 
@@ -20,15 +26,15 @@ _FEW = 3
 
 def read(folder: Path) -> tuple[Config | None, list[Finding]]:
     """(the configuration of a run in ``folder``, what is to say about it and its cases)."""
-    path = folder / "config.yaml"
     try:
+        path, notices = find_config_file(folder)
         if path.exists():
             check_yaml(path)
         text = path.read_text("utf-8") if path.exists() else ""
-        config = load_config(yaml.safe_load(text) or {})
+        config = load_config(yaml.safe_load(text) or {}, source=path.name)
     except ConfigError as refused:
         return None, [fault(_SUBJECT, line) for line in refused.lines]
-    return config, list(_cases(config))
+    return config, [*(note(_SUBJECT, line) for line in notices), *_cases(config)]
 
 
 def _cases(config: Config) -> Iterator[Finding]:

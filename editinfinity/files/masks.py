@@ -64,7 +64,7 @@ def read_mask(
             images of which not exactly one can be told to be the photograph.
     """
     _require_region(edit_region)
-    match path.suffix.lower():
+    match path.suffix.strip().lower():
         case ".json":
             mask = _mask_of_annotations(path, size, photograph)
         case ".txt":

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, overload
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from editinfinity.errors import UserError
+from editinfinity.files.camera_raw import refuse_camera_files
 from editinfinity.files.geometry import Size
 from editinfinity.files.given import require_file
 
@@ -94,6 +95,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """The picture, not yet decoded; what goes wrong in the block is told as its fault."""
     require_file(path, MAX_BYTES, "put the picture there")
     try:
+        refuse_camera_files(path)
         with warnings.catch_warnings():
             # Between Pillow's warning and its error lie the photographs of large cameras; what
             # else it warns of (odd EXIF, a short file that still shows) is not for the user.

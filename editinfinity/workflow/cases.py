@@ -72,6 +72,14 @@ class Edit:
                 return self._mask_source_unforced
 
     @property
+    def goes_everywhere_unasked(self) -> bool:
+        """Whether everything may change only because there is neither a mask nor a word."""
+        asked = (
+            self.settings["mask_source"] != "auto" or self.settings["infer_function"] is not None
+        )
+        return not asked and self.mask_source == "none"
+
+    @property
     def judged_mask(self) -> str:
         """Whose mask metrics go by: the user's where there is one, used or not, else the edit's."""
         return "user" if self.mask is not None else self.mask_source
@@ -129,7 +137,7 @@ class Cases:
 
     Attributes:
         by_name: in the order they run.
-        notices: a line for each folder or file that was passed over.
+        notices: a line for each folder or file that was passed over, and what may not be meant.
     """
 
     by_name: Mapping[str, Case]
@@ -152,13 +160,14 @@ def load_cases(config: Config, hold: Hold = lambda paths: None) -> Cases:
         benchmark = chosen_entries(config)
         _check_overrides(config, [entry.name for entry in benchmark.entries])
         return _holding(cases_of(benchmark, config), hold)
-    # pandas takes half a second to import, which every job of a run without a table would pay.
     if config.table is not None:
         from editinfinity.workflow.table import read_table
 
-        rows = read_table(config.table, config)
+        notices: list[str] = []
+        rows = read_table(config.table, config, notices)
         _check_overrides(config, rows)
-        return _holding(Cases({name: rows[name] for name in config.slice_of(list(rows))}), hold)
+        part = {name: rows[name] for name in config.slice_of(list(rows))}
+        return _holding(Cases(part, tuple(notices)), hold)
     from editinfinity.workflow.folders import find_folders, read_folder
 
     folders, notices = find_folders(config.data)
@@ -189,7 +198,7 @@ def load_case(config: Config, name: str, hold: Hold = lambda paths: None) -> Cas
     Raises:
         ConfigError: there is no such case, or the table is not usable.
     """
-    if _by_folder(config):
+    if is_by_folder(config):
         from editinfinity.workflow.folders import find_folders, read_folder
 
         if not _exists(config, name):
@@ -212,7 +221,7 @@ def _holding(cases: Cases, hold: Hold) -> Cases:
     return cases
 
 
-def _by_folder(config: Config) -> bool:
+def is_by_folder(config: Config) -> bool:
     """Whether cases are folders below ``data``, not rows of a table or of a benchmark."""
     return config.table is None and config.settings["pie_bench"] is None
 
@@ -233,7 +242,7 @@ def _check_overrides(config: Config, known: Any) -> None:
         f"{config.source}: overrides: there is no case {printable(name)}"
         f"{did_you_mean(name, names) or '; correct the name or remove it'}"
         for name in config.overrides
-        if name not in names and not (_by_folder(config) and _exists(config, name))
+        if name not in names and not (is_by_folder(config) and _exists(config, name))
     ]
     if lines:
         raise ConfigError(lines)

@@ -14,10 +14,13 @@ from editinfinity.errors import UserError
 from editinfinity.files.given import require_file
 from editinfinity.workflow.kinds import Unfit, shown
 from editinfinity.workflow.names import printable, unfit
+from editinfinity.workflow.near_names import Slot, fill
 from editinfinity.workflow.settings import PATH, RUN_KEYS, SETTINGS
 
 PLACE_KEYS = ("cases", "data", "results", "overrides", "slice")
 """Keys that say what runs and where it lies."""
+
+_CONFIG = Slot("config", (".yaml",), (".yml", ".txt"))
 
 _LONGEST = 2**20
 """Bytes of a configuration file; a hundred thousand lines are none."""
@@ -223,6 +226,30 @@ def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[
             except Unfit as fault:
                 complaints.append(f"{name}: {fault}")
     return overrides, complaints
+
+
+def find_config_file(folder: Path) -> tuple[Path, list[str]]:
+    """(config.yaml of a run's folder, which may be missing; notices).
+
+    A file whose name is nearly that stands for it, with a notice.
+
+    Raises:
+        ConfigError: several could, or one whose name is misspelt.
+    """
+    path = folder / _CONFIG.right_name()
+    try:
+        names = sorted(each.name for each in folder.iterdir())
+    except OSError:
+        return path, []
+    # Others (config.json) belong to other programs.
+    endings = (*_CONFIG.endings, *_CONFIG.also, "")
+    filled = fill(
+        folder, [name for name in names if Path(name).suffix.lower() in endings], [_CONFIG]
+    )
+    faults = [*filled.faults, *(line for lacking, line in filled.unused if lacking)]
+    if faults:
+        raise ConfigError(faults)
+    return filled.paths.get(_CONFIG.name, path), filled.notices
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -3,18 +3,21 @@
 ``image/original_image.{jpg,jpeg,png,webp,tif,tiff,avif}``, ``image/mask.{png,json,txt}``,
 ``prompt/edit_image_prompt.txt``, ``prompt/original_image_prompt.txt``, ``prompt/target_word.txt``;
 an edit of its own name has ``edit_image_prompt.NAME.txt`` and may have ``mask.NAME.png`` (or .json,
-.txt) and ``target_word.NAME.txt``, else the unnamed ones serve it.
+.txt) and ``target_word.NAME.txt``, else the unnamed ones serve it. Names that are nearly right are
+:mod:`editinfinity.workflow.near_names`' matter.
 """
 
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from editinfinity.workflow.cases import Case, Edit
 from editinfinity.workflow.config import Config, ConfigError
 from editinfinity.workflow.names import printable, unfit
+from editinfinity.workflow.near_names import Filled, Slot, edits_of, fill
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif")
 MASK_ENDINGS = (".png", ".json", ".txt")
@@ -23,7 +26,14 @@ MASK_ENDINGS = (".png", ".json", ".txt")
 UNNAMED = "edit"
 """Name of the edit whose prompt file has none."""
 
-_NAMED_PROMPT = re.compile(r"edit_image_prompt\.(.+)\.txt", re.DOTALL)
+_PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif")
+"""A mask's picture is read from these just as well, by content."""
+
+_IMAGE = Slot("original_image", (*IMAGE_ENDINGS, *(ending.upper() for ending in IMAGE_ENDINGS)))
+MASK = Slot("mask", MASK_ENDINGS, _PICTURES, has_edits=True)
+_SOURCE = Slot("original_image_prompt", (".txt",), (".text", ".md"))
+_PROMPT = Slot("edit_image_prompt", (".txt",), (".text", ".md"), has_edits=True)
+_WORD = Slot("target_word", (".txt",), (".text", ".md"), has_edits=True)
 
 
 def find_folders(data: Path) -> tuple[list[str], list[str]]:
@@ -64,40 +74,52 @@ def _name(entry: os.DirEntry[str]) -> str:
 
 
 def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
-    """(the case of a folder, a line for each file passed over)."""
+    """(the case of a folder, a line for each file whose name is not right)."""
     folder = config.data / name
-    images, prompts = _files(folder / "image"), _files(folder / "prompt")
-    image, faults = _original(folder / "image", images)
-    for file in images:
-        if Path(file).stem == "mask" and Path(file).suffix not in MASK_ENDINGS:
-            faults.append(
-                f"{folder}/image/{printable(file)}: a mask is mask.png, mask.json (polygons of "
-                "LabelMe or COCO) or mask.txt (x,y,w,h); convert it"
-            )
-    masks = [file for file in images if Path(file).stem == "mask"]
-    if len(masks) > 1 and not faults:
-        faults.append(f"{folder}/image: holds {' and '.join(masks)}; keep one")
-    named, notices = _edit_prompts(folder / "prompt", prompts)
+    image_folder, prompt_folder = folder / "image", folder / "prompt"
+    files = _files(prompt_folder)
+    named, notices = _edits(prompt_folder, files)
+    files = [file for file in files if named.get(file, "") is not None]
+    names = list(dict.fromkeys(edit for edit in named.values() if edit is not None))
+    prompts = fill(prompt_folder, files, [_SOURCE, *_own(_PROMPT, names)])
+    by_edit = _prompts(prompt_folder, prompts, names)
+    words = fill(prompt_folder, files, _own(_WORD, by_edit))
+    images = fill(image_folder, _files(image_folder), [_IMAGE, *_own(MASK, by_edit)])
     settings = config.of_case(name)
     edits = {
         edit: Edit(
             edit,
             prompt,
-            _own_or_shared(folder / "image", images, "mask", edit, *MASK_ENDINGS),
-            _own_or_shared(folder / "prompt", prompts, "target_word", edit, ".txt"),
+            _own_or_shared(images, MASK, edit),
+            _own_or_shared(words, _WORD, edit),
             settings,
         )
-        for edit, prompt in named.items()
+        for edit, prompt in by_edit.items()
     }
-    if f"edit_image_prompt.{UNNAMED}.txt" in prompts and "edit_image_prompt.txt" in prompts:
+    image, faults = _original(image_folder, images)
+    if {_PROMPT.name, f"{_PROMPT.name}.{UNNAMED}"} <= prompts.paths.keys():
         faults.append(
             f"{folder}/prompt: edit_image_prompt.txt and edit_image_prompt.{UNNAMED}.txt are the "
             "same edit; rename one"
         )
-    source = folder / "prompt" / "original_image_prompt.txt"
-    has_source = source.name in prompts
-    case = Case(name, image, source if has_source else None, edits, settings, tuple(faults))
-    return case, notices
+    for filled in (images, prompts, words):
+        faults += filled.faults
+        notices += [*filled.notices, *(line for _, line in filled.unused)]
+    faults += _lacking(edits.values(), [*images.unused, *prompts.unused, *words.unused])
+    source = prompts.paths.get(_SOURCE.name)
+    return Case(name, image, source, edits, settings, tuple(faults)), notices
+
+
+def _lacking(edits: Iterable[Edit], unused: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Lines of unused files that may be what an edit of everything lacks, or the source prompt."""
+    places = {
+        slot.name
+        for edit in edits
+        if edit.goes_everywhere_unasked
+        for base in (MASK, _WORD)
+        for slot in _own(base, [edit.name])
+    }
+    yield from (line for lacking, line in unused if lacking in {*places, _SOURCE.name})
 
 
 def _files(folder: Path) -> list[str]:
@@ -108,50 +130,42 @@ def _files(folder: Path) -> list[str]:
         return []
 
 
-def _original(folder: Path, files: list[str]) -> tuple[Path, list[str]]:
+def _original(folder: Path, images: Filled) -> tuple[Path, list[str]]:
     """(the photograph's path, faults); a missing one is looked for under its usual name."""
-    originals = [
-        file
-        for file in files
-        if Path(file).stem == "original_image" and Path(file).suffix.lower() in IMAGE_ENDINGS
-    ]
-    if not originals:
-        endings = ", ".join(IMAGE_ENDINGS)
-        fault = f"{folder}: holds no original_image; add it with one of the endings {endings}"
-        return folder / "original_image.jpg", [fault]
-    originals.sort(key=_preference)
-    if len(originals) > 1:
-        fault = f"{folder}: holds {' and '.join(originals)}; keep the one to edit"
-        return folder / originals[0], [fault]
-    return folder / originals[0], []
+    if path := images.paths.get(_IMAGE.name):
+        return path, []
+    endings = ", ".join(IMAGE_ENDINGS)
+    fault = f"{folder}: holds no original_image; add it with one of the endings {endings}"
+    return folder / "original_image.jpg", [fault]
 
 
-def _preference(file: str) -> tuple[int, str]:
-    return IMAGE_ENDINGS.index(Path(file).suffix.lower()), file
-
-
-def _edit_prompts(folder: Path, files: list[str]) -> tuple[dict[str, Path], list[str]]:
-    """(edit's name → prompt file, notices); a case without any has the unnamed one, missing."""
-    named, notices = {}, []
-    if "edit_image_prompt.txt" in files:
-        named[UNNAMED] = folder / "edit_image_prompt.txt"
-    for file in files:
-        if not (match := _NAMED_PROMPT.fullmatch(file)):
-            continue
-        name = match[1]
-        if reason := unfit(name):
+def _edits(folder: Path, files: list[str]) -> tuple[dict[str, str | None], list[str]]:
+    """(prompt file of a named edit → its name, None where it cannot be one; notices)."""
+    named, notices = dict[str, str | None](), []
+    for file, edit in edits_of(files, _PROMPT).items():
+        named[file] = edit
+        if reason := unfit(edit):
+            named[file] = None
             notices.append(f"{folder}/{printable(file)}: skipped, {reason}; rename the file")
-        else:
-            named.setdefault(name, folder / file)
-    return named or {UNNAMED: folder / "edit_image_prompt.txt"}, notices
+    return named, notices
 
 
-def _own_or_shared(
-    folder: Path, files: list[str], stem: str, edit: str, *endings: str
-) -> Path | None:
-    """``stem.EDIT.ending`` if there is one, else ``stem.ending``, else None."""
-    for name in (f"{stem}.{edit}", stem):
-        for ending in endings:
-            if f"{name}{ending}" in files:
-                return folder / f"{name}{ending}"
-    return None
+def _prompts(folder: Path, filled: Filled, edits: Sequence[str]) -> dict[str, Path]:
+    """Edit → prompt file; a case without any has the unnamed one, missing."""
+    usual = folder / f"{_PROMPT.name}.txt"
+    found = {edit: filled.paths.get(f"{_PROMPT.name}.{edit}") for edit in edits}
+    unnamed = filled.paths.get(_PROMPT.name)
+    named = {edit: path for edit, path in found.items() if path is not None}
+    if unnamed is not None:
+        return {UNNAMED: unnamed} | {edit: path for edit, path in named.items() if edit != UNNAMED}
+    return named or {UNNAMED: usual}
+
+
+def _own(base: Slot, edits: Iterable[str]) -> list[Slot]:
+    """A slot that serves all edits, and those of edits alone."""
+    return [base, *(replace(base, edit=edit) for edit in edits)]
+
+
+def _own_or_shared(filled: Filled, base: Slot, edit: str) -> Path | None:
+    """The edit's own file if there is one, else the one for all, else None."""
+    return filled.paths.get(f"{base.name}.{edit}") or filled.paths.get(base.name)

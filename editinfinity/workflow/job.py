@@ -27,7 +27,7 @@ from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.client import UnexpectedFault
 from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.session import Session
-from editinfinity.workflow.cases import Case, Edit, load_case
+from editinfinity.workflow.cases import Case, Edit, is_by_folder, load_case
 from editinfinity.workflow.config import Config, load_config
 from editinfinity.workflow.job_record import CodeOfJob, write_record
 from editinfinity.workflow.params import values_of
@@ -85,6 +85,17 @@ class Job:
         if name not in self.case.edits:
             raise UserError(f"{self.case.name}: the prompt of edit {name} has gone; run again")
         return self.case.edits[name]
+
+    def require_sound_folder(self) -> None:
+        """Refuse to draw for a folder with faults: ``check`` saw it once, and files come and go.
+
+        A mask that has lost its name, say, would have everything drawn anew.
+
+        Raises:
+            UserError: with all faults of the case.
+        """
+        if is_by_folder(self.config) and (faults := self.case.all_faults()):
+            raise UserError("; ".join(faults))
 
     @property
     def where(self) -> Where:

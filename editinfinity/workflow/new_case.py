@@ -8,14 +8,15 @@ import logging
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_bytes, write_text
 from editinfinity.files.given import require_file
-from editinfinity.workflow.folders import IMAGE_ENDINGS, MASK_ENDINGS, UNNAMED
+from editinfinity.workflow.folders import IMAGE_ENDINGS, MASK, MASK_ENDINGS, UNNAMED
 from editinfinity.workflow.names import unfit
+from editinfinity.workflow.near_names import fill
 
 log = logging.getLogger(__name__)
 
@@ -129,8 +130,12 @@ def _require_readable(image: Path) -> None:
 
 
 def _masks(folder: Path, stem: str) -> list[Path]:
-    """The files of a case that may hold an edit's mask."""
-    return [folder / "image" / f"mask{stem}{ending}" for ending in MASK_ENDINGS]
+    """The files of a case that may hold an edit's mask, one whose name is nearly right at last."""
+    images, own = folder / "image", replace(MASK, edit=stem[1:] or None)
+    names = [path.name for path in images.iterdir()] if images.is_dir() else []
+    near = fill(images, sorted(names), list(dict.fromkeys((MASK, own)))).paths.get(own.name)
+    right = [images / f"{own.name}{ending}" for ending in MASK_ENDINGS]
+    return right if near is None or near in right else [*right, near]
 
 
 def _word(folder: Path, stem: str) -> Path:
@@ -216,10 +221,11 @@ def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
 
 
 def _set_one_of(paths: Sequence[Path], place: tuple[str, bytes] | None, ours: bool) -> None:
-    """Have of files one alone, (ending, content), or none."""
+    """Have of files one alone, (ending, content), or none; the first has the name without slips."""
     for path in paths:
         there = path.read_bytes() if path.is_file() else None
-        wanted = place[1] if place is not None and path.suffix == place[0] else None
+        is_it = place is not None and path.name == f"{paths[0].stem}{place[0]}"
+        wanted = place[1] if place is not None and is_it else None
         if there is not None and there != wanted:
             if ours:
                 path.unlink()

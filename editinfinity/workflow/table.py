@@ -1,27 +1,29 @@
 """Cases as rows of a tab-separated table, for images that already lie elsewhere.
 
 Columns: case, image, edit_prompt; optionally mask, source_prompt, edit, target_word, and any
-setting that may differ by case or edit. Paths are relative to the table. An empty cell means "as
-config.yaml says". Rows of one case are its edits; they must agree on everything that is trained.
+setting that may differ by case or edit. Paths are relative to the table. Cells are taken as they
+are written: quotes are part of the text. An empty cell means "as config.yaml says". Rows of one
+case are its edits; they must agree on everything that is trained.
 """
 
 from __future__ import annotations
 
-import warnings
+import csv
+import io
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import require_file
+from editinfinity.files.given import read_text
 from editinfinity.workflow.cases import Case, Edit
 from editinfinity.workflow.config import Config, ConfigError, did_you_mean, parse_setting
 from editinfinity.workflow.folders import UNNAMED
 from editinfinity.workflow.kinds import Unfit, shown
-from editinfinity.workflow.names import unfit
+from editinfinity.workflow.names import printable, unfit
 from editinfinity.workflow.settings import CASE_KEYS, RUN_KEYS, SETTINGS
 
 NEEDED = ("case", "image", "edit_prompt")
@@ -30,19 +32,28 @@ COLUMNS = (*NEEDED, "mask", "source_prompt", "edit", "target_word")
 _LONGEST = 2**26
 """Bytes of a table."""
 
+_QUOTED = re.compile(r'".*"', re.DOTALL)
+
 Row = Mapping[str, str]
 
 
-def read_table(path: Path, config: Config) -> dict[str, Case]:
+def read_table(path: Path, config: Config, notices: list[str] | None = None) -> dict[str, Case]:
     """The cases of a table, in its order.
+
+    Args:
+        path: the table.
+        config: what its settings are laid over.
+        notices: gets a line for what works but may not be meant.
 
     Raises:
         ConfigError: with a line for every fault, naming the table's line.
     """
-    rows = _read_rows(path)
     faults: list[str] = []
+    rows = _read_rows(path, faults, [] if notices is None else notices)
+    if not rows:
+        faults.append(f"{path}: has no rows; add one case a line below the heading")
     grouped: dict[str, list[tuple[int, Row]]] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         empty = [column for column in NEEDED if not row[column]]
         if empty:
             faults.append(f"{path}: line {number}: {empty[0]} is empty; fill it in")
@@ -57,57 +68,78 @@ def read_table(path: Path, config: Config) -> dict[str, Case]:
     cases = {
         name: _read_case(name, members, path, config, faults) for name, members in grouped.items()
     }
-    if not rows:
-        faults.append(f"{path}: has no rows; add one case a line below the heading")
     if faults:
         raise ConfigError(faults)
     return cases
 
 
-def _read_rows(path: Path) -> list[Row]:
-    """Cells as stripped text, in the order of the file."""
+def _read_rows(path: Path, faults: list[str], notices: list[str]) -> list[tuple[int, Row]]:
+    """(line, cells by column) of every row, in the order of the file; empty lines are none.
+
+    A tab parts cells and a line's end parts rows, whatever quotes there are.
+
+    Raises:
+        ConfigError: there is no table, or its heading is faulty.
+    """
+    lines = _read_lines(path)
+    _, heading = lines[0] if lines else (1, [])
+    columns = [column for column in heading if column]
+    if found := [f"{path}: {line}" for line in _heading_faults(columns)]:
+        raise ConfigError(found)
+    rows: list[tuple[int, Row]] = []
+    for number, cells in lines[1:]:
+        cells += [""] * (len(heading) - len(cells))
+        named = {column: cell for column, cell in zip(heading, cells, strict=False) if column}
+        rows.append((number, named))
+        faults.extend(f"{path}: line {number}: {fault}" for fault in _unnamed(heading, cells))
+    quoted = [number for number, cells in lines for cell in cells if _QUOTED.fullmatch(cell)]
+    if quoted:
+        notices.append(
+            f"{printable(str(path))}: line {quoted[0]}: a cell stands in double quotes, which are "
+            "taken as part of the text; if a spreadsheet put them there, remove them"
+        )
+    return rows
+
+
+def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """(number, stripped cells) of every line that holds any.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        require_file(path, _LONGEST, "make it, or mend the path")
-        with warnings.catch_warnings():
-            # A row longer than the heading would only warn, and lose its last cells.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                path,
-                sep="\t",
-                dtype=str,
-                keep_default_na=False,
-                encoding="utf-8-sig",
-                index_col=False,
-            )
-    except pd.errors.ParserWarning:
-        raise ConfigError([f"{path}: a row has more cells than the heading; mend it"]) from None
+        text = read_text(path, _LONGEST, "make it, or mend the path")
     except UserError as fault:
         raise ConfigError([f"cases: {fault}"]) from None
-    except OSError as fault:
-        raise ConfigError([f"{path}: cannot be read ({fault.strerror})"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([f"{path}: is not UTF-8; save it as UTF-8"]) from None
-    except ValueError as fault:  # pandas' parser errors among them
-        raise ConfigError([f"{path}: is no tab-separated table ({fault}); mend it"]) from None
-    columns = [str(column) for column in table.columns]
-    if faults := [f"{path}: {line}" for line in _heading_faults(columns)]:
-        raise ConfigError(faults)
-    # An editor's empty last lines are no rows; pandas skips only those without any tab.
-    rows: list[Row] = [
-        {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
-        for cells in table.itertuples(index=False, name=None)
-    ]
-    while rows and not any(rows[-1].values()):
-        rows.pop()
-    return rows
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter="\t", quoting=csv.QUOTE_NONE)
+    try:
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error:
+        number, most = reader.line_num, f"{csv.field_size_limit():,}"
+        raise ConfigError(
+            [f"{path}: line {number}: a cell is longer than {most} characters; shorten it"]
+        ) from None
+    return [(number, cells) for number, cells in lines if any(cells)]
+
+
+def _unnamed(heading: list[str], cells: list[str]) -> Iterator[str]:
+    """What is wrong with the cells of a row that have no column's name above them."""
+    if any(cells[len(heading) :]):
+        yield f"has more cells than the heading, which has {len(heading)}; mend it"
+        return
+    for place, (column, cell) in enumerate(zip(heading, cells, strict=False), start=1):
+        if cell and not column:
+            yield f"column {place} holds {shown(cell)} but has no name in the heading; name it"
 
 
 def _heading_faults(columns: list[str]) -> Iterator[str]:
     """What is wrong with the names of the columns."""
+    for column in {column: None for column in columns if columns.count(column) > 1}:
+        yield f"column {shown(column)}: is there twice; remove one"
     for key in NEEDED:
         if key not in columns:
             yield f"has no column {key}; the heading names {', '.join(NEEDED)}, tabs between"
-    for column in columns:
+    for column in dict.fromkeys(columns):
         if column in RUN_KEYS:
             yield f"column {column}: is one for the whole run; set it in config.yaml"
         elif column not in COLUMNS and column not in SETTINGS:

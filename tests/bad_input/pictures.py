@@ -20,6 +20,7 @@ from tests.bad_input.corpus import SIZE, Accepted, Bad, photograph
 LINE, RIGHT, EITHER = Accepted.LINE, Accepted.RIGHT, Accepted.EITHER
 JPG = "image/original_image.jpg"
 MASK = "image/mask.png"
+NEAR = ("Mask.PNG", "mask (1).png")
 
 
 def encoded(kind: str, picture: Image.Image | None = None, **options: object) -> bytes:
@@ -302,8 +303,10 @@ MASKS = (
     Bad("a text for a mask", as_mask(b"black in the middle"), LINE, "mask.png"),
     Bad("a bomb for a mask", as_mask(lambda: png_of(20_000, 10_000)), LINE, "mask.png"),
     Bad("an oversize mask", lambda case: oversize(case / MASK), LINE, "mask.png"),
-    Bad("a JPEG for a mask", lambda case: (case / MASK).rename(case / "image/mask.jpg"), LINE,
-        "mask.jpg"),
+    Bad("two near masks", in_place_of(MASK, lambda p: [
+        p.with_name(name).write_bytes(encoded("PNG", centre_mask())) for name in NEAR]), LINE,
+        "Mask.PNG and mask (1).png"),
+    Bad("a near mask", lambda case: (case / MASK).rename(case / "image/Mask.PNG"), RIGHT),
     Bad("a pipe for a mask", in_place_of(MASK, os.mkfifo), LINE, "mask.png"),
     Bad("a device for a mask", in_place_of(MASK, lambda p: p.symlink_to("/dev/zero")), LINE,
         "mask.png"),

@@ -90,14 +90,13 @@ def test_edits_share_or_own_masks_and_words(tmp_path: Path) -> None:
 
 def test_faults_of_a_folder_are_kept_for_its_check(tmp_path: Path) -> None:
     (tmp_path / "empty" / "image").mkdir(parents=True)
-    make_case(tmp_path / "double", "image/original_image.png", "image/mask.jpg")
+    make_case(tmp_path / "double", "image/original_image.png")
     make_case(tmp_path / "same", "prompt/edit_image_prompt.edit.txt")
     cases = load(tmp_path).by_name
     assert list(cases["empty"].edits) == ["edit"]
     assert "holds no original_image" in cases["empty"].all_faults()[0]
     double = " ".join(cases["double"].all_faults())
     assert "original_image.jpg and original_image.png; keep" in double
-    assert "mask.jpg: a mask is mask.png" in double
     assert "are the same edit" in cases["same"].all_faults()[0]
 
 
@@ -197,7 +196,11 @@ HEADING = "case\timage\tedit_prompt\tedit\tcfg\ttrain_lora_iter"
         ([HEADING, "a\tb\tc\t\t\t", "a\tz\td\tx\t\t"], "line 3: image differs from line 2"),
         ([HEADING, "a\tb\tc\t\t\t3", "a\tb\td\tx\t\t4"], "line 3: train_lora_iter differs"),
         ([HEADING, "a\tb\tc\t\t\t\tmore\tstill"], "more cells than the heading"),
-        ([HEADING, 'a\tb\t"open'], "no tab-separated table"),
+        ([HEADING, "", "a\tb\tc\t\t\t", "\t", "b\t\tc"], "line 5: image is empty"),
+        ([HEADING, "a\tb\tc\t\t\t\t\tx"], "line 2: has more cells than the heading, which has 6"),
+        ([HEADING + "\t\t", "a\tb\tc\t\t\t\t\tx"], 'line 2: column 8 holds "x" but has no name'),
+        ([HEADING + "\tcfg", "a\tb\tc"], 'column "cfg": is there twice; remove one'),
+        ([HEADING, "a\tb\t" + "x" * 200_000], "line 2: a cell is longer than 131,072 characters"),
     ],
 )
 def test_each_fault_of_a_table_is_one_line(tmp_path: Path, lines: list[str], said: str) -> None:
@@ -208,6 +211,40 @@ def test_each_fault_of_a_table_is_one_line(tmp_path: Path, lines: list[str], sai
     assert said in line
     assert str(path) in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "prompts"),
+    [
+        ('a\ta.jpg\t"OPEN" sign\n', {"a": '"OPEN" sign'}),
+        ('a\ta.jpg\t"stop\nb\tb.jpg\tgo"\n', {"a": '"stop', "b": 'go"'}),
+        ("a\ta.jpg\ta \"big\" cat, 'red'\n", {"a": "a \"big\" cat, 'red'"}),
+        ("a\ta.jpg\ta cat\t\t\n", {"a": "a cat"}),
+        ("a\ta.jpg\ta cat\r\n\r\nb\tb.jpg\ta dog\r\n", {"a": "a cat", "b": "a dog"}),
+        ("a\ta.jpg\ta\x0bcat\u2028\x85 b\n", {"a": "a\x0bcat\u2028\x85 b"}),
+        ("a\ta.jpg\ta cat\rb\tb.jpg\ta dog\r", {"a": "a cat", "b": "a dog"}),
+        ("a\ta.jpg\tNA", {"a": "NA"}),
+        ("1\ta.jpg\t007", {"1": "007"}),
+    ],
+)
+def test_cells_are_taken_as_they_are_written(
+    tmp_path: Path, text: str, prompts: dict[str, str]
+) -> None:
+    path = tmp_path / "cases.tsv"
+    path.write_bytes(f"\ufeffcase\timage\tedit_prompt\t\t\n{text}".encode())
+    cases = load_table(path)
+    found = {name: case.edits["edit"].prompt for name, case in cases.by_name.items()}
+    assert found == prompts
+    assert cases.notices == ()
+
+
+def test_quotes_around_a_cell_are_kept_and_told_once(tmp_path: Path) -> None:
+    heading = "case\timage\tedit_prompt"
+    rows = ("a\ta.jpg\ta cat", 'b\tb.jpg\t"a ""big"" cat"', 'c\tc.jpg\t"a dog"')
+    cases = load_table(write_table(tmp_path, heading, "", *rows))
+    assert cases.by_name["b"].edits["edit"].prompt == '"a ""big"" cat"'
+    (notice,) = cases.notices
+    assert notice.startswith(f"{tmp_path / 'cases.tsv'}: line 4: a cell stands in double quotes")
 
 
 def test_a_missing_or_binary_table_is_one_line(tmp_path: Path) -> None:

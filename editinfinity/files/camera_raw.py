@@ -1,0 +1,214 @@
+"""Files that a camera writes and nothing here can edit, recognised by content, whatever the ending.
+
+A camera raw is often a TIFF whose first picture is a thumbnail: whoever opens it as a picture edits
+the thumbnail. So the directories of a TIFF are looked through before it is decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from editinfinity.errors import UserError
+
+_RAW = "is a camera raw, which is not read; export it as TIFF or JPEG from your raw converter"
+_THUMBNAIL = (
+    "is a TIFF that begins with a thumbnail of the picture behind it, which is not read; export it "
+    "as TIFF or JPEG with one picture"
+)
+_DAMAGED = "is damaged or incomplete (a TIFF of too many tags); copy or export it again"
+_HEIC = "is a HEIC picture, which is not read; save it as JPEG or PNG"
+
+_MARKS = (
+    (0, b"FUJIFILMCCD-RAW"),  # RAF, Fujifilm
+    (4, b"ftypcrx "),  # CR3, Canon
+    (0, b"IIU\0"),  # RW2, Panasonic and Leica
+    (0, b"IIRO"), (0, b"IIRS"), (0, b"MMOR"),  # ORF, Olympus
+    (0, b"FOVb"),  # X3F, Sigma
+    (0, b"\0MRM"),  # MRW, Minolta
+    (6, b"HEAPCCDR"),  # CRW, Canon
+)  # fmt: skip
+_MARKS_IN_TIFF = (
+    (8, b"CR\x02"),  # CR2, Canon
+    (8, b"IIIITwaR"), (8, b"MMMMRawT"),  # IIQ, Phase One
+)  # fmt: skip
+_HEIC_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+)
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+
+_KIND, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC, _DNG = 254, 255, 256, 257, 262, 50706
+_INNER = (330, 34665, 34853)
+_KNOWN = frozenset({_KIND, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC, _DNG, *_INNER})
+"""Tags of a TIFF: NewSubfileType, SubfileType, …, DNGVersion; SubIFDs, EXIF and GPS."""
+
+_COUNT = 0
+"""No tag, but under it the number of a directory's entries."""
+
+_OF_SENSORS = (32803, 34892)
+"""Photometric interpretations: a colour filter array, linear raw."""
+
+_REDUCED, _OLD_REDUCED = 1, 2
+_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+"""Type of a tag → its numbers, for :mod:`struct`."""
+
+_MOST_DIRECTORIES, _MOST_ENTRIES, _MOST_VALUES = 64, 4096, 64
+"""What is read of a file, so that a hostile one costs neither time nor memory."""
+
+_MOST_IN_TIFF = 2**16
+"""Entries of a directory: a BigTIFF can claim any number, and Pillow would count up to it."""
+
+_Tags = dict[int, tuple[int, ...]]
+
+
+def refuse_camera_files(path: Path) -> None:
+    """Refuse camera raws, TIFFs that begin with a thumbnail or claim too many tags, and HEIC.
+
+    Anything else passes, missing and damaged files too: what opens them tells what is wrong.
+
+    Raises:
+        UserError: it is one.
+    """
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(64)
+        fault = _RAW if _is_marked(head, _MARKS) else _of_tiff(file, head) or _of_brands(head)
+        if fault:
+            raise UserError(f"{path}: {fault}")
+
+
+def _is_marked(head: bytes, marks: tuple[tuple[int, bytes], ...]) -> bool:
+    return any(head.startswith(mark, place) for place, mark in marks)
+
+
+def _of_brands(head: bytes) -> str | None:
+    """What is wrong with a file that names its kinds at its start, as HEIC and AVIF do."""
+    if head[4:8] != b"ftyp":
+        return None
+    size = int.from_bytes(head[:4])
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(size, len(head)), 4))}
+    return _HEIC if brands & _HEIC_BRANDS and not brands & _AVIF_BRANDS else None
+
+
+def _of_tiff(file: BinaryIO, head: bytes) -> str | None:
+    """What is wrong with a TIFF; None of any other file."""
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or head[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
+        return None
+    if _is_marked(head, _MARKS_IN_TIFF):
+        return _RAW
+    form = _Form(order, big=b"+" in head[2:4])
+    pictures = list(_directories(file, form, form.first(head)))
+    if not pictures:
+        return None
+    if any(tags[_COUNT][0] > _MOST_IN_TIFF for tags in pictures):
+        return _DAMAGED
+    if _DNG in pictures[0] or any(
+        kind in _OF_SENSORS for tags in pictures for kind in tags.get(_PHOTOMETRIC, ())
+    ):
+        return _RAW
+    first, *others = pictures
+    if _is_reduced(first) and any(_area(other) > _area(first) for other in others):
+        return _THUMBNAIL
+    return None
+
+
+def _is_reduced(tags: _Tags) -> bool:
+    kind, old_kind = tags.get(_KIND, (0,)), tags.get(_OLD_KIND, (0,))
+    return bool(kind[0] & _REDUCED) or old_kind[0] == _OLD_REDUCED
+
+
+def _area(tags: _Tags) -> int:
+    return tags.get(_WIDTH, (0,))[0] * tags.get(_HEIGHT, (0,))[0]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a TIFF writes its numbers.
+
+    Attributes:
+        order: of bytes, for :mod:`struct`.
+        big: whether it is a BigTIFF, whose offsets have eight bytes.
+    """
+
+    order: str
+    big: bool
+
+    @property
+    def offset(self) -> str:
+        return self.order + ("Q" if self.big else "I")
+
+    @property
+    def count(self) -> str:
+        return self.order + ("Q" if self.big else "H")
+
+    @property
+    def entry(self) -> struct.Struct:
+        return struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
+
+    def first(self, head: bytes) -> int:
+        """Where the first directory is; 0 where there is none."""
+        place = 8 if self.big else 4
+        size = struct.calcsize(self.offset)
+        found = head[place : place + size]
+        return int(struct.unpack(self.offset, found)[0]) if len(found) == size else 0
+
+
+def _directories(file: BinaryIO, form: _Form, first: int) -> Iterator[_Tags]:
+    """The directories of a TIFF with those inside them, each once, up to a number."""
+    waiting, seen = [first], {0}
+    while waiting and len(seen) <= _MOST_DIRECTORIES:
+        place = waiting.pop(0)
+        if place in seen:
+            continue
+        seen.add(place)
+        try:
+            tags, following = _directory(file, form, place)
+        except (struct.error, OSError, ValueError, OverflowError):
+            continue  # outside the file: what opens it tells
+        waiting += [place for tag in _INNER for place in tags.get(tag, ())] + [following]
+        yield tags
+
+
+def _directory(file: BinaryIO, form: _Form, place: int) -> tuple[_Tags, int]:
+    """(its tags of interest, where the next directory is).
+
+    Raises:
+        struct.error: it does not lie in the file.
+        OSError, ValueError, OverflowError: neither is there such a place.
+    """
+    file.seek(place)
+    (count,) = struct.unpack(form.count, file.read(struct.calcsize(form.count)))
+    size = form.entry.size
+    data = file.read(min(count, _MOST_ENTRIES) * size)
+    tags: _Tags = {_COUNT: (count,)}
+    for at in range(0, len(data) - size + 1, size):
+        tag, kind, many, value = form.entry.unpack_from(data, at)
+        if tag in _KNOWN and (numbers := _numbers(file, form, kind, many, value)):
+            tags[tag] = numbers
+    try:
+        file.seek(place + struct.calcsize(form.count) + count * size)
+        end = file.read(struct.calcsize(form.offset))
+        (following,) = struct.unpack(form.offset, end)
+    except (struct.error, OSError, ValueError, OverflowError):
+        following = 0  # the tags count all the same
+    return tags, following
+
+
+def _numbers(file: BinaryIO, form: _Form, kind: int, many: int, value: bytes) -> tuple[int, ...]:
+    """The numbers of a tag, which stand in it, or elsewhere where they are too many for it."""
+    letter = _NUMBERS.get(kind)
+    if letter is None or many == 0:
+        return ()
+    numbers = struct.Struct(f"{form.order}{min(many, _MOST_VALUES)}{letter}")
+    if many * struct.calcsize(letter) <= len(value):
+        return numbers.unpack_from(value)
+    (place,) = struct.unpack(form.offset, value)
+    try:
+        file.seek(place)
+        return numbers.unpack(file.read(numbers.size))
+    except (struct.error, OSError, ValueError, OverflowError):
+        return ()

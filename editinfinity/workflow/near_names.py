@@ -1,0 +1,337 @@
+"""Files whose names are nearly right: ``Mask.PNG``, ``mask (1).png``, ``taget_word.txt``.
+
+A slip of form (capitals, another separator, a doubled or missing ending, a copy's mark) leaves no
+doubt about what is meant: the file is used, and a line says so. A slip of spelling does: the file
+is not used, and a line says so. Hidden files, backups and ``old_…`` are meant for nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import takewhile
+from pathlib import Path
+
+from editinfinity.workflow.names import printable, unfit
+
+_BACKUP = re.compile(r"\..*|.*~|#.*#|.*\.(bak|old|orig|swp|tmp|part)", re.IGNORECASE | re.DOTALL)
+_SEPARATORS = re.compile(r"[\s_.-]+")
+_COPY = r"(copy|kopie|copie|copia)"
+_COPY_MARK = re.compile(
+    rf"^{_COPY} (of|von|de|di)\s+|[\s_.-]+{_COPY}([\s_.-]*\(?\d{{1,3}}\)?)?$|"
+    rf"[\s_.-]*\((\d{{1,3}}|(\w+ )?{_COPY}( \d{{1,3}})?)\)$",
+    re.IGNORECASE,
+)
+"""What a system adds to the name of a copy, in front or behind."""
+
+_remembered = lru_cache(maxsize=10_000)
+"""The same names are in hundreds of folders."""
+
+_SHORTEST_MISSPELT = 3
+"""Letters of an edit's name below which another is no slip: edits are often called 1, 2, 3."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A file that a folder may hold.
+
+    Attributes:
+        stem: its name without the ending, e.g. ``mask``.
+        endings: right ones; of several files the first is taken.
+        also: endings that are not right, but read just as well as the first right one.
+        edit: the edit that alone it is for, whose name follows ``stem`` and a dot; or None.
+        has_edits: whether there may be such files of single edits.
+    """
+
+    stem: str
+    endings: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    edit: str | None = None
+    has_edits: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name without the ending, an edit's with that."""
+        return self.stem if self.edit is None else f"{self.stem}.{self.edit}"
+
+    def right_name(self, endings: Sequence[str] = ()) -> str:
+        """What a file with such endings should be called."""
+        kept = endings[-1] if endings and endings[-1] in self.endings else self.endings[0]
+        return f"{self.name}{kept}"
+
+    def kind(self, ending: str) -> str:
+        """The right ending that says how a file with this one is read; none where it is not."""
+        return self.endings[0] if ending in self.also else ending if ending in self.endings else ""
+
+
+@dataclass
+class Filled:
+    """Which files of a folder serve for what.
+
+    Attributes:
+        paths: name of a slot → its file.
+        notices: a line for each file that is used, or passed over, though its name is not right.
+        faults: a line where several files fit.
+        unused: (name of the slot that lacks it, line) of files that are not used, as it is not
+            certain what they are meant for; an empty name where nothing lacks them.
+    """
+
+    paths: dict[str, Path] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    unused: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Meant:
+    """What a file is probably meant for.
+
+    Attributes:
+        file: its name.
+        slot: what for.
+        right_name: what it should be called.
+        doubt: why it is not used and what to do, if so.
+        matters: whether an empty slot may be missing it.
+        companion: whether it may lie beside the right one for good reasons.
+    """
+
+    file: str
+    slot: Slot
+    right_name: str
+    doubt: str | None = None
+    matters: bool = True
+    companion: bool = False
+
+
+def fill(folder: Path, files: Sequence[str], slots: Sequence[Slot]) -> Filled:
+    """Tell which files are used for what.
+
+    Args:
+        folder: where they lie.
+        files: names of all files there, in order.
+        slots: what there may be.
+    """
+    filled, slots = Filled(), tuple(slots)
+    right_names = {f"{slot.name}{ending}" for slot in slots for ending in slot.endings}
+    rest = [file for file in files if file not in right_names and not _BACKUP.fullmatch(file)]
+    near = [meant for file in rest if (meant := _meant(file, slots)) is not None]
+    near = [meant for meant in near if not _is_folder(folder / meant.file)]
+    there = set(files)
+    for slot in slots:
+        right = [name for end in slot.endings if (name := f"{slot.name}{end}") in there]
+        usable = [meant for meant in near if meant.slot == slot and meant.doubt is None]
+        if len(right) > 1:
+            filled.faults.append(f"{folder}: holds {' and '.join(right)}; keep one")
+        elif not right and len(usable) > 1:
+            names, wanted = " and ".join(printable(each.file) for each in usable), usable[0]
+            filled.faults.append(
+                f"{folder}: holds {names}, each of them nearly {wanted.right_name}; keep one and "
+                "rename it to that"
+            )
+        if right:
+            filled.paths[slot.name] = folder / right[0]
+            filled.notices += [_passed_over(folder, each, right[0]) for each in usable]
+        elif len(usable) == 1:
+            filled.paths[slot.name] = folder / usable[0].file
+            filled.notices.append(_used(folder, usable[0]))
+        for meant in near:
+            if meant.slot == slot and meant.doubt is not None and not (right and meant.companion):
+                lacking = slot.name if meant.matters and slot.name not in filled.paths else ""
+                place = printable(str(folder / meant.file))
+                filled.unused.append((lacking, f"{place}: is not used, {meant.doubt}"))
+    return filled
+
+
+def edits_of(files: Sequence[str], slot: Slot) -> dict[str, str]:
+    """File → edit of those that carry an edit's name behind a slot's, slips of form included."""
+    found = {}
+    for file in files:
+        if _BACKUP.fullmatch(file):
+            continue
+        stem, endings = _readings(file, (*slot.endings, *slot.also))[0]
+        head, _, edit = stem.partition(".")
+        if endings and edit.strip() and _key(head) == _key(slot.stem):
+            found[file] = edit.strip()
+    right = {edit for file, edit in found.items() if file == f"{slot.stem}.{edit}{slot.endings[0]}"}
+    by_key = {_key(edit): edit for edit in right}
+    return {
+        file: edit if edit in right else by_key.get(_key(edit), edit)
+        for file, edit in found.items()
+    }
+
+
+def _used(folder: Path, meant: _Meant) -> str:
+    is_of_another_format = len(meant.slot.endings) > 1 and _ending(meant.file) in meant.slot.also
+    verb = "save it as" if is_of_another_format else "rename it to"
+    path = printable(str(folder / meant.file))
+    return f"{path}: is used as {meant.right_name}; {verb} {meant.right_name}"
+
+
+def _passed_over(folder: Path, meant: _Meant, there: str) -> str:
+    path = printable(str(folder / meant.file))
+    return f"{path}: is not used, because {there} is there; delete the one that is not meant"
+
+
+@_remembered
+def _meant(file: str, slots: tuple[Slot, ...]) -> _Meant | None:
+    """What a file without a right name is meant for; None where for nothing."""
+    endings = tuple({ending for slot in slots for ending in (*slot.endings, *slot.also)})
+    readings = _readings(file, endings)
+    for stem, found in readings:
+        fitting = [slot for slot in slots if _key(slot.name) == _key(stem)]
+        if fitting:
+            return _of_form(file, fitting, found)
+    if not readings[0][1] and (of_another_kind := _of_another_kind(file, endings, slots)):
+        return of_another_kind
+    for stem, found in readings:
+        if meant := _misspelt(file, stem, found, slots):
+            return meant
+    return None
+
+
+def _of_form(file: str, fitting: Sequence[Slot], endings: Sequence[str]) -> _Meant:
+    """A name that is right but for its form."""
+    slot = fitting[0]
+    right_name = slot.right_name(endings)
+    kinds = {slot.kind(ending) for ending in endings}
+    doubt, companion = None, False
+    if len(fitting) > 1:
+        names = " or ".join(each.right_name(endings) for each in fitting)
+        doubt = f"as it may be meant for several edits; rename it to {names}"
+    elif "" in kinds:
+        return _unreadable(file, slot, _ending(file))
+    elif len(kinds) > 1:
+        names, companion = " or ".join(f"{slot.name}{kind}" for kind in sorted(kinds)), True
+        doubt = f"as its name has endings of two kinds; rename it to {names}"
+    elif not kinds and len(slot.endings) > 1:
+        names = ", ".join(slot.endings[:3])
+        doubt = f"as it has no ending; name it {slot.name} with one of the endings {names}"
+    elif len(slot.endings) > 1 and _ending(file) != endings[-1]:
+        doubt = f"as its name does not end in {endings[-1]}; rename it to {right_name}"
+    elif reason := unfit(file):
+        doubt = f"as {reason}; rename it to {right_name}"
+    return _Meant(file, slot, right_name, doubt, companion=companion)
+
+
+def _of_another_kind(file: str, endings: tuple[str, ...], slots: Sequence[Slot]) -> _Meant | None:
+    """A name that is right but for an ending that is not read at all, ``mask.psd``."""
+    name, _, ending = file.strip().rpartition(".")
+    if not re.fullmatch(r"\w{1,5}", ending):
+        return None
+    for stem, _ in _readings(name, endings):
+        for slot in slots:
+            if stem and _key(stem) == _key(slot.name):
+                return _unreadable(file, slot, f".{ending}")
+    return None
+
+
+def _unreadable(file: str, slot: Slot, ending: str) -> _Meant:
+    right_name = slot.right_name()
+    doubt = f"as files that end in {printable(ending)} are not read here; save it as {right_name}"
+    return _Meant(file, slot, right_name, doubt, companion=True)
+
+
+def _misspelt(file: str, stem: str, endings: Sequence[str], slots: Sequence[Slot]) -> _Meant | None:
+    """A name with one letter too many, too few, another or two swapped; or of no known edit."""
+    key, letters = _key(stem), _letters(stem)
+    head, dot, rest = stem.partition(".")
+    for slot in slots:
+        if slot.edit is not None and _is_slip(letters, _letters(slot.name)):
+            in_stem = not letters.startswith(_letters(slot.stem))
+            if in_stem or len(_letters(slot.edit)) >= _SHORTEST_MISSPELT:
+                return _doubtful(file, slot, endings)
+    for slot in slots:
+        if slot.edit is not None:
+            continue
+        if slot.has_edits and key.startswith(f"{_key(slot.stem)}_"):
+            return _of_no_edit(file, slot, stem, endings)
+        if _is_slip(letters, _letters(slot.name)):
+            return _doubtful(file, slot, endings)
+        if slot.has_edits and dot and rest and _is_slip(_letters(head), _letters(slot.stem)):
+            own = Slot(slot.stem, slot.endings, slot.also, rest)
+            known = [each for each in slots if each.name == own.name]
+            return _doubtful(file, known[0] if known else slot, endings, own)
+    return None
+
+
+def _doubtful(file: str, slot: Slot, endings: Sequence[str], called: Slot | None = None) -> _Meant:
+    right_name = (called or slot).right_name(endings)
+    kept = printable(f"old_{file}")
+    doubt = (
+        f"as its name is not quite {printable(right_name)}; rename it to that, or to {kept} if it "
+        "is not meant"
+    )
+    return _Meant(file, slot, right_name, doubt)
+
+
+def _of_no_edit(file: str, slot: Slot, stem: str, endings: Sequence[str]) -> _Meant:
+    """A file with the name of an edit that is not there, or only something like it."""
+    words = _SEPARATORS.pattern.join(map(re.escape, slot.stem.split("_")))
+    before = re.match(rf"{words}{_SEPARATORS.pattern}", stem, re.IGNORECASE)
+    edit = stem[before.end() :].strip() if before else ""
+    own = printable(Slot(slot.stem, slot.endings, slot.also, edit).right_name(endings))
+    right_name = slot.right_name(endings)
+    if before and before[0] == f"{slot.stem}.":
+        doubt = f"as there is no edit {printable(edit)}; rename it to {right_name}, or delete it"
+        return _Meant(file, slot, right_name, doubt, matters=False)
+    doubt = f"as its name is not quite right; rename it to {right_name}, or to {own} for the edit "
+    return _Meant(file, slot, right_name, doubt + printable(edit))
+
+
+@_remembered
+def _readings(file: str, endings: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+    """(stem, endings) of a name, then without the marks of a copy, one after the other."""
+    name, found, readings = file.strip(), list[str](), list[tuple[str, list[str]]]()
+    while True:
+        stem, dot, last = name.rpartition(".")
+        ending = f".{last.strip().lower()}"
+        if dot and stem.strip() and ending in endings:
+            name = stem.rstrip()
+            found = [ending, *found]
+            continue
+        readings.append((name, found))
+        bare = _COPY_MARK.sub("", name, count=1).strip()
+        if bare in ("", name):
+            return readings
+        name = bare
+
+
+def _ending(file: str) -> str:
+    return Path(file).suffix.strip().lower()
+
+
+@_remembered
+def _key(stem: str) -> str:
+    """What names that differ in form alone have in common."""
+    folded = unicodedata.normalize("NFC", stem.casefold())
+    return _SEPARATORS.sub("_", folded).strip("_")
+
+
+def _letters(stem: str) -> str:
+    return _key(stem).replace("_", "")
+
+
+def _is_slip(found: str, right: str) -> bool:
+    """Whether two words differ by one letter at most: inserted, missing, changed or swapped."""
+    if abs(len(found) - len(right)) > 1:
+        return False
+    start = _common(found, right)
+    found, right = found[start:], right[start:]
+    end = _common(found[::-1], right[::-1])
+    found, right = found[: len(found) - end], right[: len(right) - end]
+    return max(len(found), len(right)) <= 1 or (len(found) == 2 and found == right[::-1])
+
+
+def _common(one: str, other: str) -> int:
+    """Letters that two words begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
