@@ -29,6 +29,7 @@ def report(
     from editinfinity.report.make import make_report
     from editinfinity.workflow.cases import load_cases
     from editinfinity.workflow.config import check_yaml, load_config
+    from editinfinity.workflow.digests import DIGESTS
 
     with contextlib.chdir(folder if folder.is_dir() else _no_folder(folder)):
         path = Path("config.yaml")
@@ -38,6 +39,7 @@ def report(
         config = load_config({**(given or {}), "slice": None})
         if not Path(config.results).is_dir():
             raise UserError(f"{config.results}: holds no results yet; editinfinity run makes them")
+        DIGESTS.keep_in(Path())
         page = make_report(config, load_cases(config)).absolute()
     typer.echo(folder / config.results / page.name)
     if show:
