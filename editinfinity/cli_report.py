@@ -32,6 +32,7 @@ def report(
     from editinfinity.report.make import make_report
     from editinfinity.workflow.cases import load_cases
     from editinfinity.workflow.config import check_yaml, find_config_file, load_config
+    from editinfinity.workflow.digests import DIGESTS
 
     with contextlib.chdir(folder if folder.is_dir() else _no_folder(folder)):
         path, notices = find_config_file(Path())
@@ -43,6 +44,7 @@ def report(
         config = load_config({**(given or {}), "slice": None}, source=path.name)
         if not Path(config.results).is_dir():
             raise UserError(f"{config.results}: holds no results yet; editinfinity run makes them")
+        DIGESTS.keep_in(Path())
         page = make_report(config, load_cases(config)).absolute()
     typer.echo(folder / config.results / page.name)
     if show:

@@ -16,6 +16,7 @@ from snakemake.utils import min_version
 
 from editinfinity.display.live import LiveRun
 from editinfinity.errors import UserError
+from editinfinity.evaluation.backbones import found_backbones
 from editinfinity.stopping import answer_beside_the_main_thread
 from editinfinity.worker.session import close_session, forget_session, open_session
 from editinfinity.workflow import fingerprint
@@ -23,6 +24,7 @@ from editinfinity.workflow.cases import load_case, load_cases
 from editinfinity.workflow.cluster import fit_for_cluster, refuse_second_copies
 from editinfinity.workflow.config import check_yaml, find_config_file, load_config
 from editinfinity.workflow.crops import crop_of
+from editinfinity.workflow.digests import DIGESTS
 from editinfinity.workflow.in_use import hold
 from editinfinity.workflow.location import lend_to_jobs, require_writable, share_cores
 from editinfinity.workflow.model import (
@@ -56,6 +58,7 @@ from editinfinity.workflow.variants import (
 min_version("9.0")
 lend_to_jobs(HERE)
 share_cores(workflow.global_resources)
+DIGESTS.keep_in(Path(), logger.info if workflow.is_main_process else None)
 # Jobs on a cluster are in the hands of a Snakemake of their own, which has no workers.
 if not workflow.is_main_process:
     forget_session()
@@ -107,8 +110,7 @@ try:
     if workflow.global_resources["_nodes"].value is not None:
         CASES = fit_for_cluster(CASES)
     check_plan(CONFIG, CASES)
-    # Which models judge the edits: one fetched meanwhile fills the cells that waited for it.
-    BACKBONE_IDENTITY = backbone_identity(CONFIG.settings)
+    found_backbones(CONFIG.settings)  # a setting that names a wrong folder stops here
 except UserError as fault:
     stop(fault)
 NOTICES = [*CONFIG_NOTICES, *CASES.notices]
@@ -285,7 +287,17 @@ def image_fingerprint(wildcards):
 
 @cache
 def fingerprint_of_image(case):
-    return fingerprint.of_image(find_case(case).image)
+    image = find_case(case).image
+    return photographs().get(image) or fingerprint.of_file(image)
+
+
+@cache
+def photographs():
+    """Path → fingerprint of this run's photographs; a cluster's job asks for its own alone."""
+    if not workflow.is_main_process:
+        return {}
+    images = [case.image for case in CASES.by_name.values()]
+    return fingerprint.of_each(images, "photographs")
 
 
 @cache
@@ -328,6 +340,16 @@ def only_with(source, key):
 def judged_mask_fingerprint(wildcards):
     edit = find_edit(wildcards)
     return fingerprint.of_file(edit.mask) if edit.judged_mask == "user" else "none"
+
+
+def backbones(wildcards):
+    """Which models judge an edit: one fetched meanwhile fills the cells that waited for it."""
+    return identity_of_backbones()
+
+
+@cache
+def identity_of_backbones():
+    return backbone_identity(CONFIG.settings)
 
 
 def settings_judged(wildcards):

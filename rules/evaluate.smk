@@ -26,7 +26,7 @@ rule metrics:
             mask_edit_region=only_judged_by("user", "mask_edit_region"),
             mask_grow=only_judged_by("user", "mask_grow"),
             attention_threshold=only_judged_by("attention", "attention_threshold"),
-            backbones=BACKBONE_IDENTITY,
+            backbones=backbones,
             drawn_with=settings_judged,
             version=rule_version("metrics"),
         ),

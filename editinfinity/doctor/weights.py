@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +11,12 @@ from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import found_backbones
 from editinfinity.presets import Preset, preset
+from editinfinity.released.record import recorded
 from editinfinity.workflow.config import Config
 from editinfinity.workflow.location import weight_files
 
 SUMS = "SHA256SUMS"
-"""Checksums beside weights, as ``sha256sum`` writes and reads them."""
-
-REPORT = "conversion.json"
-"""Report of a conversion, which has them too."""
+"""Checksums beside weights, as ``sha256sum`` writes and reads them; a conversion has a record."""
 
 _SUBJECT = "weights"
 
@@ -71,11 +68,16 @@ def _judges(config: Config) -> Iterator[Finding]:
 
 def _checksums(files: list[Path]) -> Iterator[Finding]:
     size = sum(path.stat().st_size for path in files if path.is_file())
-    recorded: dict[Path, str] = {}
+    sums: dict[Path, str] = {}
     for folder in {parent for path in files for parent in list(path.parents)[:2]}:
-        recorded |= recorded_in(folder)
-    known = [path for path in files if path.resolve() in recorded]
-    wrong = [path for path in known if _sha256(path) != recorded[path.resolve()]]
+        sums |= _sums_in(folder)
+    known: dict[Path, str] = {}
+    for path in files:
+        if found := recorded(path):
+            known[path] = found.sha256
+        elif path.resolve() in sums:
+            known[path] = sums[path.resolve()]
+    wrong = [path for path, digest in known.items() if _sha256(path) != digest]
     for path in wrong:
         yield fault(_SUBJECT, f"{path}: is not as it was written; get or convert it again")
     where = f"{len(files)} files, {size / 2**20:,.0f} MiB in {files[0].parent}"
@@ -85,20 +87,14 @@ def _checksums(files: list[Path]) -> Iterator[Finding]:
         yield Finding(_SUBJECT, f"{where}; {len(known)} checksums are right")
 
 
-def recorded_in(folder: Path) -> dict[Path, str]:
-    """File → SHA-256, as a folder's records have it; none where there are no records."""
+def _sums_in(folder: Path) -> dict[Path, str]:
+    """File → SHA-256, as a folder's ``SUMS`` have it; none where there are none."""
     found: dict[Path, str] = {}
     try:
         for line in (folder / SUMS).read_text("utf-8").splitlines():
             digest, _, name = line.partition(" ")
             found[(folder / name.lstrip(" *")).resolve()] = digest
     except (OSError, ValueError):
-        pass
-    try:
-        parts = json.loads((folder / REPORT).read_text("utf-8"))["parts"]
-        for part in parts.values():
-            found[(folder / part["file"]).resolve()] = str(part["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return found
 

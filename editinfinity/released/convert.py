@@ -23,14 +23,13 @@ from editinfinity.files.state_dicts import find_weight_files
 from editinfinity.presets import Preset
 from editinfinity.released.catalogue import PARTS, release
 from editinfinity.released.expected import Comparison, compare, expected
+from editinfinity.released.record import REPORT
 from editinfinity.released.stored import StoredState, open_state
 from editinfinity.released.streaming import write_streamed
 
 log = logging.getLogger(__name__)
 
 KIND = "model_weights"
-REPORT = "conversion.json"
-"""Name of the report of a conversion, beside the converted files."""
 
 CONVERTED = {
     "tokenizer": "tokenizer.safetensors",

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import read_text, require_file
+from editinfinity.files.given import require_file
 from editinfinity.files.state_dicts import LARGEST, weight_files_in
 from editinfinity.presets import PRESETS, Preset
-from editinfinity.released.convert import CONVERTED, REPORT
+from editinfinity.released.convert import CONVERTED
 from editinfinity.released.expected import Comparison, compare, expected
+from editinfinity.released.record import REPORT, recorded
 from editinfinity.released.stored import open_state
-
-_CHUNK = 2**24
-_LONGEST_REPORT = 2**24
 
 
 @dataclass(frozen=True)
@@ -74,9 +71,9 @@ def verify(path: Path, checksums: bool = True) -> list[Verdict]:
     if os.path.isdir(path):  # noqa: PTH112 - Path's raises for a name that is too long
         if (path / REPORT).is_file():
             return list(_verify_converted(path, checksums))
-        return [_verdict(weight_files_in(path), None)]
+        return [_verdict(weight_files_in(path), False)]
     require_file(path, LARGEST, "fetch or convert it first")
-    return [_verdict([path], _recorded(path) if checksums else None)]
+    return [_verdict([path], checksums)]
 
 
 def _verify_converted(folder: Path, checksums: bool) -> Iterator[Verdict]:
@@ -84,10 +81,10 @@ def _verify_converted(folder: Path, checksums: bool) -> Iterator[Verdict]:
         path = folder / name
         if not path.is_file():
             raise UserError(f"{path}: there is no such file; convert the model again")
-        yield _verdict([path], _recorded(path) if checksums else None)
+        yield _verdict([path], checksums)
 
 
-def _verdict(files: list[Path], recorded: str | None) -> Verdict:
+def _verdict(files: list[Path], checksums: bool) -> Verdict:
     state = open_state(files)
     best: tuple[int, Preset, str, Comparison] | None = None
     for preset in PRESETS.values():
@@ -105,27 +102,11 @@ def _verdict(files: list[Path], recorded: str | None) -> Verdict:
                 best = score, preset, part, found
     if best is None:
         raise UserError(f"{files[0]}: holds the weights of no model known here")
-    checksum = None if recorded is None else _sha256(files[0]) == recorded
+    known = recorded(files[0]) if checksums else None
+    checksum = None if known is None else _sha256(files[0]) == known.sha256
     return Verdict(files[0], best[1].name, best[2], best[3], checksum)
 
 
-def _recorded(path: Path) -> str | None:
-    """The checksum that the report of its conversion gives for a file."""
-    file = path.absolute()
-    for folder in (file.parent, file.parent.parent):
-        try:
-            report = json.loads(read_text(folder / REPORT, _LONGEST_REPORT, "convert it again"))
-            for part in report["parts"].values():
-                if folder / part["file"] == file:
-                    return str(part["sha256"])
-        except (UserError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-    return None
-
-
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -81,7 +81,7 @@ class Shelf:
         """
         if not path.is_file():
             return None
-        name = f"{fingerprint.of_image(path)}-{ending}"
+        name = f"{fingerprint.of_file(path)}-{ending}"
         self.used.add(name)
         with suppress(OSError):
             return (self.folder / name).read_bytes()

@@ -2,24 +2,27 @@
 
 User files are no inputs of Snakemake's: a missing one would stop the whole DAG, a touched one
 would rerun its case, and one replaced by an older file would not. Their fingerprints are params.
+Files go by their whole content, which ``digests`` reads once.
 """
 
 from __future__ import annotations
 
 import hashlib
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-_END = 64 * 1024
-"""Bytes at either end of an image that are read."""
+from editinfinity.released.record import unchanged_sha256
+from editinfinity.workflow.digests import DIGESTS
 
 _DIGITS = 16
 MISSING = "missing"
-"""Stands for what is not there, no file or cannot be read; ``check`` says so."""
+"""Stands for what is not there, no file, too large or cannot be read; ``check`` says so."""
 
-_LONGEST = 2**24
-"""Bytes up to which a file counts as small and is read whole; longer ones go by their ends."""
+_LONGEST_TEXT = 2**24
+"""Bytes up to which white space in a text counts as it is read; a longer one is no prompt."""
+
+LARGEST = 2**30
+"""Bytes of a user's file; the stages refuse larger ones (``files.opening.MAX_BYTES``)."""
 
 
 def of_bytes(content: bytes) -> str:
@@ -37,13 +40,12 @@ def of_text(text: Path | str | None) -> str:
         return "none"
     if isinstance(text, str):
         return of_bytes(_folded(text.encode("utf-8", "surrogatepass")))
-    size = _size(text)
-    if size is None or size > _LONGEST:
-        return of_image(text)
     try:
-        return of_bytes(_folded(text.read_bytes().removeprefix(b"\xef\xbb\xbf")))
-    except OSError:
+        if text.is_file() and text.stat().st_size <= _LONGEST_TEXT:  # a pipe never ends
+            return of_bytes(_folded(text.read_bytes().removeprefix(b"\xef\xbb\xbf")))
+    except (OSError, ValueError):
         return MISSING
+    return of_file(text)
 
 
 def _folded(text: bytes) -> bytes:
@@ -51,42 +53,31 @@ def _folded(text: bytes) -> bytes:
 
 
 def of_file(path: Path | None) -> str:
-    """Fingerprint of a whole file, for small ones such as masks."""
-    if path is None:
-        return "none"
-    size = _size(path)
-    if size is None or size > _LONGEST:
-        return of_image(path)
-    try:
-        return of_bytes(path.read_bytes())
-    except OSError:
-        return MISSING
+    """Fingerprint of a photograph or mask: of its whole content."""
+    return "none" if path is None else _short(DIGESTS.of(path, LARGEST))
 
 
-def of_image(path: Path) -> str:
-    """Fingerprint of an image: its size and its first and last 64 KiB."""
-    if _size(path) is None:
-        return MISSING
-    try:
-        with path.open("rb") as file:
-            head = file.read(_END)
-            size = file.seek(0, 2)
-            file.seek(max(0, size - _END))
-            return of_bytes(b"%d\n" % size + head + file.read(_END))
-    except OSError:
-        return MISSING
+def of_each(paths: Iterable[Path], what: str) -> dict[Path, str]:
+    """Path → ``of_file`` of many files, which are read side by side.
+
+    Args:
+        paths: of the files.
+        what: they are, for a line where reading takes long.
+    """
+    return {path: _short(digest) for path, digest in DIGESTS.of_each(paths, what, LARGEST).items()}
 
 
-def _size(path: Path) -> int | None:
-    """Bytes of a file; None for what is none: opening a pipe waits for ever."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
+def of_files(paths: Iterable[Path]) -> str:
+    """One fingerprint for the files of a model: their names and contents, in any order.
+
+    What the record of a conversion has, which lies beside the files, is not read again.
+    """
+    digests = {path: unchanged_sha256(path) for path in paths}
+    unknown = [path for path, digest in digests.items() if digest is None]
+    digests |= DIGESTS.of_each(unknown, "files of weights")
+    lines = sorted(f"{path.name}\t{_short(digest)}" for path, digest in digests.items())
+    return of_bytes("\n".join(lines).encode("utf-8", "surrogateescape")) if lines else MISSING
 
 
-def of_images(paths: Iterable[Path]) -> str:
-    """One fingerprint for several files and their names, in any order (a model's weights)."""
-    lines = sorted(f"{path.name}\t{of_image(path)}" for path in paths)
-    return of_bytes("\n".join(lines).encode()) if lines else MISSING
+def _short(digest: str | None) -> str:
+    return MISSING if digest is None else digest[:_DIGITS]

@@ -30,15 +30,12 @@ _DRAWS_NOTHING = frozenset([
 
 
 def model_identity(settings: Mapping[str, Any]) -> str:
-    """One scalar that changes with the model, its weight files or how its layers are read.
-
-    Of large files only the ends are looked at (``fingerprint.of_image``).
-    """
+    """One scalar that changes with the model, its weight files or how its layers are read."""
     name, folder = settings["model"], settings["model_dir"]
     parts = [name]
     if preset(name).weights is not None:
         files = weight_files(name, None if folder is None else Path(folder))
-        parts.append(f"weights={fingerprint.of_images(files)}")
+        parts.append(f"weights={fingerprint.of_files(files)}")
     if not settings["attention_bias"]:
         parts.append("attention_bias=0")
     return " ".join(parts)
@@ -53,7 +50,7 @@ def backbone_identity(settings: Mapping[str, Any]) -> str:
     parts = []
     for name, folder in found_backbones(settings).items():
         files = [] if folder is None else BACKBONES[name].files_in(folder)
-        parts.append(f"{name}={fingerprint.of_images(files) if files else 'none'}")
+        parts.append(f"{name}={fingerprint.of_files(files) if files else 'none'}")
     return " ".join(parts)
 
 

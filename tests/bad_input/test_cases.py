@@ -86,7 +86,7 @@ def test_planning_neither_hangs_nor_stops(bad: Bad, case: Path) -> None:
     bad.spoil(case)
     found = load_case(load_config({"model": "tiny", "mask_source": "user"}), "case")
     edit = found.edits["edit"]
-    fingerprint.of_image(found.image)
+    fingerprint.of_file(found.image)
     for text in (found.source_prompt, edit.prompt, edit.target_word):
         fingerprint.of_text(text)
     fingerprint.of_file(edit.mask)

@@ -1,4 +1,4 @@
-"""Fingerprints and stage versions: they change with content and code, and with nothing else."""
+"""Stage versions: numbers that people raise, and digests of the code they stand for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from editinfinity.workflow import fingerprint, stage_version
+from editinfinity.workflow import stage_version
 from editinfinity.workflow.job_record import CodeOfJob
 from editinfinity.workflow.stage_version import (
     changed_stages,
@@ -22,37 +22,6 @@ from tests.workflow.project import ROOT
 
 PACKAGE = ROOT / "editinfinity"
 STAGES = list(recorded_versions())
-
-
-def test_texts(tmp_path: Path) -> None:
-    path = tmp_path / "prompt.txt"
-    path.write_text("a  red hat\n", encoding="utf-8")
-    assert fingerprint.of_text(path) == fingerprint.of_text("a red hat")
-    assert fingerprint.of_text("a red hat") != fingerprint.of_text("a blue hat")
-    path.write_bytes(b"\xff\xfe")
-    assert fingerprint.of_text(path) not in (fingerprint.MISSING, fingerprint.of_text(""))
-    assert fingerprint.of_text(tmp_path / "none.txt") == fingerprint.MISSING
-    assert fingerprint.of_text(None) == "none"
-
-
-def test_images_by_size_and_ends(tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
-    content = bytes(range(256)) * 1024
-    seen = set()
-    for changed in (content, b"x" + content[1:], content[:-1] + b"x", content + b"x", b"", b"x"):
-        path.write_bytes(changed)
-        seen.add(fingerprint.of_image(path))
-    assert len(seen) == 6
-    assert fingerprint.of_image(tmp_path) == fingerprint.of_image(tmp_path / "b") == "missing"
-
-
-def test_weights_by_name_and_content(tmp_path: Path) -> None:
-    a, b = tmp_path / "a", tmp_path / "b"
-    a.write_bytes(b"1")
-    b.write_bytes(b"2")
-    assert fingerprint.of_images([a, b]) == fingerprint.of_images([b, a])
-    assert fingerprint.of_images([a]) != fingerprint.of_images([a, b])
-    assert fingerprint.of_images([]) == fingerprint.MISSING
 
 
 def test_every_rule_has_a_stage_with_a_version() -> None:
