@@ -111,7 +111,7 @@ class Project:
         for name in CARRIED:
             source = ROOT / name
             if source.is_dir():
-                ignored = shutil.ignore_patterns("weights", "__pycache__")
+                ignored = shutil.ignore_patterns("weights")
                 shutil.copytree(source, folder / name, ignore=ignored)
             else:
                 shutil.copy2(source, folder / name)
