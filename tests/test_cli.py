@@ -115,6 +115,7 @@ def test_defaults_are_those_of_the_settings() -> None:
     assert SamplingSettings(*(defaults[name] for name in names)) == sampling
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, fault",
     [

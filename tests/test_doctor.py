@@ -80,6 +80,7 @@ def test_what_would_stop_a_run_is_a_fault(folder: Path, settings: str, said: str
     assert not works(findings)
 
 
+@pytest.mark.slow
 def test_the_command_says_it_by_its_exit_code(folder: Path) -> None:
     command = [sys.executable, "-m", "editinfinity", "doctor"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)

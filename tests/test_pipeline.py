@@ -58,6 +58,7 @@ def test_a_mask_too_small_to_change_anything_is_told_of(
     assert len(caplog.messages) == 2
 
 
+@pytest.mark.slow
 def test_the_docs_examples_run() -> None:
     assert doctest.testmod(pipeline).failed == 0 and doctest.testmod(pipeline).attempted > 5
 

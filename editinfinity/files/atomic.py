@@ -12,13 +12,12 @@ import hashlib
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
 
 from editinfinity.errors import UserError
 
@@ -80,13 +79,18 @@ def _telling_disk_faults(final: Path) -> Iterator[None]:
     """Turn what ails the disk into one line."""
     try:
         yield
-    except SafetensorError as error:  # says in words only what it ran into
-        if match := re.search(r"I/O error: (.*?) \(os error", str(error)):
-            raise _cannot_be_written(final, match[1]) from None
-        raise
     except OSError as error:
         if error.errno in _UNWRITABLE:
             raise _cannot_be_written(final, error.strerror) from None
+        raise
+    except Exception as error:
+        # Whoever raised a SafetensorError has imported its library, which planning does without.
+        library = sys.modules.get("safetensors")
+        if library is None or not isinstance(error, library.SafetensorError):
+            raise
+        # It says only in words what it ran into.
+        if match := re.search(r"I/O error: (.*?) \(os error", str(error)):
+            raise _cannot_be_written(final, match[1]) from None
         raise
 
 

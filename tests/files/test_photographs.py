@@ -251,6 +251,7 @@ def test_a_picture_handed_out_carries_its_profile(tmp_path: Path) -> None:
         assert made.info["icc_profile"] == profile
 
 
+@pytest.mark.slow
 def test_an_edit_of_an_edit_carries_only_its_own_settings() -> None:
     first = with_settings(XMP, '{"prompt": "first"}')
     second = with_settings(first, '{"prompt": "second"}')

@@ -17,6 +17,8 @@ from editinfinity.workflow.untold import MARK, TELLING, Telling
 from tests.workflow.project import BARE, CARRIED, ROOT, Project, Run, draw_image, write
 from tests.workflow.test_cases import HOSTILE, WELCOME, write_table
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
@@ -342,7 +344,7 @@ def test_every_rule_has_what_rules_must_have() -> None:
             continue
         for part in ("log", "benchmark", "conda", "message", "script", "params"):
             assert f"    {part}:\n" in body, f"{name} has no {part}"
-        assert f'version=version_of("{name}"' in body
+        assert f'version=rule_version("{name}")' in body
         assert ("gpu=1" in body) == (name in on_model), name
         assert ("envs/editinfinity.yaml" in body) == (name in on_model), name
         assert "lambda" not in body
