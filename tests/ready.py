@@ -58,7 +58,7 @@ if {SOCKET!r} in os.environ:
             return
         import json, signal, socket
         files = []
-        for number in map(int, os.listdir("/proc/self/fd")):
+        for number in map(int, os.listdir("/dev/fd")):
             try:
                 os.fstat(number)
             except OSError:
@@ -80,8 +80,12 @@ if {SOCKET!r} in os.environ:
         process = int.from_bytes(line.recv(8), "big")
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: os.kill(process, number))
-        status = line.recv(1)
-        os._exit(status[0] if status else 70)
+        status = int.from_bytes(line.recv(2), "big", signed=True)
+        if status < 0:  # of a signal
+            if -status != signal.SIGKILL:
+                signal.signal(-status, signal.SIG_DFL)
+            os.kill(os.getpid(), -status)
+        os._exit(status)
     _hand_over()
 """
 """Of a ``sitecustomize``: hands the process over before it has begun."""
@@ -135,15 +139,12 @@ def serve(address: str) -> None:
             process, status = os.waitpid(-1, os.WNOHANG)
             if not process:
                 break
-            code = os.waitstatus_to_exitcode(status)
             with waiting.pop(process) as line:
-                tell(line, bytes([code if code >= 0 else 128 - code]))
+                tell(line, os.waitstatus_to_exitcode(status).to_bytes(2, "big", signed=True))
         if listener in seen:
             line = listener.accept()[0]
             head, files, _, _ = socket.recv_fds(line, 8, 64)
-            message = b""
-            while len(message) < int.from_bytes(head, "big"):
-                message += line.recv(1 << 20)
+            message = line.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
             process = os.fork()
             if not process:
                 signal.set_wakeup_fd(-1)
@@ -215,7 +216,7 @@ def finish(code: int) -> None:
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(code & 255)
 
 
 if __name__ == "__main__":
