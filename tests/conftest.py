@@ -2,8 +2,12 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 
+import pytest
 import torch
+
+from tests.ready import ready_processes
 
 
 def _let_loops_end_where_they_are_told_to() -> None:
@@ -26,3 +30,17 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported, by whomever
     if importlib.util.find_spec("triton") is not None:
         _let_loops_end_where_they_are_told_to()
+
+
+@pytest.fixture(scope="session")
+def process_with_libraries() -> Iterator[dict[str, str]]:
+    """Variables of the environment in which processes need not import: ``tests/ready.py``."""
+    with ready_processes() as variables:
+        yield variables
+
+
+@pytest.fixture
+def ready(process_with_libraries: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test starts need not import."""
+    for name, value in process_with_libraries.items():
+        monkeypatch.setenv(name, value)

@@ -52,7 +52,8 @@ class Terminal:
         process, terminal = pty.fork()
         if process == 0:
             os.chdir(folder)
-            os.environ.update(TERM="xterm-256color", PYTHONPATH=str(Path(__file__).parents[1]))
+            paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+            os.environ.update(TERM="xterm-256color", PYTHONPATH=os.pathsep.join(paths))
             os.environ.pop("NO_COLOR", None)
             # As of a command typed there; tests in the background inherit that it is ignored.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -110,6 +111,7 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready")
 def test_jobs_iterations_and_time_left_are_shown_live_and_nothing_is_garbled(
     project: Project,
 ) -> None:
@@ -152,6 +154,7 @@ def test_ctrl_c_leaves_a_sane_terminal(project: Project) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready")
 def test_a_batch_shows_the_same_and_ends_with_a_table(tmp_path: Path) -> None:
     draw_image(tmp_path / "photos" / "one.jpg", seed=1)
     (tmp_path / "photos" / "text.jpg").write_text("no picture", "utf-8")
@@ -170,6 +173,7 @@ def test_a_batch_shows_the_same_and_ends_with_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready")
 def test_without_a_terminal_lines_are_plain(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "project", method="training_free")
     project.add_case("a")

@@ -16,11 +16,12 @@ from PIL import ExifTags, Image
 from editinfinity.files.masks import read_mask
 from editinfinity.workflow.config import load_config
 from editinfinity.workflow.folders import read_folder
-from tests.workflow.project import draw_image, draw_mask
+from tests.workflow.project import BARE, draw_image, draw_mask
 
 ROOT = Path(__file__).parents[1]
 TINY = ("--model", "tiny", "--set", "train_textembedding_iter=1", "--set", "train_lora_iter=1",
         "--set", "checkpoint_every=1", "--set", "device=cpu")  # fmt: skip
+UNTRAINED = (*TINY, *(word for key, value in BARE.items() for word in ("--set", f"{key}={value}")))
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -48,6 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready")
 def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
     line = ("edit", "my photo.jpg", "--mask", "mask.png", *TINY)
     first = run(folder, *line, "--prompt", "a cat")
@@ -73,10 +75,10 @@ def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready")
 def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
     """Settings inside the picture say nothing of the mask's shape, its seam or the photograph."""
-    line = ("edit", "my photo.jpg", "--prompt", "a cat", *TINY,
-            "--set", "train_lora=0", "--set", "use_lora=0")  # fmt: skip
+    line = ("edit", "my photo.jpg", "--prompt", "a cat", *UNTRAINED)
     draw_mask(folder / "other.png", 60, (160, 128))
     made = folder / "my photo_edited.jpg"
     assert run(folder, *line, "--mask", "mask.png").stdout.strip() == made.name
@@ -101,6 +103,7 @@ def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready")
 def test_a_folder_is_edited_and_a_bad_picture_stops_nobody(folder: Path) -> None:
     photos = folder / "photos"
     photos.mkdir()
@@ -109,8 +112,7 @@ def test_a_folder_is_edited_and_a_bad_picture_stops_nobody(folder: Path) -> None
     (photos / "broken.jpg").write_bytes(b"no picture")
     with Image.open(photos / "2.png") as image:
         image.convert("CMYK").save(photos / "3.jpg")
-    done = run(folder, "batch", "photos", "--prompt", "a cat", *TINY, "--set", "train_lora=0",
-               "--set", "use_lora=0")  # fmt: skip
+    done = run(folder, "batch", "photos", "--prompt", "a cat", *UNTRAINED)
     assert done.returncode == 1
     assert "photos/broken.jpg: is not a picture that can be read" in done.stderr
     assert "1 of 4 photographs could not be edited" in done.stderr

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.bad_input.corpus import Accepted, Bad, require_clear
 from tests.bad_input.pictures import IMAGES, MASKS
 from tests.bad_input.texts import PROMPTS
-from tests.workflow.project import Project
+from tests.workflow.project import BARE, Project
 
 CHOSEN = (
     "a truncated JPEG",
@@ -26,13 +26,6 @@ CHOSEN = (
     "a prompt of five thousand words",
 )
 DAMAGED = "a damaged checkpoint"
-SHORTEST = {
-    "train_textembedding": 0,
-    "use_textembedding": 0,
-    "use_concat_embedding": 0,
-    "train_lora": 0,
-    "use_lora": 0,
-}
 GOOD = tuple(f"good {number}" for number in range(30))
 
 
@@ -44,10 +37,11 @@ def chosen() -> list[Bad]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready")
 def test_ten_bad_of_forty(tmp_path: Path) -> None:
     project = Project.create(
         tmp_path / "project",
-        **SHORTEST,
+        **BARE,
         overrides={DAMAGED: {"use_concat_embedding": 1, "use_embedding_iter": 2}},
     )
     for name in (*GOOD, DAMAGED, "two\nlines"):  # Snakemake cannot carry the last one's name

@@ -3,6 +3,7 @@
 The code, the cases and the commands are the real ones. ``sitecustomize`` gives the bundled model
 the architecture of ``tiny`` and the released ones a small width, in every process that is started,
 so that a page takes seconds. The bundled model itself is run by ``make run`` and by other tests.
+Where a page names no iteration, one of each training is the default, in config.yaml as elsewhere.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.docs.pages import ROOT, Block
+from tests.ready import HAND_OVER
 
 # SHRINK of tests/released makes the released models small.
 from tests.released.test_fetch import SHRINK
@@ -26,6 +28,15 @@ BUNDLED = """
     presets.PRESETS["bundled"] = replace(presets.PRESETS["tiny"], name="bundled")
 """
 
+TRAINED = {"train_textembedding_iter": 10, "train_lora_iter": 50}
+"""Defaults that are 1 in a brief project."""
+
+BRIEF = f"""
+    from editinfinity.workflow import settings
+    for key in {[*TRAINED]}:
+        settings.SETTINGS[key] = replace(settings.SETTINGS[key], default=1)
+"""
+
 
 class Scratch:
     """A copy of the project in which somebody follows a page.
@@ -34,7 +45,7 @@ class Scratch:
         folder: the copy.
     """
 
-    def __init__(self, folder: Path, **variables: str) -> None:
+    def __init__(self, folder: Path, *, brief: bool = False, **variables: str) -> None:
         self.folder = folder / "project"
         self.folder.mkdir()
         for name in CARRIED:
@@ -49,7 +60,11 @@ class Scratch:
         self._add_photographs()
         site = folder / "site"
         site.mkdir()
-        (site / "sitecustomize.py").write_text(SHRINK + BUNDLED)
+        small = SHRINK + BUNDLED
+        if brief:
+            small += BRIEF
+            self._train_briefly()
+        (site / "sitecustomize.py").write_text(HAND_OVER + small)
         self.environment = {
             **os.environ,
             "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
@@ -60,6 +75,15 @@ class Scratch:
             "OMP_WAIT_POLICY": "PASSIVE",
             **variables,
         }
+
+    def _train_briefly(self) -> None:
+        """In config.yaml."""
+        path = self.folder / "config.yaml"
+        text = path.read_text("utf-8")
+        for key, usual in TRAINED.items():
+            assert f"\n{key}: {usual} #" in text
+            text = text.replace(f"\n{key}: {usual} #", f"\n{key}: 1 #")
+        path.write_text(text, "utf-8")
 
     def _add_photographs(self) -> None:
         """What pages call photo.jpg, mask.png and photos/: the reader's own."""

@@ -83,14 +83,16 @@ def test_configuration_that_is_shown_is_valid() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize("page", PAGES_TO_RUN, ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     blocks = runnable(page, *HERE)
     conditions = {block.condition for block in blocks}
+    brief = not any("iter" in block.code for block in blocks)
     if "hub" in conditions:
-        follow_beside_a_hub(blocks, tmp_path)
+        follow_beside_a_hub(blocks, tmp_path, brief)
         return
-    scratch = Scratch(tmp_path)
+    scratch = Scratch(tmp_path, brief=brief)
     if "pie_bench" in conditions:
         make_benchmark(scratch.folder / "PIE-Bench_v1", 2, hostile=False)
         brief = {"train_textembedding_iter": 1, "train_lora_iter": 1, "device": "cpu"}
@@ -99,7 +101,7 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
         scratch.follow(block)
 
 
-def follow_beside_a_hub(blocks: list[Block], tmp_path: Path) -> None:
+def follow_beside_a_hub(blocks: list[Block], tmp_path: Path, brief: bool) -> None:
     """Released models at a small width: on a stand-in of the hub, and in a folder."""
     published = tmp_path / "hub"
     for name in ("infinity_2b", "infinity_8b"):
@@ -111,7 +113,7 @@ def follow_beside_a_hub(blocks: list[Block], tmp_path: Path) -> None:
     }
     with serving(folders) as hub:
         online = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-        scratch = Scratch(tmp_path, **online)
+        scratch = Scratch(tmp_path, brief=brief, **online)
         # What weights.md calls the folder with the released files.
         write_release(shrunk("infinity_2b"), scratch.folder / "released")
         for block in blocks:

@@ -9,20 +9,26 @@ import pytest
 
 from tests.workflow.project import Project
 
-pytestmark = pytest.mark.slow
 
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
+@pytest.mark.slow
+@pytest.mark.usefixtures("ready")
+def test_snakemakes_own_report_and_the_page_of_a_run_in_which_a_case_fails(tmp_path: Path) -> None:
     without = ("train_textembedding", "use_textembedding", "use_concat_embedding")
     project = Project.create(tmp_path / "project", **dict.fromkeys(without, 0))
     project.add_case("a b", mask=True)
-    return project
+    broken = project.add_case("broken")
+    (broken / "image" / "original_image.jpg").write_bytes(b"no picture")
+    project.run("--keep-going", status=1)
 
+    page = project.folder / "results" / "report.html"
+    text = page.read_text("utf-8")
+    assert "broken/image/original_image.jpg: is not a picture" in text
+    assert '"outcome":"edited"' in text
+    page.unlink()
+    assert not project.run("report", status=None).jobs
+    assert page.exists()
 
-def test_snakemakes_own_report_has_captions_categories_and_labels(project: Project) -> None:
-    project.run()
-    project.run("--report", "report.html")
+    project.run("--report", "report.html", "--config", "cases=[a b]")
     text = (project.folder / "report.html").read_text("utf-8")
     listed = re.findall(r'"name": "([^"]+)", "filename": "[^"]+", "labels": (\{[^}]*\})', text)
     labels = dict(listed)
@@ -33,16 +39,3 @@ def test_snakemakes_own_report_has_captions_categories_and_labels(project: Proje
         assert f'"{category}"' in text
     assert "<em>a b</em> at the size of" in text
     assert "Photographs edited by text" in text
-
-
-def test_the_page_is_made_when_cases_fail_and_as_a_target_of_its_own(project: Project) -> None:
-    broken = project.add_case("broken")
-    (broken / "image" / "original_image.jpg").write_bytes(b"no picture")
-    project.run("--keep-going", status=1)
-    page = project.folder / "results" / "report.html"
-    text = page.read_text("utf-8")
-    assert "broken/image/original_image.jpg: is not a picture" in text
-    assert '"outcome":"edited"' in text
-    page.unlink()
-    assert not project.run("report", status=None).jobs
-    assert page.exists()

@@ -1,0 +1,49 @@
+"""A process that need not import is to everybody what it would have been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TELL = """
+from editinfinity import errors
+import os, sys
+extra, number = int(sys.argv[1]), os.environ["NUMBER"]
+print(sys.argv, sys.path[0], os.getcwd(), number, sys.stdin.read(), __name__, errors.__file__)
+print(os.read(extra, 9), os.umask(0), "torch" in sys.modules, file=sys.stderr)
+if number == "9":
+    os.kill(os.getpid(), 9)
+sys.exit(int(number) if number.isdigit() else number)
+"""
+
+
+@pytest.mark.slow
+def test_arguments_surroundings_files_and_how_it_ends(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    def tell(number: str) -> tuple[int, str, list[str]]:
+        reading, writing = os.pipe()
+        os.write(writing, b"more")
+        done = subprocess.run(
+            [sys.executable, "-c", TELL, str(reading), "two words"],
+            cwd=tmp_path, pass_fds=[reading], text=True, capture_output=True, umask=0o27,
+            input="given", env={**os.environ, "NUMBER": number},
+        )  # fmt: skip
+        os.close(reading)
+        os.close(writing)
+        return done.returncode, done.stdout.replace(str(reading), "N"), done.stderr.split()
+
+    numbers = ("0", "3", "9", "a reason")
+    usual = [tell(number) for number in numbers]
+    request.getfixturevalue("ready")
+    ready = [tell(number) for number in numbers]
+    assert [end[0] for end in usual] == [0, 3, -signal.SIGKILL, 1]
+    for (status, out, err), (other_status, other_out, other_err) in zip(usual, ready, strict=True):
+        assert (status, out) == (other_status, other_out)
+        assert [word.replace("False", "True") for word in err] == other_err
+    assert "False" in usual[0][2], "there is nothing that it need not import"
