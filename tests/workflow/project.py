@@ -18,8 +18,6 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from tests import warm_snakemake
-
 ROOT = Path(__file__).parents[2]
 CARRIED = ("Snakefile", "rules", "scripts", "envs", "profiles", "schemas", "editinfinity")
 
@@ -160,14 +158,13 @@ class Project:
         self, *arguments: str, status: int | None = 0, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Call Snakemake; fails unless it ends with ``status`` (None accepts any)."""
-        line, env = ["--cores", "2", *arguments], env or {}
-        if "PYTHONPATH" in env:  # which an interpreter reads when it starts
-            command = [sys.executable, "-m", "snakemake", *line]
-            done = subprocess.run(
-                command, cwd=self.folder, text=True, capture_output=True, env={**os.environ, **env}
-            )
-        else:
-            done = warm_snakemake.call(line, self.folder, {**os.environ, **env})
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            cwd=self.folder,
+            text=True,
+            capture_output=True,
+            env={**os.environ, **(env or {})},
+        )
         assert status is None or done.returncode == status, done.stdout + done.stderr
         return done
 

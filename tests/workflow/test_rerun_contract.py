@@ -36,7 +36,7 @@ part around the mask is learned, which trains nothing."""
 
 NAME = "embedding2-lora2-cfg4.5-tau0.5-seed42"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ready")]
 
 Change = Callable[[Path], None]
 
@@ -213,7 +213,11 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+def finished(
+    process_with_libraries: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+    worker_id: str,
+) -> Project:
     """A project whose run is over."""
 
     def make(folder: Path) -> None:
@@ -223,7 +227,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Projec
         image = project.add_case(LARGE, mask=True) / "image"
         for name, draw in (("original_image.jpg", draw_image), ("mask.png", draw_mask)):
             draw(image / name, 24, size=(800, 640))
-        run = project.run()
+        run = project.run(env=process_with_libraries)
         assert run.jobs == {f"{case}/{job}" for case, jobs in EVERYTHING.items() for job in jobs}
 
     return Project(made_once(shared_folder(tmp_path_factory, worker_id, "finished"), make))
