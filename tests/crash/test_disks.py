@@ -12,6 +12,9 @@ from tests.workflow.project import Project
 
 pytestmark = pytest.mark.slow
 
+EARLY_AND_LATE = "200k", "400k"
+"""Disks that are full sooner and later, of the 0.4 MB that a run makes."""
+
 SNAKEMAKE = f"'{sys.executable}' -m snakemake --cores 2"
 
 
@@ -40,21 +43,23 @@ def test_results_that_cannot_be_written_stop_the_run_in_a_line(tmp_path: Path) -
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.parametrize(("size", "worker"), [("200k", "auto"), ("400k", "off")])
-def test_a_full_disk_is_told_and_tears_nothing(tmp_path: Path, size: str, worker: str) -> None:
-    project = Project.create(tmp_path / "project", worker=worker)
+def test_a_full_disk_is_told_and_tears_nothing(tmp_path: Path) -> None:
+    """Early, in jobs that have no worker, and late, in a worker's."""
+    project = Project.create(tmp_path / "project", train_lora=0, use_lora=0)
     project.add_case("a", target_word="dog")
-    whole = project.copy(tmp_path / "whole")
-    run = run_on_a_disk(project, f"size={size}", look="cp -r results kept")
-    assert run.returncode == 1
-    assert "No space left on device" in run.stderr and "make room" in run.stderr
-    assert "Traceback" not in run.stderr and "unexpected" not in run.stderr, run.stderr
-    kept = project.folder / "kept"
-    assert not list(kept.rglob(".tmp-*"))
-    whole.run("--config", "worker=auto")
-    files = [path for path in kept.rglob("*") if path.suffix in (".safetensors", ".json", ".png")]
-    assert files
-    for path in files:
-        name = path.relative_to(kept)
-        same = path.read_bytes() == (whole.folder / "results" / name).read_bytes()
-        assert same or "contact_sheet" in name.name, name
+    disks = {f"size={size}": project.copy(tmp_path / size) for size in EARLY_AND_LATE}
+    project.run()
+    for (options, disk), worker in zip(disks.items(), ("off", "auto"), strict=True):
+        disk.configure(train_lora=0, use_lora=0, worker=worker)
+        run = run_on_a_disk(disk, options, look="cp -r results kept")
+        assert run.returncode == 1, run.stderr
+        assert "No space left on device" in run.stderr and "make room" in run.stderr
+        assert "Traceback" not in run.stderr and "unexpected" not in run.stderr, run.stderr
+        kept = disk.folder / "kept"
+        assert not list(kept.rglob(".tmp-*"))
+        files = [p for p in kept.rglob("*") if p.suffix in (".safetensors", ".json", ".png")]
+        assert files
+        for path in files:
+            name = path.relative_to(kept)
+            same = path.read_bytes() == (project.folder / "results" / name).read_bytes()
+            assert same or "contact_sheet" in name.name, name

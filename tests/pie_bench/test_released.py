@@ -84,6 +84,12 @@ def test_broken_mappings_are_one_line(tmp_path: Path, text: str, said: str) -> N
         read_benchmark(tmp_path)
 
 
+def test_a_folder_without_a_mapping_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="mapping_file.json: there is no such file") as told:
+        chosen_entries(load_config({"pie_bench": str(tmp_path / "nowhere")}))
+    assert len(str(told.value).splitlines()) == 1
+
+
 def test_the_word_is_one_of_the_source_prompt() -> None:
     assert target_word("cat dog", "a cat on a hill") == "cat"
     assert target_word("sports car truck", "a red sports car") == "sports car"

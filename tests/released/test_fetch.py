@@ -17,9 +17,10 @@ import pytest
 import torch
 from PIL import Image
 
+from editinfinity.cli import main
 from tests.released.files import shrunk, transformer_state, write_release
 from tests.released.hub import Hub, serving
-from tests.workflow.project import Project
+from tests.workflow.project import BARE, Project
 
 ROOT = Path(__file__).parents[2]
 SHRINK = """
@@ -90,33 +91,34 @@ def weights(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["infinity_2b", "infinity_8b"])
-def test_from_the_hub_to_an_edit(
-    tmp_path: Path, hub: Hub, environment: dict[str, str], name: str
-) -> None:
-    """The same workflow for both: fetched, converted, and a photograph edited."""
+def test_from_the_hub_to_an_edit(tmp_path: Path, hub: Hub, environment: dict[str, str]) -> None:
+    """The same workflow for both: fetched, converted, and a photograph edited; with all trainings
+    for the one, and what every edit needs for the other.
+    """
     short = {"train_textembedding_iter": 1, "train_lora_iter": 1, "checkpoint_every": 1}
-    project = Project.create(tmp_path / "project", model=name, **short)
+    project = Project.create(tmp_path / "project")
     project.add_case("cat", mask=True)
-    early = project.run("-n", status=1, env=environment)
-    assert f"run `editinfinity weights fetch {name}` once" in early.stderr
+    early = project.run("-n", "--config", "model=infinity_2b", status=1, env=environment)
+    assert "run `editinfinity weights fetch infinity_2b` once" in early.stderr
     assert "Traceback" not in early.stderr
 
-    done = weights(environment, "fetch", name)
-    assert done.returncode == 0, done.stderr
-    assert f"ready: set model: {name} in config.yaml" in done.stdout
+    for name, settings in (("infinity_2b", short), ("infinity_8b", BARE)):
+        done = weights(environment, "fetch", name)
+        assert done.returncode == 0, done.stderr
+        assert f"ready: set model: {name} in config.yaml" in done.stdout
+        project.configure(model=name, results=name, **settings)
+        run = project.call(env=environment)
+        assert run.stderr.count("(Rule: finish)") == 1, run.stderr
+        with Image.open(project.folder / name / "cat" / "edit.png") as picture:
+            assert picture.size == (80, 64)
+    assert (project.folder / "infinity_2b/cat/lora/embedding1/iter1").is_dir()
     asked = {file for file, _ in hub.downloads()}
     assert not asked & {"infinity_125M_256x256.pth", "tf_model.h5"}
-    assert weights(environment, "verify", name).returncode == 0
-
-    run = project.run(env=environment)
-    assert run.rules["train_lora"] == 1 and run.rules["finish"] == 1
-    with Image.open(project.folder / "results" / "cat" / "edit.png") as picture:
-        assert picture.size == (80, 64)
+    assert weights(environment, "verify", "infinity_2b", "infinity_8b").returncode == 0
 
     # Once there, nothing is fetched again, and offline works.
     count = len(hub.downloads())
-    for offline in ("0", "1"):
+    for name, offline in (("infinity_2b", "0"), ("infinity_8b", "1")):
         again = weights({**environment, "HF_HUB_OFFLINE": offline}, "fetch", name)
         assert again.returncode == 0, again.stderr
     assert len(hub.downloads()) == count
@@ -168,24 +170,46 @@ def test_damage_on_the_way_is_found_and_mended(
     assert "complete" in weights(environment, "verify", made / "transformer.safetensors").stdout
 
 
+def told_in_a_line(stderr: str, fault: str) -> None:
+    lines = [line for line in stderr.splitlines() if line.startswith("editinfinity: ")]
+    assert len(lines) == 1 and fault in lines[0], stderr
+    assert "Traceback" not in stderr
+
+
 @pytest.mark.parametrize(
     "change, arguments, fault",
     [
-        ({"HF_HUB_OFFLINE": "1"}, ("fetch", "infinity_2b"), "go online (and unset HF_HUB_OFFLINE)"),
-        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, ("fetch", "infinity_2b"), "cannot be reached"),
-        ({}, ("fetch", "infinity_3b"), "no released model is called 'infinity_3b'"),
-        ({}, ("fetch", "infinity_2b", "--revision", "nope/x"), "FoundationVision/Infinity"),
-        ({}, ("convert", "infinity_2b", "--from", "/nowhere"), "/nowhere is no folder"),
-        ({}, ("convert", "infinity_2b", "--from", "/"), "holds no infinity_vae_d32reg*"),
-        ({}, ("verify", "nothing.pth"), "nothing.pth: there is no such file"),
-        ({}, ("verify", __file__), "is damaged or no file of plain weights"),
+        ({"HF_HUB_OFFLINE": "1"}, (), "go online (and unset HF_HUB_OFFLINE)"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, (), "cannot be reached"),
+        ({}, ("--revision", "nope/x"), "FoundationVision/Infinity"),
     ],
-)  # fmt: skip
-def test_faults_are_one_line(
+)
+def test_faults_on_the_way_to_the_hub_are_one_line(
     environment: dict[str, str], change: dict[str, str], arguments: tuple[str, ...], fault: str
 ) -> None:
-    done = weights({**environment, **change}, *arguments)
+    done = weights({**environment, **change}, "fetch", "infinity_2b", *arguments)
     assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if line.startswith("editinfinity: ")]
-    assert len(lines) == 1 and fault in lines[0], done.stderr
-    assert "Traceback" not in done.stderr
+    told_in_a_line(done.stderr, fault)
+
+
+@pytest.mark.parametrize(
+    "arguments, fault",
+    [
+        (("fetch", "infinity_3b"), "no released model is called 'infinity_3b'"),
+        (("convert", "infinity_2b", "--from", "/nowhere"), "/nowhere is no folder"),
+        (("convert", "infinity_2b", "--from", "/"), "holds no infinity_vae_d32reg*"),
+        (("verify", "nothing.pth"), "nothing.pth: there is no such file"),
+        (("verify", __file__), "is damaged or no file of plain weights"),
+    ],
+)
+def test_faults_before_anything_is_fetched_are_one_line(
+    arguments: tuple[str, ...],
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["editinfinity", "weights", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    told_in_a_line(capsys.readouterr().err, fault)

@@ -25,39 +25,30 @@ def sbatch(project: ClusterProject, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_all_cases_run_in_one_allocation(tmp_path: Path) -> None:
+def test_all_cases_run_in_one_allocation_and_one_out_of_time_goes_on_where_it_was(
+    tmp_path: Path,
+) -> None:
     project = ClusterProject.create(tmp_path / "project", **BARE)
     assert isinstance(project, ClusterProject)
     names = ("one", "two", "it's $HOME")
     for name in names:
         project.add_case(name)
-    job = sbatch(project, "profiles/slurm/allocation.sh")
-    done = wait_for(
-        lambda: [j for j in project.jobs if j.id == job and j.state in ("COMPLETED", "FAILED")],
-        "the allocation",
-        600,
-    )
-    said = (project.folder / "allocation.log").read_text("utf-8")
-    assert done[0].state == "COMPLETED", said
-    assert [j.id for j in project.jobs] == [job]
-    assert all((project.folder / "results" / name / "edit.png").is_file() for name in names)
-    assert "Provided cores: 1" in said and "gpu=" in said
-
-
-def test_an_allocation_out_of_time_goes_on_where_it_was(tmp_path: Path) -> None:
-    project = ClusterProject.create(tmp_path / "project", **BARE)
-    assert isinstance(project, ClusterProject)
-    for name in ("one", "two"):
-        project.add_case(name)
     first = sbatch(project, "profiles/slurm/allocation.sh")
-    check = project.folder / "results" / "one" / "features" / "image.safetensors"
-    wait_for(check.is_file, "the first features")
+    made = project.folder / "results"
+    wait_for(lambda: list(made.glob("*/features/image.safetensors")), "the first features")
     # What SLURM sends two minutes before the end.
     subprocess.run(["scancel", "--batch", "--signal=INT", first], check=True)
     wait_for(lambda: [j for j in project.jobs if j.state == "FAILED"], "the end of the first")
     assert not list((project.folder / ".snakemake" / "locks").glob("*.lock"))
+
     second = sbatch(project, "profiles/slurm/allocation.sh")
-    wait_for(
-        lambda: [j for j in project.jobs if j.id == second and j.state == "COMPLETED"], "the rest"
+    done = wait_for(
+        lambda: [j for j in project.jobs if j.id == second and j.state in ("COMPLETED", "FAILED")],
+        "the rest",
+        600,
     )
-    assert all((project.folder / "results" / n / "edit.png").is_file() for n in ("one", "two"))
+    said = (project.folder / "allocation.log").read_text("utf-8")
+    assert done[0].state == "COMPLETED", said
+    assert [j.id for j in project.jobs] == [first, second]
+    assert all((made / name / "edit.png").is_file() for name in names)
+    assert "Provided cores: 1" in said and "gpu=" in said

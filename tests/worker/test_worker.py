@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,14 @@ from editinfinity.worker import client, server
 from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.leases import Slot
 from editinfinity.worker.protocol import connect
-from editinfinity.worker.session import SESSION, OpenSession, open_session
+from editinfinity.worker.session import SESSION, OpenSession, Session, open_session
 from editinfinity.workflow.stage_version import running_digests
 from tests.stages.conftest import draw_photograph
 
 pytestmark = pytest.mark.slow
+
+LONG = 60
+"""Iterations of a training that is stopped on the way."""
 
 TINY = ModelSettings(preset="tiny", device="cpu", threads=1)
 
@@ -54,16 +58,16 @@ print("END")
 """
 
 
-@pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[OpenSession]:
-    """A run of the workflow in an empty folder."""
+@contextmanager
+def opened_session(folder: Path) -> Iterator[OpenSession]:
+    """A run of the workflow in a folder."""
     # Sockets need a short path.
-    with tempfile.TemporaryDirectory(dir="/tmp") as runtime:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        monkeypatch.setenv(SESSION, "")
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir="/tmp") as runtime:
+        patch.setenv("XDG_RUNTIME_DIR", runtime)
+        patch.setenv(SESSION, "")
         for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "EDITINFINITY_JOBS_AT_ONCE"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.chdir(tmp_path)
+            patch.delenv(name, raising=False)
+        patch.chdir(folder)
         opened = open_session()
         assert opened is not None
         try:
@@ -71,6 +75,35 @@ def session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[OpenSes
         finally:
             opened.close()
             assert not list(Path(runtime, "editinfinity").glob("run-*"))
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[OpenSession]:
+    """A run of the workflow in an empty folder."""
+    with opened_session(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OpenSession, Path]]:
+    """A run that goes on from test to test, with its worker, and its folder."""
+    folder = tmp_path_factory.mktemp("long_run")
+    with opened_session(folder) as opened:
+        prepare()
+        training("alone", LONG).run(ALONE)
+        run(text("first"))
+        yield opened, folder
+        process = worker_of(opened)
+    assert eventually(lambda: not running(process), 10), "workers leave with their run"
+
+
+@pytest.fixture
+def going_on(long_run: tuple[OpenSession, Path], monkeypatch: pytest.MonkeyPatch) -> OpenSession:
+    """The long run, in whose folder are the inputs and ``alone``, a training of ``LONG``."""
+    session, folder = long_run
+    monkeypatch.chdir(folder)
+    run(text("before"))  # some tests leave it without a worker
+    return session
 
 
 def text(output: str, prompt: str = "a dog", **settings: Any) -> Call:
@@ -128,7 +161,7 @@ def follow(process: subprocess.Popen[str], words: str) -> str:
     raise AssertionError(f"{words!r} was never said: {said}")
 
 
-def worker_of(session: OpenSession) -> int:
+def worker_of(session: Session) -> int:
     """Process of the one worker there is."""
     (socket,) = session.folder.glob("*.socket")
     line = connect(socket)
@@ -183,89 +216,87 @@ def test_a_worker_gives_the_same_bytes_and_reads_models_once(
     assert socket.stat().st_mode & 0o777 == 0o600
 
 
-def test_faults_reach_the_job(session: OpenSession) -> None:
+def test_faults_reach_the_job(going_on: OpenSession) -> None:
     arguments = {"image": Path("none.jpg"), "output": Path("o"), "model": TINY}
+    first = worker_of(going_on)
     with pytest.raises(UserError, match="none.jpg"):
         run(Call("image_features", arguments))
-    first = worker_of(session)
     run(text("after"))
-    assert worker_of(session) == first
+    assert worker_of(going_on) == first
     with pytest.raises(client.UnexpectedFault, match="TypeError"):
         run(Call("image_features", {**arguments, "nonsense": 1}))
     # A worker that met what it does not understand is not trusted further.
     assert eventually(lambda: not running(first))
     run(text("again"))
+    assert running(worker_of(going_on))
 
 
 def test_other_code_is_refused_and_the_job_runs_by_itself(
-    session: OpenSession, caplog: pytest.LogCaptureFixture
+    going_on: OpenSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run(text("warm"))
     run(text("other"), digest="0123456789abcdef")
     assert "other code than the worker; this job runs by itself" in caplog.text
-    assert Path("warm").read_bytes() == Path("other").read_bytes()
+    assert Path("first").read_bytes() == Path("other").read_bytes()
     run(text("off"), worker=False)
-    assert len(list(session.folder.glob("*.socket"))) == 1
+    assert len(list(going_on.folder.glob("*.socket"))) == 1
+
+
+def reach(session: Session) -> int:
+    """A worker that serves a run, started where there is none: its process."""
+    line = client._reach(session.folder / "x.socket", Slot("cpu-0"))
+    try:
+        line.send({"run": {"nothing": "to do"}})
+        assert "refused" in (line.receive(20) or {})
+        return worker_of(session)
+    finally:
+        line.close()
 
 
 def test_two_jobs_at_once_start_one_worker(session: OpenSession) -> None:
-    path, workers = session.folder / "x.socket", []
-
-    def reach() -> None:
-        line = client._reach(path, Slot("cpu-0"))
-        workers.append(worker_of(session))
-        line.close()
-
-    threads = [threading.Thread(target=reach) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        workers = list(pool.map(reach, [session] * 4))
     assert len(workers) == 4 and len(set(workers)) == 1
 
 
-def test_a_killed_job_stops_its_work_and_not_the_worker(session: OpenSession) -> None:
-    prepare()
-    pause = Pause(Path("paused"), "this one")
-    said, _ = job(text("before")).communicate()
+def test_a_killed_job_stops_its_work_and_not_the_worker(going_on: OpenSession) -> None:
+    pause = Pause(Path("paused by death"), "this one")
+    said, _ = job(text("a job's")).communicate()
     assert "NO TORCH" in said, "a job whose worker does the work imports nothing large"
-    killed = job(training("out", 100000, pause))
+    killed = job(training("killed", 100000, pause))
     follow(killed, "iteration 3 of")
-    worker = worker_of(session)
-    slot = session.folder / "cpu-0.lock"
+    worker = worker_of(going_on)
+    slot = going_on.folder / "cpu-0.lock"
     os.kill(worker, signal.SIGSTOP)  # the worker is in the middle of it …
     killed.kill()
     killed.wait()
     assert held(slot), "a slot is not free while the worker of a dead job works on it"
     os.kill(worker, signal.SIGCONT)
     assert eventually(lambda: not held(slot))
-    assert Path("paused").exists() and not Path("out").exists()
+    assert pause.path.exists() and not Path("killed").exists()
     assert not list(Path().glob(".tmp-*"))
     run(text("next"))
-    assert worker_of(session) == worker
+    assert worker_of(going_on) == worker
 
 
-def test_a_killed_worker_leaves_its_job_to_the_job(session: OpenSession) -> None:
-    prepare()
-    training("alone", 60).run(ALONE)
-    process = job(training("out", 60))
+def test_a_killed_worker_leaves_its_job_to_the_job(going_on: OpenSession) -> None:
+    process = job(training("orphan", LONG))
     follow(process, "iteration 3 of")
-    os.kill(worker_of(session), signal.SIGKILL)
+    killed = worker_of(going_on)
+    os.kill(killed, signal.SIGKILL)
     said, _ = process.communicate()
     assert "the worker died" in said and "this job runs by itself" in said
-    assert Path("alone").read_bytes() == Path("out").read_bytes()
+    assert Path("alone").read_bytes() == Path("orphan").read_bytes()
     # The next one starts another, past what the first left behind.
     run(text("next"))
-    assert running(worker_of(session))
+    assert running(worker_of(going_on)) and worker_of(going_on) != killed
 
 
 @pytest.mark.parametrize("worker", [True, False])
 def test_a_training_told_to_stop_goes_on_to_the_same_bytes(
-    session: OpenSession, worker: bool
+    going_on: OpenSession, worker: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    prepare()
-    training("alone", 60).run(ALONE)
-    call = training("out", 60, Pause(Path("paused"), "this one"))
+    output, pause = f"stopped {worker}", Pause(Path(f"paused {worker}"), "this one")
+    call = training(output, LONG, pause)
     for number, words in ((signal.SIGTERM, "iteration 7 of"), (signal.SIGINT, "iteration 20 of")):
         process = job(call, worker)
         follow(process, words)
@@ -273,38 +304,36 @@ def test_a_training_told_to_stop_goes_on_to_the_same_bytes(
         said, _ = process.communicate()
         assert f"({number.name}); run again, and it goes on from there" in said
         assert process.returncode == 0
-        assert Path("paused").exists() and not Path("out").exists()
-    last = job(call, worker)
-    said, _ = last.communicate()
-    assert "goes on after iteration" in said and "iteration 7 of" not in said
-    assert not Path("paused").exists()
-    assert_same("alone", "out")
+        assert pause.path.exists() and not Path(output).exists()
+    left = pause.path.read_bytes()
+    with caplog.at_level(logging.INFO):
+        run(call, worker=worker)
+    assert "goes on after iteration" in caplog.text and "iteration 7 of" not in caplog.text
+    assert not pause.path.exists()
+    assert_same("alone", output)
 
-
-def test_what_another_training_left_is_not_gone_on_from(session: OpenSession) -> None:
-    prepare()
-    pause = Pause(Path("paused"), "this one")
-    process = job(training("out", 1000, pause), worker=False)
-    follow(process, "iteration 3 of")
-    process.terminate()
-    process.communicate()
-    assert load_tensors(pause.path, "paused_training")[1]["iteration"] >= 3
-    for other in (pause.path.read_bytes(), b"half a file"):
+    # What another training left is not gone on from, nor what is no more than half a file.
+    pause.path.write_bytes(left)
+    assert load_tensors(pause.path, "paused_training")[1]["iteration"] >= 20
+    for other in (left, b"half a file"):
         pause.path.write_bytes(other)
+        caplog.clear()
         training("new", 2, replace(pause, identity="another")).run(ALONE)
         assert not pause.path.exists()
+        assert "goes on after" not in caplog.text
 
 
 def test_workers_leave_with_their_run(session: OpenSession) -> None:
-    run(text("a"))
-    worker = worker_of(session)
+    worker = reach(session)
     session.close()
     assert eventually(lambda: not running(worker), 10)
     assert not session.folder.exists()
     assert SESSION not in os.environ
 
 
-def test_workers_leave_when_snakemake_was_killed(session: OpenSession) -> None:
+def test_workers_leave_when_snakemake_was_killed(
+    session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code = (
         "import sys; from editinfinity.worker.session import open_session\n"
         "print(open_session().folder, flush=True); sys.stdin.read()"
@@ -313,11 +342,11 @@ def test_workers_leave_when_snakemake_was_killed(session: OpenSession) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True) as main:
         assert main.stdout is not None
         folder = Path(main.stdout.readline().strip())
-        os.environ[SESSION] = str(folder)
-        run(text("a"))
-        assert list(folder.glob("*.socket"))
+        monkeypatch.setenv(SESSION, str(folder))
+        worker = reach(Session(folder))
         main.kill()
     assert eventually(lambda: not folder.exists()), "the worker removes the folder as the last"
+    assert eventually(lambda: not running(worker), 10)
 
 
 def test_an_idle_worker_leaves(session: OpenSession) -> None:
@@ -329,8 +358,7 @@ def test_an_idle_worker_leaves(session: OpenSession) -> None:
 
 
 def test_sigterm_sends_an_idle_worker_away(session: OpenSession) -> None:
-    run(text("a"))
-    worker = worker_of(session)
+    worker = reach(session)
     os.kill(worker, signal.SIGTERM)
     assert eventually(lambda: not running(worker), 10)
     assert not list(session.folder.glob("*.socket"))

@@ -1,13 +1,16 @@
-"""The rerun contract once more, in one walk, on the model that comes with the project."""
+"""The rerun contract once more, in short, on the model that comes with the project."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from editinfinity.workflow.location import weight_files
 from tests.workflow.project import Project, draw_mask, write
+from tests.workflow.test_rerun_contract import take_as_finished
 
 pytestmark = [
     pytest.mark.slow,
@@ -15,37 +18,52 @@ pytestmark = [
 ]
 
 
+CASE = "один"
+NAME = "embedding1-lora1-cfg4.5-tau0.5-seed42"
+
+
+def edited(name: str = NAME) -> set[str]:
+    return {f"edit/edit/{name}", "edit/edit/finish"}
+
+
+LONGER = edited(NAME.replace("lora1", "lora2")) | {"lora/embedding1/iter2"}
+ROWS: dict[str, tuple[dict[str, int], set[str]]] = {
+    # change → (the case's own settings, what they run again)
+    "nothing": ({}, set()),
+    "seed": ({"seed": 1}, edited(NAME.replace("seed42", "seed1"))),
+    "longer": ({"train_lora_iter": 2}, LONGER),
+    "mask": ({}, edited() | {"mask/edit/kernel-linear", "mask/edit/pictures"}),
+    "prompt": ({}, edited() | {"edit/edit/text_features"}),
+}
+
+
 def test_the_contract_holds_on_the_bundled_model(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "project")
     weights = Path("editinfinity", "weights")
     (project.folder / weights).symlink_to(Path(__file__).parents[2] / weights)
-    folder = project.add_case("один", mask=True)
+    project.add_case(CASE, mask=True)
 
-    def settings(**more: object) -> None:
+    def configure(**more: Any) -> None:
         once = {"train_textembedding_iter": 1, "train_lora_iter": 1, "checkpoint_every": 1}
         project.configure(**{"model": "bundled", "threads": "auto", **once, **more})
 
-    def edited(name: str = "embedding1-lora1-cfg4.5-tau0.5-seed42") -> set[str]:
-        return {f"один/edit/edit/{name}", "один/edit/edit/finish"}
+    configure()
+    assert len(project.run().jobs) == 11
 
-    settings()
-    first = project.run()
-    assert len(first.jobs) == 11
-    assert "Nothing to be done" in project.run().stderr
-
-    settings(seed=1)
-    assert project.run().jobs == edited("embedding1-lora1-cfg4.5-tau0.5-seed1")
-
-    settings(train_lora_iter=2)
-    longer = edited("embedding1-lora2-cfg4.5-tau0.5-seed42")
-    assert project.run().jobs == longer | {"один/lora/embedding1/iter2"}
-
-    settings(train_lora_iter=2)
-    draw_mask(folder / "image" / "mask.png", side=30)
-    assert project.run().jobs == longer | {
-        "один/mask/edit/kernel-linear",
-        "один/mask/edit/pictures",
+    for name in ROWS:
+        for above in ("data", "results"):
+            shutil.copytree(project.folder / above / CASE, project.folder / above / name)
+        take_as_finished(project, CASE, name)
+    draw_mask(project.folder / "data" / "mask" / "image" / "mask.png", side=30)
+    write(project.folder / "data" / "prompt" / "prompt" / "edit_image_prompt.txt", "a red book")
+    overrides = {name: settings for name, (settings, _) in ROWS.items()}
+    configure(overrides=overrides)
+    plan = project.plan()
+    assert {name: plan.pending(name) for name in ROWS} == {
+        name: jobs for name, (_, jobs) in ROWS.items()
     }
+    assert not plan.pending(CASE)
 
-    write(folder / "prompt" / "edit_image_prompt.txt", "a red book")
-    assert project.run().jobs == longer | {"один/edit/edit/text_features"}
+    # What is planned is what runs.
+    configure(overrides=overrides, cases=["longer", "nothing", CASE])
+    assert project.run().jobs == {f"longer/{job}" for job in LONGER}
