@@ -46,6 +46,7 @@ def test_without_a_benchmark_there_is_one_line(project: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready")
 def test_the_benchmark_is_edited_judged_and_gone_on_with(project: Any) -> None:
     """Two entries of two types (the picture of one is broken), then one more."""
     first, broken, more = drawn_one_by_one(project, 3)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.workflow.project import BARE, Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ready")]
 
 
 def logs(project: Project) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import fcntl
 import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -245,3 +250,57 @@ def draw_mask(path: Path, side: int, size: tuple[int, int] = (80, 64)) -> None:
     top, left = (size[1] - side) // 2, (size[0] - side) // 2
     pixels[top : top + side, left : left + side] = 0
     Image.fromarray(pixels).save(path)
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str, name: str) -> Path:
+    """A folder that all workers of pytest-xdist have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return (base if worker_id == "master" else base.parent) / name
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of all workers makes."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            making = folder.with_suffix(".making")
+            shutil.rmtree(making, ignore_errors=True)
+            make(making)
+            making.rename(folder)
+    return folder
+
+
+def files_of_records(project: Project, case: str) -> dict[str, Path]:
+    """What Snakemake keeps of the outputs of a case: output → file of its record."""
+    folder = project.folder / ".snakemake" / "metadata"
+    found = {}
+    for path in folder.rglob("*"):
+        # A long name is spread over folders.
+        parts = (part.removeprefix("@") for part in path.relative_to(folder).parts)
+        if path.is_file():
+            output = base64.urlsafe_b64decode("".join(parts)).decode()
+            if output.startswith(f"results/{case}/"):
+                found[output] = path
+    return found
+
+
+def records_of(project: Project, case: str) -> dict[str, dict[str, Any]]:
+    """The records of a case's outputs."""
+    files = files_of_records(project, case)
+    return {output: json.loads(path.read_text("utf-8")) for output, path in files.items()}
+
+
+def take_as_finished(project: Project, base: str, copy: str) -> None:
+    """Have Snakemake know the results of a case's copy as those of the case."""
+    folder = project.folder / ".snakemake" / "metadata"
+    longest = os.pathconf(folder, "PC_NAME_MAX") - 1
+    for output, record in records_of(project, base).items():
+        text = json.dumps(record, ensure_ascii=False)
+        for above in ("data", "results"):
+            text = text.replace(f"{above}/{base}/", f"{above}/{copy}/")
+        name = output.replace(f"results/{base}/", f"results/{copy}/", 1).encode()
+        encoded = base64.urlsafe_b64encode(name).decode()
+        *above, last = (encoded[i : i + longest] for i in range(0, len(encoded), longest))
+        path = folder.joinpath(*(f"@{part}" for part in above), last)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")

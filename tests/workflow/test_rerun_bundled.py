@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from editinfinity.workflow.location import weight_files
-from tests.workflow.project import Project, draw_mask, write
-from tests.workflow.test_rerun_contract import take_as_finished
+from tests.workflow.project import Project, draw_mask, take_as_finished, write
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("ready"),
     pytest.mark.skipif(not list(weight_files("bundled")), reason="no bundled weights yet"),
 ]
 

@@ -8,8 +8,6 @@ run, and do just that.
 from __future__ import annotations
 
 import ast
-import base64
-import fcntl
 import json
 import os
 import re
@@ -27,7 +25,21 @@ from editinfinity.workflow.config import load_config
 from editinfinity.workflow.kinds import Choice, Unfit
 from editinfinity.workflow.model import effective
 from editinfinity.workflow.settings import RUN_KEYS, SETTINGS
-from tests.workflow.project import BARE, ROOT, Plan, Planned, Project, draw_image, draw_mask, write
+from tests.workflow.project import (
+    BARE,
+    ROOT,
+    Plan,
+    Planned,
+    Project,
+    draw_image,
+    draw_mask,
+    files_of_records,
+    made_once,
+    records_of,
+    shared_folder,
+    take_as_finished,
+    write,
+)
 from tests.workflow.project import SETTINGS as PROJECT_SETTINGS
 
 USER, WORD, LARGE = "été 1", "b.2", "large"
@@ -194,24 +206,6 @@ def append_to_image(folder: Path) -> None:
 # --- the project ----------------------------------------------------------------------------------
 
 
-def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str, name: str) -> Path:
-    """A folder that all workers of pytest-xdist have in common."""
-    base = tmp_path_factory.getbasetemp()
-    return (base if worker_id == "master" else base.parent) / name
-
-
-def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """A folder that the first of all workers makes."""
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            making = folder.with_suffix(".making")
-            shutil.rmtree(making, ignore_errors=True)
-            make(making)
-            making.rename(folder)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def finished(
     process_with_libraries: dict[str, str],
@@ -273,42 +267,6 @@ def changed(
     kept, stderr = json.loads((folder / "plan.json").read_text())
     jobs = {(case, job): Planned(rule, pending) for case, job, rule, pending in kept}
     return Project(folder), Plan(jobs, stderr)
-
-
-def files_of_records(project: Project, case: str) -> dict[str, Path]:
-    """What Snakemake keeps of the outputs of a case: output → file of its record."""
-    folder = project.folder / ".snakemake" / "metadata"
-    found = {}
-    for path in folder.rglob("*"):
-        # A long name is spread over folders.
-        parts = (part.removeprefix("@") for part in path.relative_to(folder).parts)
-        if path.is_file():
-            output = base64.urlsafe_b64decode("".join(parts)).decode()
-            if output.startswith(f"results/{case}/"):
-                found[output] = path
-    return found
-
-
-def records_of(project: Project, case: str) -> dict[str, dict[str, Any]]:
-    """The records of a case's outputs."""
-    files = files_of_records(project, case)
-    return {output: json.loads(path.read_text("utf-8")) for output, path in files.items()}
-
-
-def take_as_finished(project: Project, base: str, copy: str) -> None:
-    """Have Snakemake know the results of a case's copy as those of the case."""
-    folder = project.folder / ".snakemake" / "metadata"
-    longest = os.pathconf(folder, "PC_NAME_MAX") - 1
-    for output, record in records_of(project, base).items():
-        text = json.dumps(record, ensure_ascii=False)
-        for above in ("data", "results"):
-            text = text.replace(f"{above}/{base}/", f"{above}/{copy}/")
-        name = output.replace(f"results/{base}/", f"results/{copy}/", 1).encode()
-        encoded = base64.urlsafe_b64encode(name).decode()
-        *above, last = (encoded[i : i + longest] for i in range(0, len(encoded), longest))
-        path = folder.joinpath(*(f"@{part}" for part in above), last)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
 
 
 def make_older(project: Project, *cases: str) -> None:

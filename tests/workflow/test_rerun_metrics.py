@@ -23,8 +23,16 @@ from editinfinity.workflow.cases import Cases, load_cases
 from editinfinity.workflow.config import Config, load_config
 from editinfinity.workflow.metrics_table import write_metrics_table
 from editinfinity.workflow.plan import check_plan
-from tests.workflow.project import BARE, SETTINGS, Project, draw_mask, write
-from tests.workflow.test_rerun_contract import made_once, shared_folder, take_as_finished
+from tests.workflow.project import (
+    BARE,
+    SETTINGS,
+    Project,
+    draw_mask,
+    made_once,
+    shared_folder,
+    take_as_finished,
+    write,
+)
 
 CASE, WORD, BEST = "été 1", "b.2", "sweep"
 """A case with the user's mask, one with an automatic mask, and one whose metrics choose."""
@@ -33,7 +41,7 @@ FIRST, SECOND = (f"embedding0-lora0-cfg{cfg}-tau0.5-seed42" for cfg in (4.5, 3))
 SWEPT = {"cfg": [4.5, 3], "select_floor": 0}
 CHOOSING = {**SWEPT, "select": "best"}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ready")]
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,11 @@ def jobs_of(row: Row, *, metrics: bool = True) -> set[str]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+def finished(
+    process_with_libraries: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+    worker_id: str,
+) -> Project:
     """A project whose run is over; what it said lies in ``said``."""
 
     def make(folder: Path) -> None:
@@ -103,7 +115,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Projec
         project.add_case(CASE, mask=True)
         project.add_case(WORD, target_word="dog")
         project.add_case(BEST, mask=True)
-        run = project.run()
+        run = project.run(env=process_with_libraries)
         assert run.rules["metrics"] == 4 and run.rules["select"] == 1
         (folder / "said").write_text(run.stdout, "utf-8")
 
