@@ -18,6 +18,8 @@ from editinfinity.workflow.config import load_config
 from editinfinity.workflow.folders import read_folder
 from tests.workflow.project import BARE, draw_image, draw_mask
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 TINY = ("--model", "tiny", "--set", "train_textembedding_iter=1", "--set", "train_lora_iter=1",
         "--set", "checkpoint_every=1", "--set", "device=cpu")  # fmt: skip
@@ -48,7 +50,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("ready")
 def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
     line = ("edit", "my photo.jpg", "--mask", "mask.png", *TINY)
@@ -74,7 +75,6 @@ def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
     assert shown["prompt"] == "a dog" and shown["background"] == "exact"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("ready")
 def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
     """Settings inside the picture say nothing of the mask's shape, its seam or the photograph."""
@@ -102,7 +102,6 @@ def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
     assert made.read_bytes() == first
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("ready")
 def test_a_folder_is_edited_and_a_bad_picture_stops_nobody(folder: Path) -> None:
     photos = folder / "photos"

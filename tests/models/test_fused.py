@@ -22,6 +22,8 @@ from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TransformerConfig
 from editinfinity.scales import schedule
 
+pytestmark = pytest.mark.slow
+
 EXACT = {"rtol": 1e-4, "atol": 1e-4}
 B, L, C = 2, 19, 48
 

@@ -25,6 +25,8 @@ from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TokenizerConfig, TransformerConfig
 from editinfinity.scales import PIXEL_BUDGETS, schedule
 
+pytestmark = pytest.mark.slow
+
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 KERNELS = [(norm, "_forward"), (rotary, "_forward"), (group_norm, "_moments"),
            (group_norm, "_scale_swish")]  # fmt: skip

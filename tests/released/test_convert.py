@@ -32,6 +32,8 @@ from tests.released.files import (
     write_shards,
 )
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 
@@ -190,7 +192,6 @@ def pipe(path: Path) -> Path:
     ],
 )
 @pytest.mark.usefixtures("ready")
-@pytest.mark.slow
 def test_what_holds_no_weights_is_one_line_at_once(
     tmp_path: Path, make: Callable[[Path], Path], fault: str
 ) -> None:

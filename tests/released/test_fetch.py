@@ -22,6 +22,8 @@ from tests.released.files import shrunk, transformer_state, write_release
 from tests.released.hub import Hub, serving
 from tests.workflow.project import BARE, Project
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SHRINK = """
 import sys
@@ -90,7 +92,6 @@ def weights(
     )
 
 
-@pytest.mark.slow
 def test_from_the_hub_to_an_edit(tmp_path: Path, hub: Hub, environment: dict[str, str]) -> None:
     """The same workflow for both: fetched, converted, and a photograph edited; with all trainings
     for the one, and what every edit needs for the other.

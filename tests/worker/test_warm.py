@@ -18,6 +18,8 @@ from editinfinity.worker import memory
 from editinfinity.worker.memory import RamOnly, ram_left
 from editinfinity.worker.warm import WarmModels
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 
