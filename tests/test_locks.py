@@ -20,6 +20,8 @@ from editinfinity.workflow.new_case import case_name
 from tests.test_everyday import TINY, run
 from tests.workflow.project import ROOT, Project, draw_image, draw_mask
 
+pytestmark = pytest.mark.slow
+
 PROMPT = ("--prompt", "a cat")
 
 
@@ -205,7 +207,6 @@ def test_without_a_private_folder_all_goes_on(folder: Path) -> None:
     assert (folder / "data" / "c" / "prompt" / "edit_image_prompt.txt").is_file()
 
 
-@pytest.mark.slow
 def test_new_beside_a_workflow(tmp_path: Path) -> None:
     """Of its cases none is changed, one that only a target names included; others are made."""
     project = Project.create(tmp_path / "project", cases=["one"])
@@ -238,7 +239,6 @@ def test_new_beside_a_workflow(tmp_path: Path) -> None:
     change(of_case(project.folder / "data" / "one"))
 
 
-@pytest.mark.slow
 def test_two_edits_of_one_photograph(folder: Path) -> None:
     """The second changes nothing, even where the first was killed and left its Snakemake."""
     project = folder / ".editinfinity" / case_name(folder / "photos" / "photo.jpg")

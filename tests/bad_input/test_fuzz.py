@@ -33,6 +33,8 @@ from editinfinity.workflow.table import read_table
 from tests.bad_input.corpus import SIZE, photograph
 from tests.bad_input.pictures import deep_rgb, encoded, palette_with_transparency, turned
 
+pytestmark = pytest.mark.slow
+
 ASKED = int(os.environ.get("EDITINFINITY_FUZZ", "0"))
 PICTURES: tuple[Callable[[], bytes], ...] = (
     lambda: encoded("JPEG"),

@@ -13,6 +13,8 @@ from editinfinity.pie_bench.sample import sample
 from tests.pie_bench import made
 from tests.workflow.project import Project
 
+pytestmark = pytest.mark.slow
+
 
 def read_table(project: Any) -> list[dict[str, str]]:
     """Rows of pie_bench.tsv."""
@@ -45,7 +47,6 @@ def test_without_a_benchmark_there_is_one_line(project: Any) -> None:
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("ready")
 def test_the_benchmark_is_edited_judged_and_gone_on_with(project: Any) -> None:
     """Two entries of two types (the picture of one is broken), then one more."""
