@@ -54,7 +54,6 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
 
     This concerns people who change the code: for everybody else, equal versions mean equal
     results (:mod:`editinfinity.workflow.stage_version`).
-
     """
     found: dict[str, set[str]] = {}
     for case in cases.by_name.values():

@@ -10,7 +10,7 @@ import pytest
 
 from tests.workflow.project import BARE, Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ready")]
+pytestmark = pytest.mark.slow
 
 
 def logs(project: Project) -> str:
@@ -18,6 +18,7 @@ def logs(project: Project) -> str:
     return "".join(path.read_text("utf-8") for path in paths)
 
 
+@pytest.mark.usefixtures("ready")
 def test_a_batch_reads_each_model_once_and_makes_the_same_as_without_workers(
     tmp_path: Path,
 ) -> None:
@@ -46,6 +47,7 @@ def test_a_batch_reads_each_model_once_and_makes_the_same_as_without_workers(
 
 
 def test_two_slots_of_a_cpu_have_a_worker_each(tmp_path: Path) -> None:
+    """With real starts, which take so long that two jobs wait for their workers side by side."""
     project = Project.create(tmp_path / "project", **BARE)
     for name in ("one", "two"):
         project.add_case(name)
@@ -67,6 +69,7 @@ def extract_image_features(*, output, **_):
 """In the place of a stage: says on which card it ran, from when to when."""
 
 
+@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize("worker", ["auto", "off"])
 def test_jobs_at_once_have_a_card_each_and_more_than_there_are_wait_for_one(
     tmp_path: Path, worker: str
