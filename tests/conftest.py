@@ -39,8 +39,10 @@ def process_with_libraries() -> Iterator[dict[str, str]]:
         yield variables
 
 
-@pytest.fixture
-def ready(process_with_libraries: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test starts need not import."""
-    for name, value in process_with_libraries.items():
-        monkeypatch.setenv(name, value)
+@pytest.fixture(autouse=True)
+def _ready(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a slow test starts need not import, unless it is marked ``imports_itself``."""
+    marks = request.node.get_closest_marker
+    if marks("slow") and not marks("imports_itself"):
+        for name, value in request.getfixturevalue("process_with_libraries").items():
+            monkeypatch.setenv(name, value)

@@ -4,7 +4,8 @@ Where a test starts dozens of processes that do little, nearly all they do is im
 ``variables_for`` in its environment a process of Snakemake, a job or a worker runs the same code
 with the same arguments, environment, folder and open files as ever, but in a fork of a process that
 has imported the libraries (nothing of this project's). It stands for the fork until that ends, and
-passes signals on. What kills processes by SIGKILL, or needs a terminal of its own, does without.
+passes signals on; where it is killed, so is the fork. Tests whose processes need a terminal, are
+stopped (SIGSTOP), or tell what is imported ask for ``imports_itself``.
 """
 
 from __future__ import annotations
@@ -132,15 +133,17 @@ def serve(address: str) -> None:
     print("ready", flush=True)
     waiting: dict[int, socket.socket] = {}
     while True:
-        seen = select.select([listener, ended, 0], [], [])[0]
+        seen = select.select([listener, ended, 0, *waiting.values()], [], [])[0]
         if ended in seen:
             ended.recv(4096)
-        while waiting:
-            process, status = os.waitpid(-1, os.WNOHANG)
-            if not process:
-                break
-            with waiting.pop(process) as line:
+        for process, status in iter(ended_child, None):
+            if line := waiting.pop(process, None):
                 tell(line, os.waitstatus_to_exitcode(status).to_bytes(2, "big", signed=True))
+                line.close()
+        for process, line in [*waiting.items()]:
+            if line in seen:  # who stands for it was killed
+                os.kill(process, signal.SIGKILL)
+                waiting.pop(process).close()
         if listener in seen:
             line = listener.accept()[0]
             head, files, _, _ = socket.recv_fds(line, 8, 64)
@@ -158,6 +161,15 @@ def serve(address: str) -> None:
             waiting[process] = line
         if 0 in seen:
             return
+
+
+def ended_child() -> tuple[int, int] | None:
+    """(process, status) of a fork that has ended, if there is one."""
+    try:
+        process, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (process, status) if process else None
 
 
 def tell(line: socket.socket, what: bytes) -> None:
@@ -178,8 +190,11 @@ def become(what: dict, files: list[int]) -> None:
     for number, file in zip(what["files"], aside, strict=True):
         os.dup2(file, number)
         os.close(file)
+    of_hub = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
     os.environ.clear()
     os.environ.update(what["environment"])
+    if of_hub != {name: value for name, value in os.environ.items() if name.startswith("HF_")}:
+        importlib.reload(importlib.import_module("huggingface_hub.constants"))
     os.chdir(what["folder"])
     os.umask(what["umask"])
     sys.argv, sys.path[:] = what["argv"], what["path"]

@@ -116,7 +116,6 @@ def test_defaults_are_those_of_the_settings() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize(
     "arguments, fault",
     [

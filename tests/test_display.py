@@ -111,7 +111,6 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ready")
 def test_jobs_iterations_and_time_left_are_shown_live_and_nothing_is_garbled(
     project: Project,
 ) -> None:
@@ -154,7 +153,6 @@ def test_ctrl_c_leaves_a_sane_terminal(project: Project) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ready")
 def test_a_batch_shows_the_same_and_ends_with_a_table(tmp_path: Path) -> None:
     draw_image(tmp_path / "photos" / "one.jpg", seed=1)
     (tmp_path / "photos" / "text.jpg").write_text("no picture", "utf-8")
@@ -173,7 +171,6 @@ def test_a_batch_shows_the_same_and_ends_with_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ready")
 def test_without_a_terminal_lines_are_plain(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "project", method="training_free")
     project.add_case("a")

@@ -50,7 +50,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.usefixtures("ready")
 def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
     line = ("edit", "my photo.jpg", "--mask", "mask.png", *TINY)
     first = run(folder, *line, "--prompt", "a cat")
@@ -75,7 +74,6 @@ def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
     assert shown["prompt"] == "a dog" and shown["background"] == "exact"
 
 
-@pytest.mark.usefixtures("ready")
 def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
     """Settings inside the picture say nothing of the mask's shape, its seam or the photograph."""
     line = ("edit", "my photo.jpg", "--prompt", "a cat", *UNTRAINED)
@@ -102,7 +100,6 @@ def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
     assert made.read_bytes() == first
 
 
-@pytest.mark.usefixtures("ready")
 def test_a_folder_is_edited_and_a_bad_picture_stops_nobody(folder: Path) -> None:
     photos = folder / "photos"
     photos.mkdir()

@@ -23,16 +23,17 @@ sys.exit(int(number) if number.isdigit() else number)
 
 
 @pytest.mark.slow
+@pytest.mark.imports_itself
 def test_arguments_surroundings_files_and_how_it_ends(
-    tmp_path: Path, request: pytest.FixtureRequest
+    tmp_path: Path, process_with_libraries: dict[str, str]
 ) -> None:
-    def tell(number: str) -> tuple[int, str, list[str]]:
+    def tell(number: str, **variables: str) -> tuple[int, str, list[str]]:
         reading, writing = os.pipe()
         os.write(writing, b"more")
         done = subprocess.run(
             [sys.executable, "-c", TELL, str(reading), "two words"],
             cwd=tmp_path, pass_fds=[reading], text=True, capture_output=True, umask=0o27,
-            input="given", env={**os.environ, "NUMBER": number},
+            input="given", env={**os.environ, "NUMBER": number, **variables},
         )  # fmt: skip
         os.close(reading)
         os.close(writing)
@@ -40,10 +41,23 @@ def test_arguments_surroundings_files_and_how_it_ends(
 
     numbers = ("0", "3", "9", "a reason")
     usual = [tell(number) for number in numbers]
-    request.getfixturevalue("ready")
-    ready = [tell(number) for number in numbers]
+    ready = [tell(number, **process_with_libraries) for number in numbers]
     assert [end[0] for end in usual] == [0, 3, -signal.SIGKILL, 1]
     for (status, out, err), (other_status, other_out, other_err) in zip(usual, ready, strict=True):
         assert (status, out) == (other_status, other_out)
         assert [word.replace("False", "True") for word in err] == other_err
     assert "False" in usual[0][2], "there is nothing that it need not import"
+
+
+@pytest.mark.slow
+def test_who_is_killed_takes_the_fork_along() -> None:
+    code = "from editinfinity import errors; import os, time; print(os.getpid(), flush=True); "
+    with subprocess.Popen(
+        [sys.executable, "-c", code + "time.sleep(600)"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        fork = int(process.stdout.readline())
+        assert fork != process.pid and Path(f"/proc/{fork}").exists()
+        process.kill()
+        assert process.stdout.read() == "", "it ends when all that write to it have"
+    assert process.returncode == -signal.SIGKILL

@@ -37,7 +37,6 @@ def chosen() -> list[Bad]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ready")
 def test_ten_bad_of_forty(tmp_path: Path) -> None:
     project = Project.create(
         tmp_path / "project",

@@ -10,7 +10,7 @@ import pytest
 
 from tests.workflow.project import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.imports_itself]
 
 EARLY_AND_LATE = "200k", "400k"
 """Disks that are full sooner and later, of the 0.4 MB that a run makes."""

@@ -31,7 +31,7 @@ REPORT = os.environ.get("EDITINFINITY_KILL_REPORT")
 GROUPS = int(os.environ.get("EDITINFINITY_KILL_GROUPS", "2"))
 """Of kills, which may run side by side; a kill does not depend on its group."""
 
-LONGEST = 8.0
+LONGEST = 5.0
 """Seconds after its first job, or after the kill before, until a run is killed, at most."""
 
 SETTINGS = {

@@ -64,8 +64,7 @@ class Scratch:
         if brief:
             small += BRIEF
             self._train_briefly()
-        # The hub's library reads its environment when it is imported, so beside a hub all do.
-        (site / "sitecustomize.py").write_text(small if variables else HAND_OVER + small)
+        (site / "sitecustomize.py").write_text(HAND_OVER + small)
         self.environment = {
             **os.environ,
             "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),

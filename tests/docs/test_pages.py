@@ -83,7 +83,6 @@ def test_configuration_that_is_shown_is_valid() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize("page", PAGES_TO_RUN, ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     blocks = runnable(page, *HERE)

@@ -47,7 +47,6 @@ def test_without_a_benchmark_there_is_one_line(project: Any) -> None:
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.usefixtures("ready")
 def test_the_benchmark_is_edited_judged_and_gone_on_with(project: Any) -> None:
     """Two entries of two types (the picture of one is broken), then one more."""
     first, broken, more = drawn_one_by_one(project, 3)

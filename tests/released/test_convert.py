@@ -191,7 +191,6 @@ def pipe(path: Path) -> Path:
         (lambda place: place / "none", "none: there is no such file; fetch or convert it first"),
     ],
 )
-@pytest.mark.usefixtures("ready")
 def test_what_holds_no_weights_is_one_line_at_once(
     tmp_path: Path, make: Callable[[Path], Path], fault: str
 ) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from editinfinity.cli import main
 from tests.released.files import shrunk, transformer_state, write_release
+from tests.ready import HAND_OVER
 from tests.released.hub import Hub, serving
 from tests.workflow.project import BARE, Project
 
@@ -68,7 +69,7 @@ def environment(tmp_path: Path, hub: Hub) -> dict[str, str]:
     """A home of its own for the hub's files, and the presets in small."""
     site = tmp_path / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text(SHRINK)
+    (site / "sitecustomize.py").write_text(HAND_OVER + SHRINK)
     given = {
         "HF_HOME": str(tmp_path / "home"),
         "HF_ENDPOINT": hub.address,

@@ -18,7 +18,6 @@ def logs(project: Project) -> str:
     return "".join(path.read_text("utf-8") for path in paths)
 
 
-@pytest.mark.usefixtures("ready")
 def test_a_batch_reads_each_model_once_and_makes_the_same_as_without_workers(
     tmp_path: Path,
 ) -> None:
@@ -69,7 +68,6 @@ def extract_image_features(*, output, **_):
 """In the place of a stage: says on which card it ran, from when to when."""
 
 
-@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize("worker", ["auto", "off"])
 def test_jobs_at_once_have_a_card_each_and_more_than_there_are_wait_for_one(
     tmp_path: Path, worker: str

@@ -11,7 +11,7 @@ from editinfinity.workflow.config import load_config
 from editinfinity.workflow.doubts import doubts_about_masks
 from tests.workflow.project import BARE, SETTINGS, Project, draw_image, draw_mask
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ready")]
+pytestmark = pytest.mark.slow
 
 TOLD = (
     "a, edit: data/a/image/mask.png: marks too little for the model to draw there, the picture "

@@ -290,7 +290,6 @@ def test_config_yaml_that_cannot_be_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ready")
 def test_a_run_tells_slips_and_edits_none_as_a_whole(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "project", **BARE)
     (project.folder / "config.yaml").rename(project.folder / "config.yml")

@@ -13,7 +13,6 @@ from tests.workflow.project import Project, draw_mask, take_as_finished, write
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("ready"),
     pytest.mark.skipif(not list(weight_files("bundled")), reason="no bundled weights yet"),
 ]
 

@@ -48,7 +48,7 @@ part around the mask is learned, which trains nothing."""
 
 NAME = "embedding2-lora2-cfg4.5-tau0.5-seed42"
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ready")]
+pytestmark = pytest.mark.slow
 
 Change = Callable[[Path], None]
 

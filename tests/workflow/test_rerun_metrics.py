@@ -41,7 +41,7 @@ FIRST, SECOND = (f"embedding0-lora0-cfg{cfg}-tau0.5-seed42" for cfg in (4.5, 3))
 SWEPT = {"cfg": [4.5, 3], "select_floor": 0}
 CHOOSING = {**SWEPT, "select": "best"}
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ready")]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)

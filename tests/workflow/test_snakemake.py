@@ -17,7 +17,7 @@ from editinfinity.workflow.untold import MARK, TELLING, Telling
 from tests.workflow.project import BARE, CARRIED, ROOT, Project, Run, draw_image, write
 from tests.workflow.test_cases import HOSTILE, WELCOME, write_table
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ready")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from tests.workflow.project import Project
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ready")
 def test_snakemakes_own_report_and_the_page_of_a_run_in_which_a_case_fails(tmp_path: Path) -> None:
     without = ("train_textembedding", "use_textembedding", "use_concat_embedding")
     project = Project.create(tmp_path / "project", **dict.fromkeys(without, 0))
