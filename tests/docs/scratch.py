@@ -3,7 +3,7 @@
 The code, the cases and the commands are the real ones. ``sitecustomize`` gives the bundled model
 the architecture of ``tiny`` and the released ones a small width, in every process that is started,
 so that a page takes seconds. The bundled model itself is run by ``make run`` and by other tests.
-Where a page names no iteration, one of each training is the default, in config.yaml as elsewhere.
+One iteration of each training is the default, and in config.yaml too where a page names none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BUNDLED = """
 """
 
 TRAINED = {"train_textembedding_iter": 10, "train_lora_iter": 50}
-"""Defaults that are 1 in a brief project."""
+"""Defaults that are 1 here."""
 
 BRIEF = f"""
     from editinfinity.workflow import settings
@@ -43,6 +43,11 @@ class Scratch:
 
     Attributes:
         folder: the copy.
+
+    Args:
+        folder: where it is made.
+        brief: config.yaml too asks for one iteration of each training.
+        variables: of the environment.
     """
 
     def __init__(self, folder: Path, *, brief: bool = False, **variables: str) -> None:
@@ -60,11 +65,9 @@ class Scratch:
         self._add_photographs()
         site = folder / "site"
         site.mkdir()
-        small = SHRINK + BUNDLED
+        (site / "sitecustomize.py").write_text(HAND_OVER + SHRINK + BUNDLED + BRIEF)
         if brief:
-            small += BRIEF
             self._train_briefly()
-        (site / "sitecustomize.py").write_text(HAND_OVER + small)
         self.environment = {
             **os.environ,
             "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),

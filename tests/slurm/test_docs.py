@@ -41,9 +41,17 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         shutil.copytree(folder / "others" / "example_2", folder / "data" / name)
     (folder / "config.yaml").write_text(yaml.safe_dump({**BRIEF, "device": "cpu"}))
+    _ask_soon(folder / "profiles" / "slurm" / "config.yaml")
     for block in blocks_of(page):
         if block.condition == "slurm":
             scratch.follow(block, until=lambda: _wait_for_jobs_of(folder))
+
+
+def _ask_soon(profile: Path) -> None:
+    """Have Snakemake look for the first time after 2 seconds: jobs take seconds here."""
+    text = profile.read_text("utf-8")
+    assert (usual := "\nslurm-init-seconds-before-status-checks: 20\n") in text
+    profile.write_text(text.replace(usual, usual.replace("20", "2")), "utf-8")
 
 
 def _wait_for_jobs_of(folder: Path) -> None:
