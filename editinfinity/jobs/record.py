@@ -246,11 +246,11 @@ def from_json(data: object) -> Event | None:
     if not isinstance(data, dict) or (kind := EVENTS.get(str(data.get("event")))) is None:
         return None
     values: dict[str, Any] = {}
-    for field in fields(kind):
-        value = data.get(field.name, field.default)
-        if not _FITS[str(field.type)](value):
+    for name, default, fits in _FIELDS[kind]:
+        value = data.get(name, default)
+        if not fits(value):
             return None
-        values[field.name] = _line(value) if isinstance(value, str) else value
+        values[name] = _line(value) if isinstance(value, str) else value
     return kind(**values)
 
 
@@ -272,6 +272,11 @@ _FITS: Mapping[str, Callable[[object], bool]] = {
     "float": _is_number,
 }
 """Type of a field → whether a value is of it."""
+
+_FIELDS = {
+    kind: [(field.name, field.default, _FITS[str(field.type)]) for field in fields(kind)]
+    for kind in EVENTS.values()
+}
 
 
 def _line(text: str) -> str:
@@ -303,8 +308,9 @@ def read_record(logs: Path, job: str) -> JobRecord | None:
             return None
         with path_of(log).open("rb") as file:
             facts = os.fstat(file.fileno())
-            file.seek(max(0, facts.st_size - _MOST_BYTES))
-            return JobRecord(job, log, facts.st_mtime, tuple(events_in(file.read(_MOST_BYTES))))
+            size = min(facts.st_size, _MOST_BYTES)
+            file.seek(facts.st_size - size)
+            return JobRecord(job, log, facts.st_mtime, tuple(events_in(file.read(size))))
     except OSError:
         return None
 
