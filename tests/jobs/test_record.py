@@ -26,6 +26,7 @@ from editinfinity.jobs.record import (
     DONE,
     EVENTS,
     FAILED,
+    INPUT,
     MASK,
     STOPPED,
     Code,
@@ -44,6 +45,7 @@ from editinfinity.report.gather import Gatherer
 from editinfinity.stopping import Stopped
 from editinfinity.workflow.cases import load_cases
 from editinfinity.workflow.config import load_config
+from editinfinity.workflow.doubts import doubts_of
 from editinfinity.workflow.job import job
 from editinfinity.workflow.summary import summarise
 from tests.jobs.records import write_record
@@ -362,3 +364,18 @@ def test_records_need_no_torch() -> None:
         "import sys, editinfinity.jobs.record; sys.exit(bool({'torch', 'numpy'} & {*sys.modules}))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_check_speaks_of_masks_only_until_there_are_kernels(tmp_path: Path) -> None:
+    logs, kernels = tmp_path / "logs", {"edit": ["linear", "hard"]}
+    assert doubts_of(tmp_path, kernels) == []
+    of_photograph, of_mask = JobWarning("p.png: 16 bits", INPUT), JobWarning("m: marks all", MASK)
+    write_record(logs, "check", of_photograph, of_mask, JobWarning("for the log alone"), ALL[5])
+    assert doubts_of(tmp_path, kernels) == ["p.png: 16 bits", "m: marks all"]
+    unseen = JobWarning("m: 3 % of what it marks is unseen")
+    write_record(logs, "mask/edit/kernel-linear", unseen, ALL[5])
+    write_record(logs, "mask/other/kernel-linear", JobWarning("not asked for", MASK))
+    assert doubts_of(tmp_path, kernels) == ["p.png: 16 bits", unseen.text]
+    write_record(logs, "mask/edit/kernel-hard", of_mask, unseen)
+    assert doubts_of(tmp_path, kernels) == ["p.png: 16 bits", unseen.text, of_mask.text]
+    assert doubts_of(tmp_path, {}) == ["p.png: 16 bits", of_mask.text], "nothing goes by a mask"
