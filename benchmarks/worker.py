@@ -34,6 +34,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from editinfinity.jobs.record import Code, ResourceUsage, read_record
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ("example_1", "example_2", "example_3")
 WAYS = ("auto", "off")
@@ -163,13 +165,15 @@ def _times(results: Path) -> tuple[dict[str, tuple[int, float]], float]:
     in_jobs = 0.0
     for times in results.glob("*/benchmark/**/*.tsv"):
         case, _, *rest = times.relative_to(results).parts
-        log = results.joinpath(case, "logs", *rest).with_suffix(".log").read_text("utf-8")
+        job = Path(*rest).with_suffix("").as_posix()
+        record = read_record(results / case / "logs", job)
+        code = None if record is None else record.last(Code)
+        assert record is not None and code is not None, f"{times}: its job left no record"
         # With the model's stages the worker tells, or the job that ran one by itself.
-        told = re.search(r"(\w+): ([\d.]+) s of work", log)
-        told = told or re.search(r"(\w+): ([\d.]+) s in all", log)
-        assert told, f"{times}: its log tells no time"
-        count, seconds = stages.get(told[1], (0, 0.0))
-        stages[told[1]] = count + 1, seconds + float(told[2])
+        usage = record.last(ResourceUsage)
+        stage, took = (usage.stage, usage.seconds) if usage else (code.rule, record.seconds or 0.0)
+        count, seconds = stages.get(stage, (0, 0.0))
+        stages[stage] = count + 1, seconds + took
         in_jobs += float(times.read_text("utf-8").splitlines()[1].split("\t")[0])
     return stages, in_jobs
 

@@ -27,8 +27,7 @@ class Delivered(NamedTuple):
 
 def tell(photographs: Sequence[Delivered]) -> None:
     """What was made: a table for a person, for a script the paths alone, faults beside them."""
-    from editinfinity.workflow.summary import columns_of
-    from editinfinity.workflow.timings import duration
+    from editinfinity.workflow.summary import columns_of, duration
 
     if sys.stdout.isatty():
         rows = [("photograph", "outcome", "time", "open")]

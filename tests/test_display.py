@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import io
+import json
 import os
 import pty
 import re
@@ -18,12 +20,13 @@ from pathlib import Path
 
 import pyte
 import pytest
+from rich.console import Console
 
 from editinfinity.display.board import Board
 from editinfinity.display.following import Follower
-from editinfinity.display.screen import clock
-from editinfinity.stages.iteration import Iteration
-from editinfinity.worker.work import Work
+from editinfinity.display.screen import Screen, clock
+from editinfinity.jobs.record import Iteration, JobWarning, ResourceUsage, to_json
+from tests.jobs.records import write_record
 from tests.workflow.project import Project, draw_image
 
 COLUMNS, LINES = 120, 30
@@ -213,34 +216,50 @@ def test_the_time_left_counts_what_runs_and_what_is_to_come() -> None:
     assert (board.done, board.failed, board.total) == (2, 1, 4)
 
 
-def test_logs_are_followed_line_by_line_and_old_ones_are_not(tmp_path: Path) -> None:
-    log, board = tmp_path / "a.log", Board()
-    log.write_text(
-        "12:00:00 INFO train_lora: iteration 9 of 9, loss 0.1, 1.00 iterations a second\n"
-    )
-    os.utime(log, (1, 1))
-    board.begin(1, "train_lora", "a", "train", log)
+def test_records_are_followed_line_by_line_and_old_ones_are_not(tmp_path: Path) -> None:
+    board = Board()
+    record = write_record(tmp_path, "a", Iteration("train_lora", 9, 9, 0.1, 1.0))
+    os.utime(record, (1, 1))
+    board.begin(1, "train_lora", "a", "train", record)
     follower = Follower(board)
     follower.look()
     assert board.running[1].latest is None
-    one = Iteration("train_lora", 1, 9, 0.5, 2.0)
-    two = Iteration("train_lora", 2, 9, float("nan"), 0.03)
-    with log.open("w", encoding="utf-8") as file:
-        file.write(f"12:00:01 INFO {one}\n12:00:02 INFO {str(two)[:20]}")
+    one, two = Iteration("train_lora", 1, 9, 0.5, 2.0), Iteration("train_lora", 2, 9, 0.25, 0.03)
+    line = json.dumps(to_json(two))
+    with record.open("w", encoding="utf-8") as file:
+        file.write(f"{json.dumps(to_json(one))}\n{line[:20]}")
         file.flush()
         follower.look()
         assert board.running[1].latest == one
-        file.write(f"{str(two)[20:]}\n12:00:03 INFO other words\n")
+        file.write(f"{line[20:]}\nno event\n{json.dumps(to_json(JobWarning('odd')))}\n")
     follower.look()
-    latest = board.running[1].latest
-    assert latest is not None
-    assert (latest.number, latest.rate) == (2, 0.03)
+    assert board.running[1].latest == two
 
 
-def test_lines_of_logs_are_read_back() -> None:
-    work = Work("train_lora", 12.5, 812 * 10**6, 3 * 10**9)
-    assert Work.parse(f"12:00:00 INFO {work}") == work
-    assert Work.parse("12:00:00 INFO edit: 0.250 s of work") == Work("edit", 0.25)
-    assert Work.parse("12:00:00 INFO results/a: an adapter of 5120 numbers") is None
-    assert Iteration.parse("12:00:00 INFO train_lora: iteration one of 2") is None
+def test_numbers_that_no_training_has_are_shown_too(tmp_path: Path) -> None:
+    board = Board()
+    board.plan({"train_lora": 1})
+    for number, iteration in enumerate(
+        [
+            Iteration("x", -(2**53), 2**53, 1e15, 5e-324),
+            Iteration("x", 2**53, -(2**53), -1e15, -1e15),
+            Iteration("x", 0, 0, 0.0, 0.0),
+        ]
+    ):
+        record = write_record(tmp_path, str(number), iteration)
+        board.begin(number, "train_lora", "a", "train", record)
+    Follower(board).look()
+    assert all(job.latest for job in board.running.values())
+    console = Console(file=io.StringIO(), width=120)
+    console.print(Screen(board).draw(120, 30))
+
+
+def test_events_are_lines_for_people_in_logs() -> None:
+    assert str(ResourceUsage("train_lora", 12.5, 812 * 10**6, 3 * 10**9)) == (
+        "train_lora: 12.500 s of work, 812 MB of memory, 3000 MB of the card"
+    )
+    assert str(ResourceUsage("edit", 0.25)) == "edit: 0.250 s of work"
+    assert str(Iteration("train_lora", 1, 2, 0.5, 2.0)) == (
+        "train_lora: iteration 1 of 2, loss 0.5000, 2.00 iterations a second"
+    )
     assert [clock(seconds) for seconds in (0.4, 65, 3725)] == ["0:00", "1:05", "1:02:05"]

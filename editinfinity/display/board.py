@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from editinfinity.stages.iteration import Iteration
+from editinfinity.jobs.record import Iteration
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class RunningJob:
         rule: its rule.
         case: whose it is; empty for none.
         what: what it does, in words.
-        log: its log, if it has one.
+        record: its record, if it has a log.
         since: when it began, on the board's clock.
         first, latest: the iterations first and last heard of.
         heard: when the latest was.
@@ -29,7 +29,7 @@ class RunningJob:
     rule: str
     case: str
     what: str
-    log: Path | None
+    record: Path | None
     since: float
     first: Iteration | None = None
     latest: Iteration | None = None
@@ -75,10 +75,10 @@ class Board:
             self._planned = Counter(jobs)
             self.began = self.clock()
 
-    def begin(self, number: int, rule: str, case: str, what: str, log: Path | None) -> None:
+    def begin(self, number: int, rule: str, case: str, what: str, record: Path | None) -> None:
         """A job has begun, perhaps once more."""
         with self._lock:
-            self._running[number] = RunningJob(rule, case, what, log, self.clock())
+            self._running[number] = RunningJob(rule, case, what, record, self.clock())
 
     def hear(self, number: int, iteration: Iteration) -> None:
         """A running job has done an iteration."""

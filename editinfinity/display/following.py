@@ -1,4 +1,4 @@
-"""Reads on in the logs of running jobs, wherever these run, for the iterations they have done."""
+"""Reads on in the records of running jobs, wherever these run, for their iterations."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 
 from editinfinity.display.board import Board, RunningJob
-from editinfinity.stages.iteration import Iteration
+from editinfinity.jobs.record import Iteration, events_in
 
 _MOST = 2**16
-"""Bytes of a log that one look reads; only its end is of interest."""
+"""Bytes of a record that one look reads; only its end is of interest."""
 
 
 class Follower:
-    """Remembers how far each log has been read."""
+    """Remembers how far each record has been read."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
@@ -24,26 +24,26 @@ class Follower:
         running = self.board.running
         self._read = {number: place for number, place in self._read.items() if number in running}
         for number, job in running.items():
-            if job.log is not None and (heard := self._latest(number, job, job.log)):
+            if job.record is not None and (heard := self._latest(number, job, job.record)):
                 self.board.hear(number, heard)
 
-    def _latest(self, number: int, job: RunningJob, log: Path) -> Iteration | None:
+    def _latest(self, number: int, job: RunningJob, record: Path) -> Iteration | None:
         began, offset = self._read.get(number, (0.0, 0))
         if began != job.since:  # the job is run once more
             began, offset = job.since, 0
         try:
-            facts = log.stat()
-            # What an earlier job left, until this one begins the log anew.
+            facts = record.stat()
+            # What an earlier job left, until this one begins the record anew.
             age = self.board.clock() - job.since
             if facts.st_mtime < time.time() - age - 1 or facts.st_size == offset:
                 return None
             offset = offset if offset <= facts.st_size else 0
-            with log.open("rb") as file:
+            with record.open("rb") as file:
                 file.seek(max(offset, facts.st_size - _MOST))
                 start, data = file.tell(), file.read(_MOST)
         except OSError:
             return None
         whole = data.rfind(b"\n") + 1  # the last line may still be being written
         self._read[number] = (began, start + whole)
-        lines = data[:whole].decode("utf-8", "replace").splitlines()
-        return next((found for line in reversed(lines) if (found := Iteration.parse(line))), None)
+        done = [event for event in events_in(data[:whole]) if isinstance(event, Iteration)]
+        return done[-1] if done else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from editinfinity.display.board import Board
+from editinfinity.jobs.record import path_of
 from editinfinity.workflow.names import printable
 
 _NOT_JOBS = ("total", "all", "report")
@@ -46,9 +47,9 @@ class Listener(logging.Handler):
             return
         case = str(dict(facts.get("wildcards") or {}).get("case", ""))
         what = str(facts.get("rule_msg") or rule).removeprefix(f"{case}: ")
-        log = _first(facts.get("log"))
-        self.board.begin(int(facts["jobid"]), rule, printable(case), printable(what), log)
+        record = _record_of(facts.get("log"))
+        self.board.begin(int(facts["jobid"]), rule, printable(case), printable(what), record)
 
 
-def _first(paths: Iterable[str] | None) -> Path | None:
-    return next((Path(path) for path in paths or ()), None)
+def _record_of(logs: Iterable[str] | None) -> Path | None:
+    return next((path_of(Path(log)) for log in logs or ()), None)

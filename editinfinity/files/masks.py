@@ -32,9 +32,6 @@ MASK_THRESHOLD = 128
 ASPECT_TOLERANCE = 0.01
 """How far a mask's shape may be from the photograph's and still be scaled to it."""
 
-MARKS = ": marks "
-"""In every line of doubt about a mask, after its file."""
-
 _BOX = re.compile(r"\s*(-?\d+)\s*[, ]\s*(-?\d+)\s*[, ]\s*(\d+)\s*[, ]\s*(\d+)\s*")
 
 
@@ -79,7 +76,7 @@ def doubt_about(mask: Mask, path: Path | str, edit_region: str) -> str | None:
     if mask.any() and not mask.all():
         return None
     what = "everything" if mask.any() else "nothing"
-    return f"{path}{MARKS}{what} as edited ({edit_region} is edited); see mask_edit_region"
+    return f"{path}: marks {what} as edited ({edit_region} is edited); see mask_edit_region"
 
 
 def unseen_of(mask: Mask, geometry: Geometry) -> float:

@@ -20,6 +20,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.opening import size_upright
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.files.tensors import METADATA_KEY
+from editinfinity.jobs.record import JobRecord, largest, read_records
 from editinfinity.report.content import (
     WHOLE,
     Box,
@@ -37,7 +38,6 @@ from editinfinity.workflow.doubts import doubts_of, kernels_of
 from editinfinity.workflow.outcomes import Outcome, outcomes
 from editinfinity.workflow.plan import Layout, layout
 from editinfinity.workflow.selection import chosen_variant
-from editinfinity.workflow.timings import Timing, timings
 from editinfinity.workflow.variants import Variant as Drawn
 from editinfinity.workflow.variants import chosen_by_settings, parse_variant, variants
 
@@ -104,7 +104,7 @@ class Gatherer:
         """One case; whatever cannot be read is left out."""
         where = layout(self.config, case.name)
         folder = Path(where.folder)
-        ran = list(timings(folder))
+        ran = read_records(folder / "logs")
         told = outcomes(case, where, since=None)
         shared = {**self.config.settings, **case.settings}
         box = _box_of_features(folder / "features" / "image.safetensors")
@@ -295,18 +295,18 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _stages(ran: Iterable[Timing], edit: str | None) -> list[Stage]:
+def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Stage]:
     """The stages of an edit, or those its case shares, in the order they run."""
-    by_name: dict[str, list[Timing]] = {}
-    for timing in ran:
-        if timing.edit == edit:
-            by_name.setdefault(_stage_of(timing.job), []).append(timing)
+    by_name: dict[str, list[JobRecord]] = {}
+    for record in ran:
+        if record.edit == edit and record.seconds is not None:
+            by_name.setdefault(_stage_of(record.job), []).append(record)
     return [
         Stage(
             name,
-            sum(timing.seconds for timing in jobs),
-            _most(timing.memory for timing in jobs),
-            _most(timing.card for timing in jobs),
+            sum(record.seconds or 0.0 for record in jobs),
+            largest([record.memory for record in jobs]),
+            largest([record.card for record in jobs]),
             len(jobs),
         )
         for name, jobs in sorted(by_name.items(), key=lambda item: _ORDER.index(item[0]))
@@ -315,10 +315,6 @@ def _stages(ran: Iterable[Timing], edit: str | None) -> list[Stage]:
 
 def _stage_of(job: str) -> str:
     return next((name for pattern, name in _STAGES if re.fullmatch(pattern, job)), "Draw")
-
-
-def _most(values: Iterable[int | None]) -> int | None:
-    return max((value for value in values if value is not None), default=None)
 
 
 def _curves(folder: Path) -> list[Curve]:

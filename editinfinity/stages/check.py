@@ -15,6 +15,7 @@ from editinfinity.files.images import read_image, schedule_for, size_of
 from editinfinity.files.masks import doubt_about, read_mask
 from editinfinity.files.photograph import read_photograph
 from editinfinity.files.prompts import read_prompt, read_target_word
+from editinfinity.jobs.record import INPUT, MASK, JobWarning
 from editinfinity.prompts import find_word
 
 log = logging.getLogger(__name__)
@@ -107,17 +108,19 @@ def check_case(
     if inspection.faults or picture is None or size is None:
         raise UserError(f"case {case}: " + "; ".join(inspection.faults))
     plan = schedule_for(size, "1M")
-    inspection.warnings.extend(read_photograph(image).doubts)
+    for doubt in read_photograph(image).doubts:
+        inspection.warn(doubt)
     left = 1 - _share_seen(size, plan.image_size)
     if left >= CROP_WORTH_TELLING:
-        inspection.warnings.append(
+        inspection.warn(
             f"{image}: {left:.0%} of it, at its ends, lies outside the widest shape the model "
             "draws and stays as it is"
         )
     names = tuple(edit.name for edit in edits)
-    report = CaseReport(case, size, plan.ratio, names, tuple(inspection.warnings))
-    for warning in report.warnings:
-        log.warning("%s", warning)
+    texts = tuple(warning.text for warning in inspection.warnings)
+    report = CaseReport(case, size, plan.ratio, names, texts)
+    for warning in inspection.warnings:
+        log.warning("%s", warning.text, extra={"event": warning})
     write_json(output, asdict(report))
     return report
 
@@ -126,7 +129,11 @@ class _Inspection:
     """Gathers faults and warnings instead of stopping at the first."""
 
     def __init__(self, faults: list[str]) -> None:
-        self.faults, self.warnings = faults, list[str]()
+        self.faults, self.warnings = faults, list[JobWarning]()
+
+    def warn(self, text: str, about: str = INPUT) -> None:
+        """Note what works but is probably not meant."""
+        self.warnings.append(JobWarning(text, about))
 
     def attempt(self, look: Callable[[], T]) -> T | None:
         """What ``look`` returns, or None after noting its fault."""
@@ -141,7 +148,7 @@ class _Inspection:
         """Look at one edit's texts and mask; the mask needs the photograph's size."""
         prompt = self.attempt(lambda: read_prompt(edit.prompt, what="edit prompt"))
         if prompt is not None and prompt == source_prompt:
-            self.warnings.append(f"{edit.name}: the edit prompt says the same as the source prompt")
+            self.warn(f"{edit.name}: the edit prompt says the same as the source prompt")
         if edit.target_word is not None:
             given = edit.target_word
             word = self.attempt(lambda: read_target_word(given))
@@ -155,7 +162,7 @@ class _Inspection:
             )
             doubt = None if mask is None else doubt_about(mask, path, edit.mask_edit_region)
             if doubt is not None:
-                self.warnings.append(doubt)
+                self.warn(doubt, MASK)
 
 
 def _share_seen(size: Size, model_size: Size) -> float:

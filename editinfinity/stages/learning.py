@@ -24,11 +24,11 @@ from editinfinity.inversion.training import (
     Source,
     train,
 )
+from editinfinity.jobs.record import Iteration
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset
 from editinfinity.stages.conditioning import text_of
 from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.iteration import Iteration
 from editinfinity.stages.pausing import Paused, take_up
 from editinfinity.stages.settings import Pause, TrainingSettings
 from editinfinity.stopping import Stopped
@@ -217,7 +217,8 @@ class _Progress:
     def __call__(self, iteration: int, loss: float) -> None:
         self.losses.append(loss)
         rate = (len(self.losses) - self.begun_at) / (time.perf_counter() - self.began)
-        log.info("%s", Iteration(self.stage, iteration, self.iterations[-1], loss, rate))
+        done = Iteration(self.stage, iteration, self.iterations[-1], loss, rate)
+        log.info("%s", done, extra={"event": done})
 
     def save(self, path: Path) -> None:
         """Write the losses, a line an iteration."""

@@ -14,7 +14,8 @@ from editinfinity.editing.kernel import cells_of_attention, resample_kernel, smo
 from editinfinity.errors import UserError
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.maps import ATTENTION, load_map
-from editinfinity.files.masks import MARKS, doubt_about, read_mask, unseen_of
+from editinfinity.files.masks import doubt_about, read_mask, unseen_of
+from editinfinity.jobs.record import MASK, JobWarning
 from editinfinity.scales import SCALES_1M, ScaleSchedule, nearest_ratio
 
 log = logging.getLogger(__name__)
@@ -137,13 +138,14 @@ def kernel_of(
     """
     kernel = smoothing_kernel(edited, schedule.reference_grid, smoothing)
     shown = name if isinstance(name, str | Path) else "mask"
-    if edit_region is not None and (doubt := doubt_about(edited, shown, edit_region)):
-        log.warning("%s", doubt)
-    elif 1 - resample_kernel(kernel, schedule.tokenizer_grid).min() < _FREE_ENOUGH:
+    doubt = None if edit_region is None else doubt_about(edited, shown, edit_region)
+    if not doubt and 1 - resample_kernel(kernel, schedule.tokenizer_grid).min() < _FREE_ENOUGH:
         of_word = "lower attention_threshold"
         of_mask = "make it larger (mask_grow), or set crop: auto"
-        log.warning(
-            "%s%stoo little for the model to draw there, the picture stays as it is; %s",
-            *(shown, MARKS, of_word if edit_region is None else of_mask),
+        doubt = (
+            f"{shown}: marks too little for the model to draw there, the picture stays as it is; "
+            f"{of_word if edit_region is None else of_mask}"
         )
+    if doubt:
+        log.warning("%s", doubt, extra={"event": JobWarning(doubt, MASK)})
     return kernel

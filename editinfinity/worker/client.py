@@ -15,6 +15,7 @@ from typing import Any
 
 import editinfinity
 from editinfinity.errors import UserError
+from editinfinity.jobs.record import from_json
 from editinfinity.locks import Lock, held
 from editinfinity.stages.calls import Call
 from editinfinity.stages.settings import ModelSettings
@@ -142,7 +143,8 @@ def _follow(line: Line, stopper: Stopper, path: Path) -> None:
         ((kind, content),) = message.items()
         match kind:
             case "log":
-                log.log(int(content[0]), "%s", content[1])
+                level, text, event = content
+                log.log(int(level), "%s", text, extra={"event": from_json(event)})
             case "done":
                 return
             case "fault":

@@ -2,8 +2,9 @@
 
 Every message is an object with one key. A job sends ``run`` (a call and the digest of its code)
 or ``leave``, and may send ``stop`` while the stage runs. A worker answers ``accepted`` or
-``refused``, then any number of ``log``, then one of ``done``, ``fault``, ``stopped``,
-``unexpected``. Never anything that runs code when it is read.
+``refused``, then any number of ``log`` (level, text, and an event of the job's record or null),
+then one of ``done``, ``fault``, ``stopped``, ``unexpected``. Never anything that runs code when it
+is read.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editinfinity.errors import MemoryFault, UserError
+from editinfinity.jobs.record import event_of, to_json
 from editinfinity.locks import Lock
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import Host, Model
@@ -210,7 +211,7 @@ def _listening(line: Line, stopper: Stopper) -> Iterator[None]:
 
 
 class _Forwarder(logging.Handler):
-    """Sends what is logged to the job, whose log it belongs to."""
+    """Sends what is logged to the job, whose log and record it belongs to."""
 
     def __init__(self, line: Line) -> None:
         super().__init__(logging.INFO)
@@ -218,8 +219,10 @@ class _Forwarder(logging.Handler):
         self.setFormatter(logging.Formatter("%(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        event = event_of(record)
+        content = [record.levelno, self.format(record), None if event is None else to_json(event)]
         with suppress(OSError):  # the job is gone; whoever listens to the line notices
-            self.line.send({"log": [record.levelno, self.format(record)]})
+            self.line.send({"log": content})
 
 
 @contextmanager

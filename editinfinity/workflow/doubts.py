@@ -1,16 +1,13 @@
-"""What works in a case but is probably not meant: told from the files a run leaves behind."""
+"""What works in a case but is probably not meant: the warnings of its jobs, read from records."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
-from editinfinity.files.masks import MARKS
+from editinfinity.jobs.record import MASK, JobWarning, read_record
 from editinfinity.workflow.cases import Case, Cases
 from editinfinity.workflow.config import Config
-from editinfinity.workflow.job import DOUBT
 from editinfinity.workflow.plan import layout
 
 
@@ -24,10 +21,11 @@ def doubts_of(folder: Path, kernels: Mapping[str, Iterable[str]]) -> list[str]:
         folder: ``results/CASE``.
         kernels: of ``kernels_of``.
     """
-    told, of_kernels = _of_check(folder / "check.json"), _of_kernels(folder, kernels)
+    told = [warning for warning in _warnings(folder, "check") or [] if warning.about]
+    of_kernels = _of_kernels(folder, kernels)
     if of_kernels is not None:
-        told = [line for line in told if MARKS not in line] + of_kernels
-    return list(dict.fromkeys(told))
+        told = [warning for warning in told if warning.about != MASK] + of_kernels
+    return list(dict.fromkeys(warning.text for warning in told))
 
 
 def kernels_of(case: Case) -> dict[str, tuple[str, ...]]:
@@ -43,30 +41,22 @@ def doubts_about_masks(config: Config, cases: Cases) -> list[str]:
         folder = Path(layout(config, case.name).folder)
         for edit, smoothings in kernels_of(case).items():
             found = _of_kernels(folder, {edit: smoothings}) or []
-            lines += [f"{case.name}, {edit}: {line}" for line in found if MARKS in line]
+            lines += [f"{case.name}, {edit}: {each.text}" for each in found if each.about == MASK]
     return list(dict.fromkeys(lines))
 
 
-def _of_kernels(folder: Path, kernels: Mapping[str, Iterable[str]]) -> list[str] | None:
-    """What the logs of kernels say; None where there is none yet."""
-    logs = [
-        folder / "logs" / "mask" / edit / f"kernel-{smoothing}.log"
+def _of_kernels(folder: Path, kernels: Mapping[str, Iterable[str]]) -> list[JobWarning] | None:
+    """The warnings of kernels; None where none has been made yet."""
+    found = [
+        _warnings(folder, f"mask/{edit}/kernel-{smoothing}")
         for edit, smoothings in kernels.items()
         for smoothing in smoothings
     ]
-    there = [path for path in logs if path.is_file()]
-    return [line for path in there for line in _of_log(path)] if there else None
+    there = [warnings for warnings in found if warnings is not None]
+    return [warning for warnings in there for warning in warnings] if there else None
 
 
-def _of_log(path: Path) -> list[str]:
-    with suppress(OSError):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return [line.partition(DOUBT)[2] for line in lines if DOUBT in line]
-    return []
-
-
-def _of_check(path: Path) -> list[str]:
-    with suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
-        found = json.loads(path.read_text("utf-8"))["warnings"]
-        return [str(line) for line in found] if isinstance(found, list) else []
-    return []
+def _warnings(folder: Path, job: str) -> list[JobWarning] | None:
+    """The warnings of a job; None where it has no record."""
+    record = read_record(folder / "logs", job)
+    return None if record is None else record.all(JobWarning)

@@ -1,8 +1,9 @@
-"""What every script of the workflow shares: its log, its case, and how it fails.
+"""What every script of the workflow shares: its log and record, its case, and how it fails.
 
 A script is a few lines: ``with job(snakemake) as this:`` and the call of one stage, which
 ``this.run`` sends to where its model is warm. Everything the stage logs goes to the rule's log
-file; a ``UserError`` ends there and on the terminal as one line. Nothing here imports torch.
+file, and its events to the record beside that; a ``UserError`` ends in both and on the terminal as
+one line. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editinfinity.errors import UserError
+from editinfinity.jobs.record import DONE, FAILED, STOPPED, JobOutcome, RecordHandler, path_of
 from editinfinity.locks import wait_until_free
 from editinfinity.stages.calls import Call
 from editinfinity.stages.settings import LoraSettings, ModelSettings, Pause, TrainingSettings
@@ -27,28 +29,16 @@ from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.client import UnexpectedFault
 from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.session import Session
+from editinfinity.worker.work import peak_of_ram
 from editinfinity.workflow.cases import Case, Edit, is_by_folder, load_case
 from editinfinity.workflow.config import Config, load_config
-from editinfinity.workflow.job_record import CodeOfJob, write_record
 from editinfinity.workflow.params import values_of
-from editinfinity.workflow.stage_version import running_digests
+from editinfinity.workflow.stage_version import running_code, running_digests
 
 if TYPE_CHECKING:
     from editinfinity.stages.region import Where
 
 log = logging.getLogger(__name__)
-
-FAILED = " FAILED "
-"""Marks the last line of a failed job's log; ``summary`` looks for it."""
-
-ENDED = " s in all"
-"""Ends the log of a job that went well."""
-
-DOUBT = " WARNING "
-"""Marks a line of a log about what works but may not be meant; ``doubts`` looks for it."""
-
-_FAILURE = logging.CRITICAL
-logging.addLevelName(_FAILURE, FAILED.strip())
 
 
 class Job:
@@ -205,32 +195,39 @@ def job(snakemake: Any) -> Iterator[Job]:
     Raises:
         SystemExit: with status 1, after a fault was logged and shown.
     """
+    rule, began = snakemake.rule, time.perf_counter()
     try:
-        handler = _log_to(Path(snakemake.log[0]))
+        handlers = _log_to(Path(snakemake.log[0]))
     except OSError as error:
-        sys.exit(f"{snakemake.log[0]}: cannot be written ({error.strerror}); make room")
+        sys.exit(f"{error.filename}: cannot be written ({error.strerror}); make room")
     stopper = Stopper()
+
+    def ended(state: str, message: str = "") -> JobOutcome:
+        return JobOutcome(state, time.perf_counter() - began, peak_of_ram(), message)
+
     try:
         with stopper.listening(), stopper.working():
             _stop_with_the_workflow(stopper)
-            began = time.perf_counter()
-            code = CodeOfJob.running(snakemake.rule)
+            code = running_code(rule)  # as it is before the stage is imported
             yield Job(snakemake, stopper)
-            with suppress(UserError):  # the results are there, and worth more than their record
-                write_record(Path(snakemake.log[0]), code)
-            log.info("%s: %.3f%s", snakemake.rule, time.perf_counter() - began, ENDED)
-    except (UserError, Stopped) as fault:
-        _fail(str(fault))
+            log.info("version %d of %s", code.version, rule, extra={"event": code})
+            done = ended(DONE)
+            log.info("%s: %.3f s in all", rule, done.seconds, extra={"event": done})
+    except UserError as fault:
+        _fail(ended(FAILED, str(fault)))
+    except Stopped as fault:
+        _fail(ended(STOPPED, str(fault)))
     except UnexpectedFault as fault:
-        _fail(f"{snakemake.rule}: unexpected {fault}; {snakemake.log[0]} tells where")
+        _fail(ended(FAILED, f"{rule}: unexpected {fault}; {snakemake.log[0]} tells where"))
     except Exception as fault:
         log.exception("an unexpected fault")
         kind = " ".join(f"{type(fault).__name__}: {fault}".split())
-        _fail(f"{snakemake.rule}: unexpected {kind}; {snakemake.log[0]} tells where")
+        _fail(ended(FAILED, f"{rule}: unexpected {kind}; {snakemake.log[0]} tells where"))
     finally:
-        logging.getLogger().removeHandler(handler)
-        with suppress(OSError):  # the log does not fit on a full disk; its last line is shown
-            handler.close()
+        for handler in handlers:
+            logging.getLogger().removeHandler(handler)
+            with suppress(OSError):  # the log does not fit on a full disk; its last line is shown
+                handler.close()
 
 
 def _stop_with_the_workflow(stopper: Stopper) -> None:
@@ -246,25 +243,27 @@ def _stop_with_the_workflow(stopper: Stopper) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _fail(line: str) -> None:
-    """The line in the log and on the terminal, and the end."""
-    log.log(_FAILURE, line)
-    sys.stderr.write(f"{line}\n")
+def _fail(outcome: JobOutcome) -> None:
+    """The outcome in log and record, its message on the terminal, and the end."""
+    log.critical("%s", outcome.message, extra={"event": outcome})
+    sys.stderr.write(f"{outcome.message}\n")
     sys.exit(1)
 
 
-def _log_to(path: Path) -> logging.Handler:
-    """Send all logging and warnings to a fresh file.
+def _log_to(path: Path) -> list[logging.Handler]:
+    """Send all logging and warnings to a fresh file, and their events to a fresh record beside it.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: one of them cannot be written.
     """
     logging.raiseExceptions = False  # a full disk must not print a traceback a line
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    prose = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
+    prose.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handlers = [prose, RecordHandler(path_of(path))]
     root = logging.getLogger()
-    root.addHandler(handler)
+    for handler in handlers:
+        root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    return handler
+    return handlers

@@ -1,15 +1,15 @@
-"""How an edit went: told from the files a run leaves behind, whenever somebody asks."""
+"""How an edit went: told from the pictures and records of jobs that a run leaves behind."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from editinfinity.jobs.record import FAILED, STOPPED, Code, JobRecord, read_records
 from editinfinity.workflow.cases import MAP_ONLY, Case, Edit
-from editinfinity.workflow.job import ENDED, FAILED
 from editinfinity.workflow.plan import Layout
-from editinfinity.workflow.timings import seconds_of
 
 EDITED, MAPPED, FAILED_EDIT, NOT_MADE = "edited", "mapped", "failed", "not made"
 
@@ -52,29 +52,25 @@ def outcomes(case: Case, where: Layout, since: float | None) -> dict[str, Outcom
             so that a fault which is mended is not told again. None asks how things stand: a fault
             counts until its edit's picture is newer.
     """
+    records = read_records(Path(where.folder, "logs"))
     told: dict[str, Outcome] = {}
     for edit in case.edits.values():
         picture = picture_of(edit, where)
         made = _time_of(picture)
         start = since if since is not None else (made or 0.0)
-        everywhere, by_edit = _failures(case, Path(where.folder), start)
-        found = [*everywhere, *by_edit.get(edit.name, [])]
-        seconds = seconds_of(Path(where.folder), edit.name, since or 0.0, shared=not told)
+        of_case = [record for record in records if record.edit is None]
+        own = [record for record in records if record.edit == edit.name]
+        found = [why for each in [*of_case, *own] if (why := reason_of(each, start)) is not None]
+        # What a case's edits share is counted with the first of them.
+        seconds = seconds_of(own if told else [*of_case, *own], since or 0.0)
         if found:
             told[edit.name] = Outcome(FAILED_EDIT, found[0], seconds)
         elif made is not None:
             word = MAPPED if edit.infer_function == MAP_ONLY else EDITED
             told[edit.name] = Outcome(word, str(picture), seconds)
         else:
-            silence = _silence(Path(where.folder), start)
-            told[edit.name] = Outcome(NOT_MADE, silence, seconds)
+            told[edit.name] = Outcome(NOT_MADE, _silence(records, start), seconds)
     return told
-
-
-def reasons(folder: Path, since: float) -> list[str]:
-    """Why jobs of a case failed since a time, a line each; ``folder`` is ``results/CASE``."""
-    found = (_reason(path, since) for path in sorted((folder / "logs").rglob("*.log")))
-    return [reason for reason in found if reason is not None]
 
 
 def _time_of(path: Path) -> float | None:
@@ -84,46 +80,25 @@ def _time_of(path: Path) -> float | None:
     return None
 
 
-def _silence(folder: Path, since: float) -> str:
+def reason_of(record: JobRecord, since: float) -> str | None:
+    """Why a job failed, if it did, and since a time."""
+    outcome = record.outcome
+    if outcome is None or outcome.state not in (FAILED, STOPPED) or record.written < since:
+        return None
+    return outcome.message
+
+
+def seconds_of(records: Iterable[JobRecord], since: float) -> float | None:
+    """Seconds that jobs took which ended well since a time; None where there were none."""
+    took = [each.seconds for each in records if each.written >= since and each.seconds is not None]
+    return sum(took) if took else None
+
+
+def _silence(records: Iterable[JobRecord], since: float) -> str:
     """Where to look when no job said why it ended: killed, cancelled, out of time or of memory."""
-    written = [(path.stat().st_mtime, path) for path in (folder / "logs").rglob("*.log")]
-    silent = [(time, path) for time, path in written if time >= since and not _spoke(path)]
+    silent = [
+        (record.written, record.log)
+        for record in records
+        if record.written >= since and record.outcome is None and record.last(Code) is None
+    ]
     return f"its last job ended without a word; see {max(silent)[1]}" if silent else ""
-
-
-def _spoke(path: Path) -> bool:
-    """Whether a log's last line says how its job ended, well or (as another edit's may) not."""
-    with suppress(OSError):
-        *_, last = ["", *path.read_text(encoding="utf-8", errors="replace").splitlines()]
-        return last.endswith(ENDED) or FAILED in last
-    return False
-
-
-def _failures(case: Case, folder: Path, since: float) -> tuple[list[str], dict[str, list[str]]]:
-    """(reasons that concern the whole case, reasons by edit), from logs written since a time."""
-    everywhere: list[str] = []
-    by_edit: dict[str, list[str]] = {}
-    logs = folder / "logs"
-    for path in sorted(logs.rglob("*.log")):
-        reason = _reason(path, since)
-        if reason is None:
-            continue
-        parts = path.relative_to(logs).parts
-        if parts[0] not in ("edit", "mask"):
-            everywhere.append(reason)
-        elif parts[1] in case.edits:
-            by_edit.setdefault(parts[1], []).append(reason)
-    return everywhere, by_edit
-
-
-def _reason(path: Path, since: float) -> str | None:
-    """Why the job of a log failed, if it did, and since then."""
-    try:
-        if path.stat().st_mtime < since:
-            return None
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    if not lines or FAILED not in lines[-1]:
-        return None
-    return lines[-1].partition(FAILED)[2]

@@ -19,11 +19,11 @@ import yaml
 from editinfinity.display.terminal import DRAW_ON, terminal_to_draw_on
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
+from editinfinity.jobs.record import read_records
 from editinfinity.locks import NO_LOCKS, Lock
 from editinfinity.workflow.location import workflow_root
-from editinfinity.workflow.outcomes import reasons
+from editinfinity.workflow.outcomes import reason_of, seconds_of
 from editinfinity.workflow.provenance import older_folders
-from editinfinity.workflow.timings import seconds_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Ran:
 
     def seconds(self, case: str) -> float | None:
         """What the jobs of a case took in this run; None where there were none."""
-        return seconds_of(self.results / case, "edit", self.since, shared=True)
+        return seconds_of(read_records(self.results / case / "logs"), self.since)
 
 
 _MESSAGE = re.compile(r"Job \d+: (?:.*?: )?(.*)")
@@ -111,11 +111,17 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
     failed = {
         folder.name: found
         for folder in sorted((project / "results").glob("*"))
-        if folder.is_dir() and (found := reasons(folder, since))
+        if (found := _reasons(folder / "logs", since))
     }
     if process.returncode and not failed:
         raise UserError(" ".join(said[-3:]) or "the workflow could not start")
     return Ran(project / "results", since, failed)
+
+
+def _reasons(logs: Path, since: float) -> list[str]:
+    """Why jobs of a case failed since a time, a line each."""
+    found = (reason_of(record, since) for record in read_records(logs))
+    return [reason for reason in found if reason is not None]
 
 
 @contextmanager

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from editinfinity.jobs.record import Code, path_of, read_records
 from editinfinity.workflow.cases import Case, Cases
 from editinfinity.workflow.config import Config
-from editinfinity.workflow.job_record import ENDING, CodeOfJob, read_records
 from editinfinity.workflow.plan import TRAIN_EMBEDDING, TRAIN_LORA, Layout, layout
-from editinfinity.workflow.stage_version import recorded_versions, stage_of
+from editinfinity.workflow.stage_version import recorded_versions, running_code, stage_of
 from editinfinity.workflow.variants import embeddings_used, lora_bases, loras_used, variants
 
 FIRST_WITH_RECORDS = "0.2.0"
@@ -57,13 +57,13 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
     """
     found: dict[str, set[str]] = {}
     for case in cases.by_name.values():
-        for parts, code in read_records(Path(layout(config, case.name).folder, "logs")):
-            stage = stage_of(code.rule)
-            if stage not in recorded_versions():
+        for record in read_records(Path(layout(config, case.name).folder, "logs")):
+            code = record.last(Code)
+            if code is None or stage_of(code.rule) not in recorded_versions():
                 continue
-            now = CodeOfJob.running(code.rule)
+            now = running_code(code.rule)
             # Where the version differs, Snakemake itself runs the job again.
-            if code.version == now.version and not code.agrees(now) and _is_used(parts, case):
+            if code.version == now.version and not code.agrees(now) and _is_used(record.job, case):
                 found.setdefault(code.rule, set()).add(case.name)
     if not found:
         return []
@@ -83,7 +83,8 @@ def _order(rule: str) -> int:
 def _is_older(results: Path | str) -> bool:
     """Whether a case has results, and its first job left no record."""
     folder = Path(results)
-    return (folder / "check.json").is_file() and not (folder / "logs" / f"check{ENDING}").exists()
+    record = path_of(folder / "logs" / "check.log")
+    return (folder / "check.json").is_file() and not record.exists()
 
 
 def _kept_checkpoints(case: Case, where: Layout) -> Iterator[Path]:
@@ -96,22 +97,22 @@ def _kept_checkpoints(case: Case, where: Layout) -> Iterator[Path]:
                 yield Path(where.lora_folder(variant.base, variant.lora))
 
 
-def _is_used(parts: tuple[str, ...], case: Case) -> bool:
+def _is_used(job: str, case: Case) -> bool:
     """Whether a run of a case rests on a job; old variants and longer trainings may lie around.
 
     Args:
-        parts: of the job's name, which is that of its log.
+        job: its name, which is that of its log.
         case: the case.
     """
     edits = case.edits.values()
-    match parts:
-        case ("text_embedding", name):
+    match job.split("/"):
+        case ["text_embedding", name]:
             wanted = [i for edit in edits for i in embeddings_used(edit.settings)]
             wanted += [i for edit in edits for i in lora_bases(edit.settings)]
             return bool(case.settings[TRAIN_EMBEDDING]) and _iteration(name) <= max(
                 wanted, default=0
             )
-        case ("lora", base, name):
+        case ["lora", base, name]:
             wanted = [
                 i
                 for edit in edits
@@ -119,7 +120,7 @@ def _is_used(parts: tuple[str, ...], case: Case) -> bool:
                 for i in loras_used(edit.settings)
             ]
             return bool(case.settings[TRAIN_LORA]) and _iteration(name) <= max(wanted, default=0)
-        case ("mask" | "edit", edit, name):
+        case ["mask" | "edit", edit, name]:
             if edit not in case.edits:
                 return False
             settings = case.edits[edit].settings

@@ -27,6 +27,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from editinfinity.jobs.record import Code
 from editinfinity.workflow.location import PACKAGE, workflow_root
 
 VERSIONS = Path("stages", "versions.json")
@@ -70,6 +71,13 @@ def rule_version(rule: str) -> str:
     """The version of a rule as a param: its stage and the number, ``train_lora:2``."""
     stage = stage_of(rule)
     return f"{stage}:{recorded_versions()[stage].version}"
+
+
+def running_code(rule: str) -> Code:
+    """The code of a rule in this process."""
+    stage = stage_of(rule)
+    known, digest = recorded_versions()[stage], running_digests()[stage]
+    return Code(rule, known.version, digest, digest != known.digest)
 
 
 @functools.cache

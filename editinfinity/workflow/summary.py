@@ -9,7 +9,6 @@ from editinfinity.workflow.cases import Cases
 from editinfinity.workflow.config import Config
 from editinfinity.workflow.outcomes import FAILED_EDIT, outcomes
 from editinfinity.workflow.plan import layout
-from editinfinity.workflow.timings import duration
 
 _HEADING = ("case", "edit", "outcome", "time", "open")
 
@@ -45,6 +44,17 @@ def columns_of(rows: Iterable[Sequence[str]]) -> list[str]:
         ]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
     return lines
+
+
+def duration(seconds: float) -> str:
+    """A time as people read it: ``0.4 s``, ``12 s``, ``3:05 min``, ``2:10 h``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if (whole := round(seconds)) < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
 
 
 def _width(text: str) -> int:

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from editinfinity.jobs.record import FAILED, read_record
 from editinfinity.workflow import fingerprint
 from editinfinity.workflow.cases import load_case
 from editinfinity.workflow.config import load_config
-from editinfinity.workflow.job import FAILED
 from tests.bad_input.corpus import Accepted, Bad, require_clear, sound_case
 from tests.bad_input.pictures import IMAGES, MASKS
 from tests.bad_input.texts import PROMPTS, WORDS
@@ -34,9 +34,11 @@ def check(case: str, **settings: object) -> str | None:
         runpy.run_path(str(ROOT / "scripts" / "check.py"), {"snakemake": snakemake})
     except SystemExit as end:
         assert end.code == 1
-        last = log.read_text("utf-8").splitlines()[-1]
-        assert FAILED in last
-        return last.partition(FAILED)[2]
+        record = read_record(log.parent, "check")
+        assert record is not None and record.outcome is not None
+        assert record.outcome.state == FAILED
+        assert log.read_text("utf-8").splitlines()[-1].endswith(record.outcome.message)
+        return record.outcome.message
     return None
 
 

@@ -12,10 +12,13 @@ from PIL import Image
 
 from editinfinity.files.maps import ATTENTION, KERNEL, save_map
 from editinfinity.files.tensors import save_tensors
+from editinfinity.jobs.record import ResourceUsage
 from editinfinity.workflow.cases import Cases, load_cases
 from editinfinity.workflow.config import Config, load_config
 from editinfinity.workflow.plan import layout
 from editinfinity.workflow.variants import variants
+from tests.jobs.records import done, write_record
+from tests.jobs.records import failed as failed_with
 from tests.workflow.project import draw_mask, write
 
 HOSTILE = '</script><script>document.title="broken in"</script><img src=x onerror=alert(1)>'
@@ -58,12 +61,13 @@ def make_results(
     metrics: Sequence[str] = ("background_psnr", "clip_edited"),
     edited: Image.Image | None = None,
 ) -> None:
-    """Everything a run would have written; of failed cases (name → reason) the log alone."""
+    """Everything a run would have written; of failed cases (name → reason) the record alone."""
     for number, (name, case) in enumerate(cases.by_name.items()):
         where = layout(config, name)
         folder = Path(where.folder)
-        _log(folder, "check", (failed or {}).get(name))
+        logs = folder / "logs"
         if name in (failed or {}):
+            write_record(logs, "check", failed_with((failed or {})[name]))
             continue
         with Image.open(case.image) as image:
             width, height = image.size
@@ -91,11 +95,11 @@ def make_results(
                 told = json.dumps({"values": values, "missing": missing})
                 if metrics:
                     (place / f"{variant.name}.metrics.json").write_text(told, "utf-8")
-                _benchmark(folder, f"edit/{edit.name}/{variant.name}", 2.5 + number)
+                write_record(logs, f"edit/{edit.name}/{variant.name}", *done(2.5 + number))
             (edited or scene((width, height), 200 + number)).save(where.chosen(edit.name))
             if edit.mask_source != "none":
                 _masks(folder / "mask" / edit.name, (width, height), edit.mask_source)
-            _benchmark(folder, f"edit/{edit.name}/finish", 0.5)
+            write_record(logs, f"edit/{edit.name}/finish", *done(0.5))
 
 
 def scene(size: tuple[int, int], seed: int) -> Image.Image:
@@ -124,25 +128,8 @@ def _training(folder: Path) -> None:
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(["iteration\tloss", *rows]) + "\n", "utf-8")
-    _benchmark(folder, "check", 0.7)
-    _benchmark(
-        folder, "lora/embedding10/iter10", 8.0, "train_lora: 7.9 s of work, 812 MB of memory"
-    )
-    work = "train_lora: 7.500 s of work, 912 MB of memory, 3456 MB of the card"
-    _benchmark(folder, "lora/embedding10/iter20", 8.0, work)
-
-
-def _benchmark(folder: Path, job: str, seconds: float, work: str = "") -> None:
-    path = folder / "benchmark" / f"{job}.tsv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:08\t51.5\n", "utf-8")
-    if work:
-        log = folder / "logs" / f"{job}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(f"12:00:00 INFO {work}\n", "utf-8")
-
-
-def _log(folder: Path, job: str, fault: str | None) -> None:
-    log = folder / "logs" / f"{job}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("12:00:00 " + (f"FAILED {fault}" if fault else "INFO sound") + "\n", "utf-8")
+    write_record(folder / "logs", "check", *done(0.7, 51_500_000))
+    for last, seconds, memory, card in ((10, 7.9, 812, None), (20, 7.5, 912, 3456 * 10**6)):
+        usage = ResourceUsage("train_lora", seconds, memory * 10**6, card)
+        job = f"lora/embedding10/iter{last}"
+        write_record(folder / "logs", job, usage, *done(8.0, 51_500_000))

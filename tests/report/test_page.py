@@ -17,6 +17,7 @@ from editinfinity.errors import UserError
 from editinfinity.report import gather, make, pictures
 from editinfinity.report.make import make_report
 from editinfinity.report.pictures import thumbnails
+from tests.jobs.records import done, failed, write_record
 from tests.report.made import HOSTILE, load, make_data, make_results, scene
 
 
@@ -99,9 +100,7 @@ def test_stages_come_in_the_order_they_run(here: Path) -> None:
     config, cases = load()
     jobs = ("finish", "select", "embedding10-cfg3.metrics", "embedding10-cfg3", "text_features")
     for job in jobs:
-        path = Path(f"results/a/benchmark/edit/edit/{job}.tsv")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("s\th:m:s\tmax_rss\n2\t0:00:02\t51.5\n", "utf-8")
+        write_record(Path("results/a/logs"), f"edit/edit/{job}", *done(2.0))
     (edit,) = told_by(make_report(config, cases))["cases"][0]["edits"]
     names = ["Encode the prompts", "Draw", "Metrics", "Choose", "Finish"]
     assert [(stage["name"], stage["jobs"]) for stage in edit["stages"]] == [(n, 1) for n in names]
@@ -115,11 +114,10 @@ def test_a_fault_that_is_mended_is_not_told_and_a_new_one_is(here: Path) -> None
     make_data("a")
     config, cases = load()
     make_results(config, cases)
-    log, picture = Path("results/a/logs/check.log"), Path("results/a/edit.png")
-    log.write_text("12:00:00 FAILED once\n", "utf-8")
-    before = picture.stat().st_mtime
+    record = write_record(Path("results/a/logs"), "check", failed("once"))
+    before = Path("results/a/edit.png").stat().st_mtime
     for age, outcome in ((-5, "edited"), (5, "failed")):
-        os.utime(log, (before + age, before + age))
+        os.utime(record, (before + age, before + age))
         told = told_by(make_report(config, cases))
         assert told["cases"][0]["edits"][0]["outcome"] == outcome
 

@@ -18,9 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from editinfinity.errors import MemoryFault, UserError
 from editinfinity.files.tensors import load_tensors
+from editinfinity.jobs.record import (
+    Event,
+    Iteration,
+    JobWarning,
+    RecordHandler,
+    ResourceUsage,
+    read_record,
+)
 from editinfinity.locks import held
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import ALONE
@@ -32,6 +41,7 @@ from editinfinity.worker.leases import Slot
 from editinfinity.worker.protocol import connect
 from editinfinity.worker.session import SESSION, OpenSession, Session, open_session
 from editinfinity.workflow.stage_version import running_digests
+from tests.jobs.test_record import require_schema
 from tests.stages.conftest import draw_photograph
 
 pytestmark = pytest.mark.slow
@@ -214,6 +224,39 @@ def test_a_worker_gives_the_same_bytes_and_reads_models_once(
     assert session.folder.stat().st_mode & 0o777 == 0o700
     (socket,) = session.folder.glob("*.socket")
     assert socket.stat().st_mode & 0o777 == 0o600
+
+
+def recorded(call: Call, worker: bool) -> list[Event]:
+    """The events of a call as its job records them, without what differs from time to time."""
+    handler, root = RecordHandler(Path("events.jsonl")), logging.getLogger()
+    root.addHandler(handler)
+    try:
+        run(call, worker=worker)
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+    require_schema(Path("events.jsonl"))
+    record = read_record(Path(), "events")
+    assert record is not None
+    zeros = {Iteration: {"rate": 0.0}, ResourceUsage: {"seconds": 0.0, "memory": 0}}
+    return [replace(event, **zeros.get(type(event), {})) for event in record.events]
+
+
+def test_events_are_recorded_alike_with_a_worker_and_without(
+    going_on: OpenSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Image.open("photo.jpg") as photograph:
+        photograph.save("profile.jpg", icc_profile=b"no profile")
+    arguments = {"image": Path("profile.jpg"), "output": Path("o"), "model": TINY}
+    with caplog.at_level(logging.INFO):
+        for call, kinds in (
+            (training("recorded", 3), [*[Iteration] * 3, ResourceUsage]),
+            (Call("image_features", arguments), [JobWarning, ResourceUsage]),
+        ):
+            cold, warm = recorded(call, worker=False), recorded(call, worker=True)
+            assert cold == warm
+            assert [type(event) for event in cold] == kinds
+    assert "colour profile" in str(cold[0])
 
 
 def test_faults_reach_the_job(going_on: OpenSession) -> None:

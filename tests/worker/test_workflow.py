@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from editinfinity.jobs.record import DONE, Code, Iteration, ResourceUsage, path_of, read_records
+from editinfinity.stages.calls import MODEL_STAGES
+from editinfinity.workflow.stage_version import stage_of
+from tests.jobs.test_record import require_schema
 from tests.workflow.project import BARE, Project
 
 pytestmark = pytest.mark.slow
@@ -39,6 +43,19 @@ def test_a_batch_reads_each_model_once_and_makes_the_same_as_without_workers(
         {name: content for name, content in place.made().items() if name.startswith("word/")}
         for place in (project, alone)
     )
+    for place in (project, alone):
+        records = read_records(place.folder / "results" / "word" / "logs")
+        logs_of = sorted(place.folder.glob("results/word/logs/**/*.log"))
+        assert sorted(place.folder / record.log for record in records) == logs_of
+        for record in records:
+            require_schema(path_of(record.log))
+            assert record.outcome is not None and record.outcome.state == DONE
+            code = record.last(Code)
+            assert code is not None and not code.changed
+            runs_a_model = stage_of(code.rule) in MODEL_STAGES
+            assert len(record.all(ResourceUsage)) == runs_a_model
+        (last,) = [r.last(Iteration) for r in records if r.job == "lora/embedding2/iter4"]
+        assert last is not None and (last.number, last.last) == (4, 4)
     assert all("/lora/embedding2/iter2/" in name for name in warm.keys() ^ cold.keys())
     for name, content in cold.items():
         # Losses are of a job's own iterations.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from editinfinity.jobs.record import JobWarning
 from editinfinity.workflow.cases import Cases, load_cases
 from editinfinity.workflow.config import Config, load_config
 from editinfinity.workflow.plan import layout
@@ -16,7 +17,8 @@ from editinfinity.workflow.sheets import make_sheets
 from editinfinity.workflow.summary import summarise
 from editinfinity.workflow.thumbnails import SIDE
 from editinfinity.workflow.variants import variants
-from tests.workflow.project import draw_image, draw_mask, write
+from tests.jobs.records import done, failed, write_record
+from tests.workflow.project import draw_image, draw_mask
 from tests.workflow.test_cases import make_case
 
 
@@ -83,11 +85,10 @@ def test_a_sheet_is_made_anew_only_for_new_pictures_and_bears_broken_ones(here: 
 def test_the_table_tells_outcomes_and_reasons(here: Path) -> None:
     config, cases = load(overrides={"犬": {"infer_function": 1}})
     pretend(config, cases)
-    log = Path("results/a/logs/edit/edit/finish.log")
-    log.parent.mkdir(parents=True)
-    log.write_text("12:00:00 INFO x\n12:00:00 FAILED a.png: is broken; mend it\n", "utf-8")
-    for job, seconds in (("image_features", 60), ("edit/edit/finish", 12.3), ("edit/other/x", 7)):
-        write(Path("results/a/benchmark", f"{job}.tsv"), f"s\tmax_rss\n{seconds}\t50.1")
+    logs = Path("results/a/logs")
+    record = write_record(logs, "edit/edit/finish", failed("a.png: is broken; mend it"))
+    for job, seconds in (("image_features", 60), ("edit/edit/x", 12.3), ("edit/other/x", 7)):
+        write_record(logs, job, *done(seconds))
     lines = summarise(config, cases, since=0).splitlines()
     assert lines[1:] == [
         "case  edit  outcome   time      open",
@@ -95,30 +96,23 @@ def test_the_table_tells_outcomes_and_reasons(here: Path) -> None:
         "犬    edit  not made",
         "1 of 2 edits without a fault",
     ]
-    # A log of an earlier run is no news.
-    later = summarise(config, cases, since=log.stat().st_mtime + 1).splitlines()
+    # A record of an earlier run is no news.
+    later = summarise(config, cases, since=record.stat().st_mtime + 1).splitlines()
     assert later[2] == "a     edit  edited          results/a/edit.png"
 
 
-def test_a_job_that_was_killed_has_said_nothing_but_left_its_log(here: Path) -> None:
+def test_a_job_that_was_killed_has_not_said_how_it_ended(here: Path) -> None:
     config, cases = load()
-    log = Path("results/a/logs/image_features.log")
-    log.parent.mkdir(parents=True)
-    log.write_text("12:00:00 INFO encoding\n", "utf-8")
+    record = write_record(Path("results/a/logs"), "image_features", JobWarning("odd"))
     row = summarise(config, cases, since=0).splitlines()[2]
     assert row.startswith("a     edit  not made        its last job ended without a word; see ")
-    assert row.endswith(str(log))
+    assert row.endswith(str(record.with_suffix(".log")))
 
 
 def test_an_edit_that_nobody_asked_for_is_not_one_that_was_killed(here: Path) -> None:
     """As where a single target is named: its jobs went well, and more were not wanted."""
     config, cases = load()
-    log = Path("results/a/logs/image_features.log")
-    log.parent.mkdir(parents=True)
-    log.write_text(
-        "12:00:00 INFO encoding\n12:00:02 INFO image_features: 2.000 s in all\n", "utf-8"
-    )
-    other = Path("results/a/logs/edit/other/finish.log")
-    other.parent.mkdir(parents=True)
-    other.write_text("12:00:03 FAILED a.png: is broken; mend it\n", "utf-8")
-    assert summarise(config, cases, since=0).splitlines()[2] == "a     edit  not made"
+    logs = Path("results/a/logs")
+    write_record(logs, "image_features", *done(2.0))
+    write_record(logs, "edit/other/finish", failed("a.png: is broken; mend it"))
+    assert summarise(config, cases, since=0).splitlines()[2] == "a     edit  not made  2.0 s"

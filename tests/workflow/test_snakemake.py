@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from editinfinity.jobs.record import read_record
 from editinfinity.workflow.untold import MARK, TELLING, Telling
 from tests.workflow.project import BARE, CARRIED, ROOT, Project, Run, draw_image, write
 from tests.workflow.test_cases import HOSTILE, WELCOME, write_table
@@ -261,11 +262,13 @@ def test_a_failing_case_leaves_the_others_alone_and_all_are_summed_up(tmp_path: 
     assert "failed" in rows["bad prompt"]
     assert "edit_image_prompt.txt: is not UTF-8" in rows["bad prompt"]
     assert table[4] == "1 of 3 edits without a fault"
-    # The same lines came when they happened, and stand in the jobs' logs.
+    # The same lines came when they happened, and stand in the jobs' records and logs.
     for case in ("no image", "bad prompt"):
-        last = (project.folder / "results" / case / "logs" / "check.log").read_text("utf-8")
-        assert "FAILED" in last.splitlines()[-1]
-        assert last.splitlines()[-1].partition("FAILED ")[2] in run.stderr
+        logs = project.folder / "results" / case / "logs"
+        record = read_record(logs, "check")
+        assert record is not None and record.outcome is not None
+        assert record.outcome.state == "failed" and record.outcome.message in run.stderr
+        assert (logs / "check.log").read_text("utf-8").endswith(f"{record.outcome.message}\n")
 
     # What is mended is made, and no old fault is told again.
     write(bad_prompt, "a goat")

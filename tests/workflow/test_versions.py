@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from editinfinity.jobs.record import Code
 from editinfinity.workflow import stage_version
-from editinfinity.workflow.job_record import CodeOfJob
 from editinfinity.workflow.stage_version import (
     changed_stages,
     current_digests,
@@ -128,14 +128,14 @@ def test_a_change_is_classified_by_one_command(package: Path) -> None:
 
 
 def test_codes_agree_by_version_unless_somebody_changed_one() -> None:
-    released, next_release = CodeOfJob("edit", 1, "a", False), CodeOfJob("edit", 1, "b", False)
+    released, next_release = Code("edit", 1, "a", False), Code("edit", 1, "b", False)
     assert released.agrees(next_release)
-    assert not released.agrees(CodeOfJob("edit", 2, "a", False))
-    changed = CodeOfJob("edit", 1, "c", True)
+    assert not released.agrees(Code("edit", 2, "a", False))
+    changed = Code("edit", 1, "c", True)
     assert changed.agrees(changed)
     assert not changed.agrees(released)
     assert not released.agrees(changed)
-    assert not changed.agrees(CodeOfJob("edit", 1, "d", True))
+    assert not changed.agrees(Code("edit", 1, "d", True))
 
 
 def test_versions_need_no_torch() -> None:
