@@ -130,6 +130,11 @@ class Infinity(nn.Module):
         self.run_block: BlockRunner = run_block
         self.drop_path = torch.zeros(config.depth, device="cpu")
 
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.pos_start.device
+
     def set_block_dtype(self, dtype: torch.dtype) -> Infinity:
         """Run the blocks' linear layers in ``dtype``; the rest stays in fp32."""
         for block in self.blocks:
