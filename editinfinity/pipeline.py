@@ -29,12 +29,13 @@ from editinfinity.files.handed_in import MaskLike, Picture
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
 from editinfinity.method import settings
-from editinfinity.method.attention import region_of_word
+from editinfinity.method.attention import attention_map
 from editinfinity.method.composite import composite
 from editinfinity.method.draw import adapted, decode, draw
-from editinfinity.method.encode import encode_photograph, encode_prompt
+from editinfinity.method.encode import encode_photograph
 from editinfinity.method.invert import Trainer, source_of
-from editinfinity.method.locate import kernel_of, region_of_mask
+from editinfinity.method.locate import kernel_of, region_of_attention, region_of_mask
+from editinfinity.method.prompt import encode_prompt, tokens_of_word
 from editinfinity.models.scale_passes import Replays
 from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
@@ -117,9 +118,7 @@ class EditInfinityPipeline:
         photograph, seen = handed_in.open_photograph(image)
         region = handed_in.crop_of(crop, mask, mask_edit_region, photograph, budget)
         with self._lock, current(self.device), undisturbed():
-            features = encode_photograph(
-                seen, region, budget, self.preset, self.tokenizer, self.device
-            )
+            features = encode_photograph(seen, region, budget, self.preset, self.tokenizer)
             text = encode_prompt(prompt, self.preset, self.text_encoder)
             if embedding_iterations or lora_iterations:
                 self._passes.forget()  # training wants their memory
@@ -168,7 +167,7 @@ class EditInfinityPipeline:
             UserError: mask or word do not fit, a setting is not usable, or the model is another.
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
-        settings.KeepingSettings(
+        settings.KeepingSettings(  # refuses what is not usable
             mask_edit_region, attention_threshold, smoothing, background, guidance, lock_scales
         )
         sampling = settings.SamplingSettings(seed=seed, cfg=cfg, tau=tau)
@@ -182,8 +181,9 @@ class EditInfinityPipeline:
                 whole = handed_in.mask_of(mask, seen.geometry.image_size, mask_edit_region)
                 region = region_of_mask(whole, seen.geometry, mask, mask_edit_region)
             if target_word is not None:
-                word, threshold = target_word, attention_threshold
-                region = region_of_word(self.transformer, seen, source, word, threshold)
+                tokens = tokens_of_word(source, target_word)
+                attention = attention_map(self.transformer, seen, source, tokens)
+                region = region_of_attention(attention, attention_threshold, target_word)
             kernel = None if region is None else kernel_of(region, seen.schedule, smoothing)
             with adapted(self.transformer, inversion.adapter if use_lora else None):
                 for text in [prompt] if isinstance(prompt, str) else prompt:

@@ -12,9 +12,7 @@ from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import ReplaySource
 from editinfinity.editing.guidance import Unguided
 from editinfinity.files.features import ImageFeatures, PromptFeatures
-from editinfinity.method.inputs import codes_of, text_of
-from editinfinity.method.locate import EditedRegion, region_of_attention, tokens_of_word
-from editinfinity.models.transformer import Infinity
+from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.prompts import Span
 
 
@@ -36,32 +34,16 @@ def attention_map(
     Raises:
         MemoryFault: the GPU's memory ran out.
     """
-    device = transformer.device
-    collector = AttentionCollector(photograph.schedule, tokens)
+    device, schedule = transformer.device, photograph.schedule
+    collector = AttentionCollector(schedule, tokens)
     sampler.sample(
         transformer,
-        text_of(prompt, device),
-        photograph.schedule,
+        TextFeatures.of(prompt.features, device),
+        schedule,
         sampler.SamplingSettings(),
         torch.Generator(),
-        edit=ReplaySource(codes_of(photograph, device)),
+        edit=ReplaySource(sampler.codes_of(photograph.bits, schedule, device)),
         watcher=collector,
         guidance=Unguided(),
     )
     return collector.mean.cpu().numpy()
-
-
-def region_of_word(
-    transformer: Infinity,
-    photograph: ImageFeatures,
-    prompt: PromptFeatures,
-    word: str,
-    threshold: float,
-) -> EditedRegion:
-    """The cells that a word of the source prompt attends to; see ``attention_map``.
-
-    Raises:
-        UserError: the prompt does not contain the word, or memory ran out.
-    """
-    attention = attention_map(transformer, photograph, prompt, tokens_of_word(prompt, word))
-    return region_of_attention(attention, threshold, word)

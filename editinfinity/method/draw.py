@@ -21,7 +21,6 @@ from editinfinity.editing.kernel import resample_kernel
 from editinfinity.files.checkpoints import Adapter
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.images import from_model
-from editinfinity.method.inputs import codes_of, text_of
 from editinfinity.method.settings import SamplingSettings
 from editinfinity.models.scale_passes import ScalePasses
 from editinfinity.models.transformer import Infinity, TextFeatures
@@ -90,18 +89,19 @@ def draw(
     device, schedule = transformer.device, photograph.schedule
     blend: Editor = keep_generated
     guidance: Guidance = ClassifierFree(sampling.cfg)
-    codes, inside = codes_of(photograph, device), None
+    codes, inside = sampler.codes_of(photograph.bits, schedule, device), None
     if kernel is not None:
         kept = torch.from_numpy(resample_kernel(kernel, schedule.tokenizer_grid)).to(device)
         blend, inside = KernelBlend(codes, kept), 1 - kept
     if lock_scales:
         blend = LockFirst(codes, lock_scales, blend)
+    text = _text_of(prompt, vectors, device)
     if away_from is not None:
-        source = text_of(away_from, device, vectors)
+        source = _text_of(away_from, vectors, device)
         guidance = SourceNegative(sampling.cfg, source, inside, schedule)
     return sampler.sample(
         transformer,
-        text_of(prompt, device, vectors),
+        text,
         schedule,
         sampler.SamplingSettings(sampling.cfg, sampling.tau, sampling.top_k, sampling.top_p),
         torch.Generator().manual_seed(int(sampling.seed)),
@@ -120,3 +120,9 @@ def decode(tokenizer: Tokenizer, code: Tensor) -> Image.Image:
         MemoryFault: the GPU's memory ran out.
     """
     return from_model(tokenizer.decode(code)[0].float().cpu().numpy())
+
+
+def _text_of(prompt: PromptFeatures, vectors: Tensor | None, device: torch.device) -> TextFeatures:
+    """A prompt, with the learned vectors behind it if any."""
+    text = TextFeatures.of(prompt.features, device)
+    return text if vectors is None else text.append(vectors.to(device))

@@ -1,4 +1,4 @@
-"""Encode a photograph and a prompt, once for everything that follows."""
+"""Encode a photograph, once for everything that follows."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from PIL import Image
 
 from editinfinity.compute import telling_memory_faults
 from editinfinity.files.cropping import Region
-from editinfinity.files.features import ImageFeatures, PromptFeatures
+from editinfinity.files.features import ImageFeatures
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import schedule_for, size_of, to_model
 from editinfinity.models.bsq import quantize
 from editinfinity.presets import Preset
-from editinfinity.prompts import caption
 
 if TYPE_CHECKING:
-    from editinfinity.models.text_encoder import TextEncoder
     from editinfinity.models.tokenizer import Tokenizer
 
 
@@ -30,7 +28,6 @@ def encode_photograph(
     pixel_budget: str,
     preset: Preset,
     tokenizer: Tokenizer,
-    device: torch.device,
 ) -> ImageFeatures:
     """Encode a photograph, or a region of it.
 
@@ -40,7 +37,6 @@ def encode_photograph(
         pixel_budget: a key of ``editinfinity.scales.PIXEL_BUDGETS``.
         preset: the model.
         tokenizer: its tokenizer.
-        device: where the tokenizer is.
 
     Raises:
         MemoryFault: the GPU's memory ran out.
@@ -51,6 +47,7 @@ def encode_photograph(
     )
     geometry = Geometry.within(size, region, schedule.image_size)
     pixels = to_model(photograph, geometry)
+    device = next(tokenizer.parameters()).device
     raw = tokenizer.encode(torch.from_numpy(pixels)[None].to(device))
     bits = quantize(raw, schedule.tokenizer_scales).bits
     return ImageFeatures(
@@ -61,16 +58,3 @@ def encode_photograph(
         raw=raw[0].float().cpu().numpy(),
         pixels=np.round((pixels + 1) * 127.5).astype(np.uint8).transpose(1, 2, 0),
     )
-
-
-@telling_memory_faults("use device: cpu for the text stages")
-def encode_prompt(prompt: str, preset: Preset, encoder: TextEncoder) -> PromptFeatures:
-    """Encode a prompt with the method's suffix; white space in it counts as single spaces.
-
-    Raises:
-        PromptTooLongError: the encoder takes fewer tokens.
-        MemoryFault: the GPU's memory ran out.
-    """
-    text = " ".join(prompt.split())
-    features = encoder.encode(caption(text)).features[0].cpu().numpy()
-    return PromptFeatures(preset.name, text, features, encoder.offsets(caption(text)))

@@ -27,9 +27,8 @@ from editinfinity.inversion.training import (
     Source,
     train,
 )
-from editinfinity.method.inputs import text_of
 from editinfinity.method.settings import LoraSettings, TrainingSettings
-from editinfinity.models.transformer import Infinity
+from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import Preset
 from editinfinity.prompts import LEARNED_VECTORS
 
@@ -80,7 +79,8 @@ def source_of(
     """A photograph and its prompt to learn from, with vectors (N, Ct5) that were learned before."""
     raw = torch.from_numpy(photograph.raw)[None].to(device)
     learned = None if vectors is None else vectors.to(device)
-    return Source(raw, text_of(prompt, device), photograph.schedule, learned)
+    text = TextFeatures.of(prompt.features, device)
+    return Source(raw, text, photograph.schedule, learned)
 
 
 @dataclass(frozen=True)

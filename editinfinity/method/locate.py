@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editinfinity.editing.kernel import cells_of_attention, resample_kernel, smoothing_kernel
-from editinfinity.files.features import PromptFeatures
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.masks import MARKS, doubt_about, require_seen, unseen_of
-from editinfinity.prompts import Span, find_word, tokens_of
 from editinfinity.scales import ScaleSchedule
 
 log = logging.getLogger(__name__)
@@ -65,15 +63,6 @@ def region_of_attention(
     """Cells above min + threshold·(max − min) of the attention of a word, (h, w)."""
     cells = cells_of_attention(attention, threshold)
     return EditedRegion(f"the attention of {word!r}", cells, attention)
-
-
-def tokens_of_word(prompt: PromptFeatures, word: str) -> Span:
-    """Tokens of a word, or several, of a prompt: first and one past the last.
-
-    Raises:
-        UserError: the prompt does not contain it.
-    """
-    return tokens_of(find_word(prompt.prompt, word), prompt.offsets)
 
 
 def kernel_of(region: EditedRegion, schedule: ScaleSchedule, smoothing: str) -> NDArray[np.float32]:

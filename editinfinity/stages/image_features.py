@@ -46,7 +46,7 @@ def extract_image_features(
     region = parse_region(crop, size_of(photograph))
     budget = pixel_budget or preset.pixel_budget
     tokenizer = host.load(load_tokenizer, preset, device, model.model_dir)
-    features = encode_photograph(photograph, region, budget, preset, tokenizer, device)
+    features = encode_photograph(photograph, region, budget, preset, tokenizer)
     features.save(output)
     schedule = features.schedule
     log.info(

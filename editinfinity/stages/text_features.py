@@ -7,7 +7,7 @@ from pathlib import Path
 
 from editinfinity.files.prompts import read_prompt
 from editinfinity.files.text_encoder_weights import load_text_encoder
-from editinfinity.method.encode import encode_prompt
+from editinfinity.method.prompt import encode_prompt
 from editinfinity.models.text_encoder import PromptTooLongError
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
