@@ -237,8 +237,6 @@ def attention_map(
     text_features: TextFeatures,
     target_word: Annotated[str, typer.Option(help="Word of the source prompt, or @FILE.")],
     output: Output,
-    cfg: Cfg = 4.0,
-    tau: Tau = 0.5,
     transformer: Transformer,
 ) -> None:
     """Find where a word of the source prompt looks (the automatic mask)."""
@@ -251,7 +249,6 @@ def attention_map(
         target_word=read_target_word(_text(target_word)),
         output=output,
         model=transformer.settings(),
-        sampling=SamplingSettings(cfg=cfg, tau=tau),
     )
 
 

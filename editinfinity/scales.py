@@ -122,6 +122,11 @@ def nearest_ratio(height: int, width: int) -> float:
     return min(SCALES_1M, key=lambda ratio: max(ratio / target, target / ratio))
 
 
+def reference_grid(size: tuple[int, int]) -> Grid:
+    """``ScaleSchedule.reference_grid`` of a picture of (height, width)."""
+    return SCALES_1M[nearest_ratio(*size)][-1]
+
+
 def schedule(ratio: float, pixel_budget: str, patchify: bool = False) -> ScaleSchedule:
     """The schedule of the supported ratio nearest to ``ratio`` (2/3 finds 0.667)."""
     nearest = min(SCALES_1M, key=lambda known: max(known / ratio, ratio / known))

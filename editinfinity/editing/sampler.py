@@ -8,11 +8,13 @@ design document "method", "Sampling facts". It knows nothing of the kind of edit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from editinfinity.editing.blend import Editor, keep_generated
@@ -144,3 +146,10 @@ def _at_scale(watcher: Watcher, scale: int) -> Callable[[Tensor, Tensor], None]:
 def source_codes(bits: list[Tensor], schedule: ScaleSchedule) -> list[Tensor]:
     """The enlarged code (1, d, H, W) of every scale of a source's bits (1, h, w, d)."""
     return [bsq.enlarge(bsq.code_of(scale_bits), schedule.tokenizer_grid) for scale_bits in bits]
+
+
+def codes_of(
+    bits: Iterable[NDArray[np.bool_]], schedule: ScaleSchedule, device: torch.device
+) -> list[Tensor]:
+    """``source_codes``, on a device, of the bits (h, w, d) of every scale."""
+    return source_codes([torch.from_numpy(each)[None].to(device) for each in bits], schedule)

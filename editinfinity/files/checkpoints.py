@@ -203,33 +203,6 @@ def _take_off(model: nn.Module) -> None:
         del model.peft_config
 
 
-def save_adapter(folder: Path, model: nn.Module) -> None:
-    """Write a PEFT model's adapter so that ``PeftModel.from_pretrained`` finds it.
-
-    Args:
-        folder: where ``adapter_model.safetensors`` and ``adapter_config.json`` go.
-        model: a ``PeftModel`` with one adapter, ``default``.
-    """
-    Adapter.of(model).save(folder)
-
-
-def load_adapter(folder: Path, model: nn.Module, device: torch.device) -> PeftModel:
-    """Put the adapter of a folder onto a model.
-
-    Args:
-        folder: of ``save_adapter`` (or any PEFT adapter of this model).
-        model: the transformer; its layers are wrapped in place.
-        device: of the model.
-
-    Returns:
-        The ``PeftModel``, frozen and in ``eval`` mode.
-
-    Raises:
-        UserError: the files are missing, damaged, or another model's.
-    """
-    return Adapter.load(folder).put_on(model, device, folder)
-
-
 def _read_adapter(folder: Path) -> dict[str, Tensor]:
     """An adapter's numbers, all of them finite."""
     path = folder / ADAPTER_WEIGHTS

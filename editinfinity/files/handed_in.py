@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,11 @@ from PIL import Image, ImageOps
 
 from editinfinity.errors import UserError
 from editinfinity.files.cropping import AUTO, FULL, Region, crop_around, parse_region
-from editinfinity.files.geometry import Geometry
-from editinfinity.files.masks import (
-    mask_of_box,
-    mask_of_picture,
-    read_mask,
-    require_seen,
-    unseen_of,
-)
+from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask
 from editinfinity.files.opening import open_picture
 from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
 from editinfinity.files.pixels import to_rgb
+from editinfinity.scales import PIXEL_BUDGETS
 
 Picture = Path | str | Image.Image
 """A file, or a picture in memory."""
@@ -62,18 +57,7 @@ def mask_of(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -
     return mask
 
 
-def seen_mask_of(mask: MaskLike, geometry: Geometry, edit_region: str) -> NDArray[np.bool_]:
-    """The part of any mask that the model sees, unscaled.
-
-    Raises:
-        UserError: as ``mask_of``, or there is none although the mask marks something.
-    """
-    whole = mask_of(mask, geometry.image_size, edit_region)
-    require_seen(unseen_of(whole, geometry), mask if isinstance(mask, str | Path) else "mask")
-    return geometry.crop_mask(whole)
-
-
-def region_of(
+def crop_of(
     crop: str | Region,
     mask: MaskLike | None,
     edit_region: str,
@@ -83,8 +67,11 @@ def region_of(
     """The part of the photograph to learn from; None for all of it.
 
     Raises:
-        UserError: ``crop`` is none or lies outside, or is ``auto`` without a mask.
+        UserError: ``crop`` is none or lies outside, or is ``auto`` without a mask; there is no such
+            pixel budget.
     """
+    if budget not in PIXEL_BUDGETS:
+        raise UserError(f"pixel_budget: {budget!r} is not one of {', '.join(PIXEL_BUDGETS)}")
     if isinstance(crop, tuple | list):
         return parse_region(",".join(map(str, crop)), photograph.size)
     if crop == AUTO:
@@ -94,3 +81,14 @@ def region_of(
     if crop != FULL:
         raise UserError(f"crop: {crop!r} is not 'full', 'auto' or (top, left, height, width)")
     return None
+
+
+def require_iterations(*counts: int) -> None:
+    """Refuse what is no number of iterations.
+
+    Raises:
+        UserError: one is not.
+    """
+    for count in counts:
+        if not isinstance(count, Integral) or count < 0:
+            raise UserError(f"iterations: {count!r} is no number of them; give 0 for none")

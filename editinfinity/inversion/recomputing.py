@@ -73,7 +73,7 @@ def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
         tokens: of all samples of a batch together.
         choice: ``auto`` (as few blocks as fit; none on a CPU), ``none`` or ``all``.
     """
-    device, depth = model.pos_start.device, len(model.blocks)
+    device, depth = model.device, len(model.blocks)
     count = depth if choice == "all" else 0
     if choice == "auto" and device.type == "cuda":
         count = blocks_to_recompute(model, tokens, free_bytes(device))

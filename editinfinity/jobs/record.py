@@ -4,8 +4,9 @@ The live display, the summary, the report and the warnings of a run read records
 people. Snakemake does not know of records, so they decide nothing about reruns.
 
 Stages log as usual and attach an event to a log record: ``log.info(…, extra={"event": event})``.
-``RecordHandler`` writes the events, and each log record of level WARNING as a ``JobWarning``. A
-warm worker sends events to its job along with what it logs.
+``RecordHandler`` writes the events, and each log record of level WARNING as a ``JobWarning``, which
+is about what ``extra={"about": …}`` says. A warm worker sends events to its job along with what it
+logs.
 
 ``schemas/job_record.schema.yaml`` is the schema of a line. A record without a ``JobOutcome`` is of
 a job that is running or was killed; one that holds a ``Code`` alone was written by an earlier
@@ -327,7 +328,9 @@ def event_of(record: logging.LogRecord) -> Event | None:
     event = getattr(record, "event", None)
     if isinstance(event, Event):
         return event
-    return JobWarning(record.getMessage()) if record.levelno == logging.WARNING else None
+    if record.levelno != logging.WARNING:
+        return None
+    return JobWarning(record.getMessage(), getattr(record, "about", ""))
 
 
 class RecordHandler(logging.Handler):

@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from editinfinity.models.attention import KeysValues, Memory, Observer, TeacherForcing, TextPool
@@ -40,6 +42,11 @@ class TextFeatures:
 
     features: Tensor
     mask: Tensor | None = None
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32], device: torch.device) -> TextFeatures:
+        """One text's features (T, Ct5) on a device."""
+        return cls(torch.from_numpy(features)[None].to(device))
 
     def append(self, vectors: Tensor) -> TextFeatures:
         """The same text followed by (N, Ct5) vectors, learned ones say. Needs an unpadded text."""
@@ -129,6 +136,11 @@ class Infinity(nn.Module):
         self.head = nn.Linear(width, 2 * config.token_bits)
         self.run_block: BlockRunner = run_block
         self.drop_path = torch.zeros(config.depth, device="cpu")
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.pos_start.device
 
     def set_block_dtype(self, dtype: torch.dtype) -> Infinity:
         """Run the blocks' linear layers in ``dtype``; the rest stays in fp32."""

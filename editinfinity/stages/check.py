@@ -120,7 +120,7 @@ def check_case(
     texts = tuple(warning.text for warning in inspection.warnings)
     report = CaseReport(case, size, plan.ratio, names, texts)
     for warning in inspection.warnings:
-        log.warning("%s", warning.text, extra={"event": warning})
+        log.warning("%s", warning.text, extra={"about": warning.about})
     write_json(output, asdict(report))
     return report
 

@@ -8,22 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from editinfinity.compute import telling_memory_faults
-from editinfinity.editing import sampler
 from editinfinity.files.atomic import write_json
-from editinfinity.files.checkpoints import Embedding, adapter_iteration, load_adapter
-from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
-from editinfinity.files.images import from_model, write_png
+from editinfinity.files.checkpoints import Adapter, Embedding, adapter_iteration
+from editinfinity.files.features import ImageFeatures, PromptFeatures
+from editinfinity.files.images import write_png
 from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
-from editinfinity.stages.conditioning import text_of
-from editinfinity.stages.drawing import sampler_settings, steering
+from editinfinity.method.draw import adapted, decode, draw
+from editinfinity.method.settings import DEFAULT_SAMPLING, SamplingSettings
 from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.opening import open_settings
-from editinfinity.stages.settings import DEFAULT_SAMPLING, ModelSettings, SamplingSettings
+from editinfinity.stages.opening import open_features, open_settings
+from editinfinity.stages.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 
@@ -64,52 +61,49 @@ def edit(
         UserError: files do not fit one another, or are missing.
     """
     preset, device = open_settings(model)
-    source, prompt = ImageFeatures.load(image_features), PromptFeatures.load(text_features)
-    for path, found in ((image_features, source.preset), (text_features, prompt.preset)):
-        require_preset(found, preset.name, path)
-    made_by = _facts(model, sampling, source, prompt)
-    text = text_of(prompt, device)
-    away = None if source_text is None else text_of(PromptFeatures.load(source_text), device)
+    photograph, prompt = open_features(image_features, text_features, preset)
+    made_by = _facts(model, sampling, photograph, prompt)
+    away_from = None if source_text is None else PromptFeatures.load(source_text)
+    vectors = weights = adapter = None
     if embedding is not None:
         learnt = Embedding.load(embedding, preset.name, preset.transformer.text_width)
-        vectors = learnt.vectors.to(device)
-        text, away = text.append(vectors), away and away.append(vectors)
+        vectors = learnt.vectors
         made_by["embedding_iterations"] = learnt.iteration
-    weights = None
     if kernel is not None:
-        weights, facts = load_map(kernel, KERNEL, source.schedule.reference_grid)
+        weights, facts = load_map(kernel, KERNEL, photograph.schedule.reference_grid)
         made_by["kernel"] = {key: value for key, value in facts.items() if key != "kind"}
     if lock_scales:
         made_by["lock_scales"] = lock_scales
-    if away is not None:
+    if away_from is not None:
         made_by["guidance"] = "source_negative"
-    blend, guidance = steering(source, weights, away, sampling.cfg, lock_scales, device)
-    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     if lora_dir is not None:
-        load_adapter(lora_dir, transformer, device)  # wraps the transformer's layers in place
+        adapter = Adapter.load(lora_dir)
         made_by["lora_iterations"] = adapter_iteration(lora_dir)
-    with telling_memory_faults("choose a smaller pixel_budget"), torch.inference_mode():
-        drawn = sampler.sample(
+    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
+    with adapted(transformer, adapter, lora_dir or "adapter"):
+        code = draw(
             transformer,
-            text,
-            source.schedule,
-            sampler_settings(sampling),
-            torch.Generator().manual_seed(sampling.seed),
-            edit=blend,
-            guidance=guidance,
+            photograph,
+            prompt,
+            sampling,
+            vectors=vectors,
+            kernel=weights,
+            away_from=away_from,
+            lock_scales=lock_scales,
         )
-        del transformer  # its memory serves the decoder
+    del transformer  # its memory serves the decoder
+    with telling_memory_faults("choose a smaller pixel_budget"):
         tokenizer = host.load(load_tokenizer, preset, device, model.model_dir)
-        pixels = tokenizer.decode(drawn.code)[0].float().cpu().numpy()
+    picture = decode(tokenizer, code)
     write_json(settings, made_by)
-    write_png(output, from_model(pixels), json.dumps(made_by, sort_keys=True, ensure_ascii=False))
-    log.info("%s: %r drawn at %d×%d", output, prompt.prompt, pixels.shape[2], pixels.shape[1])
+    write_png(output, picture, json.dumps(made_by, sort_keys=True, ensure_ascii=False))
+    log.info("%s: %r drawn at %d×%d", output, prompt.prompt, *picture.size)
 
 
 def _facts(
     model: ModelSettings,
     sampling: SamplingSettings,
-    source: ImageFeatures,
+    photograph: ImageFeatures,
     prompt: PromptFeatures,
 ) -> dict[str, Any]:
     """Everything that made an edit, but for what is optional. No paths, no times."""
@@ -117,9 +111,9 @@ def _facts(
         "model": model.preset,
         "attention_bias": model.attention_bias,
         "prompt": prompt.prompt,
-        "ratio": source.schedule.ratio,
-        "pixel_budget": source.schedule.pixel_budget,
-        "geometry": source.geometry.to_dict(),
+        "ratio": photograph.schedule.ratio,
+        "pixel_budget": photograph.schedule.pixel_budget,
+        "geometry": photograph.geometry.to_dict(),
         "sampling": asdict(sampling),
         "embedding_iterations": None,
         "lora_iterations": None,

@@ -7,17 +7,16 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from editinfinity.errors import UserError
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import read_image, size_of
 from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.photograph import Photograph, read_photograph
-from editinfinity.files.seam import opacity_of
 from editinfinity.files.writing import read_settings, write_photograph
-from editinfinity.scales import SCALES_1M, nearest_ratio
-from editinfinity.stages.settings import BACKGROUNDS, GPS
+from editinfinity.method.composite import composite
+from editinfinity.method.settings import BACKGROUNDS
+from editinfinity.scales import nearest_ratio, reference_grid
+from editinfinity.stages.settings import GPS
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +57,10 @@ def finish(
         log.warning("%s", doubt)
     settings = read_settings(edited)
     geometry = _geometry(settings, photograph, size_of(drawn), edited, image)
-    grid = SCALES_1M[nearest_ratio(*geometry.model_size)][-1]
-    # Without a kernel everything may change, and only the crop has a seam.
-    cells = np.zeros(grid, dtype=np.float32)
+    cells = None
     if kernel is not None and background == "exact":
-        cells, _ = load_map(kernel, KERNEL, grid)
-    opacity = opacity_of(cells, geometry, mask_feather)
-    finished = photograph.paste(drawn, geometry, opacity)
+        cells, _ = load_map(kernel, KERNEL, reference_grid(geometry.model_size))
+    finished = composite(photograph, drawn, geometry, cells, mask_feather)
     if gps == "drop":
         finished = finished.without_place()
     write_photograph(output, finished, _with_background(settings, background))

@@ -5,19 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
-
-from editinfinity.compute import telling_memory_faults
-from editinfinity.files.cropping import FULL, Region, parse_region
-from editinfinity.files.features import ImageFeatures
-from editinfinity.files.geometry import Geometry
-from editinfinity.files.images import read_image, schedule_for, size_of, to_model
+from editinfinity.files.cropping import FULL, parse_region
+from editinfinity.files.images import read_image, size_of
 from editinfinity.files.tokenizer_weights import load_tokenizer
-from editinfinity.models.bsq import quantize
-from editinfinity.models.tokenizer import Tokenizer
-from editinfinity.presets import Preset
+from editinfinity.method.encode import encode_photograph
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import ModelSettings
@@ -55,8 +46,7 @@ def extract_image_features(
     region = parse_region(crop, size_of(photograph))
     budget = pixel_budget or preset.pixel_budget
     tokenizer = host.load(load_tokenizer, preset, device, model.model_dir)
-    with telling_memory_faults("choose a smaller pixel_budget"):
-        features = encode(photograph, region, budget, preset, tokenizer, device)
+    features = encode_photograph(photograph, region, budget, preset, tokenizer)
     features.save(output)
     schedule = features.schedule
     log.info(
@@ -68,32 +58,4 @@ def extract_image_features(
         schedule.image_size[1],
         schedule.image_size[0],
         schedule.tokens,
-    )
-
-
-def encode(
-    photograph: Image.Image,
-    region: Region | None,
-    pixel_budget: str,
-    preset: Preset,
-    tokenizer: Tokenizer,
-    device: torch.device,
-) -> ImageFeatures:
-    """A photograph, or a region of it, as the model sees it."""
-    size = size_of(photograph)
-    schedule = schedule_for(
-        size if region is None else region[2:], pixel_budget, preset.transformer.patchify
-    )
-    geometry = Geometry.within(size, region, schedule.image_size)
-    pixels = to_model(photograph, geometry)
-    with torch.inference_mode():
-        raw = tokenizer.encode(torch.from_numpy(pixels)[None].to(device))
-        bits = quantize(raw, schedule.tokenizer_scales).bits
-    return ImageFeatures(
-        preset=preset.name,
-        schedule=schedule,
-        geometry=geometry,
-        bits=[scale_bits[0].cpu().numpy() for scale_bits in bits],
-        raw=raw[0].float().cpu().numpy(),
-        pixels=np.round((pixels + 1) * 127.5).astype(np.uint8).transpose(1, 2, 0),
     )

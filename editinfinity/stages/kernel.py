@@ -8,13 +8,10 @@ from typing import Unpack
 
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.maps import KERNEL, save_map
-from editinfinity.files.masks import require_seen
-from editinfinity.stages.region import Where, find_region, kernel_of
+from editinfinity.method.locate import kernel_of
+from editinfinity.stages.region import Where, find_region
 
 log = logging.getLogger(__name__)
-
-UNSEEN_WORTH_TELLING = 0.02
-"""Share of a mask; of most photographs the model sees all but a sliver."""
 
 
 def make_kernel(
@@ -34,15 +31,7 @@ def make_kernel(
             sees nothing of it.
     """
     source = ImageFeatures.load(image_features)
-    region = find_region(source.geometry, **where)
-    require_seen(region.unseen, region.name)
-    if region.unseen >= UNSEEN_WORTH_TELLING:
-        log.warning(
-            "%s: %.0f %% of what it marks lies outside the part of the photograph that the model "
-            "sees, and stays as it is",
-            region.name,
-            100 * region.unseen,
-        )
-    kernel = kernel_of(region.edited, source.schedule, smoothing, region.name, region.edit_region)
-    save_map(output, KERNEL, kernel, {"smoothing": smoothing, **region.made_of})
+    region, made_of = find_region(source.geometry, **where)
+    kernel = kernel_of(region, source.schedule, smoothing)
+    save_map(output, KERNEL, kernel, {"smoothing": smoothing, **made_of})
     log.info("%s: %.1f %% of the cells are edited freely", output, 100 * (kernel == 0).mean())

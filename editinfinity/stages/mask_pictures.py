@@ -31,9 +31,10 @@ def draw_mask_pictures(
         UserError: the mask or the map cannot be read, or does not fit the photograph.
     """
     source = ImageFeatures.load(image_features)
-    region = find_region(source.geometry, **where)
+    region, _ = find_region(source.geometry, **where)
+    shown = region.edited.astype(np.float32) if region.attention is None else region.attention
     write_png(mask_image, _mask_picture(region.edited, source.geometry))
-    write_png(heatmap, heatmap_over(source.pixels, region.shown))
+    write_png(heatmap, heatmap_over(source.pixels, shown))
 
 
 def _mask_picture(edited: NDArray[np.bool_], geometry: Geometry) -> Image.Image:

@@ -77,7 +77,7 @@ def measure_edit(
     source = on_canvas(to_srgb(seen, photograph.info.get("icc_profile")), size)
     edited: Mask | None = None
     if mask is not None or attention is not None:
-        edited = find_region(
+        found, _ = find_region(
             geometry,
             mask=mask,
             photograph=image,
@@ -85,7 +85,8 @@ def measure_edit(
             mask_edit_region=mask_edit_region,
             mask_grow=mask_grow,
             attention_threshold=attention_threshold,
-        ).edited
+        )
+        edited = found.edited
     folders = {"lpips": lpips, "clip": clip, "dino": dino, "image_reward": image_reward}
     scorer = load_scorer(folders, device, str(made_by.get("model")), host.load)
     region = None if edited is None else mask_on_canvas(edited, size)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from editinfinity.compute import telling_memory_faults
-from editinfinity.files.features import PromptFeatures
 from editinfinity.files.prompts import read_prompt
 from editinfinity.files.text_encoder_weights import load_text_encoder
+from editinfinity.method.prompt import encode_prompt
 from editinfinity.models.text_encoder import PromptTooLongError
-from editinfinity.prompts import caption
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import ModelSettings
@@ -44,10 +42,9 @@ def extract_text_features(
     preset, device = open_settings(model)
     text = read_prompt(prompt, may_be_empty=True)
     encoder = host.load(load_text_encoder, preset, device, model.model_dir)
-    with telling_memory_faults("use device: cpu for the text stages"):
-        try:
-            features = encoder.encode(caption(text)).features[0].cpu().numpy()
-        except PromptTooLongError as fault:
-            raise PromptTooLongError(fault.tokens, fault.limit, origin) from None
-    PromptFeatures(preset.name, text, features, encoder.offsets(caption(text))).save(output)
-    log.info("%s: %d tokens of %r", output, len(features), text)
+    try:
+        features = encode_prompt(text, preset, encoder)
+    except PromptTooLongError as fault:
+        raise PromptTooLongError(fault.tokens, fault.limit, origin) from None
+    features.save(output)
+    log.info("%s: %d tokens of %r", output, len(features.features), text)

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from editinfinity.compute import reseed
+from torch import nn
+
 from editinfinity.files.checkpoints import (
     ADAPTER_STATE,
     Embedding,
     OptimizerState,
     restore_adapter,
-    save_adapter,
 )
 from editinfinity.files.transformer_weights import load_transformer
-from editinfinity.inversion import lora as adapters
-from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.learning import inversion_loss, iterations_to_run, learn, open_source
-from editinfinity.stages.opening import open_settings
-from editinfinity.stages.settings import (
+from editinfinity.method.invert import ADAPTER, Trainer, source_of
+from editinfinity.method.settings import (
     DEFAULT_LORA,
     DEFAULT_TRAINING,
     LoraSettings,
-    ModelSettings,
-    Pause,
     TrainingSettings,
 )
+from editinfinity.stages.host import ALONE, Host
+from editinfinity.stages.opening import open_features, open_settings
+from editinfinity.stages.settings import ModelSettings, Pause
+from editinfinity.stages.training import StageTraining
 
 log = logging.getLogger(__name__)
-
-STAGE = "train_lora"
 
 
 def train_lora(
@@ -51,7 +49,7 @@ def train_lora(
     """Train the adapter until ``iterations`` updates were made in all.
 
     Writes ``adapter_model.safetensors`` and ``adapter_config.json`` (PEFT's format; load with
-    ``PeftModel`` or ``load_adapter``) and ``state.safetensors`` (the optimizer's) into
+    ``PeftModel``) and ``state.safetensors`` (the optimizer's) into
     ``output_dir``. Starts fresh, or from the three files of ``previous_dir``.
 
     Args:
@@ -74,44 +72,26 @@ def train_lora(
         Stopped: the host asked to stop.
     """
     preset, device = open_settings(model)
-    source = open_source(image_features, text_features, preset, device)
+    photograph, prompt = open_features(image_features, text_features, preset)
+    vectors = None
     if embedding is not None:
-        learnt = Embedding.load(embedding, preset.name, preset.transformer.text_width)
-        source = replace(source, learned=learnt.vectors.to(device))
+        vectors = Embedding.load(embedding, preset.name, preset.transformer.text_width).vectors
     transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
-    reseed(training.seed, STAGE, 0)
-    shape = adapters.LoraSettings(lora.rank, lora.alpha, lora.dropout)
-    adapted = adapters.add_lora(transformer, shape).to(device)
-    parameters = [tensor for _, tensor in adapted.named_parameters() if tensor.requires_grad]
-    optimizer_state, first = None, 1
-    if previous_dir is not None:
-        restore_adapter(previous_dir, adapted)
-        shapes = [tensor.shape for tensor in parameters]
-        optimizer_state = OptimizerState.load(previous_dir / ADAPTER_STATE, preset.name, shapes)
-        first = optimizer_state.iteration + 1
-    to_run = iterations_to_run(STAGE, first, iterations)
-    loss = inversion_loss(
-        adapted,
-        transformer,
-        source,
-        preset,
-        training,
-        lora.kl_weight,
-        recomputed=model.gradient_checkpointing,
-    )
-    after = learn(
-        STAGE,
-        parameters,
-        loss,
-        training,
-        training.learning_rate or preset.training.lora_learning_rate,
-        to_run,
-        optimizer_state,
-        preset,
-        losses,
-        pause,
-        host,
-    )
+    checkpoint = None if previous_dir is None else partial(_restore, previous_dir, preset.name)
+    callbacks = StageTraining(ADAPTER, iterations, preset.name, host, checkpoint, losses, pause)
+    trainer = Trainer(transformer, preset, training, callbacks, model.gradient_checkpointing)
+    source = source_of(photograph, prompt, device, vectors)
+    adapter, after = trainer.learn_adapter(source, iterations, lora)
     after.save(output_dir / ADAPTER_STATE)
-    save_adapter(output_dir, adapted)
-    log.info("%s: an adapter of %d numbers", output_dir, sum(t.numel() for t in parameters))
+    adapter.save(output_dir)
+    numbers = sum(tensor.numel() for tensor in adapter.weights.values())
+    log.info("%s: an adapter of %d numbers", output_dir, numbers)
+
+
+def _restore(
+    folder: Path, preset: str, model: nn.Module, parameters: Sequence[nn.Parameter]
+) -> OptimizerState:
+    """Give a fresh adapter the numbers of an earlier checkpoint."""
+    restore_adapter(folder, model)
+    shapes = [tensor.shape for tensor in parameters]
+    return OptimizerState.load(folder / ADAPTER_STATE, preset, shapes)

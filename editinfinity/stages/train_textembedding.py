@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Embedding, OptimizerState
 from editinfinity.files.transformer_weights import load_transformer
-from editinfinity.prompts import LEARNED_VECTORS
+from editinfinity.method.invert import VECTORS, Trainer, source_of
+from editinfinity.method.settings import DEFAULT_TRAINING, TrainingSettings
+from editinfinity.presets import Preset
 from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.learning import (
-    inversion_loss,
-    iterations_to_run,
-    learn,
-    open_source,
-    require_same_iteration,
-)
-from editinfinity.stages.opening import open_settings
-from editinfinity.stages.settings import DEFAULT_TRAINING, ModelSettings, Pause, TrainingSettings
+from editinfinity.stages.opening import open_features, open_settings
+from editinfinity.stages.settings import ModelSettings, Pause
+from editinfinity.stages.training import Checkpoint, StageTraining, put_into
 
 log = logging.getLogger(__name__)
-
-STAGE = "train_textembedding"
 
 
 def train_textembedding(
@@ -70,41 +63,31 @@ def train_textembedding(
         Stopped: the host asked to stop.
     """
     preset, device = open_settings(model)
-    width = preset.transformer.text_width
-    start, optimizer_state = torch.zeros(LEARNED_VECTORS, width), None
-    first = 1
-    if previous is not None:
-        if previous_state is None:
-            raise UserError(f"{previous}: its optimizer state is needed to continue it")
-        earlier = Embedding.load(previous, preset.name, width)
-        start, first = earlier.vectors, earlier.iteration + 1
-        optimizer_state = OptimizerState.load(previous_state, preset.name, [start.shape])
-        require_same_iteration(earlier.iteration, optimizer_state, previous_state)
-    to_run = iterations_to_run(STAGE, first, iterations)
-    source = open_source(image_features, text_features, preset, device)
+    checkpoint = None if previous is None else _checkpoint(previous, previous_state, preset)
+    photograph, prompt = open_features(image_features, text_features, preset)
     transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
-    vectors = nn.Parameter(start.to(device))
-    loss = inversion_loss(
-        transformer,
-        transformer,
-        replace(source, learned=vectors),
-        preset,
-        training,
-        recomputed=model.gradient_checkpointing,
-    )
-    after = learn(
-        STAGE,
-        [vectors],
-        loss,
-        training,
-        training.learning_rate or preset.training.embedding_learning_rate,
-        to_run,
-        optimizer_state,
-        preset,
-        losses,
-        pause,
-        host,
-    )
+    callbacks = StageTraining(VECTORS, iterations, preset.name, host, checkpoint, losses, pause)
+    trainer = Trainer(transformer, preset, training, callbacks, model.gradient_checkpointing)
+    learned, after = trainer.learn_vectors(source_of(photograph, prompt, device), iterations)
     after.save(state)
-    Embedding(vectors, iterations, preset.name).save(output)
-    log.info("%s: largest value %.3g", output, vectors.detach().abs().max())
+    learned.save(output)
+    log.info("%s: largest value %.3g", output, learned.vectors.abs().max())
+
+
+def _checkpoint(previous: Path, previous_state: Path | None, preset: Preset) -> Checkpoint:
+    """Vectors that were learned before, with the optimizer's state that belongs to them."""
+    if previous_state is None:
+        raise UserError(f"{previous}: its optimizer state is needed to continue it")
+    earlier = Embedding.load(previous, preset.name, preset.transformer.text_width)
+    state = OptimizerState.load(previous_state, preset.name, [earlier.vectors.shape])
+    if state.iteration != earlier.iteration:
+        raise UserError(
+            f"{previous_state}: is of iteration {state.iteration}, the checkpoint beside it of "
+            f"{earlier.iteration}; delete both and run again"
+        )
+
+    def restore(model: nn.Module, parameters: Sequence[nn.Parameter]) -> OptimizerState:
+        put_into(parameters, [earlier.vectors])
+        return state
+
+    return restore

@@ -10,18 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from editinfinity.presets import PRESETS
-from editinfinity.scales import PIXEL_BUDGETS
-from editinfinity.stages.settings import (
+from editinfinity.method.settings import (
     BACKGROUNDS,
-    GPS,
     GUIDANCES,
     MASK_REGIONS,
     MAX_SEED,
     MOST_LOCKED,
-    RECOMPUTED,
     SMOOTHINGS,
 )
+from editinfinity.presets import PRESETS
+from editinfinity.scales import PIXEL_BUDGETS
+from editinfinity.stages.settings import GPS, RECOMPUTED
 from editinfinity.workflow.kinds import (
     AutoOrOff,
     Choice,

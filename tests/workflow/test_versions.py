@@ -86,7 +86,8 @@ def test_prose_formatting_and_places_are_not_in_a_digest(package: Path) -> None:
     kernel = package / "stages" / "kernel.py"
     rewrite(kernel, '"""Stage', '"""The stage')
     rewrite(kernel, "    source = ", "    # The photograph's.\n    source = \\\n        ")
-    rewrite(kernel, "lies outside the part", "is not in the part")
+    locate = package / "method" / "locate.py"
+    rewrite(locate, "lies outside the part", "is not in the part")
     rewrite(
         package / "files" / "given.py", "is not UTF-8 text; save it", "is not in UTF-8; save it"
     )

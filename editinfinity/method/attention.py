@@ -1,0 +1,49 @@
+"""Where a word of the source prompt looks: cross-attention over the photograph's own codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from editinfinity.compute import telling_memory_faults
+from editinfinity.editing import sampler
+from editinfinity.editing.attention_map import AttentionCollector
+from editinfinity.editing.blend import ReplaySource
+from editinfinity.editing.guidance import Unguided
+from editinfinity.files.features import ImageFeatures, PromptFeatures
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.prompts import Span
+
+
+@telling_memory_faults("choose a smaller pixel_budget")
+def attention_map(
+    transformer: Infinity, photograph: ImageFeatures, prompt: PromptFeatures, tokens: Span
+) -> NDArray[np.float32]:
+    """Average the attention of some tokens over heads, blocks and scales (``infer_function`` 1).
+
+    Args:
+        transformer: without an adapter.
+        photograph: its own codes stand at every scale in the place of what is drawn.
+        prompt: the source prompt; no learned vectors follow it.
+        tokens: of the word, first and one past the last.
+
+    Returns:
+        (h, w) fp32 on the ratio's 1M last scale.
+
+    Raises:
+        MemoryFault: the GPU's memory ran out.
+    """
+    device, schedule = transformer.device, photograph.schedule
+    collector = AttentionCollector(schedule, tokens)
+    sampler.sample(
+        transformer,
+        TextFeatures.of(prompt.features, device),
+        schedule,
+        sampler.SamplingSettings(),
+        torch.Generator(),
+        edit=ReplaySource(sampler.codes_of(photograph.bits, schedule, device)),
+        watcher=collector,
+        guidance=Unguided(),
+    )
+    return collector.mean.cpu().numpy()

@@ -1,0 +1,101 @@
+"""Locate an edit: from the user's mask, or the attention of a word, to the blending weights G."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editinfinity.editing.kernel import cells_of_attention, resample_kernel, smoothing_kernel
+from editinfinity.files.geometry import Geometry
+from editinfinity.files.masks import doubt_about, require_seen, unseen_of
+from editinfinity.scales import ScaleSchedule
+
+log = logging.getLogger(__name__)
+
+_UNSEEN_WORTH_TELLING = 0.02
+"""Share of a mask; of most photographs the model sees all but a sliver."""
+
+_FREE_ENOUGH = 0.5
+"""Share of what is drawn that some code has to take, or nobody sees that anything was."""
+
+
+@dataclass(frozen=True)
+class EditedRegion:
+    """The edited part of what the model sees of a photograph.
+
+    Attributes:
+        name: what it comes from, for messages.
+        edited: (h, w) bool, at the photograph's resolution or on the grid of an attention map.
+        attention: the map it was made of, (h, w); None where it is the user's mask.
+        edit_region: part of the mask's picture that is edited; None of an attention map.
+        unseen: share of the user's mask that lies outside what the model sees.
+    """
+
+    name: Path | str
+    edited: NDArray[np.bool_]
+    attention: NDArray[np.float32] | None = None
+    edit_region: str | None = None
+    unseen: float = 0.0
+
+
+def region_of_mask(
+    mask: NDArray[np.bool_], geometry: Geometry, name: object, edit_region: str
+) -> EditedRegion:
+    """The user's mask, cropped to what the model sees.
+
+    Args:
+        mask: (H, W) of the photograph, True = edited.
+        geometry: what the model sees of it.
+        name: the mask's file, or anything else for a mask that has none.
+        edit_region: part of the mask's picture that is edited, for messages.
+    """
+    shown, unseen = name if isinstance(name, str | Path) else "mask", unseen_of(mask, geometry)
+    return EditedRegion(shown, geometry.crop_mask(mask), edit_region=edit_region, unseen=unseen)
+
+
+def region_of_attention(
+    attention: NDArray[np.float32], threshold: float, word: str
+) -> EditedRegion:
+    """Cells above min + threshold·(max − min) of the attention of a word, (h, w)."""
+    cells = cells_of_attention(attention, threshold)
+    return EditedRegion(f"the attention of {word!r}", cells, attention)
+
+
+def kernel_of(region: EditedRegion, schedule: ScaleSchedule, smoothing: str) -> NDArray[np.float32]:
+    """The blending weights of a region; warns of one that changes nothing, all or too little.
+
+    Args:
+        region: where the edit goes.
+        schedule: of the photograph.
+        smoothing: a key of ``editinfinity.editing.kernel.SMOOTHINGS``.
+
+    Returns:
+        (h, w) on the ratio's 1M last scale: 1 keeps the source, 0 is edited freely.
+
+    Raises:
+        UserError: the mask lies where the model sees nothing of it.
+    """
+    require_seen(region.unseen, region.name)
+    if region.unseen >= _UNSEEN_WORTH_TELLING:
+        log.warning(
+            "%s: %.0f %% of what it marks lies outside the part of the photograph that the model "
+            "sees, and stays as it is",
+            region.name,
+            100 * region.unseen,
+        )
+    kernel = smoothing_kernel(region.edited, schedule.reference_grid, smoothing)
+    of_mask = region.edit_region
+    doubt = None if of_mask is None else doubt_about(region.edited, region.name, of_mask)
+    if not doubt and 1 - resample_kernel(kernel, schedule.tokenizer_grid).min() < _FREE_ENOUGH:
+        cure = "make it larger (mask_grow), or set crop: auto"
+        doubt = (
+            f"{region.name}: marks too little for the model to draw there, the picture stays as it "
+            f"is; {'lower attention_threshold' if of_mask is None else cure}"
+        )
+    if doubt:
+        log.warning("%s", doubt, extra={"about": "mask"})
+    return kernel

@@ -1,0 +1,35 @@
+"""Encode a prompt, and find a word of it among its tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from editinfinity.compute import telling_memory_faults
+from editinfinity.files.features import PromptFeatures
+from editinfinity.presets import Preset
+from editinfinity.prompts import Span, caption, find_word, tokens_of
+
+if TYPE_CHECKING:
+    from editinfinity.models.text_encoder import TextEncoder
+
+
+@telling_memory_faults("use device: cpu for the text stages")
+def encode_prompt(prompt: str, preset: Preset, encoder: TextEncoder) -> PromptFeatures:
+    """Encode a prompt with the method's suffix; white space in it counts as single spaces.
+
+    Raises:
+        PromptTooLongError: the encoder takes fewer tokens.
+        MemoryFault: the GPU's memory ran out.
+    """
+    text = " ".join(prompt.split())
+    features = encoder.encode(caption(text)).features[0].cpu().numpy()
+    return PromptFeatures(preset.name, text, features, encoder.offsets(caption(text)))
+
+
+def tokens_of_word(prompt: PromptFeatures, word: str) -> Span:
+    """Tokens of a word, or several, of a prompt: first and one past the last.
+
+    Raises:
+        UserError: the prompt does not contain it.
+    """
+    return tokens_of(find_word(prompt.prompt, word), prompt.offsets)

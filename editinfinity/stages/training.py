@@ -1,0 +1,177 @@
+"""A training as a stage runs it: continued from a checkpoint, reported, paused and resumed.
+
+The file of a paused training lies beside the checkpoint that it was to become, under a
+name of its own: no rule knows it, so Snakemake neither takes it for a result nor deletes it when
+the job has failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import write_text
+from editinfinity.files.checkpoints import OptimizerState
+from editinfinity.files.tensors import load_tensors, save_tensors
+from editinfinity.jobs.record import Iteration
+from editinfinity.method.invert import TrainingCallbacks
+from editinfinity.stages.host import Host
+from editinfinity.stages.settings import Pause
+from editinfinity.stopping import Stopped
+
+log = logging.getLogger(__name__)
+
+KIND = "paused_training"
+
+
+@dataclass(frozen=True)
+class Paused:
+    """Everything a training needs to go on as if nothing had happened.
+
+    Attributes:
+        parameters: what trains, in its order.
+        state: the optimizer's, of the same parameters; knows the iteration.
+        losses: of the iterations since the last checkpoint, in order.
+    """
+
+    parameters: Sequence[Tensor]
+    state: OptimizerState
+    losses: Sequence[float]
+
+    def save(self, pause: Pause) -> None:
+        """Write the file."""
+        tensors = {
+            **{f"parameter.{index:05d}": value for index, value in enumerate(self.parameters)},
+            **{
+                f"optimizer.{index:05d}.{name}": value
+                for index, values in enumerate(self.state.parameters)
+                for name, value in values.items()
+            },
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+        }
+        metadata = {
+            "kind": KIND,
+            "identity": pause.identity,
+            "iteration": self.state.iteration,
+            "preset": self.state.preset,
+        }
+        save_tensors(pause.path, tensors, metadata)
+
+
+def take_up(pause: Pause, parameters: Sequence[Tensor], preset: str) -> Paused | None:
+    """What was left off, if it is this very training; anything else is removed.
+
+    Args:
+        pause: where, and which training.
+        parameters: what trains, for the shapes.
+        preset: the model's name.
+    """
+    if not pause.path.exists():
+        return None
+    try:
+        tensors, found = load_tensors(pause.path, KIND, ["losses"])
+    except UserError:
+        found = {}
+    if found.get("identity") != pause.identity:
+        pause.path.unlink(missing_ok=True)
+        return None
+    states: list[dict[str, Tensor]] = [{} for _ in parameters]
+    for key, tensor in tensors.items():
+        group, _, rest = key.partition(".")
+        if group == "optimizer":
+            index, _, name = rest.partition(".")
+            states[int(index)][name] = tensor
+    values = [tensors[f"parameter.{index:05d}"] for index in range(len(parameters))]
+    state = OptimizerState(states, int(found["iteration"]), preset)
+    return Paused(values, state, tensors["losses"].tolist())
+
+
+Checkpoint = Callable[[nn.Module, Sequence[nn.Parameter]], OptimizerState]
+"""Puts an earlier checkpoint into what trains, and gives the optimizer's state beside it."""
+
+
+class StageTraining(TrainingCallbacks):
+    """Reports every iteration, and runs none again that a checkpoint or a paused run has made.
+
+    Args:
+        stage: its name, for messages.
+        iterations: number of the last one.
+        preset: the model's name.
+        host: the process it runs in, which may be asked to stop.
+        checkpoint: what to continue from, if anything.
+        losses: where to write ``iteration<TAB>loss`` of the updates made here, if anywhere.
+        pause: where to keep what is done when the host asks to stop; None to lose it.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        iterations: int,
+        preset: str,
+        host: Host,
+        checkpoint: Checkpoint | None = None,
+        losses: Path | None = None,
+        pause: Pause | None = None,
+    ) -> None:
+        self.stage, self.iterations, self.preset = stage, iterations, preset
+        self.host, self.checkpoint, self.pause = host, checkpoint, pause
+        self.table, self.losses = losses, list[float]()
+        self.began, self.begun_at = time.perf_counter(), 0
+
+    def on_start(
+        self, model: nn.Module, parameters: Sequence[nn.Parameter]
+    ) -> OptimizerState | None:
+        """Continue from the paused run, or else from the checkpoint."""
+        state = None if self.checkpoint is None else self.checkpoint(model, parameters)
+        if self.pause is not None and (paused := take_up(self.pause, parameters, self.preset)):
+            put_into(parameters, paused.parameters)
+            state, self.losses = paused.state, list(paused.losses)
+            log.info("%s: goes on after iteration %d", self.stage, state.iteration)
+        self.began, self.begun_at = time.perf_counter(), len(self.losses)
+        return state
+
+    def steps(self, iterations: Iterable[int]) -> Iterator[int]:
+        """Those that the host leaves time for."""
+        return self.host.steps(iterations)
+
+    def on_iteration(self, name: str, iteration: int, last: int, loss: float) -> None:
+        """Log the iteration."""
+        self.losses.append(loss)
+        rate = (len(self.losses) - self.begun_at) / (time.perf_counter() - self.began)
+        done = Iteration(name, iteration, last, loss, rate)
+        log.info("%s", done, extra={"event": done})
+
+    def on_end(self, parameters: Sequence[nn.Parameter], state: OptimizerState) -> None:
+        """Write the losses, or keep what is done.
+
+        Raises:
+            Stopped: the host asked to stop before the last iteration.
+        """
+        if state.iteration < self.iterations:
+            if self.pause is not None and self.losses:
+                done = [tensor.detach() for tensor in parameters]
+                Paused(done, state, self.losses).save(self.pause)
+            raise Stopped(
+                f"{self.stage}: stopped after iteration {state.iteration} of {self.iterations} "
+                f"({self.host.asked}); run again, and it goes on from there"
+            )
+        if self.table is not None:
+            first = self.iterations - len(self.losses) + 1
+            rows = (f"{number}\t{loss:.8g}" for number, loss in enumerate(self.losses, first))
+            write_text(self.table, "\n".join(["iteration\tloss", *rows]) + "\n")
+        if self.pause is not None:
+            self.pause.path.unlink(missing_ok=True)
+
+
+def put_into(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
+    """Give parameters the values that were learned before."""
+    with torch.no_grad():
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)

@@ -1,0 +1,112 @@
+"""What a training tells those that watch it, and how it leaves the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from editinfinity.errors import UserError
+from editinfinity.files.checkpoints import OptimizerState
+from editinfinity.files.weights import load_transformer
+from editinfinity.inversion.training import Source
+from editinfinity.method.invert import Trainer, TrainingCallbacks
+from editinfinity.method.settings import DEFAULT_LORA, TrainingSettings
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.presets import preset
+from editinfinity.scales import schedule
+
+TINY = preset("tiny")
+FAST = TrainingSettings(learning_rate=1e-2, batch_size=1)
+
+
+class Watching(TrainingCallbacks):
+    """Notes what it is told, and leaves off after some iterations."""
+
+    def __init__(self, steps: int = 99, learned: torch.Tensor | None = None) -> None:
+        self.most, self.learned = steps, learned
+        self.told: list[tuple[str, int, int]] = []
+        self.ended: OptimizerState | None = None
+
+    def on_start(
+        self, model: nn.Module, parameters: Sequence[nn.Parameter]
+    ) -> OptimizerState | None:
+        if self.learned is None:
+            return None
+        with torch.no_grad():
+            parameters[0].copy_(self.learned)
+        return OptimizerState([{}], 2, "tiny")
+
+    def steps(self, iterations: Iterable[int]) -> Iterator[int]:
+        return (number for number, _ in zip(iterations, range(self.most), strict=False))
+
+    def on_iteration(self, name: str, iteration: int, last: int, loss: float) -> None:
+        assert np.isfinite(loss)
+        self.told.append((name, iteration, last))
+
+    def on_end(self, parameters: Sequence[nn.Parameter], state: OptimizerState) -> None:
+        self.ended = state
+
+
+@pytest.fixture(scope="module")
+def model() -> Infinity:
+    return load_transformer(TINY, torch.device("cpu"))
+
+
+@pytest.fixture
+def source() -> Source:
+    torch.manual_seed(5)
+    scales = schedule(1, "0.06M")
+    raw = torch.randn(1, TINY.transformer.bits, *scales.tokenizer_grid)
+    return Source(raw, TextFeatures(torch.randn(1, 4, TINY.transformer.text_width)), scales)
+
+
+def test_every_iteration_is_told_and_the_state_is_of_the_last(
+    model: Infinity, source: Source
+) -> None:
+    watching = Watching()
+    embedding, state = Trainer(model, TINY, FAST, watching).learn_vectors(source, 3)
+    assert watching.told == [("train_textembedding", number, 3) for number in (1, 2, 3)]
+    assert watching.ended is state and state.iteration == embedding.iteration == 3
+    assert not model.training
+
+
+def test_a_training_that_is_left_off_says_where(model: Infinity, source: Source) -> None:
+    watching = Watching(steps=2)
+    embedding, state = Trainer(model, TINY, FAST, watching).learn_vectors(source, 5)
+    assert state.iteration == embedding.iteration == 2
+    straight, _ = Trainer(model, TINY, FAST).learn_vectors(source, 2)
+    assert torch.equal(embedding.vectors, straight.vectors)
+
+
+def test_a_training_goes_on_after_what_was_learned(model: Infinity, source: Source) -> None:
+    before = torch.full((20, TINY.transformer.text_width), 0.5)
+    watching = Watching(learned=before)
+    embedding, _ = Trainer(model, TINY, FAST, watching).learn_vectors(source, 3)
+    assert watching.told == [("train_textembedding", 3, 3)]
+    assert (embedding.vectors - before).abs().max() < 0.02  # one step from there
+    with pytest.raises(UserError, match="cannot make iteration 2 from iteration 2"):
+        Trainer(model, TINY, FAST, watching).learn_vectors(source, 2)
+
+
+def test_an_adapter_that_fails_leaves_the_model_bare(model: Infinity, source: Source) -> None:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    wild = TrainingSettings(learning_rate=1e30, batch_size=1)
+    with pytest.raises(UserError, match="lower the learning rate"):
+        Trainer(model, TINY, wild).learn_adapter(source, 8, DEFAULT_LORA)
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not model.training
+
+
+def test_the_adapter_is_trained_over_the_vectors(model: Infinity, source: Source) -> None:
+    both = Trainer(model, TINY, FAST).learn(source, 1, 1, DEFAULT_LORA)
+    bare = Trainer(model, TINY, FAST).learn(source, 0, 1, DEFAULT_LORA)
+    assert both[0] is not None and bare[0] is None
+    assert both[1] is not None and bare[1] is not None
+    assert any(not torch.equal(both[1].weights[k], bare[1].weights[k]) for k in bare[1].weights)
+    assert Trainer(model, TINY, FAST).learn(source, 0, 0, DEFAULT_LORA) == (None, None)
