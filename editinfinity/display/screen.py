@@ -70,7 +70,7 @@ class Screen:
 
 def clock(seconds: float) -> str:
     """``0:07``, ``3:05``, ``2:10:00``."""
-    whole = max(0, round(min(seconds, 1e9)))
+    whole = max(0, round(min(seconds, 1e9)))  # a record may tell a rate near zero
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02}"
     return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"

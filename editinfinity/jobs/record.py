@@ -28,16 +28,16 @@ from typing import Any, TypeVar
 
 ENDING = ".jsonl"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
-"""States of a job that has ended; stopped is one that was asked to."""
+"""States of a job that has ended; a stopped one was asked to stop."""
 
 INPUT, MASK = "input", "mask"
-"""What a warning is about: something the user gave, or how much a mask marks."""
+"""What a warning is about: how much a mask marks, or something else that the user gave."""
 
 _MOST_BYTES = 2**22
-"""Of a record that is read; of a longer one only the end."""
+"""Maximum that is read of a record; of a longer one, its end."""
 
 _LARGEST_INT, _LARGEST_FLOAT = 2**53, 1e15
-"""Numbers beyond these are not read: sums and quotients of those within are finite."""
+"""Events with numbers beyond these are left out, so that sums of what is read are finite."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -337,7 +337,7 @@ class RecordHandler(logging.Handler):
     """Writes the events of what is logged to a record, which it begins anew.
 
     The file is not written whole, as others are (``files/atomic.py``): it is read while the job
-    runs, and what a killed job had come to is to be seen. So its last line may be torn.
+    runs, and shows how far a killed job came. So its last line may be torn.
 
     Args:
         path: of the record.
@@ -348,7 +348,7 @@ class RecordHandler(logging.Handler):
 
     def __init__(self, path: Path) -> None:
         super().__init__(logging.INFO)
-        # A file of its own: a job left over from a killed run may still write to the last one.
+        # A new file: a job left over from a killed run may still be writing to the old one.
         path.unlink(missing_ok=True)
         self._file = path.open("xb", buffering=0)
         self._torn = False

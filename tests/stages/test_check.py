@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from editinfinity.errors import UserError
+from editinfinity.jobs.record import INPUT, MASK, JobWarning, event_of
 from editinfinity.stages.check import EditInput, check_case
 
 from .conftest import PROMPT, Worked, draw_photograph
@@ -69,7 +70,7 @@ def test_a_missing_photograph_does_not_hide_other_faults(tmp_path: Path) -> None
         )
 
 
-def test_doubtful_things_are_warnings(tmp_path: Path) -> None:
+def test_doubtful_things_are_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     draw_photograph(tmp_path / "panorama.jpg", (900, 150))
     Image.new("L", (900, 150), 255).save(tmp_path / "white.png")
     report = check_case(
@@ -83,3 +84,7 @@ def test_doubtful_things_are_warnings(tmp_path: Path) -> None:
     assert "says the same as the source prompt" in told
     assert "marks nothing as edited" in told
     assert "50% of it" in told
+    events = [event for record in caplog.records if (event := event_of(record)) is not None]
+    assert events == [
+        JobWarning(text, MASK if "marks nothing" in text else INPUT) for text in report.warnings
+    ]
