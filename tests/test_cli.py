@@ -17,8 +17,9 @@ from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from editinfinity import cli, cli_stages
-from editinfinity.cli_options import grouped
+from editinfinity import cli
+from editinfinity.cli import stages as cli_stages
+from editinfinity.cli.options import grouped
 from editinfinity.stages.settings import LoraSettings, SamplingSettings, TrainingSettings
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from editinfinity.cli_delivery import deliver
+from editinfinity.cli.delivery import deliver
 from editinfinity.files.photograph import read_photograph
 from editinfinity.files.writing import FORMATS, read_settings, write_photograph
 from tests.workflow.project import draw_image

@@ -293,12 +293,13 @@ def events_in(lines: bytes) -> Iterator[Event]:
                 yield event
 
 
-def read_record(logs: Path, job: str) -> JobRecord | None:
+def read_record(logs: Path, job: str, most_bytes: int = _MOST_BYTES) -> JobRecord | None:
     """The record of a job as it is now.
 
     Args:
         logs: ``results/CASE/logs``.
         job: see ``JobRecord``.
+        most_bytes: of its end that are read.
 
     Returns:
         None where there is none, or it cannot be read.
@@ -309,18 +310,18 @@ def read_record(logs: Path, job: str) -> JobRecord | None:
             return None
         with path_of(log).open("rb") as file:
             facts = os.fstat(file.fileno())
-            size = min(facts.st_size, _MOST_BYTES)
+            size = min(facts.st_size, most_bytes)
             file.seek(facts.st_size - size)
             return JobRecord(job, log, facts.st_mtime, tuple(events_in(file.read(size))))
     except OSError:
         return None
 
 
-def read_records(logs: Path) -> list[JobRecord]:
-    """The records of a case, in the order of their names; ``logs`` is ``results/CASE/logs``."""
+def read_records(logs: Path, most_bytes: int = _MOST_BYTES) -> list[JobRecord]:
+    """The records of a case, in the order of their names; arguments as of ``read_record``."""
     paths = sorted(logs.rglob(f"*{ENDING}"))
     jobs = (path.relative_to(logs).as_posix().removesuffix(ENDING) for path in paths)
-    return [record for job in jobs if (record := read_record(logs, job)) is not None]
+    return [record for job in jobs if (record := read_record(logs, job, most_bytes)) is not None]
 
 
 def event_of(record: logging.LogRecord) -> Event | None:

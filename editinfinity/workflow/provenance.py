@@ -15,6 +15,9 @@ from editinfinity.workflow.variants import embeddings_used, lora_bases, loras_us
 FIRST_WITH_RECORDS = "0.2.0"
 """The version whose jobs were the first to leave records, and whose params carry names."""
 
+_END_OF_RECORD = 2**11
+"""Bytes: which code ran is among the last events, and iterations may be thousands."""
+
 
 def older_results(config: Config, cases: Cases) -> list[str]:
     """A line if results were made before ``FIRST_WITH_RECORDS``, and one for each checkpoint of
@@ -57,7 +60,8 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
     """
     found: dict[str, set[str]] = {}
     for case in cases.by_name.values():
-        for record in read_records(Path(layout(config, case.name).folder, "logs")):
+        logs = Path(layout(config, case.name).folder, "logs")
+        for record in read_records(logs, _END_OF_RECORD):
             code = record.last(Code)
             if code is None or stage_of(code.rule) not in recorded_versions():
                 continue

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from editinfinity import cli_everyday
-from editinfinity.cli_report import report
-from editinfinity.cli_stages import stages
-from editinfinity.cli_weights import weights
+from editinfinity.cli import everyday
+from editinfinity.cli.report import report
+from editinfinity.cli.stages import stages
+from editinfinity.cli.weights import weights
 from editinfinity.errors import UserError
 
 app = typer.Typer(
@@ -112,7 +112,7 @@ def doctor() -> None:
     raise typer.Exit(0 if works(findings) else 1)
 
 
-cli_everyday.register(app)
+everyday.register(app)
 app.command()(report)
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from editinfinity.cli_judging import register as register_judging
-from editinfinity.cli_options import Machine, Training, Transformer, grouped
+from editinfinity.cli.judging import register as register_judging
+from editinfinity.cli.options import Machine, Training, Transformer, grouped
 from editinfinity.errors import UserError
 from editinfinity.stages.settings import LoraSettings, SamplingSettings
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from editinfinity.cli_delivery import (
+from editinfinity.cli.delivery import (
     Delivered,
     deliver,
     ending_for,
@@ -21,7 +21,7 @@ from editinfinity.cli_delivery import (
     tell,
     tell_doubts,
 )
-from editinfinity.cli_options import grouped
+from editinfinity.cli.options import grouped
 from editinfinity.errors import UserError
 from editinfinity.prompts import find_word
 from editinfinity.workflow.new_case import NewEdit, case_name, make_case, require_makeable
