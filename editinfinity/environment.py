@@ -1,9 +1,30 @@
-"""Environment variables by which the workflow and its jobs understand each other; free of torch."""
+"""Where the workflow lies, and what its processes tell each other; free of torch."""
+
+from __future__ import annotations
 
 import os
+from pathlib import Path
+
+from editinfinity.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parent
+"""Folder of the package ``editinfinity``."""
+
+
+def workflow_root() -> Path:
+    """Folder that holds Snakefile, rules, scripts, envs, profiles and config.yaml.
+
+    Raises:
+        UserError: the package was installed without its workflow.
+    """
+    for root in (PACKAGE / "_workflow", PACKAGE.parent):
+        if (root / "Snakefile").is_file() and (root / "rules").is_dir():
+            return root
+    raise UserError(f"{PACKAGE}: carries no workflow; install editinfinity again, or use a clone")
+
 
 JOBS_AT_ONCE = "EDITINFINITY_JOBS_AT_ONCE"
-"""How many model jobs of a workflow may run at once on this machine."""
+"""Environment variable: how many model jobs of a workflow may run at once on this machine."""
 
 
 def jobs_at_once() -> int:

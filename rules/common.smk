@@ -44,7 +44,7 @@ from editinfinity.workflow.plan import (
 )
 from editinfinity.workflow.params import named
 from editinfinity.workflow.provenance import made_by_other_code, older_results
-from editinfinity.workflow.stage_version import rule_version
+from editinfinity.jobs.stage_version import rule_version
 from editinfinity.workflow.summary import summarise
 from editinfinity.workflow.untold import TELLING, Telling
 from editinfinity.workflow.variants import PATTERN as VARIANT_NAMES

@@ -277,8 +277,8 @@ def new(
     editinfinity run --config cases=[holiday]
     """
     from editinfinity.files.camera_raw import refuse_camera_files
+    from editinfinity.names import unfit
     from editinfinity.workflow.in_use import changing, of_case
-    from editinfinity.workflow.names import unfit
 
     _require_one_place(mask, box, target)
     _require(image)

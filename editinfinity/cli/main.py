@@ -87,7 +87,7 @@ def run(context: typer.Context) -> None:
 
         editinfinity run --rerun-incomplete
     """
-    from editinfinity.workflow.location import workflow_root
+    from editinfinity.environment import workflow_root
 
     command = [sys.executable, "-m", "snakemake"]
     command += ["--snakefile", str(workflow_root() / "Snakefile")]

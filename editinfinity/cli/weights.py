@@ -11,7 +11,7 @@ import typer
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import BACKBONES
-from editinfinity.model_folder import default_folder
+from editinfinity.files.model_folder import default_folder
 from editinfinity.presets import Preset, preset
 from editinfinity.released.catalogue import RELEASES, release
 

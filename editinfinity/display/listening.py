@@ -9,7 +9,7 @@ from typing import Any
 
 from editinfinity.display.board import Board
 from editinfinity.jobs.record import path_of
-from editinfinity.workflow.names import printable
+from editinfinity.names import printable
 
 _NOT_JOBS = ("total", "all", "report")
 """Lines of Snakemake's table of jobs that do no work."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from editinfinity.doctor.findings import Finding, fault, note
+from editinfinity.environment import workflow_root
 from editinfinity.errors import UserError
 from editinfinity.workflow.cases import load_cases
 from editinfinity.workflow.config import (
@@ -17,7 +18,6 @@ from editinfinity.workflow.config import (
     find_config_file,
     load_config,
 )
-from editinfinity.workflow.location import workflow_root
 from editinfinity.workflow.plan import check_plan
 
 _SUBJECT = "configuration"

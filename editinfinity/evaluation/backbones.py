@@ -14,7 +14,7 @@ from typing import Any
 
 from editinfinity.errors import UserError
 from editinfinity.files.given import is_folder
-from editinfinity.model_folder import hub_home
+from editinfinity.files.model_folder import hub_home
 
 
 @dataclass(frozen=True)

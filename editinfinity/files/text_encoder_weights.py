@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from editinfinity.errors import UserError
-from editinfinity.model_folder import model_folder
+from editinfinity.files.model_folder import model_folder
 from editinfinity.models.text_encoder import HashedEncoder, TextEncoder, TransformersEncoder
 from editinfinity.presets import Preset
 from editinfinity.prompts import LEARNED_VECTORS

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from editinfinity.files.loading import blank, fill, frozen, random_weights
+from editinfinity.files.model_folder import model_folder
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
-from editinfinity.model_folder import model_folder
 from editinfinity.models.choice import choose_operations
 from editinfinity.models.released import tokenizer_state
 from editinfinity.models.tokenizer import Tokenizer

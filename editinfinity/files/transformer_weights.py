@@ -9,8 +9,8 @@ import torch
 
 from editinfinity.compute import block_dtype
 from editinfinity.files.loading import blank, fill, frozen, random_weights
+from editinfinity.files.model_folder import model_folder
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
-from editinfinity.model_folder import model_folder
 from editinfinity.models.choice import choose_operations
 from editinfinity.models.released import transformer_state
 from editinfinity.models.transformer import Infinity

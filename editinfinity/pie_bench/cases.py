@@ -14,11 +14,11 @@ from PIL import Image
 
 from editinfinity.errors import UserError
 from editinfinity.files.images import write_png
+from editinfinity.names import printable
 from editinfinity.pie_bench.released import Benchmark, Entry, decode_mask, read_benchmark
 from editinfinity.pie_bench.sample import sample
 from editinfinity.workflow.cases import Case, Cases, Edit
 from editinfinity.workflow.config import Config, ConfigError
-from editinfinity.workflow.names import printable
 
 GIVEN, FOUND = "given", "found"
 """Names of the two edits of every entry."""

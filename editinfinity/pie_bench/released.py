@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from editinfinity.errors import UserError
 from editinfinity.files.given import require_file
+from editinfinity.names import printable
 from editinfinity.workflow.kinds import shown
-from editinfinity.workflow.names import printable
 
 MAPPING, IMAGES = "mapping_file.json", "annotation_images"
 

@@ -15,6 +15,7 @@ from editinfinity.errors import UserError
 from editinfinity.evaluation.names import METRICS
 from editinfinity.evaluation.record import Measured
 from editinfinity.files.atomic import write_text
+from editinfinity.names import printable
 from editinfinity.pie_bench.cases import FIXED, FOUND, GIVEN, case_of, chosen_entries
 from editinfinity.pie_bench.published import CAVEATS, PUBLISHED
 from editinfinity.pie_bench.released import TYPES, Entry
@@ -22,7 +23,6 @@ from editinfinity.workflow.cases import Edit
 from editinfinity.workflow.config import Config
 from editinfinity.workflow.measured import measured_of
 from editinfinity.workflow.model import drawing_identity, model_identity
-from editinfinity.workflow.names import printable
 from editinfinity.workflow.plan import Layout, layout
 from editinfinity.workflow.variants import Variant, variants
 

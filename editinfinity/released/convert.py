@@ -1,4 +1,4 @@
-"""Released files → the layout the workflow uses (:mod:`editinfinity.model_folder`), once.
+"""Released files → the layout the workflow uses (:mod:`editinfinity.files.model_folder`), once.
 
 Flat and nested pickles, Hugging Face shards, both namings of the tokenizer, both layouts of
 ``scale_mul``. One tensor is in memory at a time; types stay as released, so no number changes.

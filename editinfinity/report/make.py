@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from editinfinity.errors import UserError
+from editinfinity.names import unfit
 from editinfinity.report.page import write_page
 from editinfinity.workflow.cases import Case, Cases, load_case
 from editinfinity.workflow.config import Config
-from editinfinity.workflow.names import unfit
 
 NAME = "report.html"
 

@@ -19,6 +19,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from editinfinity.files.atomic import atomic_path
+from editinfinity.names import printable
 from editinfinity.report.content import CaseContent, Content
 from editinfinity.report.gather import Gatherer
 from editinfinity.report.pictures import (
@@ -30,7 +31,6 @@ from editinfinity.report.pictures import (
 )
 from editinfinity.workflow.cases import Cases
 from editinfinity.workflow.config import Config
-from editinfinity.workflow.names import printable
 from editinfinity.workflow.outcomes import picture_of
 from editinfinity.workflow.plan import layout
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from editinfinity.errors import MemoryFault, UserError
 from editinfinity.jobs.record import event_of, to_json
+from editinfinity.jobs.stage_version import current_digests, running_digests
 from editinfinity.locks import Lock
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import Host, Model
@@ -30,7 +31,6 @@ from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.protocol import Line, ProtocolError, require_same_user
 from editinfinity.worker.session import SERVING, Session
 from editinfinity.worker.work import measured
-from editinfinity.workflow.stage_version import current_digests, running_digests
 
 if TYPE_CHECKING:
     from editinfinity.worker.warm import WarmModels

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from editinfinity.names import printable
 from editinfinity.workflow.config import Config, ConfigError, did_you_mean
-from editinfinity.workflow.names import printable
 
 Text = Path | str
 """A prompt or a word: a UTF-8 file, or the text itself (as a table gives it)."""

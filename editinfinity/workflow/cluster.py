@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from editinfinity.errors import UserError
+from editinfinity.names import printable
 from editinfinity.workflow.cases import Cases
-from editinfinity.workflow.names import printable
 
 _RUN_NAME = re.compile(r"(?:\w[\w-]*_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """How Snakemake's executor names its jobs: by the run's UUID, perhaps with a prefix."""

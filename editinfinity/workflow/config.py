@@ -12,8 +12,8 @@ import yaml
 
 from editinfinity.errors import UserError
 from editinfinity.files.given import require_file
+from editinfinity.names import printable, unfit
 from editinfinity.workflow.kinds import Unfit, shown
-from editinfinity.workflow.names import printable, unfit
 from editinfinity.workflow.near_names import Slot, fill
 from editinfinity.workflow.settings import PATH, RUN_KEYS, SETTINGS
 

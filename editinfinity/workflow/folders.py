@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from editinfinity.names import printable, unfit
 from editinfinity.workflow.cases import Case, Edit
 from editinfinity.workflow.config import Config, ConfigError
-from editinfinity.workflow.names import printable, unfit
 from editinfinity.workflow.near_names import Filled, Slot, edits_of, fill
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from editinfinity.errors import UserError
 from editinfinity.jobs.record import DONE, FAILED, STOPPED, JobOutcome, RecordHandler, path_of
+from editinfinity.jobs.stage_version import running_code, running_digests
 from editinfinity.locks import wait_until_free
 from editinfinity.stages.calls import Call
 from editinfinity.stages.settings import LoraSettings, ModelSettings, Pause, TrainingSettings
@@ -33,7 +34,6 @@ from editinfinity.worker.work import peak_of_ram
 from editinfinity.workflow.cases import Case, Edit, is_by_folder, load_case
 from editinfinity.workflow.config import Config, load_config
 from editinfinity.workflow.params import values_of
-from editinfinity.workflow.stage_version import running_code, running_digests
 
 if TYPE_CHECKING:
     from editinfinity.stages.region import Where

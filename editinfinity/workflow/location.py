@@ -1,4 +1,4 @@
-"""Where the workflow lies: at the root of a checkout, or inside the installed package."""
+"""What a run needs of its machine: weights, a place to write, cores, a package for its jobs."""
 
 from __future__ import annotations
 
@@ -8,25 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from editinfinity.environment import JOBS_AT_ONCE
+from editinfinity.environment import JOBS_AT_ONCE, PACKAGE
 from editinfinity.errors import UserError
-from editinfinity.model_folder import default_folder
+from editinfinity.files.model_folder import default_folder
 from editinfinity.presets import preset
-
-PACKAGE = Path(__file__).resolve().parents[1]
-"""Folder of the package ``editinfinity``."""
-
-
-def workflow_root() -> Path:
-    """Folder that holds Snakefile, rules, scripts, envs, profiles and config.yaml.
-
-    Raises:
-        UserError: the package was installed without its workflow.
-    """
-    for root in (PACKAGE / "_workflow", PACKAGE.parent):
-        if (root / "Snakefile").is_file() and (root / "rules").is_dir():
-            return root
-    raise UserError(f"{PACKAGE}: carries no workflow; install editinfinity again, or use a clone")
 
 
 def weight_files(model: str, model_dir: Path | None = None) -> Iterator[Path]:

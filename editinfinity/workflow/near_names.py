@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 
-from editinfinity.workflow.names import printable, unfit
+from editinfinity.names import printable, unfit
 
 _BACKUP = re.compile(r"\..*|.*~|#.*#|.*\.(bak|old|orig|swp|tmp|part)", re.IGNORECASE | re.DOTALL)
 _SEPARATORS = re.compile(r"[\s_.-]+")

@@ -14,8 +14,8 @@ from pathlib import Path
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_bytes, write_text
 from editinfinity.files.given import require_file
+from editinfinity.names import unfit
 from editinfinity.workflow.folders import IMAGE_ENDINGS, MASK, MASK_ENDINGS, UNNAMED
-from editinfinity.workflow.names import unfit
 from editinfinity.workflow.near_names import fill
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.model_folder import check_model
+from editinfinity.files.model_folder import check_model
 from editinfinity.presets import preset
 from editinfinity.workflow.cases import MAP_ONLY, Case, Cases, Edit
 from editinfinity.workflow.config import Config, ConfigError

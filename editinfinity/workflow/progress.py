@@ -17,11 +17,11 @@ from typing import IO, Any
 import yaml
 
 from editinfinity.display.terminal import DRAW_ON, terminal_to_draw_on
+from editinfinity.environment import workflow_root
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.jobs.record import read_records
 from editinfinity.locks import NO_LOCKS, Lock
-from editinfinity.workflow.location import workflow_root
 from editinfinity.workflow.outcomes import reason_of, seconds_of
 from editinfinity.workflow.provenance import older_folders
 

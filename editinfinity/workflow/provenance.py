@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from editinfinity.jobs.record import Code, path_of, read_records
+from editinfinity.jobs.stage_version import recorded_versions, running_code, stage_of
 from editinfinity.workflow.cases import Case, Cases
 from editinfinity.workflow.config import Config
 from editinfinity.workflow.plan import TRAIN_EMBEDDING, TRAIN_LORA, Layout, layout
-from editinfinity.workflow.stage_version import recorded_versions, running_code, stage_of
 from editinfinity.workflow.variants import embeddings_used, lora_bases, loras_used, variants
 
 FIRST_WITH_RECORDS = "0.2.0"
@@ -56,7 +56,7 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
     """A line that names the rules whose code is not the code that made the results, if any.
 
     This concerns people who change the code: for everybody else, equal versions mean equal
-    results (:mod:`editinfinity.workflow.stage_version`).
+    results (:mod:`editinfinity.jobs.stage_version`).
     """
     found: dict[str, set[str]] = {}
     for case in cases.by_name.values():

@@ -18,6 +18,7 @@ from editinfinity.method.settings import (
     MOST_LOCKED,
     SMOOTHINGS,
 )
+from editinfinity.names import PATH_VARIABLE
 from editinfinity.presets import PRESETS
 from editinfinity.scales import PIXEL_BUDGETS
 from editinfinity.stages.settings import GPS, RECOMPUTED
@@ -36,7 +37,6 @@ from editinfinity.workflow.kinds import (
     shown,
     unique,
 )
-from editinfinity.workflow.names import PATH_VARIABLE
 
 SELECT = r"first|best|embedding\d+-lora[^/\x00-\x1f]+"
 """What may choose the variant that becomes the result."""

@@ -19,11 +19,11 @@ import yaml
 
 from editinfinity.errors import UserError
 from editinfinity.files.given import read_text
+from editinfinity.names import printable, unfit
 from editinfinity.workflow.cases import Case, Edit
 from editinfinity.workflow.config import Config, ConfigError, did_you_mean, parse_setting
 from editinfinity.workflow.folders import UNNAMED
 from editinfinity.workflow.kinds import Unfit, shown
-from editinfinity.workflow.names import printable, unfit
 from editinfinity.workflow.settings import CASE_KEYS, RUN_KEYS, SETTINGS
 
 NEEDED = ("case", "image", "edit_prompt")

@@ -289,9 +289,7 @@ def test_texts_are_lines_that_a_terminal_can_show(tmp_path: Path) -> None:
     assert found.events == (JobWarning("a [2J b c\\ud800 é\u202fö"),)
 
 
-def test_what_is_no_file_of_a_sane_size_is_read_at_its_end_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_file_of_a_sane_size_is_read_at_its_end_or_not_at_all(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "gone.jsonl").symlink_to("nowhere")
@@ -299,8 +297,7 @@ def test_what_is_no_file_of_a_sane_size_is_read_at_its_end_or_not_at_all(
     assert read_records(tmp_path) == []
     assert read_records(tmp_path / "nothing") == []
     write_record(tmp_path, "long", *ALL[1:])
-    monkeypatch.setattr(records, "_MOST_BYTES", 300)
-    (found,) = read_records(tmp_path)
+    (found,) = read_records(tmp_path, most_bytes=300)
     assert found.events == ALL[-len(found.events) :] and 0 < len(found.events) < 4
 
 

@@ -30,6 +30,7 @@ from editinfinity.jobs.record import (
     ResourceUsage,
     read_record,
 )
+from editinfinity.jobs.stage_version import running_digests
 from editinfinity.locks import held
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import ALONE
@@ -40,7 +41,6 @@ from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.leases import Slot
 from editinfinity.worker.protocol import connect
 from editinfinity.worker.session import SESSION, OpenSession, Session, open_session
-from editinfinity.workflow.stage_version import running_digests
 from tests.jobs.test_record import require_schema
 from tests.stages.conftest import draw_photograph
 

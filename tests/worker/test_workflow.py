@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from editinfinity.jobs.record import DONE, Code, Iteration, ResourceUsage, path_of, read_records
+from editinfinity.jobs.stage_version import stage_of
 from editinfinity.stages.calls import MODEL_STAGES
-from editinfinity.workflow.stage_version import stage_of
 from tests.jobs.test_record import require_schema
 from tests.workflow.project import BARE, Project
 

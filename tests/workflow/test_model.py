@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from editinfinity.environment import JOBS_AT_ONCE
+from editinfinity.environment import JOBS_AT_ONCE, workflow_root
 from editinfinity.presets import PRESETS, preset
 from editinfinity.workflow.config import load_config
-from editinfinity.workflow.location import lend_to_jobs, share_cores, workflow_root
+from editinfinity.workflow.location import lend_to_jobs, share_cores
 from editinfinity.workflow.model import effective, model_identity
 
 

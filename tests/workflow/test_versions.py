@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from editinfinity.jobs import stage_version
 from editinfinity.jobs.record import Code
-from editinfinity.workflow import stage_version
-from editinfinity.workflow.stage_version import (
+from editinfinity.jobs.stage_version import (
     changed_stages,
     current_digests,
     recorded_versions,
@@ -34,14 +34,14 @@ def test_every_rule_has_a_stage_with_a_version() -> None:
 def test_the_code_of_every_stage_is_what_its_version_stands_for() -> None:
     """Fails with every change of code that computes results, until somebody classifies it.
 
-    Who knows that the results stay the same runs ``python -m editinfinity.workflow.stage_version
+    Who knows that the results stay the same runs ``python -m editinfinity.jobs.stage_version
     same``; who knows better runs ``… new STAGE``, and every user's results of it are made again.
     """
     changed = changed_stages(current_digests())
     assert not changed, (
         f"the code of {', '.join(changed)} has changed; if its results are the same, run "
-        "`python -m editinfinity.workflow.stage_version same`, else `python -m "
-        f"editinfinity.workflow.stage_version new {' '.join(changed)}`, and commit versions.json"
+        "`python -m editinfinity.jobs.stage_version same`, else `python -m "
+        f"editinfinity.jobs.stage_version new {' '.join(changed)}`, and commit versions.json"
     )
 
 
@@ -107,7 +107,7 @@ def test_a_change_is_classified_by_one_command(package: Path) -> None:
     )
 
     def classify(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "editinfinity.workflow.stage_version", *arguments]
+        command = [sys.executable, "-m", "editinfinity.jobs.stage_version", *arguments]
         (package.parent / "Snakefile").touch()
         (package.parent / "rules").mkdir(exist_ok=True)
         return subprocess.run(command, cwd=package.parent, text=True, capture_output=True)
@@ -141,7 +141,7 @@ def test_codes_agree_by_version_unless_somebody_changed_one() -> None:
 
 def test_versions_need_no_torch() -> None:
     code = (
-        "import sys; from editinfinity.workflow.stage_version import current_digests\n"
+        "import sys; from editinfinity.jobs.stage_version import current_digests\n"
         "current_digests(); assert not {'torch', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -7,8 +7,8 @@ Beside each number, ``stages/versions.json`` keeps a digest of the code that it 
 stage, the scripts that call it and all modules of this package that they import. A test fails when
 the code no longer has that digest, until somebody who knows the change says which of two it is::
 
-    python -m editinfinity.workflow.stage_version same            # results stay as they are
-    python -m editinfinity.workflow.stage_version new kernel ...  # other results: the number rises
+    python -m editinfinity.jobs.stage_version same            # results stay as they are
+    python -m editinfinity.jobs.stage_version new kernel ...  # other results: the number rises
 
 Comments, docstrings, formatting, imports and the wording of log lines and raised errors are not
 part of a digest.
@@ -27,8 +27,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from editinfinity.environment import PACKAGE, workflow_root
 from editinfinity.jobs.record import Code
-from editinfinity.workflow.location import PACKAGE, workflow_root
 
 VERSIONS = Path("stages", "versions.json")
 """Numbers and digests, below the package."""

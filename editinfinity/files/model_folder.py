@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from editinfinity.environment import PACKAGE
 from editinfinity.errors import UserError
 from editinfinity.files.given import is_folder
 from editinfinity.presets import Preset
 
-BUNDLED = Path(__file__).parent / "weights" / "bundled"
+BUNDLED = PACKAGE / "weights" / "bundled"
 """Folder of the weights that come with the package."""
 
 
