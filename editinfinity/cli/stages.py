@@ -6,6 +6,7 @@ that needs them, so that help is instant.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -15,6 +16,8 @@ from editinfinity.cli.judging import register as register_judging
 from editinfinity.cli.options import Machine, Training, Transformer, grouped
 from editinfinity.errors import UserError
 from editinfinity.stages.settings import LoraSettings, SamplingSettings
+
+log = logging.getLogger(__name__)
 
 stages = typer.Typer(
     help="""One stage of the workflow, outside of Snakemake.
@@ -64,6 +67,7 @@ Iterations = Annotated[int, typer.Option(help="Updates in all, those of --previo
 Losses = Annotated[MaybePath, typer.Option(help="Table of the losses to write.")]
 Cfg = Annotated[float, typer.Option(help="Guidance.")]
 Tau = Annotated[float, typer.Option(help="Temperature.")]
+WithoutEffect = Annotated[float | None, typer.Option(hidden=True)]
 
 
 def _text(value: str) -> Path | str:
@@ -237,12 +241,16 @@ def attention_map(
     text_features: TextFeatures,
     target_word: Annotated[str, typer.Option(help="Word of the source prompt, or @FILE.")],
     output: Output,
+    cfg: WithoutEffect = None,
+    tau: WithoutEffect = None,
     transformer: Transformer,
 ) -> None:
     """Find where a word of the source prompt looks (the automatic mask)."""
     from editinfinity.files.prompts import read_target_word
     from editinfinity.stages.attention_map import collect_attention
 
+    if cfg is not None or tau is not None:
+        log.warning("--cfg, --tau: have no effect on an attention map any more; leave them out")
     collect_attention(
         image_features=image_features,
         text_features=text_features,
