@@ -7,4 +7,4 @@
 # entry that fails leaves a gap in it instead of no table.
 rule pie_bench:
     input:
-        pie_bench_targets,
+        RUN.pie_bench_targets,

@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 
 from editinfinity.cli import main
-from tests.released.files import shrunk, transformer_state, write_release
 from tests.ready import HAND_OVER
+from tests.released.files import shrunk, transformer_state, write_release
 from tests.released.hub import Hub, serving
 from tests.workflow.project import BARE, Project
 

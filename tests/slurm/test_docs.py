@@ -50,7 +50,8 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
 def _ask_soon(profile: Path) -> None:
     """Have Snakemake look for the first time after 2 seconds: jobs take seconds here."""
     text = profile.read_text("utf-8")
-    assert (usual := "\nslurm-init-seconds-before-status-checks: 20\n") in text
+    usual = "\nslurm-init-seconds-before-status-checks: 20\n"
+    assert usual in text
     profile.write_text(text.replace(usual, usual.replace("20", "2")), "utf-8")
 
 
