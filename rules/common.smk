@@ -8,7 +8,7 @@ from pathlib import Path
 
 # By this file, for workflow.basedir is that of another workflow where this one is its module. A
 # checkout carries the package beside the Snakefile; an installed package carries the Snakefile.
-HERE = Path(workflow.snakefile).absolute().parents[1]
+HERE = Path(workflow.snakefile).resolve().parents[1]
 HOME = HERE if (HERE / "editinfinity").is_dir() else HERE.parents[1]
 sys.path.insert(0, str(HOME))
 
@@ -85,7 +85,7 @@ if WHOLE_RUN:
 for notice in NOTICES:
     logger.warning(notice)
 
-PARAMS = RuleParams(RUN, WHOLE_RUN)
+PARAMS = RuleParams(RUN)
 INPUTS = RuleInputs(RUN, PARAMS)
 RESULTS = RUN.results
 CASE = f"{RESULTS}/{{case}}"

@@ -79,13 +79,14 @@ class PlannedRun:
         cases: of the run.
         results: folder of the results as rules spell it. As a module with a ``prefix`` it differs
             from ``config.results``, for Snakemake puts the prefix before every path of a rule.
-        hold: keeps what further cases are read from as it is.
+        whole_run: whether this is the run's main process, not that of a job; it holds the cases
+            until it ends.
     """
 
     config: Config
     cases: Cases
     results: str
-    hold: Hold = lambda paths: None
+    whole_run: bool = False
     _others: dict[str, Case] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -103,8 +104,7 @@ class PlannedRun:
         Args:
             raw, source, command_line: of ``load_config``.
             place: path of a rule → where Snakemake has it, which differs in a module with a prefix.
-            whole_run: whether this is the run's main process, not that of a job; it holds the
-                cases until it ends.
+            whole_run: of the run that is made.
             on_cluster: whether jobs are submitted to a cluster.
 
         Raises:
@@ -113,13 +113,12 @@ class PlannedRun:
         config = load_config(raw, source, command_line)
         results = config.results
         config = replace(config, results=place(f"{results}/").rstrip("/"))
-        holding: Hold = hold if whole_run else lambda paths: None
-        cases = load_cases(config, holding)
+        cases = load_cases(config, _hold(whole_run))
         if on_cluster:
             cases = fit_for_cluster(cases)
         check_plan(config, cases)
         found_backbones(config.settings)  # a setting that names a wrong folder stops here
-        return cls(config, cases, results, holding)
+        return cls(config, cases, results, whole_run)
 
     @functools.cached_property
     def end(self) -> Telling:
@@ -136,7 +135,7 @@ class PlannedRun:
         if name in self.cases.by_name:
             return self.cases.by_name[name]
         if name not in self._others:
-            self._others[name] = load_case(self.config, name, self.hold)
+            self._others[name] = load_case(self.config, name, _hold(self.whole_run))
         return self._others[name]
 
     @faults_end_the_run()
@@ -178,6 +177,11 @@ class PlannedRun:
         if self.config.settings["pie_bench"] is None:
             raise UserError("pie_bench: is null; give its folder: --config pie_bench=FOLDER")
         return self.targets()
+
+
+def _hold(whole_run: bool) -> Hold:
+    """Keeps the files of cases as they are, in a process that lives as long as the run."""
+    return hold if whole_run else lambda paths: None
 
 
 _parsed = functools.cache(parse_variant)

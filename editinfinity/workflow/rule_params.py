@@ -30,16 +30,14 @@ class RuleParams:
 
     Args:
         run: the run.
-        whole_run: whether this is the run's main process, which reads the photographs of all cases
-            side by side; that of a job reads its own alone.
 
     Attributes:
         model: identity of the weights that make features and edits: a model made anew must not
             pass for the old one.
     """
 
-    def __init__(self, run: PlannedRun, whole_run: bool) -> None:
-        self._run, self._whole_run = run, whole_run
+    def __init__(self, run: PlannedRun) -> None:
+        self._run = run
         self._crops: dict[str, str] = {}
         self.model = model_identity(run.config.settings)
 
@@ -109,8 +107,8 @@ class RuleParams:
 
     @cached_property
     def _photographs(self) -> dict[Path, str]:
-        """Photograph of the run → its fingerprint."""
-        if not self._whole_run:
+        """Photograph of the run → its fingerprint, read side by side; a job reads its own alone."""
+        if not self._run.whole_run:
             return {}
         images = [case.image for case in self._run.cases.by_name.values()]
         return fingerprint.of_each(images, "photographs")
