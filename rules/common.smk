@@ -86,7 +86,7 @@ for notice in NOTICES:
     logger.warning(notice)
 
 PARAMS = RuleParams(RUN)
-INPUTS = RuleInputs(RUN, PARAMS)
+INPUTS = RuleInputs(RUN)
 RESULTS = RUN.results
 CASE = f"{RESULTS}/{{case}}"
 

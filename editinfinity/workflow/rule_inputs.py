@@ -11,7 +11,7 @@ from collections.abc import Callable
 from editinfinity.workflow.cases import MaskUse
 from editinfinity.workflow.plan import previous_iteration
 from editinfinity.workflow.planning import PlannedRun, Wildcards
-from editinfinity.workflow.rule_params import RuleParams
+from editinfinity.workflow.variants import guidance_of
 
 Paths = str | list[str] | tuple[str, ...]
 
@@ -21,11 +21,10 @@ class RuleInputs:
 
     Args:
         run: the run.
-        params: what the same rules ask for their params.
     """
 
-    def __init__(self, run: PlannedRun, params: RuleParams) -> None:
-        self._run, self._params = run, params
+    def __init__(self, run: PlannedRun) -> None:
+        self._run = run
 
     def embedding_before(self, wildcards: Wildcards) -> Paths:
         """The checkpoint a text embedding grows from, with its state; none for a fresh start."""
@@ -68,7 +67,7 @@ class RuleInputs:
 
     def source_text(self, wildcards: Wildcards) -> Paths:
         """The source prompt's features, where the guidance leads away from them."""
-        if self._params.guidance(wildcards) == "cfg":
+        if guidance_of(self._run.edit(wildcards).settings) == "cfg":
             return []
         return self._run.layout(wildcards.case).source_text
 

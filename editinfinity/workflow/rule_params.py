@@ -20,7 +20,7 @@ from editinfinity.workflow.model import (
 )
 from editinfinity.workflow.params import Scalar
 from editinfinity.workflow.planning import PlannedRun, Wildcards
-from editinfinity.workflow.variants import learns_nothing
+from editinfinity.workflow.variants import guidance_of
 
 Param = Callable[[Wildcards], Scalar]
 
@@ -92,9 +92,8 @@ class RuleParams:
         }
 
     def guidance(self, wildcards: Wildcards) -> str:
-        """The guidance of an edit; editing without training always has one of its own."""
-        settings = self._run.edit(wildcards).settings
-        return "source_negative" if learns_nothing(settings) else str(settings["guidance"])
+        """The guidance of an edit."""
+        return guidance_of(self._run.edit(wildcards).settings)
 
     def image(self, wildcards: Wildcards) -> str:
         """Path of the photograph."""

@@ -51,8 +51,7 @@ def params_of(**settings: Any) -> RuleParams:
 
 
 def inputs_of(**settings: Any) -> RuleInputs:
-    run = run_of(**settings)
-    return RuleInputs(run, RuleParams(run))
+    return RuleInputs(run_of(**settings))
 
 
 def test_a_setting_is_the_cases_and_where_it_is_null_the_models() -> None:
@@ -176,7 +175,7 @@ def test_a_prefix_is_where_results_lie_and_rules_do_not_spell_it(folder: Path) -
     run = PlannedRun.load({"cases": ["plain"]}, place=lambda path: f"photos/{path}")
     assert run.config.results == "photos/results"
     assert {target.partition("/")[0] for target in run.targets()} == {"results"}
-    assert RuleInputs(run, RuleParams(run)).embedding_below_lora(
+    assert RuleInputs(run).embedding_below_lora(
         wildcards(case="plain", embedding="10")
     ) == "results/plain/text_embedding/iter10.safetensors"  # fmt: skip
     # A checkpoint that is not trained is looked for where it lies.
