@@ -9,20 +9,10 @@
 include: "rules/common.smk"
 
 
-localrules:
-    all,
-    check,
-    jsonl,
-    finish,
-    select,
-    report,
-    tell,
-
-
 rule all:
-    default_target: True
     input:
-        all_targets(),
+        RUN.targets(),
+    localrule: True
 
 
 include: "rules/prepare.smk"
@@ -37,10 +27,6 @@ include: "rules/report.smk"
 # Before the first job, not in a dry run. While jobs run, workers keep the models warm for them; they
 # go when the run is over.
 onstart:
-    try:
-        refuse_second_copies(Path.cwd())
-    except UserError as fault:
-        stop(fault)
     begin()
 
 

@@ -5,10 +5,10 @@ rule edit:
     input:
         image=f"{CASE}/features/image.safetensors",
         text=f"{CASE}/edit/{{edit}}/text.safetensors",
-        embedding=embedding_if_used,
-        lora=lora_if_used,
-        kernel=kernel_if_used,
-        source_text=source_text_if_used,
+        embedding=INPUTS.embedding,
+        lora=INPUTS.lora,
+        kernel=INPUTS.kernel,
+        source_text=INPUTS.source_text,
     output:
         picture=report(
             f"{CASE}/edit/{{edit}}/{{variant}}.png",
@@ -28,11 +28,11 @@ rule edit:
         gpu=1,
     params:
         **named(
-            model=MODEL,
-            top_k=of_edit("top_k"),
-            top_p=of_edit("top_p"),
-            guidance=guidance,
-            lock_scales=of_edit("lock_scales"),
+            model=PARAMS.model,
+            top_k=PARAMS.of_edit("top_k"),
+            top_p=PARAMS.of_edit("top_p"),
+            guidance=PARAMS.guidance,
+            lock_scales=PARAMS.of_edit("lock_scales"),
             version=rule_version("edit"),
         ),
     message:
@@ -43,9 +43,9 @@ rule edit:
 
 rule finish:
     input:
-        picture=pictures_to_choose_from,
-        kernel=kernels_of_candidates,
-        selection=selection_if_made,
+        picture=INPUTS.pictures_of_candidates,
+        kernel=INPUTS.kernels_of_candidates,
+        selection=INPUTS.selection,
     output:
         report(
             f"{CASE}/{{edit}}.png",
@@ -58,15 +58,16 @@ rule finish:
     benchmark:
         f"{CASE}/benchmark/edit/{{edit}}/finish.tsv"
     retries: 0
+    localrule: True
     conda:
         "../envs/pictures.yaml"
     params:
         **named(
-            image=image_path,
-            image_fingerprint=image_fingerprint,
-            background=of_edit("background"),
-            mask_feather=of_edit("mask_feather"),
-            gps=of_edit("gps"),
+            image=PARAMS.image,
+            image_fingerprint=PARAMS.image_fingerprint,
+            background=PARAMS.of_edit("background"),
+            mask_feather=PARAMS.of_edit("mask_feather"),
+            gps=PARAMS.of_edit("gps"),
             version=rule_version("finish"),
         ),
     message:

@@ -6,7 +6,7 @@
 rule metrics:
     input:
         picture=f"{CASE}/edit/{{edit}}/{{variant}}.png",
-        attention=attention_if_judged,
+        attention=INPUTS.attention("judged_mask"),
     output:
         f"{CASE}/edit/{{edit}}/{{variant}}.metrics.json",
     log:
@@ -20,14 +20,11 @@ rule metrics:
         gpu=1,
     params:
         **named(
-            image=image_path,
-            image_fingerprint=image_fingerprint,
-            mask_fingerprint=judged_mask_fingerprint,
-            mask_edit_region=only_judged_by("user", "mask_edit_region"),
-            mask_grow=only_judged_by("user", "mask_grow"),
-            attention_threshold=only_judged_by("attention", "attention_threshold"),
-            backbones=backbones,
-            drawn_with=settings_judged,
+            image=PARAMS.image,
+            image_fingerprint=PARAMS.image_fingerprint,
+            **PARAMS.of_mask("judged_mask"),
+            backbones=PARAMS.backbones,
+            drawn_with=PARAMS.drawn_with,
             version=rule_version("metrics"),
         ),
     message:
@@ -38,7 +35,7 @@ rule metrics:
 
 rule select:
     input:
-        metrics=metrics_of_variants,
+        metrics=INPUTS.metrics_of_variants,
     output:
         f"{CASE}/{{edit}}.selection.json",
     log:
@@ -46,11 +43,12 @@ rule select:
     benchmark:
         f"{CASE}/benchmark/edit/{{edit}}/select.tsv"
     retries: 0
+    localrule: True
     conda:
         "../envs/pictures.yaml"
     params:
         **named(
-            select_floor=of_edit("select_floor"),
+            select_floor=PARAMS.of_edit("select_floor"),
             version=rule_version("select"),
         ),
     message:

@@ -9,7 +9,7 @@ rule train_textembedding:
     input:
         image=f"{CASE}/features/image.safetensors",
         text=f"{CASE}/features/text.safetensors",
-        before=embedding_before,
+        before=INPUTS.embedding_before,
     output:
         embedding=f"{CASE}/text_embedding/iter{{iteration}}.safetensors",
         state=f"{CASE}/text_embedding/iter{{iteration}}.state.safetensors",
@@ -25,24 +25,24 @@ rule train_textembedding:
     benchmark:
         f"{CASE}/benchmark/text_embedding/iter{{iteration}}.tsv"
     wildcard_constraints:
-        case=cases_that_train(CASES, TRAIN_EMBEDDING),
+        case=cases_that_train(RUN.cases, TRAIN_EMBEDDING),
     conda:
         "../envs/editinfinity.yaml"
     resources:
         gpu=1,
     params:
         **named(
-            model=MODEL,
-            train_seed=of_case("train_seed"),
-            learning_rate=of_case("embedding_learning_rate"),
-            batch_size=of_case("batch_size"),
-            beta_1=beta(0),
-            beta_2=beta(1),
-            weight_decay=of_case("weight_decay"),
-            grad_clip=of_case("grad_clip"),
-            noise_strength=of_case("noise_strength"),
-            cond_drop=of_case("cond_drop"),
-            drop_path=of_case("drop_path"),
+            model=PARAMS.model,
+            train_seed=PARAMS.of_case("train_seed"),
+            learning_rate=PARAMS.of_case("embedding_learning_rate"),
+            batch_size=PARAMS.of_case("batch_size"),
+            beta_1=PARAMS.of_case("betas", 0),
+            beta_2=PARAMS.of_case("betas", 1),
+            weight_decay=PARAMS.of_case("weight_decay"),
+            grad_clip=PARAMS.of_case("grad_clip"),
+            noise_strength=PARAMS.of_case("noise_strength"),
+            cond_drop=PARAMS.of_case("cond_drop"),
+            drop_path=PARAMS.of_case("drop_path"),
             version=rule_version("train_textembedding"),
         ),
     message:
@@ -55,8 +55,8 @@ rule train_lora:
     input:
         image=f"{CASE}/features/image.safetensors",
         text=f"{CASE}/features/text.safetensors",
-        embedding=embedding_below_lora,
-        before=lora_before,
+        embedding=INPUTS.embedding_below_lora,
+        before=INPUTS.lora_before,
     output:
         weights=f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/adapter_model.safetensors",
         config=f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/adapter_config.json",
@@ -76,28 +76,28 @@ rule train_lora:
     benchmark:
         f"{CASE}/benchmark/lora/embedding{{embedding}}/iter{{iteration}}.tsv"
     wildcard_constraints:
-        case=cases_that_train(CASES, TRAIN_LORA),
+        case=cases_that_train(RUN.cases, TRAIN_LORA),
     conda:
         "../envs/editinfinity.yaml"
     resources:
         gpu=1,
     params:
         **named(
-            model=MODEL,
-            train_seed=of_case("train_seed"),
-            learning_rate=of_case("lora_learning_rate"),
-            batch_size=of_case("batch_size"),
-            beta_1=beta(0),
-            beta_2=beta(1),
-            weight_decay=of_case("weight_decay"),
-            grad_clip=of_case("grad_clip"),
-            noise_strength=of_case("noise_strength"),
-            cond_drop=of_case("cond_drop"),
-            drop_path=of_case("drop_path"),
-            lora_rank=of_case("lora_rank"),
-            lora_alpha=of_case("lora_alpha"),
-            lora_dropout=of_case("lora_dropout"),
-            kl_weight=of_case("kl_weight"),
+            model=PARAMS.model,
+            train_seed=PARAMS.of_case("train_seed"),
+            learning_rate=PARAMS.of_case("lora_learning_rate"),
+            batch_size=PARAMS.of_case("batch_size"),
+            beta_1=PARAMS.of_case("betas", 0),
+            beta_2=PARAMS.of_case("betas", 1),
+            weight_decay=PARAMS.of_case("weight_decay"),
+            grad_clip=PARAMS.of_case("grad_clip"),
+            noise_strength=PARAMS.of_case("noise_strength"),
+            cond_drop=PARAMS.of_case("cond_drop"),
+            drop_path=PARAMS.of_case("drop_path"),
+            lora_rank=PARAMS.of_case("lora_rank"),
+            lora_alpha=PARAMS.of_case("lora_alpha"),
+            lora_dropout=PARAMS.of_case("lora_dropout"),
+            kl_weight=PARAMS.of_case("kl_weight"),
             version=rule_version("train_lora"),
         ),
     message:

@@ -17,8 +17,8 @@ rule attention_map:
         gpu=1,
     params:
         **named(
-            target_word_fingerprint=target_word_fingerprint,
-            model=MODEL,
+            target_word_fingerprint=PARAMS.target_word_fingerprint,
+            model=PARAMS.model,
             version=rule_version("attention_map"),
         ),
     message:
@@ -30,7 +30,7 @@ rule attention_map:
 rule mask_pictures:
     input:
         image=f"{CASE}/features/image.safetensors",
-        attention=attention_if_used,
+        attention=INPUTS.attention("mask_source"),
     output:
         mask=f"{CASE}/mask/{{edit}}/mask.png",
         heatmap=f"{CASE}/mask/{{edit}}/heatmap.png",
@@ -44,10 +44,7 @@ rule mask_pictures:
         "../envs/pictures.yaml"
     params:
         **named(
-            mask_fingerprint=mask_fingerprint,
-            mask_edit_region=only_with("user", "mask_edit_region"),
-            mask_grow=only_with("user", "mask_grow"),
-            attention_threshold=only_with("attention", "attention_threshold"),
+            **PARAMS.of_mask("mask_source"),
             version=rule_version("mask_pictures"),
         ),
     message:
@@ -59,7 +56,7 @@ rule mask_pictures:
 rule kernel:
     input:
         image=f"{CASE}/features/image.safetensors",
-        attention=attention_if_used,
+        attention=INPUTS.attention("mask_source"),
     output:
         f"{CASE}/mask/{{edit}}/kernel-{{smoothing}}.safetensors",
     log:
@@ -72,10 +69,7 @@ rule kernel:
         "../envs/pictures.yaml"
     params:
         **named(
-            mask_fingerprint=mask_fingerprint,
-            mask_edit_region=only_with("user", "mask_edit_region"),
-            mask_grow=only_with("user", "mask_grow"),
-            attention_threshold=only_with("attention", "attention_threshold"),
+            **PARAMS.of_mask("mask_source"),
             version=rule_version("kernel"),
         ),
     message:

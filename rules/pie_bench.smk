@@ -3,8 +3,8 @@
 #   snakemake pie_bench --cores 1 --resources gpu=1 --config pie_bench=PIE-Bench_v1
 
 
-# The table is made when a run ends, from what was measured by then (rules/common.smk), so that an
-# entry that fails leaves a gap in it instead of no table.
+# The table is made when a run ends, from what was measured by then (editinfinity/workflow/summary.py),
+# so that an entry that fails leaves a gap in it instead of no table.
 rule pie_bench:
     input:
-        pie_bench_targets,
+        RUN.pie_bench_targets,

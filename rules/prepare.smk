@@ -10,11 +10,12 @@ rule check:
         f"{CASE}/benchmark/check.tsv"
     # What is wrong with a user's files is so the second time too, whatever a profile says.
     retries: 0
+    localrule: True
     conda:
         "../envs/pictures.yaml"
     params:
         **named(
-            image_fingerprint=image_fingerprint,
+            image_fingerprint=PARAMS.image_fingerprint,
             version=rule_version("check"),
         ),
     message:
@@ -33,12 +34,13 @@ rule jsonl:
     benchmark:
         f"{CASE}/benchmark/jsonl.tsv"
     retries: 0
+    localrule: True
     conda:
         "../envs/pictures.yaml"
     params:
         **named(
-            image=image_path,
-            source_prompt_fingerprint=source_prompt_fingerprint,
+            image=PARAMS.image,
+            source_prompt_fingerprint=PARAMS.source_prompt_fingerprint,
             version=rule_version("jsonl"),
         ),
     message:
@@ -62,11 +64,11 @@ rule image_features:
         gpu=1,
     params:
         **named(
-            image=image_path,
-            image_fingerprint=image_fingerprint,
-            model=MODEL,
-            pixel_budget=of_case("pixel_budget"),
-            crop=crop,
+            image=PARAMS.image,
+            image_fingerprint=PARAMS.image_fingerprint,
+            model=PARAMS.model,
+            pixel_budget=PARAMS.of_case("pixel_budget"),
+            crop=PARAMS.crop,
             version=rule_version("image_features"),
         ),
     message:
@@ -90,7 +92,7 @@ rule text_features:
         gpu=1,
     params:
         **named(
-            model=MODEL,
+            model=PARAMS.model,
             version=rule_version("text_features"),
         ),
     message:
@@ -114,8 +116,8 @@ rule edit_text_features:
         gpu=1,
     params:
         **named(
-            edit_prompt_fingerprint=edit_prompt_fingerprint,
-            model=MODEL,
+            edit_prompt_fingerprint=PARAMS.edit_prompt_fingerprint,
+            model=PARAMS.model,
             version=rule_version("edit_text_features"),
         ),
     message:

@@ -3,6 +3,7 @@
 
 
 rule report:
+    localrule: True
     message:
         "write {RESULTS}/report.html"
 
@@ -12,6 +13,7 @@ rule report:
 rule tell:
     output:
         touch(f"{RESULTS}/{TELLING}-{{killed}}"),
+    localrule: True
     message:
         "tell how the run before this one ended"
 

@@ -63,7 +63,16 @@ def recorded_versions(package: Path = PACKAGE) -> dict[str, StageVersion]:
 
 
 def stage_of(rule: str) -> str:
-    """The stage that a rule runs."""
+    """The stage that a rule runs.
+
+    Args:
+        rule: its name, which another workflow that uses this one as a module may have put a word
+            before or after (``use rule * from editinfinity as other_*``).
+    """
+    known = [*_STAGE_OF, *recorded_versions()]
+    if rule not in known:
+        parts = (name for name in known if rule.endswith(f"_{name}") or rule.startswith(f"{name}_"))
+        rule = max(parts, key=len, default=rule)
     return _STAGE_OF.get(rule, rule)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from editinfinity.names import printable
 from editinfinity.workflow.config import Config, ConfigError, did_you_mean
@@ -20,6 +20,10 @@ Text = Path | str
 
 Hold = Callable[[Iterable[Path]], None]
 """Told the folders or files of cases before they are read (``in_use.hold``)."""
+
+MaskUse = Literal["mask_source", "judged_mask"]
+"""Which of an edit's two masks is meant: the one that it is drawn under, or that metrics go by; the
+attribute of ``Edit`` that says where that comes from."""
 
 DRAW_FREELY, MAP_ONLY, BLEND = 0, 1, 2
 """Values of ``infer_function``, as the original guide numbers them."""

@@ -56,6 +56,11 @@ class Layout:
         folder = self.lora_folder(base, iteration)
         return f"{folder}/adapter_model.safetensors", f"{folder}/adapter_config.json"
 
+    @property
+    def source_text(self) -> str:
+        """The source prompt, encoded."""
+        return f"{self.folder}/features/text.safetensors"
+
     def attention(self, edit: str) -> str:
         """The target word's attention map."""
         return f"{self.folder}/mask/{edit}/attention.safetensors"

@@ -3,14 +3,63 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
+from editinfinity.errors import UserError
 from editinfinity.workflow.cases import Cases
 from editinfinity.workflow.config import Config
 from editinfinity.workflow.outcomes import FAILED_EDIT, outcomes
 from editinfinity.workflow.plan import layout
 
 _HEADING = ("case", "edit", "outcome", "time", "open")
+
+
+def end_of_run(
+    config: Config,
+    cases: Cases,
+    since: float,
+    notices: Iterable[str],
+    warn: Callable[[str], object],
+) -> str:
+    """Make what a run leaves for people besides its edits: sheets, tables and the page.
+
+    Args:
+        config, cases, since: of ``summarise``.
+        notices: lines to repeat below the table.
+        warn: takes a line for each of these that cannot be made.
+
+    Returns:
+        the table of ``summarise``, with the files below it.
+    """
+    # Pillow is of no use to planning, so it is loaded only here.
+    from editinfinity.report.make import make_report
+    from editinfinity.workflow.doubts import doubts_about_masks
+    from editinfinity.workflow.metrics_table import write_metrics_table
+    from editinfinity.workflow.sheets import make_sheets
+
+    makers: list[tuple[str, Callable[[], Path | list[Path] | None]]] = [
+        ("side by side", lambda: make_sheets(config, cases)),
+        ("in numbers", lambda: write_metrics_table(config, cases)),
+    ]
+    if config.settings["pie_bench"] is not None:
+        from editinfinity.pie_bench.table import write_tables
+
+        makers.append(("in numbers", lambda: write_tables(config)))
+    # Slices of one set of cases would overwrite each other's page.
+    if config.part == (1, 1):
+        makers.append(("all of it, in a browser", lambda: make_report(config, cases)))
+    below = [*notices, *doubts_about_masks(config, cases)]
+    for what, make in makers:
+        try:
+            made = make()
+        except (UserError, OSError, ValueError) as fault:
+            # No odd file costs the end of a run.
+            warn(f"{what}: {fault}")
+            continue
+        files = made if isinstance(made, list) else [made]
+        below += [f"{what}: {file}" for file in files if file is not None]
+    return summarise(config, cases, since, below)
 
 
 def summarise(config: Config, cases: Cases, since: float, below: Sequence[str] = ()) -> str:

@@ -164,6 +164,11 @@ def learns_nothing(settings: Mapping[str, Any]) -> bool:
     return bool(settings["method"] == "training_free")
 
 
+def guidance_of(settings: Mapping[str, Any]) -> str:
+    """The guidance of an edit; editing without training always has one of its own."""
+    return "source_negative" if learns_nothing(settings) else str(settings["guidance"])
+
+
 def embeddings_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Iterations of the text embedding the edit uses; (0,) for none."""
     if learns_nothing(settings) or not settings["use_concat_embedding"]:

@@ -14,7 +14,7 @@ from editinfinity.workflow.cases import Cases, load_cases
 from editinfinity.workflow.config import Config, load_config
 from editinfinity.workflow.plan import layout
 from editinfinity.workflow.sheets import make_sheets
-from editinfinity.workflow.summary import summarise
+from editinfinity.workflow.summary import end_of_run, summarise
 from editinfinity.workflow.thumbnails import SIDE
 from editinfinity.workflow.variants import variants
 from tests.jobs.records import done, failed, write_record
@@ -116,3 +116,26 @@ def test_an_edit_that_nobody_asked_for_is_not_one_that_was_killed(here: Path) ->
     write_record(logs, "image_features", *done(2.0))
     write_record(logs, "edit/other/finish", failed("a.png: is broken; mend it"))
     assert summarise(config, cases, since=0).splitlines()[2] == "a     edit  not made  2.0 s"
+
+
+def test_a_run_ends_with_what_it_made_for_people_and_bears_what_cannot_be_made(here: Path) -> None:
+    config, cases = load(metrics=0)
+    pretend(config, cases)
+    warned: list[str] = []
+    lines = end_of_run(config, cases, 0, ["a notice"], warned.append).splitlines()
+    assert lines[-3:] == [
+        "a notice",
+        "side by side: results/contact_sheet.png",
+        "all of it, in a browser: results/report.html",
+    ]
+    assert not warned
+    Path("results/report.html").unlink()
+    Path("results/report.html").mkdir()
+    lines = end_of_run(config, cases, 0, [], warned.append).splitlines()
+    assert lines[-1] == "side by side: results/contact_sheet.png"
+    (line,) = warned
+    assert line.startswith("all of it, in a browser: ")
+    # A slice leaves the page of all cases alone.
+    half, some = load(metrics=0, slice="1/2")
+    assert "browser" not in end_of_run(half, some, 0, [], warned.append)
+    assert len(warned) == 1

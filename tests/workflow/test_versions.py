@@ -31,6 +31,14 @@ def test_every_rule_has_a_stage_with_a_version() -> None:
     assert rule_version("edit_text_features") == rule_version("text_features") == "text_features:1"
 
 
+@pytest.mark.parametrize("name", ["edit_{}", "{}_of_photo", "text_{}", "my_other_{}"])
+def test_a_rule_of_a_module_runs_the_stage_it_is_named_after(name: str) -> None:
+    rules = [path.stem for path in (ROOT / "scripts").glob("*.py")]
+    renamed = {rule: stage_version.stage_of(name.format(rule)) for rule in rules}
+    assert renamed == {rule: stage_version.stage_of(rule) for rule in rules}
+    assert stage_version.stage_of("album") == "album"
+
+
 def test_the_code_of_every_stage_is_what_its_version_stands_for() -> None:
     """Fails with every change of code that computes results, until somebody classifies it.
 

@@ -1,0 +1,235 @@
+"""What rules ask while a run is planned: params, inputs and targets, without Snakemake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from editinfinity.workflow.config import ConfigError
+from editinfinity.workflow.planning import PlannedRun, config_file, faults_end_the_run
+from editinfinity.workflow.rule_inputs import RuleInputs
+from editinfinity.workflow.rule_params import RuleParams
+from editinfinity.workflow.untold import Telling
+from tests.workflow.test_cases import make_case
+
+NAME = "embedding10-lora50-cfg4-tau0.5-seed42"
+SWEPT = {"cfg": [4, 3], "smoothing": ["linear", "hard"]}
+
+
+class Wildcards(SimpleNamespace):
+    """Those of a job, as Snakemake gives them."""
+
+    def keys(self) -> list[str]:
+        return [*vars(self)]
+
+
+def wildcards(**given: str) -> Any:
+    return Wildcards(**{"case": "masked", "edit": "edit", **given})
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Cases without, with a mask, with a word, and with both."""
+    monkeypatch.chdir(tmp_path)
+    mask, word = "image/mask.png", "prompt/target_word.txt"
+    make_case(tmp_path / "data" / "plain")
+    make_case(tmp_path / "data" / "masked", mask)
+    make_case(tmp_path / "data" / "word", word)
+    make_case(tmp_path / "data" / "both", mask, word)
+    return tmp_path
+
+
+def run_of(**settings: Any) -> PlannedRun:
+    return PlannedRun.load(settings)
+
+
+def params_of(**settings: Any) -> RuleParams:
+    return RuleParams(run_of(**settings))
+
+
+def inputs_of(**settings: Any) -> RuleInputs:
+    return RuleInputs(run_of(**settings))
+
+
+def test_a_setting_is_the_cases_and_where_it_is_null_the_models() -> None:
+    params = params_of(overrides={"plain": {"batch_size": 3, "betas": [0.5, 0.75]}})
+    of_batch, of_beta = params.of_case("batch_size"), params.of_case("betas", 1)
+    assert of_batch(wildcards(case="plain")) == 3
+    assert of_batch(wildcards()) == params_of().of_case("batch_size")(wildcards()) is not None
+    assert of_beta(wildcards(case="plain")) == 0.75
+
+
+def test_a_swept_setting_is_the_variants() -> None:
+    of_top_k = params_of(top_k=[2, 7]).of_edit("top_k")
+    assert of_top_k(wildcards(variant=f"{NAME}-top_k=7")) == 7
+    assert params_of(gps="keep").of_edit("gps")(wildcards()) == "keep"
+
+
+def test_without_training_the_guidance_is_its_own() -> None:
+    assert params_of().guidance(wildcards()) == "cfg"
+    assert params_of(method="training_free").guidance(wildcards()) == "source_negative"
+
+
+def test_params_of_a_mask_are_those_of_its_source() -> None:
+    # The user's mask counts for metrics where the edit is drawn by a word.
+    params = params_of(mask_source="attention", overrides={"plain": {"mask_source": "none"}})
+    drawn, judged = (
+        {key: value(wildcards(case="both")) for key, value in params.of_mask(use).items()}
+        for use in ("mask_source", "judged_mask")
+    )
+    assert drawn["mask_fingerprint"] == drawn["mask_grow"] == drawn["mask_edit_region"] == "none"
+    assert isinstance(drawn["attention_threshold"], float)
+    assert judged["attention_threshold"] == "none"
+    assert judged["mask_fingerprint"] not in ("none", "missing")
+    assert judged["mask_grow"] == 0
+    plain = params.of_mask("mask_source")
+    assert {value(wildcards(case="plain")) for value in plain.values()} == {"none"}
+
+
+@pytest.mark.parametrize("whole_run", [True, False])
+def test_fingerprints_follow_the_files(folder: Path, whole_run: bool) -> None:
+    def found() -> list[str]:
+        params = RuleParams(PlannedRun.load({}, whole_run=whole_run))
+        jobs = wildcards(case="both")
+        return [
+            params.image_fingerprint(jobs),
+            params.edit_prompt_fingerprint(jobs),
+            params.target_word_fingerprint(jobs),
+        ]
+
+    before = found()
+    for file in ("image/original_image.jpg", "prompt/edit_image_prompt.txt"):
+        (folder / "data" / "both" / file).write_text("another", "utf-8")
+    after = found()
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
+
+
+def test_a_checkpoint_grows_from_the_one_before_with_its_state() -> None:
+    inputs = inputs_of(checkpoint_every=10)
+    first, second = (wildcards(iteration=n, embedding="10") for n in ("10", "15"))
+    assert inputs.embedding_before(first) == inputs.lora_before(first) == []
+    embedding = "results/masked/text_embedding/iter10"
+    assert inputs.embedding_before(second) == [
+        f"{embedding}.safetensors", f"{embedding}.state.safetensors",
+    ]  # fmt: skip
+    lora = "results/masked/lora/embedding10/iter10"
+    assert inputs.lora_before(second) == [
+        f"{lora}/adapter_model.safetensors", f"{lora}/adapter_config.json",
+        f"{lora}/state.safetensors",
+    ]  # fmt: skip
+    assert inputs.embedding_below_lora(second) == f"{embedding}.safetensors"
+    assert inputs.embedding_below_lora(wildcards(embedding="0")) == []
+
+
+def test_a_drawing_takes_what_its_variant_uses() -> None:
+    inputs = inputs_of(guidance="source_negative")
+    full = wildcards(variant=NAME)
+    assert inputs.embedding(full) == "results/masked/text_embedding/iter10.safetensors"
+    assert (
+        inputs.lora(full)[0] == "results/masked/lora/embedding10/iter50/adapter_model.safetensors"
+    )
+    assert inputs.kernel(full) == "results/masked/mask/edit/kernel-linear.safetensors"
+    assert inputs.source_text(full) == "results/masked/features/text.safetensors"
+    bare = wildcards(case="plain", variant=NAME.replace("embedding10-lora50", "embedding0-lora0"))
+    assert inputs.embedding(bare) == inputs.lora(bare) == inputs.kernel(bare) == []
+    assert inputs_of().source_text(full) == []
+
+
+def test_an_attention_map_is_for_the_masks_that_come_from_it() -> None:
+    inputs = inputs_of(overrides={"both": {"mask_source": "attention"}})
+    drawn, judged = inputs.attention("mask_source"), inputs.attention("judged_mask")
+    word, both = wildcards(case="word"), wildcards(case="both")
+    assert drawn(word) == judged(word) == "results/word/mask/edit/attention.safetensors"
+    assert drawn(both) == "results/both/mask/edit/attention.safetensors"
+    assert judged(both) == drawn(wildcards()) == []
+
+
+def test_the_result_is_chosen_among_its_candidates() -> None:
+    first, best = inputs_of(**SWEPT), inputs_of(**SWEPT, select="best", background="exact")
+    pictures = best.pictures_of_candidates(wildcards())
+    assert len(pictures) == 4
+    assert first.pictures_of_candidates(wildcards()) == [pictures[0]]
+    assert first.selection(wildcards()) == []
+    assert best.selection(wildcards()) == "results/masked/edit.selection.json"
+    assert len(best.metrics_of_variants(wildcards())) == 4
+    assert best.kernels_of_candidates(wildcards()) == [
+        f"results/masked/mask/edit/kernel-{name}.safetensors" for name in ("linear", "hard")
+    ]
+    assert best.kernels_of_candidates(wildcards(case="plain")) == []
+    assert inputs_of(background="decoded").kernels_of_candidates(wildcards()) == []
+
+
+def test_a_killed_run_is_a_target_of_the_next_one(folder: Path) -> None:
+    run = run_of(cases=["plain", "word"], results="made")
+    assert run.targets()[0] == "made/plain/check.json"
+    assert not any(".telling" in target for target in run.targets())
+    (folder / "made").mkdir()
+    Telling(Path("made"), ["plain", "word"]).begin()
+    assert run_of(cases=["plain", "word"], results="made").targets()[-1].startswith("made/.telling")
+
+
+def test_a_prefix_is_where_results_lie_and_rules_do_not_spell_it(folder: Path) -> None:
+    run = PlannedRun.load({"cases": ["plain"]}, place=lambda path: f"photos/{path}")
+    assert run.config.results == "photos/results"
+    assert {target.partition("/")[0] for target in run.targets()} == {"results"}
+    assert RuleInputs(run).embedding_below_lora(
+        wildcards(case="plain", embedding="10")
+    ) == "results/plain/text_embedding/iter10.safetensors"  # fmt: skip
+    # A checkpoint that is not trained is looked for where it lies.
+    lora = folder / "photos/results/plain/lora/embedding10/iter50/adapter_model.safetensors"
+    settings = {"cases": ["plain"], "train_lora": 0}
+    with pytest.raises(ConfigError, match="there is no photos/results/plain/lora"):
+        PlannedRun.load(settings, place=lambda path: f"photos/{path}")
+    lora.parent.mkdir(parents=True)
+    lora.touch()
+    PlannedRun.load(settings, place=lambda path: f"photos/{path}")
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda run: run.case("maskd"), "there is no folder data/maskd; did you mean masked?"),
+        (lambda run: run.edit(wildcards(edit="hut")), "masked: there is no edit hut"),
+        (lambda run: run.variant(wildcards(variant="embedding1")), "is no name of a variant"),
+        (lambda run: run.pie_bench_targets(wildcards()), "pie_bench: is null"),
+    ],
+)
+def test_what_rules_cannot_find_ends_the_run_in_one_line(
+    ask: Any, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(cases=["masked"])
+    with pytest.raises(SystemExit) as ended:
+        ask(run)
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_case_that_is_none_of_the_runs_is_found_when_it_is_a_target() -> None:
+    run = run_of(cases=["masked"])
+    assert run.case("word").name == "word"
+    assert [*run.cases.by_name] == ["masked"]
+
+
+def test_each_fault_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), faults_end_the_run():
+        raise ConfigError(["one", "two"])
+    assert capsys.readouterr().err == "one\ntwo\n"
+    with pytest.raises(ZeroDivisionError), faults_end_the_run():
+        _ = 1 / 0
+
+
+def test_the_configuration_file_of_a_folder(folder: Path) -> None:
+    assert config_file(Path(), others_named=False) == (None, [])
+    path = folder / "config.yaml"
+    path.write_text("# nothing\n", "utf-8")
+    assert config_file(Path(), others_named=False) == (None, [])
+    path.write_text("cfg: 3\n", "utf-8")
+    assert config_file(Path(), others_named=True) == (Path("config.yaml"), [])
+    path.rename(folder / "config.yml")
+    found, notices = config_file(Path(), others_named=False)
+    assert found == Path("config.yml") and notices
+    assert config_file(Path(), others_named=True) == (None, [])
