@@ -32,10 +32,11 @@ test-slurm: install-dev ## Run the tests that need SLURM beside a throw-away clu
 coverage: install-dev ## Run all tests and say which lines none reaches, subprocesses included
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered --cov-fail-under=97 $(PYTEST_ARGS)
 
-check: install-dev ## Format, lint and types, without changing anything
+check: install-dev ## Format, lint, types and layers, without changing anything
 	$(BIN)/ruff format --check $(PYTHON_FILES)
 	$(BIN)/ruff check $(PYTHON_FILES)
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 

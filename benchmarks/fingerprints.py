@@ -26,7 +26,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from editinfinity.workflow.digests import KEPT_IN
+from editinfinity.planning.digests import KEPT_IN
 from tests.workflow.project import Project, write
 
 CONFIG = {"metrics": 1, "train_lora_iter": 2}
@@ -34,8 +34,8 @@ CONFIG = {"metrics": 1, "train_lora_iter": 2}
 FINGERPRINTS = """
 import sys, time
 from pathlib import Path
-from editinfinity.workflow import fingerprint
-from editinfinity.workflow.digests import DIGESTS
+from editinfinity.planning import fingerprint
+from editinfinity.planning.digests import DIGESTS
 paths = sorted(Path("data").glob("*/image/original_image.jpg"))
 began = time.perf_counter()
 DIGESTS.keep_in(Path())

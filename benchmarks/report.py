@@ -21,7 +21,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from editinfinity.report.make import make_report
+from editinfinity.results.report.make import make_report
 from tests.report.browser import chromium
 from tests.report.made import load, make_data, make_results
 

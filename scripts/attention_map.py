@@ -1,7 +1,7 @@
 """Rule attention_map: where the model looks for the target word."""
 
 from editinfinity.files.prompts import read_target_word
-from editinfinity.workflow.job import job
+from editinfinity.planning.job import job
 
 with job(snakemake) as this:
     this.run(

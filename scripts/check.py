@@ -1,7 +1,7 @@
 """Rule check: look at everything the user gave for a case."""
 
+from editinfinity.planning.job import job
 from editinfinity.stages.check import EditInput, check_case
-from editinfinity.workflow.job import job
 
 with job(snakemake) as this:
     case = this.case

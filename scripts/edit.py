@@ -1,8 +1,8 @@
 """Rule edit: draw the edited picture."""
 
+from editinfinity.planning.job import job
+from editinfinity.planning.variants import parse_variant
 from editinfinity.stages.settings import SamplingSettings
-from editinfinity.workflow.job import job
-from editinfinity.workflow.variants import parse_variant
 
 with job(snakemake) as this:
     this.require_sound_folder()

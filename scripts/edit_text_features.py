@@ -1,7 +1,7 @@
 """Rule edit_text_features: encode an edit's prompt."""
 
 from editinfinity.files.prompts import origin_of, read_prompt
-from editinfinity.workflow.job import job
+from editinfinity.planning.job import job
 
 with job(snakemake) as this:
     prompt = read_prompt(this.edit.prompt, what="edit prompt")

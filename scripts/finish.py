@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from editinfinity.planning.job import job
+from editinfinity.planning.variants import variants
+from editinfinity.results.selection import read_selection
 from editinfinity.stages.finish import finish
-from editinfinity.workflow.job import job
-from editinfinity.workflow.selection import read_selection
-from editinfinity.workflow.variants import variants
 
 with job(snakemake) as this:
     picture, kernel = this.needed("picture"), this.input("kernel")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from editinfinity.workflow.job import job
+from editinfinity.planning.job import job
 
 with job(snakemake) as this:
     this.run(

@@ -1,8 +1,8 @@
 """Rule jsonl: the training table of a case."""
 
 from editinfinity.files.prompts import read_prompt
+from editinfinity.planning.job import job
 from editinfinity.stages.jsonl import write_jsonl
-from editinfinity.workflow.job import job
 
 with job(snakemake) as this:
     source = this.case.source_prompt

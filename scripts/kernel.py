@@ -1,7 +1,7 @@
 """Rule kernel: the blending weights of a mask or an attention map."""
 
+from editinfinity.planning.job import job
 from editinfinity.stages.kernel import make_kernel
-from editinfinity.workflow.job import job
 
 with job(snakemake) as this:
     make_kernel(

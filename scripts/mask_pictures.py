@@ -1,7 +1,7 @@
 """Rule mask_pictures: where an edit goes, for people."""
 
+from editinfinity.planning.job import job
 from editinfinity.stages.mask_pictures import draw_mask_pictures
-from editinfinity.workflow.job import job
 
 with job(snakemake) as this:
     draw_mask_pictures(

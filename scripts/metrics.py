@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from editinfinity.evaluation.backbones import found_backbones
-from editinfinity.workflow.job import job
+from editinfinity.planning.job import job
 
 with job(snakemake) as this:
     edit = this.edit

@@ -1,8 +1,8 @@
 """Rule select: choose the variant that becomes the result."""
 
+from editinfinity.planning.job import job
+from editinfinity.planning.variants import variants
 from editinfinity.stages.select import select_variant
-from editinfinity.workflow.job import job
-from editinfinity.workflow.variants import variants
 
 with job(snakemake) as this:
     names = [variant.name for variant in variants(this.edit.settings)]

@@ -1,8 +1,8 @@
 """Rule text_features: encode the source prompt."""
 
 from editinfinity.files.prompts import origin_of
+from editinfinity.planning.job import job
 from editinfinity.stages.jsonl import read_jsonl
-from editinfinity.workflow.job import job
 
 with job(snakemake) as this:
     _, prompt = read_jsonl(this.needed("jsonl"))

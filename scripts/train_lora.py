@@ -1,6 +1,6 @@
 """Rule train_lora: learn the photograph's style in a LoRA adapter."""
 
-from editinfinity.workflow.job import job
+from editinfinity.planning.job import job
 
 with job(snakemake) as this:
     before, folder = this.input("before"), this.output("weights").parent

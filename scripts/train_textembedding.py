@@ -1,6 +1,6 @@
 """Rule train_textembedding: learn the vectors that complete the source prompt."""
 
-from editinfinity.workflow.job import job
+from editinfinity.planning.job import job
 
 with job(snakemake) as this:
     before, embedding = this.inputs("before"), this.output("embedding")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from editinfinity.config.load import load_config
 from editinfinity.doctor import (
     Finding,
     Outcome,
@@ -25,7 +26,6 @@ from editinfinity.doctor import (
 from editinfinity.doctor import packages as packages_of
 from editinfinity.models import choice
 from editinfinity.presets import preset
-from editinfinity.workflow.config import load_config
 from tests.bad_input.corpus import sound_case
 from tests.workflow.project import ROOT
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from editinfinity.cases.folders import read_folder
+from editinfinity.config.load import load_config
 from editinfinity.files.masks import read_mask
-from editinfinity.workflow.config import load_config
-from editinfinity.workflow.folders import read_folder
 from tests.workflow.project import BARE, draw_image, draw_mask
 
 pytestmark = pytest.mark.slow

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from editinfinity.cases.create import case_name
 from editinfinity.errors import UserError
 from editinfinity.locks import Lock, held
-from editinfinity.workflow.in_use import changing, of_case, of_output
-from editinfinity.workflow.new_case import case_name
+from editinfinity.planning.in_use import changing, of_case, of_output
 from tests.test_everyday import TINY, run
 from tests.workflow.project import ROOT, Project, draw_image, draw_mask
 
@@ -74,7 +74,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 @contextmanager
 def held_by_a_run(*paths: str) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds paths, as Snakemake's does."""
-    code = f"from editinfinity.workflow import in_use; in_use._PATIENCE = 0.2; paths = {paths!r}"
+    code = f"from editinfinity.planning import in_use; in_use._PATIENCE = 0.2; paths = {paths!r}"
     code += """
 import sys; from pathlib import Path
 try:

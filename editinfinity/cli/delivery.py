@@ -27,7 +27,7 @@ class Delivered(NamedTuple):
 
 def tell(photographs: Sequence[Delivered]) -> None:
     """What was made: a table for a person, for a script the paths alone, faults beside them."""
-    from editinfinity.workflow.summary import columns_of, duration
+    from editinfinity.results.summary import columns_of, duration
 
     if sys.stdout.isatty():
         rows = [("photograph", "outcome", "time", "open")]
@@ -115,7 +115,7 @@ def tell_doubts(
         place: what the user knows the mask as; None where it is none of the user's.
         smoothings: of its kernels; none where the edit goes by no mask and no word.
     """
-    from editinfinity.workflow.doubts import doubts_of
+    from editinfinity.results.doubts import doubts_of
 
     for doubt in doubts_of(project / "results" / name, {"edit": smoothings}):
         log.warning("%s", readable(doubt, name, image, place))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from editinfinity.cases.create import NewEdit, case_name, make_case, require_makeable
 from editinfinity.cli.delivery import (
     Delivered,
     deliver,
@@ -24,10 +25,9 @@ from editinfinity.cli.delivery import (
 from editinfinity.cli.options import grouped
 from editinfinity.errors import UserError
 from editinfinity.prompts import find_word
-from editinfinity.workflow.new_case import NewEdit, case_name, make_case, require_makeable
 
 if TYPE_CHECKING:
-    from editinfinity.workflow.cases import Case
+    from editinfinity.cases.case import Case
 
 log = logging.getLogger(__name__)
 
@@ -136,8 +136,8 @@ def edit(
     The photograph is learned once; another prompt, mask or seed then takes seconds. Without mask,
     box or target the whole picture may change.
     """
-    from editinfinity.workflow.in_use import changing, of_output
-    from editinfinity.workflow.progress import alone, run_workflow
+    from editinfinity.cli.progress import alone, run_workflow
+    from editinfinity.planning.in_use import changing, of_output
 
     _require_one_place(mask, box, wish.target)
     _require(image)
@@ -169,7 +169,7 @@ def _smoothings(settings: dict[Any, Any]) -> tuple[str, ...]:
     Raises:
         UserError: a setting is not valid.
     """
-    from editinfinity.workflow.config import load_config
+    from editinfinity.config.load import load_config
 
     found: Any = load_config(settings, source="settings").settings["smoothing"]
     return tuple(found)
@@ -193,7 +193,7 @@ def batch(
 
     editinfinity batch photos --prompt "a watercolour of a town"
     """
-    from editinfinity.workflow.progress import alone, run_workflow
+    from editinfinity.cli.progress import alone, run_workflow
 
     photographs, left_out = _photographs_in(folder, masks)
     results = output or folder.with_name(f"{folder.name}_edited")
@@ -237,7 +237,7 @@ def _photographs_in(
     Raises:
         UserError: there are none.
     """
-    from editinfinity.workflow.folders import IMAGE_ENDINGS, MASK_ENDINGS
+    from editinfinity.cases.folders import IMAGE_ENDINGS, MASK_ENDINGS
 
     if not folder.is_dir():
         raise UserError(f"{folder}: is no folder; give the one with the photographs")
@@ -278,7 +278,7 @@ def new(
     """
     from editinfinity.files.camera_raw import refuse_camera_files
     from editinfinity.names import unfit
-    from editinfinity.workflow.in_use import changing, of_case
+    from editinfinity.planning.in_use import changing, of_case
 
     _require_one_place(mask, box, target)
     _require(image)
@@ -295,9 +295,9 @@ def import_table(
     data: Annotated[Path, typer.Option(help="Folder of the cases.")] = Path("data"),
 ) -> None:
     """Make cases of the rows of a table: case, image, edit_prompt, mask, source_prompt, edit, …."""
-    from editinfinity.workflow.config import load_config
-    from editinfinity.workflow.in_use import changing, of_case
-    from editinfinity.workflow.table import read_table
+    from editinfinity.cases.table import read_table
+    from editinfinity.config.load import load_config
+    from editinfinity.planning.in_use import changing, of_case
 
     config = load_config({}, source=str(table))
     notices: list[str] = []
@@ -352,7 +352,7 @@ def preview(
     from editinfinity.files.images import read_image, size_of, write_png
     from editinfinity.files.masks import mask_of_box, read_mask
     from editinfinity.files.preview import mask_preview
-    from editinfinity.workflow.in_use import changing, of_output
+    from editinfinity.planning.in_use import changing, of_output
 
     if (mask is None) == (box is None):
         raise UserError("give either --mask or --box")

@@ -29,10 +29,10 @@ def report(
     """
     import yaml
 
-    from editinfinity.report.make import make_report
-    from editinfinity.workflow.cases import load_cases
-    from editinfinity.workflow.config import check_yaml, find_config_file, load_config
-    from editinfinity.workflow.digests import DIGESTS
+    from editinfinity.cases.load import load_cases
+    from editinfinity.config.load import check_yaml, find_config_file, load_config
+    from editinfinity.planning.digests import DIGESTS
+    from editinfinity.results.report.make import make_report
 
     with contextlib.chdir(folder if folder.is_dir() else _no_folder(folder)):
         path, notices = find_config_file(Path())

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import yaml
 
-from editinfinity.doctor.findings import Finding, fault, note
-from editinfinity.environment import workflow_root
-from editinfinity.errors import UserError
-from editinfinity.workflow.cases import load_cases
-from editinfinity.workflow.config import (
+from editinfinity.cases.load import load_cases
+from editinfinity.config.load import (
     Config,
     ConfigError,
     check_yaml,
     find_config_file,
     load_config,
 )
-from editinfinity.workflow.plan import check_plan
+from editinfinity.doctor.findings import Finding, fault, note
+from editinfinity.environment import workflow_root
+from editinfinity.errors import UserError
+from editinfinity.planning.targets import check_plan
 
 _SUBJECT = "configuration"
 _FEW = 3

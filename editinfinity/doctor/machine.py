@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from editinfinity.config.load import Config
 from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.errors import UserError
 from editinfinity.presets import Preset, preset
-from editinfinity.workflow.config import Config
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from editinfinity.config.load import Config
 from editinfinity.doctor import configuration, machine, packages, slurm, weights
 from editinfinity.doctor.findings import Finding, Outcome, fault, works
-from editinfinity.workflow.config import Config
 
 
 def examine(folder: Path) -> list[Finding]:

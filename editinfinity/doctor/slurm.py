@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from editinfinity.doctor.findings import Finding, note
-from editinfinity.workflow.cluster import jobs_left_behind
+from editinfinity.planning.cluster import jobs_left_behind
 
 _SUBJECT = "SLURM"
 _SECONDS = 30

@@ -7,13 +7,13 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
+from editinfinity.config.load import Config
 from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import found_backbones
+from editinfinity.planning.location import weight_files
 from editinfinity.presets import Preset, preset
 from editinfinity.released.record import recorded
-from editinfinity.workflow.config import Config
-from editinfinity.workflow.location import weight_files
 
 SUMS = "SHA256SUMS"
 """Checksums beside weights, as ``sha256sum`` writes and reads them; a conversion has a record."""

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from editinfinity.cases.load import load_case
+from editinfinity.config.load import load_config
 from editinfinity.jobs.record import FAILED, read_record
-from editinfinity.workflow import fingerprint
-from editinfinity.workflow.cases import load_case
-from editinfinity.workflow.config import load_config
+from editinfinity.planning import fingerprint
 from tests.bad_input.corpus import Accepted, Bad, require_clear, sound_case
 from tests.bad_input.pictures import IMAGES, MASKS
 from tests.bad_input.texts import PROMPTS, WORDS

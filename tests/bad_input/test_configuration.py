@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from editinfinity.workflow.cases import Cases, load_cases
-from editinfinity.workflow.config import ConfigError, check_yaml, load_config
-from editinfinity.workflow.plan import check_plan
+from editinfinity.cases.case import Cases
+from editinfinity.cases.load import load_cases
+from editinfinity.config.load import ConfigError, check_yaml, load_config
+from editinfinity.planning.targets import check_plan
 from tests.bad_input.corpus import require_clear, sound_case
 
 

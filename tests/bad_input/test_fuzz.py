@@ -20,6 +20,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from editinfinity.cases.table import read_table
+from editinfinity.config.load import ConfigError, check_yaml, load_config
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Embedding, OptimizerState
 from editinfinity.files.features import ImageFeatures, PromptFeatures
@@ -28,8 +30,6 @@ from editinfinity.files.maps import KERNEL, load_map, save_map
 from editinfinity.files.masks import read_mask
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.files.state_dicts import read_state_dict
-from editinfinity.workflow.config import ConfigError, check_yaml, load_config
-from editinfinity.workflow.table import read_table
 from tests.bad_input.corpus import SIZE, photograph
 from tests.bad_input.pictures import deep_rgb, encoded, palette_with_transparency, turned
 

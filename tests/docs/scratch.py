@@ -32,7 +32,7 @@ TRAINED = {"train_textembedding_iter": 10, "train_lora_iter": 50}
 """Defaults that are 1 here."""
 
 BRIEF = f"""
-    from editinfinity.workflow import settings
+    from editinfinity.config import settings
     for key in {[*TRAINED]}:
         settings.SETTINGS[key] = replace(settings.SETTINGS[key], default=1)
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from editinfinity.workflow.config import load_config
+from editinfinity.config.load import load_config
 from tests.docs.pages import PAGES, READ, ROOT, RUN, Block, blocks_of
 from tests.docs.scratch import Scratch
 from tests.pie_bench.made import make_benchmark

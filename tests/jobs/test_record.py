@@ -20,6 +20,8 @@ import jsonschema
 import pytest
 import yaml
 
+from editinfinity.cases.load import load_cases
+from editinfinity.config.load import load_config
 from editinfinity.errors import UserError
 from editinfinity.jobs import record as records
 from editinfinity.jobs.record import (
@@ -41,13 +43,11 @@ from editinfinity.jobs.record import (
     read_records,
     to_json,
 )
-from editinfinity.report.gather import Gatherer
+from editinfinity.planning.job import job
+from editinfinity.results.doubts import doubts_of
+from editinfinity.results.report.gather import Gatherer
+from editinfinity.results.summary import summarise
 from editinfinity.stopping import Stopped
-from editinfinity.workflow.cases import load_cases
-from editinfinity.workflow.config import load_config
-from editinfinity.workflow.doubts import doubts_of
-from editinfinity.workflow.job import job
-from editinfinity.workflow.summary import summarise
 from tests.jobs.records import write_record
 from tests.report.made import make_data
 from tests.workflow.project import ROOT
@@ -161,7 +161,7 @@ def test_a_job_that_is_killed_leaves_what_it_had_come_to(here: Path) -> None:
     code = (
         "import logging, sys, time\nfrom types import SimpleNamespace\n"
         "from editinfinity.jobs.record import Iteration\n"
-        "from editinfinity.workflow.job import job\n"
+        "from editinfinity.planning.job import job\n"
         "with job(SimpleNamespace(rule='check', log=['results/a/logs/check.log'], params={})):\n"
         "    event = Iteration('train_lora', 1, 9, 0.5, 2.0)\n"
         "    logging.getLogger().info('x', extra={'event': event})\n"

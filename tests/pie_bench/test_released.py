@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from editinfinity.cases.pie_bench import FOUND, GIVEN, case_of, cases_of, chosen_entries
+from editinfinity.cases.pie_bench_layout import TYPES, decode_mask, read_benchmark, target_word
+from editinfinity.cases.pie_bench_sample import sample
+from editinfinity.config.load import Config, load_config
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES
 from editinfinity.evaluation.record import Measured
-from editinfinity.pie_bench.cases import FOUND, GIVEN, case_of, cases_of, chosen_entries
-from editinfinity.pie_bench.published import PUBLISHED
-from editinfinity.pie_bench.released import TYPES, decode_mask, read_benchmark, target_word
-from editinfinity.pie_bench.sample import sample
-from editinfinity.pie_bench.table import write_tables
-from editinfinity.workflow.config import Config, load_config
-from editinfinity.workflow.model import drawing_identity, model_identity
-from editinfinity.workflow.plan import layout
-from editinfinity.workflow.variants import variants
+from editinfinity.planning.model import drawing_identity, model_identity
+from editinfinity.planning.targets import layout
+from editinfinity.planning.variants import variants
+from editinfinity.results.pie_bench import write_tables
+from editinfinity.results.pie_bench_published import PUBLISHED
 from tests.pie_bench import made
 
 

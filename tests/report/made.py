@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from editinfinity.cases.case import Cases
+from editinfinity.cases.load import load_cases
+from editinfinity.config.load import Config, load_config
 from editinfinity.files.maps import ATTENTION, KERNEL, save_map
 from editinfinity.files.tensors import save_tensors
 from editinfinity.jobs.record import ResourceUsage
-from editinfinity.workflow.cases import Cases, load_cases
-from editinfinity.workflow.config import Config, load_config
-from editinfinity.workflow.plan import layout
-from editinfinity.workflow.variants import variants
+from editinfinity.planning.targets import layout
+from editinfinity.planning.variants import variants
 from tests.jobs.records import done, write_record
 from tests.jobs.records import failed as failed_with
 from tests.workflow.project import draw_mask, write

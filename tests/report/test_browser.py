@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from editinfinity.report.make import make_report
+from editinfinity.results.report.make import make_report
 from tests.report.browser import chromium, require_chromium
 from tests.report.made import HOSTILE, load, make_data, make_results
 

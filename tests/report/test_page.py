@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from editinfinity.cli import app
 from editinfinity.errors import UserError
-from editinfinity.report import gather, make, pictures
-from editinfinity.report.make import make_report
-from editinfinity.report.pictures import thumbnails
+from editinfinity.results.report import gather, make, pictures
+from editinfinity.results.report.make import make_report
+from editinfinity.results.report.pictures import thumbnails
 from tests.jobs.records import done, failed, write_record
 from tests.report.made import HOSTILE, load, make_data, make_results, scene
 

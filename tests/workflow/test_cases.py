@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from editinfinity.workflow.cases import Cases, load_case, load_cases
-from editinfinity.workflow.config import ConfigError, load_config
+from editinfinity.cases.case import Cases
+from editinfinity.cases.load import load_case, load_cases
+from editinfinity.config.load import ConfigError, load_config
 
 
 def make_case(folder: Path, *files: str) -> Path:

@@ -8,11 +8,11 @@ import jsonschema
 import pytest
 import yaml
 
+from editinfinity.config.kinds import Unfit
+from editinfinity.config.load import PLACE_KEYS, ConfigError, check_yaml, load_config
+from editinfinity.config.schema import config_schema
+from editinfinity.config.settings import SETTINGS, SMOOTHINGS
 from editinfinity.editing import kernel
-from editinfinity.workflow.config import PLACE_KEYS, ConfigError, check_yaml, load_config
-from editinfinity.workflow.kinds import Unfit
-from editinfinity.workflow.schema import config_schema
-from editinfinity.workflow.settings import SETTINGS, SMOOTHINGS
 
 ROOT = Path(__file__).parents[2]
 
@@ -143,7 +143,7 @@ def test_config_yaml_spells_out_every_setting_at_its_default() -> None:
 
 def test_the_schema_file_is_current_and_takes_config_yaml() -> None:
     schema = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text(encoding="utf-8"))
-    assert schema == config_schema(), "run python -m editinfinity.workflow.schema"
+    assert schema == config_schema(), "run python -m editinfinity.config.schema"
     jsonschema.validate(yaml.safe_load((ROOT / "config.yaml").read_text("utf-8")), schema)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from editinfinity.workflow.cases import load_cases
-from editinfinity.workflow.config import load_config
-from editinfinity.workflow.doubts import doubts_about_masks
+from editinfinity.cases.load import load_cases
+from editinfinity.config.load import load_config
+from editinfinity.results.doubts import doubts_about_masks
 from tests.workflow.project import BARE, SETTINGS, Project, draw_image, draw_mask
 
 pytestmark = pytest.mark.slow

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from editinfinity.files.opening import MAX_BYTES
+from editinfinity.planning import digests, fingerprint
+from editinfinity.planning.digests import KEPT_IN, SMALL, Digests
 from editinfinity.released.record import REPORT
-from editinfinity.workflow import digests, fingerprint
-from editinfinity.workflow.digests import KEPT_IN, SMALL, Digests
 from tests.workflow.project import BARE, Project
 
 CONTENT = bytes(range(256)) * 1024
@@ -214,7 +214,7 @@ def test_a_long_reading_is_saved_from_time_to_time(
 SAVING = """
 import sys
 from pathlib import Path
-from editinfinity.workflow import digests
+from editinfinity.planning import digests
 digests._SETTLED, digests._SAVE_EVERY = 0, float(sys.argv[2])
 digests.DIGESTS.keep_in(Path())
 for path in sorted(Path(sys.argv[1]).iterdir()):

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from editinfinity.cases.case import Cases
+from editinfinity.cases.load import load_cases
+from editinfinity.config.load import Config, load_config
 from editinfinity.evaluation.record import Measured
-from editinfinity.workflow import metrics_table
-from editinfinity.workflow.cases import Cases, load_cases
-from editinfinity.workflow.config import Config, load_config
-from editinfinity.workflow.metrics_table import write_metrics_table
-from editinfinity.workflow.plan import layout
-from editinfinity.workflow.variants import variants
+from editinfinity.planning.targets import layout
+from editinfinity.planning.variants import variants
+from editinfinity.results import metrics_table
+from editinfinity.results.metrics_table import write_metrics_table
 from tests.workflow.test_cases import make_case
 
 

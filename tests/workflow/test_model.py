@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from editinfinity.config.load import load_config
 from editinfinity.environment import JOBS_AT_ONCE, workflow_root
+from editinfinity.planning.location import lend_to_jobs, share_cores
+from editinfinity.planning.model import effective, model_identity
 from editinfinity.presets import PRESETS, preset
-from editinfinity.workflow.config import load_config
-from editinfinity.workflow.location import lend_to_jobs, share_cores
-from editinfinity.workflow.model import effective, model_identity
 
 
 def identity(**settings: object) -> str:

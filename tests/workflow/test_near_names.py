@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from editinfinity.cases.case import Case
+from editinfinity.cases.create import NewEdit, make_case
+from editinfinity.cases.load import load_case, load_cases
+from editinfinity.config.load import ConfigError, find_config_file, load_config
 from editinfinity.doctor.configuration import read
 from editinfinity.errors import UserError
-from editinfinity.workflow.cases import Case, load_case, load_cases
-from editinfinity.workflow.config import ConfigError, find_config_file, load_config
-from editinfinity.workflow.new_case import NewEdit, make_case
 from tests.bad_input.corpus import photograph, require_clear
 from tests.workflow.project import BARE, Project, draw_mask
 

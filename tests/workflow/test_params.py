@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editinfinity.workflow.params import named, values_of
+from editinfinity.planning.params import named, values_of
 
 SCALARS = st.one_of(
     st.none(),

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from editinfinity.workflow.cases import Cases, load_cases
-from editinfinity.workflow.config import Config, ConfigError, load_config
-from editinfinity.workflow.plan import (
+from editinfinity.cases.case import Cases
+from editinfinity.cases.load import load_cases
+from editinfinity.config.load import Config, ConfigError, load_config
+from editinfinity.planning.targets import (
     TRAIN_LORA,
     case_targets,
     cases_that_train,

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from editinfinity.workflow.config import ConfigError
-from editinfinity.workflow.planning import PlannedRun, config_file, faults_end_the_run
-from editinfinity.workflow.rule_inputs import RuleInputs
-from editinfinity.workflow.rule_params import RuleParams
-from editinfinity.workflow.untold import Telling
+from editinfinity.config.load import ConfigError
+from editinfinity.planning.rule_inputs import RuleInputs
+from editinfinity.planning.rule_params import RuleParams
+from editinfinity.planning.run import PlannedRun, config_file, faults_end_the_run
+from editinfinity.planning.untold import Telling
 from tests.workflow.test_cases import make_case
 
 NAME = "embedding10-lora50-cfg4-tau0.5-seed42"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from editinfinity.workflow.location import weight_files
+from editinfinity.planning.location import weight_files
 from tests.workflow.project import Project, draw_mask, take_as_finished, write
 
 pytestmark = [

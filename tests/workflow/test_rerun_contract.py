@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 import yaml
 
-from editinfinity.workflow.config import load_config
-from editinfinity.workflow.kinds import Choice, Unfit
-from editinfinity.workflow.model import effective
-from editinfinity.workflow.settings import RUN_KEYS, SETTINGS
+from editinfinity.config.kinds import Choice, Unfit
+from editinfinity.config.load import load_config
+from editinfinity.config.settings import RUN_KEYS, SETTINGS
+from editinfinity.planning.model import effective
 from tests.workflow.project import (
     BARE,
     ROOT,

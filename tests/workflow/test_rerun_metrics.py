@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
+from editinfinity.cases.case import Cases
+from editinfinity.cases.load import load_cases
+from editinfinity.config.load import Config, load_config
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES
-from editinfinity.workflow.cases import Cases, load_cases
-from editinfinity.workflow.config import Config, load_config
-from editinfinity.workflow.metrics_table import write_metrics_table
-from editinfinity.workflow.plan import check_plan
+from editinfinity.planning.targets import check_plan
+from editinfinity.results.metrics_table import write_metrics_table
 from tests.workflow.project import (
     BARE,
     SETTINGS,

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from editinfinity.cases.case import Cases
+from editinfinity.cases.load import load_cases
+from editinfinity.config.load import Config, load_config
 from editinfinity.jobs.record import JobWarning
-from editinfinity.workflow.cases import Cases, load_cases
-from editinfinity.workflow.config import Config, load_config
-from editinfinity.workflow.plan import layout
-from editinfinity.workflow.sheets import make_sheets
-from editinfinity.workflow.summary import end_of_run, summarise
-from editinfinity.workflow.thumbnails import SIDE
-from editinfinity.workflow.variants import variants
+from editinfinity.planning.targets import layout
+from editinfinity.planning.variants import variants
+from editinfinity.results.sheets import make_sheets
+from editinfinity.results.summary import end_of_run, summarise
+from editinfinity.results.thumbnails import SIDE
 from tests.jobs.records import done, failed, write_record
 from tests.workflow.project import draw_image, draw_mask
 from tests.workflow.test_cases import make_case

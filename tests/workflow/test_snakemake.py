@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from editinfinity.jobs.record import read_record
-from editinfinity.workflow.untold import MARK, TELLING, Telling
+from editinfinity.planning.untold import MARK, TELLING, Telling
 from tests.workflow.project import BARE, CARRIED, ROOT, Project, Run, draw_image, write
 from tests.workflow.test_cases import HOSTILE, WELCOME, write_table
 
@@ -211,8 +211,8 @@ import sys
 from importlib import import_module
 for name in {modules}:
     import_module(name)
-import_module("editinfinity.workflow.cases").load_cases(
-    import_module("editinfinity.workflow.config").load_config({{"model": "tiny"}})
+import_module("editinfinity.cases.case").load_cases(
+    import_module("editinfinity.config.load").load_config({{"model": "tiny"}})
 )
 sys.exit(", ".join({{*{heavy}, "pandas"}} & set(sys.modules)) or None)
 """

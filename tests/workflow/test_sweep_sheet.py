@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from editinfinity.cases.case import Edit
+from editinfinity.cases.load import load_cases
+from editinfinity.config.load import load_config
 from editinfinity.evaluation.record import Measured
-from editinfinity.workflow.cases import Edit, load_cases
-from editinfinity.workflow.config import load_config
-from editinfinity.workflow.plan import Layout, layout
-from editinfinity.workflow.sweep_sheet import COLUMNS, _rows, axes_of, sweep_sheet
-from editinfinity.workflow.thumbnails import SIDE
-from editinfinity.workflow.variants import variants
+from editinfinity.planning.targets import Layout, layout
+from editinfinity.planning.variants import variants
+from editinfinity.results.sweep_sheet import COLUMNS, _rows, axes_of, sweep_sheet
+from editinfinity.results.thumbnails import SIDE
 from tests.workflow.project import draw_image
 from tests.workflow.test_cases import make_case
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from editinfinity.config.load import load_config
 from editinfinity.errors import UserError
-from editinfinity.workflow.config import load_config
-from editinfinity.workflow.variants import PATTERN, Variant, parse_variant, variants
+from editinfinity.planning.variants import PATTERN, Variant, parse_variant, variants
 
 
 def names(**settings: Any) -> list[str]:

@@ -1,0 +1,115 @@
+"""The cases of a run: from folders below ``data``, rows of cases.tsv, or a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from editinfinity.cases.case import Case, Cases
+from editinfinity.cases.folders import find_folders, read_folder
+from editinfinity.cases.table import read_table
+from editinfinity.config.load import Config, ConfigError, did_you_mean
+from editinfinity.names import printable
+
+Hold = Callable[[Iterable[Path]], None]
+"""Told the folders or files of cases before they are read (``in_use.hold``)."""
+
+
+def load_cases(config: Config, hold: Hold = lambda paths: None) -> Cases:
+    """Find the cases a configuration asks for.
+
+    Args:
+        config: the configuration.
+        hold: keeps what the cases are read from as it is.
+
+    Raises:
+        ConfigError: a named case does not exist, there are none, or the table is not usable.
+    """
+    if config.settings["pie_bench"] is not None:
+        # Brings NumPy and Pillow, of which other plans need nothing.
+        from editinfinity.cases.pie_bench import cases_of, chosen_entries
+
+        benchmark = chosen_entries(config)
+        _check_overrides(config, [entry.name for entry in benchmark.entries])
+        return _holding(cases_of(benchmark, config), hold)
+    if config.table is not None:
+        notices: list[str] = []
+        rows = read_table(config.table, config, notices)
+        _check_overrides(config, rows)
+        part = {name: rows[name] for name in config.slice_of(list(rows))}
+        return _holding(Cases(part, tuple(notices)), hold)
+    folders, notices = find_folders(config.data)
+    chosen = folders if config.cases is None else list(config.cases)
+    lines = [_no_folder(config, name, folders) for name in chosen if not _exists(config, name)]
+    if not chosen:
+        lines.append(f"{config.data}: holds no case; add {config.data}/NAME/image and prompt")
+    if lines:
+        raise ConfigError(lines)
+    _check_overrides(config, folders)
+    names = config.slice_of(chosen)
+    hold(config.data / name for name in names)
+    by_name = {}
+    for name in names:
+        by_name[name], passed_over = read_folder(name, config)
+        notices.extend(passed_over)
+    return Cases(by_name, tuple(notices))
+
+
+def load_case(config: Config, name: str, hold: Hold = lambda paths: None) -> Case:
+    """One case, as a job needs it again.
+
+    Args:
+        config: the configuration.
+        name: of the case.
+        hold: as of ``load_cases``.
+
+    Raises:
+        ConfigError: there is no such case, or the table is not usable.
+    """
+    if is_by_folder(config):
+        if not _exists(config, name):
+            raise ConfigError([_no_folder(config, name, find_folders(config.data)[0])])
+        hold([config.data / name])
+        return read_folder(name, config)[0]
+    cases = load_cases(config, hold).by_name
+    if name not in cases:
+        raise ConfigError(
+            [f"{config.table or 'pie_bench'}: has no case {printable(name)}; add its row"]
+        )
+    return cases[name]
+
+
+def _holding(cases: Cases, hold: Hold) -> Cases:
+    """Cases whose files lie anywhere, which are held one by one."""
+    edits = [edit for case in cases.by_name.values() for edit in case.edits.values()]
+    hold(case.image for case in cases.by_name.values())
+    hold(edit.mask for edit in edits if edit.mask is not None)
+    return cases
+
+
+def is_by_folder(config: Config) -> bool:
+    """Whether cases are folders below ``data``, not rows of a table or of a benchmark."""
+    return config.table is None and config.settings["pie_bench"] is None
+
+
+def _exists(config: Config, name: str) -> bool:
+    return (config.data / name).is_dir()
+
+
+def _no_folder(config: Config, name: str, folders: list[str]) -> str:
+    cure = did_you_mean(name, folders) or "; make it, or correct the name"
+    return f"{config.source}: cases: there is no folder {config.data}/{printable(name)}{cure}"
+
+
+def _check_overrides(config: Config, known: Any) -> None:
+    """A misspelt case below ``overrides`` would be ignored in silence."""
+    names = list(known)
+    lines = [
+        f"{config.source}: overrides: there is no case {printable(name)}"
+        f"{did_you_mean(name, names) or '; correct the name or remove it'}"
+        for name in config.overrides
+        if name not in names and not (is_by_folder(config) and _exists(config, name))
+    ]
+    if lines:
+        raise ConfigError(lines)

@@ -1,0 +1,79 @@
+"""The benchmark's entries as cases: each picture is inverted once and edited twice.
+
+``given`` edits under the benchmark's mask; ``found`` is not given it and goes by the attention of
+the word that the edit is about, or changes the whole picture where there is none. Both are judged
+by the benchmark's mask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from PIL import Image
+
+from editinfinity.cases.case import Case, Cases, Edit
+from editinfinity.cases.pie_bench_layout import Benchmark, Entry, decode_mask, read_benchmark
+from editinfinity.cases.pie_bench_sample import sample
+from editinfinity.config.load import Config, ConfigError
+from editinfinity.errors import UserError
+from editinfinity.files.images import write_png
+from editinfinity.names import printable
+
+GIVEN, FOUND = "given", "found"
+"""Names of the two edits of every entry."""
+
+FIXED = {
+    "mask_edit_region": "black", "mask_grow": 0, "background": "decoded", "metrics": True,
+    "infer_function": None,
+}  # fmt: skip
+"""Settings that the benchmark decides, whatever config.yaml says: the method's own background."""
+
+
+def chosen_entries(config: Config) -> Benchmark:
+    """The entries a configuration asks for, slices aside.
+
+    Raises:
+        ConfigError: the benchmark cannot be read.
+    """
+    try:
+        found = read_benchmark(Path(str(config.settings["pie_bench"])))
+    except UserError as fault:
+        raise ConfigError([f"pie_bench: {fault}"]) from None
+    count = config.settings["pie_bench_sample"]
+    return Benchmark(
+        tuple(sample(found.entries, None if count is None else int(str(count)))), found.notices
+    )
+
+
+def cases_of(benchmark: Benchmark, config: Config) -> Cases:
+    """The cases of a run, slices heeded; their masks are written beside the results."""
+    by_name = {entry.name: entry for entry in benchmark.entries}
+    names = config.slice_of(list(by_name))
+    return Cases(
+        {name: case_of(by_name[name], config) for name in names},
+        tuple(printable(line) for line in benchmark.notices),
+    )
+
+
+def case_of(entry: Entry, config: Config) -> Case:
+    """The case of an entry."""
+    settings = {**config.of_case(entry.name), **FIXED}
+    mask = write_mask(entry, Path(config.results))
+    edits = {
+        GIVEN: Edit(GIVEN, entry.prompt, mask, None, {**settings, "mask_source": "user"}),
+        FOUND: Edit(
+            FOUND, entry.prompt, mask, entry.word or None,
+            {**settings, "mask_source": "attention" if entry.word else "none"},
+        ),
+    }  # fmt: skip
+    return Case(entry.name, entry.image, entry.source_prompt or None, edits, settings)
+
+
+def write_mask(entry: Entry, results: Path) -> Path:
+    """The mask as a picture, black = edited, named by its content, so that it is written once."""
+    digest = hashlib.sha256(repr(entry.runs).encode()).hexdigest()[:12]
+    path = results / "masks" / f"{entry.name}-{digest}.png"
+    if not path.exists():
+        write_png(path, Image.fromarray(~decode_mask(entry.runs)).convert("L"))
+    return path

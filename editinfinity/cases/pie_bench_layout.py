@@ -1,0 +1,190 @@
+"""The benchmark as it is released: ``mapping_file.json`` and the folder ``annotation_images``.
+
+What the file says is not trusted: an entry that cannot be used is told in a line and left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editinfinity.config.kinds import shown
+from editinfinity.errors import UserError
+from editinfinity.files.given import require_file
+from editinfinity.names import printable
+
+MAPPING, IMAGES = "mapping_file.json", "annotation_images"
+
+SIDE = 512
+"""Side of the benchmark's pictures and masks, pixels."""
+
+TYPES = (
+    "random", "change object", "add object", "delete object", "change content", "change pose",
+    "change colour", "change material", "change background", "change style",
+)  # fmt: skip
+"""Types of edit; ``editing_type_id`` is the index."""
+
+_LONGEST = 2**28
+"""Bytes of the mapping; the released one has a few million."""
+
+_MOST_RUNS = SIDE * SIDE
+_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture of the benchmark and its edit.
+
+    Attributes:
+        name: its id.
+        image: the picture's file.
+        source_prompt, prompt: before and after, without the benchmark's brackets.
+        type: index into ``TYPES``.
+        word: word of the source prompt that the edit is about; empty where there is none.
+        runs: the mask as released: start, length, start, length…
+    """
+
+    name: str
+    image: Path
+    source_prompt: str
+    prompt: str
+    type: int
+    word: str
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a folder holds: entries in the file's order, and a line for each that was left out."""
+
+    entries: tuple[Entry, ...]
+    notices: tuple[str, ...]
+
+
+def read_benchmark(folder: Path) -> Benchmark:
+    """Read the released layout.
+
+    Raises:
+        UserError: there is no mapping, or it is no JSON of entries by id.
+    """
+    path = folder / MAPPING
+    require_file(path, _LONGEST, f"set pie_bench to the folder that holds {MAPPING} and {IMAGES}")
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as fault:
+        reason = str(fault).split("\n", 1)[0][:120]
+        raise UserError(f"{path}: is no JSON ({reason}); fetch it again") from None
+    if not isinstance(mapping, dict) or not mapping:
+        raise UserError(f"{path}: must map ids to entries; fetch it again")
+    entries: list[Entry] = []
+    notices: list[str] = []
+    for name, fields in mapping.items():
+        try:
+            entries.append(_entry(name, fields, folder))
+        except UserError as fault:
+            notices.append(f"{path}: {printable(name)[:60]}: left out, {fault}")
+    if not entries:
+        raise UserError(f"{path}: no entry can be used; {notices[0]}")
+    return Benchmark(tuple(entries), tuple(notices))
+
+
+def _entry(name: str, fields: Any, folder: Path) -> Entry:
+    """An entry from what the file says of it.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    if not _ID.fullmatch(name) or name.lower() == "masks":
+        raise UserError("an id is of letters, digits, _ and -")
+    if not isinstance(fields, Mapping):
+        raise UserError(f"must be an object of fields, got {shown(fields)}")
+    number = str(fields.get("editing_type_id"))
+    if number not in {str(index) for index in range(len(TYPES))}:
+        raise UserError(f"editing_type_id: must be 0 to 9, got {shown(number)}")
+    source, prompt = (_words(fields, key) for key in ("original_prompt", "editing_prompt"))
+    if not prompt:
+        raise UserError("editing_prompt: is empty")
+    word = target_word(_words(fields, "blended_word"), source)
+    return Entry(
+        name, _image(fields.get("image_path"), folder), source, prompt, int(number), word,
+        _runs(fields.get("mask")),
+    )  # fmt: skip
+
+
+def _words(fields: Mapping[str, Any], key: str) -> str:
+    """A text without brackets, on one line."""
+    text = fields.get(key, "")
+    if not isinstance(text, str):
+        raise UserError(f"{key}: must be text, got {shown(text)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{key}: holds half a character") from None
+    return " ".join(text.replace("[", "").replace("]", "").split())
+
+
+def target_word(blended: str, source_prompt: str) -> str:
+    """The word whose place is edited where no mask is given.
+
+    ``blended_word`` names the thing before and after the edit; the first of its words that the
+    source prompt has, with those that follow it there, is the one to look for.
+    """
+    words = blended.split()
+    for first in range(len(words)):
+        for last in range(len(words), first, -1):
+            phrase = " ".join(words[first:last])
+            if re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", source_prompt, re.IGNORECASE):
+                return phrase
+    return ""
+
+
+def _image(given: Any, folder: Path) -> Path:
+    """The picture's file, which must lie below the benchmark's images."""
+    if not isinstance(given, str) or not given:
+        raise UserError(f"image_path: must name a picture, got {shown(given)}")
+    home = folder / IMAGES
+    path = home / given
+    try:
+        inside = path.resolve().is_relative_to(home.resolve())
+        there = inside and path.is_file()
+    except (OSError, ValueError, RuntimeError):  # a null byte, a name too long, a loop of links
+        raise UserError(f"image_path: {shown(given)} is no path") from None
+    if not inside:
+        raise UserError(f"image_path: {shown(given)} leads out of {home}")
+    if not there:
+        raise UserError(f"there is no picture {printable(str(path))}")
+    return path
+
+
+def _runs(given: Any) -> tuple[int, ...]:
+    if not isinstance(given, list):
+        raise UserError(f"mask: must be a list of starts and lengths, got {shown(given)}")
+    if len(given) % 2:
+        raise UserError(f"mask: its last start has no length ({len(given)} numbers)")
+    if len(given) > _MOST_RUNS:
+        raise UserError(f"mask: has {len(given)} numbers, more than there are pixels")
+    for number in given:
+        if type(number) is not int or number < 0:
+            raise UserError(f"mask: must hold whole numbers from 0, got {shown(number)}")
+    return tuple(given)
+
+
+def decode_mask(runs: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The mask of runs over the row-major grid, (512, 512), True = edited.
+
+    What runs past the end is cut off; the four border lines are edited whatever the runs say.
+    """
+    edited = np.zeros(SIDE * SIDE, dtype=np.bool_)
+    for start, length in zip(runs[::2], runs[1::2], strict=True):
+        edited[min(start, edited.size) : min(start + length, edited.size)] = True
+    grid = edited.reshape(SIDE, SIDE)
+    grid[[0, -1], :] = True
+    grid[:, [0, -1]] = True
+    return grid

@@ -1,0 +1,319 @@
+"""config.yaml, read strictly: every fault a line that names the key, the value and the cure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from editinfinity.config.kinds import Unfit, shown
+from editinfinity.config.settings import PATH, RUN_KEYS, SETTINGS
+from editinfinity.errors import UserError
+from editinfinity.files.given import require_file
+from editinfinity.files.near_names import Slot, fill
+from editinfinity.names import printable, unfit
+
+PLACE_KEYS = ("cases", "data", "results", "overrides", "slice")
+"""Keys that say what runs and where it lies."""
+
+_CONFIG = Slot("config", (".yaml",), (".yml", ".txt"))
+
+_LONGEST = 2**20
+"""Bytes of a configuration file; a hundred thousand lines are none."""
+
+_CASES_CURE = "write e.g. cases: [example_1, example_2], cases: cases.tsv, or null for every folder"
+
+
+class ConfigError(UserError):
+    """Faults of the configuration.
+
+    Attributes:
+        lines: one line a fault, ready for the terminal.
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(" ".join(line.split()) for line in lines)
+        super().__init__("; ".join(self.lines))
+
+
+@dataclass(frozen=True)
+class Config:
+    """A valid configuration.
+
+    Attributes:
+        settings: every key of ``SETTINGS`` → its canonical value.
+        cases: names to edit; None for every folder below ``data``.
+        table: cases.tsv in place of folders; None for folders.
+        data: folder of the cases.
+        results: folder of the results, without a trailing slash; of a benchmark, one of its own
+            below what was asked for.
+        overrides: case → key → canonical value.
+        source: what to call the file in messages.
+        part: (i, n) for the i-th of n slices of the cases, counted from 1.
+    """
+
+    settings: Mapping[str, object]
+    cases: tuple[str, ...] | None
+    table: Path | None
+    data: Path
+    results: str
+    overrides: Mapping[str, Mapping[str, object]]
+    source: str = "config.yaml"
+    part: tuple[int, int] = (1, 1)
+
+    def slice_of(self, names: Sequence[str]) -> Sequence[str]:
+        """The names that this slice is about."""
+        index, count = self.part
+        return names[(index - 1) * len(names) // count : index * len(names) // count]
+
+    def of_case(self, case: str) -> dict[str, object]:
+        """The settings of a case: the run's, then its overrides."""
+        return {**self.settings, **self.overrides.get(case, {})}
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean X?``, or nothing where nothing is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {printable(close[0])}?" if close else ""
+
+
+def parse_setting(key: str, value: object) -> object:
+    """The canonical value of a setting; raises ``Unfit`` with ``KEY: what is wrong``."""
+    if key not in SETTINGS:
+        known = [*SETTINGS, *PLACE_KEYS]
+        hint = did_you_mean(key, known) or "; remove it"
+        raise Unfit(f"{printable(key)[:60]}: is no setting{hint}")
+    try:
+        return SETTINGS[key].parse(value)
+    except Unfit as fault:
+        raise Unfit(f"{key}: {fault}") from None
+
+
+def load_config(
+    raw: Mapping[object, object],
+    source: str = "config.yaml",
+    command_line: Collection[str] = (),
+) -> Config:
+    """Validate a configuration as Snakemake merged it.
+
+    Args:
+        raw: key → value, as YAML gives them; keys left out take their defaults.
+        source: name of the file for messages.
+        command_line: keys that ``--config`` gave, whose faults are named after it instead.
+
+    Raises:
+        ConfigError: with a line for every fault.
+    """
+    faults: list[str] = []
+    # Snakemake reads --config cases=null as text.
+    nothing: dict[object, object] = {k: None for k in command_line if raw.get(k) == "null"}
+    raw = {**raw, **nothing}
+
+    def blame(key: object, message: str) -> None:
+        faults.append(f"{'--config' if key in command_line else source}: {message}")
+
+    settings = {key: setting.default for key, setting in SETTINGS.items()}
+    for key, value in raw.items():
+        if key in PLACE_KEYS:
+            continue
+        try:
+            settings[str(key)] = parse_setting(str(key), _inner_values(value))
+        except Unfit as fault:
+            blame(key, str(fault))
+
+    places = {}
+    for key in ("data", "results"):
+        try:
+            places[key] = Path(PATH.parse(raw.get(key, key)))
+        except Unfit as fault:
+            blame(
+                key, f"{key}: must be {fault}, got {shown(raw.get(key))}; write e.g. {key}: {key}"
+            )
+    cases, table = None, None
+    try:
+        cases, table = _parse_cases(raw.get("cases"))
+    except Unfit as fault:
+        blame("cases", f"cases: {fault}; {_CASES_CURE}")
+    part = (1, 1)
+    try:
+        part = _parse_slice(raw.get("slice"))
+    except Unfit as fault:
+        blame("slice", f"slice: {fault}")
+    overrides, complaints = _parse_overrides(_inner_values(raw.get("overrides")))
+    for complaint in complaints:
+        blame("overrides", f"overrides: {complaint}")
+    if faults:
+        raise ConfigError(faults)
+    results = str(places["results"])
+    if settings["pie_bench"] is not None:
+        results = f"{results}/pie_bench"
+    return Config(settings, cases, table, places["data"], results, overrides, source, part)
+
+
+def _inner_values(value: object) -> object:
+    """A value with what stands inside its lists and mappings read as YAML has it.
+
+    Snakemake reads ``--config cfg=3`` as a number, but every element of ``cfg=[3,4]`` as text.
+    """
+    if isinstance(value, list):
+        return [_inner_value(element) for element in value]
+    if isinstance(value, dict):
+        return {key: _inner_value(element) for key, element in value.items()}
+    return value
+
+
+def _inner_value(value: object) -> object:
+    if not isinstance(value, str):
+        return _inner_values(value)
+    if re.fullmatch(r"[-+\d.eE]{1,32}|true|false|null", value):
+        return yaml.safe_load(value)
+    return value
+
+
+def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
+    """(names or None for all, table or None)."""
+    if value is None:
+        return None, None
+    if isinstance(value, str) and value.endswith(".tsv"):
+        return None, Path(PATH.parse(value))
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names:
+        raise Unfit(f"must be names of folders or a table, got {shown(value)}")
+    for name in names:
+        if not isinstance(name, str):
+            raise Unfit(f"must be names, got {shown(name)} (put numbers in quotes)")
+        if reason := unfit(name):
+            raise Unfit(f"{shown(name)} cannot be a case: {reason}")
+    return tuple(dict.fromkeys(names)), None
+
+
+def _parse_slice(value: object) -> tuple[int, int]:
+    """(i, n) of "i/n"; the whole for null."""
+    if value is None:
+        return 1, 1
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", value) if isinstance(value, str) else None
+    index, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= index <= count:
+        raise Unfit(f"must be one of so many slices, got {shown(value)}; write e.g. slice: 1/50")
+    return index, count
+
+
+def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[str]]:
+    """(case → settings, complaints)."""
+    cure = "write e.g. overrides: {example_1: {train_lora_iter: 30}}"
+    if value is None:
+        return {}, []
+    if not isinstance(value, dict):
+        return {}, [f"must be a mapping from case to settings, got {shown(value)}; {cure}"]
+    overrides: dict[str, dict[str, object]] = {}
+    complaints = []
+    for case, settings in value.items():
+        name = printable(str(case))
+        if not isinstance(settings, dict):
+            complaints.append(f"{name}: must be settings, got {shown(settings)}; {cure}")
+            continue
+        overrides[str(case)] = parsed = {}
+        for key, setting in settings.items():
+            if key in RUN_KEYS or key in PLACE_KEYS:
+                complaints.append(f"{name}: {key}: is one for the whole run; set it at the top")
+                continue
+            try:
+                parsed[str(key)] = parse_setting(str(key), setting)
+            except Unfit as fault:
+                complaints.append(f"{name}: {fault}")
+    return overrides, complaints
+
+
+def find_config_file(folder: Path) -> tuple[Path, list[str]]:
+    """(config.yaml of a run's folder, which may be missing; notices).
+
+    A file whose name is nearly that stands for it, with a notice.
+
+    Raises:
+        ConfigError: several could, or one whose name is misspelt.
+    """
+    path = folder / _CONFIG.right_name()
+    try:
+        names = sorted(each.name for each in folder.iterdir())
+    except OSError:
+        return path, []
+    # Others (config.json) belong to other programs.
+    endings = (*_CONFIG.endings, *_CONFIG.also, "")
+    filled = fill(
+        folder, [name for name in names if Path(name).suffix.lower() in endings], [_CONFIG]
+    )
+    faults = [*filled.faults, *(line for lacking, line in filled.unused if lacking)]
+    if faults:
+        raise ConfigError(faults)
+    return filled.paths.get(_CONFIG.name, path), filled.notices
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice: the first would be lost without a word.
+
+    And references, by which a few lines can stand for more than the memory holds, or themselves.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                problem=f"*{event.anchor} refers to another place; write out what stands there",
+                problem_mark=event.start_mark,
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        seen = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    problem="a key is in brackets; write it as a word, `setting: value`",
+                    problem_mark=key_node.start_mark,
+                )
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key_node.value} is given twice; keep one",
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def check_yaml(path: Path) -> bool:
+    """Make sure that a configuration file can be handed to Snakemake.
+
+    Returns:
+        Whether it sets anything: Snakemake refuses one whose lines are all comments.
+
+    Raises:
+        ConfigError: it is no UTF-8, no YAML, no mapping, or gives a key twice.
+    """
+    try:
+        require_file(path, _LONGEST, "mend it")
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except UserError as fault:
+        raise ConfigError([str(fault)]) from None
+    except RecursionError:
+        raise ConfigError([f"{path}: has brackets nested too deep; mend it"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: is not UTF-8; save it as UTF-8"]) from None
+    except OSError as fault:
+        raise ConfigError([f"{path}: cannot be read ({fault.strerror}); mend it"]) from None
+    except yaml.MarkedYAMLError as fault:
+        line = f"line {fault.problem_mark.line + 1}: " if fault.problem_mark else ""
+        problem = fault.problem or "is no YAML"
+        cure = "" if ";" in problem else "; mend it"
+        raise ConfigError([f"{path}: {line}{problem}{cure}"]) from None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as fault:
+        # All but the first: dates, numbers and tagged values that are none.
+        raise ConfigError([f"{path}: is no YAML ({fault}); mend it"]) from None
+    if content is not None and not isinstance(content, dict):
+        raise ConfigError(
+            [f"{path}: must be lines of `setting: value`, got {shown(content)}; mend it"]
+        )
+    return content is not None

@@ -1,0 +1,121 @@
+"""Inputs of the rules that depend on the settings of a case or an edit.
+
+Every public method but ``attention`` is a function of the wildcards for an ``input:`` of a rule,
+and returns paths as rules spell them: one, several, or ``[]`` where the job has no such input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from editinfinity.cases.case import MaskUse
+from editinfinity.planning.run import PlannedRun, Wildcards
+from editinfinity.planning.targets import previous_iteration
+from editinfinity.planning.variants import guidance_of
+
+Paths = str | list[str] | tuple[str, ...]
+
+
+class RuleInputs:
+    """What rules ask of a run for their inputs.
+
+    Args:
+        run: the run.
+    """
+
+    def __init__(self, run: PlannedRun) -> None:
+        self._run = run
+
+    def embedding_before(self, wildcards: Wildcards) -> Paths:
+        """The checkpoint a text embedding grows from, with its state; none for a fresh start."""
+        before = self._iteration_before(wildcards)
+        if not before:
+            return []
+        path = self._run.layout(wildcards.case).embedding(before)
+        return [path, path.replace(".safetensors", ".state.safetensors")]
+
+    def lora_before(self, wildcards: Wildcards) -> Paths:
+        """The checkpoint a LoRA grows from, with its state; none for a fresh start."""
+        before = self._iteration_before(wildcards)
+        if not before:
+            return []
+        base, where = int(wildcards.embedding), self._run.layout(wildcards.case)
+        state = f"{where.lora_folder(base, before)}/state.safetensors"
+        return [*where.lora(base, before), state]
+
+    def _iteration_before(self, wildcards: Wildcards) -> int:
+        every = self._run.case(wildcards.case).settings["checkpoint_every"]
+        return previous_iteration(int(wildcards.iteration), every)
+
+    def embedding_below_lora(self, wildcards: Wildcards) -> Paths:
+        """The text embedding a LoRA is trained over, if any."""
+        return self._embedding(wildcards, int(wildcards.embedding))
+
+    def embedding(self, wildcards: Wildcards) -> Paths:
+        """The text embedding a variant uses, if any."""
+        return self._embedding(wildcards, self._run.variant(wildcards).embedding)
+
+    def _embedding(self, wildcards: Wildcards, iteration: int) -> Paths:
+        return self._run.layout(wildcards.case).embedding(iteration) if iteration else []
+
+    def lora(self, wildcards: Wildcards) -> Paths:
+        """The adapter a variant uses, if any."""
+        variant = self._run.variant(wildcards)
+        if not variant.lora:
+            return []
+        return self._run.layout(wildcards.case).lora(variant.base, variant.lora)
+
+    def source_text(self, wildcards: Wildcards) -> Paths:
+        """The source prompt's features, where the guidance leads away from them."""
+        if guidance_of(self._run.edit(wildcards).settings) == "cfg":
+            return []
+        return self._run.layout(wildcards.case).source_text
+
+    def attention(self, use: MaskUse) -> Callable[[Wildcards], Paths]:
+        """The attention map, where a mask comes from it.
+
+        Args:
+            use: which mask: the one that an edit is drawn under, or that metrics go by.
+        """
+
+        def paths(wildcards: Wildcards) -> Paths:
+            edit = self._run.edit(wildcards)
+            if getattr(edit, use) != "attention":
+                return []
+            return self._run.layout(wildcards.case).attention(edit.name)
+
+        return paths
+
+    def kernel(self, wildcards: Wildcards) -> Paths:
+        """The blending weights of a variant, where it blends."""
+        edit, variant = self._run.edit(wildcards), self._run.variant(wildcards)
+        if edit.mask_source == "none":
+            return []
+        smoothing = variant.setting("smoothing", edit.settings)
+        return self._run.layout(wildcards.case).kernel(edit.name, smoothing)
+
+    def kernels_of_candidates(self, wildcards: Wildcards) -> Paths:
+        """The blending weights of the candidates, where their background is to stay exact."""
+        edit = self._run.edit(wildcards)
+        if edit.mask_source == "none" or edit.settings["background"] != "exact":
+            return []
+        where = self._run.layout(wildcards.case)
+        names = (v.setting("smoothing", edit.settings) for v in self._run.candidates(edit))
+        return [where.kernel(edit.name, name) for name in dict.fromkeys(names)]
+
+    def pictures_of_candidates(self, wildcards: Wildcards) -> Paths:
+        """The drawings that may become the result."""
+        edit, where = self._run.edit(wildcards), self._run.layout(wildcards.case)
+        return [where.picture(edit.name, variant) for variant in self._run.candidates(edit)]
+
+    def selection(self, wildcards: Wildcards) -> Paths:
+        """What chose among the candidates, where metrics do."""
+        edit = self._run.edit(wildcards)
+        if len(self._run.candidates(edit)) == 1:
+            return []
+        return self._run.layout(wildcards.case).selection(edit.name)
+
+    def metrics_of_variants(self, wildcards: Wildcards) -> Paths:
+        """What was measured of every variant of an edit, in their order."""
+        edit, where = self._run.edit(wildcards), self._run.layout(wildcards.case)
+        return [where.metrics(edit.name, variant) for variant in self._run.drawn(edit)]

@@ -1,0 +1,147 @@
+"""Values of the rules' params: what changes one of them decides which jobs run again.
+
+Rules hand them to ``params.named``, which makes texts of them that carry the param's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from editinfinity.cases.case import MaskUse
+from editinfinity.planning import fingerprint
+from editinfinity.planning.crops import crop_of
+from editinfinity.planning.model import (
+    backbone_identity,
+    drawing_identity,
+    effective,
+    model_identity,
+)
+from editinfinity.planning.params import Scalar
+from editinfinity.planning.run import PlannedRun, Wildcards
+from editinfinity.planning.variants import guidance_of
+
+Param = Callable[[Wildcards], Scalar]
+
+
+class RuleParams:
+    """What rules ask of a run for their params.
+
+    Args:
+        run: the run.
+
+    Attributes:
+        model: identity of the weights that make features and edits: a model made anew must not
+            pass for the old one.
+    """
+
+    def __init__(self, run: PlannedRun) -> None:
+        self._run = run
+        self._crops: dict[str, str] = {}
+        self.model = model_identity(run.config.settings)
+
+    def of_case(self, key: str, index: int | None = None) -> Param:
+        """A setting of the case; where it is null, the model's own.
+
+        Args:
+            key: the setting.
+            index: of its elements, where it is a list.
+        """
+
+        def value(wildcards: Wildcards) -> Scalar:
+            found = effective(key, self._run.case(wildcards.case).settings)
+            return found if index is None else found[index]
+
+        return value
+
+    def of_edit(self, key: str) -> Param:
+        """A setting of the edit, or of the variant where that is swept."""
+
+        def value(wildcards: Wildcards) -> Scalar:
+            settings = self._run.edit(wildcards).settings
+            if "variant" in wildcards.keys():  # noqa: SIM118 (Snakemake's are no mapping)
+                return self._run.variant(wildcards).setting(key, settings)
+            return settings[key]
+
+        return value
+
+    def of_mask(self, use: MaskUse) -> dict[str, Param]:
+        """The params of what goes by a mask: those of another source than the edit's are "none".
+
+        Args:
+            use: which mask: the one that an edit is drawn under, or that metrics go by.
+        """
+
+        def only_with(source: str, key: str) -> Param:
+            def value(wildcards: Wildcards) -> Scalar:
+                edit = self._run.edit(wildcards)
+                return edit.settings[key] if getattr(edit, use) == source else "none"
+
+            return value
+
+        def mask_fingerprint(wildcards: Wildcards) -> str:
+            edit = self._run.edit(wildcards)
+            return fingerprint.of_file(edit.mask) if getattr(edit, use) == "user" else "none"
+
+        return {
+            "mask_fingerprint": mask_fingerprint,
+            "mask_edit_region": only_with("user", "mask_edit_region"),
+            "mask_grow": only_with("user", "mask_grow"),
+            "attention_threshold": only_with("attention", "attention_threshold"),
+        }
+
+    def guidance(self, wildcards: Wildcards) -> str:
+        """The guidance of an edit."""
+        return guidance_of(self._run.edit(wildcards).settings)
+
+    def image(self, wildcards: Wildcards) -> str:
+        """Path of the photograph."""
+        return str(self._run.case(wildcards.case).image)
+
+    def image_fingerprint(self, wildcards: Wildcards) -> str:
+        """Fingerprint of the photograph."""
+        image = self._run.case(wildcards.case).image
+        return self._photographs.get(image) or fingerprint.of_file(image)
+
+    @cached_property
+    def _photographs(self) -> dict[Path, str]:
+        """Photograph of the run → its fingerprint, read side by side; a job reads its own alone."""
+        if not self._run.whole_run:
+            return {}
+        images = [case.image for case in self._run.cases.by_name.values()]
+        return fingerprint.of_each(images, "photographs")
+
+    def crop(self, wildcards: Wildcards) -> str:
+        """The part of the photograph that a case is learned from."""
+        name = wildcards.case
+        if name not in self._crops:
+            self._crops[name] = crop_of(self._run.case(name))
+        return self._crops[name]
+
+    def source_prompt_fingerprint(self, wildcards: Wildcards) -> str:
+        """Fingerprint of the source prompt."""
+        return fingerprint.of_text(self._run.case(wildcards.case).source_prompt)
+
+    def edit_prompt_fingerprint(self, wildcards: Wildcards) -> str:
+        """Fingerprint of the edit's prompt."""
+        return fingerprint.of_text(self._run.edit(wildcards).prompt)
+
+    def target_word_fingerprint(self, wildcards: Wildcards) -> str:
+        """Fingerprint of the edit's target word."""
+        return fingerprint.of_text(self._run.edit(wildcards).target_word)
+
+    def backbones(self, wildcards: Wildcards) -> str:
+        """Which models judge an edit: one fetched meanwhile fills the cells that waited for it."""
+        return self._backbones
+
+    @cached_property
+    def _backbones(self) -> str:
+        return backbone_identity(self._run.config.settings)
+
+    def drawn_with(self, wildcards: Wildcards) -> str:
+        """Identity of the settings that drew a picture; empty but for the benchmark's table."""
+        if self._run.config.settings["pie_bench"] is None:
+            return ""
+        settings = self._run.edit(wildcards).settings
+        return drawing_identity(settings, self._run.variant(wildcards), self.model)

@@ -1,0 +1,227 @@
+"""What a case asks to be made: its targets, the checkpoints they rest on, and what cannot be.
+
+The one place that spells the paths of design document "workflow" outside the rules themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from editinfinity.cases.case import MAP_ONLY, Case, Cases, Edit
+from editinfinity.config.load import Config, ConfigError
+from editinfinity.errors import UserError
+from editinfinity.files.model_folder import check_model
+from editinfinity.planning.variants import (
+    Variant,
+    chosen_by_settings,
+    embeddings_used,
+    learns_nothing,
+    lora_bases,
+    loras_used,
+    variants,
+)
+from editinfinity.presets import preset
+
+TRAIN_EMBEDDING, TRAIN_LORA = "train_textembedding", "train_lora"
+
+
+def previous_iteration(iteration: int, every: int) -> int:
+    """The checkpoint that ``iteration`` grows from: 0 is a fresh start."""
+    return (iteration - 1) // every * every
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the files of one case lie.
+
+    Attributes:
+        folder: ``results/CASE``.
+    """
+
+    folder: str
+
+    def embedding(self, iteration: int) -> str:
+        """The learnt vectors after some iterations."""
+        return f"{self.folder}/text_embedding/iter{iteration}.safetensors"
+
+    def lora_folder(self, base: int, iteration: int) -> str:
+        """The adapter after some iterations over the vectors of ``base``."""
+        return f"{self.folder}/lora/embedding{base}/iter{iteration}"
+
+    def lora(self, base: int, iteration: int) -> tuple[str, str]:
+        """The two files that make an adapter."""
+        folder = self.lora_folder(base, iteration)
+        return f"{folder}/adapter_model.safetensors", f"{folder}/adapter_config.json"
+
+    @property
+    def source_text(self) -> str:
+        """The source prompt, encoded."""
+        return f"{self.folder}/features/text.safetensors"
+
+    def attention(self, edit: str) -> str:
+        """The target word's attention map."""
+        return f"{self.folder}/mask/{edit}/attention.safetensors"
+
+    def kernel(self, edit: str, smoothing: str) -> str:
+        """The blending weights."""
+        return f"{self.folder}/mask/{edit}/kernel-{smoothing}.safetensors"
+
+    def mask_pictures(self, edit: str) -> tuple[str, str]:
+        """Where an edit goes, for people: as a mask, and over the photograph."""
+        return f"{self.folder}/mask/{edit}/mask.png", f"{self.folder}/mask/{edit}/heatmap.png"
+
+    def picture(self, edit: str, variant: Variant) -> str:
+        """A variant at the model's size."""
+        return f"{self.folder}/edit/{edit}/{variant.name}.png"
+
+    def metrics(self, edit: str, variant: Variant) -> str:
+        """What was measured of a variant."""
+        return f"{self.folder}/edit/{edit}/{variant.name}.metrics.json"
+
+    def selection(self, edit: str) -> str:
+        """Which variant was chosen, and why."""
+        return f"{self.folder}/{edit}.selection.json"
+
+    def chosen(self, edit: str) -> str:
+        """The edit at the photograph's size."""
+        return f"{self.folder}/{edit}.png"
+
+
+def layout(config: Config, case: str) -> Layout:
+    """Where a case's results lie."""
+    return Layout(f"{config.results}/{case}")
+
+
+def cases_that_train(cases: Cases, stage: str) -> str:
+    """What a training rule may take for a case: a regular expression without those of train_X: 0.
+
+    Their checkpoints are then plain files to Snakemake, used as they are and never made anew.
+    """
+    names = [re.escape(case.name) for case in cases.by_name.values() if not case.settings[stage]]
+    return f"(?!(?:{'|'.join(names)})/)[^/]+" if names else "[^/]+"
+
+
+def case_targets(case: Case, where: Layout) -> list[str]:
+    """The files a case asks for."""
+    targets = [f"{where.folder}/check.json"]
+    for edit in case.edits.values():
+        if edit.mask_source != "none":
+            targets += where.mask_pictures(edit.name)
+        if edit.infer_function == MAP_ONLY:
+            targets += [where.kernel(edit.name, name) for name in edit.settings["smoothing"]]
+            continue
+        if not learns_nothing(edit.settings):
+            targets += trained(case, edit, where)
+        drawn = variants(edit.settings)
+        targets += [where.picture(edit.name, variant) for variant in drawn]
+        if edit.settings["metrics"]:
+            targets += [where.metrics(edit.name, variant) for variant in drawn]
+        targets.append(where.chosen(edit.name))
+    return list(dict.fromkeys(targets))
+
+
+def trained(case: Case, edit: Edit, where: Layout) -> list[str]:
+    """The checkpoints that ``train_*: 1`` asks for, whether an edit uses them or not."""
+    settings = case.settings
+    targets = []
+    if settings[TRAIN_EMBEDDING] and settings["train_textembedding_iter"]:
+        targets.append(where.embedding(settings["train_textembedding_iter"]))
+    if settings[TRAIN_LORA] and settings["train_lora_iter"]:
+        iteration = settings["train_lora_iter"]
+        targets += [where.lora(base, iteration)[0] for base in lora_bases(edit.settings)]
+    return targets
+
+
+def check_plan(config: Config, cases: Cases) -> None:
+    """Make sure that the model and every checkpoint an edit uses will exist.
+
+    Raises:
+        ConfigError: a line for each setting that asks for what is neither there nor trained.
+    """
+    if fault := _no_results(config):
+        raise ConfigError([f"{config.source}: {fault}"])
+    lines: dict[str, str] = {}
+    if fault := _no_model(config):
+        lines["model_dir"] = f"{config.source}: {fault}"
+    for case in cases.by_name.values():
+        for edit in case.edits.values():
+            try:
+                found = list(_impossible(case, edit, layout(config, case.name)))
+            except UserError as fault:
+                found = [("", str(fault))]
+            for kind, line in found:
+                # Many cases share one wrong setting: the first stands for all.
+                lines.setdefault(f"{kind}{line if not kind else ''}", f"{config.source}: {line}")
+    if lines:
+        raise ConfigError(lines.values())
+
+
+def _no_results(config: Config) -> str | None:
+    """Why there can be no folder for the results, if so; Snakemake would stop with a traceback."""
+    cure = "choose another folder"
+    for path in (Path(config.results), *Path(config.results).parents):
+        try:
+            if not path.exists():
+                continue
+            return None if path.is_dir() else f"results: {path} is no folder; {cure}"
+        except OSError as error:
+            return f"results: {path} cannot be looked into ({error.strerror}); {cure}"
+    return None
+
+
+def _no_model(config: Config) -> str | None:
+    """Why the model's weights cannot be found, if so; every job would stop for it."""
+    folder = config.settings["model_dir"]
+    try:
+        check_model(
+            preset(str(config.settings["model"])), None if folder is None else Path(str(folder))
+        )
+    except UserError as fault:
+        return str(fault)
+    return None
+
+
+def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, str]]:
+    """(kind of fault, line) for each checkpoint that neither exists nor will be trained."""
+    if edit.infer_function == MAP_ONLY:
+        return
+    settings, drawn = edit.settings, variants(edit.settings)
+    chosen_by_settings(settings)
+    wanted: dict[tuple[str, str, int], str] = {}
+    for key, iterations in (
+        ("use_embedding_iter", embeddings_used(settings)),
+        ("use_textembedding_iter", _bases_needed(case, edit)),
+    ):
+        switch = "use_concat_embedding" if key == "use_embedding_iter" else "use_textembedding"
+        for iteration in iterations:
+            wanted[switch, key, iteration] = where.embedding(iteration)
+    for variant in drawn:
+        file = where.lora(variant.base, variant.lora)[0]
+        wanted["use_lora", "use_lora_iter", variant.lora] = file
+    for (switch, key, iteration), file in wanted.items():
+        stage = TRAIN_LORA if switch == "use_lora" else TRAIN_EMBEDDING
+        if not iteration or Path(file).exists():
+            continue
+        if not settings[stage]:
+            yield (
+                f"{switch}0",
+                f"{stage}: is 0 and {switch} is 1, but there is no {file}; set {stage}: 1 to "
+                f"train it, or {switch}: 0 to do without",
+            )
+        elif iteration > settings[f"{stage}_iter"]:
+            yield (
+                f"{key}1",
+                f"{key}: {iteration} is more than {stage}_iter: {settings[f'{stage}_iter']}, and "
+                f"there is no {file}; set {stage}_iter: {iteration}, or {key}: null to follow it",
+            )
+
+
+def _bases_needed(case: Case, edit: Edit) -> tuple[int, ...]:
+    """Embeddings that a LoRA about to be trained starts from."""
+    trains = case.settings[TRAIN_LORA] and (
+        case.settings["train_lora_iter"] or any(loras_used(edit.settings))
+    )
+    return lora_bases(edit.settings) if trains else ()

@@ -1,0 +1,195 @@
+"""Variants of an edit: the points of a sweep, and the file names that stand for them.
+
+``embedding10-lora50-cfg4-tau0.5-seed42``: checkpoints by iteration (0 is "without"), guidance,
+temperature and seed. A LoRA trained over another embedding than the edit uses is ``lora50on0``.
+Any further swept setting appends ``-key=value``. A name says everything that differs between the
+variants of an edit, so one read back from a file name gives the same variant.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from editinfinity.config.kinds import Unfit
+from editinfinity.config.settings import SETTINGS
+from editinfinity.errors import UserError
+
+FURTHER = ("smoothing", "top_k", "top_p")
+"""Settings that a name carries only while they are swept, in the order they are appended."""
+
+_NUMBER = r"\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+_NAME = re.compile(
+    r"embedding(?P<embedding>\d+)-lora(?P<lora>\d+)(?:on(?P<base>\d+))?"
+    rf"-cfg(?P<cfg>{_NUMBER})-tau(?P<tau>{_NUMBER})-seed(?P<seed>\d+)"
+    r"(?P<further>(?:-[a-z_]+=[^-=/]+(?:(?<=e)-\d+)?)*)"
+)
+PATTERN = r"embedding\d+-lora(?:(?!\.metrics)[^/])+"
+"""What Snakemake may take for a variant's name; ``parse_variant`` is stricter."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One picture of an edit.
+
+    Attributes:
+        embedding: iteration of the text embedding the edit uses; 0 for none.
+        lora: iteration of the LoRA the edit uses; 0 for none.
+        base: iteration of the embedding that LoRA was trained over; 0 for none.
+        cfg, tau, seed: of the sampler.
+        further: (key, value) of other swept settings.
+    """
+
+    embedding: int
+    lora: int
+    base: int
+    cfg: float
+    tau: float
+    seed: int
+    further: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The variant's file name, without ending."""
+        on = f"on{self.base}" if self.lora and self.base != self.embedding else ""
+        parts = [
+            f"embedding{self.embedding}-lora{self.lora}{on}",
+            f"cfg{number(self.cfg)}",
+            f"tau{number(self.tau)}",
+            f"seed{self.seed}",
+            *(f"{key}={number(value)}" for key, value in self.further),
+        ]
+        return "-".join(parts)
+
+    def setting(self, key: str, settings: Mapping[str, Any]) -> Any:
+        """The value of a setting: the name's, else the edit's, of a sweep the first."""
+        value = settings[key]
+        return dict(self.further).get(key, value[0] if SETTINGS[key].sweep else value)
+
+
+def number(value: object) -> str:
+    """A number as names show it, ``:g``; whole numbers in full, words as they are."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def parse_variant(name: str) -> Variant:
+    """The variant a name stands for.
+
+    Raises:
+        UserError: it is no variant's name, or not the way this project would write it.
+    """
+    cure = "write e.g. embedding10-lora50-cfg4-tau0.5-seed42"
+    if not (match := _NAME.fullmatch(name)):
+        raise UserError(f"{name}: is no name of a variant; {cure}")
+    embedding, lora = int(match["embedding"]), int(match["lora"])
+    further = []
+    for key, text in re.findall(r"-([a-z_]+)=([^-=/]+(?:(?<=e)-\d+)?)", match["further"]):
+        if key not in FURTHER:
+            raise UserError(f"{name}: {key} is no setting that a name can carry; {cure}")
+        value: object = int(text) if text.isdecimal() else text
+        try:
+            further.append((key, SETTINGS[key].kind.parse(value)))
+        except Unfit as fault:
+            raise UserError(f"{name}: {key} must be {fault}") from None
+    variant = Variant(
+        embedding,
+        lora,
+        int(match["base"]) if match["base"] else embedding * bool(lora),
+        float(match["cfg"]),
+        float(match["tau"]),
+        int(match["seed"]),
+        tuple(further),
+    )
+    if variant.name != name:
+        raise UserError(f"{name}: would be written {variant.name}; use that name")
+    return variant
+
+
+def variants(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
+    """The product of an edit's lists, each picture once; the first is the chosen one.
+
+    Raises:
+        UserError: a number has more digits than a name shows.
+    """
+    for key in ("cfg", "tau", *FURTHER):
+        for value in settings[key]:
+            if isinstance(value, float) and float(number(value)) != value:
+                raise UserError(
+                    f"{key}: {value!r} has more digits than a file name shows; round it to "
+                    f"{number(value)}"
+                )
+    swept = [key for key in FURTHER if len(settings[key]) > 1]
+    product = itertools.product(
+        embeddings_used(settings),
+        loras_used(settings),
+        lora_bases(settings),
+        settings["cfg"],
+        settings["tau"],
+        settings["seed"],
+        *(settings[key] for key in swept),
+    )
+    made = {}
+    for embedding, lora, base, cfg, tau, seed, *values in product:
+        further = tuple(zip(swept, values, strict=True))
+        variant = Variant(embedding, lora, base if lora else 0, cfg, tau, seed, further)
+        made[variant.name] = variant
+    return tuple(made.values())
+
+
+def chosen_by_settings(settings: Mapping[str, Any]) -> Variant | None:
+    """The variant that the settings name; None where metrics decide.
+
+    Raises:
+        UserError: they name one that is not drawn.
+    """
+    asked, drawn = str(settings["select"]), variants(settings)
+    if asked == "best" and len(drawn) > 1:
+        return None
+    if asked in ("first", "best"):
+        return drawn[0]
+    found = next((variant for variant in drawn if variant.name == asked), None)
+    if found is None:
+        raise UserError(
+            f"select: {asked} is none of the {len(drawn)} variants that are drawn; name one, such "
+            f"as {drawn[0].name}, or write first or best"
+        )
+    return found
+
+
+def learns_nothing(settings: Mapping[str, Any]) -> bool:
+    """Whether an edit is drawn by the bare model (``method: training_free``)."""
+    return bool(settings["method"] == "training_free")
+
+
+def guidance_of(settings: Mapping[str, Any]) -> str:
+    """The guidance of an edit; editing without training always has one of its own."""
+    return "source_negative" if learns_nothing(settings) else str(settings["guidance"])
+
+
+def embeddings_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """Iterations of the text embedding the edit uses; (0,) for none."""
+    if learns_nothing(settings) or not settings["use_concat_embedding"]:
+        return (0,)
+    return _iterations(settings, "use_embedding_iter", "train_textembedding_iter")
+
+
+def lora_bases(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """Iterations of the text embedding LoRA trains over; (0,) for none."""
+    if learns_nothing(settings) or not settings["use_textembedding"]:
+        return (0,)
+    return _iterations(settings, "use_textembedding_iter", "train_textembedding_iter")
+
+
+def loras_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """Iterations of the LoRA the edit uses; (0,) for none."""
+    if learns_nothing(settings) or not settings["use_lora"]:
+        return (0,)
+    return _iterations(settings, "use_lora_iter", "train_lora_iter")
+
+
+def _iterations(settings: Mapping[str, Any], key: str, follows: str) -> tuple[int, ...]:
+    given = settings[key]
+    return (settings[follows],) if given is None else tuple(given)

@@ -1,0 +1,1 @@
+"""What a run has made: outcomes, warnings, contact sheets, tables and the report page."""

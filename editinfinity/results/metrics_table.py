@@ -1,0 +1,108 @@
+"""``results/metrics.tsv``: what was measured of every variant, a row each.
+
+Made when a run ends, not by a rule: a rule over all cases would wait for each of them, and would
+not run at all where one fails. Nothing is written where nothing changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from editinfinity.errors import UserError
+from editinfinity.evaluation.names import NAMES
+from editinfinity.files.atomic import write_text
+from editinfinity.cases.case import MAP_ONLY, Cases, Edit
+from editinfinity.config.load import Config
+from editinfinity.results.measured import measured_of
+from editinfinity.planning.targets import Layout, layout
+from editinfinity.planning.variants import Variant, variants
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("case", "edit", "variant", *NAMES)
+
+
+def write_metrics_table(config: Config, cases: Cases) -> Path | None:
+    """Gather the metrics files of a run's cases into one table.
+
+    Rows of other cases, of another slice perhaps, stay as long as their files are there.
+
+    Returns:
+        The table; None where nothing was measured.
+    """
+    table = Path(config.results, "metrics.tsv")
+    rows: list[list[str]] = []
+    for case in cases.by_name.values():
+        where = layout(config, case.name)
+        for edit in case.edits.values():
+            if edit.infer_function == MAP_ONLY:
+                continue
+            rows += [
+                [case.name, edit.name, variant.name, *cells]
+                for variant in variants(edit.settings)
+                if (cells := _cells(edit, where, variant))
+            ]
+    if not table.parent.is_dir():
+        return None
+    with _alone(table.parent):
+        others = [row for row in _rows_of(table, config) if row[0] not in cases.by_name]
+        return _write(table, others + rows)
+
+
+def _write(table: Path, rows: list[list[str]]) -> Path | None:
+    """The table of some rows; no table of none."""
+    if not rows:
+        table.unlink(missing_ok=True)
+        return None
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    if not table.exists() or table.read_text(encoding="utf-8") != text.getvalue():
+        write_text(table, text.getvalue())
+    return table
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other runs from the table: of two slices that end together, one would lose its rows."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _cells(edit: Edit, where: Layout, variant: Variant) -> list[str]:
+    try:
+        measured = measured_of(edit, where, variant)
+    except UserError as fault:
+        log.warning("%s", fault)
+        return []
+    return [] if measured is None else [measured.cell(name) for name in NAMES]
+
+
+def _rows_of(table: Path, config: Config) -> list[list[str]]:
+    """Rows of an earlier table whose metrics files are still there."""
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            heading, *rows = csv.reader(file, delimiter="\t")
+    except (OSError, ValueError, csv.Error):
+        return []
+    if tuple(heading) != COLUMNS:
+        return []
+    return [
+        row
+        for row in rows
+        if len(row) == len(COLUMNS)
+        and Path(config.results, row[0], "edit", row[1], f"{row[2]}.metrics.json").exists()
+    ]

@@ -1,0 +1,197 @@
+"""The benchmark's table: means by type of edit and over all, with and without the mask given.
+
+Made when a run ends, from whatever was measured by then, in this run or another slice of it:
+``pie_bench.tsv`` for programs, ``pie_bench.md`` for people, beside the published numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from editinfinity.errors import UserError
+from editinfinity.evaluation.names import METRICS
+from editinfinity.evaluation.record import Measured
+from editinfinity.files.atomic import write_text
+from editinfinity.names import printable
+from editinfinity.cases.pie_bench import FIXED, FOUND, GIVEN, case_of, chosen_entries
+from editinfinity.results.pie_bench_published import CAVEATS, PUBLISHED
+from editinfinity.cases.pie_bench_layout import TYPES, Entry
+from editinfinity.cases.case import Edit
+from editinfinity.config.load import Config
+from editinfinity.results.measured import measured_of
+from editinfinity.planning.model import drawing_identity, model_identity
+from editinfinity.planning.targets import Layout, layout
+from editinfinity.planning.variants import Variant, variants
+
+ALL = "all"
+OTHERS = "of other settings"
+MASKS = {GIVEN: "given", FOUND: "not given"}
+
+SHOWN = tuple(name for name in METRICS if name != "alignment")
+"""The benchmark's metrics; the bundled world's own says nothing of its pictures."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A row of the table.
+
+    Attributes:
+        edit: ``given`` or ``found``.
+        variant: how it was drawn.
+        type: of ``TYPES``, or ``ALL``.
+        entries: pictures of that type that were chosen.
+        measured: what is there of them.
+        others: pictures whose numbers are of other settings, and left out.
+    """
+
+    edit: str
+    variant: str
+    type: str
+    entries: int
+    measured: Sequence[Measured]
+    others: int = 0
+
+    def pictures(self, name: str) -> int:
+        """How many a metric was taken of, those included whose region is empty."""
+        return sum(name in each.values for each in self.measured)
+
+    def cell(self, name: str) -> str:
+        """A mean in the benchmark's units, ``nan``, or why there is none."""
+        found = [each.values[name] for each in self.measured if name in each.values]
+        numbers = [value for value in found if not math.isnan(value)]
+        if numbers:
+            mean = math.fsum(numbers) / len(numbers)
+            return f"{mean * METRICS[name].published_times:.2f}"
+        if found:
+            return "nan"
+        reasons = [each.missing[name] for each in self.measured if name in each.missing]
+        return reasons[0].partition(";")[0] if reasons else "not measured"
+
+    @property
+    def with_background(self) -> int:
+        """Pictures whose mask leaves a background."""
+        return sum(each.number("background_psnr") is not None for each in self.measured)
+
+
+def write_tables(config: Config) -> list[Path]:
+    """Write both tables.
+
+    Returns:
+        Their paths; none where nothing was measured yet.
+
+    Raises:
+        UserError: the benchmark cannot be read any more, or a table not be written.
+    """
+    groups = list(_groups(config, chosen_entries(config).entries))
+    if not any(group.measured for group in groups):
+        return []
+    folder = Path(config.results)
+    paths = [folder / "pie_bench.md", folder / "pie_bench.tsv"]
+    for path, text in zip(paths, (_for_people(groups, config), _for_programs(groups)), strict=True):
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+    return paths
+
+
+def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
+    model = model_identity(config.settings)
+    cases = [(entry, case_of(entry, config)) for entry in entries]
+    for edit in MASKS:
+        for variant in variants({**config.settings, **FIXED}):
+            found = [
+                (entry, _measured(case.edits[edit], layout(config, case.name), variant, model))
+                for entry, case in cases
+            ]
+            for index, kind in [(None, ALL), *enumerate(TYPES)]:
+                members = [each for entry, each in found if index in (None, entry.type)]
+                if members:
+                    there = [each for each in members if isinstance(each, Measured)]
+                    others = members.count(OTHERS)
+                    yield Group(edit, variant.name, kind, len(members), there, others)
+
+
+def _measured(edit: Edit, where: Layout, variant: Variant, model: str) -> Measured | str | None:
+    """What was measured of an edit; None where it is not there (yet), or ``OTHERS``."""
+    try:
+        measured = measured_of(edit, where, variant)
+    except UserError:
+        return None
+    if measured is None:
+        return None
+    if measured.drawn_with != drawing_identity(edit.settings, variant, model):
+        return OTHERS
+    return measured
+
+
+def _for_programs(groups: Sequence[Group]) -> str:
+    counts = [f"{name}_pictures" for name in SHOWN]
+    heading = ("mask", "variant", "type", "entries", "measured", "with_background", *SHOWN, *counts)
+    rows = [
+        (
+            MASKS[group.edit], group.variant, group.type, str(group.entries),
+            str(len(group.measured)), str(group.with_background),
+            *(group.cell(name) for name in SHOWN),
+            *(str(group.pictures(name)) for name in SHOWN),
+        )
+        for group in groups
+    ]  # fmt: skip
+    return "".join("\t".join(row) + "\n" for row in (heading, *rows))
+
+
+def _for_people(groups: Sequence[Group], config: Config) -> str:
+    """Markdown: what is there, tables by mask and variant, published numbers, caveats."""
+    total = next(group.entries for group in groups)
+    sampled = config.settings["pie_bench_sample"] is not None
+    lines = [
+        "# PIE-Bench",
+        "",
+        f"Model `{config.settings['model']}`, {total} pictures"
+        + (", a sample stratified by type." if sampled else ".")
+        + " Units are the benchmark's: SSIM ×10², MSE ×10⁴, LPIPS and structure ×10³, reward ×10.",
+    ]
+    reasons: dict[str, str] = {}
+    for edit, variant in dict.fromkeys((group.edit, group.variant) for group in groups):
+        members = [group for group in groups if (group.edit, group.variant) == (edit, variant)]
+        lines += ["", f"## Mask {MASKS[edit]}, {variant}", "", *_columns(["type", "measured"])]
+        for group in members:
+            count = f"{len(group.measured)} of {group.entries}"
+            lines.append(
+                _row([group.type, count, *(_cell(group, name, reasons) for name in SHOWN)])
+            )
+        if others := members[0].others:
+            lines += [
+                "",
+                f"Left out: {others} {'picture' if others == 1 else 'pictures'} measured with "
+                "other settings; run their slices again with these.",
+            ]
+    lines += [f"\n{mark} {reason}" for reason, mark in reasons.items()]
+    lines += ["", "## Published", "", *_columns(["method", "seconds"])]
+    for published in PUBLISHED:
+        cells = [
+            f"{published.values[name]:.2f}" if name in published.values else "–" for name in SHOWN
+        ]
+        lines.append(_row([published.method, published.seconds or "–", *cells]))
+    lines += ["", "## How to read this", "", *(f"- {line}" for line in CAVEATS)]
+    return "\n".join(lines) + "\n"
+
+
+def _columns(first: Sequence[str]) -> list[str]:
+    titles = [METRICS[name].title.replace("Background ", "") for name in SHOWN]
+    arrows = ["↑" if METRICS[name].higher_is_better else "↓" for name in SHOWN]
+    heads = [f"{title} {arrow}" for title, arrow in zip(titles, arrows, strict=True)]
+    return [_row([*first, *heads]), _row(["---"] * (len(first) + len(heads)))]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _cell(group: Group, name: str, reasons: dict[str, str]) -> str:
+    """A mean, of how many where not of all; or a mark of its reason, which stands below."""
+    cell, pictures = group.cell(name), group.pictures(name)
+    if not pictures:
+        return reasons.setdefault(cell, f"[{len(reasons) + 1}]")
+    return cell if pictures == len(group.measured) else f"{cell} ({pictures})"

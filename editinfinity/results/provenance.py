@@ -1,0 +1,143 @@
+"""What a run tells of results that were made by other code than it would run now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from editinfinity.jobs.record import Code, path_of, read_records
+from editinfinity.jobs.stage_version import recorded_versions, running_code, stage_of
+from editinfinity.cases.case import Case, Cases
+from editinfinity.config.load import Config
+from editinfinity.planning.targets import TRAIN_EMBEDDING, TRAIN_LORA, Layout, layout
+from editinfinity.planning.variants import embeddings_used, lora_bases, loras_used, variants
+
+FIRST_WITH_RECORDS = "0.2.0"
+"""The version whose jobs were the first to leave records, and whose params carry names."""
+
+_END_OF_RECORD = 2**11
+"""Bytes: which code ran is among the last events, and iterations may be thousands."""
+
+
+def older_results(config: Config, cases: Cases) -> list[str]:
+    """A line if results were made before ``FIRST_WITH_RECORDS``, and one for each checkpoint of
+    those that is used as it is, because its training is switched off.
+    """
+    lines = older_folders([Path(layout(config, name).folder) for name in cases.by_name])
+    older = [case for case in cases.by_name.values() if _is_older(layout(config, case.name).folder)]
+    for case in older:
+        kept = sorted(str(path) for path in _kept_checkpoints(case, layout(config, case.name)))
+        lines += [
+            f"{path}: is from a version before {FIRST_WITH_RECORDS}, and used as it is: its "
+            "training is switched off"
+            for path in kept
+            if Path(path).exists()
+        ]
+    return lines
+
+
+def older_folders(results: Sequence[Path]) -> list[str]:
+    """A line if results of cases were made before ``FIRST_WITH_RECORDS``.
+
+    Args:
+        results: the folders ``results/CASE``.
+    """
+    older = [folder.name for folder in results if _is_older(folder)]
+    if not older:
+        return []
+    which = older[0] if len(older) == 1 else f"{len(older)} cases"
+    return [
+        f"{which}: the results are from a version before {FIRST_WITH_RECORDS}, whose reruns missed "
+        "changes of some settings; they are made again once (CHANGELOG.md)"
+    ]
+
+
+def made_by_other_code(config: Config, cases: Cases) -> list[str]:
+    """A line that names the rules whose code is not the code that made the results, if any.
+
+    This concerns people who change the code: for everybody else, equal versions mean equal
+    results (:mod:`editinfinity.jobs.stage_version`).
+    """
+    found: dict[str, set[str]] = {}
+    for case in cases.by_name.values():
+        logs = Path(layout(config, case.name).folder, "logs")
+        for record in read_records(logs, _END_OF_RECORD):
+            code = record.last(Code)
+            if code is None or stage_of(code.rule) not in recorded_versions():
+                continue
+            now = running_code(code.rule)
+            # Where the version differs, Snakemake itself runs the job again.
+            if code.version == now.version and not code.agrees(now) and _is_used(record.job, case):
+                found.setdefault(code.rule, set()).add(case.name)
+    if not found:
+        return []
+    rules = sorted(found, key=_order)
+    count = len(set().union(*found.values()))
+    return [
+        f"{', '.join(rules)}: the code has changed since it made results of "
+        f"{count} {'case' if count == 1 else 'cases'}, and its version has not; to make them "
+        f"again: --forcerun {' '.join(rules)}"
+    ]
+
+
+def _order(rule: str) -> int:
+    return list(recorded_versions()).index(stage_of(rule))
+
+
+def _is_older(results: Path | str) -> bool:
+    """Whether a case has results, and its first job left no record."""
+    folder = Path(results)
+    record = path_of(folder / "logs" / "check.log")
+    return (folder / "check.json").is_file() and not record.exists()
+
+
+def _kept_checkpoints(case: Case, where: Layout) -> Iterator[Path]:
+    """The checkpoints that edits use and no rule of this run makes."""
+    for edit in case.edits.values():
+        for variant in variants(edit.settings):
+            if variant.embedding and not case.settings[TRAIN_EMBEDDING]:
+                yield Path(where.embedding(variant.embedding))
+            if variant.lora and not case.settings[TRAIN_LORA]:
+                yield Path(where.lora_folder(variant.base, variant.lora))
+
+
+def _is_used(job: str, case: Case) -> bool:
+    """Whether a run of a case rests on a job; old variants and longer trainings may lie around.
+
+    Args:
+        job: its name, which is that of its log.
+        case: the case.
+    """
+    edits = case.edits.values()
+    match job.split("/"):
+        case ["text_embedding", name]:
+            wanted = [i for edit in edits for i in embeddings_used(edit.settings)]
+            wanted += [i for edit in edits for i in lora_bases(edit.settings)]
+            return bool(case.settings[TRAIN_EMBEDDING]) and _iteration(name) <= max(
+                wanted, default=0
+            )
+        case ["lora", base, name]:
+            wanted = [
+                i
+                for edit in edits
+                if _iteration(base) in lora_bases(edit.settings)
+                for i in loras_used(edit.settings)
+            ]
+            return bool(case.settings[TRAIN_LORA]) and _iteration(name) <= max(wanted, default=0)
+        case ["mask" | "edit", edit, name]:
+            if edit not in case.edits:
+                return False
+            settings = case.edits[edit].settings
+            if name.startswith("kernel-"):
+                return name.removeprefix("kernel-") in settings["smoothing"]
+            if name.startswith("embedding"):
+                drawn = {variant.name for variant in variants(settings)}
+                return name.removesuffix(".metrics") in drawn
+            return True
+    return True
+
+
+def _iteration(name: str) -> int:
+    """The number at the end of ``iter50`` or ``embedding10``."""
+    digits = name.removeprefix("iter").removeprefix("embedding")
+    return int(digits) if digits.isdecimal() else 0

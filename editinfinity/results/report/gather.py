@@ -1,0 +1,356 @@
+"""What the page tells, gathered from configuration, cases and what lies in the results."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from safetensors import SafetensorError, safe_open
+
+from editinfinity.errors import UserError
+from editinfinity.files.opening import size_upright
+from editinfinity.files.prompts import read_prompt, read_target_word
+from editinfinity.files.tensors import METADATA_KEY
+from editinfinity.jobs.record import JobRecord, largest, read_records
+from editinfinity.results.report.content import (
+    WHOLE,
+    Box,
+    CaseContent,
+    Content,
+    Curve,
+    EditContent,
+    Stage,
+    Variant,
+)
+from editinfinity.results.report.metrics import described, read_metrics
+from editinfinity.cases.case import Case, Cases, Edit, Text
+from editinfinity.config.load import Config
+from editinfinity.results.doubts import doubts_of, kernels_of
+from editinfinity.results.outcomes import Outcome, outcomes
+from editinfinity.planning.targets import Layout, layout
+from editinfinity.results.selection import chosen_variant
+from editinfinity.planning.variants import Variant as Drawn
+from editinfinity.planning.variants import chosen_by_settings, parse_variant, variants
+
+_MOST_POINTS = 200
+"""Of a loss curve; a longer one is thinned out."""
+
+_STAGES = (
+    (r"check|jsonl", "Check"),
+    (r"image_features", "Encode the photograph"),
+    (r"text_features|edit/[^/]+/text_features", "Encode the prompts"),
+    (r"text_embedding/.*", "Train the text embedding"),
+    (r"lora/.*", "Train LoRA"),
+    (r"mask/[^/]+/attention_map", "Attention map"),
+    (r"mask/.*", "Kernel"),
+    (r"edit/[^/]+/finish", "Finish"),
+    (r"edit/[^/]+/select", "Choose"),
+    (r"edit/[^/]+/.*metrics.*|metrics.*", "Metrics"),
+    (r"edit/.*", "Draw"),
+)
+"""(pattern of a job, what its stage is called), the first that fits."""
+
+_ORDER = (
+    "Check",
+    "Encode the photograph",
+    "Encode the prompts",
+    "Train the text embedding",
+    "Train LoRA",
+    "Attention map",
+    "Kernel",
+    "Draw",
+    "Metrics",
+    "Choose",
+    "Finish",
+)
+"""Stages in the order they run; patterns have another, the narrowest first."""
+
+
+class Gatherer:
+    """Reads the results of a configuration.
+
+    Args:
+        config: of the run.
+        page: where the page will lie; links are relative to its folder.
+    """
+
+    def __init__(self, config: Config, page: Path) -> None:
+        self.config, self.root = config, page.parent
+
+    def gather(self, cases: Cases, notes: Iterable[str] = ()) -> Content:
+        """Everything the page tells of some cases."""
+        told = [self.case(case) for case in cases.by_name.values()]
+        names = {
+            name
+            for case in told
+            for edit in case.edits
+            for variant in edit.variants
+            for name in (*variant.metrics, *variant.missing)
+        }
+        settings = {key: value for key, value in self.config.settings.items() if key not in _PLACES}
+        title = self.root.absolute().parent.name or "editinfinity"
+        return Content(title, time.time(), settings, described(names), told, list(notes))
+
+    def case(self, case: Case) -> CaseContent:
+        """One case; whatever cannot be read is left out."""
+        where = layout(self.config, case.name)
+        folder = Path(where.folder)
+        ran = read_records(folder / "logs")
+        told = outcomes(case, where, since=None)
+        shared = {**self.config.settings, **case.settings}
+        box = _box_of_features(folder / "features" / "image.safetensors")
+        size = None
+        with suppress(UserError):
+            height, width = size_upright(case.image)
+            size = (width, height)
+        return CaseContent(
+            name=case.name,
+            source=_text(case.source_prompt, "source prompt") if case.source_prompt else "",
+            link=self._link(case.image),
+            size=size,
+            warnings=doubts_of(folder, kernels_of(case)),
+            settings=_differing(case.settings, self.config.settings),
+            stages=_stages(ran, None),
+            curves=_curves(folder),
+            edits=[
+                self.edit(edit, where, told[edit.name], _stages(ran, edit.name), box, shared)
+                for edit in case.edits.values()
+            ],
+        )
+
+    def edit(
+        self,
+        edit: Edit,
+        where: Layout,
+        told: Outcome,
+        stages: list[Stage],
+        box: Box,
+        shared: Mapping[str, Any],
+    ) -> EditContent:
+        """One edit of a case that is learned from the part ``box`` of its photograph.
+
+        Its settings are told where they differ from those its case shows, ``shared``.
+        """
+        word = None
+        if edit.target_word is not None and edit.mask_source == "attention":
+            with suppress(UserError):
+                word = read_target_word(edit.target_word)
+        made = Path(told.show).stat().st_mtime if told.good and Path(told.show).exists() else None
+        return EditContent(
+            name=edit.name,
+            prompt=_text(edit.prompt, "edit prompt"),
+            outcome=told.word,
+            reason="" if told.good else told.show,
+            mask=edit.mask_source,
+            word=word,
+            link=self._link(Path(told.show)) if told.good else None,
+            made=made,
+            box=box,
+            why=self._why(edit, where),
+            settings=_differing(edit.settings, shared),
+            stages=stages,
+            variants=self._variants(edit, where),
+            files=self._files(edit, where),
+        )
+
+    @staticmethod
+    def _why(edit: Edit, where: Layout) -> str:
+        """Why metrics chose this variant, where they do: the file may be of other settings."""
+        with suppress(UserError):
+            if chosen_by_settings(edit.settings) is None:
+                return str(_json(Path(where.selection(edit.name))).get("why") or "")
+        return ""
+
+    def _variants(self, edit: Edit, where: Layout) -> list[Variant]:
+        """The pictures that lie there, those of the configuration first."""
+        planned: Sequence[Drawn] = ()
+        with suppress(UserError):
+            planned = variants(edit.settings)
+        order = {variant.name: number for number, variant in enumerate(planned)}
+        found: dict[str, Drawn] = {}
+        for path in Path(where.folder, "edit", edit.name).glob("embedding*.png"):
+            with suppress(UserError):
+                found[path.stem] = parse_variant(path.stem)
+        names = sorted(found, key=lambda name: (order.get(name, len(order)), _natural(name)))
+        labels = _labels(names)
+        chosen = chosen_variant(edit, where)
+        return [
+            self._variant(edit, where, found[name], labels[name], found[name] == chosen)
+            for name in names
+        ]
+
+    def _variant(
+        self, edit: Edit, where: Layout, drawn: Drawn, label: str, chosen: bool
+    ) -> Variant:
+        picture = Path(where.picture(edit.name, drawn))
+        settings = _json(picture.with_suffix(".json"))
+        values, missing = read_metrics(edit, where, drawn)
+        smoothing = None
+        if edit.mask_source != "none":
+            smoothing = str(drawn.setting("smoothing", edit.settings))
+        return Variant(
+            name=drawn.name,
+            label=label,
+            link=self._link(picture),
+            settings=settings,
+            metrics=values,
+            missing=missing,
+            chosen=chosen,
+            smoothing=smoothing,
+            box=_box(settings.get("geometry")),
+        )
+
+    def _files(self, edit: Edit, where: Layout) -> list[tuple[str, str]]:
+        """What else there is to open."""
+        folder = Path(where.folder)
+        known = (
+            ("Mask", folder / "mask" / edit.name / "mask.png"),
+            ("Heat map", folder / "mask" / edit.name / "heatmap.png"),
+            ("Sweep", folder / "edit" / edit.name / "sweep.png"),
+            ("Logs", folder / "logs"),
+        )
+        return [(label, self._link(path)) for label, path in known if path.exists()]
+
+    def _link(self, path: Path) -> str:
+        """From the page to a file."""
+        return quote(os.fsencode(os.path.relpath(path, self.root)))
+
+
+_PLACES = {"model_dir", "device", "threads", "gradient_checkpointing", "deterministic", "worker"}
+"""Settings that change no picture."""
+
+
+def _text(source: Text, what: str) -> str | None:
+    """A prompt, or None where there is no reading it."""
+    try:
+        return read_prompt(source, what=what, may_be_empty=True)
+    except UserError:
+        return None
+
+
+def _differing(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are not as others have them."""
+    return {key: value for key, value in settings.items() if value != others.get(key)}
+
+
+def _finite(number: str) -> float | None:
+    """A number of a JSON file; the page's JSON has none that is not finite (1e999 is infinite)."""
+    return value if math.isfinite(value := float(number)) else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """An object of a JSON file, numbers that are none as None; empty where there is no file."""
+    with suppress(OSError, ValueError, RecursionError):
+        text = path.read_text("utf-8")
+        found = json.loads(text, parse_float=_finite, parse_constant=lambda _: None)
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _box(geometry: Any) -> Box:
+    """The part of a photograph that a picture shows, from its settings."""
+    try:
+        height, width = geometry["image_size"]
+        top, left, crop_height, crop_width = geometry["crop"]
+        box = (left / width, top / height, crop_width / width, crop_height / height)
+        return box if all(map(math.isfinite, box)) else WHOLE
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return WHOLE
+
+
+def _box_of_features(path: Path) -> Box:
+    """The part of a photograph that the model sees; only the file's head is read."""
+    with suppress(OSError, SafetensorError, ValueError, TypeError, AttributeError, RecursionError):
+        with safe_open(path, framework="np") as file:
+            facts = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
+        return _box(facts.get("geometry"))
+    return WHOLE
+
+
+def _natural(name: str) -> list[tuple[bool, float, str]]:
+    """Orders names by the numbers in them."""
+    return [
+        (part.isdecimal(), float(part) if part.isdecimal() else 0.0, part)
+        for part in re.split(r"(\d+)", name)
+    ]
+
+
+def _labels(names: Sequence[str]) -> dict[str, str]:
+    """Name → the parts of it that not all of the names share."""
+    parts = {name: name.split("-") for name in names}
+    shared = set.intersection(*(set(words) for words in parts.values())) if parts else set()
+    return {
+        name: " ".join(word for word in words if word not in shared)
+        for name, words in parts.items()
+    }
+
+
+def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Stage]:
+    """The stages of an edit, or those its case shares, in the order they run."""
+    by_name: dict[str, list[JobRecord]] = {}
+    for record in ran:
+        if record.edit == edit and record.seconds is not None:
+            by_name.setdefault(_stage_of(record.job), []).append(record)
+    return [
+        Stage(
+            name,
+            sum(record.seconds or 0.0 for record in jobs),
+            largest([record.memory for record in jobs]),
+            largest([record.card for record in jobs]),
+            len(jobs),
+        )
+        for name, jobs in sorted(by_name.items(), key=lambda item: _ORDER.index(item[0]))
+    ]
+
+
+def _stage_of(job: str) -> str:
+    return next((name for pattern, name in _STAGES if re.fullmatch(pattern, job)), "Draw")
+
+
+def _curves(folder: Path) -> list[Curve]:
+    """The losses of a case: of its text embedding, and of LoRA over each embedding."""
+    tables = {"Text embedding": list((folder / "text_embedding").glob("iter*.losses.tsv"))}
+    adapters = sorted((folder / "lora").glob("embedding*"), key=lambda path: _natural(path.name))
+    for base in adapters:
+        over = "" if len(adapters) == 1 else f" over {base.name}"
+        tables[f"LoRA{over}"] = list(base.glob("iter*/losses.tsv"))
+    curves = []
+    for name, paths in tables.items():
+        losses: dict[int, float] = {}
+        for path in sorted(paths, key=lambda path: _natural(str(path))):
+            losses.update(_losses(path))
+        if losses:
+            curves.append(Curve(name, _thinned(losses)))
+    return curves
+
+
+def _losses(path: Path) -> Mapping[int, float]:
+    """Iteration → loss of one table; what cannot be read is left out."""
+    losses: dict[int, float] = {}
+    with suppress(OSError, UnicodeDecodeError, csv.Error), path.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            with suppress(KeyError, TypeError, ValueError):
+                if math.isfinite(loss := float(row["loss"])):
+                    losses[int(row["iteration"])] = loss
+    return losses
+
+
+def _thinned(losses: Mapping[int, float]) -> list[tuple[int, float]]:
+    """In order, means of neighbours where there are too many."""
+    points = sorted(losses.items())
+    step = -(-len(points) // _MOST_POINTS)
+    groups = [points[first : first + step] for first in range(0, len(points), step)]
+    return [
+        (group[-1][0], float(f"{sum(loss / len(group) for _, loss in group):.6g}"))
+        for group in groups
+    ]

@@ -1,0 +1,112 @@
+"""The table a run ends with: every case and edit, how it went, and what to open."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from editinfinity.errors import UserError
+from editinfinity.cases.case import Cases
+from editinfinity.config.load import Config
+from editinfinity.results.outcomes import FAILED_EDIT, outcomes
+from editinfinity.planning.targets import layout
+
+_HEADING = ("case", "edit", "outcome", "time", "open")
+
+
+def end_of_run(
+    config: Config,
+    cases: Cases,
+    since: float,
+    notices: Iterable[str],
+    warn: Callable[[str], object],
+) -> str:
+    """Make what a run leaves for people besides its edits: sheets, tables and the page.
+
+    Args:
+        config, cases, since: of ``summarise``.
+        notices: lines to repeat below the table.
+        warn: takes a line for each of these that cannot be made.
+
+    Returns:
+        the table of ``summarise``, with the files below it.
+    """
+    # Pillow is of no use to planning, so it is loaded only here.
+    from editinfinity.results.report.make import make_report
+    from editinfinity.results.doubts import doubts_about_masks
+    from editinfinity.results.metrics_table import write_metrics_table
+    from editinfinity.results.sheets import make_sheets
+
+    makers: list[tuple[str, Callable[[], Path | list[Path] | None]]] = [
+        ("side by side", lambda: make_sheets(config, cases)),
+        ("in numbers", lambda: write_metrics_table(config, cases)),
+    ]
+    if config.settings["pie_bench"] is not None:
+        from editinfinity.results.pie_bench import write_tables
+
+        makers.append(("in numbers", lambda: write_tables(config)))
+    # Slices of one set of cases would overwrite each other's page.
+    if config.part == (1, 1):
+        makers.append(("all of it, in a browser", lambda: make_report(config, cases)))
+    below = [*notices, *doubts_about_masks(config, cases)]
+    for what, make in makers:
+        try:
+            made = make()
+        except (UserError, OSError, ValueError) as fault:
+            # No odd file costs the end of a run.
+            warn(f"{what}: {fault}")
+            continue
+        files = made if isinstance(made, list) else [made]
+        below += [f"{what}: {file}" for file in files if file is not None]
+    return summarise(config, cases, since, below)
+
+
+def summarise(config: Config, cases: Cases, since: float, below: Sequence[str] = ()) -> str:
+    """The table, as lines to print.
+
+    Args:
+        config: of the run.
+        cases: of the run.
+        since: when the run began (seconds since the epoch); only faults and times since then
+            count. What a case's edits share is counted with the first of them.
+        below: lines to print below the table.
+    """
+    rows: list[Sequence[str]] = [_HEADING]
+    for case in cases.by_name.values():
+        for edit, outcome in outcomes(case, layout(config, case.name), since).items():
+            took = "" if outcome.seconds is None else duration(outcome.seconds)
+            rows.append((case.name, edit, outcome.word, took, outcome.show))
+    count, failed = len(rows) - 1, sum(row[2] == FAILED_EDIT for row in rows)
+    closing = f"{count - failed} of {count} edits without a fault" if failed else ""
+    return "\n".join(["", *columns_of(rows), *([closing] if closing else []), *below])
+
+
+def columns_of(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Rows as lines of aligned columns; the last one is as wide as it likes."""
+    rows = list(rows)
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=False)
+        ]
+        lines.append("  ".join([*cells, row[-1]]).rstrip())
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """A time as people read it: ``0.4 s``, ``12 s``, ``3:05 min``, ``2:10 h``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if (whole := round(seconds)) < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
+
+
+def _width(text: str) -> int:
+    """Columns a text takes on a terminal."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

@@ -1,0 +1,221 @@
+"""The sheet of one sweep: every variant in a grid, its axes labelled by the swept values.
+
+As the paper shows its ablation: the original and the mask, then columns along the setting with most
+values and a row for every combination of the others. Below each picture what was measured of it;
+the one that became the result has a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from editinfinity.errors import UserError
+from editinfinity.evaluation.record import Measured
+from editinfinity.files.images import write_png
+from editinfinity.files.prompts import read_prompt
+from editinfinity.cases.case import Case, Edit
+from editinfinity.results.measured import measured_of
+from editinfinity.planning.targets import Layout
+from editinfinity.results.selection import chosen_variant
+from editinfinity.results.thumbnails import SIDE, fitted, font, is_older, thumbnail
+from editinfinity.planning.variants import Variant, number, variants
+
+COLUMNS = 8
+"""Most pictures side by side; a longer axis goes on below."""
+
+_GAP, _LINE, _WIDEST = 10, 20, 200
+_INK, _PALE, _CHOSEN = "black", "#666666", "#1a7f37"
+
+_AXES: dict[str, tuple[str, Callable[[Variant], object]]] = {
+    "embedding": ("text embedding", lambda v: v.embedding),
+    "lora": ("LoRA", lambda v: v.lora),
+    "base": ("LoRA over embedding", lambda v: v.base),
+    "cfg": ("guidance", lambda v: v.cfg),
+    "tau": ("temperature", lambda v: v.tau),
+    "seed": ("seed", lambda v: v.seed),
+}
+_FURTHER = {"smoothing": "kernel"}
+_ITERATIONS = ("embedding", "lora", "base")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A swept setting.
+
+    Attributes:
+        key: of it.
+        title: for people.
+        values: in the order of the sweep.
+    """
+
+    key: str
+    title: str
+    values: tuple[object, ...]
+
+    def of(self, variant: Variant) -> object:
+        """Where a variant lies."""
+        if self.key == "base" and not variant.lora:
+            return self.values[0]  # without a LoRA there is nothing that it was trained over
+        return _value(self.key, variant)
+
+    def label(self, value: object) -> str:
+        """A value as it stands beside the grid."""
+        if self.key in _ITERATIONS:
+            return f"{self.title}: {value} iterations" if value else f"no {self.title}"
+        return f"{self.title} {number(value)}"
+
+
+def _value(key: str, variant: Variant) -> object:
+    return _AXES[key][1](variant) if key in _AXES else dict(variant.further)[key]
+
+
+def axes_of(drawn: Sequence[Variant]) -> list[Axis]:
+    """The settings in which variants differ, the one with most values first."""
+    found = []
+    names = {key: title for key, (title, _) in _AXES.items()}
+    names |= {key: _FURTHER.get(key, key) for variant in drawn for key, _ in variant.further}
+    for key, title in names.items():
+        told = [variant for variant in drawn if variant.lora or key != "base"]
+        values = tuple(dict.fromkeys(_value(key, variant) for variant in told))
+        if len(values) > 1:
+            found.append(Axis(key, title, values))
+    return sorted(found, key=lambda axis: -len(axis.values))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture of the grid."""
+
+    path: Path
+    words: str
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the grid: its label, its columns' headings, and a picture or nothing in each."""
+
+    label: Sequence[str]
+    headings: Sequence[str]
+    cells: Sequence[Cell | None] = field(default=())
+
+
+def sweep_sheet(case: Case, edit: Edit, where: Layout) -> Path | None:
+    """Draw the sheet of an edit's sweep unless it is newer than all it shows.
+
+    Returns:
+        The sheet, new or not; None where nothing is swept.
+    """
+    drawn = variants(edit.settings)
+    if len(drawn) == 1:
+        return None
+    sheet = Path(where.folder, "edit", edit.name, "sweep.png")
+    mask = Path(where.mask_pictures(edit.name)[0])
+    above = [Cell(case.image, "original")]
+    if edit.mask_source != "none" and mask.exists():
+        above.append(Cell(mask, f"mask ({edit.mask_source})"))
+    shown = [cell.path for cell in above]
+    for variant in drawn:
+        shown += [
+            Path(where.picture(edit.name, variant)),
+            Path(where.metrics(edit.name, variant)),
+        ]
+    if is_older(sheet, [*shown, Path(where.chosen(edit.name))]):
+        write_png(sheet, _draw(_title(case, edit), above, list(_rows(edit, where, drawn))))
+    return sheet
+
+
+def _title(case: Case, edit: Edit) -> str:
+    try:
+        return f"{case.name}, {edit.name}: {read_prompt(edit.prompt, what='edit prompt')}"
+    except UserError:
+        return f"{case.name}, {edit.name}"
+
+
+def _rows(edit: Edit, where: Layout, drawn: Sequence[Variant]) -> Iterator[Row]:
+    """The grid, a line at a time, broken where it is too wide."""
+    across, *down = axes_of(drawn)
+    chosen = chosen_variant(edit, where)
+    by_row: dict[tuple[object, ...], dict[object, Variant]] = {}
+    for variant in drawn:
+        place = tuple(axis.of(variant) for axis in down)
+        by_row.setdefault(place, {})[across.of(variant)] = variant
+    for first in range(0, len(across.values), COLUMNS):
+        columns = across.values[first : first + COLUMNS]
+        for index, (place, line) in enumerate(by_row.items()):
+            yield Row(
+                [axis.label(value) for axis, value in zip(down, place, strict=True)],
+                [across.label(value) for value in columns] if index == 0 else (),
+                [
+                    _cell(edit, where, line[value], line[value] == chosen)
+                    if value in line
+                    else None
+                    for value in columns
+                ],
+            )
+
+
+def _cell(edit: Edit, where: Layout, variant: Variant, chosen: bool) -> Cell:
+    words = []
+    try:
+        measured = measured_of(edit, where, variant) or Measured()
+    except UserError:
+        measured = Measured()
+    for name, form in (
+        ("background_psnr", "{:.1f} dB kept"),
+        ("clip_edited", "CLIP {:.1f}"),
+        ("alignment", "alignment {:.2f}"),
+    ):
+        value = measured.number(name)
+        if value is not None:
+            words.append(form.format(value))
+    return Cell(Path(where.picture(edit.name, variant)), ", ".join(words), chosen)
+
+
+def _draw(title: str, above: Sequence[Cell], rows: Sequence[Row]) -> Image.Image:
+    """The sheet: a title, the original and mask, then the grid with its labels."""
+    labels = [font(13).getlength(words) for row in rows for words in row.label]
+    margin = min(_WIDEST, round(max(labels, default=0)) + 2 * _GAP * bool(labels)) or _GAP
+    pitch, tall = SIDE + _GAP, SIDE + _LINE + _GAP
+    columns = max(len(above), *(len(row.cells) for row in rows))
+    headings = sum(bool(row.headings) for row in rows)
+    height = 2 * _LINE + tall + len(rows) * tall + headings * (_LINE + 2 * _GAP) + _GAP
+    sheet = Image.new("RGB", (margin + columns * pitch, height), "white")
+    pen = ImageDraw.Draw(sheet)
+    width = sheet.width - margin - _GAP
+    pen.text((margin, _GAP), fitted(title, width, font(16)), fill=_INK, font=font(16))
+    top = 2 * _LINE
+    for column, cell in enumerate(above):
+        _paste(sheet, pen, cell, (margin + column * pitch, top))
+    top += tall
+    for row in rows:
+        top += _GAP * bool(row.headings)
+        for column, heading in enumerate(row.headings):
+            at = (margin + column * pitch, top)
+            pen.text(at, fitted(heading, SIDE, font(15)), fill=_INK, font=font(15))
+        top += (_LINE + _GAP // 2) * bool(row.headings)
+        for line, words in enumerate(row.label):
+            at = (_GAP, top + SIDE // 2 - 10 + (2 * line - len(row.label)) * 10)
+            pen.text(at, fitted(words, margin - 2 * _GAP + 1, font(13)), fill=_INK, font=font(13))
+        for column, shown in enumerate(row.cells):
+            if shown is not None:
+                _paste(sheet, pen, shown, (margin + column * pitch, top))
+        top += tall
+    return sheet
+
+
+def _paste(
+    sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, corner: tuple[int, int]
+) -> None:
+    """A picture with what stands below it."""
+    left, top = corner
+    sheet.paste(thumbnail(cell.path), corner)
+    words = f"chosen: {cell.words}".removesuffix(": ") if cell.chosen else cell.words
+    ink = _CHOSEN if cell.chosen else _PALE
+    if cell.chosen:
+        pen.rectangle((left - 4, top - 4, left + SIDE + 3, top + SIDE + 3), outline=ink, width=4)
+    pen.text((left, top + SIDE + 5), fitted(words, SIDE, font(13)), fill=ink, font=font(13))
