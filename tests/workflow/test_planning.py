@@ -136,6 +136,10 @@ def test_a_drawing_takes_what_its_variant_uses() -> None:
     bare = wildcards(case="plain", variant=NAME.replace("embedding10-lora50", "embedding0-lora0"))
     assert inputs.embedding(bare) == inputs.lora(bare) == inputs.kernel(bare) == []
     assert inputs_of().source_text(full) == []
+    only_embedding = wildcards(variant=NAME.replace("lora50", "lora0"))
+    assert inputs.lora(only_embedding) == [] != inputs.embedding(only_embedding)
+    only_lora = wildcards(variant=NAME.replace("embedding10-lora50", "embedding0-lora50"))
+    assert inputs.embedding(only_lora) == [] != inputs.lora(only_lora)
 
 
 def test_an_attention_map_is_for_the_masks_that_come_from_it() -> None:
