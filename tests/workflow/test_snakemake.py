@@ -211,7 +211,7 @@ import sys
 from importlib import import_module
 for name in {modules}:
     import_module(name)
-import_module("editinfinity.cases.case").load_cases(
+import_module("editinfinity.cases.load").load_cases(
     import_module("editinfinity.config.load").load_config({{"model": "tiny"}})
 )
 sys.exit(", ".join({{*{heavy}, "pandas"}} & set(sys.modules)) or None)
