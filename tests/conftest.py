@@ -1,5 +1,6 @@
 """Chosen before any test is imported: without a card, Triton's kernels run in its interpreter."""
 
+import compileall
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -8,6 +9,12 @@ import pytest
 import torch
 
 from tests.ready import ready_processes
+from tests.workflow.project import ROOT
+
+# Else each of thousands of processes would compile what it imports; copies of the project carry
+# along what is compiled here.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+compileall.compile_dir(ROOT / "editinfinity", quiet=2)
 
 
 def _let_loops_end_where_they_are_told_to() -> None:

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import types
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +122,8 @@ def serve(address: str) -> None:
     for library in LIBRARIES:
         importlib.import_module(library)
     assert "editinfinity" not in sys.modules, "every process imports that by itself"
+    # Libraries tidy up at the end of a process, which takes longer than most forks work.
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]
     gc.collect()
     gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
