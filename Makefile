@@ -24,13 +24,13 @@ photo: install ## Edit a real photograph, beyond what the small model was made f
 	$(BIN)/snakemake --cores 1 --resources gpu=1 --config 'cases=[photo]'
 
 test: install-dev ## Run all tests
-	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 test-slurm: install-dev ## Run the tests that need SLURM beside a throw-away cluster (root)
 	tests/slurm/with_slurm.sh $(BIN)/python -m pytest tests/slurm $(PYTEST_ARGS)
 
 coverage: install-dev ## Run all tests and say which lines none reaches, subprocesses included
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered --cov-fail-under=97 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=97 $(PYTEST_ARGS)
 
 check: install-dev ## Format, lint, types and layers, without changing anything
 	$(BIN)/ruff format --check $(PYTHON_FILES)

@@ -17,20 +17,20 @@ from snakemake.utils import min_version
 
 from editinfinity.display.live import LiveRun
 from editinfinity.jobs.stage_version import rule_version
-from editinfinity.stopping import answer_beside_the_main_thread
-from editinfinity.worker.session import close_session, forget_session, open_session
 from editinfinity.planning.cluster import refuse_second_copies
 from editinfinity.planning.digests import DIGESTS
 from editinfinity.planning.location import lend_to_jobs, require_writable, share_cores
 from editinfinity.planning.params import named
-from editinfinity.planning.targets import TRAIN_EMBEDDING, TRAIN_LORA, cases_that_train
-from editinfinity.planning.run import PlannedRun, config_file, faults_end_the_run
-from editinfinity.results.provenance import made_by_other_code, older_results
 from editinfinity.planning.rule_inputs import RuleInputs
 from editinfinity.planning.rule_params import RuleParams
-from editinfinity.results.summary import end_of_run
+from editinfinity.planning.run import PlannedRun, config_file, faults_end_the_run
+from editinfinity.planning.targets import TRAIN_EMBEDDING, TRAIN_LORA, cases_that_train
 from editinfinity.planning.untold import TELLING
 from editinfinity.planning.variants import PATTERN as VARIANT_NAMES
+from editinfinity.results.provenance import made_by_other_code, older_results
+from editinfinity.results.summary import end_of_run
+from editinfinity.stopping import answer_beside_the_main_thread
+from editinfinity.worker.session import close_session, forget_session, open_session
 
 min_version("9.0")
 # Whether this process plans the whole run; that of a job plans again, for the job alone.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from editinfinity.jobs.record import MASK, JobWarning, read_record
 from editinfinity.cases.case import Case, Cases
 from editinfinity.config.load import Config
+from editinfinity.jobs.record import MASK, JobWarning, read_record
 from editinfinity.planning.targets import layout
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editinfinity.evaluation.record import Measured
 from editinfinity.cases.case import Edit
+from editinfinity.evaluation.record import Measured
 from editinfinity.planning.targets import Layout
 from editinfinity.planning.variants import Variant, chosen_by_settings
 

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from editinfinity.cases.case import MAP_ONLY, Cases, Edit
+from editinfinity.config.load import Config
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES
 from editinfinity.files.atomic import write_text
-from editinfinity.cases.case import MAP_ONLY, Cases, Edit
-from editinfinity.config.load import Config
-from editinfinity.results.measured import measured_of
 from editinfinity.planning.targets import Layout, layout
 from editinfinity.planning.variants import Variant, variants
+from editinfinity.results.measured import measured_of
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from editinfinity.jobs.record import FAILED, STOPPED, Code, JobRecord, read_records
 from editinfinity.cases.case import MAP_ONLY, Case, Edit
+from editinfinity.jobs.record import FAILED, STOPPED, Code, JobRecord, read_records
 from editinfinity.planning.targets import Layout
 
 EDITED, MAPPED, FAILED_EDIT, NOT_MADE = "edited", "mapped", "failed", "not made"

@@ -11,20 +11,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from editinfinity.cases.case import Edit
+from editinfinity.cases.pie_bench import FIXED, FOUND, GIVEN, case_of, chosen_entries
+from editinfinity.cases.pie_bench_layout import TYPES, Entry
+from editinfinity.config.load import Config
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import METRICS
 from editinfinity.evaluation.record import Measured
 from editinfinity.files.atomic import write_text
 from editinfinity.names import printable
-from editinfinity.cases.pie_bench import FIXED, FOUND, GIVEN, case_of, chosen_entries
-from editinfinity.results.pie_bench_published import CAVEATS, PUBLISHED
-from editinfinity.cases.pie_bench_layout import TYPES, Entry
-from editinfinity.cases.case import Edit
-from editinfinity.config.load import Config
-from editinfinity.results.measured import measured_of
 from editinfinity.planning.model import drawing_identity, model_identity
 from editinfinity.planning.targets import Layout, layout
 from editinfinity.planning.variants import Variant, variants
+from editinfinity.results.measured import measured_of
+from editinfinity.results.pie_bench_published import CAVEATS, PUBLISHED
 
 ALL = "all"
 OTHERS = "of other settings"

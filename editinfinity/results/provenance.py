@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from editinfinity.jobs.record import Code, path_of, read_records
-from editinfinity.jobs.stage_version import recorded_versions, running_code, stage_of
 from editinfinity.cases.case import Case, Cases
 from editinfinity.config.load import Config
+from editinfinity.jobs.record import Code, path_of, read_records
+from editinfinity.jobs.stage_version import recorded_versions, running_code, stage_of
 from editinfinity.planning.targets import TRAIN_EMBEDDING, TRAIN_LORA, Layout, layout
 from editinfinity.planning.variants import embeddings_used, lora_bases, loras_used, variants
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from editinfinity.errors import UserError
 from editinfinity.cases.case import Edit
+from editinfinity.errors import UserError
 from editinfinity.planning.targets import Layout
 from editinfinity.planning.variants import Variant, chosen_by_settings, variants
 

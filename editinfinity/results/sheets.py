@@ -13,9 +13,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from editinfinity.files.images import write_png
 from editinfinity.cases.case import MAP_ONLY, Case, Cases, Edit
 from editinfinity.config.load import Config
+from editinfinity.files.images import write_png
 from editinfinity.planning.targets import Layout, layout
 from editinfinity.results.sweep_sheet import sweep_sheet
 from editinfinity.results.thumbnails import SIDE, fitted, font, is_older, thumbnail

@@ -6,11 +6,11 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from editinfinity.errors import UserError
 from editinfinity.cases.case import Cases
 from editinfinity.config.load import Config
-from editinfinity.results.outcomes import FAILED_EDIT, outcomes
+from editinfinity.errors import UserError
 from editinfinity.planning.targets import layout
+from editinfinity.results.outcomes import FAILED_EDIT, outcomes
 
 _HEADING = ("case", "edit", "outcome", "time", "open")
 
@@ -33,9 +33,9 @@ def end_of_run(
         the table of ``summarise``, with the files below it.
     """
     # Pillow is of no use to planning, so it is loaded only here.
-    from editinfinity.results.report.make import make_report
     from editinfinity.results.doubts import doubts_about_masks
     from editinfinity.results.metrics_table import write_metrics_table
+    from editinfinity.results.report.make import make_report
     from editinfinity.results.sheets import make_sheets
 
     makers: list[tuple[str, Callable[[], Path | list[Path] | None]]] = [

@@ -13,16 +13,16 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from editinfinity.cases.case import Case, Edit
 from editinfinity.errors import UserError
 from editinfinity.evaluation.record import Measured
 from editinfinity.files.images import write_png
 from editinfinity.files.prompts import read_prompt
-from editinfinity.cases.case import Case, Edit
-from editinfinity.results.measured import measured_of
 from editinfinity.planning.targets import Layout
+from editinfinity.planning.variants import Variant, number, variants
+from editinfinity.results.measured import measured_of
 from editinfinity.results.selection import chosen_variant
 from editinfinity.results.thumbnails import SIDE, fitted, font, is_older, thumbnail
-from editinfinity.planning.variants import Variant, number, variants
 
 COLUMNS = 8
 """Most pictures side by side; a longer axis goes on below."""

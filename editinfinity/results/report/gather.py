@@ -16,11 +16,18 @@ from urllib.parse import quote
 
 from safetensors import SafetensorError, safe_open
 
+from editinfinity.cases.case import Case, Cases, Edit, Text
+from editinfinity.config.load import Config
 from editinfinity.errors import UserError
 from editinfinity.files.opening import size_upright
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.files.tensors import METADATA_KEY
 from editinfinity.jobs.record import JobRecord, largest, read_records
+from editinfinity.planning.targets import Layout, layout
+from editinfinity.planning.variants import Variant as Drawn
+from editinfinity.planning.variants import chosen_by_settings, parse_variant, variants
+from editinfinity.results.doubts import doubts_of, kernels_of
+from editinfinity.results.outcomes import Outcome, outcomes
 from editinfinity.results.report.content import (
     WHOLE,
     Box,
@@ -32,14 +39,7 @@ from editinfinity.results.report.content import (
     Variant,
 )
 from editinfinity.results.report.metrics import described, read_metrics
-from editinfinity.cases.case import Case, Cases, Edit, Text
-from editinfinity.config.load import Config
-from editinfinity.results.doubts import doubts_of, kernels_of
-from editinfinity.results.outcomes import Outcome, outcomes
-from editinfinity.planning.targets import Layout, layout
 from editinfinity.results.selection import chosen_variant
-from editinfinity.planning.variants import Variant as Drawn
-from editinfinity.planning.variants import chosen_by_settings, parse_variant, variants
 
 _MOST_POINTS = 200
 """Of a loss curve; a longer one is thinned out."""

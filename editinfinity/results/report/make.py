@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from editinfinity.errors import UserError
-from editinfinity.names import unfit
-from editinfinity.results.report.page import write_page
 from editinfinity.cases.case import Case, Cases
 from editinfinity.cases.load import load_case
 from editinfinity.config.load import Config
+from editinfinity.errors import UserError
+from editinfinity.names import unfit
+from editinfinity.results.report.page import write_page
 
 NAME = "report.html"
 

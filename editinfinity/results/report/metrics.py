@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from editinfinity.cases.case import Edit
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import METRICS
 from editinfinity.evaluation.record import Measured
-from editinfinity.cases.case import Edit
-from editinfinity.results.measured import measured_of
 from editinfinity.planning.targets import Layout
 from editinfinity.planning.variants import Variant
+from editinfinity.results.measured import measured_of
 
 _UNITS = {"background_psnr": "dB"}
 _DIGITS = {"background_psnr": 1, "background_mse": 5, "structure_distance": 4, "clip_whole": 1,

@@ -18,8 +18,12 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from editinfinity.cases.case import Cases
+from editinfinity.config.load import Config
 from editinfinity.files.atomic import atomic_path
 from editinfinity.names import printable
+from editinfinity.planning.targets import layout
+from editinfinity.results.outcomes import picture_of
 from editinfinity.results.report.content import CaseContent, Content
 from editinfinity.results.report.gather import Gatherer
 from editinfinity.results.report.pictures import (
@@ -29,10 +33,6 @@ from editinfinity.results.report.pictures import (
     mask_overlay,
     thumbnails,
 )
-from editinfinity.cases.case import Cases
-from editinfinity.config.load import Config
-from editinfinity.results.outcomes import picture_of
-from editinfinity.planning.targets import layout
 
 KEPT = ".thumbnails"
 """Folder of the results where thumbnails are kept between two pages."""
