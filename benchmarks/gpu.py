@@ -39,12 +39,10 @@ from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import Editor, KernelBlend, ReplaySource, keep_generated
 from editinfinity.editing.guidance import Unguided
 from editinfinity.editing.sampler import SamplingSettings, sample
-from editinfinity.inversion.lora import LoraSettings, add_lora
+from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.recomputing import blocks_to_recompute, free_bytes, prepare
 from editinfinity.inversion.training import (
     InversionLoss,
-    NoiseSettings,
-    OptimizerSettings,
     Source,
     train,
 )
@@ -52,6 +50,7 @@ from editinfinity.models.scale_passes import Replays, ScalePasses
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import PRESETS, Preset, preset
 from editinfinity.scales import PIXEL_BUDGETS, ScaleSchedule
+from editinfinity.settings.groups import LoraSettings, TrainingSettings
 
 DEVICE = torch.device("cuda")
 UPSTREAM = {
@@ -156,7 +155,8 @@ def iterations(
     train(
         parameters,
         loss,
-        OptimizerSettings(4.7e-5),
+        TrainingSettings(),
+        4.7e-5,
         range(1, runs + 1),
         torch.manual_seed,
         None,
@@ -170,7 +170,7 @@ def measure_training(bench: Bench, model: Infinity, source: Source, budget: str)
     """Both stages at batch 1 and 2, with and without recomputation."""
     tokens = source.schedule.tokens
     vectors = nn.Parameter(torch.zeros(20, source.text.features.shape[-1], device=DEVICE))
-    learned, noise = with_learned(source, vectors), NoiseSettings()
+    learned, noise = with_learned(source, vectors), TrainingSettings()
     model.train().set_drop_path(0.1)
     lesson = InversionLoss(model, model, learned, noise, 1)
     for choice in ("auto", "all"):

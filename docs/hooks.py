@@ -127,7 +127,7 @@ def _targets(file: File) -> Iterator[PurePosixPath]:
 
 def settings_tables() -> str:
     """Every setting: sections and words from config.yaml, what is accepted from the table."""
-    from editinfinity.config.settings import SETTINGS, Level
+    from editinfinity.settings.groups import SETTINGS, Level
 
     text = (ROOT / "config.yaml").read_text("utf-8")
     by_hand = re.compile(r"^([a-z_]+): (.*?)(?: # (.*))?$")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _SNAKEMAKE = frozenset('{},"\\')
 PATH_VARIABLE = r"<[a-z][a-z0-9_]*>"
@@ -56,3 +58,9 @@ def printable(name: str) -> str:
         else character.encode("unicode_escape", "surrogatepass").decode("ascii")
         for character in name
     )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean X?``, or nothing where nothing is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {printable(close[0])}?" if close else ""

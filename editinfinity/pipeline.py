@@ -26,9 +26,9 @@ from editinfinity.files import handed_in
 from editinfinity.files.cropping import FULL, Region
 from editinfinity.files.features import require_preset
 from editinfinity.files.handed_in import MaskLike, Picture
+from editinfinity.files.masks import grown
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
-from editinfinity.method import settings
 from editinfinity.method.attention import attention_map
 from editinfinity.method.composite import composite
 from editinfinity.method.draw import adapted, decode, draw
@@ -41,6 +41,15 @@ from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
+from editinfinity.settings.groups import (
+    FinishSettings,
+    LoraSettings,
+    MaskSettings,
+    PreservationSettings,
+    SamplingSettings,
+    TrainingSettings,
+)
+from editinfinity.settings.setting import divided
 
 
 class EditInfinityPipeline:
@@ -92,9 +101,8 @@ class EditInfinityPipeline:
     def invert(
         self, image: Picture, prompt: str = "", *, embedding_iterations: int = 10,
         lora_iterations: int = 50, crop: str | Region = FULL, mask: MaskLike | None = None,
-        mask_edit_region: str = "black", pixel_budget: str | None = None,
-        training: settings.TrainingSettings = settings.DEFAULT_TRAINING,
-        lora: settings.LoraSettings = settings.DEFAULT_LORA,
+        mask_edit_region: str = MaskSettings.mask_edit_region, pixel_budget: str | None = None,
+        training: TrainingSettings = TrainingSettings(), lora: LoraSettings = LoraSettings(),
     ) -> Inversion:  # fmt: skip
         """Learn a photograph, so that edits keep what words leave out.
 
@@ -138,10 +146,7 @@ class EditInfinityPipeline:
     def edit(  # type: ignore[misc]  # mypy wants **options here too; they are spelt out instead
         self, inversion: Inversion, prompt: str | list[str] | tuple[str, ...], *,
         mask: MaskLike | None = None, target_word: str | None = None,
-        mask_edit_region: str = "black", attention_threshold: float = 0.5,
-        smoothing: str = "linear", background: str = "exact", seed: int = 42, cfg: float = 4.0,
-        tau: float = 0.5, guidance: str = "cfg", lock_scales: int = 0,
-        use_embedding: bool = True, use_lora: bool = True,
+        use_embedding: bool = True, use_lora: bool = True, **settings: Any,
     ) -> Image.Image | list[Image.Image]:  # fmt: skip
         """Draw an edit at the photograph's size, or a list of them for several prompts.
 
@@ -150,50 +155,46 @@ class EditInfinityPipeline:
             prompt: what the edited picture shows, or a list of such.
             mask: where it may change; None for everywhere, or where ``target_word`` is.
             target_word: word of the photograph's prompt whose place is edited, instead of a mask.
-            mask_edit_region: which part of a mask's picture is edited.
-            attention_threshold: for ``target_word``; lower takes in more.
-            smoothing: ``linear``, ``paper``, ``hard``, ``gaussian``, ``dilated`` or ``none``.
-            background: ``exact`` keeps the photograph's pixels beyond the kernel; or ``decoded``.
-            seed: of the drawing.
-            cfg: guidance.
-            tau: temperature.
-            guidance: ``cfg``, or ``source_negative`` to lead away from the photograph's prompt too
-                (with an inversion of 0 iterations: training-free editing).
-            lock_scales: first scales that stay the photograph's.
             use_embedding: use the learned vectors.
             use_lora: use the adapter.
+            settings: of the drawing, by the names of config.yaml: ``seed``, ``cfg``, ``tau``,
+                ``top_k``, ``top_p``; ``guidance``, ``lock_scales``, ``smoothing``;
+                ``mask_edit_region``, ``mask_grow``, ``attention_threshold``; ``background``,
+                ``mask_feather`` (``editinfinity.settings.groups`` has all of them). Guidance
+                ``source_negative`` with an inversion of 0 iterations is training-free editing.
 
         Raises:
             UserError: mask or word do not fit, a setting is not usable, or the model is another.
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
-        settings.KeepingSettings(  # refuses what is not usable
-            mask_edit_region, attention_threshold, smoothing, background, guidance, lock_scales
+        sampling, keep, place, finish = divided(
+            settings, SamplingSettings, PreservationSettings, MaskSettings, FinishSettings
         )
-        sampling = settings.SamplingSettings(seed=seed, cfg=cfg, tau=tau)
         if mask is not None and target_word is not None:
             raise UserError("mask, target_word: both say where to edit; give one of them")
         seen, source, region, pictures = inversion.features, inversion.prompt, None, []
         vectors = inversion.embedding.vectors if inversion.embedding and use_embedding else None
-        away_from = source if guidance == "source_negative" else None
+        away_from = source if keep.guidance == "source_negative" else None
         with self._lock, current(self.device), undisturbed():
             if mask is not None:
-                whole = handed_in.mask_of(mask, seen.geometry.image_size, mask_edit_region)
-                region = region_of_mask(whole, seen.geometry, mask, mask_edit_region)
+                part = place.mask_edit_region
+                whole = grown(
+                    handed_in.mask_of(mask, seen.geometry.image_size, part), place.mask_grow
+                )
+                region = region_of_mask(whole, seen.geometry, mask, part)
             if target_word is not None:
                 tokens = tokens_of_word(source, target_word)
                 attention = attention_map(self.transformer, seen, source, tokens)
-                region = region_of_attention(attention, attention_threshold, target_word)
-            kernel = None if region is None else kernel_of(region, seen.schedule, smoothing)
+                region = region_of_attention(attention, place.attention_threshold, target_word)
+            kernel = None if region is None else kernel_of(region, seen.schedule, keep.smoothing)
             with adapted(self.transformer, inversion.adapter if use_lora else None):
                 for text in [prompt] if isinstance(prompt, str) else prompt:
                     wanted = encode_prompt(text, self.preset, self.text_encoder)
                     code = draw(
                         self.transformer, seen, wanted, sampling, vectors=vectors, kernel=kernel,
-                        away_from=away_from, lock_scales=lock_scales, passes=self._passes,
+                        away_from=away_from, lock_scales=keep.lock_scales, passes=self._passes,
                     )  # fmt: skip
                     drawn = decode(self.tokenizer, code)
-                    kept = kernel if background == "exact" else None
-                    done = composite(inversion.photograph, drawn, seen.geometry, kept)
+                    done = composite(inversion.photograph, drawn, seen.geometry, kernel, finish)
                     pictures.append(done.picture())
         return pictures[0] if isinstance(prompt, str) else pictures

@@ -29,6 +29,12 @@ from editinfinity.planning.untold import TELLING
 from editinfinity.planning.variants import PATTERN as VARIANT_NAMES
 from editinfinity.results.provenance import made_by_other_code, older_results
 from editinfinity.results.summary import end_of_run
+from editinfinity.settings.groups import (
+    FinishSettings,
+    LoraSettings,
+    SamplingSettings,
+    TrainingSettings,
+)
 from editinfinity.stopping import answer_beside_the_main_thread
 from editinfinity.worker.session import close_session, forget_session, open_session
 

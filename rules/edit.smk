@@ -29,8 +29,7 @@ rule edit:
     params:
         **named(
             model=PARAMS.model,
-            top_k=PARAMS.of_edit("top_k"),
-            top_p=PARAMS.of_edit("top_p"),
+            **PARAMS.of_group(SamplingSettings),
             guidance=PARAMS.guidance,
             lock_scales=PARAMS.of_edit("lock_scales"),
             version=rule_version("edit"),
@@ -65,9 +64,7 @@ rule finish:
         **named(
             image=PARAMS.image,
             image_fingerprint=PARAMS.image_fingerprint,
-            background=PARAMS.of_edit("background"),
-            mask_feather=PARAMS.of_edit("mask_feather"),
-            gps=PARAMS.of_edit("gps"),
+            **PARAMS.of_group(FinishSettings),
             version=rule_version("finish"),
         ),
     message:

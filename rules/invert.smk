@@ -33,16 +33,9 @@ rule train_textembedding:
     params:
         **named(
             model=PARAMS.model,
-            train_seed=PARAMS.of_case("train_seed"),
-            learning_rate=PARAMS.of_case("embedding_learning_rate"),
-            batch_size=PARAMS.of_case("batch_size"),
-            beta_1=PARAMS.of_case("betas", 0),
-            beta_2=PARAMS.of_case("betas", 1),
-            weight_decay=PARAMS.of_case("weight_decay"),
-            grad_clip=PARAMS.of_case("grad_clip"),
-            noise_strength=PARAMS.of_case("noise_strength"),
-            cond_drop=PARAMS.of_case("cond_drop"),
-            drop_path=PARAMS.of_case("drop_path"),
+            **PARAMS.of_group(
+                TrainingSettings, without=["lora_learning_rate"]
+            ),
             version=rule_version("train_textembedding"),
         ),
     message:
@@ -84,20 +77,10 @@ rule train_lora:
     params:
         **named(
             model=PARAMS.model,
-            train_seed=PARAMS.of_case("train_seed"),
-            learning_rate=PARAMS.of_case("lora_learning_rate"),
-            batch_size=PARAMS.of_case("batch_size"),
-            beta_1=PARAMS.of_case("betas", 0),
-            beta_2=PARAMS.of_case("betas", 1),
-            weight_decay=PARAMS.of_case("weight_decay"),
-            grad_clip=PARAMS.of_case("grad_clip"),
-            noise_strength=PARAMS.of_case("noise_strength"),
-            cond_drop=PARAMS.of_case("cond_drop"),
-            drop_path=PARAMS.of_case("drop_path"),
-            lora_rank=PARAMS.of_case("lora_rank"),
-            lora_alpha=PARAMS.of_case("lora_alpha"),
-            lora_dropout=PARAMS.of_case("lora_dropout"),
-            kl_weight=PARAMS.of_case("kl_weight"),
+            **PARAMS.of_group(
+                TrainingSettings, without=["embedding_learning_rate"]
+            ),
+            **PARAMS.of_group(LoraSettings),
             version=rule_version("train_lora"),
         ),
     message:

@@ -2,7 +2,7 @@
 
 from editinfinity.planning.job import job
 from editinfinity.planning.variants import parse_variant
-from editinfinity.stages.settings import SamplingSettings
+from editinfinity.settings.groups import SamplingSettings
 
 with job(snakemake) as this:
     this.require_sound_folder()
@@ -18,11 +18,7 @@ with job(snakemake) as this:
         lock_scales=this.params["lock_scales"],
         output=this.output("picture"),
         settings=this.output("settings"),
-        sampling=SamplingSettings(
-            seed=variant.seed,
-            cfg=variant.cfg,
-            tau=variant.tau,
-            top_k=this.params["top_k"],
-            top_p=this.params["top_p"],
+        sampling=this.settings(
+            SamplingSettings, cfg=variant.cfg, tau=variant.tau, seed=variant.seed
         ),
     )

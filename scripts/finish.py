@@ -1,10 +1,12 @@
 """Rule finish: the chosen edit at the size of the photograph."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from editinfinity.planning.job import job
 from editinfinity.planning.variants import variants
 from editinfinity.results.selection import read_selection
+from editinfinity.settings.groups import FinishSettings
 from editinfinity.stages.finish import finish
 
 with job(snakemake) as this:
@@ -20,8 +22,6 @@ with job(snakemake) as this:
         edited=picture,
         image=Path(this.params["image"]),
         kernel=kernel,
-        background=this.params["background"],
-        mask_feather=this.params["mask_feather"],
-        gps=this.params["gps"],
+        **asdict(this.settings(FinishSettings)),
         output=this.output(),
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from editinfinity.evaluation.backbones import found_backbones
 from editinfinity.planning.job import job
+from editinfinity.settings.groups import MaskSettings
 
 with job(snakemake) as this:
     edit = this.edit
@@ -14,9 +15,7 @@ with job(snakemake) as this:
         output=this.output(),
         mask=edit.mask if edit.judged_mask == "user" else None,
         attention=this.input("attention"),
-        mask_edit_region=edit.settings["mask_edit_region"],
-        mask_grow=edit.settings["mask_grow"],
-        attention_threshold=edit.settings["attention_threshold"],
+        **{key: edit.settings[key] for key in MaskSettings.settings()},
         drawn_with=this.params["drawn_with"],
         **found_backbones(this.config.settings),
     )

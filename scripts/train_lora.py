@@ -1,6 +1,7 @@
 """Rule train_lora: learn the photograph's style in a LoRA adapter."""
 
 from editinfinity.planning.job import job
+from editinfinity.settings.groups import LoraSettings, TrainingSettings
 
 with job(snakemake) as this:
     before, folder = this.input("before"), this.output("weights").parent
@@ -12,8 +13,8 @@ with job(snakemake) as this:
         output_dir=folder,
         losses=this.output("losses"),
         iterations=int(snakemake.wildcards.iteration),
-        training=this.training,
-        lora=this.lora,
+        training=this.settings(TrainingSettings),
+        lora=this.settings(LoraSettings),
         previous_dir=before.parent if before else None,
         pause=this.pause(folder / "paused.safetensors"),
     )

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 
 from editinfinity import EditInfinityPipeline, Inversion, pipeline
 from editinfinity.errors import UserError
-from editinfinity.stages.settings import ModelSettings, TrainingSettings
+from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from tests.stages.conftest import draw_photograph
 
-TINY = ModelSettings(preset="tiny", device="cpu", threads=1)
-FAST = TrainingSettings(learning_rate=1e-2, batch_size=1)
+TINY = ModelSettings(model="tiny", device="cpu", threads=1)
+FAST = TrainingSettings(embedding_learning_rate=1e-2, lora_learning_rate=1e-2, batch_size=1)
 PROMPT = "a red cup on a wooden table"
 
 
@@ -152,17 +152,26 @@ def test_faults_are_one_line(pipe: EditInfinityPipeline, inversion: Inversion, p
         (lambda: pipe.invert(photo, "x", pixel_budget="2M"), "pixel_budget: '2M' is not"),
         (lambda: pipe.invert(photo, "x", lora_iterations=-1), "iterations: -1 is no number"),
         (lambda: pipe.invert(photo, "x", lora_iterations=1.5), "iterations: 1.5 is no number"),  # type: ignore[arg-type]
-        (lambda: pipe.edit(inversion, "a", seed=1.5), "seed: 1.5 is not usable"),
-        (lambda: pipe.edit(inversion, "a", cfg=math.inf), "cfg: inf is not usable"),
+        (lambda: pipe.edit(inversion, "a", seed=1.5), "seed: must be .* got 1.5"),
+        (lambda: pipe.edit(inversion, "a", cfg=math.inf), "cfg: must be .* got Infinity"),
         (lambda: pipe.edit(inversion, "a", mask=BOX, target_word="cup"), "give one of them"),
-        (lambda: TrainingSettings(seed=-1), "seed: -1 is not usable"),
-        (lambda: pipe.edit(inversion, "a", seed=2**70), "seed: .* is not usable"),
-        (lambda: pipe.edit(inversion, "a", background="exakt"), "background: 'exakt' is not"),
-        (lambda: pipe.edit(inversion, "a", guidance="none"), "guidance: 'none' is not"),
-        (lambda: pipe.edit(inversion, "a", smoothing="soft"), "smoothing: 'soft' is not"),
-        (lambda: pipe.edit(inversion, "a", lock_scales=99), "lock_scales: 99 is not"),
-        (lambda: pipe.edit(inversion, "a", attention_threshold=1.5), "attention_threshold: 1.5"),
-        (lambda: pipe.edit(inversion, "a", mask_edit_region="blak"), "mask_edit_region: 'blak'"),
+        (lambda: TrainingSettings(train_seed=-1), "seed: must be .* got -1"),
+        (lambda: pipe.edit(inversion, "a", seed=2**70), "seed: must be"),
+        (
+            lambda: pipe.edit(inversion, "a", background="exakt"),
+            'background: must be .*"exakt"',
+        ),
+        (lambda: pipe.edit(inversion, "a", guidance="none"), 'guidance: must be .* got "none"'),
+        (lambda: pipe.edit(inversion, "a", smoothing="soft"), 'smoothing: must be .* got "soft"'),
+        (lambda: pipe.edit(inversion, "a", lock_scales=99), "lock_scales: must be .* got 99"),
+        (
+            lambda: pipe.edit(inversion, "a", attention_threshold=1.5),
+            "attention_threshold: must be",
+        ),
+        (
+            lambda: pipe.edit(inversion, "a", mask_edit_region="blak"),
+            "mask_edit_region: must be",
+        ),
         (lambda: pipe.edit(inversion, "a", mask=np.zeros((256, 320), np.uint8)), "is of uint8"),
         (lambda: pipe.edit(inversion, "a", mask=[[0, 1]]), "mask"),
         (lambda: EditInfinityPipeline.from_pretrained("tiny", threads=0), "threads: 0 is not"),

@@ -14,11 +14,9 @@ from editinfinity.editing.sampler import SamplingSettings, sample, source_codes
 from editinfinity.files.text_encoder_weights import load_text_encoder
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
-from editinfinity.inversion.lora import LoraSettings, add_lora
+from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.training import (
     InversionLoss,
-    NoiseSettings,
-    OptimizerSettings,
     Source,
     train,
 )
@@ -29,6 +27,7 @@ from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
 from editinfinity.prompts import caption
 from editinfinity.scales import ScaleSchedule, schedule
+from editinfinity.settings.groups import LoraSettings, TrainingSettings
 from training.forcing import LEARNED_ROWS
 
 DROP_PATH = 0.1
@@ -113,8 +112,8 @@ class Bundled:
             )
             source = Source(photograph.raw, text, self.plan, rows)
             train(
-                [rows], InversionLoss(model, model, source, NoiseSettings(), batch),
-                OptimizerSettings(vectors_rate), range(1, vectors + 1),
+                [rows], InversionLoss(model, model, source, TrainingSettings(), batch),
+                TrainingSettings(), vectors_rate, range(1, vectors + 1),
                 lambda i: reseed(42, "embedding", i), None, note,
             )  # fmt: skip
             learned = rows.detach()
@@ -124,8 +123,8 @@ class Bundled:
             source = Source(photograph.raw, text, self.plan, learned)
             train(
                 [p for p in adapted.parameters() if p.requires_grad],
-                InversionLoss(adapted, model, source, NoiseSettings(), batch, 2e-7),
-                OptimizerSettings(lora_rate), range(1, lora + 1),
+                InversionLoss(adapted, model, source, TrainingSettings(), batch, 2e-7),
+                TrainingSettings(), lora_rate, range(1, lora + 1),
                 lambda i: reseed(42, "lora", i), None, note,
             )  # fmt: skip
             model = adapted.merge_and_unload()  # type: ignore[operator]
@@ -139,4 +138,8 @@ class Bundled:
             inverted.learned if inverted else None,
         )  # fmt: skip
         with torch.no_grad():
-            return float(InversionLoss(model, model, source, NoiseSettings(0.0, 0.0), 1)())
+            return float(
+                InversionLoss(
+                    model, model, source, TrainingSettings(noise_strength=0, cond_drop=0), 1
+                )()
+            )

@@ -9,8 +9,8 @@ from typing import Any
 from editinfinity.cases.case import Case, Cases
 from editinfinity.cases.folders import find_folders, read_folder
 from editinfinity.cases.table import read_table
-from editinfinity.config.load import Config, ConfigError, did_you_mean
-from editinfinity.names import printable
+from editinfinity.config.load import Config, ConfigError
+from editinfinity.names import did_you_mean, printable
 
 Hold = Callable[[Iterable[Path]], None]
 """Told the folders or files of cases before they are read (``in_use.hold``)."""

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from editinfinity.config.kinds import shown
 from editinfinity.errors import UserError
 from editinfinity.files.given import require_file
 from editinfinity.names import printable
+from editinfinity.settings.types import shown
 
 MAPPING, IMAGES = "mapping_file.json", "annotation_images"
 

@@ -19,12 +19,12 @@ import yaml
 
 from editinfinity.cases.case import Case, Edit
 from editinfinity.cases.folders import UNNAMED
-from editinfinity.config.kinds import Unfit, shown
-from editinfinity.config.load import Config, ConfigError, did_you_mean, parse_setting
-from editinfinity.config.settings import CASE_KEYS, RUN_KEYS, SETTINGS
+from editinfinity.config.load import Config, ConfigError, parse_setting
 from editinfinity.errors import UserError
 from editinfinity.files.given import read_text
-from editinfinity.names import printable, unfit
+from editinfinity.names import did_you_mean, printable, unfit
+from editinfinity.settings.groups import CASE_KEYS, RUN_KEYS, SETTINGS
+from editinfinity.settings.types import InvalidValue, shown
 
 NEEDED = ("case", "image", "edit_prompt")
 COLUMNS = (*NEEDED, "mask", "source_prompt", "edit", "target_word")
@@ -187,7 +187,7 @@ def _row_settings(row: Row, path: Path, number: int, faults: list[str]) -> dict[
             continue
         try:
             settings[key] = parse_setting(key, yaml.safe_load(cell))
-        except Unfit as fault:
+        except InvalidValue as fault:
             faults.append(f"{path}: line {number}: {fault}")
         except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError):
             faults.append(f"{path}: line {number}: {key}: {shown(cell)} is no value; mend it")

@@ -22,9 +22,10 @@ from editinfinity.cli.delivery import (
     tell,
     tell_doubts,
 )
-from editinfinity.cli.options import grouped
+from editinfinity.cli.options import grouped, setting_option
 from editinfinity.errors import UserError
 from editinfinity.prompts import find_word
+from editinfinity.settings.groups import MaskSettings, ModelSettings
 
 if TYPE_CHECKING:
     from editinfinity.cases.case import Case
@@ -43,10 +44,7 @@ Target = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="What to edit, a word; instead of a mask."),
 ]
-Region = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(help="Part of the mask that is edited: black, white, transparent or opaque."),
-]
+Region = Annotated[Optional[str], setting_option("mask_edit_region")]  # noqa: UP045
 
 
 _PICTURES_ONLY = {"crop": "auto", "metrics": 0}
@@ -64,12 +62,9 @@ class Wish:
     prompt: Prompt
     source: Source = None
     target: Target = None
-    seed: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Another seed, another picture."),
-    ] = None
+    seed: Annotated[Optional[int], setting_option("seed")] = None  # noqa: UP045
     mask_edit_region: Region = None
-    model: Annotated[str, typer.Option(help="bundled, infinity_2b or infinity_8b.")] = "bundled"
+    model: Annotated[str, setting_option("model")] = ModelSettings.model
     set: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="A setting of config.yaml, KEY=VALUE; may be given often."),
@@ -83,10 +78,9 @@ class Wish:
         import yaml
 
         chosen: dict[str, Any] = {**_PICTURES_ONLY, "model": self.model}
-        if self.seed is not None:
-            chosen["seed"] = self.seed
-        if self.mask_edit_region is not None:
-            chosen["mask_edit_region"] = self.mask_edit_region
+        for key in ("seed", "mask_edit_region"):
+            if (value := getattr(self, key)) is not None:
+                chosen[key] = value
         for text in self.set or ():
             key, equals, value = text.partition("=")
             if not equals:
@@ -341,7 +335,7 @@ def preview(
     mask: Mask = None,
     box: Box = None,
     mask_edit_region: Region = None,
-    mask_grow: Annotated[int, typer.Option(min=0, help="Pixels to make it larger by.")] = 0,
+    mask_grow: Annotated[int, setting_option("mask_grow")] = MaskSettings.mask_grow,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Default: PHOTO_preview.png beside the photograph."),
@@ -357,11 +351,12 @@ def preview(
     if (mask is None) == (box is None):
         raise UserError("give either --mask or --box")
     picture = read_image(image)
-    size, region = size_of(picture), mask_edit_region or "black"
+    size = size_of(picture)
+    by = MaskSettings(mask_edit_region or MaskSettings.mask_edit_region, mask_grow)
     if mask is not None:
-        edited = read_mask(mask, size, region, mask_grow, image)
+        edited = read_mask(mask, size, by.mask_edit_region, by.mask_grow, image)
     else:
-        edited = mask_of_box(str(box), size, "--box", mask_grow)
+        edited = mask_of_box(str(box), size, "--box", by.mask_grow)
     target = output or image.with_name(f"{image.stem}_preview.png")
     if target.suffix.lower() != ".png":
         raise UserError(f"--output: {target}: choose the ending .png")

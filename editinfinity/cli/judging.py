@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
+from editinfinity.cli.options import Without, grouped
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import BACKBONES
-from editinfinity.stages.settings import ModelSettings
+from editinfinity.settings.groups import EvaluationSettings, MaskSettings, ModelSettings
 
 MaybePath = Optional[Path]  # noqa: UP045
 Weights = Annotated[MaybePath, typer.Option(help="Folder; default: where it was fetched to.")]
@@ -21,22 +23,23 @@ def register(stages: typer.Typer) -> None:
         stages.command(command.__name__)(command)
 
 
+@grouped
 def metrics(
+    *,
     picture: Annotated[Path, typer.Option(help="PNG of the stage edit.")],
     image: Annotated[Path, typer.Option(help="The photograph.")],
     output: Annotated[Path, typer.Option(help="JSON to write.")],
     mask: Annotated[MaybePath, typer.Option(help="The user's mask.")] = None,
     attention: Annotated[MaybePath, typer.Option(help="Of attention_map, instead.")] = None,
-    mask_edit_region: Annotated[
-        str, typer.Option(help="black, white, transparent or opaque.")
-    ] = "black",
-    mask_grow: Annotated[int, typer.Option(min=0, help="Pixels to make it larger by.")] = 0,
-    attention_threshold: Annotated[float, typer.Option(help="Of the attention.")] = 0.5,
+    settings: MaskSettings,
     lpips: Weights = None,
     clip: Weights = None,
     dino: Weights = None,
     image_reward: Weights = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    model: Annotated[
+        ModelSettings,
+        Without("model", "model_dir", "attention_bias", "threads", "gradient_checkpointing"),
+    ],
 ) -> None:
     """Measure an edit: background, alignment, and what there are models for."""
     given = {"lpips": lpips, "clip": clip, "dino": dino, "image_reward": image_reward}
@@ -49,10 +52,8 @@ def metrics(
         output=output,
         mask=mask,
         attention=attention,
-        mask_edit_region=mask_edit_region,
-        mask_grow=mask_grow,
-        attention_threshold=attention_threshold,
-        model=ModelSettings(device=device),
+        model=model,
+        **asdict(settings),
         lpips=folders["lpips"],
         clip=folders["clip"],
         dino=folders["dino"],
@@ -63,7 +64,9 @@ def metrics(
 def select(
     metrics: Annotated[list[Path], typer.Argument(help="Files of the stage metrics, in order.")],
     output: Annotated[Path, typer.Option(help="JSON to write: what was chosen, and why.")],
-    floor: Annotated[float, typer.Option(help="Least background PSNR, in decibels.")] = 25.0,
+    floor: Annotated[
+        float, typer.Option(help="Least background PSNR, in decibels.")
+    ] = EvaluationSettings.select_floor,
 ) -> None:
     """Choose among variants: most aligned, of those that keep the background."""
     from editinfinity.stages.select import select_variant

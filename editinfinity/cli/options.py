@@ -1,4 +1,4 @@
-"""Options that several commands have in common, written once: as dataclasses.
+"""Options of commands that come from dataclasses: groups of settings, and options commands share.
 
 Typer reads a command's options from its parameters, one each. A command under :func:`grouped` may
 have a parameter that is a dataclass; each of its fields is then an option.
@@ -8,38 +8,72 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
-from pathlib import Path
-from typing import Annotated, Any, Optional, get_type_hints
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from editinfinity.stages.settings import ModelSettings, TrainingSettings
+from editinfinity.settings.groups import SETTINGS
+
+_EARLIER = {
+    "train_seed": "--seed",
+    "embedding_learning_rate": "--learning-rate",
+    "lora_learning_rate": "--learning-rate",
+    "lora_rank": "--rank",
+    "lora_alpha": "--alpha",
+    "lora_dropout": "--dropout",
+}
+"""Setting → an option of the same meaning that stages had before."""
+
+
+def setting_option(key: str) -> Any:
+    """The option of a setting, for ``Annotated``; it is called like the setting."""
+    names = [f"--{key.replace('_', '-')}", _EARLIER[key]] if key in _EARLIER else []
+    return typer.Option(*names, help=f"{SETTINGS[key].help.replace('null =', 'default:')}.")
+
+
+class Without:
+    """Settings of a group that a command leaves at their defaults.
+
+    Args:
+        keys: of them.
+    """
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Offer the fields of a command's dataclass parameters as options, where those stand.
 
-    Fields are annotated as typer's parameters are, ``Annotated[int, typer.Option(...)]``.
+    Fields of a group of settings have the options of their settings, but for those that a
+    ``Without`` in the parameter's annotation names. Fields of other dataclasses are annotated as
+    typer's parameters are, ``Annotated[int, typer.Option(...)]``.
     """
     signature = inspect.signature(command, eval_str=True)
-    groups: dict[str, Any] = {
-        name: parameter.annotation
-        for name, parameter in signature.parameters.items()
-        if is_dataclass(parameter.annotation)
-    }
+    groups: dict[str, dict[str, inspect.Parameter]] = {}
+    kinds: dict[str, Any] = {}
+    options: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        kind, left_out = parameter.annotation, tuple[str, ...]()
+        if (found := get_args(kind)) and isinstance(found[-1], Without):
+            kind, left_out = found[0], found[-1].keys
+        if is_dataclass(kind):
+            kinds[name] = kind
+            groups[name] = {
+                option.name: option for option in _fields(kind) if option.name not in left_out
+            }
+            options += groups[name].values()
+        else:
+            options.append(parameter)
 
     @functools.wraps(command)
     def spread(**given: Any) -> None:
-        for name, group in groups.items():
-            own = {field.name: given.pop(field.name) for field in fields(group)}
-            given[name] = group(**own)
+        for name, own in groups.items():
+            given[name] = kinds[name](**{option: given.pop(option) for option in own})
         command(**given)
 
-    options: list[inspect.Parameter] = []
-    for name, parameter in signature.parameters.items():
-        options += _fields(groups[name]) if name in groups else [parameter]
     # Keyword-only ones may stand in any order, with a default or without.
     options = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
     spread.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
@@ -47,85 +81,16 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return spread
 
 
-def _fields(group: Any) -> list[inspect.Parameter]:
-    kinds = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(
+def _fields(group: Any) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        annotation = hints[field.name]
+        if field.name in SETTINGS and field.metadata:
+            value = get_args(annotation)[0]
+            annotation = Annotated[str if value == int | str else value, setting_option(field.name)]
+        yield inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=kinds[field.name],
-        )
-        for field in fields(group)
-    ]
-
-
-# Typer reads these annotations at run time, so they are spelt with Optional.
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Options of every stage that runs a part of the model."""
-
-    model: Annotated[str, typer.Option(help="bundled, infinity_2b, infinity_8b or tiny.")] = (
-        "bundled"
-    )
-    model_dir: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Folder of released weights."),
-    ] = None
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
-    threads: Annotated[str, typer.Option(help="CPU threads, or auto for all cores.")] = "auto"
-
-    def settings(self) -> ModelSettings:
-        """What the stages take."""
-        count: int | str = int(self.threads) if self.threads.isdecimal() else self.threads
-        return ModelSettings(self.model, self.model_dir, device=self.device, threads=count)
-
-
-@dataclass(frozen=True)
-class Transformer(Machine):
-    """Options of every stage that runs the transformer."""
-
-    attention_bias: Annotated[bool, typer.Option(help="Keep the trained q and v biases.")] = True
-
-    def settings(self) -> ModelSettings:
-        """What the stages take."""
-        return replace(super().settings(), attention_bias=self.attention_bias)
-
-
-@dataclass(frozen=True)
-class Training:
-    """Options of the two stages that train."""
-
-    seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 42
-    learning_rate: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(help="Default: the model's own."),
-    ] = None
-    batch_size: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Default: the model's own."),
-    ] = None
-    noise_strength: Annotated[float, typer.Option(help="Largest probability of a flipped bit.")] = (
-        0.3
-    )
-    cond_drop: Annotated[float, typer.Option(help="Probability of training without text.")] = 0.1
-    drop_path: Annotated[float, typer.Option(help="Probability of skipping the last block.")] = 0.1
-    grad_clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = 5.0
-    betas: Annotated[tuple[float, float], typer.Option(help="AdamW's two.")] = (0.9, 0.97)
-    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 0.0
-
-    def settings(self) -> TrainingSettings:
-        """What the stages take."""
-        return TrainingSettings(
-            seed=self.seed,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            betas=self.betas,
-            weight_decay=self.weight_decay,
-            gradient_clip=self.grad_clip,
-            noise_strength=self.noise_strength,
-            condition_dropout=self.cond_drop,
-            drop_path=self.drop_path,
+            annotation=annotation,
         )

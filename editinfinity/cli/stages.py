@@ -7,15 +7,26 @@ that needs them, so that help is instant.
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from editinfinity.cli.judging import register as register_judging
-from editinfinity.cli.options import Machine, Training, Transformer, grouped
+from editinfinity.cli.options import Without, grouped, setting_option
 from editinfinity.errors import UserError
-from editinfinity.stages.settings import LoraSettings, SamplingSettings
+from editinfinity.settings.groups import (
+    FinishSettings,
+    InversionSettings,
+    LoraSettings,
+    MaskSettings,
+    ModelSettings,
+    PhotographSettings,
+    PreservationSettings,
+    SamplingSettings,
+    TrainingSettings,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,23 +61,16 @@ TextFeatures = Annotated[Path, typer.Option(help="File of the stage text_feature
 Output = Annotated[Path, typer.Option(help="The file to write.")]
 MaybePath = Optional[Path]  # noqa: UP045
 MaybeText = Optional[str]  # noqa: UP045
-Region = Annotated[
-    str, typer.Option(help="Part of the mask that is edited: black, white, transparent or opaque.")
-]
 Mask = Annotated[MaybePath, typer.Option(help="Your mask; or give --attention.")]
 Photograph = Annotated[
     MaybePath, typer.Option(help="By its name, its part of a COCO mask of several is taken.")
 ]
 Attention = Annotated[MaybePath, typer.Option(help="File of attention_map.")]
-Threshold = Annotated[
-    float, typer.Option(help="Cells above min + threshold·(max − min) are edited.")
-]
-Grow = Annotated[int, typer.Option(min=0, help="Pixels to make the mask larger by.")]
 Word = Annotated[MaybeText, typer.Option(help="Word of the source prompt to segment, or @FILE.")]
 Iterations = Annotated[int, typer.Option(help="Updates in all, those of --previous included.")]
 Losses = Annotated[MaybePath, typer.Option(help="Table of the losses to write.")]
-Cfg = Annotated[float, typer.Option(help="Guidance.")]
-Tau = Annotated[float, typer.Option(help="Temperature.")]
+Encoder = Annotated[ModelSettings, Without("attention_bias", "gradient_checkpointing")]
+Drawing = Annotated[ModelSettings, Without("gradient_checkpointing")]
 WithoutEffect = Annotated[float | None, typer.Option(hidden=True)]
 
 
@@ -84,8 +88,10 @@ def check(
     source_prompt: Annotated[MaybeText, typer.Option(help="Or @FILE.")] = None,
     mask: Annotated[MaybePath, typer.Option(help="The mask.")] = None,
     target_word: Word = None,
-    mask_edit_region: Region = "black",
-    mask_grow: Grow = 0,
+    mask_edit_region: Annotated[str, setting_option("mask_edit_region")] = (
+        MaskSettings.mask_edit_region
+    ),
+    mask_grow: Annotated[int, setting_option("mask_grow")] = MaskSettings.mask_grow,
 ) -> None:
     """Look at a photograph, its mask and its prompts, and tell all faults at once."""
     from editinfinity.stages.check import EditInput, check_case
@@ -120,28 +126,21 @@ def image_features(
     *,
     image: Image,
     output: Output,
-    pixel_budget: Annotated[
-        MaybeText, typer.Option(help="0.06M, 0.25M, 0.60M or 1M; default: the model's own.")
-    ] = None,
+    pixel_budget: Annotated[MaybeText, setting_option("pixel_budget")] = None,
     crop: Annotated[
         str, typer.Option(help="full, or top,left,height,width of a part, in pixels.")
     ] = "full",
-    machine: Machine,
+    model: Encoder,
 ) -> None:
     """Encode the photograph as bits of every scale."""
-    from editinfinity.scales import PIXEL_BUDGETS
     from editinfinity.stages.image_features import extract_image_features
 
-    if pixel_budget is not None and pixel_budget not in PIXEL_BUDGETS:
-        raise UserError(
-            f"--pixel-budget: {pixel_budget!r} is not one of {', '.join(PIXEL_BUDGETS)}"
-        )
     extract_image_features(
         image=image,
         output=output,
-        pixel_budget=pixel_budget,
+        pixel_budget=PhotographSettings(pixel_budget).pixel_budget,
         crop=crop,
-        model=machine.settings(),
+        model=model,
     )
 
 
@@ -151,7 +150,7 @@ def text_features(
     *,
     prompt: Annotated[str, typer.Option(help="The source or the edit prompt, or @FILE.")],
     output: Output,
-    machine: Machine,
+    model: Encoder,
 ) -> None:
     """Encode a prompt, with the suffix of the method."""
     from editinfinity.files.prompts import read_prompt
@@ -160,7 +159,7 @@ def text_features(
     extract_text_features(
         prompt=read_prompt(_text(prompt), may_be_empty=True),
         output=output,
-        model=machine.settings(),
+        model=model,
     )
 
 
@@ -171,11 +170,11 @@ def train_textembedding(
     image_features: ImageFeatures,
     text_features: TextFeatures,
     output: Annotated[Path, typer.Option(help="The checkpoint to write; its state goes beside.")],
-    iterations: Iterations = 10,
+    iterations: Iterations = InversionSettings.train_textembedding_iter,
     previous: Annotated[MaybePath, typer.Option(help="Checkpoint to continue.")] = None,
     losses: Losses = None,
-    training: Training,
-    transformer: Transformer,
+    training: Annotated[TrainingSettings, Without("lora_learning_rate")],
+    model: ModelSettings,
 ) -> None:
     """Learn 20 vectors that complete the source prompt (stage 2 of the method)."""
     from editinfinity.stages.train_textembedding import train_textembedding as stage
@@ -189,8 +188,8 @@ def train_textembedding(
         previous_state=None if previous is None else _state_beside(previous),
         losses=losses,
         iterations=iterations,
-        model=transformer.settings(),
-        training=training.settings(),
+        model=model,
+        training=training,
     )
 
 
@@ -205,16 +204,13 @@ def train_lora(
     image_features: ImageFeatures,
     text_features: TextFeatures,
     output_dir: Annotated[Path, typer.Option(help="Folder of the adapter, in PEFT's format.")],
-    iterations: Iterations = 50,
+    iterations: Iterations = InversionSettings.train_lora_iter,
     embedding: Annotated[MaybePath, typer.Option(help="Learnt vectors to train over.")] = None,
     previous: Annotated[MaybePath, typer.Option(help="Folder of an adapter to continue.")] = None,
     losses: Losses = None,
-    rank: Annotated[int, typer.Option(help="r of the adapter.")] = 4,
-    alpha: Annotated[float, typer.Option(help="Scale is alpha / r.")] = 32,
-    dropout: Annotated[float, typer.Option(help="On the adapter's input.")] = 0.1,
-    kl_weight: Annotated[float, typer.Option(help="Weight of the summed KL term.")] = 2e-7,
-    training: Training,
-    transformer: Transformer,
+    lora: LoraSettings,
+    training: Annotated[TrainingSettings, Without("embedding_learning_rate")],
+    model: ModelSettings,
 ) -> None:
     """Learn the photograph's style in a LoRA adapter (stage 3 of the method)."""
     from editinfinity.stages.train_lora import train_lora as stage
@@ -227,9 +223,9 @@ def train_lora(
         previous_dir=previous,
         losses=losses,
         iterations=iterations,
-        model=transformer.settings(),
-        training=training.settings(),
-        lora=LoraSettings(rank, alpha, dropout, kl_weight),
+        model=model,
+        training=training,
+        lora=lora,
     )
 
 
@@ -243,7 +239,7 @@ def attention_map(
     output: Output,
     cfg: WithoutEffect = None,
     tau: WithoutEffect = None,
-    transformer: Transformer,
+    model: Drawing,
 ) -> None:
     """Find where a word of the source prompt looks (the automatic mask)."""
     from editinfinity.files.prompts import read_target_word
@@ -256,23 +252,21 @@ def attention_map(
         text_features=text_features,
         target_word=read_target_word(_text(target_word)),
         output=output,
-        model=transformer.settings(),
+        model=model,
     )
 
 
 @stages.command("kernel")
+@grouped
 def kernel(
+    *,
     image_features: ImageFeatures,
     output: Output,
     mask: Mask = None,
     photograph: Photograph = None,
     attention: Attention = None,
-    mask_edit_region: Region = "black",
-    mask_grow: Grow = 0,
-    smoothing: Annotated[
-        str, typer.Option(help="linear (upstream's), paper, hard, gaussian, dilated or none.")
-    ] = "linear",
-    attention_threshold: Threshold = 0.5,
+    settings: MaskSettings,
+    smoothing: Annotated[str, setting_option("smoothing")] = PreservationSettings.smoothing,
 ) -> None:
     """Make the blending weights of a mask or an attention map."""
     from editinfinity.stages.kernel import make_kernel
@@ -283,24 +277,22 @@ def kernel(
         mask=mask,
         photograph=photograph,
         attention=attention,
-        mask_edit_region=mask_edit_region,
-        mask_grow=mask_grow,
         smoothing=smoothing,
-        attention_threshold=attention_threshold,
+        **asdict(settings),
     )
 
 
 @stages.command("mask_pictures")
+@grouped
 def mask_pictures(
+    *,
     image_features: ImageFeatures,
     mask_image: Annotated[Path, typer.Option(help="PNG to write, of the edited region.")],
     heatmap: Annotated[Path, typer.Option(help="PNG to write, of it over the photograph.")],
     mask: Mask = None,
     photograph: Photograph = None,
     attention: Attention = None,
-    mask_edit_region: Region = "black",
-    mask_grow: Grow = 0,
-    attention_threshold: Threshold = 0.5,
+    settings: MaskSettings,
 ) -> None:
     """Show where an edit goes."""
     from editinfinity.stages.mask_pictures import draw_mask_pictures
@@ -312,9 +304,7 @@ def mask_pictures(
         mask=mask,
         photograph=photograph,
         attention=attention,
-        mask_edit_region=mask_edit_region,
-        mask_grow=mask_grow,
-        attention_threshold=attention_threshold,
+        **asdict(settings),
     )
 
 
@@ -331,17 +321,9 @@ def edit(
     source_text: Annotated[
         MaybePath, typer.Option(help="Features of the source prompt, to lead away from it.")
     ] = None,
-    lock_scales: Annotated[
-        int, typer.Option(min=0, help="First scales that stay the photograph's.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 42,
-    cfg: Cfg = 4.0,
-    tau: Tau = 0.5,
-    top_k: Annotated[int, typer.Option(help="1 takes the likelier value of every bit.")] = 900,
-    top_p: Annotated[
-        float, typer.Option(help="Values of a probability up to 1 − top_p are not drawn.")
-    ] = 0.97,
-    transformer: Transformer,
+    lock_scales: Annotated[int, setting_option("lock_scales")] = PreservationSettings.lock_scales,
+    sampling: SamplingSettings,
+    model: Drawing,
 ) -> None:
     """Draw the edit prompt into the photograph (stage 4 of the method)."""
     from editinfinity.stages.edit import edit as stage
@@ -357,29 +339,21 @@ def edit(
         lora_dir=lora_dir,
         kernel=kernel,
         source_text=source_text,
-        lock_scales=lock_scales,
-        model=transformer.settings(),
-        sampling=SamplingSettings(seed, cfg, tau, top_k, top_p),
+        lock_scales=PreservationSettings(lock_scales=lock_scales).lock_scales,
+        model=model,
+        sampling=sampling,
     )
 
 
 @stages.command("finish")
+@grouped
 def finish(
+    *,
     edited: Annotated[Path, typer.Option(help="PNG of the stage edit.")],
     image: Image,
     output: Annotated[Path, typer.Option(help="The file to write, in the format of its ending.")],
     kernel: Annotated[MaybePath, typer.Option(help="Of the edit, if it used one.")] = None,
-    background: Annotated[
-        str,
-        typer.Option(
-            help="exact keeps the photograph's own pixels beyond the kernel's reach; or decoded."
-        ),
-    ] = "exact",
-    mask_feather: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(min=0, help="Width of the seam in pixels; default: about a 64th of the view."),
-    ] = None,
-    gps: Annotated[str, typer.Option(help="keep, or drop where it was taken.")] = "keep",
+    settings: FinishSettings,
 ) -> None:
     """Put the edit back at the photograph's size."""
     from editinfinity.stages.finish import finish as stage
@@ -389,9 +363,7 @@ def finish(
         image=image,
         output=output,
         kernel=kernel,
-        background=background,
-        mask_feather=mask_feather,
-        gps=gps,
+        **asdict(settings),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from editinfinity.config.kinds import Unfit, shown
-from editinfinity.config.settings import PATH, RUN_KEYS, SETTINGS
 from editinfinity.errors import UserError
 from editinfinity.files.given import require_file
 from editinfinity.files.near_names import Slot, fill
-from editinfinity.names import printable, unfit
+from editinfinity.names import did_you_mean, printable, unfit
+from editinfinity.settings.groups import PATH, RUN_KEYS, SETTINGS
+from editinfinity.settings.types import InvalidValue, shown
 
 PLACE_KEYS = ("cases", "data", "results", "overrides", "slice")
 """Keys that say what runs and where it lies."""
@@ -75,22 +74,16 @@ class Config:
         return {**self.settings, **self.overrides.get(case, {})}
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean X?``, or nothing where nothing is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {printable(close[0])}?" if close else ""
-
-
 def parse_setting(key: str, value: object) -> object:
-    """The canonical value of a setting; raises ``Unfit`` with ``KEY: what is wrong``."""
+    """The canonical value of a setting; raises ``InvalidValue`` with ``KEY: what is wrong``."""
     if key not in SETTINGS:
         known = [*SETTINGS, *PLACE_KEYS]
         hint = did_you_mean(key, known) or "; remove it"
-        raise Unfit(f"{printable(key)[:60]}: is no setting{hint}")
+        raise InvalidValue(f"{printable(key)[:60]}: is no setting{hint}")
     try:
         return SETTINGS[key].parse(value)
-    except Unfit as fault:
-        raise Unfit(f"{key}: {fault}") from None
+    except InvalidValue as fault:
+        raise InvalidValue(f"{key}: {fault}") from None
 
 
 def load_config(
@@ -122,26 +115,26 @@ def load_config(
             continue
         try:
             settings[str(key)] = parse_setting(str(key), _inner_values(value))
-        except Unfit as fault:
+        except InvalidValue as fault:
             blame(key, str(fault))
 
     places = {}
     for key in ("data", "results"):
         try:
-            places[key] = Path(PATH.parse(raw.get(key, key)))
-        except Unfit as fault:
+            places[key] = PATH.parse(raw.get(key, key))
+        except InvalidValue as fault:
             blame(
                 key, f"{key}: must be {fault}, got {shown(raw.get(key))}; write e.g. {key}: {key}"
             )
     cases, table = None, None
     try:
         cases, table = _parse_cases(raw.get("cases"))
-    except Unfit as fault:
+    except InvalidValue as fault:
         blame("cases", f"cases: {fault}; {_CASES_CURE}")
     part = (1, 1)
     try:
         part = _parse_slice(raw.get("slice"))
-    except Unfit as fault:
+    except InvalidValue as fault:
         blame("slice", f"slice: {fault}")
     overrides, complaints = _parse_overrides(_inner_values(raw.get("overrides")))
     for complaint in complaints:
@@ -179,15 +172,15 @@ def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
     if value is None:
         return None, None
     if isinstance(value, str) and value.endswith(".tsv"):
-        return None, Path(PATH.parse(value))
+        return None, PATH.parse(value)
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not names:
-        raise Unfit(f"must be names of folders or a table, got {shown(value)}")
+        raise InvalidValue(f"must be names of folders or a table, got {shown(value)}")
     for name in names:
         if not isinstance(name, str):
-            raise Unfit(f"must be names, got {shown(name)} (put numbers in quotes)")
+            raise InvalidValue(f"must be names, got {shown(name)} (put numbers in quotes)")
         if reason := unfit(name):
-            raise Unfit(f"{shown(name)} cannot be a case: {reason}")
+            raise InvalidValue(f"{shown(name)} cannot be a case: {reason}")
     return tuple(dict.fromkeys(names)), None
 
 
@@ -198,7 +191,9 @@ def _parse_slice(value: object) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", value) if isinstance(value, str) else None
     index, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= index <= count:
-        raise Unfit(f"must be one of so many slices, got {shown(value)}; write e.g. slice: 1/50")
+        raise InvalidValue(
+            f"must be one of so many slices, got {shown(value)}; write e.g. slice: 1/50"
+        )
     return index, count
 
 
@@ -223,7 +218,7 @@ def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[
                 continue
             try:
                 parsed[str(key)] = parse_setting(str(key), setting)
-            except Unfit as fault:
+            except InvalidValue as fault:
                 complaints.append(f"{name}: {fault}")
     return overrides, complaints
 

@@ -23,27 +23,7 @@ from editinfinity.models import bsq
 from editinfinity.models.scale_passes import ScalePasses
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How bits are drawn.
-
-    Attributes:
-        cfg: strength of classifier-free guidance; 1 is none.
-        tau: temperature, logits are divided by it.
-        top_k: 1 takes the likelier bit; anything above leaves both.
-        top_p: a bit whose less likely value has a probability ≤ 1 − top_p is not drawn.
-    """
-
-    cfg: float = 4.0
-    tau: float = 0.5
-    top_k: int = 900
-    top_p: float = 0.97
-
-    def __post_init__(self) -> None:
-        if not (self.tau > 0 and self.top_k >= 1 and 0 < self.top_p <= 1):
-            raise ValueError(f"{self}: needs tau > 0, top_k ≥ 1 and 0 < top_p ≤ 1")
+from editinfinity.settings.groups import SamplingSettings
 
 
 class Watcher(Protocol):

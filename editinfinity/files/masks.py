@@ -68,7 +68,7 @@ def read_mask(
             mask = mask_of_box(read_text(path, LONGEST, "put the mask there"), size, path)
         case _:
             mask = open_picture(path, lambda image: mask_of_picture(image, size, edit_region, path))
-    return _grown(mask, grow)
+    return grown(mask, grow)
 
 
 def doubt_about(mask: Mask, path: Path | str, edit_region: str) -> str | None:
@@ -167,7 +167,7 @@ def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
             f"{name}: the box {x},{y},{width},{height} lies outside the photograph, which is "
             f"{size[1]}×{size[0]}"
         )
-    return _grown(mask, grow)
+    return grown(mask, grow)
 
 
 def _mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> Mask:
@@ -178,7 +178,7 @@ def _mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> Mas
     return found.mask(size)
 
 
-def _grown(mask: Mask, pixels: int) -> Mask:
+def grown(mask: Mask, pixels: int) -> Mask:
     """The mask with a margin of so many pixels, a square's corners staying square."""
     if pixels <= 0 or not mask.any():
         return mask

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from editinfinity.inversion.teacher_forcing import SelfCorrectionNoise, bit_loss, make_lesson
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
+from editinfinity.settings.groups import TrainingSettings
 
 _AHEAD = 1
 """Iterations that are under way on the device while Python prepares the next."""
@@ -27,36 +28,6 @@ Reseed = Callable[[int], None]
 
 ParameterState = dict[str, Tensor]
 """What AdamW keeps of one parameter: ``step`` and two running means of its shape."""
-
-
-@dataclass(frozen=True)
-class NoiseSettings:
-    """The randomness of a training sample.
-
-    Attributes:
-        strength: largest probability of flipping a bit.
-        condition_drop: probability of replacing the whole text by "no text".
-    """
-
-    strength: float = 0.3
-    condition_drop: float = 0.1
-
-
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """AdamW at a constant rate.
-
-    Attributes:
-        learning_rate: of every update.
-        betas: decay of the running means of the gradient and of its square.
-        grad_clip: largest norm of the gradient of all parameters together.
-        weight_decay: AdamW's; upstream has none.
-    """
-
-    learning_rate: float
-    betas: tuple[float, float] = (0.9, 0.97)
-    grad_clip: float = 5.0
-    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,14 +62,14 @@ class InversionLoss:
         model: nn.Module,
         base: Infinity,
         source: Source,
-        noise: NoiseSettings,
+        training: TrainingSettings,
         batch_size: int,
         kl_weight: float = 0.0,
     ) -> None:
-        """``model`` is ``base`` or ``base`` with an adapter."""
+        """``model`` is ``base`` or ``base`` with an adapter; ``training`` says how much noise."""
         self.model, self.base, self.source = model, base, source
-        self.noise = noise
-        self.corrupt = SelfCorrectionNoise(noise.strength)
+        self.cond_drop = training.cond_drop
+        self.corrupt = SelfCorrectionNoise(training.noise_strength)
         self.batch_size = batch_size
         self.kl_weight = kl_weight
 
@@ -117,7 +88,7 @@ class InversionLoss:
         # torch.where keeps the graph when every sample drops its text: the gradient is then zero.
         return TextFeatures(
             torch.where(
-                chance < self.noise.condition_drop,
+                chance < self.cond_drop,
                 self.base.unconditional(text).features,
                 text.features,
             )
@@ -127,7 +98,8 @@ class InversionLoss:
 def train(
     parameters: Iterable[nn.Parameter],
     loss: Loss,
-    settings: OptimizerSettings,
+    settings: TrainingSettings,
+    learning_rate: float,
     iterations: Iterable[int],
     reseed: Reseed,
     state: Mapping[int, ParameterState] | None = None,
@@ -136,6 +108,10 @@ def train(
     """Update ``parameters`` once an iteration.
 
     Args:
+        parameters: what trains.
+        loss: draws a batch and returns its loss.
+        settings: betas, weight decay and the largest norm of the gradient.
+        learning_rate: of AdamW, constant.
         iterations: numbers of the iterations to run; they continue over resumed runs, and may end
             early.
         reseed: called with an iteration's number before it draws anything.
@@ -152,7 +128,7 @@ def train(
     trained = list(parameters)
     optimizer = torch.optim.AdamW(
         trained,
-        lr=settings.learning_rate,
+        lr=learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
     )

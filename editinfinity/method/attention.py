@@ -14,6 +14,7 @@ from editinfinity.editing.guidance import Unguided
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.prompts import Span
+from editinfinity.settings.groups import SamplingSettings
 
 
 @telling_memory_faults("choose a smaller pixel_budget")
@@ -40,7 +41,7 @@ def attention_map(
         transformer,
         TextFeatures.of(prompt.features, device),
         schedule,
-        sampler.SamplingSettings(),
+        SamplingSettings(),
         torch.Generator(),
         edit=ReplaySource(sampler.codes_of(photograph.bits, schedule, device)),
         watcher=collector,

@@ -10,6 +10,7 @@ from editinfinity.files.geometry import Geometry
 from editinfinity.files.photograph import Photograph
 from editinfinity.files.seam import opacity_of
 from editinfinity.scales import reference_grid
+from editinfinity.settings.groups import FinishSettings
 
 
 def composite(
@@ -17,7 +18,7 @@ def composite(
     drawn: Image.Image,
     geometry: Geometry,
     kernel: NDArray[np.float32] | None,
-    feather: float | None = None,
+    settings: FinishSettings = FinishSettings(),
 ) -> Photograph:
     """Put a drawing back into the photograph; what the model did not see keeps its own pixels.
 
@@ -27,8 +28,10 @@ def composite(
         geometry: where it belongs.
         kernel: G on the ratio's 1M last scale: the photograph keeps its pixels where G is 1. None
             to take the whole drawing; only the crop has a seam then.
-        feather: width of the seam in pixels of the photograph; None for about a cell.
+        settings: ``background: decoded`` takes the whole drawing too.
     """
-    if kernel is None:
+    if kernel is None or settings.background == "decoded":
         kernel = np.zeros(reference_grid(geometry.model_size), dtype=np.float32)
-    return photograph.paste(drawn, geometry, opacity_of(kernel, geometry, feather))
+    opacity = opacity_of(kernel, geometry, settings.mask_feather)
+    finished = photograph.paste(drawn, geometry, opacity)
+    return finished.without_place() if settings.gps == "drop" else finished

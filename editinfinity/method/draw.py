@@ -21,10 +21,10 @@ from editinfinity.editing.kernel import resample_kernel
 from editinfinity.files.checkpoints import Adapter
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.images import from_model
-from editinfinity.method.settings import SamplingSettings
 from editinfinity.models.scale_passes import ScalePasses
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
+from editinfinity.settings.groups import SamplingSettings
 
 if TYPE_CHECKING:
     from editinfinity.models.tokenizer import Tokenizer
@@ -103,8 +103,8 @@ def draw(
         transformer,
         text,
         schedule,
-        sampler.SamplingSettings(sampling.cfg, sampling.tau, sampling.top_k, sampling.top_p),
-        torch.Generator().manual_seed(int(sampling.seed)),
+        sampling,
+        torch.Generator().manual_seed(sampling.seed),
         edit=blend,
         guidance=guidance,
         passes=passes,

@@ -17,20 +17,18 @@ from editinfinity.compute import determinism, reseed, telling_memory_faults
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Adapter, Embedding, OptimizerState
 from editinfinity.files.features import ImageFeatures, PromptFeatures
-from editinfinity.inversion import lora as adapters
 from editinfinity.inversion import recomputing
+from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.training import (
     InversionLoss,
-    NoiseSettings,
-    OptimizerSettings,
     ParameterState,
     Source,
     train,
 )
-from editinfinity.method.settings import LoraSettings, TrainingSettings
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import Preset
 from editinfinity.prompts import LEARNED_VECTORS
+from editinfinity.settings.groups import LoraSettings, TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +133,8 @@ class Trainer:
         vectors = nn.Parameter(start.to(self.transformer.device))
         learned = replace(source, learned=vectors)
         own = self.preset.training.embedding_learning_rate
-        state = self._train(VECTORS, self.transformer, [vectors], learned, iterations, own)
+        rate = self.training.embedding_learning_rate or own
+        state = self._train(VECTORS, self.transformer, [vectors], learned, iterations, rate)
         return Embedding(vectors.detach().cpu(), state.iteration, self.preset.name), state
 
     def learn_adapter(
@@ -154,14 +153,13 @@ class Trainer:
         Raises:
             UserError: as ``learn_vectors``.
         """
-        reseed(self.training.seed, ADAPTER, 0)
-        shape = adapters.LoraSettings(lora.rank, lora.alpha, lora.dropout)
-        adapted = adapters.add_lora(self.transformer, shape).to(self.transformer.device)
+        reseed(self.training.train_seed, ADAPTER, 0)
+        adapted = add_lora(self.transformer, lora).to(self.transformer.device)
         parameters = [tensor for tensor in adapted.parameters() if tensor.requires_grad]
-        own = self.preset.training.lora_learning_rate
+        rate = self.training.lora_learning_rate or self.preset.training.lora_learning_rate
         try:
             state = self._train(
-                ADAPTER, adapted, parameters, source, iterations, own, lora.kl_weight
+                ADAPTER, adapted, parameters, source, iterations, rate, lora.kl_weight
             )
             return Adapter.of(adapted), state
         finally:
@@ -174,7 +172,7 @@ class Trainer:
         parameters: Sequence[nn.Parameter],
         source: Source,
         iterations: int,
-        own_rate: float,
+        learning_rate: float,
         kl_weight: float = 0.0,
     ) -> OptimizerState:
         """Update the parameters until ``iterations`` updates were made in all.
@@ -185,10 +183,10 @@ class Trainer:
             parameters: what trains.
             source: what to learn.
             iterations: number of the last one.
-            own_rate: the model's own learning rate of this training.
+            learning_rate: of AdamW.
             kl_weight: of ``InversionLoss``.
         """
-        callbacks, seed = self.callbacks, self.training.seed
+        callbacks, seed = self.callbacks, self.training.train_seed
         before = callbacks.on_start(model, parameters)
         done = 0 if before is None else before.iteration
         if iterations <= done:
@@ -211,7 +209,8 @@ class Trainer:
                 after = train(
                     parameters,
                     loss,
-                    self._optimizer(own_rate),
+                    self.training,
+                    learning_rate,
                     callbacks.steps(range(done + 1, iterations + 1)),
                     lambda iteration: reseed(seed, name, iteration),
                     None if before is None else dict(enumerate(before.parameters)),
@@ -226,16 +225,6 @@ class Trainer:
         callbacks.on_end(parameters, state)
         return state
 
-    def _optimizer(self, own_rate: float) -> OptimizerSettings:
-        """AdamW as the settings want it, at the model's own rate if they name none."""
-        settings = self.training
-        return OptimizerSettings(
-            settings.learning_rate or own_rate,
-            settings.betas,
-            settings.gradient_clip,
-            settings.weight_decay,
-        )
-
     def _loss(self, model: nn.Module, source: Source, kl_weight: float) -> InversionLoss:
         """The loss of a model in ``train`` mode."""
         settings = self.training
@@ -243,8 +232,7 @@ class Trainer:
         self.transformer.set_drop_path(settings.drop_path)
         model.train()
         recomputing.prepare(self.transformer, batch * source.schedule.tokens, self.recomputed)
-        noise = NoiseSettings(settings.noise_strength, settings.condition_dropout)
-        return InversionLoss(model, self.transformer, source, noise, batch, kl_weight)
+        return InversionLoss(model, self.transformer, source, settings, batch, kl_weight)
 
 
 def _on_cpu(state: ParameterState) -> ParameterState:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from editinfinity.cases.case import Case, Edit
 from editinfinity.cases.load import is_by_folder, load_case
@@ -27,19 +27,21 @@ from editinfinity.errors import UserError
 from editinfinity.jobs.record import DONE, FAILED, STOPPED, JobOutcome, RecordHandler, path_of
 from editinfinity.jobs.stage_version import running_code, running_digests
 from editinfinity.locks import wait_until_free
-from editinfinity.planning.params import values_of
+from editinfinity.planning.params import params_of, values_of
+from editinfinity.settings.groups import MaskSettings, ModelSettings
+from editinfinity.settings.setting import Level, SettingsGroup
+from editinfinity.settings.types import Numbers
 from editinfinity.stages.calls import Call
-from editinfinity.stages.settings import LoraSettings, ModelSettings, Pause, TrainingSettings
+from editinfinity.stages.settings import Pause
 from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.client import UnexpectedFault
 from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.session import Session
 from editinfinity.worker.work import peak_of_ram
 
-if TYPE_CHECKING:
-    from editinfinity.stages.region import Where
-
 log = logging.getLogger(__name__)
+
+Group = TypeVar("Group", bound=SettingsGroup)
 
 
 class Job:
@@ -88,17 +90,37 @@ class Job:
         if is_by_folder(self.config) and (faults := self.case.all_faults()):
             raise UserError("; ".join(faults))
 
+    def settings(self, group: type[Group], **given: Any) -> Group:
+        """A group of settings: what the rule's params say of it, else the run's configuration.
+
+        Device and threads, say, are no params: no job runs again because it would now run
+        elsewhere.
+
+        Args:
+            group: which.
+            given: values that come from elsewhere.
+        """
+        values = {}
+        for key, setting in group.settings().items():
+            count = setting.type.count if isinstance(setting.type, Numbers) else None
+            recorded = [self.params[name] for name in params_of(key, count) if name in self.params]
+            if key in given:
+                values[key] = given[key]
+            elif recorded:
+                values[key] = recorded[0] if count is None else tuple(recorded)
+            elif setting.level is Level.RUN:
+                values[key] = self.config.settings[key]
+        return group(**values)
+
     @property
-    def where(self) -> Where:
-        """What says where the job's edit goes."""
+    def where(self) -> dict[str, Any]:
+        """What says where the job's edit goes, for ``find_region``."""
         edit = self.edit
         return {
             "mask": edit.mask if edit.mask_source == "user" else None,
             "photograph": self.case.image,
             "attention": self.input("attention"),
-            "mask_edit_region": str(edit.settings["mask_edit_region"]),
-            "mask_grow": int(edit.settings["mask_grow"]),
-            "attention_threshold": float(edit.settings["attention_threshold"]),
+            **{key: edit.settings[key] for key in MaskSettings.settings()},
         }
 
     def input(self, name: str) -> Path | None:
@@ -119,52 +141,6 @@ class Job:
         """A named output, or the only one."""
         return Path(self.snakemake.output[0] if name is None else self.snakemake.output[name])
 
-    @property
-    def model(self) -> ModelSettings:
-        """Which model runs, and on what. Device and threads are no params: no job runs again
-        because it would now run elsewhere.
-        """
-        settings = self.config.settings
-        folder = settings["model_dir"]
-        return ModelSettings(
-            preset=str(settings["model"]),
-            model_dir=None if folder is None else Path(str(folder)),
-            attention_bias=bool(settings["attention_bias"]),
-            device=str(settings["device"]),
-            threads=settings["threads"],  # type: ignore[arg-type]
-            gradient_checkpointing=str(settings["gradient_checkpointing"]),
-        )
-
-    @property
-    def training(self) -> TrainingSettings:
-        """Hyperparameters of a training job. ``deterministic`` is no param: it differs by rounding,
-        and only on a GPU.
-        """
-        given = self.params
-        return TrainingSettings(
-            seed=given["train_seed"],
-            learning_rate=given["learning_rate"],
-            batch_size=given["batch_size"],
-            betas=(given["beta_1"], given["beta_2"]),
-            weight_decay=given["weight_decay"],
-            gradient_clip=given["grad_clip"],
-            noise_strength=given["noise_strength"],
-            condition_dropout=given["cond_drop"],
-            drop_path=given["drop_path"],
-            deterministic=bool(self.config.settings["deterministic"]),
-        )
-
-    @property
-    def lora(self) -> LoraSettings:
-        """The adapter of a LoRA job."""
-        given = self.params
-        return LoraSettings(
-            rank=given["lora_rank"],
-            alpha=given["lora_alpha"],
-            dropout=given["lora_dropout"],
-            kl_weight=given["kl_weight"],
-        )
-
     def pause(self, path: Path) -> Pause:
         """Where a training keeps what it has done when it is asked to stop."""
         files = [(path, *_stamp(Path(path))) for path in self.snakemake.input]
@@ -178,7 +154,7 @@ class Job:
             stage: of ``editinfinity.stages``.
             arguments: of its function.
         """
-        call = Call(stage, {**arguments, "model": self.model})
+        call = Call(stage, {**arguments, "model": self.settings(ModelSettings)})
         worker = self.config.settings["worker"] == "auto"
         dispatch(call, running_digests()[stage], worker, self.stopper)
 

@@ -13,6 +13,20 @@ from typing import Any
 
 Scalar = str | int | float | bool | None
 
+_RECORDED_AS = {
+    "embedding_learning_rate": "learning_rate",
+    "lora_learning_rate": "learning_rate",
+    "betas": "beta",
+}
+"""Setting → the name of its param where that is another: a name that changed would make all results
+again."""
+
+
+def params_of(key: str, count: int | None) -> list[str]:
+    """Names of the params of a setting: its own, or one for each of ``count`` elements."""
+    name = _RECORDED_AS.get(key, key)
+    return [name] if count is None else [f"{name}_{number}" for number in range(1, count + 1)]
+
 
 def named(**values: Any) -> dict[str, Callable[[Any], str]]:
     """The params of a rule, for ``params: **named(...)``.

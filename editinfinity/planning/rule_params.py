@@ -5,7 +5,7 @@ Rules hand them to ``params.named``, which makes texts of them that carry the pa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 
@@ -18,9 +18,12 @@ from editinfinity.planning.model import (
     effective,
     model_identity,
 )
-from editinfinity.planning.params import Scalar
+from editinfinity.planning.params import Scalar, params_of
 from editinfinity.planning.run import PlannedRun, Wildcards
-from editinfinity.planning.variants import guidance_of
+from editinfinity.planning.variants import NAMED, guidance_of
+from editinfinity.settings.groups import MaskSettings
+from editinfinity.settings.setting import Level, SettingsGroup
+from editinfinity.settings.types import Numbers
 
 Param = Callable[[Wildcards], Scalar]
 
@@ -66,6 +69,30 @@ class RuleParams:
 
         return value
 
+    def of_group(
+        self, group: type[SettingsGroup], without: Collection[str] = ()
+    ) -> dict[str, Param]:
+        """The params of a rule that takes a group of settings, by their names.
+
+        Left out are settings of the whole run, of which none changes results, and those that the
+        name of a variant carries.
+
+        Args:
+            group: the settings.
+            without: further settings that the rule does not take.
+        """
+        params: dict[str, Param] = {}
+        for key, setting in group.settings().items():
+            if key in without or key in NAMED or setting.level is Level.RUN:
+                continue
+            if isinstance(setting.type, Numbers):
+                for index, name in enumerate(params_of(key, setting.type.count)):
+                    params[name] = self.of_case(key, index)
+            else:
+                of = self.of_case if setting.level is Level.CASE else self.of_edit
+                params[params_of(key, None)[0]] = of(key)
+        return params
+
     def of_mask(self, use: MaskUse) -> dict[str, Param]:
         """The params of what goes by a mask: those of another source than the edit's are "none".
 
@@ -86,9 +113,10 @@ class RuleParams:
 
         return {
             "mask_fingerprint": mask_fingerprint,
-            "mask_edit_region": only_with("user", "mask_edit_region"),
-            "mask_grow": only_with("user", "mask_grow"),
-            "attention_threshold": only_with("attention", "attention_threshold"),
+            **{
+                key: only_with("attention" if key.startswith("attention") else "user", key)
+                for key in MaskSettings.settings()
+            },
         }
 
     def guidance(self, wildcards: Wildcards) -> str:

@@ -14,11 +14,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from editinfinity.config.kinds import Unfit
-from editinfinity.config.settings import SETTINGS
 from editinfinity.errors import UserError
+from editinfinity.settings.groups import SETTINGS
+from editinfinity.settings.types import InvalidValue
 
-FURTHER = ("smoothing", "top_k", "top_p")
+NAMED = ("cfg", "tau", "seed")
+"""Settings of the drawing that every name carries."""
+
+FURTHER = tuple(
+    sorted(
+        key
+        for key, setting in SETTINGS.items()
+        if setting.sweep and key not in NAMED and not key.endswith("_iter")
+    )
+)
 """Settings that a name carries only while they are swept, in the order they are appended."""
 
 _NUMBER = r"\d+(?:\.\d+)?(?:e[-+]?\d+)?"
@@ -91,8 +100,8 @@ def parse_variant(name: str) -> Variant:
             raise UserError(f"{name}: {key} is no setting that a name can carry; {cure}")
         value: object = int(text) if text.isdecimal() else text
         try:
-            further.append((key, SETTINGS[key].kind.parse(value)))
-        except Unfit as fault:
+            further.append((key, SETTINGS[key].type.parse(value)))
+        except InvalidValue as fault:
             raise UserError(f"{name}: {key} must be {fault}") from None
     variant = Variant(
         embedding,

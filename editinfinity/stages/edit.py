@@ -17,7 +17,7 @@ from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.draw import adapted, decode, draw
-from editinfinity.method.settings import DEFAULT_SAMPLING, SamplingSettings
+from editinfinity.settings.groups import SamplingSettings
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_features, open_settings
 from editinfinity.stages.settings import ModelSettings
@@ -32,7 +32,7 @@ def edit(
     output: Path,
     settings: Path,
     model: ModelSettings,
-    sampling: SamplingSettings = DEFAULT_SAMPLING,
+    sampling: SamplingSettings = SamplingSettings(),
     embedding: Path | None = None,
     lora_dir: Path | None = None,
     kernel: Path | None = None,
@@ -108,7 +108,7 @@ def _facts(
 ) -> dict[str, Any]:
     """Everything that made an edit, but for what is optional. No paths, no times."""
     return {
-        "model": model.preset,
+        "model": model.model,
         "attention_bias": model.attention_bias,
         "prompt": prompt.prompt,
         "ratio": photograph.schedule.ratio,

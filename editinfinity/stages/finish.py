@@ -14,9 +14,8 @@ from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.photograph import Photograph, read_photograph
 from editinfinity.files.writing import read_settings, write_photograph
 from editinfinity.method.composite import composite
-from editinfinity.method.settings import BACKGROUNDS
 from editinfinity.scales import nearest_ratio, reference_grid
-from editinfinity.stages.settings import GPS
+from editinfinity.settings.groups import FinishSettings
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +26,7 @@ def finish(
     image: Path,
     output: Path,
     kernel: Path | None = None,
-    background: str = "exact",
-    mask_feather: float | None = None,
-    gps: str = "keep",
+    **settings: Any,
 ) -> None:
     """Put the drawing back into the photograph, at its size, with all that belongs to it.
 
@@ -40,30 +37,22 @@ def finish(
         image: the user's photograph.
         output: where the finished picture goes; its ending decides the format.
         kernel: of ``make_kernel``, where the edit used one.
-        background: ``exact`` keeps the photograph's own pixels wherever the kernel keeps all of the
-            source, which is not everywhere outside the mask (``smoothing_kernel``); ``decoded``
-            takes what the model made of them, as the method does.
-        mask_feather: width of the seam in pixels of the photograph; None for about a cell.
-        gps: ``keep`` or ``drop`` what the photograph says of its place.
+        settings: of ``FinishSettings``, by name.
 
     Raises:
         UserError: a picture cannot be read, or they do not belong together.
     """
-    for option, value, known in (("background", background, BACKGROUNDS), ("gps", gps, GPS)):
-        if value not in known:
-            raise UserError(f"{option}: {value!r} is not one of {', '.join(known)}")
+    finishing = FinishSettings(**settings)
     photograph, drawn = read_photograph(image), read_image(edited)
     for doubt in photograph.doubts:
         log.warning("%s", doubt)
-    settings = read_settings(edited)
-    geometry = _geometry(settings, photograph, size_of(drawn), edited, image)
+    made_by = read_settings(edited)
+    geometry = _geometry(made_by, photograph, size_of(drawn), edited, image)
     cells = None
-    if kernel is not None and background == "exact":
+    if kernel is not None:
         cells, _ = load_map(kernel, KERNEL, reference_grid(geometry.model_size))
-    finished = composite(photograph, drawn, geometry, cells, mask_feather)
-    if gps == "drop":
-        finished = finished.without_place()
-    write_photograph(output, finished, _with_background(settings, background))
+    finished = composite(photograph, drawn, geometry, cells, finishing)
+    write_photograph(output, finished, _with_background(made_by, finishing.background))
     log.info("%s: %d×%d pixels", output, *reversed(photograph.size))
 
 

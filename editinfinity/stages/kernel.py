@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Unpack
+from typing import Any
 
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.maps import KERNEL, save_map
 from editinfinity.method.locate import kernel_of
-from editinfinity.stages.region import Where, find_region
+from editinfinity.settings.groups import PreservationSettings
+from editinfinity.stages.region import find_region
 
 log = logging.getLogger(__name__)
 
 
 def make_kernel(
-    *, image_features: Path, output: Path, smoothing: str = "linear", **where: Unpack[Where]
+    *,
+    image_features: Path,
+    output: Path,
+    smoothing: str = PreservationSettings.smoothing,
+    **where: Any,
 ) -> None:
     """Make the smoothing kernel of an edit (no model runs).
 
@@ -24,7 +29,7 @@ def make_kernel(
         output: safetensors with ``kernel`` (h, w) fp32 on the ratio's 1M last scale: 1 keeps the
             source, 0 is edited freely.
         smoothing: a key of ``editinfinity.editing.kernel.SMOOTHINGS``.
-        where: the edit goes.
+        where: the edit goes, as for ``find_region``: mask or attention, and ``MaskSettings``.
 
     Raises:
         UserError: the mask cannot be read, does not fit the photograph, or lies where the model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Unpack
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,11 @@ from editinfinity.files.features import ImageFeatures
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.heatmap import heatmap_over
 from editinfinity.files.images import write_png
-from editinfinity.stages.region import Where, find_region
+from editinfinity.stages.region import find_region
 
 
 def draw_mask_pictures(
-    *, image_features: Path, mask_image: Path, heatmap: Path, **where: Unpack[Where]
+    *, image_features: Path, mask_image: Path, heatmap: Path, **where: Any
 ) -> None:
     """Draw the region of an edit.
 
@@ -25,7 +25,7 @@ def draw_mask_pictures(
         image_features: for the photograph's geometry and ratio.
         mask_image: PNG of the region, black = edited, at the photograph's size.
         heatmap: PNG of the attention (or of the mask) over the photograph at the model's size.
-        where: the edit goes.
+        where: the edit goes, as for ``find_region``: mask or attention, and ``MaskSettings``.
 
     Raises:
         UserError: the mask or the map cannot be read, or does not fit the photograph.

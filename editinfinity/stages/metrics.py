@@ -6,6 +6,7 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -35,15 +36,13 @@ def measure_edit(
     model: ModelSettings,
     mask: Path | None = None,
     attention: Path | None = None,
-    mask_edit_region: str = "black",
-    mask_grow: int = 0,
-    attention_threshold: float = 0.5,
     lpips: Path | None = None,
     clip: Path | None = None,
     dino: Path | None = None,
     image_reward: Path | None = None,
     drawn_with: str = "",
     host: Host = ALONE,
+    **settings: Any,
 ) -> None:
     """Measure what the model drew against the part of the photograph that it saw.
 
@@ -58,11 +57,10 @@ def measure_edit(
         model: device and threads.
         mask: the user's mask, where there is one.
         attention: of ``collect_attention``, where the edit went by it instead.
-        mask_edit_region, mask_grow: of the user's mask.
-        attention_threshold: of the attention map.
         lpips, clip, dino, image_reward: folders of weights; None leaves a metric out, and says so.
         drawn_with: identity of the settings that drew it, to be kept with the numbers.
         host: the process this runs in.
+        settings: of ``MaskSettings``, by name.
 
     Raises:
         UserError: a file cannot be read, or they do not belong together.
@@ -82,9 +80,7 @@ def measure_edit(
             mask=mask,
             photograph=image,
             attention=attention,
-            mask_edit_region=mask_edit_region,
-            mask_grow=mask_grow,
-            attention_threshold=attention_threshold,
+            **settings,
         )
         edited = found.edited
     folders = {"lpips": lpips, "clip": clip, "dino": dino, "image_reward": image_reward}

@@ -18,7 +18,7 @@ def open_settings(model: ModelSettings) -> tuple[Preset, torch.device]:
     Raises:
         UserError: there is no such preset or device.
     """
-    chosen, device = preset(model.preset), pick_device(model.device)
+    chosen, device = preset(model.model), pick_device(model.device)
     set_threads(model.threads)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # where kernels run, wherever their tensors lie

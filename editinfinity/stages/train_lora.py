@@ -17,9 +17,7 @@ from editinfinity.files.checkpoints import (
 )
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.invert import ADAPTER, Trainer, source_of
-from editinfinity.method.settings import (
-    DEFAULT_LORA,
-    DEFAULT_TRAINING,
+from editinfinity.settings.groups import (
     LoraSettings,
     TrainingSettings,
 )
@@ -38,8 +36,8 @@ def train_lora(
     output_dir: Path,
     iterations: int,
     model: ModelSettings,
-    training: TrainingSettings = DEFAULT_TRAINING,
-    lora: LoraSettings = DEFAULT_LORA,
+    training: TrainingSettings = TrainingSettings(),
+    lora: LoraSettings = LoraSettings(),
     embedding: Path | None = None,
     previous_dir: Path | None = None,
     losses: Path | None = None,

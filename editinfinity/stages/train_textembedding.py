@@ -12,8 +12,8 @@ from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Embedding, OptimizerState
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.invert import VECTORS, Trainer, source_of
-from editinfinity.method.settings import DEFAULT_TRAINING, TrainingSettings
 from editinfinity.presets import Preset
+from editinfinity.settings.groups import TrainingSettings
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_features, open_settings
 from editinfinity.stages.settings import ModelSettings, Pause
@@ -30,7 +30,7 @@ def train_textembedding(
     state: Path,
     iterations: int,
     model: ModelSettings,
-    training: TrainingSettings = DEFAULT_TRAINING,
+    training: TrainingSettings = TrainingSettings(),
     previous: Path | None = None,
     previous_state: Path | None = None,
     losses: Path | None = None,

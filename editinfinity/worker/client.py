@@ -54,7 +54,7 @@ def socket_of(session: Session, slot: Slot, model: ModelSettings) -> Path:
     facts = [
         os.getcwd(),  # noqa: PTH109  # as the jobs' relative paths see it
         slot.name,
-        model.preset,
+        model.model,
         str(model.model_dir),
         model.device,
         str(model.threads),

@@ -32,9 +32,9 @@ TRAINED = {"train_textembedding_iter": 10, "train_lora_iter": 50}
 """Defaults that are 1 here."""
 
 BRIEF = f"""
-    from editinfinity.config import settings
+    from editinfinity.settings.groups import SETTINGS
     for key in {[*TRAINED]}:
-        settings.SETTINGS[key] = replace(settings.SETTINGS[key], default=1)
+        SETTINGS[key] = replace(SETTINGS[key], default=1)
 """
 
 

@@ -4,6 +4,7 @@ import torch
 from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import KernelBlend, ReplaySource
 from editinfinity.editing.sampler import SamplingSettings, draw_bits, sample, source_codes
+from editinfinity.errors import UserError
 from editinfinity.models import bsq
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
@@ -89,7 +90,7 @@ def test_unlikely_values_are_never_drawn() -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="tau"):
+    with pytest.raises(UserError, match="tau"):
         SamplingSettings(tau=0)
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from editinfinity.inversion.lora import LoraSettings, add_lora
+from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.teacher_forcing import (
     SelfCorrectionNoise,
     bit_loss,
@@ -10,14 +10,13 @@ from editinfinity.inversion.teacher_forcing import (
 )
 from editinfinity.inversion.training import (
     InversionLoss,
-    NoiseSettings,
-    OptimizerSettings,
     Source,
     train,
 )
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
 from editinfinity.scales import schedule
+from editinfinity.settings.groups import LoraSettings, TrainingSettings
 
 SCHEDULE = schedule(1, "0.06M")
 
@@ -36,12 +35,14 @@ def make_model() -> Infinity:
 def embedding_run(iterations: range, learned=None, state=None, drop=0.1):
     model = make_model()
     learned = torch.nn.Parameter(torch.zeros(20, 128) if learned is None else learned.clone())
-    loss = InversionLoss(model, model, make_source(learned), NoiseSettings(0.3, drop), 1)
+    loss = InversionLoss(model, model, make_source(learned), TrainingSettings(), 1)
+    loss.cond_drop = drop
     losses: list[float] = []
     state = train(
         [learned],
         loss,
-        OptimizerSettings(1e-3),
+        TrainingSettings(),
+        1e-3,
         iterations,
         torch.manual_seed,
         state,
@@ -56,7 +57,8 @@ def test_n_iterations_are_n_updates() -> None:
     train(
         [weight],
         lambda: weight.square().sum(),
-        OptimizerSettings(0.1),
+        TrainingSettings(),
+        0.1,
         range(1, 11),
         seen.append,
     )
@@ -66,11 +68,11 @@ def test_n_iterations_are_n_updates() -> None:
 
 def test_weight_decay_is_the_settings() -> None:
     weight = torch.nn.Parameter(torch.ones(1))
-    settings = OptimizerSettings(0.1, weight_decay=0.5)
-    state = train([weight], lambda: 0 * weight.sum(), settings, range(1, 2), id)
+    settings = TrainingSettings(weight_decay=0.5)
+    state = train([weight], lambda: 0 * weight.sum(), settings, 0.1, range(1, 2), id)
     assert weight.item() == pytest.approx(1 - 0.1 * 0.5)
     # Another run's state brings its means along, not its rates.
-    train([weight], lambda: 0 * weight.sum(), OptimizerSettings(0.1), range(2, 3), id, state)
+    train([weight], lambda: 0 * weight.sum(), TrainingSettings(), 0.1, range(2, 3), id, state)
     assert weight.item() == pytest.approx(1 - 0.1 * 0.5)
 
 
@@ -90,22 +92,25 @@ def test_a_dropped_condition_moves_nothing_on_the_first_step() -> None:
 def test_infinite_loss_is_said() -> None:
     weight = torch.nn.Parameter(torch.ones(1))
     with pytest.raises(FloatingPointError, match="iteration 1"):
-        train([weight], lambda: weight.sum() / 0, OptimizerSettings(0.1), range(1, 2), id)
+        train([weight], lambda: weight.sum() / 0, TrainingSettings(), 0.1, range(1, 2), id)
 
 
 def test_lora_trains_only_the_adapter_and_lowers_the_loss() -> None:
     model = make_model()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     torch.manual_seed(0)
-    adapted = add_lora(model, LoraSettings(dropout=0.0))
+    adapted = add_lora(model, LoraSettings(lora_dropout=0.0))
     parameters = [p for p in adapted.parameters() if p.requires_grad]
     assert len(parameters) == 2 * 2 * 2  # A and B of two layers in two blocks
-    loss = InversionLoss(adapted, model, make_source(), NoiseSettings(0, 0), 1, 2e-7)
+    loss = InversionLoss(
+        adapted, model, make_source(), TrainingSettings(noise_strength=0, cond_drop=0), 1, 2e-7
+    )
     losses: list[float] = []
     train(
         parameters,
         loss,
-        OptimizerSettings(1e-2),
+        TrainingSettings(),
+        1e-2,
         range(1, 16),
         torch.manual_seed,
         on_iteration=lambda _, value: losses.append(value),

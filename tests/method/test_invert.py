@@ -14,13 +14,13 @@ from editinfinity.files.checkpoints import OptimizerState
 from editinfinity.files.weights import load_transformer
 from editinfinity.inversion.training import Source
 from editinfinity.method.invert import Trainer, TrainingCallbacks
-from editinfinity.method.settings import DEFAULT_LORA, TrainingSettings
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
 from editinfinity.scales import schedule
+from editinfinity.settings.groups import LoraSettings, TrainingSettings
 
 TINY = preset("tiny")
-FAST = TrainingSettings(learning_rate=1e-2, batch_size=1)
+FAST = TrainingSettings(embedding_learning_rate=1e-2, lora_learning_rate=1e-2, batch_size=1)
 
 
 class Watching(TrainingCallbacks):
@@ -94,9 +94,9 @@ def test_a_training_goes_on_after_what_was_learned(model: Infinity, source: Sour
 
 def test_an_adapter_that_fails_leaves_the_model_bare(model: Infinity, source: Source) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    wild = TrainingSettings(learning_rate=1e30, batch_size=1)
+    wild = TrainingSettings(embedding_learning_rate=1e30, lora_learning_rate=1e30, batch_size=1)
     with pytest.raises(UserError, match="lower the learning rate"):
-        Trainer(model, TINY, wild).learn_adapter(source, 8, DEFAULT_LORA)
+        Trainer(model, TINY, wild).learn_adapter(source, 8, LoraSettings())
     after = model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -104,9 +104,9 @@ def test_an_adapter_that_fails_leaves_the_model_bare(model: Infinity, source: So
 
 
 def test_the_adapter_is_trained_over_the_vectors(model: Infinity, source: Source) -> None:
-    both = Trainer(model, TINY, FAST).learn(source, 1, 1, DEFAULT_LORA)
-    bare = Trainer(model, TINY, FAST).learn(source, 0, 1, DEFAULT_LORA)
+    both = Trainer(model, TINY, FAST).learn(source, 1, 1, LoraSettings())
+    bare = Trainer(model, TINY, FAST).learn(source, 0, 1, LoraSettings())
     assert both[0] is not None and bare[0] is None
     assert both[1] is not None and bare[1] is not None
     assert any(not torch.equal(both[1].weights[k], bare[1].weights[k]) for k in bare[1].weights)
-    assert Trainer(model, TINY, FAST).learn(source, 0, 0, DEFAULT_LORA) == (None, None)
+    assert Trainer(model, TINY, FAST).learn(source, 0, 0, LoraSettings()) == (None, None)

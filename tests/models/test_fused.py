@@ -12,7 +12,7 @@ import torch
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from editinfinity.inversion.lora import LoraSettings, add_lora
+from editinfinity.inversion.lora import add_lora
 from editinfinity.models.block import FeedForward
 from editinfinity.models.fused import feed_forward
 from editinfinity.models.fused.dropout import keep_mask
@@ -21,6 +21,7 @@ from editinfinity.models.operations import PLAIN
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TransformerConfig
 from editinfinity.scales import schedule
+from editinfinity.settings.groups import LoraSettings
 
 pytestmark = pytest.mark.slow
 
@@ -131,7 +132,9 @@ def several_tokens_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def adapted(dropout: float, rank: int = 3) -> tuple[Infinity, list[torch.nn.Parameter]]:
     base = model()
-    wrapped = add_lora(base, LoraSettings(rank, alpha=2 * rank, dropout=dropout)).to(DEVICE)
+    wrapped = add_lora(base, LoraSettings(rank, lora_alpha=2 * rank, lora_dropout=dropout)).to(
+        DEVICE
+    )
     parameters = [p for p in wrapped.parameters() if p.requires_grad]
     with torch.no_grad():
         for parameter in parameters:
@@ -195,7 +198,7 @@ def test_adapters_in_turn_are_not_taken_for_one_another(monkeypatch: pytest.Monk
     base, h = model().eval(), leaf(B, L, C)
     for seed in range(4):
         torch.manual_seed(seed)
-        wrapped = add_lora(base, LoraSettings(rank=3, dropout=0.0)).eval()
+        wrapped = add_lora(base, LoraSettings(lora_rank=3, lora_dropout=0.0)).eval()
         for name, parameter in wrapped.named_parameters():
             if "lora" in name:
                 parameter.data = 0.3 * torch.randn(parameter.shape).to(DEVICE)

@@ -16,14 +16,14 @@ from PIL import Image
 
 import tests.parity as parity
 from editinfinity.editing.sampler import SamplingSettings, sample
-from editinfinity.inversion.lora import LoraSettings, add_lora
+from editinfinity.inversion.lora import add_lora
 from editinfinity.models.choice import fastest_operations
 from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.pipeline import EditInfinityPipeline
 from editinfinity.presets import TransformerConfig
 from editinfinity.scales import schedule
-from editinfinity.stages.settings import TrainingSettings
+from editinfinity.settings.groups import LoraSettings, TrainingSettings
 
 pytestmark = [
     pytest.mark.gpu,
@@ -44,7 +44,7 @@ def model(dtype: torch.dtype) -> tuple[Infinity, list[torch.nn.Parameter]]:
         width=256, depth=3, heads=2, chunks=1, bits=8, text_width=128, text_length=64
     )
     base = Infinity(config).requires_grad_(False)
-    adapted = add_lora(base, LoraSettings(dropout=0.0)).to(CARD)
+    adapted = add_lora(base, LoraSettings(lora_dropout=0.0)).to(CARD)
     base.set_block_dtype(dtype)
     matrices = [p for p in adapted.parameters() if p.requires_grad]
     with torch.no_grad():

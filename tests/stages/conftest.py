@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from editinfinity.stages.attention_map import collect_attention
 from editinfinity.stages.image_features import extract_image_features
 from editinfinity.stages.kernel import make_kernel
-from editinfinity.stages.settings import ModelSettings, TrainingSettings
 from editinfinity.stages.text_features import extract_text_features
 from editinfinity.stages.train_lora import train_lora
 from editinfinity.stages.train_textembedding import train_textembedding
 
 PROMPT = "a red cup on a wooden table"
-TINY = ModelSettings(preset="tiny", device="cpu", threads=1)
-FAST = TrainingSettings(learning_rate=1e-3, batch_size=1)
+TINY = ModelSettings(model="tiny", device="cpu", threads=1)
+FAST = TrainingSettings(embedding_learning_rate=1e-3, lora_learning_rate=1e-3, batch_size=1)
 
 
 @dataclass(frozen=True)

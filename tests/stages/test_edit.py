@@ -18,9 +18,9 @@ from editinfinity.files.weights import load_tokenizer
 from editinfinity.files.writing import read_settings
 from editinfinity.models.bsq import sum_codes
 from editinfinity.presets import preset
+from editinfinity.settings.groups import SamplingSettings
 from editinfinity.stages.edit import edit
 from editinfinity.stages.finish import finish
-from editinfinity.stages.settings import SamplingSettings
 
 from .conftest import TINY, Worked, draw_photograph
 

@@ -15,9 +15,9 @@ from editinfinity.files.features import ImageFeatures, PromptFeatures, pack_bits
 from editinfinity.models.bsq import quantize
 from editinfinity.prompts import CAPTION_SUFFIX, find_word, tokens_of
 from editinfinity.scales import schedule
+from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.image_features import extract_image_features
 from editinfinity.stages.jsonl import read_jsonl, write_jsonl
-from editinfinity.stages.settings import ModelSettings
 from editinfinity.stages.text_features import extract_text_features
 
 from .conftest import PROMPT, TINY, Worked, draw_photograph
@@ -108,13 +108,12 @@ def test_a_prompt_longer_than_the_model_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_model_device_and_budget_are_one_line(worked: Worked, tmp_path: Path) -> None:
     for model, fault in (
-        (ModelSettings(preset="huge"), "no model 'huge'"),
-        (ModelSettings(preset="tiny", device="tpu"), "device: 'tpu' is not known"),
-        (ModelSettings(preset="tiny", device="cuda:77"), "device: cuda:77 is not there"),
-        (ModelSettings(preset="infinity_2b", device="cpu"), "set model_dir"),
+        (ModelSettings(model="tiny", device="cuda:77"), "device: cuda:77 is not there"),
+        (ModelSettings(model="infinity_2b", device="cpu"), "set model_dir"),
     ):
         with pytest.raises(UserError, match=fault):
             extract_image_features(image=worked.photograph, output=tmp_path / "x", model=model)
-    with pytest.raises(UserError, match="threads: 0 is not usable"):
-        ModelSettings(threads=0)
+    for key, value in (("model", "huge"), ("device", "tpu"), ("threads", 0)):
+        with pytest.raises(UserError, match=f"^{key}: must be .*; write e.g. {key}: "):
+            ModelSettings(**{key: value})
     assert not (tmp_path / "x").exists()

@@ -17,8 +17,8 @@ from editinfinity.evaluation.record import Measured
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import write_png
 from editinfinity.files.maps import ATTENTION, save_map
+from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.metrics import measure_edit
-from editinfinity.stages.settings import ModelSettings
 
 CPU = ModelSettings("tiny", device="cpu", threads=1)
 SIDE = 64

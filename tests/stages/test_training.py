@@ -16,10 +16,10 @@ from editinfinity.files.checkpoints import Embedding
 from editinfinity.files.weights import load_transformer
 from editinfinity.models.rotary import rotary_table
 from editinfinity.presets import preset
+from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.attention_map import collect_attention
 from editinfinity.stages.edit import edit
 from editinfinity.stages.image_features import extract_image_features
-from editinfinity.stages.settings import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.train_lora import train_lora
 from editinfinity.stages.train_textembedding import train_textembedding
 
@@ -76,7 +76,7 @@ def test_n_iterations_are_n_updates(worked: Worked) -> None:
 
 def test_one_small_step_moves_by_the_learning_rate(worked: Worked, tmp_path: Path) -> None:
     # AdamW's first step is lr·sign(gradient): fixes learning rate and weight decay at once.
-    training = TrainingSettings(learning_rate=5e-4, batch_size=1)
+    training = TrainingSettings(embedding_learning_rate=5e-4, lora_learning_rate=5e-4, batch_size=1)
     vectors = Embedding.load(
         embed(worked, tmp_path, "e", 1, training=training), "tiny", 128
     ).vectors
@@ -84,7 +84,9 @@ def test_one_small_step_moves_by_the_learning_rate(worked: Worked, tmp_path: Pat
 
 
 def test_weight_decay_shrinks(worked: Worked, tmp_path: Path) -> None:
-    decayed = TrainingSettings(learning_rate=1e-3, batch_size=1, weight_decay=100)
+    decayed = TrainingSettings(
+        embedding_learning_rate=1e-3, lora_learning_rate=1e-3, batch_size=1, weight_decay=100
+    )
     vectors = Embedding.load(embed(worked, tmp_path, "e", 3, training=decayed), "tiny", 128).vectors
     plain = Embedding.load(worked.embedding, "tiny", 128).vectors
     assert vectors.abs().mean() < 0.95 * plain.abs().mean()
@@ -112,7 +114,9 @@ def test_continued_lora_equals_a_straight_run_byte_for_byte(worked: Worked, tmp_
 
 
 def test_the_seed_decides(worked: Worked, tmp_path: Path) -> None:
-    other = TrainingSettings(learning_rate=1e-3, batch_size=1, seed=7)
+    other = TrainingSettings(
+        embedding_learning_rate=1e-3, lora_learning_rate=1e-3, batch_size=1, train_seed=7
+    )
     assert embed(worked, tmp_path, "e", 3, training=other).read_bytes() != (
         worked.embedding.read_bytes()
     )
@@ -159,7 +163,9 @@ def test_lora_without_embedding_differs(worked: Worked, tmp_path: Path) -> None:
 def test_nulls_mean_the_models_own_rates(worked: Worked, tmp_path: Path) -> None:
     own = preset("tiny").training
     explicit = TrainingSettings(
-        learning_rate=own.embedding_learning_rate, batch_size=own.batch_size
+        embedding_learning_rate=own.embedding_learning_rate,
+        lora_learning_rate=own.embedding_learning_rate,
+        batch_size=own.batch_size,
     )
     first = embed(worked, tmp_path, "null", 1, training=TrainingSettings())
     assert first.read_bytes() == embed(worked, tmp_path, "own", 1, training=explicit).read_bytes()
@@ -179,7 +185,7 @@ def test_files_that_do_not_fit_are_refused(worked: Worked, tmp_path: Path) -> No
     with pytest.raises(UserError, match="is of iteration 3, the checkpoint beside it of 1"):
         embed(worked, tmp_path, "e", 5, previous=one, previous_state=worked.embedding_state)
     with pytest.raises(UserError, match="adapter of another shape"):
-        adapt(worked, tmp_path / "l", 5, previous_dir=worked.lora, lora=LoraSettings(rank=2))
+        adapt(worked, tmp_path / "l", 5, previous_dir=worked.lora, lora=LoraSettings(lora_rank=2))
     with pytest.raises(UserError, match="there is no such file"):
         adapt(worked, tmp_path / "l", 5, previous_dir=tmp_path / "none")
 
@@ -192,7 +198,7 @@ def test_features_of_another_model_are_refused(worked: Worked, tmp_path: Path) -
             output=tmp_path / "e",
             state=tmp_path / "s",
             iterations=1,
-            model=ModelSettings(preset="bundled", device="cpu", threads=1),
+            model=ModelSettings(model="bundled", device="cpu", threads=1),
         )
 
 
@@ -212,7 +218,7 @@ def test_training_at_a_larger_budget(worked: Worked, tmp_path: Path) -> None:
 
 
 def test_a_rate_that_explodes_is_one_line(worked: Worked, tmp_path: Path) -> None:
-    wild = TrainingSettings(learning_rate=1e30, batch_size=1)
+    wild = TrainingSettings(embedding_learning_rate=1e30, lora_learning_rate=1e30, batch_size=1)
     with pytest.raises(UserError, match="lower the learning rate"):
         adapt(worked, tmp_path / "l", 8, training=wild)
 

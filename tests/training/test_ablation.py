@@ -13,11 +13,9 @@ from safetensors.torch import save_file
 from editinfinity.editing.guidance import ClassifierFree, SourceNegative
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.evaluation.world.judge import Judge
-from editinfinity.inversion.lora import LoraSettings, add_lora
+from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.training import (
     InversionLoss,
-    NoiseSettings,
-    OptimizerSettings,
     Source,
     train,
 )
@@ -25,6 +23,7 @@ from editinfinity.models.text_encoder import HashedEncoder
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
 from editinfinity.scales import schedule
+from editinfinity.settings.groups import LoraSettings, TrainingSettings
 from training.ablation.drawing import Slice, Studio, draw_all
 from training.ablation.edits import make, read, read_facts
 from training.ablation.many import (
@@ -53,8 +52,8 @@ from training.scenes import synthetic_maker
 from training.vocabulary import read_objects
 
 PLAN = schedule(1, "0.06M")
-QUIET = NoiseSettings(0.0, 0.0)
-RATE = OptimizerSettings(1e-2, grad_clip=0.05)
+QUIET = TrainingSettings(noise_strength=0, cond_drop=0)
+HOW = TrainingSettings(grad_clip=0.05), 1e-2
 """Clips in every iteration, so that clipping two pictures together would show."""
 
 
@@ -79,11 +78,11 @@ def one(sources: Sources, index: int, learned: torch.Tensor | None = None) -> So
 def test_vectors_are_learned_as_one_by_one(model: Infinity, sources: Sources) -> None:
     together_ = torch.nn.Parameter(torch.zeros(2, 20, 128))
     loss = ManyLoss(model.train(), sources, together_, QUIET, 2)
-    train_many([together_], loss, RATE, range(1, 4), torch.manual_seed)
+    train_many([together_], loss, *HOW, range(1, 4), torch.manual_seed)
     for index in range(2):
         alone = torch.nn.Parameter(torch.zeros(20, 128))
         source = one(sources, index, alone)
-        train([alone], InversionLoss(model, model, source, QUIET, 2), RATE, range(1, 4),
+        train([alone], InversionLoss(model, model, source, QUIET, 2), *HOW, range(1, 4),
               torch.manual_seed)  # fmt: skip
         assert alone.detach().abs().max() > 1e-3
         torch.testing.assert_close(together_[index], alone, rtol=1e-3, atol=1e-5)
@@ -92,11 +91,11 @@ def test_vectors_are_learned_as_one_by_one(model: Infinity, sources: Sources) ->
 
 
 def test_adapters_are_learned_as_by_peft(model: Infinity, sources: Sources) -> None:
-    shape = LoraSettings(dropout=0.0)
+    shape = LoraSettings(lora_dropout=0.0)
     adapted = Adapted(model, 2, shape)
     fresh = adapted.state()
     loss = ManyLoss(adapted.model.train(), sources, None, QUIET, 2, 2e-7)
-    train_many(adapted.parameters, loss, RATE, range(1, 4), torch.manual_seed)
+    train_many(adapted.parameters, loss, *HOW, range(1, 4), torch.manual_seed)
     for index in range(2):
         alone = copy.deepcopy(model)
         peft = add_lora(alone, shape)
@@ -105,7 +104,7 @@ def test_adapters_are_learned_as_by_peft(model: Infinity, sources: Sources) -> N
             for parameter, start in zip(parameters, fresh, strict=True):
                 parameter.copy_(start[index])
         source = one(sources, index)
-        train(parameters, InversionLoss(peft.train(), alone, source, QUIET, 2, 2e-7), RATE,
+        train(parameters, InversionLoss(peft.train(), alone, source, QUIET, 2, 2e-7), *HOW,
               range(1, 4), torch.manual_seed)  # fmt: skip
         for ours, theirs in zip(adapted.parameters, parameters, strict=True):
             torch.testing.assert_close(ours[index], theirs, rtol=1e-3, atol=1e-5)

@@ -28,7 +28,7 @@ CALL = Call(
         "embedding": None,
         "iterations": 50,
         "model": ModelSettings("tiny", Path("weights"), threads=3),
-        "training": TrainingSettings(betas=(0.8, 0.9), learning_rate=4.69e-5),
+        "training": TrainingSettings(betas=(0.8, 0.9), lora_learning_rate=4.69e-5),
         "lora": LoraSettings(),
         "pause": Pause(Path("p"), "x"),
     },

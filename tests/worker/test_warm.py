@@ -12,8 +12,9 @@ from torch import nn
 
 from editinfinity.files.text_encoder_weights import load_text_encoder
 from editinfinity.files.transformer_weights import load_transformer
-from editinfinity.inversion.lora import LoraSettings, add_lora
+from editinfinity.inversion.lora import add_lora
 from editinfinity.presets import preset
+from editinfinity.settings.groups import LoraSettings
 from editinfinity.worker import memory
 from editinfinity.worker.memory import RamOnly, ram_left
 from editinfinity.worker.warm import WarmModels

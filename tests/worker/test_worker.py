@@ -49,7 +49,7 @@ pytestmark = pytest.mark.slow
 LONG = 60
 """Iterations of a training that is stopped on the way."""
 
-TINY = ModelSettings(preset="tiny", device="cpu", threads=1)
+TINY = ModelSettings(model="tiny", device="cpu", threads=1)
 
 JOB = """
 import json, logging, sys
@@ -131,7 +131,9 @@ def training(output: str, iterations: int, pause: Pause | None = None) -> Call:
         "losses": Path(f"{output}.losses"),
         "iterations": iterations,
         "model": TINY,
-        "training": TrainingSettings(learning_rate=1e-3, batch_size=1),
+        "training": TrainingSettings(
+            embedding_learning_rate=1e-3, lora_learning_rate=1e-3, batch_size=1
+        ),
         "pause": pause,
     }
     return Call("train_textembedding", arguments)

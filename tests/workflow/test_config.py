@@ -8,11 +8,11 @@ import jsonschema
 import pytest
 import yaml
 
-from editinfinity.config.kinds import Unfit
+from editinfinity.config.generate import config_schema, config_yaml
 from editinfinity.config.load import PLACE_KEYS, ConfigError, check_yaml, load_config
-from editinfinity.config.schema import config_schema
-from editinfinity.config.settings import SETTINGS, SMOOTHINGS
 from editinfinity.editing import kernel
+from editinfinity.settings.groups import SETTINGS, SMOOTHINGS
+from editinfinity.settings.types import InvalidValue
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,7 +75,7 @@ def test_a_home_is_put_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     config = load_config({"results": "~/edits", "model_dir": "~/weights/2b", "data": "~x~"})
     assert str(config.results) == "/home/me/edits" and str(config.data) == "~x~"
-    assert config.settings["model_dir"] == "/home/me/weights/2b"
+    assert config.settings["model_dir"] == Path("/home/me/weights/2b")
     assert str(load_config({"cases": "~/cases.tsv"}).table) == "/home/me/cases.tsv"
 
 
@@ -126,7 +126,7 @@ def test_values_take_one_form_because_params_compare_as_text() -> None:
 
 def test_examples_in_messages_are_themselves_accepted() -> None:
     for key, setting in SETTINGS.items():
-        with pytest.raises(Unfit) as fault:
+        with pytest.raises(InvalidValue) as fault:
             setting.parse(object())
         written = str(fault.value).partition("write e.g. ")[2]
         load_config(yaml.safe_load(written))
@@ -143,7 +143,9 @@ def test_config_yaml_spells_out_every_setting_at_its_default() -> None:
 
 def test_the_schema_file_is_current_and_takes_config_yaml() -> None:
     schema = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text(encoding="utf-8"))
-    assert schema == config_schema(), "run python -m editinfinity.config.schema"
+    assert schema == config_schema(), "run python -m editinfinity.config.generate"
+    text = (ROOT / "config.yaml").read_text("utf-8")
+    assert text == config_yaml(), "run python -m editinfinity.config.generate"
     jsonschema.validate(yaml.safe_load((ROOT / "config.yaml").read_text("utf-8")), schema)
 
 

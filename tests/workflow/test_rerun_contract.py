@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 import yaml
 
-from editinfinity.config.kinds import Choice, Unfit
 from editinfinity.config.load import load_config
-from editinfinity.config.settings import RUN_KEYS, SETTINGS
 from editinfinity.planning.model import effective
+from editinfinity.settings.groups import RUN_KEYS, SETTINGS
+from editinfinity.settings.types import Choice, InvalidValue
 from tests.workflow.project import (
     BARE,
     ROOT,
@@ -296,7 +296,7 @@ def moved(key: str, taken: list[str]) -> Any:
         return CHOSEN[key]
     options = list(setting.kind.options) if isinstance(setting.kind, Choice) else []
     for value in [*map(yaml.safe_load, taken), *options, 2, 0.25]:
-        with suppress(Unfit):
+        with suppress(InvalidValue):
             parsed = setting.parse(value)
             if parsed not in (settings[key], effective(key, settings), None):
                 return value

@@ -24,13 +24,13 @@ from editinfinity.editing.kernel import resample_kernel, smoothing_kernel
 from editinfinity.editing.sampler import SamplingSettings, sample, source_codes
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
-from editinfinity.inversion.training import NoiseSettings, OptimizerSettings
 from editinfinity.models import bsq
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
 from editinfinity.prompts import LEARNED_VECTORS
 from editinfinity.scales import ScaleSchedule, schedule
+from editinfinity.settings.groups import TrainingSettings
 from training.ablation.edits import Edits, read, read_facts
 from training.ablation.many import (
     Adapted,
@@ -167,13 +167,13 @@ class Slice:
             "lora": training.lora_learning_rate,
         }
         loss = ManyLoss(
-            self.adapted.model, self.sources, vectors, NoiseSettings(), training.batch_size,
+            self.adapted.model, self.sources, vectors, TrainingSettings(), training.batch_size,
             kl_weight,
         )  # fmt: skip
         over = "" if vectors is not None else "/alone"
         name = f"ablation/{self.number}/{stage}{over}"
         train_many(
-            parameters, loss, OptimizerSettings(rates[stage]), range(1, iterations + 1),
+            parameters, loss, TrainingSettings(), rates[stage], range(1, iterations + 1),
             lambda iteration: reseed(SEED, name, iteration), after,
         )  # fmt: skip
 

@@ -26,10 +26,10 @@ from editinfinity.inversion.teacher_forcing import (
     make_lesson,
     token_weights,
 )
-from editinfinity.inversion.training import NoiseSettings, OptimizerSettings
 from editinfinity.models.operations import PLAIN
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
+from editinfinity.settings.groups import TrainingSettings
 
 
 def together(texts: Sequence[Tensor], vectors: Tensor | None = None) -> TextFeatures:
@@ -50,13 +50,13 @@ class ManyLora(nn.Module):
         super().__init__()
         device = layer.weight.device
         self.layer, self.pictures = layer, pictures
-        self.scale = settings.alpha / settings.rank
-        self.dropout = nn.Dropout(settings.dropout)
+        self.scale = settings.lora_alpha / settings.lora_rank
+        self.dropout = nn.Dropout(settings.lora_dropout)
         bound = layer.in_features**-0.5  # Kaiming-uniform with a = √5
-        down = torch.empty(pictures, settings.rank, layer.in_features, device=device)
+        down = torch.empty(pictures, settings.lora_rank, layer.in_features, device=device)
         self.down = nn.Parameter(down.uniform_(-bound, bound))
         self.up = nn.Parameter(
-            torch.zeros(pictures, layer.out_features, settings.rank, device=device)
+            torch.zeros(pictures, layer.out_features, settings.lora_rank, device=device)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class ManyLoss:
     """
 
     def __init__(
-        self, model: Infinity, sources: Sources, vectors: Tensor | None, noise: NoiseSettings,
+        self, model: Infinity, sources: Sources, vectors: Tensor | None, noise: TrainingSettings,
         batch_size: int, kl_weight: float = 0.0,
     ) -> None:  # fmt: skip
         self.model, self.sources, self.vectors = model, sources, vectors
@@ -125,7 +125,7 @@ class ManyLoss:
     def __call__(self) -> Tensor:
         features = self.sources.features.repeat(self.batch_size, 1, 1, 1)
         plan = self.sources.schedule
-        lesson = make_lesson(features, plan, SelfCorrectionNoise(self.noise.strength))
+        lesson = make_lesson(features, plan, SelfCorrectionNoise(self.noise.noise_strength))
         logits = self.model(lesson.inputs, self._draw_text(), plan)
         loss = bit_loss(logits, lesson.targets, plan)
         mean = loss.cross_entropy + self.kl_weight * loss.divergence
@@ -137,7 +137,7 @@ class ManyLoss:
         turns = self.batch_size
         text = TextFeatures(text.features.repeat(turns, 1, 1), text.mask.repeat(turns, 1))
         chance = torch.rand(len(text.features), 1, 1, device=text.features.device)
-        drop = chance < self.noise.condition_drop
+        drop = chance < self.noise.cond_drop
         without = self.model.unconditional(text).features
         return TextFeatures(torch.where(drop, without, text.features), text.mask)
 
@@ -145,7 +145,8 @@ class ManyLoss:
 def train_many(
     parameters: Iterable[nn.Parameter],
     loss: Callable[[], Tensor],
-    settings: OptimizerSettings,
+    settings: TrainingSettings,
+    learning_rate: float,
     iterations: Iterable[int],
     reseed: Callable[[int], None],
     after: Callable[[int], None] = lambda _: None,
@@ -153,7 +154,7 @@ def train_many(
     """Update parameters (S, …) once an iteration; each picture's gradient is clipped by itself."""
     trained = list(parameters)
     optimizer = torch.optim.AdamW(
-        trained, settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
+        trained, learning_rate, settings.betas, weight_decay=settings.weight_decay
     )
     for iteration in iterations:
         reseed(iteration)

@@ -1,7 +1,8 @@
-"""Kinds of configuration values: what is accepted, its one canonical form, and how to say so.
+"""Types of settings: which values one accepts, their one canonical form, and how to say so.
 
-Snakemake compares params as text, so 50, 50.0 and "50.0" would be three values; every kind folds
-what it accepts into one form. YAML 1.1 reads ``1e-4`` as text; numbers accept that too.
+A type is the metadata of an annotation, ``Annotated[int, Whole(1, 4096)]``. Snakemake compares
+params as text, so 50, 50.0 and "50.0" would be three values; every type turns what it accepts into
+one form. YAML 1.1 reads ``1e-4`` as text; numbers accept that too.
 """
 
 from __future__ import annotations
@@ -10,26 +11,28 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
-class Unfit(ValueError):
-    """The value is not of the kind; the message is the kind's wording."""
+class InvalidValue(ValueError):
+    """A value that a type does not accept; the message is the type's wording."""
 
 
-class Kind(Protocol):
-    """What a setting accepts."""
+class SettingType(Protocol):
+    """Which values a setting accepts."""
 
     @property
     def wording(self) -> str:
         """Completes "must be …"."""
 
     def parse(self, value: object) -> object:
-        """The canonical form of ``value``; raises ``Unfit``."""
+        """The canonical form of ``value``; raises ``InvalidValue``."""
 
     def schema(self) -> dict[str, object]:
         """The same rule as JSON schema, for editors."""
@@ -42,11 +45,9 @@ class Flag:
     wording: str = "0 or 1 (or false or true)"
 
     def parse(self, value: object) -> bool:
-        if isinstance(value, bool):
-            return value
         if isinstance(value, int | float) and value in (0, 1):
             return bool(value)
-        raise Unfit(self.wording)
+        raise InvalidValue(self.wording)
 
     def schema(self) -> dict[str, object]:
         return {"enum": [0, 1, False, True]}
@@ -68,11 +69,12 @@ class Whole:
     def parse(self, value: object) -> int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value < self.low:
-            raise Unfit(self.wording)
-        if self.high is not None and value > self.high:
-            raise Unfit(self.wording)
-        return value
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise InvalidValue(self.wording)
+        number = int(value)
+        if number < self.low or (self.high is not None and number > self.high):
+            raise InvalidValue(self.wording)
+        return number
 
     def schema(self) -> dict[str, object]:
         bounds = {"minimum": self.low} | ({} if self.high is None else {"maximum": self.high})
@@ -105,12 +107,12 @@ class Number:
     def parse(self, value: object) -> float:
         if isinstance(value, str) and _NUMBER.fullmatch(value):
             value = float(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Unfit(self.wording)
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise InvalidValue(self.wording)
         try:
             number = float(value)
         except OverflowError:  # a whole number of more than 308 digits
-            raise Unfit(self.wording) from None
+            raise InvalidValue(self.wording) from None
         fits = (
             math.isfinite(number)
             and (self.low is None or number >= self.low)
@@ -119,7 +121,7 @@ class Number:
             and (self.below is None or number < self.below)
         )
         if not fits:
-            raise Unfit(self.wording)
+            raise InvalidValue(self.wording)
         return number
 
     def schema(self) -> dict[str, object]:
@@ -145,11 +147,11 @@ class Numbers:
 
     def parse(self, value: object) -> tuple[float, ...]:
         if not isinstance(value, list | tuple) or len(value) != self.count:
-            raise Unfit(self.wording)
+            raise InvalidValue(self.wording)
         try:
             return tuple(self.item.parse(element) for element in value)
-        except Unfit:
-            raise Unfit(self.wording) from None
+        except InvalidValue:
+            raise InvalidValue(self.wording) from None
 
     def schema(self) -> dict[str, object]:
         return {
@@ -173,7 +175,7 @@ class Choice:
     def parse(self, value: object) -> str | int:
         # True == 1 in Python, but `infer_function: true` is a slip of the pen.
         if isinstance(value, bool) or value not in self.options:
-            raise Unfit(self.wording)
+            raise InvalidValue(self.wording)
         return next(option for option in self.options if option == value)
 
     def schema(self) -> dict[str, object]:
@@ -190,7 +192,7 @@ class AutoOrOff:
         if value is False:
             return "off"
         if value not in ("auto", "off"):
-            raise Unfit(self.wording)
+            raise InvalidValue(self.wording)
         return str(value)
 
     def schema(self) -> dict[str, object]:
@@ -204,9 +206,9 @@ class Text:
     wording: str = "text"
     pattern: str = r"[^\x00-\x1f\x7f]+"
 
-    def parse(self, value: object) -> str:
+    def parse(self, value: object) -> Any:
         if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
-            raise Unfit(self.wording)
+            raise InvalidValue(self.wording)
         return value
 
     def schema(self) -> dict[str, object]:
@@ -217,14 +219,11 @@ class Text:
 class FilePath(Text):
     """A file or folder; ``~`` at its start is a home, which no shell has put in its place."""
 
-    def parse(self, value: object) -> str:
-        text = super().parse(value)
-        if not text.startswith("~"):
-            return text
-        try:
-            return super().parse(str(Path(text).expanduser()))
-        except RuntimeError:  # no user's home, so a folder of that name
-            return text
+    def parse(self, value: object) -> Path:
+        path = Path(super().parse(str(value) if isinstance(value, Path) else value))
+        with suppress(RuntimeError):  # there is no such home: a folder of that name
+            path = Path(super().parse(str(path.expanduser())))
+        return path
 
 
 @dataclass(frozen=True)
@@ -241,10 +240,12 @@ class Either:
     def parse(self, value: object) -> str | int:
         if value == self.word:
             return self.word
+        if isinstance(value, str) and value.isdecimal():  # as a command gives it
+            value = int(value)
         try:
             return self.other.parse(value)
-        except Unfit:
-            raise Unfit(self.wording) from None
+        except InvalidValue:
+            raise InvalidValue(self.wording) from None
 
     def schema(self) -> dict[str, object]:
         return {"anyOf": [{"const": self.word}, self.other.schema()]}
