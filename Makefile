@@ -44,7 +44,8 @@ docs: install-docs ## Build the documentation into site/ (a broken link fails)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html; with its search: $(PYTHON) -m http.server --directory site"
 
-format: install-dev ## Format the sources in place
+format: install-dev ## Format the sources in place, and write config.yaml by the declared settings
+	$(BIN)/python -m editinfinity.config.generate
 	$(BIN)/ruff format $(PYTHON_FILES)
 	$(BIN)/ruff check --fix $(PYTHON_FILES)
 	$(BIN)/snakefmt Snakefile rules

@@ -126,33 +126,29 @@ def _targets(file: File) -> Iterator[PurePosixPath]:
 
 
 def settings_tables() -> str:
-    """Every setting: sections and words from config.yaml, what is accepted from the table."""
-    from editinfinity.settings.groups import SETTINGS, Level
+    """Every setting by section: default, what it does, and what is accepted."""
+    from editinfinity.config.generate import config_yaml
+    from editinfinity.settings.groups import SETTINGS
+    from editinfinity.settings.setting import Level
 
-    text = (ROOT / "config.yaml").read_text("utf-8")
-    by_hand = re.compile(r"^([a-z_]+): (.*?)(?: # (.*))?$")
     lines: list[str] = []
     above: list[str] = []
-    known = set()
-    for line in text.splitlines():
+    for line in config_yaml().splitlines():
         if title := re.match(r"# --- (.*?) -+$", line):
             lines += ["", f"## {title[1]}", ""]
             lines += ["| setting | default | what it does | accepts |", "|---|---|---|---|"]
             above = []
         elif line.startswith("# "):
             above.append(line[2:])
-        elif (found := by_hand.match(line)) and lines:
+        elif found := re.match(r"([a-z_]+): (.*?)(?: # (.*))?$", line):
             key, default, words = found.groups()
             words, above = words or " ".join(above), []
-            known.add(key)
             setting = SETTINGS.get(key)
             accepts = "" if setting is None else setting.wording
             if setting is not None and setting.level is not Level.RUN:
                 accepts += f"; may differ by {setting.level.value}"
             cells = (f"`{key}`", f"`{default.strip()}`", _cell(words), _cell(accepts))
             lines.append(f"| {' | '.join(cells)} |")
-    if missing := SETTINGS.keys() - known:
-        log.warning("config.yaml says nothing about %s", ", ".join(sorted(missing)))
     return "\n".join(lines)
 
 

@@ -294,7 +294,7 @@ def moved(key: str, taken: list[str]) -> Any:
     setting, settings = SETTINGS[key], load_config(PROJECT_SETTINGS).settings
     if key in CHOSEN:
         return CHOSEN[key]
-    options = list(setting.kind.options) if isinstance(setting.kind, Choice) else []
+    options = list(setting.type.options) if isinstance(setting.type, Choice) else []
     for value in [*map(yaml.safe_load, taken), *options, 2, 0.25]:
         with suppress(InvalidValue):
             parsed = setting.parse(value)

@@ -94,7 +94,7 @@ def render(content: Content, pictures: list[dict[str, Any]]) -> Iterator[str]:
 
 def as_json(value: Any) -> Markup:
     """JSON for a script element: no text in it can end the element or begin a comment."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, default=str)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
