@@ -8,7 +8,7 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,17 +34,17 @@ log = logging.getLogger(__name__)
 
 Image = Annotated[Path, typer.Argument(help="The photograph.")]
 Prompt = Annotated[str, typer.Option(help="What the edited picture shows.")]
-Source = Annotated[Optional[str], typer.Option(help="What the photograph shows.")]  # noqa: UP045
+Source = Annotated[str | None, typer.Option(help="What the photograph shows.")]
 Mask = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(help="Where to edit: a picture (black), polygons (.json) or a box (.txt)."),
 ]
-Box = Annotated[Optional[str], typer.Option(help="Where to edit: x,y,width,height.")]  # noqa: UP045
+Box = Annotated[str | None, typer.Option(help="Where to edit: x,y,width,height.")]
 Target = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(help="What to edit, a word; instead of a mask."),
 ]
-Region = Annotated[Optional[str], setting_option("mask_edit_region")]  # noqa: UP045
+Region = Annotated[str | None, setting_option("mask_edit_region")]
 
 
 _PICTURES_ONLY = {"crop": "auto", "metrics": 0}
@@ -62,11 +62,11 @@ class Wish:
     prompt: Prompt
     source: Source = None
     target: Target = None
-    seed: Annotated[Optional[int], setting_option("seed")] = None  # noqa: UP045
+    seed: Annotated[int | None, setting_option("seed")] = None
     mask_edit_region: Region = None
     model: Annotated[str, setting_option("model")] = ModelSettings.model
     set: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(help="A setting of config.yaml, KEY=VALUE; may be given often."),
     ] = None
     work: Annotated[Path, typer.Option(help="Where what is learned is kept between edits.")] = Path(
@@ -117,7 +117,7 @@ def edit(
     box: Box = None,
     wish: Wish,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Default: PHOTO_edited beside the photograph, in its format."),
     ] = None,
 ) -> None:
@@ -175,11 +175,11 @@ def batch(
     folder: Annotated[Path, typer.Argument(help="Folder of photographs.")],
     wish: Wish,
     masks: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Folder of masks, each named like its photograph."),
     ] = None,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Folder for the results; default: FOLDER_edited."),
     ] = None,
 ) -> None:
@@ -337,7 +337,7 @@ def preview(
     mask_edit_region: Region = None,
     mask_grow: Annotated[int, setting_option("mask_grow")] = MaskSettings.mask_grow,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Default: PHOTO_preview.png beside the photograph."),
     ] = None,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import BACKBONES
 from editinfinity.settings.groups import EvaluationSettings, MaskSettings, ModelSettings
 
-MaybePath = Optional[Path]  # noqa: UP045
+MaybePath = Path | None
 Weights = Annotated[MaybePath, typer.Option(help="Folder; default: where it was fetched to.")]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -54,13 +54,12 @@ stages = typer.Typer(
     rich_markup_mode=None,
 )
 
-# Typer reads these annotations at run time, so they are spelt with Optional.
 Image = Annotated[Path, typer.Option(help="The photograph.")]
 ImageFeatures = Annotated[Path, typer.Option(help="File of the stage image_features.")]
 TextFeatures = Annotated[Path, typer.Option(help="File of the stage text_features.")]
 Output = Annotated[Path, typer.Option(help="The file to write.")]
-MaybePath = Optional[Path]  # noqa: UP045
-MaybeText = Optional[str]  # noqa: UP045
+MaybePath = Path | None
+MaybeText = str | None
 Mask = Annotated[MaybePath, typer.Option(help="Your mask; or give --attention.")]
 Photograph = Annotated[
     MaybePath, typer.Option(help="By its name, its part of a COCO mask of several is taken.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,7 +38,7 @@ ModelOrJudge = Annotated[
     typer.Argument(help=f"{', '.join(RELEASES)}, or a metric's {', '.join(BACKBONES)}."),
 ]
 To = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(help="Folder for the converted files, to name as model_dir."),
 ]
 
@@ -48,11 +48,11 @@ def fetch(
     model: ModelOrJudge,
     to: To = None,
     download_to: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Plain folder for the released files, instead of the hub's cache."),
     ] = None,
     revision: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Commit or tag of the repository of Infinity."),
     ] = None,
 ) -> None:
