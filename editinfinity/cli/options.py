@@ -7,6 +7,7 @@ have a parameter that is a dataclass; each of its fields is then an option.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
@@ -42,6 +43,33 @@ class Without:
 
     def __init__(self, *keys: str) -> None:
         self.keys = keys
+
+
+def runs(stage: str, function: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command, which is then only a signature and a help text, run a stage.
+
+    The command's options are the arguments of the stage's function. A dataclass that the function
+    does not take as it is reaches it as one argument a field.
+
+    Args:
+        stage: module of ``editinfinity.stages``, imported when the command runs.
+        function: of that module.
+    """
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**options: Any) -> None:
+            call = getattr(importlib.import_module(f"editinfinity.stages.{stage}"), function)
+            parameters = inspect.signature(call).parameters.values()
+            taken = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+            given: dict[str, Any] = {}
+            for name, value in options.items():
+                given |= {name: value} if name in taken or not is_dataclass(value) else vars(value)
+            call(**given)
+
+        return run
+
+    return wrap
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -7,14 +7,14 @@ that needs them, so that help is instant.
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from editinfinity.cli.judging import register as register_judging
-from editinfinity.cli.options import Without, grouped, setting_option
+from editinfinity.cli.options import Without, grouped, runs, setting_option
 from editinfinity.errors import UserError
 from editinfinity.settings.groups import (
     FinishSettings,
@@ -22,7 +22,6 @@ from editinfinity.settings.groups import (
     LoraSettings,
     MaskSettings,
     ModelSettings,
-    PhotographSettings,
     PreservationSettings,
     SamplingSettings,
     TrainingSettings,
@@ -60,17 +59,23 @@ TextFeatures = Annotated[Path, typer.Option(help="File of the stage text_feature
 Output = Annotated[Path, typer.Option(help="The file to write.")]
 MaybePath = Path | None
 MaybeText = str | None
-Mask = Annotated[MaybePath, typer.Option(help="Your mask; or give --attention.")]
-Photograph = Annotated[
-    MaybePath, typer.Option(help="By its name, its part of a COCO mask of several is taken.")
-]
-Attention = Annotated[MaybePath, typer.Option(help="File of attention_map.")]
 Word = Annotated[MaybeText, typer.Option(help="Word of the source prompt to segment, or @FILE.")]
 Iterations = Annotated[int, typer.Option(help="Updates in all, those of --previous included.")]
 Losses = Annotated[MaybePath, typer.Option(help="Table of the losses to write.")]
 Encoder = Annotated[ModelSettings, Without("attention_bias", "gradient_checkpointing")]
 Drawing = Annotated[ModelSettings, Without("gradient_checkpointing")]
 WithoutEffect = Annotated[float | None, typer.Option(hidden=True)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Options that say where an edit goes."""
+
+    mask: Annotated[MaybePath, typer.Option(help="Your mask; or give --attention.")] = None
+    photograph: Annotated[
+        MaybePath, typer.Option(help="By its name, its part of a COCO mask of several is taken.")
+    ] = None
+    attention: Annotated[MaybePath, typer.Option(help="File of attention_map.")] = None
 
 
 def _text(value: str) -> Path | str:
@@ -121,6 +126,7 @@ def jsonl(
 
 @stages.command("image_features")
 @grouped
+@runs("image_features", "extract_image_features")
 def image_features(
     *,
     image: Image,
@@ -132,15 +138,6 @@ def image_features(
     model: Encoder,
 ) -> None:
     """Encode the photograph as bits of every scale."""
-    from editinfinity.stages.image_features import extract_image_features
-
-    extract_image_features(
-        image=image,
-        output=output,
-        pixel_budget=PhotographSettings(pixel_budget).pixel_budget,
-        crop=crop,
-        model=model,
-    )
 
 
 @stages.command("text_features")
@@ -198,6 +195,7 @@ def _state_beside(checkpoint: Path) -> Path:
 
 @stages.command("train_lora")
 @grouped
+@runs("train_lora", "train_lora")
 def train_lora(
     *,
     image_features: ImageFeatures,
@@ -205,27 +203,15 @@ def train_lora(
     output_dir: Annotated[Path, typer.Option(help="Folder of the adapter, in PEFT's format.")],
     iterations: Iterations = InversionSettings.train_lora_iter,
     embedding: Annotated[MaybePath, typer.Option(help="Learnt vectors to train over.")] = None,
-    previous: Annotated[MaybePath, typer.Option(help="Folder of an adapter to continue.")] = None,
+    previous_dir: Annotated[
+        MaybePath, typer.Option("--previous", help="Folder of an adapter to continue.")
+    ] = None,
     losses: Losses = None,
     lora: LoraSettings,
     training: Annotated[TrainingSettings, Without("embedding_learning_rate")],
     model: ModelSettings,
 ) -> None:
     """Learn the photograph's style in a LoRA adapter (stage 3 of the method)."""
-    from editinfinity.stages.train_lora import train_lora as stage
-
-    stage(
-        image_features=image_features,
-        text_features=text_features,
-        output_dir=output_dir,
-        embedding=embedding,
-        previous_dir=previous,
-        losses=losses,
-        iterations=iterations,
-        model=model,
-        training=training,
-        lora=lora,
-    )
 
 
 @stages.command("attention_map")
@@ -257,54 +243,30 @@ def attention_map(
 
 @stages.command("kernel")
 @grouped
+@runs("kernel", "make_kernel")
 def kernel(
     *,
     image_features: ImageFeatures,
     output: Output,
-    mask: Mask = None,
-    photograph: Photograph = None,
-    attention: Attention = None,
+    place: Place,
     settings: MaskSettings,
     smoothing: Annotated[str, setting_option("smoothing")] = PreservationSettings.smoothing,
 ) -> None:
     """Make the blending weights of a mask or an attention map."""
-    from editinfinity.stages.kernel import make_kernel
-
-    make_kernel(
-        image_features=image_features,
-        output=output,
-        mask=mask,
-        photograph=photograph,
-        attention=attention,
-        smoothing=smoothing,
-        **asdict(settings),
-    )
 
 
 @stages.command("mask_pictures")
 @grouped
+@runs("mask_pictures", "draw_mask_pictures")
 def mask_pictures(
     *,
     image_features: ImageFeatures,
     mask_image: Annotated[Path, typer.Option(help="PNG to write, of the edited region.")],
     heatmap: Annotated[Path, typer.Option(help="PNG to write, of it over the photograph.")],
-    mask: Mask = None,
-    photograph: Photograph = None,
-    attention: Attention = None,
+    place: Place,
     settings: MaskSettings,
 ) -> None:
     """Show where an edit goes."""
-    from editinfinity.stages.mask_pictures import draw_mask_pictures
-
-    draw_mask_pictures(
-        image_features=image_features,
-        mask_image=mask_image,
-        heatmap=heatmap,
-        mask=mask,
-        photograph=photograph,
-        attention=attention,
-        **asdict(settings),
-    )
 
 
 @stages.command("edit")
@@ -346,6 +308,7 @@ def edit(
 
 @stages.command("finish")
 @grouped
+@runs("finish", "finish")
 def finish(
     *,
     edited: Annotated[Path, typer.Option(help="PNG of the stage edit.")],
@@ -355,15 +318,6 @@ def finish(
     settings: FinishSettings,
 ) -> None:
     """Put the edit back at the photograph's size."""
-    from editinfinity.stages.finish import finish as stage
-
-    stage(
-        edited=edited,
-        image=image,
-        output=output,
-        kernel=kernel,
-        **asdict(settings),
-    )
 
 
 register_judging(stages)

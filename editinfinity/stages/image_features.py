@@ -9,6 +9,7 @@ from editinfinity.files.cropping import FULL, parse_region
 from editinfinity.files.images import read_image, size_of
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.method.encode import encode_photograph
+from editinfinity.settings.groups import PhotographSettings
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.settings import ModelSettings
@@ -42,9 +43,9 @@ def extract_image_features(
         UserError: the image cannot be read, or the model's weights are missing.
     """
     preset, device = open_settings(model)
+    budget = PhotographSettings(pixel_budget).pixel_budget or preset.pixel_budget
     photograph = read_image(image)
     region = parse_region(crop, size_of(photograph))
-    budget = pixel_budget or preset.pixel_budget
     tokenizer = host.load(load_tokenizer, preset, device, model.model_dir)
     features = encode_photograph(photograph, region, budget, preset, tokenizer)
     features.save(output)
