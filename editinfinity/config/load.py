@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -109,42 +111,40 @@ def load_config(
     def blame(key: object, message: str) -> None:
         faults.append(f"{'--config' if key in command_line else source}: {message}")
 
+    def parsed(key: str, parse: Callable[[object], Any], default: Any, cure: str = "") -> Any:
+        try:
+            return parse(raw.get(key, default))
+        except InvalidValue as fault:
+            blame(key, f"{key}: {fault}{cure}")
+
     settings = {key: setting.default for key, setting in SETTINGS.items()}
     for key, value in raw.items():
-        if key in PLACE_KEYS:
-            continue
-        try:
-            settings[str(key)] = parse_setting(str(key), _inner_values(value))
-        except InvalidValue as fault:
-            blame(key, str(fault))
-
-    places = {}
-    for key in ("data", "results"):
-        try:
-            places[key] = PATH.parse(raw.get(key, key))
-        except InvalidValue as fault:
-            blame(
-                key, f"{key}: must be {fault}, got {shown(raw.get(key))}; write e.g. {key}: {key}"
-            )
-    cases, table = None, None
-    try:
-        cases, table = _parse_cases(raw.get("cases"))
-    except InvalidValue as fault:
-        blame("cases", f"cases: {fault}; {_CASES_CURE}")
-    part = (1, 1)
-    try:
-        part = _parse_slice(raw.get("slice"))
-    except InvalidValue as fault:
-        blame("slice", f"slice: {fault}")
+        if key not in PLACE_KEYS:
+            try:
+                settings[str(key)] = parse_setting(str(key), _inner_values(value))
+            except InvalidValue as fault:
+                blame(key, str(fault))
+    data, results = (parsed(key, partial(_parse_place, key), key) for key in ("data", "results"))
+    cases = parsed("cases", _parse_cases, None, f"; {_CASES_CURE}")
+    part = parsed("slice", _parse_slice, None)
     overrides, complaints = _parse_overrides(_inner_values(raw.get("overrides")))
     for complaint in complaints:
         blame("overrides", f"overrides: {complaint}")
     if faults:
         raise ConfigError(faults)
-    results = str(places["results"])
     if settings["pie_bench"] is not None:
-        results = f"{results}/pie_bench"
-    return Config(settings, cases, table, places["data"], results, overrides, source, part)
+        results /= "pie_bench"
+    names, table = cases
+    return Config(settings, names, table, data, str(results), overrides, source, part)
+
+
+def _parse_place(key: str, value: object) -> Path:
+    """A folder's path; ``key`` for messages."""
+    try:
+        return PATH.parse(value)
+    except InvalidValue as fault:
+        cure = f"write e.g. {key}: {key}"
+        raise InvalidValue(f"must be {fault}, got {shown(value)}; {cure}") from None
 
 
 def _inner_values(value: object) -> object:
