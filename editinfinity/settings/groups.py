@@ -70,40 +70,28 @@ class ModelSettings(SettingsGroup):
 
     heading: ClassVar[str] = "The model"
 
-    model: Annotated[str, Choice(tuple(PRESETS))] = run(
-        "bundled", "bundled (small, runs on a CPU) | infinity_2b | infinity_8b (docs/weights.md)"
-    )
-    model_dir: Folder = run(
-        None,
-        "Folder of converted weights; null = where `editinfinity weights fetch` puts them",
-        example="weights/infinity",
-    )
-    attention_bias: Switch = run(
-        True, "0 drops the q and v biases, to repeat the original implementation's numbers"
-    )
-    device: Annotated[str, Text("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?")] = run(
-        "auto", "auto (a GPU if there is one) | cpu | cuda | cuda:1"
-    )
-    threads: Annotated[int | str, Either("auto", Whole(1, 4096))] = run(
-        "auto",
-        "CPU threads of the model; auto = every core, shared by the jobs that run at once",
-    )
-    gradient_checkpointing: Annotated[str, Choice(("auto", "none", "all"))] = run(
-        "auto",
-        "auto | none | all: blocks that training on a GPU computes twice to save memory; auto"
-        " = as few as make it fit; results are the same",
-    )
+    model: Annotated[str, Choice(tuple(PRESETS))] = run("bundled")
+    """bundled (small, runs on a CPU) | infinity_2b | infinity_8b (docs/weights.md)."""
+    model_dir: Folder = run(None, example="weights/infinity")
+    """Folder of converted weights; null = where `editinfinity weights fetch` puts them."""
+    attention_bias: Switch = run(True)
+    """0 drops the q and v biases, to repeat the original implementation's numbers."""
+    device: Annotated[str, Text("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?")] = run("auto")
+    """auto (a GPU if there is one) | cpu | cuda | cuda:1."""
+    threads: Annotated[int | str, Either("auto", Whole(1, 4096))] = run("auto")
+    """CPU threads of the model; auto = every core, shared by the jobs that run at once."""
+    gradient_checkpointing: Annotated[str, Choice(("auto", "none", "all"))] = run("auto")
+    """auto | none | all: blocks that training on a GPU computes twice to save memory; auto = as
+    few as make it fit; results are the same."""
 
 
 @dataclass(frozen=True)
 class WorkerSettings(SettingsGroup):
     """How jobs share the model."""
 
-    worker: Annotated[str, AutoOrOff()] = run(
-        "auto",
-        "auto keeps the models loaded between jobs, for as long as the run lasts; off = every"
-        " job loads its own",
-    )
+    worker: Annotated[str, AutoOrOff()] = run("auto")
+    """auto keeps the models loaded between jobs, for as long as the run lasts; off = every job
+    loads its own."""
 
 
 @dataclass(frozen=True)
@@ -112,19 +100,20 @@ class InversionSettings(SettingsGroup):
 
     heading: ClassVar[str] = "Steps 2 and 3: training the text embedding, then LoRA over it"
 
-    train_textembedding: Switch = case(True, "1 trains; 0 uses a checkpoint that is already there")
-    train_textembedding_iter: Iterations = case(10, "Number of iterations")
-    use_textembedding: Switch = case(True, "1 trains LoRA over the text embedding; 0 without it")
-    use_textembedding_iter: IterationsOrNull = case(
-        None, "Which iteration's; null = train_textembedding_iter", sweep=True, example=10
-    )
-    train_lora: Switch = case(True, "1 trains; 0 uses a checkpoint that is already there")
-    train_lora_iter: Iterations = case(
-        50, "Number of iterations: more keep more of the photograph, fewer edit more"
-    )
-    checkpoint_every: Annotated[int, Whole(1)] = case(
-        10, "Iterations between checkpoints; a longer training continues from the last one"
-    )
+    train_textembedding: Switch = case(True)
+    """1 trains; 0 uses a checkpoint that is already there."""
+    train_textembedding_iter: Iterations = case(10)
+    """Number of iterations."""
+    use_textembedding: Switch = case(True)
+    """1 trains LoRA over the text embedding; 0 without it."""
+    use_textembedding_iter: IterationsOrNull = case(None, sweep=True, example=10)
+    """Which iteration's; null = train_textembedding_iter."""
+    train_lora: Switch = case(True)
+    """1 trains; 0 uses a checkpoint that is already there."""
+    train_lora_iter: Iterations = case(50)
+    """Number of iterations: more keep more of the photograph, fewer edit more."""
+    checkpoint_every: Annotated[int, Whole(1)] = case(10)
+    """Iterations between checkpoints; a longer training continues from the last one."""
 
 
 @dataclass(frozen=True)
@@ -133,77 +122,54 @@ class EditSettings(SettingsGroup):
 
     heading: ClassVar[str] = "Step 4: the edit"
 
-    method: Annotated[str, Choice(("inversion", "training_free"))] = edit(
-        "inversion",
-        "inversion | training_free: nothing is learned, a picture takes a second "
-        "(docs/training_free.md)",
-    )
-    infer_function: Annotated[int | None, Choice((0, 1, 2))] = edit(
-        None,
-        "0 edits the whole image | 1 makes only the attention map | 2 edits under the mask; "
-        "null follows mask_source",
-        example=2,
-    )
-    use_concat_embedding: Switch = edit(True, "1 uses the learned text embedding")
-    use_embedding_iter: IterationsOrNull = edit(
-        None, "Which iteration's; null = train_textembedding_iter", sweep=True, example=10
-    )
-    use_lora: Switch = edit(True, "1 uses LoRA")
-    use_lora_iter: IterationsOrNull = edit(
-        None, "Which iteration's; null = train_lora_iter", sweep=True, example=50
-    )
-    mask_source: Annotated[str, Choice(("auto", "user", "attention", "none"))] = edit(
-        "auto",
-        "user (image/mask.png, .json or .txt) | attention (of prompt/target_word.txt) | none;"
-        " auto takes the first there is",
-    )
+    method: Annotated[str, Choice(("inversion", "training_free"))] = edit("inversion")
+    """inversion | training_free: nothing is learned, a picture takes a second
+    (docs/training_free.md)."""
+    infer_function: Annotated[int | None, Choice((0, 1, 2))] = edit(None, example=2)
+    """0 edits the whole image | 1 makes only the attention map | 2 edits under the mask; null
+    follows mask_source."""
+    use_concat_embedding: Switch = edit(True)
+    """1 uses the learned text embedding."""
+    use_embedding_iter: IterationsOrNull = edit(None, sweep=True, example=10)
+    """Which iteration's; null = train_textembedding_iter."""
+    use_lora: Switch = edit(True)
+    """1 uses LoRA."""
+    use_lora_iter: IterationsOrNull = edit(None, sweep=True, example=50)
+    """Which iteration's; null = train_lora_iter."""
+    mask_source: Annotated[str, Choice(("auto", "user", "attention", "none"))] = edit("auto")
+    """user (image/mask.png, .json or .txt) | attention (of prompt/target_word.txt) | none; auto
+    takes the first there is."""
 
 
 @dataclass(frozen=True)
 class SamplingSettings(SettingsGroup):
     """How the bits of an edit are drawn."""
 
-    seed: Seed = edit(42, "Seed of the drawing: another seed, another picture", sweep=True)
-    cfg: Annotated[float, Number(low=0)] = edit(
-        4.0,
-        "Strength of classifier-free guidance: logits are uncond + cfg·(cond − uncond)",
-        sweep=True,
-    )
-    tau: Annotated[float, Number(above=0)] = edit(
-        0.5, "Temperature: logits are divided by it", sweep=True
-    )
-    top_k: Annotated[int, Whole(1)] = edit(
-        900,
-        "1 takes the likelier value of every bit; from 2 up both values may be drawn",
-        sweep=True,
-    )
-    top_p: Annotated[float, Number(above=0, high=1)] = edit(
-        0.97,
-        "The less likely value of a bit is not drawn where its probability is at most 1 − top_p",
-        sweep=True,
-    )
+    seed: Seed = edit(42, sweep=True)
+    """Seed of the drawing: another seed, another picture."""
+    cfg: Annotated[float, Number(low=0)] = edit(4.0, sweep=True)
+    """Strength of classifier-free guidance: logits are uncond + cfg·(cond − uncond)."""
+    tau: Annotated[float, Number(above=0)] = edit(0.5, sweep=True)
+    """Temperature: logits are divided by it."""
+    top_k: Annotated[int, Whole(1)] = edit(900, sweep=True)
+    """1 takes the likelier value of every bit; from 2 up both values may be drawn."""
+    top_p: Annotated[float, Number(above=0, high=1)] = edit(0.97, sweep=True)
+    """The less likely value of a bit is not drawn where its probability is at most 1 − top_p."""
 
 
 @dataclass(frozen=True)
 class PreservationSettings(SettingsGroup):
     """How the drawing keeps to the photograph."""
 
-    guidance: Annotated[str, Choice(("cfg", "source_negative"))] = edit(
-        "cfg",
-        "cfg | source_negative: also away from what the source prompt says (training_free "
-        "always does)",
-    )
-    lock_scales: Annotated[int, Whole(high=_LARGEST_SCHEDULE)] = edit(
-        0,
-        "Number of first scales that stay the photograph's, which keeps its layout; 3 for "
-        "very large masks",
-    )
-    smoothing: Annotated[str, Choice(SMOOTHINGS)] = edit(
-        "linear",
-        "linear | paper | hard | gaussian | dilated | none: how the edit fades around its "
-        "mask, over up to 5/64 of the view",
-        sweep=True,
-    )
+    guidance: Annotated[str, Choice(("cfg", "source_negative"))] = edit("cfg")
+    """cfg | source_negative: also away from what the source prompt says (training_free always
+    does)."""
+    lock_scales: Annotated[int, Whole(high=_LARGEST_SCHEDULE)] = edit(0)
+    """Number of first scales that stay the photograph's, which keeps its layout; 3 for very large
+    masks."""
+    smoothing: Annotated[str, Choice(SMOOTHINGS)] = edit("linear", sweep=True)
+    """linear | paper | hard | gaussian | dilated | none: how the edit fades around its mask, over
+    up to 5/64 of the view."""
 
 
 @dataclass(frozen=True)
@@ -212,16 +178,12 @@ class MaskSettings(SettingsGroup):
 
     heading: ClassVar[str] = "The mask"
 
-    mask_edit_region: Annotated[str, Choice(MASK_REGIONS)] = edit(
-        "black",
-        "The part of the user's mask that is edited: black | white | transparent | opaque",
-    )
-    mask_grow: Annotated[int, Whole(high=10_000)] = edit(
-        0, "Pixels of the photograph by which the user's mask is made larger"
-    )
-    attention_threshold: Annotated[float, Number(above=0, below=1)] = edit(
-        0.5, "Edits the cells whose attention exceeds min + attention_threshold·(max − min)"
-    )
+    mask_edit_region: Annotated[str, Choice(MASK_REGIONS)] = edit("black")
+    """The part of the user's mask that is edited: black | white | transparent | opaque."""
+    mask_grow: Annotated[int, Whole(high=10_000)] = edit(0)
+    """Pixels of the photograph by which the user's mask is made larger."""
+    attention_threshold: Annotated[float, Number(above=0, below=1)] = edit(0.5)
+    """Edits the cells whose attention exceeds min + attention_threshold·(max − min)."""
 
 
 @dataclass(frozen=True)
@@ -230,14 +192,11 @@ class PhotographSettings(SettingsGroup):
 
     heading: ClassVar[str] = "The photograph"
 
-    pixel_budget: Annotated[str | None, Choice(tuple(PIXEL_BUDGETS))] = case(
-        None, "0.06M | 0.25M | 0.60M | 1M; null = the model's own", example="1M"
-    )
-    crop: Annotated[str, Choice(("full", "auto"))] = case(
-        "full",
-        "full | auto learns and edits only a part around the masks, at full detail (large "
-        "photographs)",
-    )
+    pixel_budget: Annotated[str | None, Choice(tuple(PIXEL_BUDGETS))] = case(None, example="1M")
+    """0.06M | 0.25M | 0.60M | 1M; null = the model's own."""
+    crop: Annotated[str, Choice(("full", "auto"))] = case("full")
+    """full | auto learns and edits only a part around the masks, at full detail (large
+    photographs)."""
 
 
 @dataclass(frozen=True)
@@ -248,19 +207,13 @@ class FinishSettings(SettingsGroup):
     source, which is not everywhere outside the mask (``smoothing_kernel``).
     """
 
-    background: Annotated[str, Choice(("exact", "decoded"))] = edit(
-        "exact",
-        "Beyond the reach of smoothing: exact = the photograph's own pixels | decoded = the "
-        "model's, as in the paper",
-    )
-    mask_feather: Annotated[float | None, Number(low=0)] = edit(
-        None,
-        "Width in pixels of the seam around the edit; null = about 1/64 of the view",
-        example=20,
-    )
-    gps: Annotated[str, Choice(("keep", "drop"))] = edit(
-        "keep", "keep | drop where the photograph says it was taken"
-    )
+    background: Annotated[str, Choice(("exact", "decoded"))] = edit("exact")
+    """Beyond the reach of smoothing: exact = the photograph's own pixels | decoded = the model's,
+    as in the paper."""
+    mask_feather: Annotated[float | None, Number(low=0)] = edit(None, example=20)
+    """Width in pixels of the seam around the edit; null = about 1/64 of the view."""
+    gps: Annotated[str, Choice(("keep", "drop"))] = edit("keep")
+    """keep | drop where the photograph says it was taken."""
 
 
 @dataclass(frozen=True)
@@ -269,40 +222,22 @@ class EvaluationSettings(SettingsGroup):
 
     heading: ClassVar[str] = "Judging (docs/evaluation.md)"
 
-    metrics: Switch = run(
-        True,
-        "1 measures every picture: numbers beside it and in results/metrics.tsv; 0 loads "
-        "nothing for them",
-    )
-    lpips_weights: Folder = run(
-        None,
-        "Folder of LPIPS; null = where `editinfinity weights fetch lpips` puts it; without "
-        "it, its column says so",
-        example="weights/lpips",
-    )
-    clip_weights: Folder = run(
-        None,
-        "Folder of CLIP; null = where `editinfinity weights fetch clip` puts it",
-        example="weights/clip",
-    )
-    dino_weights: Folder = run(
-        None,
-        "Folder of DINO; null = where `editinfinity weights fetch dino` puts it",
-        example="weights/dino",
-    )
-    image_reward_weights: Folder = run(
-        None,
-        "Folder of ImageReward; null = where `editinfinity weights fetch image_reward` puts it",
-        example="weights/reward",
-    )
-    select: Annotated[str, Text("first, best or the name of a variant", SELECT)] = edit(
-        "first",
-        "Of a sweep, which picture becomes results/CASE/NAME.png: first | best | a variant's name",
-    )
-    select_floor: Annotated[float, Number(low=0)] = edit(
-        25.0,
-        "For best: the most aligned of those whose background has at least this PSNR, in decibels",
-    )
+    metrics: Switch = run(True)
+    """1 measures every picture: numbers beside it and in results/metrics.tsv; 0 loads nothing for
+    them."""
+    lpips_weights: Folder = run(None, example="weights/lpips")
+    """Folder of LPIPS; null = where `editinfinity weights fetch lpips` puts it; without it, its
+    column says so."""
+    clip_weights: Folder = run(None, example="weights/clip")
+    """Folder of CLIP; null = where `editinfinity weights fetch clip` puts it."""
+    dino_weights: Folder = run(None, example="weights/dino")
+    """Folder of DINO; null = where `editinfinity weights fetch dino` puts it."""
+    image_reward_weights: Folder = run(None, example="weights/reward")
+    """Folder of ImageReward; null = where `editinfinity weights fetch image_reward` puts it."""
+    select: Annotated[str, Text("first, best or the name of a variant", SELECT)] = edit("first")
+    """Of a sweep, which picture becomes results/CASE/NAME.png: first | best | a variant's name."""
+    select_floor: Annotated[float, Number(low=0)] = edit(25.0)
+    """For best: the most aligned of those whose background has at least this PSNR, in decibels."""
 
 
 @dataclass(frozen=True)
@@ -311,17 +246,11 @@ class BenchmarkSettings(SettingsGroup):
 
     heading: ClassVar[str] = "A benchmark in place of cases (docs/pie_bench.md)"
 
-    pie_bench: Folder = run(
-        None,
-        "Folder with mapping_file.json and annotation_images: `snakemake pie_bench` edits it,"
-        " into results/pie_bench",
-        example="PIE-Bench_v1",
-    )
-    pie_bench_sample: Annotated[int | None, Whole(1)] = run(
-        None,
-        "Number of its pictures for a quick look, each type by its share; null = all",
-        example=20,
-    )
+    pie_bench: Folder = run(None, example="PIE-Bench_v1")
+    """Folder with mapping_file.json and annotation_images: `snakemake pie_bench` edits it, into
+    results/pie_bench."""
+    pie_bench_sample: Annotated[int | None, Whole(1)] = run(None, example=20)
+    """Number of its pictures for a quick look, each type by its share; null = all."""
 
 
 @renamed(
@@ -336,36 +265,29 @@ class TrainingSettings(SettingsGroup):
 
     heading: ClassVar[str] = "How training goes"
 
-    train_seed: Seed = case(42, "Seed of all noise in training")
-    embedding_learning_rate: LearningRate = case(
-        None,
-        "Learning rate of the text embedding, constant; null = the model's own",
-        example=4.69e-5,
-    )
-    lora_learning_rate: LearningRate = case(
-        None, "Learning rate of LoRA, constant; null = the model's own", example=4.69e-5
-    )
-    batch_size: Annotated[int | None, Whole(1, 1024)] = case(
-        None, "Noisy copies of the image in an iteration; null = the model's own", example=2
-    )
-    betas: Annotated[tuple[float, float], Numbers(Number(low=0, below=1), 2)] = case(
-        (0.9, 0.97), "Of AdamW"
-    )
-    weight_decay: Annotated[float, Number(low=0)] = case(0.0, "Of AdamW")
-    grad_clip: Annotated[float, Number(above=0)] = case(5.0, "Largest norm of the gradient")
-    noise_strength: Share = case(
-        0.3,
-        "Largest share of bits that are flipped, so that the model learns to correct its mistakes",
-    )
-    cond_drop: Share = case(0.1, "Probability that a sample trains without its text")
-    drop_path: Share = case(
-        0.1, "Probability of skipping the last block; it rises linearly over depth, from 0"
-    )
-    deterministic: Switch = run(
-        False,
-        "1 = two equal runs learn equal numbers on a GPU too; training takes up to twice as "
-        "long there",
-    )
+    train_seed: Seed = case(42)
+    """Seed of all noise in training."""
+    embedding_learning_rate: LearningRate = case(None, example=4.69e-5)
+    """Learning rate of the text embedding, constant; null = the model's own."""
+    lora_learning_rate: LearningRate = case(None, example=4.69e-5)
+    """Learning rate of LoRA, constant; null = the model's own."""
+    batch_size: Annotated[int | None, Whole(1, 1024)] = case(None, example=2)
+    """Noisy copies of the image in an iteration; null = the model's own."""
+    betas: Annotated[tuple[float, float], Numbers(Number(low=0, below=1), 2)] = case((0.9, 0.97))
+    """Of AdamW."""
+    weight_decay: Annotated[float, Number(low=0)] = case(0.0)
+    """Of AdamW."""
+    grad_clip: Annotated[float, Number(above=0)] = case(5.0)
+    """Largest norm of the gradient."""
+    noise_strength: Share = case(0.3)
+    """Largest share of bits that are flipped, so that the model learns to correct its mistakes."""
+    cond_drop: Share = case(0.1)
+    """Probability that a sample trains without its text."""
+    drop_path: Share = case(0.1)
+    """Probability of skipping the last block; it rises linearly over depth, from 0."""
+    deterministic: Switch = run(False)
+    """1 = two equal runs learn equal numbers on a GPU too; training takes up to twice as long
+    there."""
 
 
 @renamed(rank="lora_rank", alpha="lora_alpha", dropout="lora_dropout")
@@ -373,14 +295,14 @@ class TrainingSettings(SettingsGroup):
 class LoraSettings(SettingsGroup):
     """The adapter on both linear layers of every feed-forward block, and its loss."""
 
-    lora_rank: Annotated[int, Whole(1, 4096)] = case(4, "Rank r of the adapter")
-    lora_alpha: Annotated[float, Number(above=0)] = case(
-        32.0, "The adapter is scaled by lora_alpha / lora_rank"
-    )
-    lora_dropout: Share = case(0.1, "Dropout on the adapter's input")
-    kl_weight: Annotated[float, Number(low=0)] = case(
-        2e-7, "Weight of the summed Kullback-Leibler divergence in the loss of LoRA"
-    )
+    lora_rank: Annotated[int, Whole(1, 4096)] = case(4)
+    """Rank r of the adapter."""
+    lora_alpha: Annotated[float, Number(above=0)] = case(32.0)
+    """The adapter is scaled by lora_alpha / lora_rank."""
+    lora_dropout: Share = case(0.1)
+    """Dropout on the adapter's input."""
+    kl_weight: Annotated[float, Number(low=0)] = case(2e-7)
+    """Weight of the summed Kullback-Leibler divergence in the loss of LoRA."""
 
 
 GROUPS: tuple[type[SettingsGroup], ...] = (

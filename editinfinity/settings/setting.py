@@ -1,11 +1,12 @@
 """One setting: what is declared of it, and what follows from that.
 
-A setting is a field of a frozen dataclass: the annotation is its type, the field's default its
-default, and ``run``, ``case`` or ``edit`` say how far down it may differ and what it does::
+A setting is a field of a frozen dataclass: the annotation is its type, ``run``, ``case`` or
+``edit`` say its default and how far down it may differ, and a text below it (as in
+``groups``) what it does::
 
     @dataclass(frozen=True)
     class SamplingSettings(SettingsGroup):
-        tau: Annotated[float, Number(above=0)] = edit(0.5, "temperature", sweep=True)
+        tau: Annotated[float, Number(above=0)] = edit(0.5, sweep=True)
 
 Validation, JSON schema, config.yaml, the table in the documentation, options of commands, params of
 rules and the defaults of Python follow from these fields.
@@ -13,7 +14,10 @@ rules and the defaults of Python follow from these fields.
 
 from __future__ import annotations
 
+import ast
 import functools
+import inspect
+import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -44,24 +48,29 @@ class Setting:
     """One key of config.yaml.
 
     Attributes:
+        group: the dataclass that declares it.
         key: its name.
         type: which values it accepts.
         default: the value where config.yaml leaves it out, in canonical form.
-        help: what it does, in a line.
         level: how far down it may differ.
         nullable: null is accepted and means "the model's own" or "follow another setting".
         sweep: a list is accepted; the product of all lists is drawn.
         example: a value as config.yaml would have it, for messages.
     """
 
+    group: type[SettingsGroup]
     key: str
     type: SettingType
     default: Any
-    help: str
     level: Level
     nullable: bool
     sweep: bool
     example: str
+
+    @property
+    def help(self) -> str:
+        """What it does, in a line without a full stop at its end."""
+        return self.group.texts()[self.key]
 
     @property
     def wording(self) -> str:
@@ -116,11 +125,9 @@ class Setting:
         return {"description": self.help, **accepted}
 
 
-def _declared(
-    level: Level, default: Any, help: str, *, sweep: bool = False, example: Any = None
-) -> Any:
+def _declared(level: Level, default: Any, *, sweep: bool = False, example: Any = None) -> Any:
     """A field of a group of settings; ``example`` where the default is null."""
-    facts = {"level": level, "help": help, "sweep": sweep, "example": example}
+    facts = {"level": level, "sweep": sweep, "example": example}
     return field(default=default, metadata=facts)
 
 
@@ -167,16 +174,31 @@ class SettingsGroup:
             value, setting_type = get_args(hints[each.name])
             facts, default = each.metadata, each.default
             found[each.name] = Setting(
+                cls,
                 each.name,
                 setting_type,
                 (default,) if facts["sweep"] and default is not None else default,
-                facts["help"],
                 facts["level"],
                 NoneType in get_args(value),
                 facts["sweep"],
                 as_yaml(default if facts["example"] is None else facts["example"]),
             )
         return found
+
+    @classmethod
+    @functools.cache
+    def texts(cls) -> Mapping[str, str]:
+        """Field → the text below it, which Python does not keep: read from the source if asked."""
+        (tree,) = ast.parse(inspect.getsource(cls)).body
+        assert isinstance(tree, ast.ClassDef)
+        return {
+            field.target.id: " ".join(str(text.value.value).split()).removesuffix(".")
+            for field, text in itertools.pairwise(tree.body)
+            if isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        }
 
 
 def divided(given: Mapping[str, Any], *groups: type[SettingsGroup]) -> list[Any]:

@@ -12,11 +12,10 @@ import yaml
 
 from tests.workflow.project import BARE, ROOT, Project
 
-DECLARATION = """
-    sharpness: Annotated[float, Number(above=0)] = edit(
-        1.0, "Factor of the margin between the two values of a bit"
-    )
-"""
+DECLARATION = '''
+    sharpness: Annotated[float, Number(above=0)] = edit(1.0)
+    """Factor of the margin between the two values of a bit."""
+'''
 GROUPS, SAMPLER = "settings/groups.py", "editing/sampler.py"
 
 
