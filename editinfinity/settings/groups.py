@@ -24,7 +24,6 @@ from editinfinity.settings.setting import (
     run,
 )
 from editinfinity.settings.types import (
-    AutoOrOff,
     Choice,
     Either,
     FilePath,
@@ -89,7 +88,7 @@ class ModelSettings(SettingsGroup):
 class WorkerSettings(SettingsGroup):
     """How jobs share the model."""
 
-    worker: Annotated[str, AutoOrOff()] = run("auto")
+    worker: Annotated[str, Choice(("auto", "off"))] = run("auto")
     """auto keeps the models loaded between jobs, for as long as the run lasts; off = every job
     loads its own."""
 

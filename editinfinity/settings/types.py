@@ -15,27 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 class InvalidValue(ValueError):
     """A value that a type does not accept; the message is the type's wording."""
-
-
-class SettingType(Protocol):
-    """Which values a setting accepts."""
-
-    @property
-    def wording(self) -> str:
-        """Completes "must be …"."""
-
-    def parse(self, value: object) -> object:
-        """The canonical form of ``value``; raises ``InvalidValue``."""
-
-    def schema(self) -> dict[str, object]:
-        """The same rule as JSON schema, for editors."""
 
 
 @dataclass(frozen=True)
@@ -173,30 +159,15 @@ class Choice:
         return f"one of {', '.join(map(str, self.options))}"
 
     def parse(self, value: object) -> str | int:
+        if value is False and "off" in self.options:  # as YAML 1.1 reads it
+            return "off"
         # True == 1 in Python, but `infer_function: true` is a slip of the pen.
         if isinstance(value, bool) or value not in self.options:
             raise InvalidValue(self.wording)
         return next(option for option in self.options if option == value)
 
     def schema(self) -> dict[str, object]:
-        return {"enum": list(self.options)}
-
-
-@dataclass(frozen=True)
-class AutoOrOff:
-    """``auto`` or ``off``, which YAML 1.1 reads as false."""
-
-    wording: str = "auto or off"
-
-    def parse(self, value: object) -> str:
-        if value is False:
-            return "off"
-        if value not in ("auto", "off"):
-            raise InvalidValue(self.wording)
-        return str(value)
-
-    def schema(self) -> dict[str, object]:
-        return {"enum": ["auto", "off", False]}
+        return {"enum": [*self.options, *([False] if "off" in self.options else [])]}
 
 
 @dataclass(frozen=True)
@@ -249,6 +220,11 @@ class Either:
 
     def schema(self) -> dict[str, object]:
         return {"anyOf": [{"const": self.word}, self.other.schema()]}
+
+
+SettingType = Flag | Whole | Number | Numbers | Choice | Text | Either
+"""Each has ``wording``, which completes "must be …"; ``parse``, which returns the canonical form of
+a value or raises ``InvalidValue``; and ``schema``, the same rule as JSON schema."""
 
 
 def shown(value: object, limit: int = 60) -> str:

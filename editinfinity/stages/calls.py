@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from editinfinity.stages import settings
+from editinfinity.settings.groups import GROUPS
 from editinfinity.stages.host import Host
+from editinfinity.stages.settings import Pause
 
 MODEL_STAGES: Mapping[str, str] = {
     "image_features": "extract_image_features",
@@ -25,16 +26,8 @@ MODEL_STAGES: Mapping[str, str] = {
 }
 """The stages that run a model, modules of ``editinfinity.stages``, and their functions."""
 
-_SETTINGS = {
-    kind.__name__: kind
-    for kind in (
-        settings.ModelSettings,
-        settings.TrainingSettings,
-        settings.LoraSettings,
-        settings.SamplingSettings,
-        settings.Pause,
-    )
-}
+_SETTINGS = {kind.__name__: kind for kind in (*GROUPS, Pause)}
+"""Dataclasses that may be arguments, by name."""
 
 
 @dataclasses.dataclass(frozen=True)
