@@ -12,7 +12,17 @@ def test_import_is_light_and_free_of_torch() -> None:
     code = (
         "import sys; import editinfinity;"
         "editinfinity.preset('tiny'); editinfinity.ScaleSchedule; editinfinity.ModelSettings;"
-        "heavy = {'torch', 'transformers', 'peft', 'pandas'} & set(sys.modules);"
+        "heavy = {'torch', 'transformers', 'peft', 'pandas', 'pydantic'} & set(sys.modules);"
+        "sys.exit(bool(heavy) and str(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_jobs_import_little() -> None:
+    code = (
+        "import sys, editinfinity.planning.job;"
+        "heavy = {'torch', 'numpy', 'pandas', 'PIL', 'pydantic', 'snakemake'} & set(sys.modules);"
         "sys.exit(bool(heavy) and str(heavy))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
