@@ -91,7 +91,7 @@ class Job:
             raise UserError("; ".join(faults))
 
     def settings(self, group: type[Group], **given: Any) -> Group:
-        """A group of settings: what the rule's params say of it, else the run's configuration.
+        """A group of settings, as the rule's params say; those of the whole run by configuration.
 
         Device and threads, say, are no params: no job runs again because it would now run
         elsewhere.
@@ -106,10 +106,10 @@ class Job:
             recorded = [self.params[name] for name in params_of(key, count) if name in self.params]
             if key in given:
                 values[key] = given[key]
-            elif recorded:
-                values[key] = recorded[0] if count is None else tuple(recorded)
             elif setting.level is Level.RUN:
                 values[key] = self.config.settings[key]
+            else:
+                values[key] = recorded[0] if count is None else tuple(recorded)
         return group(**values)
 
     @property
