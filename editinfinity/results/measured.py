@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from editinfinity.cases.case import Edit
+from editinfinity.errors import UserError
 from editinfinity.evaluation.record import Measured
 from editinfinity.planning.targets import Layout
 from editinfinity.planning.variants import Variant, chosen_by_settings
 
 
-def measured_of(edit: Edit, where: Layout, variant: Variant) -> Measured | None:
+def measured_of(
+    edit: Edit, where: Layout, variant: Variant, warn: Callable[[UserError], object] | None = None
+) -> Measured | None:
     """The metrics of a variant; None where the settings ask for none, or none were taken of it.
 
     Files stay when a picture is drawn anew without being measured (``metrics: 0``, a run that was
-    stopped); they say which picture they are of.
-
-    Raises:
-        UserError: the file is damaged.
+    stopped); they say which picture they are of. One that is damaged counts as none; ``warn`` is
+    told of it.
     """
-    if not (edit.settings["metrics"] or chosen_by_settings(edit.settings) is None):
-        return None
     path = Path(where.metrics(edit.name, variant))
-    if not path.exists():
+    try:
+        asked_for = edit.settings["metrics"] or chosen_by_settings(edit.settings) is None
+        measured = Measured.load(path) if asked_for and path.exists() else None
+    except UserError as fault:
+        if warn is not None:
+            warn(fault)
         return None
-    measured = Measured.load(path)
-    return measured if measured.is_of(Path(where.picture(edit.name, variant))) else None
+    picture = Path(where.picture(edit.name, variant))
+    return measured if measured is not None and measured.is_of(picture) else None

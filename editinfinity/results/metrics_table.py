@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from editinfinity.cases.case import MAP_ONLY, Cases, Edit
+from editinfinity.cases.case import MAP_ONLY, Cases
 from editinfinity.config.load import Config
-from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES
 from editinfinity.files.atomic import write_text
-from editinfinity.planning.targets import Layout, layout
-from editinfinity.planning.variants import Variant, variants
+from editinfinity.planning.targets import layout
+from editinfinity.planning.variants import variants
 from editinfinity.results.measured import measured_of
 
 log = logging.getLogger(__name__)
@@ -44,11 +43,10 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
         for edit in case.edits.values():
             if edit.infer_function == MAP_ONLY:
                 continue
-            rows += [
-                [case.name, edit.name, variant.name, *cells]
-                for variant in variants(edit.settings)
-                if (cells := _cells(edit, where, variant))
-            ]
+            for variant in variants(edit.settings):
+                if measured := measured_of(edit, where, variant, log.warning):
+                    cells = [measured.cell(name) for name in NAMES]
+                    rows.append([case.name, edit.name, variant.name, *cells])
     if not table.parent.is_dir():
         return None
     with _alone(table.parent):
@@ -80,15 +78,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _cells(edit: Edit, where: Layout, variant: Variant) -> list[str]:
-    try:
-        measured = measured_of(edit, where, variant)
-    except UserError as fault:
-        log.warning("%s", fault)
-        return []
-    return [] if measured is None else [measured.cell(name) for name in NAMES]
 
 
 def _rows_of(table: Path, config: Config) -> list[list[str]]:

@@ -15,7 +15,6 @@ from editinfinity.cases.case import Edit
 from editinfinity.cases.pie_bench import FIXED, FOUND, GIVEN, case_of, chosen_entries
 from editinfinity.cases.pie_bench_layout import TYPES, Entry
 from editinfinity.config.load import Config
-from editinfinity.errors import UserError
 from editinfinity.evaluation.names import METRICS
 from editinfinity.evaluation.record import Measured
 from editinfinity.files.atomic import write_text
@@ -115,13 +114,8 @@ def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
 
 def _measured(edit: Edit, where: Layout, variant: Variant, model: str) -> Measured | str | None:
     """What was measured of an edit; None where it is not there (yet), or ``OTHERS``."""
-    try:
-        measured = measured_of(edit, where, variant)
-    except UserError:
-        return None
-    if measured is None:
-        return None
-    if measured.drawn_with != drawing_identity(edit.settings, variant, model):
+    measured = measured_of(edit, where, variant)
+    if measured and measured.drawn_with != drawing_identity(edit.settings, variant, model):
         return OTHERS
     return measured
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from editinfinity.cases.case import Cases
 from editinfinity.config.load import Config
 from editinfinity.errors import UserError
+from editinfinity.jobs.record import read_records
 from editinfinity.planning.targets import layout
 from editinfinity.results.outcomes import FAILED_EDIT, outcomes
 
@@ -74,7 +75,9 @@ def summarise(config: Config, cases: Cases, since: float, below: Sequence[str] =
     """
     rows: list[Sequence[str]] = [_HEADING]
     for case in cases.by_name.values():
-        for edit, outcome in outcomes(case, layout(config, case.name), since).items():
+        where = layout(config, case.name)
+        records = read_records(Path(where.folder, "logs"))
+        for edit, outcome in outcomes(case, where, records, since).items():
             took = "" if outcome.seconds is None else duration(outcome.seconds)
             rows.append((case.name, edit, outcome.word, took, outcome.show))
     count, failed = len(rows) - 1, sum(row[2] == FAILED_EDIT for row in rows)

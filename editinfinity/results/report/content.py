@@ -6,7 +6,7 @@ and height, so that they hold for a picture of any size.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Box = tuple[float, float, float, float]
@@ -106,7 +106,7 @@ class EditContent:
     settings: dict[str, Any]
     stages: list[Stage]
     variants: list[Variant]
-    files: list[tuple[str, str]] = field(default_factory=list)
+    files: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,3 @@ class Content:
     metrics: list[dict[str, Any]]
     cases: list[CaseContent]
     notes: list[str]
-
-    def to_json(self) -> dict[str, Any]:
-        """The same, of dicts and lists."""
-        return asdict(self)

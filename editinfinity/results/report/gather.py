@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from safetensors import SafetensorError, safe_open
 from editinfinity.cases.case import Case, Cases, Edit, Text
 from editinfinity.config.load import Config
 from editinfinity.errors import UserError
+from editinfinity.evaluation.names import METRICS
+from editinfinity.evaluation.record import Measured
 from editinfinity.files.opening import size_upright
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.files.tensors import METADATA_KEY
@@ -27,6 +29,7 @@ from editinfinity.planning.targets import Layout, layout
 from editinfinity.planning.variants import Variant as Drawn
 from editinfinity.planning.variants import chosen_by_settings, parse_variant, variants
 from editinfinity.results.doubts import doubts_of, kernels_of
+from editinfinity.results.measured import measured_of
 from editinfinity.results.outcomes import Outcome, outcomes
 from editinfinity.results.report.content import (
     WHOLE,
@@ -38,41 +41,29 @@ from editinfinity.results.report.content import (
     Stage,
     Variant,
 )
-from editinfinity.results.report.metrics import described, read_metrics
 from editinfinity.results.selection import chosen_variant
 
 _MOST_POINTS = 200
 """Of a loss curve; a longer one is thinned out."""
 
-_STAGES = (
-    (r"check|jsonl", "Check"),
-    (r"image_features", "Encode the photograph"),
-    (r"text_features|edit/[^/]+/text_features", "Encode the prompts"),
-    (r"text_embedding/.*", "Train the text embedding"),
-    (r"lora/.*", "Train LoRA"),
-    (r"mask/[^/]+/attention_map", "Attention map"),
-    (r"mask/.*", "Kernel"),
-    (r"edit/[^/]+/finish", "Finish"),
-    (r"edit/[^/]+/select", "Choose"),
-    (r"edit/[^/]+/.*metrics.*|metrics.*", "Metrics"),
-    (r"edit/.*", "Draw"),
-)
-"""(pattern of a job, what its stage is called), the first that fits."""
+_STAGES = {
+    "Check": r"check|jsonl",
+    "Encode the photograph": r"image_features",
+    "Encode the prompts": r"(edit/[^/]+/)?text_features",
+    "Train the text embedding": r"text_embedding/.*",
+    "Train LoRA": r"lora/.*",
+    "Attention map": r"mask/[^/]+/attention_map",
+    "Kernel": r"mask/.*",
+    "Draw": r"edit/[^/]+/embedding[^/]*(?<!\.metrics)",
+    "Metrics": r"edit/[^/]+/.*metrics.*|metrics.*",
+    "Choose": r"edit/[^/]+/select",
+    "Finish": r"edit/[^/]+/finish",
+}
+"""What a stage is called → pattern of its jobs; in the order they run, the first that fits."""
 
-_ORDER = (
-    "Check",
-    "Encode the photograph",
-    "Encode the prompts",
-    "Train the text embedding",
-    "Train LoRA",
-    "Attention map",
-    "Kernel",
-    "Draw",
-    "Metrics",
-    "Choose",
-    "Finish",
-)
-"""Stages in the order they run; patterns have another, the narrowest first."""
+_DIGITS = {"background_psnr": 1, "background_mse": 5, "structure_distance": 4, "clip_whole": 1,
+           "clip_edited": 1, "image_reward": 2, "alignment": 2}  # fmt: skip
+"""Of a metric, behind the point; three for others."""
 
 
 class Gatherer:
@@ -86,7 +77,7 @@ class Gatherer:
     def __init__(self, config: Config, page: Path) -> None:
         self.config, self.root = config, page.parent
 
-    def gather(self, cases: Cases, notes: Iterable[str] = ()) -> Content:
+    def gather(self, cases: Cases) -> Content:
         """Everything the page tells of some cases."""
         told = [self.case(case) for case in cases.by_name.values()]
         names = {
@@ -98,14 +89,14 @@ class Gatherer:
         }
         settings = {key: value for key, value in self.config.settings.items() if key not in _PLACES}
         title = self.root.absolute().parent.name or "editinfinity"
-        return Content(title, time.time(), settings, described(names), told, list(notes))
+        return Content(title, time.time(), settings, _described(names), told, [*cases.notices])
 
     def case(self, case: Case) -> CaseContent:
         """One case; whatever cannot be read is left out."""
         where = layout(self.config, case.name)
         folder = Path(where.folder)
         ran = read_records(folder / "logs")
-        told = outcomes(case, where, since=None)
+        told = outcomes(case, where, ran, since=None)
         shared = {**self.config.settings, **case.settings}
         box = _box_of_features(folder / "features" / "image.safetensors")
         size = None
@@ -144,6 +135,10 @@ class Gatherer:
         if edit.target_word is not None and edit.mask_source == "attention":
             with suppress(UserError):
                 word = read_target_word(edit.target_word)
+        why = ""
+        with suppress(UserError):
+            if chosen_by_settings(edit.settings) is None:  # the file may be of other settings
+                why = str(_json(Path(where.selection(edit.name))).get("why") or "")
         made = Path(told.show).stat().st_mtime if told.good and Path(told.show).exists() else None
         return EditContent(
             name=edit.name,
@@ -155,20 +150,12 @@ class Gatherer:
             link=self._link(Path(told.show)) if told.good else None,
             made=made,
             box=box,
-            why=self._why(edit, where),
+            why=why,
             settings=_differing(edit.settings, shared),
             stages=stages,
             variants=self._variants(edit, where),
             files=self._files(edit, where),
         )
-
-    @staticmethod
-    def _why(edit: Edit, where: Layout) -> str:
-        """Why metrics chose this variant, where they do: the file may be of other settings."""
-        with suppress(UserError):
-            if chosen_by_settings(edit.settings) is None:
-                return str(_json(Path(where.selection(edit.name))).get("why") or "")
-        return ""
 
     def _variants(self, edit: Edit, where: Layout) -> list[Variant]:
         """The pictures that lie there, those of the configuration first."""
@@ -183,38 +170,36 @@ class Gatherer:
         names = sorted(found, key=lambda name: (order.get(name, len(order)), _natural(name)))
         labels = _labels(names)
         chosen = chosen_variant(edit, where)
-        return [
-            self._variant(edit, where, found[name], labels[name], found[name] == chosen)
-            for name in names
-        ]
-
-    def _variant(
-        self, edit: Edit, where: Layout, drawn: Drawn, label: str, chosen: bool
-    ) -> Variant:
-        picture = Path(where.picture(edit.name, drawn))
-        settings = _json(picture.with_suffix(".json"))
-        values, missing = read_metrics(edit, where, drawn)
-        smoothing = None
-        if edit.mask_source != "none":
-            smoothing = str(drawn.setting("smoothing", edit.settings))
-        return Variant(
-            name=drawn.name,
-            label=label,
-            link=self._link(picture),
-            settings=settings,
-            metrics=values,
-            missing=missing,
-            chosen=chosen,
-            smoothing=smoothing,
-            box=_box(settings.get("geometry")),
-        )
+        told = []
+        for name in names:
+            drawn = found[name]
+            picture = Path(where.picture(edit.name, drawn))
+            settings = _json(picture.with_suffix(".json"))
+            measured = measured_of(edit, where, drawn) or Measured()
+            smoothing = None
+            if edit.mask_source != "none":
+                smoothing = str(drawn.setting("smoothing", edit.settings))
+            told.append(
+                Variant(
+                    name=name,
+                    label=labels[name],
+                    link=self._link(picture),
+                    settings=settings,
+                    metrics={metric: measured.number(metric) for metric in measured.values},
+                    missing=dict(measured.missing),
+                    chosen=drawn == chosen,
+                    smoothing=smoothing,
+                    box=_box(settings.get("geometry")),
+                )
+            )
+        return told
 
     def _files(self, edit: Edit, where: Layout) -> list[tuple[str, str]]:
         """What else there is to open."""
-        folder = Path(where.folder)
+        folder, (mask, heat_map) = Path(where.folder), where.mask_pictures(edit.name)
         known = (
-            ("Mask", folder / "mask" / edit.name / "mask.png"),
-            ("Heat map", folder / "mask" / edit.name / "heatmap.png"),
+            ("Mask", Path(mask)),
+            ("Heat map", Path(heat_map)),
             ("Sweep", folder / "edit" / edit.name / "sweep.png"),
             ("Logs", folder / "logs"),
         )
@@ -227,6 +212,22 @@ class Gatherer:
 
 _PLACES = {"model_dir", "device", "threads", "gradient_checkpointing", "deterministic", "worker"}
 """Settings that change no picture."""
+
+
+def _described(wanted: Container[str]) -> list[dict[str, Any]]:
+    """What the page needs to know of the metrics of these names, in the order to show them."""
+    return [
+        {
+            "name": name,
+            "label": metric.title,
+            "about": metric.meaning,
+            "higher": metric.higher_is_better,
+            "unit": "dB" if name == "background_psnr" else "",
+            "digits": _DIGITS.get(name, 3),
+        }
+        for name, metric in METRICS.items()
+        if name in wanted
+    ]
 
 
 def _text(source: Text, what: str) -> str | None:
@@ -288,7 +289,7 @@ def _natural(name: str) -> list[tuple[bool, float, str]]:
 def _labels(names: Sequence[str]) -> dict[str, str]:
     """Name → the parts of it that not all of the names share."""
     parts = {name: name.split("-") for name in names}
-    shared = set.intersection(*(set(words) for words in parts.values())) if parts else set()
+    shared = set.intersection(*map(set, parts.values())) if parts else set()
     return {
         name: " ".join(word for word in words if word not in shared)
         for name, words in parts.items()
@@ -297,10 +298,11 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
 
 def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Stage]:
     """The stages of an edit, or those its case shares, in the order they run."""
-    by_name: dict[str, list[JobRecord]] = {}
+    by_name: dict[str, list[JobRecord]] = {name: [] for name in _STAGES}
     for record in ran:
         if record.edit == edit and record.seconds is not None:
-            by_name.setdefault(_stage_of(record.job), []).append(record)
+            fitting = (name for name in _STAGES if re.fullmatch(_STAGES[name], record.job))
+            by_name[next(fitting, "Draw")].append(record)
     return [
         Stage(
             name,
@@ -309,12 +311,9 @@ def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Stage]:
             largest([record.card for record in jobs]),
             len(jobs),
         )
-        for name, jobs in sorted(by_name.items(), key=lambda item: _ORDER.index(item[0]))
+        for name, jobs in by_name.items()
+        if jobs
     ]
-
-
-def _stage_of(job: str) -> str:
-    return next((name for pattern, name in _STAGES if re.fullmatch(pattern, job)), "Draw")
 
 
 def _curves(folder: Path) -> list[Curve]:

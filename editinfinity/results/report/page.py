@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -44,19 +45,18 @@ _FIRST = 12
 """Cases whose pictures stand before the script, so that it can show them at once."""
 
 
-def write_page(config: Config, cases: Cases, page: Path, notes: tuple[str, ...] = ()) -> None:
+def write_page(config: Config, cases: Cases, page: Path) -> None:
     """Write the page of some cases, from what lies in the results now.
 
     Args:
         config: of the run.
-        cases: to show.
+        cases: to show; their notices are told too.
         page: the file to write.
-        notes: lines about what is left out.
 
     Raises:
         UserError: it cannot be written.
     """
-    content = Gatherer(config, page).gather(cases, notes)
+    content = Gatherer(config, page).gather(cases)
     pictures = _pictures(config, cases, content, page.parent / KEPT)
     with atomic_path(page) as temporary, temporary.open("w", encoding="utf-8") as file:
         for part in render(content, pictures):
@@ -85,7 +85,7 @@ def render(content: Content, pictures: list[dict[str, Any]]) -> Iterator[str]:
         f"script-src {_source(script)}; base-uri 'none'; form-action 'none'",
         style=Markup(style),
         script=Markup(script),
-        data=as_json(content.to_json()),
+        data=as_json(asdict(content)),
         first=list(enumerate(blocks))[:_FIRST],
         others=list(enumerate(blocks))[_FIRST:],
         printable=printable,
@@ -120,7 +120,7 @@ def _pictures(config: Config, cases: Cases, content: Content, keep: Path) -> lis
             drawn = sorted(Path(where.folder, "edit", edit.name).glob("embedding*.png"))
             shown += drawn if len(drawn) > 1 else []
     shelf = Shelf(keep)
-    small = thumbnails(shown, shelf).uris
+    small = thumbnails(shown, shelf)
     blocks = [_of_case(config, cases, told, small, shelf) for told in content.cases]
     shelf.tidy()
     return blocks
