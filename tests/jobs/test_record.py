@@ -324,8 +324,8 @@ def test_hostile_records_cost_neither_summary_nor_page(here: Path) -> None:
     config = load_config({})
     cases = load_cases(config)
     assert summarise(config, cases, since=0).splitlines()[2].startswith("a     edit  not made")
-    (case,) = Gatherer(config, Path("results/report.html")).gather(cases).cases
-    assert case.warnings == ["odd"]
+    (case,) = Gatherer(config, Path("results/report.html")).gather(cases)["cases"]
+    assert case["warnings"] == ["odd"]
 
 
 def test_results_without_records_still_show(here: Path) -> None:
@@ -348,9 +348,9 @@ def test_results_without_records_still_show(here: Path) -> None:
         "b     edit  edited          results/b/edit.png",
         "c     edit  not made",
     ]
-    told = Gatherer(config, Path("results/report.html")).gather(cases).cases
-    shown = [(edit.outcome, edit.reason, edit.link, edit.stages) for (edit,) in
-             (case.edits for case in told)]  # fmt: skip
+    told = Gatherer(config, Path("results/report.html")).gather(cases)["cases"]
+    keys = ("outcome", "reason", "link", "stages")
+    shown = [tuple(edit[key] for key in keys) for (edit,) in (case["edits"] for case in told)]
     assert shown == [("edited", "", f"{name}/edit.png", []) for name in "ab"] + [
         ("not made", "", None, [])
     ]

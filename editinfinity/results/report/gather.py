@@ -1,4 +1,9 @@
-"""What the page tells, gathered from configuration, cases and what lies in the results."""
+"""What the page tells, gathered from configuration, cases and what lies in the results.
+
+It is plain data that JSON can carry; the page's script reads these names. Links are relative to the
+page and percent-encoded. Places in a photograph are shares of its width and height, so that they
+hold for a picture of any size.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +31,17 @@ from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.files.tensors import METADATA_KEY
 from editinfinity.jobs.record import JobRecord, largest, read_records
 from editinfinity.planning.targets import Layout, layout
-from editinfinity.planning.variants import Variant as Drawn
-from editinfinity.planning.variants import chosen_by_settings, parse_variant, variants
+from editinfinity.planning.variants import Variant, chosen_by_settings, parse_variant, variants
 from editinfinity.results.doubts import doubts_of, kernels_of
 from editinfinity.results.measured import measured_of
 from editinfinity.results.outcomes import Outcome, outcomes
-from editinfinity.results.report.content import (
-    WHOLE,
-    Box,
-    CaseContent,
-    Content,
-    Curve,
-    EditContent,
-    Stage,
-    Variant,
-)
 from editinfinity.results.selection import chosen_variant
+
+Told = dict[str, Any]
+Box = tuple[float, float, float, float]
+"""left, top, width, height of a part of a photograph, as shares of it."""
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 _MOST_POINTS = 200
 """Of a loss curve; a longer one is thinned out."""
@@ -77,22 +77,37 @@ class Gatherer:
     def __init__(self, config: Config, page: Path) -> None:
         self.config, self.root = config, page.parent
 
-    def gather(self, cases: Cases) -> Content:
-        """Everything the page tells of some cases."""
+    def gather(self, cases: Cases) -> Told:
+        """Everything the page tells of some cases.
+
+        Its time is in seconds since the epoch; of the run's settings, those that only say where
+        things lie are left out; metrics are those that any picture has.
+        """
         told = [self.case(case) for case in cases.by_name.values()]
         names = {
             name
             for case in told
-            for edit in case.edits
-            for variant in edit.variants
-            for name in (*variant.metrics, *variant.missing)
+            for edit in case["edits"]
+            for variant in edit["variants"]
+            for name in (*variant["metrics"], *variant["missing"])
         }
-        settings = {key: value for key, value in self.config.settings.items() if key not in _PLACES}
-        title = self.root.absolute().parent.name or "editinfinity"
-        return Content(title, time.time(), settings, _described(names), told, [*cases.notices])
+        run = self.config.settings
+        return {
+            "title": self.root.absolute().parent.name or "editinfinity",
+            "made": time.time(),
+            "settings": {key: value for key, value in run.items() if key not in _PLACES},
+            "metrics": _described(names),
+            "cases": told,
+            "notes": [*cases.notices],
+        }
 
-    def case(self, case: Case) -> CaseContent:
-        """One case; whatever cannot be read is left out."""
+    def case(self, case: Case) -> Told:
+        """One case; whatever cannot be read is left out.
+
+        ``source`` is None where it cannot be read; ``size`` is (width, height) in pixels, or None;
+        ``settings`` are those the case has its own of; ``stages`` are what its edits share;
+        ``curves`` have points (iteration, loss) in order.
+        """
         where = layout(self.config, case.name)
         folder = Path(where.folder)
         ran = read_records(folder / "logs")
@@ -103,33 +118,36 @@ class Gatherer:
         with suppress(UserError):
             height, width = size_upright(case.image)
             size = (width, height)
-        return CaseContent(
-            name=case.name,
-            source=_text(case.source_prompt, "source prompt") if case.source_prompt else "",
-            link=self._link(case.image),
-            size=size,
-            warnings=doubts_of(folder, kernels_of(case)),
-            settings=_differing(case.settings, self.config.settings),
-            stages=_stages(ran, None),
-            curves=_curves(folder),
-            edits=[
+        return {
+            "name": case.name,
+            "source": _text(case.source_prompt, "source prompt") if case.source_prompt else "",
+            "link": self._link(case.image),
+            "size": size,
+            "warnings": doubts_of(folder, kernels_of(case)),
+            "settings": _differing(case.settings, self.config.settings),
+            "stages": _stages(ran, None),
+            "curves": _curves(folder),
+            "edits": [
                 self.edit(edit, where, told[edit.name], _stages(ran, edit.name), box, shared)
                 for edit in case.edits.values()
             ],
-        )
+        }
 
     def edit(
         self,
         edit: Edit,
         where: Layout,
         told: Outcome,
-        stages: list[Stage],
+        stages: list[Told],
         box: Box,
         shared: Mapping[str, Any],
-    ) -> EditContent:
+    ) -> Told:
         """One edit of a case that is learned from the part ``box`` of its photograph.
 
-        Its settings are told where they differ from those its case shows, ``shared``.
+        Its settings are told where they differ from those its case shows, ``shared``. ``prompt`` is
+        None where it cannot be read; ``reason`` says why there is no picture; ``link`` leads to the
+        picture at the photograph's size, ``made`` then (seconds since the epoch), or both are None;
+        kernel and attention lie over ``box``; ``why`` says why metrics chose the chosen variant.
         """
         word = None
         if edit.target_word is not None and edit.mask_source == "attention":
@@ -140,37 +158,42 @@ class Gatherer:
             if chosen_by_settings(edit.settings) is None:  # the file may be of other settings
                 why = str(_json(Path(where.selection(edit.name))).get("why") or "")
         made = Path(told.show).stat().st_mtime if told.good and Path(told.show).exists() else None
-        return EditContent(
-            name=edit.name,
-            prompt=_text(edit.prompt, "edit prompt"),
-            outcome=told.word,
-            reason="" if told.good else told.show,
-            mask=edit.mask_source,
-            word=word,
-            link=self._link(Path(told.show)) if told.good else None,
-            made=made,
-            box=box,
-            why=why,
-            settings=_differing(edit.settings, shared),
-            stages=stages,
-            variants=self._variants(edit, where),
-            files=self._files(edit, where),
-        )
+        return {
+            "name": edit.name,
+            "prompt": _text(edit.prompt, "edit prompt"),
+            "outcome": told.word,
+            "reason": "" if told.good else told.show,
+            "mask": edit.mask_source,
+            "word": word,
+            "link": self._link(Path(told.show)) if told.good else None,
+            "made": made,
+            "box": box,
+            "why": why,
+            "settings": _differing(edit.settings, shared),
+            "stages": stages,
+            "variants": self._variants(edit, where),
+            "files": self._files(edit, where),
+        }
 
-    def _variants(self, edit: Edit, where: Layout) -> list[Variant]:
-        """The pictures that lie there, those of the configuration first."""
-        planned: Sequence[Drawn] = ()
+    def _variants(self, edit: Edit, where: Layout) -> list[Told]:
+        """The pictures that lie there, those of the configuration first.
+
+        ``name`` is that of the file, without ending; ``label`` sets it apart from the others, and
+        is empty for the only one; ``metrics`` has None for what could not be computed, ``missing``
+        why there is no value; ``box`` is the part of the photograph that the picture shows.
+        """
+        planned: Sequence[Variant] = ()
         with suppress(UserError):
             planned = variants(edit.settings)
         order = {variant.name: number for number, variant in enumerate(planned)}
-        found: dict[str, Drawn] = {}
+        found: dict[str, Variant] = {}
         for path in Path(where.folder, "edit", edit.name).glob("embedding*.png"):
             with suppress(UserError):
                 found[path.stem] = parse_variant(path.stem)
         names = sorted(found, key=lambda name: (order.get(name, len(order)), _natural(name)))
         labels = _labels(names)
         chosen = chosen_variant(edit, where)
-        told = []
+        told: list[Told] = []
         for name in names:
             drawn = found[name]
             picture = Path(where.picture(edit.name, drawn))
@@ -180,17 +203,17 @@ class Gatherer:
             if edit.mask_source != "none":
                 smoothing = str(drawn.setting("smoothing", edit.settings))
             told.append(
-                Variant(
-                    name=name,
-                    label=labels[name],
-                    link=self._link(picture),
-                    settings=settings,
-                    metrics={metric: measured.number(metric) for metric in measured.values},
-                    missing=dict(measured.missing),
-                    chosen=drawn == chosen,
-                    smoothing=smoothing,
-                    box=_box(settings.get("geometry")),
-                )
+                {
+                    "name": name,
+                    "label": labels[name],
+                    "link": self._link(picture),
+                    "settings": settings,
+                    "metrics": {metric: measured.number(metric) for metric in measured.values},
+                    "missing": dict(measured.missing),
+                    "chosen": drawn == chosen,
+                    "smoothing": smoothing,
+                    "box": _box(settings.get("geometry")),
+                }
             )
         return told
 
@@ -296,27 +319,30 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Stage]:
-    """The stages of an edit, or those its case shares, in the order they run."""
+def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Told]:
+    """The stages of an edit, or those its case shares, in the order they run.
+
+    Most bytes of RAM and of the card's memory are None where nobody looked.
+    """
     by_name: dict[str, list[JobRecord]] = {name: [] for name in _STAGES}
     for record in ran:
         if record.edit == edit and record.seconds is not None:
             fitting = (name for name in _STAGES if re.fullmatch(_STAGES[name], record.job))
             by_name[next(fitting, "Draw")].append(record)
     return [
-        Stage(
-            name,
-            sum(record.seconds or 0.0 for record in jobs),
-            largest([record.memory for record in jobs]),
-            largest([record.card for record in jobs]),
-            len(jobs),
-        )
+        {
+            "name": name,
+            "seconds": sum(record.seconds or 0.0 for record in jobs),
+            "memory": largest([record.memory for record in jobs]),
+            "card": largest([record.card for record in jobs]),
+            "jobs": len(jobs),
+        }
         for name, jobs in by_name.items()
         if jobs
     ]
 
 
-def _curves(folder: Path) -> list[Curve]:
+def _curves(folder: Path) -> list[Told]:
     """The losses of a case: of its text embedding, and of LoRA over each embedding."""
     tables = {"Text embedding": list((folder / "text_embedding").glob("iter*.losses.tsv"))}
     adapters = sorted((folder / "lora").glob("embedding*"), key=lambda path: _natural(path.name))
@@ -329,7 +355,7 @@ def _curves(folder: Path) -> list[Curve]:
         for path in sorted(paths, key=lambda path: _natural(str(path))):
             losses.update(_losses(path))
         if losses:
-            curves.append(Curve(name, _thinned(losses)))
+            curves.append({"name": name, "points": _thinned(losses)})
     return curves
 
 

@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,7 @@ from editinfinity.files.atomic import atomic_path
 from editinfinity.names import printable
 from editinfinity.planning.targets import layout
 from editinfinity.results.outcomes import picture_of
-from editinfinity.results.report.content import CaseContent, Content
-from editinfinity.results.report.gather import Gatherer
+from editinfinity.results.report.gather import Gatherer, Told
 from editinfinity.results.report.pictures import (
     Shelf,
     attention_overlay,
@@ -63,7 +61,7 @@ def write_page(config: Config, cases: Cases, page: Path) -> None:
             file.write(part)
 
 
-def render(content: Content, pictures: list[dict[str, Any]]) -> Iterator[str]:
+def render(content: Told, pictures: list[dict[str, Any]]) -> Iterator[str]:
     """The parts of the page.
 
     Args:
@@ -85,7 +83,7 @@ def render(content: Content, pictures: list[dict[str, Any]]) -> Iterator[str]:
         f"script-src {_source(script)}; base-uri 'none'; form-action 'none'",
         style=Markup(style),
         script=Markup(script),
-        data=as_json(asdict(content)),
+        data=as_json(content),
         first=list(enumerate(blocks))[:_FIRST],
         others=list(enumerate(blocks))[_FIRST:],
         printable=printable,
@@ -107,7 +105,7 @@ def _source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _pictures(config: Config, cases: Cases, content: Content, keep: Path) -> list[dict[str, Any]]:
+def _pictures(config: Config, cases: Cases, content: Told, keep: Path) -> list[dict[str, Any]]:
     """A dict a case: ``source``, and by edit ``after``, ``mask``, ``attention``, ``kernels``,
     ``variants``; keys whose pictures do not exist are missing.
     """
@@ -121,30 +119,32 @@ def _pictures(config: Config, cases: Cases, content: Content, keep: Path) -> lis
             shown += drawn if len(drawn) > 1 else []
     shelf = Shelf(keep)
     small = thumbnails(shown, shelf)
-    blocks = [_of_case(config, cases, told, small, shelf) for told in content.cases]
+    blocks = [_of_case(config, cases, told, small, shelf) for told in content["cases"]]
     shelf.tidy()
     return blocks
 
 
 def _of_case(
-    config: Config, cases: Cases, told: CaseContent, small: Mapping[Path, str], shelf: Shelf
+    config: Config, cases: Cases, told: Told, small: Mapping[Path, str], shelf: Shelf
 ) -> dict[str, Any]:
     """The pictures of one case."""
-    case = cases.by_name[told.name]
+    case = cases.by_name[told["name"]]
     where = layout(config, case.name)
     edits = []
-    for edit, shown in zip(case.edits.values(), told.edits, strict=True):
+    for edit, shown in zip(case.edits.values(), told["edits"], strict=True):
         folder = Path(where.folder, "mask", edit.name)
         kernels = {
             name: kernel_overlay(Path(where.kernel(edit.name, name)))
-            for name in sorted({v.smoothing for v in shown.variants if v.smoothing})
+            for name in sorted(
+                {each["smoothing"] for each in shown["variants"] if each["smoothing"]}
+            )
         }
         variants = {
-            variant.name: small.get(Path(where.folder, "edit", edit.name, f"{variant.name}.png"))
-            for variant in shown.variants
+            name: small.get(Path(where.folder, "edit", edit.name, f"{name}.png"))
+            for name in (variant["name"] for variant in shown["variants"])
         }
         pictures: dict[str, Any] = {
-            "after": small.get(picture_of(edit, where)) if shown.link else None,
+            "after": small.get(picture_of(edit, where)) if shown["link"] else None,
             "kernels": {name: uri for name, uri in kernels.items() if uri},
             "variants": {name: uri for name, uri in variants.items() if uri},
         }
