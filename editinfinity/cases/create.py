@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import io
 import logging
@@ -187,7 +188,7 @@ def require_same_photograph(folder: Path, image: Path) -> None:
     """
     for other in (folder / "image").glob("original_image.*"):
         endings = {other.suffix.lower(), image.suffix.lower()}
-        if endings <= set(IMAGE_ENDINGS) and _digest(other) != _digest(image):
+        if endings <= set(IMAGE_ENDINGS) and not filecmp.cmp(other, image, shallow=False):
             raise UserError(
                 f"{other}: is another photograph than {image}; choose another name for the case"
             )
@@ -248,19 +249,12 @@ def _kept(path: Path) -> str:
 def _copy(source: Path, target: Path) -> None:
     """Copy a file unless it is there already, byte for byte."""
     try:
-        if target.is_file() and _digest(source) == _digest(target):
+        if target.is_file() and filecmp.cmp(source, target, shallow=False):
             return
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
-    except FileNotFoundError:
-        raise UserError(f"{source}: there is no such file; give the path of a picture") from None
     except OSError as error:
         raise UserError(f"{source}: cannot be copied ({error.strerror})") from None
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def case_name(image: Path) -> str:
