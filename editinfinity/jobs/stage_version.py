@@ -25,9 +25,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.util import resolve_name
 from pathlib import Path
 
 from editinfinity.environment import PACKAGE, workflow_root
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import write_json
 from editinfinity.jobs.record import Code
 
 VERSIONS = Path("stages", "versions.json")
@@ -116,7 +119,8 @@ def current_digests(package: Path = PACKAGE, scripts: Path | None = None) -> dic
     for script in sorted(scripts.glob("*.py")):
         calls.setdefault(stage_of(script.stem), []).append(script)
     digests = {stage: code.digest_of(stage, calls[stage]) for stage in recorded_versions(package)}
-    _keep(package / _CACHE, {"code": key, "digests": digests})
+    with suppress(UserError, OSError):  # an installation that cannot be written to does without
+        write_json(package / _CACHE, {"code": key, "digests": digests})
     return digests
 
 
@@ -126,15 +130,6 @@ def changed_stages(digests: Mapping[str, str], package: Path = PACKAGE) -> list[
         stage for stage, known in recorded_versions(package).items()
         if digests[stage] != known.digest
     ]  # fmt: skip
-
-
-def _keep(path: Path, content: object) -> None:
-    """Write the cache; an installation that cannot be written to does without."""
-    temporary = path.with_suffix(f".{os.getpid()}")
-    with suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.replace(path)
 
 
 class _Code:
@@ -190,9 +185,7 @@ class _Code:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")
-            above = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
-            base = ".".join(part for part in (above, node.module) if part)
+            base = resolve_name("." * node.level + (node.module or ""), package)
             submodules = [f"{base}.{alias.name}" for alias in node.names]
             yield from submodules
             # A name that is no module of its own comes from the module, or a package's __init__.
@@ -226,13 +219,11 @@ def _shape(node: object, words: bool = True) -> str:
         return "[" + ",".join(_shape(each, words) for each in node if not _says_nothing(each)) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    if isinstance(node, ast.Raise) or _is_logging(node):
-        words = False
-    if not words and (
-        isinstance(node, ast.JoinedStr)
-        or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-    ):
-        return "''"
+    match node:
+        case ast.Raise() | ast.Call(ast.Attribute(ast.Name("log" | "logging"))):
+            words = False
+        case ast.JoinedStr() | ast.Constant(str()) if not words:
+            return "''"
     fields = (
         f"{name}={_shape(value, words)}"
         for name, value in ast.iter_fields(node)
@@ -243,20 +234,10 @@ def _shape(node: object, words: bool = True) -> str:
 
 def _says_nothing(node: object) -> bool:
     """Whether a statement computes nothing: an import, a docstring, another bare string."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return True
-    bare = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(bare, ast.Constant) and isinstance(bare.value, str)
-
-
-def _is_logging(node: ast.AST) -> bool:
-    """Whether a node is a call such as ``log.warning(...)``."""
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id in ("log", "logging")
-    )
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.Expr(ast.Constant(str())):
+            return True
+    return False
 
 
 def _digest(content: bytes) -> str:
