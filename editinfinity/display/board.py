@@ -132,19 +132,17 @@ class Board:
         """
         with self._lock:
             now, seconds = self.clock(), 0.0
+            means = {rule: sum(took) / len(took) for rule, took in self._took.items()}
             at_work = Counter(job.rule for job in self._running.values())
             for rule, planned in self._planned.items():
-                took = self._took.get(rule, [])
-                waiting = planned - len(took) - self._failed[rule] - at_work[rule]
-                if waiting > 0 and not took:
-                    return None
-                seconds += max(0, waiting) * (sum(took) / len(took) if took else 0.0)
+                ended = len(self._took.get(rule, [])) + self._failed[rule]
+                if (waiting := planned - ended - at_work[rule]) > 0:
+                    if rule not in means:
+                        return None
+                    seconds += waiting * means[rule]
             for job in self._running.values():
-                took = self._took.get(job.rule, [])
                 own = job.left(now)
-                if own is None and took:
-                    own = max(0.0, sum(took) / len(took) - (now - job.since))
-                if own is None:
+                if own is None and job.rule not in means:
                     return None
-                seconds += own
+                seconds += max(0.0, means[job.rule] - (now - job.since)) if own is None else own
             return seconds / max(1, len(self._running))

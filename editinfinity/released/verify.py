@@ -12,8 +12,9 @@ from editinfinity.errors import UserError
 from editinfinity.files.given import require_file
 from editinfinity.files.state_dicts import LARGEST, weight_files_in
 from editinfinity.presets import PRESETS, Preset
+from editinfinity.released.catalogue import PARTS
 from editinfinity.released.convert import CONVERTED
-from editinfinity.released.expected import Comparison, compare, expected
+from editinfinity.released.expected import Comparison, compare
 from editinfinity.released.record import REPORT, recorded
 from editinfinity.released.stored import open_state
 
@@ -88,11 +89,11 @@ def _verdict(files: list[Path], checksums: bool) -> Verdict:
     state = open_state(files)
     best: tuple[int, Preset, str, Comparison] | None = None
     for preset in PRESETS.values():
-        for part in ("tokenizer", "transformer", "text_encoder"):
+        for part in PARTS:
             if part == "text_encoder" and not (files[0].parent / "config.json").is_file():
                 continue
             try:
-                found = compare(state, expected(preset, part, files[0].parent))
+                found = compare(state, preset, part, files[0].parent)
             except (UserError, KeyError):  # a text encoder of another width or kind
                 continue
             alike = len(found.tensors) - len(found.misshapen)
