@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,9 +49,14 @@ class Comparison:
         return not (self.missing or self.unexpected or self.misshapen)
 
     @property
+    def alike(self) -> int:
+        """How many tensors the files and the part have in common."""
+        return len(self.tensors) - len(self.misshapen)
+
+    @property
     def parameters(self) -> int:
         """How many numbers the part holds."""
-        return sum(torch.Size(tensor.shape).numel() for tensor in self.tensors.values())
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
 
     def faults(self) -> str:
         """What does not fit, counted, with an example of each."""

@@ -123,7 +123,7 @@ class Gatherer:
             "source": _text(case.source_prompt, "source prompt") if case.source_prompt else "",
             "link": self._link(case.image),
             "size": size,
-            "warnings": doubts_of(folder, kernels_of(case)),
+            "warnings": doubts_of(ran, kernels_of(case)),
             "settings": _differing(case.settings, self.config.settings),
             "stages": _stages(ran, None),
             "curves": _curves(folder),
