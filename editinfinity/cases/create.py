@@ -165,7 +165,12 @@ def _copy_image(image: Path, folder: Path) -> None:
     if ending in IMAGE_ENDINGS:
         if image.resolve().parent == folder.resolve() and image.stem == target.stem:
             return  # it is there already, its ending in capitals perhaps
-        _copy(image, target)
+        try:
+            if not (target.is_file() and filecmp.cmp(image, target, shallow=False)):
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(image, temporary)
+        except OSError as error:
+            raise UserError(f"{image}: cannot be copied ({error.strerror})") from None
     else:
         from editinfinity.files.photograph import read_photograph
         from editinfinity.files.writing import write_photograph
@@ -244,17 +249,6 @@ def _kept(path: Path) -> str:
         kept = path.with_name(f"old_{number}_{path.name}")
     path.rename(kept)
     return kept.name
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file unless it is there already, byte for byte."""
-    try:
-        if target.is_file() and filecmp.cmp(source, target, shallow=False):
-            return
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
-    except OSError as error:
-        raise UserError(f"{source}: cannot be copied ({error.strerror})") from None
 
 
 def case_name(image: Path) -> str:

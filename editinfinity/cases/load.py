@@ -32,13 +32,23 @@ def load_cases(config: Config, hold: Hold = lambda paths: None) -> Cases:
 
         benchmark = chosen_entries(config)
         _check_overrides(config, [entry.name for entry in benchmark.entries])
-        return _holding(cases_of(benchmark, config), hold)
-    if config.table is not None:
+        cases = cases_of(benchmark, config)
+    elif config.table is not None:
         notices: list[str] = []
         rows = read_table(config.table, config, notices)
         _check_overrides(config, rows)
         part = {name: rows[name] for name in config.slice_of(list(rows))}
-        return _holding(Cases(part, tuple(notices)), hold)
+        cases = Cases(part, tuple(notices))
+    else:
+        return _cases_of_folders(config, hold)
+    # Their files lie anywhere, and are held one by one.
+    edits = [edit for case in cases.by_name.values() for edit in case.edits.values()]
+    hold(case.image for case in cases.by_name.values())
+    hold(edit.mask for edit in edits if edit.mask is not None)
+    return cases
+
+
+def _cases_of_folders(config: Config, hold: Hold) -> Cases:
     folders, notices = find_folders(config.data)
     chosen = folders if config.cases is None else list(config.cases)
     lines = [_no_folder(config, name, folders) for name in chosen if not _exists(config, name)]
@@ -78,14 +88,6 @@ def load_case(config: Config, name: str, hold: Hold = lambda paths: None) -> Cas
             [f"{config.table or 'pie_bench'}: has no case {printable(name)}; add its row"]
         )
     return cases[name]
-
-
-def _holding(cases: Cases, hold: Hold) -> Cases:
-    """Cases whose files lie anywhere, which are held one by one."""
-    edits = [edit for case in cases.by_name.values() for edit in case.edits.values()]
-    hold(case.image for case in cases.by_name.values())
-    hold(edit.mask for edit in edits if edit.mask is not None)
-    return cases
 
 
 def is_by_folder(config: Config) -> bool:

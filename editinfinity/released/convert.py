@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from editinfinity.files.atomic import write_bytes, write_json
 from editinfinity.files.state_dicts import find_weight_files
 from editinfinity.presets import Preset
 from editinfinity.released.catalogue import PARTS, T5, release
-from editinfinity.released.expected import Comparison, compare
+from editinfinity.released.expected import compare
 from editinfinity.released.record import REPORT
 from editinfinity.released.stored import StoredState, open_state
 from editinfinity.released.streaming import write_streamed
@@ -43,7 +43,7 @@ class Converted:
     Attributes:
         file: the converted file.
         sha256: of that file.
-        size: bytes.
+        bytes: its size.
         tensors, parameters: how many it holds.
         sources: names of the released files.
         unused: released names that were left out.
@@ -51,7 +51,7 @@ class Converted:
 
     file: Path
     sha256: str
-    size: int
+    bytes: int
     tensors: int
     parameters: int
     sources: list[str]
@@ -59,17 +59,8 @@ class Converted:
 
     def report(self, folder: Path) -> dict[str, Any]:
         """For the report, without paths of this machine."""
-        return {
-            "file": self.file.relative_to(folder).as_posix(),
-            "sha256": self.sha256,
-            "bytes": self.size,
-            "tensors": self.tensors,
-            "parameters": self.parameters,
-            "sources": self.sources,
-            "missing": [],
-            "unexpected": [],
-            "unused": self.unused,
-        }
+        file = self.file.relative_to(folder).as_posix()
+        return {**asdict(self), "file": file, "missing": [], "unexpected": []}
 
 
 def released_files(model: str, folder: Path) -> dict[str, list[Path]]:
@@ -114,7 +105,9 @@ def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path
     source = files[0].parent
     found = compare(open_state(files), preset, part, source)
     if not found.fits:
-        _tell_all(found)
+        for kind in ("missing", "unexpected", "misshapen"):
+            for name in getattr(found, kind):
+                log.info("%s: %s", kind, name)
         raise UserError(
             f"{files[0]}: is not {preset.name}'s {part}: {found.faults()}; check the file"
         )
@@ -134,13 +127,6 @@ def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path
         [file.name for file in files],
         found.unused,
     )
-
-
-def _tell_all(found: Comparison) -> None:
-    """The whole list, for who wants to know what a file is."""
-    for kind in ("missing", "unexpected", "misshapen"):
-        for name in getattr(found, kind):
-            log.info("%s: %s", kind, name)
 
 
 def _check_against(target: Path, tensors: StoredState) -> None:

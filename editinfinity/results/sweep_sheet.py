@@ -19,7 +19,7 @@ from editinfinity.evaluation.record import Measured
 from editinfinity.files.images import write_png
 from editinfinity.files.prompts import read_prompt
 from editinfinity.planning.targets import Layout
-from editinfinity.planning.variants import Variant, number, variants
+from editinfinity.planning.variants import FURTHER, Variant, number, variants
 from editinfinity.results.measured import measured_of
 from editinfinity.results.selection import chosen_variant
 from editinfinity.results.thumbnails import SIDE, Cell, font, is_older, mask_cells, paste, write
@@ -37,8 +37,9 @@ _TITLES = {
     "cfg": "guidance",
     "tau": "temperature",
     "seed": "seed",
+    "smoothing": "kernel",
 }
-"""Attributes of every variant; ``further`` ones are called as they are, but for smoothing."""
+"""Setting → what it is called; others are called as they are."""
 
 _ITERATIONS = ("embedding", "lora", "base")
 
@@ -49,12 +50,10 @@ class Axis:
 
     Attributes:
         key: of it.
-        title: for people.
         values: in the order of the sweep.
     """
 
     key: str
-    title: str
     values: tuple[object, ...]
 
     def of(self, variant: Variant) -> object:
@@ -65,24 +64,25 @@ class Axis:
 
     def label(self, value: object) -> str:
         """A value as it stands beside the grid."""
+        title = _TITLES.get(self.key, self.key)
         if self.key in _ITERATIONS:
-            return f"{self.title}: {value} iterations" if value else f"no {self.title}"
-        return f"{self.title} {number(value)}"
+            return f"{title}: {value} iterations" if value else f"no {title}"
+        return f"{title} {number(value)}"
 
 
 def _value(key: str, variant: Variant) -> object:
-    return getattr(variant, key) if key in _TITLES else dict(variant.further)[key]
+    """None for a further setting that is not swept."""
+    return dict(variant.further).get(key, getattr(variant, key, None))
 
 
 def axes_of(drawn: Sequence[Variant]) -> list[Axis]:
     """The settings in which variants differ, the one with most values first."""
     found = []
-    further = {key: key for variant in drawn for key, _ in variant.further}
-    for key, title in (_TITLES | further).items():
+    for key in dict.fromkeys([*_TITLES, *FURTHER]):
         told = [variant for variant in drawn if variant.lora or key != "base"]
         values = tuple(dict.fromkeys(_value(key, variant) for variant in told))
         if len(values) > 1:
-            found.append(Axis(key, "kernel" if key == "smoothing" else title, values))
+            found.append(Axis(key, values))
     return sorted(found, key=lambda axis: -len(axis.values))
 
 

@@ -112,12 +112,10 @@ class Gatherer:
         folder = Path(where.folder)
         ran = read_records(folder / "logs")
         told = outcomes(case, where, ran, since=None)
-        shared = {**self.config.settings, **case.settings}
         box = _box_of_features(folder / "features" / "image.safetensors")
         size = None
         with suppress(UserError):
-            height, width = size_upright(case.image)
-            size = (width, height)
+            size = size_upright(case.image)[::-1]
         return {
             "name": case.name,
             "source": _text(case.source_prompt, "source prompt") if case.source_prompt else "",
@@ -128,27 +126,20 @@ class Gatherer:
             "stages": _stages(ran, None),
             "curves": _curves(folder),
             "edits": [
-                self.edit(edit, where, told[edit.name], _stages(ran, edit.name), box, shared)
+                self.edit(case, edit, told[edit.name], _stages(ran, edit.name), box)
                 for edit in case.edits.values()
             ],
         }
 
-    def edit(
-        self,
-        edit: Edit,
-        where: Layout,
-        told: Outcome,
-        stages: list[Told],
-        box: Box,
-        shared: Mapping[str, Any],
-    ) -> Told:
+    def edit(self, case: Case, edit: Edit, told: Outcome, stages: list[Told], box: Box) -> Told:
         """One edit of a case that is learned from the part ``box`` of its photograph.
 
-        Its settings are told where they differ from those its case shows, ``shared``. ``prompt`` is
-        None where it cannot be read; ``reason`` says why there is no picture; ``link`` leads to the
-        picture at the photograph's size, ``made`` then (seconds since the epoch), or both are None;
-        kernel and attention lie over ``box``; ``why`` says why metrics chose the chosen variant.
+        Its settings are told where they differ from those its case shows. ``prompt`` is None where
+        it cannot be read; ``reason`` says why there is no picture; ``link`` leads to the picture at
+        the photograph's size, ``made`` then (seconds since the epoch), or both are None; kernel and
+        attention lie over ``box``; ``why`` says why metrics chose the chosen variant.
         """
+        where = layout(self.config, case.name)
         word = None
         if edit.target_word is not None and edit.mask_source == "attention":
             with suppress(UserError):
@@ -169,7 +160,7 @@ class Gatherer:
             "made": made,
             "box": box,
             "why": why,
-            "settings": _differing(edit.settings, shared),
+            "settings": _differing(edit.settings, {**self.config.settings, **case.settings}),
             "stages": stages,
             "variants": self._variants(edit, where),
             "files": self._files(edit, where),
