@@ -196,14 +196,9 @@ class _Code:
 
     def _file(self, module: str) -> Path | None:
         """File of a module of this package; None for any other."""
-        parts = module.split(".")
-        if parts[0] != self.package.name:
-            return None
-        path = self.package.joinpath(*parts[1:])
-        for file in (path.with_suffix(".py"), path / "__init__.py"):
-            if file in self.sources:
-                return file
-        return None
+        path = self.package.parent.joinpath(*module.split("."))
+        files = (path.with_suffix(".py"), path / "__init__.py")
+        return next((file for file in files if file in self.sources), None)
 
 
 def _shape(node: object, words: bool = True) -> str:

@@ -21,7 +21,7 @@ from editinfinity.evaluation.names import NAMES
 from editinfinity.files.atomic import write_text
 from editinfinity.planning.targets import layout
 from editinfinity.planning.variants import variants
-from editinfinity.results.measured import measured_of
+from editinfinity.results.selection import measured_of
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from editinfinity.names import printable
 from editinfinity.planning.model import drawing_identity, model_identity
 from editinfinity.planning.targets import Layout, layout
 from editinfinity.planning.variants import Variant, variants
-from editinfinity.results.measured import measured_of
 from editinfinity.results.pie_bench_published import CAVEATS, PUBLISHED
+from editinfinity.results.selection import measured_of
 
 ALL = "all"
 OTHERS = "of other settings"
@@ -51,7 +51,7 @@ class Group:
     type: str
     entries: int
     measured: Sequence[Measured]
-    others: int = 0
+    others: int
 
     def pictures(self, name: str) -> int:
         """How many a metric was taken of, those included whose region is empty."""
@@ -125,14 +125,12 @@ def _for_programs(groups: Sequence[Group]) -> str:
     heading = ("mask", "variant", "type", "entries", "measured", "with_background", *SHOWN, *counts)
     rows = [
         (
-            MASKS[group.edit], group.variant, group.type, str(group.entries),
-            str(len(group.measured)), str(group.with_background),
-            *(group.cell(name) for name in SHOWN),
-            *(str(group.pictures(name)) for name in SHOWN),
+            MASKS[group.edit], group.variant, group.type, group.entries, len(group.measured),
+            group.with_background, *map(group.cell, SHOWN), *map(group.pictures, SHOWN),
         )
         for group in groups
     ]  # fmt: skip
-    return "".join("\t".join(row) + "\n" for row in (heading, *rows))
+    return "".join("\t".join(map(str, row)) + "\n" for row in (heading, *rows))
 
 
 def _for_people(groups: Sequence[Group], config: Config) -> str:

@@ -20,8 +20,7 @@ from editinfinity.files.images import write_png
 from editinfinity.files.prompts import read_prompt
 from editinfinity.planning.targets import Layout
 from editinfinity.planning.variants import FURTHER, Variant, number, variants
-from editinfinity.results.measured import measured_of
-from editinfinity.results.selection import chosen_variant
+from editinfinity.results.selection import chosen_variant, measured_of
 from editinfinity.results.thumbnails import SIDE, Cell, font, is_older, mask_cells, paste, write
 
 COLUMNS = 8

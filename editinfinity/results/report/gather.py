@@ -33,9 +33,8 @@ from editinfinity.jobs.record import JobRecord, largest, read_records
 from editinfinity.planning.targets import Layout, layout
 from editinfinity.planning.variants import Variant, chosen_by_settings, parse_variant, variants
 from editinfinity.results.doubts import doubts_of, kernels_of
-from editinfinity.results.measured import measured_of
 from editinfinity.results.outcomes import Outcome, outcomes
-from editinfinity.results.selection import chosen_variant
+from editinfinity.results.selection import chosen_variant, measured_of
 
 Told = dict[str, Any]
 Box = tuple[float, float, float, float]
@@ -292,12 +291,9 @@ def _box_of_features(path: Path) -> Box:
     return WHOLE
 
 
-def _natural(name: str) -> list[tuple[bool, float, str]]:
-    """Orders names by the numbers in them."""
-    return [
-        (part.isdecimal(), float(part) if part.isdecimal() else 0.0, part)
-        for part in re.split(r"(\d+)", name)
-    ]
+def _natural(name: str) -> list[Any]:
+    """Orders names by the numbers in them; every second part is one."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _labels(names: Sequence[str]) -> dict[str, str]:

@@ -145,13 +145,17 @@ def _of_case(
         }
         pictures: dict[str, Any] = {
             "after": small.get(picture_of(edit, where)) if shown["link"] else None,
-            "kernels": {name: uri for name, uri in kernels.items() if uri},
-            "variants": {name: uri for name, uri in variants.items() if uri},
+            "kernels": _there(kernels),
+            "variants": _there(variants),
         }
         if edit.mask_source != "none":
             pictures["mask"] = mask_overlay(folder / "mask.png", shelf)
         if edit.mask_source == "attention":
             pictures["attention"] = attention_overlay(Path(where.attention(edit.name)))
-        edits.append({key: value for key, value in pictures.items() if value})
-    source = small.get(case.image)
-    return {"edits": edits, **({"source": source} if source else {})}
+        edits.append(_there(pictures))
+    return _there({"edits": edits, "source": small.get(case.image)})
+
+
+def _there(pictures: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that exist."""
+    return {name: uri for name, uri in pictures.items() if uri}
