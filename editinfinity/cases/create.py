@@ -228,16 +228,17 @@ def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
 
 def _set_one_of(paths: Sequence[Path], place: tuple[str, bytes] | None, ours: bool) -> None:
     """Have of files one alone, (ending, content), or none; the first has the name without slips."""
+    ending, content = place or ("", None)
     for path in paths:
         there = path.read_bytes() if path.is_file() else None
-        is_it = place is not None and path.name == f"{paths[0].stem}{place[0]}"
-        wanted = place[1] if place is not None and is_it else None
-        if there is not None and there != wanted:
-            if ours:
-                path.unlink()
-            else:
-                log.warning("%s: gives way to the new one; it is kept as %s", path, _kept(path))
-        if wanted is not None and there != wanted:
+        wanted = content if path.name == f"{paths[0].stem}{ending}" else None
+        if there == wanted:
+            continue
+        if there is not None and ours:
+            path.unlink()
+        elif there is not None:
+            log.warning("%s: gives way to the new one; it is kept as %s", path, _kept(path))
+        if wanted is not None:
             write_bytes(path, wanted)
 
 

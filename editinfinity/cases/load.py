@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from editinfinity.cases.case import Case, Cases
 from editinfinity.cases.folders import find_folders, read_folder
@@ -36,7 +35,7 @@ def load_cases(config: Config, hold: Hold = lambda paths: None) -> Cases:
     elif config.table is not None:
         notices: list[str] = []
         rows = read_table(config.table, config, notices)
-        _check_overrides(config, rows)
+        _check_overrides(config, list(rows))
         part = {name: rows[name] for name in config.slice_of(list(rows))}
         cases = Cases(part, tuple(notices))
     else:
@@ -104,9 +103,8 @@ def _no_folder(config: Config, name: str, folders: list[str]) -> str:
     return f"{config.source}: cases: there is no folder {config.data}/{printable(name)}{cure}"
 
 
-def _check_overrides(config: Config, known: Any) -> None:
+def _check_overrides(config: Config, names: list[str]) -> None:
     """A misspelt case below ``overrides`` would be ignored in silence."""
-    names = list(known)
     lines = [
         f"{config.source}: overrides: there is no case {printable(name)}"
         f"{did_you_mean(name, names) or '; correct the name or remove it'}"

@@ -85,8 +85,8 @@ def _facts(job: RunningJob, now: float) -> Text:
     latest = job.latest
     if latest is None:
         return Text(clock(now - job.since), style="dim")
-    line = Text(f"{latest.number}/{latest.last}")
-    line.append(f"  loss {latest.loss:.4f}  {latest.rate:.2f} it/s")
+    done = f"{latest.number}/{latest.last}"
+    line = Text(f"{done}  loss {latest.loss:.4f}  {latest.rate:.2f} it/s")
     if (left := job.left(now)) is not None:
         line.append(f"  {clock(left)} left", style="cyan")
     return line

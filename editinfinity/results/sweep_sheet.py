@@ -40,6 +40,13 @@ _TITLES = {
 }
 """Setting → what it is called; others are called as they are."""
 
+_MEASURED = {
+    "background_psnr": "{:.1f} dB kept",
+    "clip_edited": "CLIP {:.1f}",
+    "alignment": "alignment {:.2f}",
+}
+"""Metric → how it is told below a picture."""
+
 _ITERATIONS = ("embedding", "lora", "base")
 
 
@@ -134,27 +141,20 @@ def _rows(edit: Edit, where: Layout, drawn: Sequence[Variant]) -> Iterator[Row]:
             yield Row(
                 [axis.label(value) for axis, value in zip(down, place, strict=True)],
                 [across.label(value) for value in columns] if index == 0 else (),
-                [
-                    _cell(edit, where, line[value], line[value] == chosen)
-                    if value in line
-                    else None
-                    for value in columns
-                ],
+                [_cell(edit, where, line.get(value), chosen) for value in columns],
             )
 
 
-def _cell(edit: Edit, where: Layout, variant: Variant, chosen: bool) -> Cell:
-    words = []
+def _cell(
+    edit: Edit, where: Layout, variant: Variant | None, chosen: Variant | None
+) -> Cell | None:
+    """A variant with what was measured of it; None where a combination is not drawn."""
+    if variant is None:
+        return None
     measured = measured_of(edit, where, variant) or Measured()
-    for name, form in (
-        ("background_psnr", "{:.1f} dB kept"),
-        ("clip_edited", "CLIP {:.1f}"),
-        ("alignment", "alignment {:.2f}"),
-    ):
-        value = measured.number(name)
-        if value is not None:
-            words.append(form.format(value))
-    return Cell(Path(where.picture(edit.name, variant)), ", ".join(words), chosen)
+    numbers = ((form, measured.number(name)) for name, form in _MEASURED.items())
+    words = ", ".join(form.format(value) for form, value in numbers if value is not None)
+    return Cell(Path(where.picture(edit.name, variant)), words, variant == chosen)
 
 
 def _draw(title: str, above: Sequence[Cell], rows: Sequence[Row]) -> Image.Image:
