@@ -112,7 +112,12 @@ def require_makeable(
     _require_readable(image)
     places = {name: _place_of(edit, image) for name, edit in edits.items()}
     if not ours:
-        require_same_photograph(folder, image)
+        for other in (folder / "image").glob("original_image.*"):
+            endings = {other.suffix.lower(), image.suffix.lower()}
+            if endings <= set(IMAGE_ENDINGS) and not filecmp.cmp(other, image, shallow=False):
+                raise UserError(
+                    f"{other}: is another photograph than {image}; choose another name for the case"
+                )
         for name, edit in edits.items():
             if edit.target_word is not None and places[name] is None:
                 _require_no_mask(folder, name, edit.target_word)
@@ -179,24 +184,6 @@ def _copy_image(image: Path, folder: Path) -> None:
     for other in folder.glob(f"{target.stem}.*"):
         if other != target and other.resolve() != image.resolve():
             other.unlink()
-
-
-def require_same_photograph(folder: Path, image: Path) -> None:
-    """Keep a case from getting another photograph than it has.
-
-    Args:
-        folder: the case's, there or not.
-        image: the photograph.
-
-    Raises:
-        UserError: it has another.
-    """
-    for other in (folder / "image").glob("original_image.*"):
-        endings = {other.suffix.lower(), image.suffix.lower()}
-        if endings <= set(IMAGE_ENDINGS) and not filecmp.cmp(other, image, shallow=False):
-            raise UserError(
-                f"{other}: is another photograph than {image}; choose another name for the case"
-            )
 
 
 def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:

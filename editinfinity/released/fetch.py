@@ -63,32 +63,14 @@ def fetch_part(source: ReleasedPart, target: Path | None, revision: str | None =
     Raises:
         UserError: as ``fetch`` does.
     """
-    snapshot = _download(source, target, revision)
-    came = [path for glob in source.files for path in sorted(snapshot.glob(glob))]
-    if not came:
-        raise UserError(
-            f"{source.repository}: has no {', '.join(source.files)}; look at its page for "
-            "their new names"
-        )
-    for path in came:
-        _check(path, snapshot)
-    return snapshot
-
-
-def _download(source: ReleasedPart, target: Path | None, revision: str | None) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     repository = source.repository
     # What the hub's own HTTP library raises; which one that is changes between its versions.
     http_error: type[Exception] = vars(errors).get("HTTPError", errors.HfHubHTTPError)
     try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                allow_patterns=list(source.files),
-                local_dir=target,
-            )
+        snapshot = snapshot_download(
+            repository, revision=revision, allow_patterns=list(source.files), local_dir=target
         )
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise UserError(
@@ -110,6 +92,15 @@ def _download(source: ReleasedPart, target: Path | None, revision: str | None) -
             f"{repository}: cannot be stored ({_first_line(error)}); make room, or set HF_HOME to "
             "another disk"
         ) from None
+    folder = Path(snapshot)
+    came = [path for glob in source.files for path in sorted(folder.glob(glob))]
+    if not came:
+        raise UserError(
+            f"{repository}: has no {', '.join(source.files)}; look at its page for their new names"
+        )
+    for path in came:
+        _check(path, folder)
+    return folder
 
 
 def _check(path: Path, snapshot: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from editinfinity.cases.case import Edit
@@ -28,13 +29,11 @@ def read_selection(path: Path, drawn: Sequence[Variant]) -> Variant:
 
 def chosen_variant(edit: Edit, where: Layout) -> Variant | None:
     """The variant that became the result; None where that is not known yet."""
-    try:
-        settled = chosen_by_settings(edit.settings)
-        if settled is None:
-            settled = read_selection(Path(where.selection(edit.name)), variants(edit.settings))
-        return settled
-    except UserError:
-        return None
+    with suppress(UserError):
+        return chosen_by_settings(edit.settings) or read_selection(
+            Path(where.selection(edit.name)), variants(edit.settings)
+        )
+    return None
 
 
 def measured_of(

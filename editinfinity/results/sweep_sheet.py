@@ -8,6 +8,7 @@ the one that became the result has a frame.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,15 +117,11 @@ def sweep_sheet(case: Case, edit: Edit, where: Layout) -> Path | None:
     for where_of in (where.picture, where.metrics):
         shown += [Path(where_of(edit.name, variant)) for variant in drawn]
     if is_older(sheet, shown):
-        write_png(sheet, _draw(_title(case, edit), above, list(_rows(edit, where, drawn))))
+        title = f"{case.name}, {edit.name}"
+        with suppress(UserError):
+            title += f": {read_prompt(edit.prompt, what='edit prompt')}"
+        write_png(sheet, _draw(title, above, list(_rows(edit, where, drawn))))
     return sheet
-
-
-def _title(case: Case, edit: Edit) -> str:
-    try:
-        return f"{case.name}, {edit.name}: {read_prompt(edit.prompt, what='edit prompt')}"
-    except UserError:
-        return f"{case.name}, {edit.name}"
 
 
 def _rows(edit: Edit, where: Layout, drawn: Sequence[Variant]) -> Iterator[Row]:
