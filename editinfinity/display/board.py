@@ -106,23 +106,11 @@ class Board:
         with self._lock:
             return dict(self._running)
 
-    @property
-    def done(self) -> int:
-        """How many jobs ended well."""
+    def counts(self) -> tuple[int, int, int]:
+        """How many jobs ended well, how many did not, and how many there are to run."""
         with self._lock:
-            return sum(map(len, self._took.values()))
-
-    @property
-    def failed(self) -> int:
-        """How many jobs did not."""
-        with self._lock:
-            return self._failed.total()
-
-    @property
-    def total(self) -> int:
-        """How many jobs there are to run."""
-        with self._lock:
-            return self._planned.total()
+            done = sum(map(len, self._took.values()))
+            return done, self._failed.total(), self._planned.total()
 
     def left(self) -> float | None:
         """Seconds that the run may yet take.

@@ -44,7 +44,7 @@ class Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take note of an event."""
         facts = vars(record)
-        try:
+        with suppress(KeyError, TypeError, ValueError):
             match str(facts.get("event", "")):
                 case "run_info":
                     stats = facts["stats"].items()
@@ -55,8 +55,6 @@ class Listener(logging.Handler):
                     self.board.end(int(facts["job_id"]))
                 case "job_error":
                     self.board.end(int(facts["jobid"]), well=False)
-        except (KeyError, TypeError, ValueError):
-            return
 
     def _begin(self, facts: Mapping[str, Any]) -> None:
         rule = str(facts["rule_name"])

@@ -50,10 +50,9 @@ class Screen:
 
     def _total(self, now: float, wide: bool) -> RenderableType:
         """The line about the whole run."""
-        board = self.board
-        done, total, failed = board.done, board.total, board.failed
-        words = [f"{done} of {total} jobs", f"{clock(now - board.began)} so far"]
-        left = board.left()
+        done, failed, total = self.board.counts()
+        words = [f"{done} of {total} jobs", f"{clock(now - self.board.began)} so far"]
+        left = self.board.left()
         if left is not None and done + failed < total:
             words.append(f"about {clock(left)} left")
         line = Text(" · ".join(words), style="dim", no_wrap=True, overflow="ellipsis")

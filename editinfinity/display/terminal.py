@@ -37,7 +37,7 @@ class Terminal(Console):
     def __init__(self, file: IO[str]) -> None:
         super().__init__(file=file, force_terminal=True, highlight=False)
 
-    @property
+    @property  # type: ignore[misc]  # it has the size it has, and cannot be set
     def size(self) -> ConsoleDimensions:
         """Of the terminal itself: this process's own streams may be pipes."""
         try:
@@ -45,10 +45,6 @@ class Terminal(Console):
         except (OSError, ValueError):
             columns, lines = 80, 25
         return ConsoleDimensions(columns or 80, lines or 25)
-
-    @size.setter
-    def size(self, new_size: tuple[int, int]) -> None:
-        raise AttributeError("a terminal has the size it has")
 
     def show_cursor(self, show: bool = True) -> bool:
         """Not hidden: a process that is killed could not show it again."""

@@ -51,20 +51,14 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
         return None
     with _alone(table.parent):
         others = [row for row in _rows_of(table, config) if row[0] not in cases.by_name]
-        return _write(table, others + rows)
-
-
-def _write(table: Path, rows: list[list[str]]) -> Path | None:
-    """The table of some rows; no table of none."""
-    if not rows:
-        table.unlink(missing_ok=True)
-        return None
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    if not table.exists() or table.read_text(encoding="utf-8") != text.getvalue():
-        write_text(table, text.getvalue())
+        if not (others or rows):
+            table.unlink(missing_ok=True)
+            return None
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+        writer.writerows([COLUMNS, *others, *rows])
+        if not table.exists() or table.read_text(encoding="utf-8") != text.getvalue():
+            write_text(table, text.getvalue())
     return table
 
 

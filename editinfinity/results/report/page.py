@@ -132,24 +132,18 @@ def _of_case(
     where = layout(config, case.name)
     edits = []
     for edit, shown in zip(case.edits.values(), told["edits"], strict=True):
-        folder = Path(where.folder, "mask", edit.name)
-        kernels = {
-            name: kernel_overlay(Path(where.kernel(edit.name, name)))
-            for name in sorted(
-                {each["smoothing"] for each in shown["variants"] if each["smoothing"]}
-            )
-        }
-        variants = {
-            name: small.get(Path(where.folder, "edit", edit.name, f"{name}.png"))
-            for name in (variant["name"] for variant in shown["variants"])
-        }
+        smoothings = sorted({each["smoothing"] for each in shown["variants"] if each["smoothing"]})
+        kernels = {name: kernel_overlay(Path(where.kernel(edit.name, name))) for name in smoothings}
+        folder = Path(where.folder, "edit", edit.name)
+        names = [each["name"] for each in shown["variants"]]
+        variants = {name: small.get(folder / f"{name}.png") for name in names}
         pictures: dict[str, Any] = {
             "after": small.get(picture_of(edit, where)) if shown["link"] else None,
             "kernels": _there(kernels),
             "variants": _there(variants),
         }
         if edit.mask_source != "none":
-            pictures["mask"] = mask_overlay(folder / "mask.png", shelf)
+            pictures["mask"] = mask_overlay(Path(where.mask_pictures(edit.name)[0]), shelf)
         if edit.mask_source == "attention":
             pictures["attention"] = attention_overlay(Path(where.attention(edit.name)))
         edits.append(_there(pictures))

@@ -80,11 +80,10 @@ class Shelf:
 
     def tidy(self) -> None:
         """Remove what was not used."""
-        for pattern in ("*.webp", "*.png"):
-            for path in self.folder.glob(pattern):
-                if path.name not in self.used and not path.name.startswith("."):
-                    with suppress(OSError):
-                        path.unlink()
+        for path in [*self.folder.glob("[!.]*.webp"), *self.folder.glob("[!.]*.png")]:
+            if path.name not in self.used:
+                with suppress(OSError):
+                    path.unlink()
 
 
 def thumbnails(paths: Iterable[Path], shelf: Shelf, budget: int = BUDGET) -> dict[Path, str]:
