@@ -213,7 +213,7 @@ def test_the_time_left_counts_what_runs_and_what_is_to_come() -> None:
     board.begin(4, "train_lora", "b", "train", None)
     assert board.left() == pytest.approx((4 + 5) / 2), "two at once"
     board.end(3, well=False)
-    assert (board.done, board.failed, board.total) == (2, 1, 4)
+    assert board.counts() == (2, 1, 4)
 
 
 def test_records_are_followed_line_by_line_and_old_ones_are_not(tmp_path: Path) -> None:

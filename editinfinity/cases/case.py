@@ -7,7 +7,7 @@ is wrong is kept with the case, for its ``check`` job to report.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,21 +60,14 @@ class Edit:
     @property
     def mask_source(self) -> str:
         """Where the mask comes from: ``user``, ``attention`` or ``none``."""
-        match self.infer_function:
-            case 0:
-                return "none"
-            case 1:
-                return "attention"
-            case _:
-                return self._mask_source_unforced
+        forced = {DRAW_FREELY: "none", MAP_ONLY: "attention"}
+        return forced.get(self.infer_function, self._mask_source_unforced)
 
     @property
     def goes_everywhere_unasked(self) -> bool:
         """Whether everything may change only because there is neither a mask nor a word."""
-        asked = (
-            self.settings["mask_source"] != "auto" or self.settings["infer_function"] is not None
-        )
-        return not asked and self.mask_source == "none"
+        unasked = (self.settings["mask_source"], self.settings["infer_function"]) == ("auto", None)
+        return unasked and self.mask_source == "none"
 
     @property
     def judged_mask(self) -> str:
@@ -138,4 +131,4 @@ class Cases:
     """
 
     by_name: Mapping[str, Case]
-    notices: tuple[str, ...] = field(default=())
+    notices: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import io
 import logging
@@ -111,7 +112,12 @@ def require_makeable(
     _require_readable(image)
     places = {name: _place_of(edit, image) for name, edit in edits.items()}
     if not ours:
-        require_same_photograph(folder, image)
+        for other in (folder / "image").glob("original_image.*"):
+            endings = {other.suffix.lower(), image.suffix.lower()}
+            if endings <= set(IMAGE_ENDINGS) and not filecmp.cmp(other, image, shallow=False):
+                raise UserError(
+                    f"{other}: is another photograph than {image}; choose another name for the case"
+                )
         for name, edit in edits.items():
             if edit.target_word is not None and places[name] is None:
                 _require_no_mask(folder, name, edit.target_word)
@@ -164,7 +170,12 @@ def _copy_image(image: Path, folder: Path) -> None:
     if ending in IMAGE_ENDINGS:
         if image.resolve().parent == folder.resolve() and image.stem == target.stem:
             return  # it is there already, its ending in capitals perhaps
-        _copy(image, target)
+        try:
+            if not (target.is_file() and filecmp.cmp(image, target, shallow=False)):
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(image, temporary)
+        except OSError as error:
+            raise UserError(f"{image}: cannot be copied ({error.strerror})") from None
     else:
         from editinfinity.files.photograph import read_photograph
         from editinfinity.files.writing import write_photograph
@@ -173,24 +184,6 @@ def _copy_image(image: Path, folder: Path) -> None:
     for other in folder.glob(f"{target.stem}.*"):
         if other != target and other.resolve() != image.resolve():
             other.unlink()
-
-
-def require_same_photograph(folder: Path, image: Path) -> None:
-    """Keep a case from getting another photograph than it has.
-
-    Args:
-        folder: the case's, there or not.
-        image: the photograph.
-
-    Raises:
-        UserError: it has another.
-    """
-    for other in (folder / "image").glob("original_image.*"):
-        endings = {other.suffix.lower(), image.suffix.lower()}
-        if endings <= set(IMAGE_ENDINGS) and _digest(other) != _digest(image):
-            raise UserError(
-                f"{other}: is another photograph than {image}; choose another name for the case"
-            )
 
 
 def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
@@ -222,16 +215,17 @@ def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
 
 def _set_one_of(paths: Sequence[Path], place: tuple[str, bytes] | None, ours: bool) -> None:
     """Have of files one alone, (ending, content), or none; the first has the name without slips."""
+    ending, content = place or ("", None)
     for path in paths:
         there = path.read_bytes() if path.is_file() else None
-        is_it = place is not None and path.name == f"{paths[0].stem}{place[0]}"
-        wanted = place[1] if place is not None and is_it else None
-        if there is not None and there != wanted:
-            if ours:
-                path.unlink()
-            else:
-                log.warning("%s: gives way to the new one; it is kept as %s", path, _kept(path))
-        if wanted is not None and there != wanted:
+        wanted = content if path.name == f"{paths[0].stem}{ending}" else None
+        if there == wanted:
+            continue
+        if there is not None and ours:
+            path.unlink()
+        elif there is not None:
+            log.warning("%s: gives way to the new one; it is kept as %s", path, _kept(path))
+        if wanted is not None:
             write_bytes(path, wanted)
 
 
@@ -243,24 +237,6 @@ def _kept(path: Path) -> str:
         kept = path.with_name(f"old_{number}_{path.name}")
     path.rename(kept)
     return kept.name
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file unless it is there already, byte for byte."""
-    try:
-        if target.is_file() and _digest(source) == _digest(target):
-            return
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
-    except FileNotFoundError:
-        raise UserError(f"{source}: there is no such file; give the path of a picture") from None
-    except OSError as error:
-        raise UserError(f"{source}: cannot be copied ({error.strerror})") from None
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def case_name(image: Path) -> str:

@@ -9,13 +9,13 @@ an edit of its own name has ``edit_image_prompt.NAME.txt`` and may have ``mask.N
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from editinfinity.cases.case import Case, Edit
 from editinfinity.config.load import Config, ConfigError
+from editinfinity.files.given import is_folder
 from editinfinity.files.near_names import Filled, Slot, edits_of, fill
 from editinfinity.names import printable, unfit
 
@@ -43,60 +43,52 @@ def find_folders(data: Path) -> tuple[list[str], list[str]]:
         ConfigError: ``data`` is no folder that can be read.
     """
     try:
-        entries = sorted(os.scandir(data), key=_name)
+        folders = sorted(filter(is_folder, data.iterdir()))
     except OSError as fault:
         raise ConfigError(
             [f"data: {data} cannot be listed ({fault.strerror}); set data: to the cases' folder"]
         ) from None
     names, notices = [], []
-    for entry in entries:
-        if entry.name.startswith(".") or not _is_folder(entry):
+    for folder in folders:
+        if folder.name.startswith("."):
             continue
-        shown = f"{data}/{printable(entry.name)}"
-        if reason := unfit(entry.name):
+        shown = f"{data}/{printable(folder.name)}"
+        if reason := unfit(folder.name):
             notices.append(f"{shown}: skipped, {reason}; rename the folder")
-        elif not (Path(entry.path, "image").is_dir() or Path(entry.path, "prompt").is_dir()):
+        elif not ((folder / "image").is_dir() or (folder / "prompt").is_dir()):
             notices.append(f"{shown}: skipped, it has neither image/ nor prompt/")
         else:
-            names.append(entry.name)
+            names.append(folder.name)
     return names, notices
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
 
 
 def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
     """(the case of a folder, a line for each file whose name is not right)."""
     folder = config.data / name
     image_folder, prompt_folder = folder / "image", folder / "prompt"
-    files = _files(prompt_folder)
-    named, notices = _edits(prompt_folder, files)
-    files = [file for file in files if named.get(file, "") is not None]
-    names = list(dict.fromkeys(edit for edit in named.values() if edit is not None))
+    files, names, notices = _files(prompt_folder), list[str](), list[str]()
+    for file, edit in edits_of(files, _PROMPT).items():
+        if reason := unfit(edit):
+            files.remove(file)
+            notices.append(f"{prompt_folder}/{printable(file)}: skipped, {reason}; rename the file")
+        elif edit not in names:
+            names.append(edit)
     prompts = fill(prompt_folder, files, [_SOURCE, *_own(_PROMPT, names)])
     by_edit = _prompts(prompt_folder, prompts, names)
     words = fill(prompt_folder, files, _own(_WORD, by_edit))
     images = fill(image_folder, _files(image_folder), [_IMAGE, *_own(MASK, by_edit)])
     settings = config.of_case(name)
-    edits = {
-        edit: Edit(
-            edit,
-            prompt,
-            _own_or_shared(images, MASK, edit),
-            _own_or_shared(words, _WORD, edit),
-            settings,
+    edits = {}
+    for edit, prompt in by_edit.items():
+        mask, word = _own_or_shared(images, MASK, edit), _own_or_shared(words, _WORD, edit)
+        edits[edit] = Edit(edit, prompt, mask, word, settings)
+    image, faults = images.paths.get(_IMAGE.name), list[str]()
+    if image is None:
+        image = image_folder / "original_image.jpg"  # a missing one is told under its usual name
+        endings = ", ".join(IMAGE_ENDINGS)
+        faults.append(
+            f"{image_folder}: holds no original_image; add it with one of the endings {endings}"
         )
-        for edit, prompt in by_edit.items()
-    }
-    image, faults = _original(image_folder, images)
     if {_PROMPT.name, f"{_PROMPT.name}.{UNNAMED}"} <= prompts.paths.keys():
         faults.append(
             f"{folder}/prompt: edit_image_prompt.txt and edit_image_prompt.{UNNAMED}.txt are the "
@@ -130,35 +122,15 @@ def _files(folder: Path) -> list[str]:
         return []
 
 
-def _original(folder: Path, images: Filled) -> tuple[Path, list[str]]:
-    """(the photograph's path, faults); a missing one is looked for under its usual name."""
-    if path := images.paths.get(_IMAGE.name):
-        return path, []
-    endings = ", ".join(IMAGE_ENDINGS)
-    fault = f"{folder}: holds no original_image; add it with one of the endings {endings}"
-    return folder / "original_image.jpg", [fault]
-
-
-def _edits(folder: Path, files: list[str]) -> tuple[dict[str, str | None], list[str]]:
-    """(prompt file of a named edit → its name, None where it cannot be one; notices)."""
-    named, notices = dict[str, str | None](), []
-    for file, edit in edits_of(files, _PROMPT).items():
-        named[file] = edit
-        if reason := unfit(edit):
-            named[file] = None
-            notices.append(f"{folder}/{printable(file)}: skipped, {reason}; rename the file")
-    return named, notices
-
-
-def _prompts(folder: Path, filled: Filled, edits: Sequence[str]) -> dict[str, Path]:
-    """Edit → prompt file; a case without any has the unnamed one, missing."""
-    usual = folder / f"{_PROMPT.name}.txt"
-    found = {edit: filled.paths.get(f"{_PROMPT.name}.{edit}") for edit in edits}
-    unnamed = filled.paths.get(_PROMPT.name)
-    named = {edit: path for edit, path in found.items() if path is not None}
-    if unnamed is not None:
-        return {UNNAMED: unnamed} | {edit: path for edit, path in named.items() if edit != UNNAMED}
-    return named or {UNNAMED: usual}
+def _prompts(folder: Path, filled: Filled, edits: Iterable[str]) -> dict[str, Path]:
+    """Edit → prompt file, that of the unnamed edit first; a case without any has that, missing."""
+    found = {}
+    if _PROMPT.name in filled.paths:
+        found[UNNAMED] = filled.paths[_PROMPT.name]
+    for edit in edits:
+        if path := filled.paths.get(f"{_PROMPT.name}.{edit}"):
+            found.setdefault(edit, path)
+    return found or {UNNAMED: folder / f"{_PROMPT.name}.txt"}
 
 
 def _own(base: Slot, edits: Iterable[str]) -> list[Slot]:

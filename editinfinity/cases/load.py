@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from editinfinity.cases.case import Case, Cases
 from editinfinity.cases.folders import find_folders, read_folder
@@ -32,13 +31,23 @@ def load_cases(config: Config, hold: Hold = lambda paths: None) -> Cases:
 
         benchmark = chosen_entries(config)
         _check_overrides(config, [entry.name for entry in benchmark.entries])
-        return _holding(cases_of(benchmark, config), hold)
-    if config.table is not None:
+        cases = cases_of(benchmark, config)
+    elif config.table is not None:
         notices: list[str] = []
         rows = read_table(config.table, config, notices)
-        _check_overrides(config, rows)
+        _check_overrides(config, list(rows))
         part = {name: rows[name] for name in config.slice_of(list(rows))}
-        return _holding(Cases(part, tuple(notices)), hold)
+        cases = Cases(part, tuple(notices))
+    else:
+        return _cases_of_folders(config, hold)
+    # Their files lie anywhere, and are held one by one.
+    edits = [edit for case in cases.by_name.values() for edit in case.edits.values()]
+    hold(case.image for case in cases.by_name.values())
+    hold(edit.mask for edit in edits if edit.mask is not None)
+    return cases
+
+
+def _cases_of_folders(config: Config, hold: Hold) -> Cases:
     folders, notices = find_folders(config.data)
     chosen = folders if config.cases is None else list(config.cases)
     lines = [_no_folder(config, name, folders) for name in chosen if not _exists(config, name)]
@@ -80,14 +89,6 @@ def load_case(config: Config, name: str, hold: Hold = lambda paths: None) -> Cas
     return cases[name]
 
 
-def _holding(cases: Cases, hold: Hold) -> Cases:
-    """Cases whose files lie anywhere, which are held one by one."""
-    edits = [edit for case in cases.by_name.values() for edit in case.edits.values()]
-    hold(case.image for case in cases.by_name.values())
-    hold(edit.mask for edit in edits if edit.mask is not None)
-    return cases
-
-
 def is_by_folder(config: Config) -> bool:
     """Whether cases are folders below ``data``, not rows of a table or of a benchmark."""
     return config.table is None and config.settings["pie_bench"] is None
@@ -102,9 +103,8 @@ def _no_folder(config: Config, name: str, folders: list[str]) -> str:
     return f"{config.source}: cases: there is no folder {config.data}/{printable(name)}{cure}"
 
 
-def _check_overrides(config: Config, known: Any) -> None:
+def _check_overrides(config: Config, names: list[str]) -> None:
     """A misspelt case below ``overrides`` would be ignored in silence."""
-    names = list(known)
     lines = [
         f"{config.source}: overrides: there is no case {printable(name)}"
         f"{did_you_mean(name, names) or '; correct the name or remove it'}"

@@ -8,17 +8,21 @@ by the benchmark's mask.
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from editinfinity.cases.case import Case, Cases, Edit
 from editinfinity.cases.pie_bench_layout import Benchmark, Entry, decode_mask, read_benchmark
-from editinfinity.cases.pie_bench_sample import sample
 from editinfinity.config.load import Config, ConfigError
 from editinfinity.errors import UserError
 from editinfinity.files.images import write_png
 from editinfinity.names import printable
+
+SEED = 42
+"""Of the sample for a quick look."""
 
 GIVEN, FOUND = "given", "found"
 """Names of the two edits of every entry."""
@@ -77,3 +81,36 @@ def write_mask(entry: Entry, results: Path) -> Path:
     if not path.exists():
         write_png(path, Image.fromarray(~decode_mask(entry.runs)).convert("L"))
     return path
+
+
+def sample(entries: Sequence[Entry], count: int | None) -> list[Entry]:
+    """So many entries in the file's order; all where ``count`` is None or no less than there are.
+
+    Types get their share of the entries, and one at least where the count allows. Within a type a
+    larger sample holds a smaller one, so that what was edited already serves again.
+    """
+    if count is None or count >= len(entries):
+        return list(entries)
+    types: dict[int, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        types.setdefault(entry.type, []).append(entry)
+    chosen: set[str] = set()
+    for number, quota in _quotas({n: len(members) for n, members in types.items()}, count).items():
+        shuffled = list(types[number])
+        random.Random(f"{SEED}/{number}").shuffle(shuffled)
+        chosen.update(entry.name for entry in shuffled[:quota])
+    return [entry for entry in entries if entry.name in chosen]
+
+
+def _quotas(sizes: dict[int, int], count: int) -> dict[int, int]:
+    """How many of each type: one each while that goes, the rest where most are missing."""
+    total = sum(sizes.values())
+    quotas = dict.fromkeys(sizes, 0)
+    largest_first = sorted(sizes, key=lambda number: (-sizes[number], number))
+    for number in largest_first[:count]:
+        quotas[number] = 1
+    for _ in range(count - sum(quotas.values())):
+        open_types = [number for number in largest_first if quotas[number] < sizes[number]]
+        neediest = max(open_types, key=lambda n: sizes[n] * count / total - quotas[n])
+        quotas[neediest] += 1
+    return quotas

@@ -115,9 +115,11 @@ def tell_doubts(
         place: what the user knows the mask as; None where it is none of the user's.
         smoothings: of its kernels; none where the edit goes by no mask and no word.
     """
+    from editinfinity.jobs.record import read_records
     from editinfinity.results.doubts import doubts_of
 
-    for doubt in doubts_of(project / "results" / name, {"edit": smoothings}):
+    records = read_records(project / "results" / name / "logs")
+    for doubt in doubts_of(records, {"edit": smoothings}):
         log.warning("%s", readable(doubt, name, image, place))
 
 

@@ -106,23 +106,11 @@ class Board:
         with self._lock:
             return dict(self._running)
 
-    @property
-    def done(self) -> int:
-        """How many jobs ended well."""
+    def counts(self) -> tuple[int, int, int]:
+        """How many jobs ended well, how many did not, and how many there are to run."""
         with self._lock:
-            return sum(map(len, self._took.values()))
-
-    @property
-    def failed(self) -> int:
-        """How many jobs did not."""
-        with self._lock:
-            return self._failed.total()
-
-    @property
-    def total(self) -> int:
-        """How many jobs there are to run."""
-        with self._lock:
-            return self._planned.total()
+            done = sum(map(len, self._took.values()))
+            return done, self._failed.total(), self._planned.total()
 
     def left(self) -> float | None:
         """Seconds that the run may yet take.
@@ -132,19 +120,17 @@ class Board:
         """
         with self._lock:
             now, seconds = self.clock(), 0.0
+            means = {rule: sum(took) / len(took) for rule, took in self._took.items()}
             at_work = Counter(job.rule for job in self._running.values())
             for rule, planned in self._planned.items():
-                took = self._took.get(rule, [])
-                waiting = planned - len(took) - self._failed[rule] - at_work[rule]
-                if waiting > 0 and not took:
-                    return None
-                seconds += max(0, waiting) * (sum(took) / len(took) if took else 0.0)
+                ended = len(self._took.get(rule, [])) + self._failed[rule]
+                if (waiting := planned - ended - at_work[rule]) > 0:
+                    if rule not in means:
+                        return None
+                    seconds += waiting * means[rule]
             for job in self._running.values():
-                took = self._took.get(job.rule, [])
                 own = job.left(now)
-                if own is None and took:
-                    own = max(0.0, sum(took) / len(took) - (now - job.since))
-                if own is None:
+                if own is None and job.rule not in means:
                     return None
-                seconds += own
+                seconds += max(0.0, means[job.rule] - (now - job.since)) if own is None else own
             return seconds / max(1, len(self._running))

@@ -1,49 +1,39 @@
-"""Reads on in the records of running jobs, wherever these run, for their iterations."""
+"""Looks at the records of running jobs, wherever these run, for their iterations."""
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from editinfinity.display.board import Board, RunningJob
-from editinfinity.jobs.record import Iteration, events_in
+from editinfinity.display.board import Board
+from editinfinity.jobs.record import Iteration, read_record
 
-_MOST = 2**16
+_MOST = 2**14
 """Bytes of a record that one look reads; only its end is of interest."""
 
 
 class Follower:
-    """Remembers how far each record has been read."""
+    """Remembers what each record was like when it was last read."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
-        self._read: dict[int, tuple[float, int]] = {}
+        self._read: dict[Path, tuple[int, int]] = {}
 
     def look(self) -> None:
         """Tell the board of iterations that were done since the last look."""
-        running = self.board.running
-        self._read = {number: place for number, place in self._read.items() if number in running}
-        for number, job in running.items():
-            if job.record is not None and (heard := self._latest(number, job, job.record)):
-                self.board.hear(number, heard)
-
-    def _latest(self, number: int, job: RunningJob, record: Path) -> Iteration | None:
-        began, offset = self._read.get(number, (0.0, 0))
-        if began != job.since:  # the job is run once more
-            began, offset = job.since, 0
-        try:
-            facts = record.stat()
-            # What an earlier job left, until this one begins the record anew.
-            age = self.board.clock() - job.since
-            if facts.st_mtime < time.time() - age - 1 or facts.st_size == offset:
-                return None
-            offset = offset if offset <= facts.st_size else 0
-            with record.open("rb") as file:
-                file.seek(max(offset, facts.st_size - _MOST))
-                start, data = file.tell(), file.read(_MOST)
-        except OSError:
-            return None
-        whole = data.rfind(b"\n") + 1  # the last line may still be being written
-        self._read[number] = (began, start + whole)
-        done = [event for event in events_in(data[:whole]) if isinstance(event, Iteration)]
-        return done[-1] if done else None
+        for number, job in self.board.running.items():
+            if job.record is None:
+                continue
+            with suppress(OSError):
+                facts = job.record.stat()
+                now = (facts.st_mtime_ns, facts.st_size)
+                began = time.time() - (self.board.clock() - job.since)
+                # What an earlier job left, until this one begins the record anew.
+                if facts.st_mtime < began - 1 or self._read.get(job.record) == now:
+                    continue
+                self._read[job.record] = now
+                record = read_record(job.record.parent, job.record.stem, _MOST)
+                latest = None if record is None else record.last(Iteration)
+                if latest is not None and latest != job.latest:
+                    self.board.hear(number, latest)

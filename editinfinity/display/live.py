@@ -1,12 +1,69 @@
-"""The display of a run of the workflow: what rules/common.smk starts and stops."""
+"""The live display of a run, at the foot of a terminal: what rules/common.smk starts and stops.
+
+It hears of jobs from Snakemake's log records, the events that its logger plugins get too. While it
+draws, what this process and its jobs write to the terminal goes through a pipe and is printed above
+the drawing, so that neither spoils the other.
+"""
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+from rich.text import Text
 
 from editinfinity.display.board import Board
-from editinfinity.display.listening import Listener
-from editinfinity.display.terminal import Display, terminal_to_draw_on
+from editinfinity.display.following import Follower
+from editinfinity.display.screen import Screen
+from editinfinity.display.terminal import Pipe, Terminal, terminal_to_draw_on
+from editinfinity.jobs.record import path_of
+from editinfinity.names import printable
+
+_SECONDS = 0.2
+"""Between two drawings."""
+
+_NOT_JOBS = ("total", "all", "report")
+"""Lines of Snakemake's table of jobs that do no work."""
+
+
+class Listener(logging.Handler):
+    """Tells a board what Snakemake logs; records of a form it does not know are passed over."""
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(logging.INFO)
+        self.board = board
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of an event."""
+        facts = vars(record)
+        with suppress(KeyError, TypeError, ValueError):
+            match str(facts.get("event", "")):
+                case "run_info":
+                    stats = facts["stats"].items()
+                    self.board.plan({rule: int(n) for rule, n in stats if rule not in _NOT_JOBS})
+                case "job_info":
+                    self._begin(facts)
+                case "job_finished":
+                    self.board.end(int(facts["job_id"]))
+                case "job_error":
+                    self.board.end(int(facts["jobid"]), well=False)
+
+    def _begin(self, facts: Mapping[str, Any]) -> None:
+        rule = str(facts["rule_name"])
+        if rule in _NOT_JOBS:
+            return
+        case = str(dict(facts.get("wildcards") or {}).get("case", ""))
+        what = str(facts.get("rule_msg") or rule).removeprefix(f"{case}: ")
+        record = next((path_of(Path(log)) for log in facts.get("log") or ()), None)
+        self.board.begin(int(facts["jobid"]), rule, printable(case), printable(what), record)
 
 
 class LiveRun:
@@ -20,19 +77,70 @@ class LiveRun:
     """
 
     def __init__(self, logger: logging.Logger, quiet: bool) -> None:
-        terminal = None if quiet else terminal_to_draw_on()
-        self._display: Display | None = None
-        if terminal is not None:
-            board = Board()
-            logger.addHandler(Listener(board))
-            self._display = Display(board, terminal)
+        self._terminal = None if quiet else terminal_to_draw_on()
+        self._board = Board()
+        if self._terminal is not None:
+            logger.addHandler(Listener(self._board))
+        self._follower, self._screen = Follower(self._board), Screen(self._board)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._lock = threading.Lock()
+        self._began = False
 
     def start(self) -> None:
-        """Before the first job."""
-        if self._display is not None:
-            self._display.start()
+        """Before the first job: begin to draw, in a thread."""
+        if self._terminal is None:
+            return
+        self._file = os.fdopen(os.dup(self._terminal), "w", encoding="utf-8", errors="replace")
+        self._console = Terminal(self._file)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        # A terminal that was handed over is somebody else's; the own output is to stand above.
+        ours = self._terminal == 2
+        self._pipe = Pipe([number for number in (1, 2) if ours and os.isatty(number)])
+        self._file.write("\r\x1b[K")
+        self._pipe.open()
+        self._live.start()
+        self._began = True
+        atexit.register(self.stop)
+        self._thread.start()
 
     def stop(self) -> None:
-        """After the last; may be called again."""
-        if self._display is not None:
-            self._display.stop()
+        """After the last job: take the drawing away and give the terminal back.
+
+        May be called again, or at any time.
+        """
+        with self._lock:
+            if not self._began or self._over.is_set():
+                return
+            self._over.set()
+        self._thread.join(timeout=2)
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        for line in self._pipe.close():
+            self._print(line)
+        with suppress(OSError, ValueError):  # the terminal may be gone
+            self._live.stop()
+            self._file.close()
+
+    def _work(self) -> None:
+        try:
+            while not self._over.is_set():
+                for line in self._pipe.lines(_SECONDS):
+                    self._print(line)
+                self._follower.look()
+                columns, lines = self._console.size
+                self._live.update(self._screen.draw(columns, lines), refresh=True)
+        except OSError:  # the terminal is gone; the run is not
+            self._over.set()
+            self._pipe.close()
+
+    def _print(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            self._console.print(Text.from_ansi(line), soft_wrap=True)

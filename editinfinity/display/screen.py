@@ -50,10 +50,9 @@ class Screen:
 
     def _total(self, now: float, wide: bool) -> RenderableType:
         """The line about the whole run."""
-        board = self.board
-        done, total, failed = board.done, board.total, board.failed
-        words = [f"{done} of {total} jobs", f"{clock(now - board.began)} so far"]
-        left = board.left()
+        done, failed, total = self.board.counts()
+        words = [f"{done} of {total} jobs", f"{clock(now - self.board.began)} so far"]
+        left = self.board.left()
         if left is not None and done + failed < total:
             words.append(f"about {clock(left)} left")
         line = Text(" · ".join(words), style="dim", no_wrap=True, overflow="ellipsis")
@@ -85,8 +84,8 @@ def _facts(job: RunningJob, now: float) -> Text:
     latest = job.latest
     if latest is None:
         return Text(clock(now - job.since), style="dim")
-    line = Text(f"{latest.number}/{latest.last}")
-    line.append(f"  loss {latest.loss:.4f}  {latest.rate:.2f} it/s")
+    done = f"{latest.number}/{latest.last}"
+    line = Text(f"{done}  loss {latest.loss:.4f}  {latest.rate:.2f} it/s")
     if (left := job.left(now)) is not None:
         line.append(f"  {clock(left)} left", style="cyan")
     return line

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 ENDING = ".jsonl"
@@ -36,7 +36,7 @@ INPUT, MASK = "input", "mask"
 _MOST_BYTES = 2**22
 """Maximum that is read of a record; of a longer one, its end."""
 
-_LARGEST_INT, _LARGEST_FLOAT = 2**53, 1e15
+_LARGEST = {bool: 1, int: 2**53, float: 1e15}
 """Events with numbers beyond these are left out, so that sums of what is read are finite."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -247,42 +247,26 @@ def from_json(data: object) -> Event | None:
     if not isinstance(data, dict) or (kind := EVENTS.get(str(data.get("event")))) is None:
         return None
     values: dict[str, Any] = {}
-    for name, default, fits in _FIELDS[kind]:
-        value = data.get(name, default)
-        if not fits(value):
+    for field in fields(kind):
+        value = data.get(field.name, field.default)
+        if type(value) not in _TYPES[str(field.type)]:
             return None
-        values[name] = _line(value) if isinstance(value, str) else value
+        if isinstance(value, str):  # it can be printed in one line of a terminal
+            value = _CONTROL.sub(" ", value.encode("utf-8", "backslashreplace").decode())
+        elif value is not None and not abs(value) <= _LARGEST[type(value)]:  # as of nan
+            return None
+        values[field.name] = value
     return kind(**values)
 
 
-def _is_int(value: object) -> bool:
-    return type(value) is int and abs(value) <= _LARGEST_INT
-
-
-def _is_number(value: object) -> bool:
-    return _is_int(value) or (
-        isinstance(value, float) and math.isfinite(value) and abs(value) <= _LARGEST_FLOAT
-    )
-
-
-_FITS: Mapping[str, Callable[[object], bool]] = {
-    "str": lambda value: isinstance(value, str),
-    "bool": lambda value: isinstance(value, bool),
-    "int": _is_int,
-    "int | None": lambda value: value is None or _is_int(value),
-    "float": _is_number,
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "int | None": (int, NoneType),
+    "float": (int, float),
 }
-"""Type of a field → whether a value is of it."""
-
-_FIELDS = {
-    kind: [(field.name, field.default, _FITS[str(field.type)]) for field in fields(kind)]
-    for kind in EVENTS.values()
-}
-
-
-def _line(text: str) -> str:
-    """A text that can be printed in one line of a terminal."""
-    return _CONTROL.sub(" ", text.encode("utf-8", "backslashreplace").decode())
+"""Type of a field → those that a value of JSON may have."""
 
 
 def events_in(lines: bytes) -> Iterator[Event]:

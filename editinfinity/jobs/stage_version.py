@@ -22,12 +22,15 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.util import resolve_name
 from pathlib import Path
 
 from editinfinity.environment import PACKAGE, workflow_root
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import write_json
 from editinfinity.jobs.record import Code
 
 VERSIONS = Path("stages", "versions.json")
@@ -111,12 +114,9 @@ def current_digests(package: Path = PACKAGE, scripts: Path | None = None) -> dic
         cached = json.loads((package / _CACHE).read_text("utf-8"))
         if cached["code"] == key:
             return dict(cached["digests"])
-    code = _Code(package, sources)
-    calls: dict[str, list[Path]] = {}
-    for script in sorted(scripts.glob("*.py")):
-        calls.setdefault(stage_of(script.stem), []).append(script)
-    digests = {stage: code.digest_of(stage, calls[stage]) for stage in recorded_versions(package)}
-    _keep(package / _CACHE, {"code": key, "digests": digests})
+    digests = _digests_of(sources, package)
+    with suppress(UserError, OSError):  # an installation that cannot be written to does without
+        write_json(package / _CACHE, {"code": key, "digests": digests})
     return digests
 
 
@@ -128,89 +128,60 @@ def changed_stages(digests: Mapping[str, str], package: Path = PACKAGE) -> list[
     ]  # fmt: skip
 
 
-def _keep(path: Path, content: object) -> None:
-    """Write the cache; an installation that cannot be written to does without."""
-    temporary = path.with_suffix(f".{os.getpid()}")
-    with suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.replace(path)
+def _digests_of(sources: Mapping[Path, bytes], package: Path) -> dict[str, str]:
+    """Stage → digest of it, of the scripts that call it and of all modules that it imports.
 
-
-class _Code:
-    """The modules of a package, parsed without being imported.
+    Where a module lies does not count, so that it may be moved. Nothing is imported.
 
     Args:
+        sources: file → content, of the package's modules and of the scripts.
         package: its folder.
-        sources: file → content.
     """
-
-    def __init__(self, package: Path, sources: Mapping[Path, bytes]) -> None:
-        self.package, self.sources = package, sources
-        self._read: dict[Path, tuple[str, tuple[str, ...]]] = {}
-
-    def digest_of(self, stage: str, scripts: Sequence[Path]) -> str:
-        """Digest of a stage, of the scripts that call it and of all modules it imports.
-
-        Where a module lies does not count, so that it may be moved.
-        """
-        module = f"{self.package.name}.stages.{stage}"
-        used = [self._parsed(path)[0] for path in self._closure(module)]
-        used += [_digest(_shape(ast.parse(self.sources[path])).encode()) for path in scripts]
-        return _digest("\n".join(sorted(used)).encode())
-
-    def _closure(self, module: str) -> set[Path]:
-        """Files of a module and of all modules of this package it imports, wherever in its code."""
-        seen: set[Path] = set()
-        waiting = [module]
-        while waiting:
-            name = waiting.pop()
-            path = self._file(name)
-            if path is not None and path not in seen:
-                seen.add(path)
-                waiting.extend(self._parsed(path)[1])
-        return seen
-
-    def _parsed(self, path: Path) -> tuple[str, tuple[str, ...]]:
-        """(digest of a module's code, modules of this package that it names in imports)."""
-        if path not in self._read:
-            tree = ast.parse(self.sources[path])
-            parts = path.relative_to(self.package.parent).with_suffix("").parts
-            package = ".".join(parts[:-1])
-            imports = tuple(dict.fromkeys(self._imports(tree, package)))
-            self._read[path] = _digest(_shape(tree).encode()), imports
-        return self._read[path]
-
-    def _imports(self, node: ast.AST, package: str) -> Iterator[str]:
-        """Modules of this package imported below a node, but for what only type checkers see."""
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            children: list[ast.AST] = list(node.orelse)
+    modules: dict[str, Path] = {}
+    scripts: dict[str, list[str]] = {}
+    for path, content in sources.items():
+        if path.is_relative_to(package):
+            name = ".".join(path.relative_to(package.parent).with_suffix("").parts)
+            modules[name.removesuffix(".__init__")] = path
         else:
-            children = list(ast.iter_child_nodes(node))
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")
-            above = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
-            base = ".".join(part for part in (above, node.module) if part)
-            submodules = [f"{base}.{alias.name}" for alias in node.names]
-            yield from submodules
-            # A name that is no module of its own comes from the module, or a package's __init__.
-            if not all(map(self._file, submodules)):
-                yield base
-        for child in children:
-            yield from self._imports(child, package)
+            scripts.setdefault(stage_of(path.stem), []).append(_shape(ast.parse(content)))
 
-    def _file(self, module: str) -> Path | None:
-        """File of a module of this package; None for any other."""
-        parts = module.split(".")
-        if parts[0] != self.package.name:
-            return None
-        path = self.package.joinpath(*parts[1:])
-        for file in (path.with_suffix(".py"), path / "__init__.py"):
-            if file in self.sources:
-                return file
-        return None
+    @functools.cache
+    def parsed(path: Path) -> tuple[str, set[Path]]:
+        """(a module's shape, files of the modules that it imports, wherever in its code)."""
+        tree = ast.parse(sources[path])
+        imports = _imports(tree, ".".join(path.relative_to(package.parent).parts[:-1]), modules)
+        return _digest(_shape(tree).encode()), {modules[name] for name in imports & modules.keys()}
+
+    digests = {}
+    for stage in recorded_versions(package):
+        shapes = [_digest(shape.encode()) for shape in scripts[stage]]
+        seen: set[Path] = set()
+        waiting = {modules[f"{package.name}.stages.{stage}"]}
+        while waiting:
+            seen.add(path := waiting.pop())
+            shape, imported = parsed(path)
+            shapes.append(shape)
+            waiting |= imported - seen
+        digests[stage] = _digest("\n".join(sorted(shapes)).encode())
+    return digests
+
+
+def _imports(node: ast.AST, package: str, modules: Container[str]) -> set[str]:
+    """What is imported below a node, but for what only type checkers see."""
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        children: list[ast.AST] = list(node.orelse)
+    else:
+        children = list(ast.iter_child_nodes(node))
+    found = set().union(*(_imports(child, package, modules) for child in children))
+    if isinstance(node, ast.Import):
+        found |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+        base = resolve_name("." * node.level + (node.module or ""), package)
+        names = [f"{base}.{alias.name}" for alias in node.names]
+        # A name that is no module of its own comes from the module, or a package's __init__.
+        found |= {name if name in modules else base for name in names}
+    return found
 
 
 def _shape(node: object, words: bool = True) -> str:
@@ -226,13 +197,11 @@ def _shape(node: object, words: bool = True) -> str:
         return "[" + ",".join(_shape(each, words) for each in node if not _says_nothing(each)) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    if isinstance(node, ast.Raise) or _is_logging(node):
-        words = False
-    if not words and (
-        isinstance(node, ast.JoinedStr)
-        or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-    ):
-        return "''"
+    match node:
+        case ast.Raise() | ast.Call(ast.Attribute(ast.Name("log" | "logging"))):
+            words = False
+        case ast.JoinedStr() | ast.Constant(str()) if not words:
+            return "''"
     fields = (
         f"{name}={_shape(value, words)}"
         for name, value in ast.iter_fields(node)
@@ -243,20 +212,10 @@ def _shape(node: object, words: bool = True) -> str:
 
 def _says_nothing(node: object) -> bool:
     """Whether a statement computes nothing: an import, a docstring, another bare string."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return True
-    bare = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(bare, ast.Constant) and isinstance(bare.value, str)
-
-
-def _is_logging(node: ast.AST) -> bool:
-    """Whether a node is a call such as ``log.warning(...)``."""
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id in ("log", "logging")
-    )
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.Expr(ast.Constant(str())):
+            return True
+    return False
 
 
 def _digest(content: bytes) -> str:

@@ -29,7 +29,7 @@ class ReleasedPart:
     folder: str = "."
 
 
-_T5 = ReleasedPart(
+T5 = ReleasedPart(
     TEXT_ENCODER,
     "flan-t5-xl*",
     # The repository also has pickles and other frameworks' weights: 35 GB that nothing reads.
@@ -49,7 +49,7 @@ RELEASES: dict[str, dict[str, ReleasedPart]] = {
     "infinity_2b": {
         "tokenizer": ReleasedPart(INFINITY, "infinity_vae_d32reg*", ("infinity_vae_d32reg.pth",)),
         "transformer": ReleasedPart(INFINITY, "infinity_2b_reg*", ("infinity_2b_reg.pth",)),
-        "text_encoder": _T5,
+        "text_encoder": T5,
     },
     "infinity_8b": {
         "tokenizer": ReleasedPart(
@@ -58,7 +58,7 @@ RELEASES: dict[str, dict[str, ReleasedPart]] = {
             ("infinity_vae_d56_f8_14_patchify.pth",),
         ),
         "transformer": ReleasedPart(INFINITY, "infinity_8b_weights*", ("infinity_8b_weights/*",)),
-        "text_encoder": _T5,
+        "text_encoder": T5,
     },
 }
 """Model → part → where it comes from."""

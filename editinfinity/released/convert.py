@@ -7,22 +7,19 @@ Flat and nested pickles, Hugging Face shards, both namings of the tokenizer, bot
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from editinfinity.errors import UserError
-from editinfinity.files.atomic import atomic_path, write_json
+from editinfinity.files.atomic import write_bytes, write_json
 from editinfinity.files.state_dicts import find_weight_files
 from editinfinity.presets import Preset
-from editinfinity.released.catalogue import PARTS, release
-from editinfinity.released.expected import Comparison, compare, expected
+from editinfinity.released.catalogue import PARTS, T5, release
+from editinfinity.released.expected import compare
 from editinfinity.released.record import REPORT
 from editinfinity.released.stored import StoredState, open_state
 from editinfinity.released.streaming import write_streamed
@@ -38,15 +35,6 @@ CONVERTED = {
 }
 """Part → its file below a model's folder."""
 
-_TOKENIZER_FILES = (
-    "config.json",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-)
-"""What a text encoder needs beside its weights, where the release has it."""
-
 
 @dataclass(frozen=True)
 class Converted:
@@ -55,7 +43,7 @@ class Converted:
     Attributes:
         file: the converted file.
         sha256: of that file.
-        size: bytes.
+        bytes: its size.
         tensors, parameters: how many it holds.
         sources: names of the released files.
         unused: released names that were left out.
@@ -63,25 +51,16 @@ class Converted:
 
     file: Path
     sha256: str
-    size: int
+    bytes: int
     tensors: int
     parameters: int
-    sources: tuple[str, ...]
-    unused: tuple[str, ...]
+    sources: list[str]
+    unused: list[str]
 
     def report(self, folder: Path) -> dict[str, Any]:
         """For the report, without paths of this machine."""
-        return {
-            "file": self.file.relative_to(folder).as_posix(),
-            "sha256": self.sha256,
-            "bytes": self.size,
-            "tensors": self.tensors,
-            "parameters": self.parameters,
-            "sources": list(self.sources),
-            "missing": [],
-            "unexpected": [],
-            "unused": list(self.unused),
-        }
+        file = self.file.relative_to(folder).as_posix()
+        return {**asdict(self), "file": file, "missing": [], "unexpected": []}
 
 
 def released_files(model: str, folder: Path) -> dict[str, list[Path]]:
@@ -124,20 +103,20 @@ def convert(
 
 def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path) -> Converted:
     source = files[0].parent
-    wanted = expected(preset, part, source)
-    found = compare(open_state(files), wanted)
+    found = compare(open_state(files), preset, part, source)
     if not found.fits:
-        _tell_all(found)
+        for kind in ("missing", "unexpected", "misshapen"):
+            for name in getattr(found, kind):
+                log.info("%s: %s", kind, name)
         raise UserError(
             f"{files[0]}: is not {preset.name}'s {part}: {found.faults()}; check the file"
         )
     target = folder / CONVERTED[part]
     metadata = {"kind": KIND, "model": preset.name, "part": part}
     log.info("%s: %d tensors of %s", target, len(found.tensors), ", ".join(f.name for f in files))
-    with _telling_full_disks(target):
-        digest = write_streamed(target, found.tensors, metadata, _finite)
-        if part == "text_encoder":
-            _copy_beside(source, target.parent)
+    digest = write_streamed(target, found.tensors, metadata)
+    if part == "text_encoder":
+        _copy_beside(source, target.parent)
     _check_against(target, found.tensors)
     return Converted(
         target,
@@ -145,21 +124,9 @@ def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path
         target.stat().st_size,
         len(found.tensors),
         found.parameters,
-        tuple(file.name for file in files),
+        [file.name for file in files],
         found.unused,
     )
-
-
-def _tell_all(found: Comparison) -> None:
-    """The whole list, for who wants to know what a file is."""
-    for kind in ("missing", "unexpected", "misshapen"):
-        for name in getattr(found, kind):
-            log.info("%s: %s", kind, name)
-
-
-def _finite(name: str, tensor: Tensor) -> None:
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        raise UserError(f"{name}: holds numbers that are not finite; get the released file again")
 
 
 def _check_against(target: Path, tensors: StoredState) -> None:
@@ -178,18 +145,11 @@ def _check_against(target: Path, tensors: StoredState) -> None:
 
 
 def _copy_beside(source: Path, target: Path) -> None:
-    for name in _TOKENIZER_FILES:
-        if (source / name).is_file():
-            with atomic_path(target / name) as temporary:
-                shutil.copyfile(source / name, temporary)
-
-
-@contextmanager
-def _telling_full_disks(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot be written ({error.strerror}); make room or choose another folder "
-            "with --to"
-        ) from None
+    """What a text encoder needs beside its weights, where the release has it."""
+    for name in T5.files:
+        if "safetensors" not in name and (source / name).is_file():
+            try:
+                content = (source / name).read_bytes()
+            except OSError as error:
+                raise UserError(f"{source / name}: cannot be read ({error.strerror})") from None
+            write_bytes(target / name, content)

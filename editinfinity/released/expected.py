@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,10 @@ from editinfinity.presets import Preset
 from editinfinity.released.stored import StoredState, StoredTensor
 
 Shapes = Mapping[str, tuple[int, ...]]
+"""Of every tensor of a part, by our names."""
 
-
-@dataclass(frozen=True)
-class Expectation:
-    """What a part of a model holds.
-
-    Attributes:
-        shapes: of every tensor, by our names.
-        rename: a released name → ours; None for what is not used.
-    """
-
-    shapes: Shapes
-    rename: Callable[[str], str | None]
+Rename = Callable[[str], str | None]
+"""A released name → ours; None for what is not used."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +38,10 @@ class Comparison:
     """
 
     tensors: dict[str, StoredTensor]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshapen: tuple[str, ...]
-    unused: tuple[str, ...]
+    missing: list[str]
+    unexpected: list[str]
+    misshapen: list[str]
+    unused: list[str]
 
     @property
     def fits(self) -> bool:
@@ -57,9 +49,14 @@ class Comparison:
         return not (self.missing or self.unexpected or self.misshapen)
 
     @property
+    def alike(self) -> int:
+        """How many tensors the files and the part have in common."""
+        return len(self.tensors) - len(self.misshapen)
+
+    @property
     def parameters(self) -> int:
         """How many numbers the part holds."""
-        return sum(torch.Size(tensor.shape).numel() for tensor in self.tensors.values())
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
 
     def faults(self) -> str:
         """What does not fit, counted, with an example of each."""
@@ -71,49 +68,48 @@ class Comparison:
         return " and ".join(text.format(len(names), names[0]) for text, names in kinds if names)
 
 
-def expected(preset: Preset, part: str, folder: Path | None = None) -> Expectation:
+def expected(preset: Preset, part: str, folder: Path) -> tuple[Shapes, Rename]:
     """What ``tokenizer``, ``transformer`` or ``text_encoder`` of a preset holds.
 
     Args:
         preset: the model.
         part: one of the three.
-        folder: for the text encoder, the folder with its config.json.
+        folder: that of the part's files; a text encoder's has its config.json.
 
     Raises:
         UserError: the text encoder's configuration cannot be read, or is another model's.
     """
     if part == "tokenizer":
-        return Expectation(_shapes(lambda: Tokenizer(preset.tokenizer)), tokenizer_key)
+        return _shapes(lambda: Tokenizer(preset.tokenizer)), tokenizer_key
     if part == "transformer":
         config = preset.transformer
-        return Expectation(
-            _shapes(lambda: Infinity(config)), lambda key: transformer_key(key, config)
-        )
-    assert folder is not None
+        return _shapes(lambda: Infinity(config)), lambda key: transformer_key(key, config)
     shapes = dict(_shapes(lambda: _t5_encoder(preset, folder)))
     shapes.pop("encoder.embed_tokens.weight", None)  # the same tensor as shared.weight
-    return Expectation(shapes, _t5_key)
+    return shapes, _t5_key
 
 
-def compare(state: StoredState, wanted: Expectation) -> Comparison:
-    """Put the tensors of files under our names, and tell what does not fit."""
+def compare(state: StoredState, preset: Preset, part: str, folder: Path) -> Comparison:
+    """Put the tensors of files under our names, and tell what does not fit.
+
+    Args:
+        state: what the files hold.
+        preset, part, folder: as of ``expected``, which may raise.
+    """
+    shapes, rename = expected(preset, part, folder)
     tensors, unexpected, misshapen, unused = {}, [], [], []
     for key, tensor in state.items():
-        name = wanted.rename(key)
+        name = rename(key)
         if name is None:
             unused.append(key)
-        elif name not in wanted.shapes:
+        elif name not in shapes:
             unexpected.append(key)
         else:
             tensors[name] = tensor = _in_our_shape(name, tensor)
-            if tensor.shape != tuple(wanted.shapes[name]):
-                misshapen.append(f"{key} is {tensor.shape}, not {tuple(wanted.shapes[name])}")
-    missing = wanted.shapes.keys() - tensors.keys()
-    return Comparison(tensors, *map(_sorted, (missing, unexpected, misshapen, unused)))
-
-
-def _sorted(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(names))
+            if tensor.shape != shapes[name]:
+                misshapen.append(f"{key} is {tensor.shape}, not {shapes[name]}")
+    missing = shapes.keys() - tensors.keys()
+    return Comparison(tensors, *map(sorted, (missing, unexpected, misshapen, unused)))
 
 
 def _in_our_shape(name: str, tensor: StoredTensor) -> StoredTensor:

@@ -18,7 +18,6 @@ from editinfinity.released.catalogue import INFINITY, ReleasedPart, release
 log = logging.getLogger(__name__)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CHUNK = 2**24
 
 
 def fetch(
@@ -64,30 +63,14 @@ def fetch_part(source: ReleasedPart, target: Path | None, revision: str | None =
     Raises:
         UserError: as ``fetch`` does.
     """
-    snapshot = _download(source, target, revision)
-    if not any(path for glob in source.files for path in snapshot.glob(glob)):
-        raise UserError(
-            f"{source.repository}: has no {', '.join(source.files)}; look at its page for "
-            "their new names"
-        )
-    for glob in source.files:
-        for path in sorted(snapshot.glob(glob)):
-            _check(path, snapshot)
-    return snapshot
-
-
-def _download(source: ReleasedPart, target: Path | None, revision: str | None) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     repository = source.repository
+    # What the hub's own HTTP library raises; which one that is changes between its versions.
+    http_error: type[Exception] = vars(errors).get("HTTPError", errors.HfHubHTTPError)
     try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                allow_patterns=list(source.files),
-                local_dir=target,
-            )
+        snapshot = snapshot_download(
+            repository, revision=revision, allow_patterns=list(source.files), local_dir=target
         )
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise UserError(
@@ -99,7 +82,7 @@ def _download(source: ReleasedPart, target: Path | None, revision: str | None) -
             "unset HF_HUB_OFFLINE), set HF_ENDPOINT to a mirror, or give the files with "
             "`editinfinity weights convert MODEL --from FOLDER`"
         ) from None
-    except (_http_error(), ConnectionError, TimeoutError) as error:
+    except (http_error, ConnectionError, TimeoutError) as error:
         raise UserError(
             f"{repository}: the download stopped ({_first_line(error)}); run again, it goes on "
             "from there"
@@ -109,14 +92,15 @@ def _download(source: ReleasedPart, target: Path | None, revision: str | None) -
             f"{repository}: cannot be stored ({_first_line(error)}); make room, or set HF_HOME to "
             "another disk"
         ) from None
-
-
-def _http_error() -> type[Exception]:
-    """What the hub's own HTTP library raises; which one that is changes between its versions."""
-    from huggingface_hub import errors
-
-    fault: type[Exception] = vars(errors).get("HTTPError", errors.HfHubHTTPError)
-    return fault
+    folder = Path(snapshot)
+    came = [path for glob in source.files for path in sorted(folder.glob(glob))]
+    if not came:
+        raise UserError(
+            f"{repository}: has no {', '.join(source.files)}; look at its page for their new names"
+        )
+    for path in came:
+        _check(path, folder)
+    return folder
 
 
 def _check(path: Path, snapshot: Path) -> None:
@@ -132,10 +116,8 @@ def _check(path: Path, snapshot: Path) -> None:
         expected = lines[1] if len(lines) > 1 else ""
     if not _SHA256.fullmatch(expected):
         return  # a small file, of which the hub has no SHA-256
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+        digest = hashlib.file_digest(file, "sha256")
     if digest.hexdigest() != expected:
         path.resolve().unlink()
         path.unlink(missing_ok=True)

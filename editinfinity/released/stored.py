@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -34,10 +34,6 @@ TYPES = {
 """Name of a type in safetensors files → the type."""
 
 
-def _keep() -> None:
-    """Nothing to give back."""
-
-
 @dataclass(frozen=True)
 class StoredTensor:
     """A tensor in a file.
@@ -52,7 +48,7 @@ class StoredTensor:
     shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], Tensor]
-    release: Callable[[], None] = _keep
+    release: Callable[[], None] = lambda: None
 
 
 StoredState = Mapping[str, StoredTensor]
@@ -83,14 +79,8 @@ def _in_safetensors(path: Path) -> Iterator[tuple[str, StoredTensor]]:
                 part = file.get_slice(name)
                 if part.get_dtype() not in TYPES:
                     raise UserError(f"{path}: {name} is of the type {part.get_dtype()}, no weight")
-                yield (
-                    name,
-                    StoredTensor(
-                        tuple(part.get_shape()),
-                        TYPES[part.get_dtype()],
-                        partial(_read_safetensor, path, name),
-                    ),
-                )
+                read = partial(_read_safetensor, path, name)
+                yield name, StoredTensor(tuple(part.get_shape()), TYPES[part.get_dtype()], read)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     except SafetensorError as error:
@@ -103,12 +93,10 @@ def _read_safetensor(path: Path, name: str) -> Tensor:
 
 
 def _in_pickle(path: Path) -> Iterator[tuple[str, StoredTensor]]:
-    state = read_pickle(path)
     mapped = can_be_mapped(path)
-    for name, tensor in state.items():
-        release = partial(_forget_pages, tensor) if mapped else _keep
-        read = partial(_itself, tensor)
-        yield name, StoredTensor(tuple(tensor.shape), tensor.dtype, read, release)
+    for name, tensor in read_pickle(path).items():
+        stored = StoredTensor(tuple(tensor.shape), tensor.dtype, partial(_itself, tensor))
+        yield name, replace(stored, release=partial(_forget_pages, tensor)) if mapped else stored
 
 
 def _itself(tensor: Tensor) -> Tensor:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path
 from editinfinity.files.tensors import METADATA_KEY
 from editinfinity.released.stored import TYPES, StoredTensor
@@ -28,10 +28,7 @@ _CHUNK = 64 * 2**20
 
 
 def write_streamed(
-    path: Path,
-    tensors: Mapping[str, StoredTensor],
-    metadata: Mapping[str, Any],
-    on_tensor: Callable[[str, Tensor], None] | None = None,
+    path: Path, tensors: Mapping[str, StoredTensor], metadata: Mapping[str, Any]
 ) -> str:
     """Write tensors to one safetensors file, one in memory at a time; atomic.
 
@@ -39,10 +36,12 @@ def write_streamed(
         path: where to.
         tensors: name → tensor; written in the order of their names.
         metadata: what JSON can carry; ``kind`` says what the file is.
-        on_tensor: sees every tensor before it is written, to check it.
 
     Returns:
         SHA-256 of the file, in hexadecimal digits.
+
+    Raises:
+        UserError: a number is not finite.
     """
     header: dict[str, Any] = {
         "__metadata__": {
@@ -73,8 +72,10 @@ def write_streamed(
         put(text)
         for name in sorted(tensors):
             tensor = tensors[name].read()
-            if on_tensor is not None:
-                on_tensor(name, tensor)
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise UserError(
+                    f"{name}: holds numbers that are not finite; get the released file again"
+                )
             raw = tensor.contiguous().flatten().view(torch.uint8)
             for start in range(0, raw.numel(), _CHUNK):
                 put(raw[start : start + _CHUNK].numpy().data)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import require_file
-from editinfinity.files.state_dicts import LARGEST, weight_files_in
-from editinfinity.presets import PRESETS, Preset
+from editinfinity.files.given import is_folder
+from editinfinity.files.state_dicts import weight_files_in
+from editinfinity.presets import PRESETS
+from editinfinity.released.catalogue import PARTS
 from editinfinity.released.convert import CONVERTED
-from editinfinity.released.expected import Comparison, compare, expected
+from editinfinity.released.expected import Comparison, compare
 from editinfinity.released.record import REPORT, recorded
 from editinfinity.released.stored import open_state
 
@@ -68,45 +68,34 @@ def verify(path: Path, checksums: bool = True) -> list[Verdict]:
     Raises:
         UserError: there is no such file, it is damaged or cut short, or no model's.
     """
-    if os.path.isdir(path):  # noqa: PTH112 - Path's raises for a name that is too long
-        if (path / REPORT).is_file():
-            return list(_verify_converted(path, checksums))
+    if not is_folder(path):
+        return [_verdict([path], checksums)]
+    if not (path / REPORT).is_file():
         return [_verdict(weight_files_in(path), False)]
-    require_file(path, LARGEST, "fetch or convert it first")
-    return [_verdict([path], checksums)]
-
-
-def _verify_converted(folder: Path, checksums: bool) -> Iterator[Verdict]:
-    for name in CONVERTED.values():
-        path = folder / name
-        if not path.is_file():
-            raise UserError(f"{path}: there is no such file; convert the model again")
-        yield _verdict([path], checksums)
+    converted = [path / name for name in CONVERTED.values()]
+    for file in converted:
+        if not file.is_file():
+            raise UserError(f"{file}: there is no such file; convert the model again")
+    return [_verdict([file], checksums) for file in converted]
 
 
 def _verdict(files: list[Path], checksums: bool) -> Verdict:
-    state = open_state(files)
-    best: tuple[int, Preset, str, Comparison] | None = None
+    state, first = open_state(files), files[0]
+    candidates: list[tuple[str, str, Comparison]] = []
     for preset in PRESETS.values():
-        for part in ("tokenizer", "transformer", "text_encoder"):
-            if part == "text_encoder" and not (files[0].parent / "config.json").is_file():
+        for part in PARTS:
+            if part == "text_encoder" and not (first.parent / "config.json").is_file():
                 continue
-            try:
-                found = compare(state, expected(preset, part, files[0].parent))
-            except (UserError, KeyError):  # a text encoder of another width or kind
-                continue
-            alike = len(found.tensors) - len(found.misshapen)
-            # What fits wins; else what has the most in common.
-            score = alike + 10**9 * found.fits
-            if alike and (best is None or score > best[0]):
-                best = score, preset, part, found
-    if best is None:
-        raise UserError(f"{files[0]}: holds the weights of no model known here")
-    known = recorded(files[0]) if checksums else None
-    checksum = None if known is None else _sha256(files[0]) == known.sha256
-    return Verdict(files[0], best[1].name, best[2], best[3], checksum)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            with suppress(UserError, KeyError):  # a text encoder of another width or kind
+                found = compare(state, preset, part, first.parent)
+                if found.alike:
+                    candidates.append((preset.name, part, found))
+    if not candidates:
+        raise UserError(f"{first}: holds the weights of no model known here")
+    # What fits wins; else what has the most in common.
+    model, part, found = max(candidates, key=lambda each: (each[2].fits, each[2].alike))
+    checksum = None
+    if checksums and (known := recorded(first)):
+        with first.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest() == known.sha256
+    return Verdict(first, model, part, found, checksum)

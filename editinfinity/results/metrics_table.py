@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from editinfinity.cases.case import MAP_ONLY, Cases, Edit
+from editinfinity.cases.case import MAP_ONLY, Cases
 from editinfinity.config.load import Config
-from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES
 from editinfinity.files.atomic import write_text
-from editinfinity.planning.targets import Layout, layout
-from editinfinity.planning.variants import Variant, variants
-from editinfinity.results.measured import measured_of
+from editinfinity.planning.targets import layout
+from editinfinity.planning.variants import variants
+from editinfinity.results.selection import measured_of
 
 log = logging.getLogger(__name__)
 
@@ -44,29 +43,22 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
         for edit in case.edits.values():
             if edit.infer_function == MAP_ONLY:
                 continue
-            rows += [
-                [case.name, edit.name, variant.name, *cells]
-                for variant in variants(edit.settings)
-                if (cells := _cells(edit, where, variant))
-            ]
+            for variant in variants(edit.settings):
+                if measured := measured_of(edit, where, variant, log.warning):
+                    cells = [measured.cell(name) for name in NAMES]
+                    rows.append([case.name, edit.name, variant.name, *cells])
     if not table.parent.is_dir():
         return None
     with _alone(table.parent):
         others = [row for row in _rows_of(table, config) if row[0] not in cases.by_name]
-        return _write(table, others + rows)
-
-
-def _write(table: Path, rows: list[list[str]]) -> Path | None:
-    """The table of some rows; no table of none."""
-    if not rows:
-        table.unlink(missing_ok=True)
-        return None
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    if not table.exists() or table.read_text(encoding="utf-8") != text.getvalue():
-        write_text(table, text.getvalue())
+        if not (others or rows):
+            table.unlink(missing_ok=True)
+            return None
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+        writer.writerows([COLUMNS, *others, *rows])
+        if not table.exists() or table.read_text(encoding="utf-8") != text.getvalue():
+            write_text(table, text.getvalue())
     return table
 
 
@@ -80,15 +72,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _cells(edit: Edit, where: Layout, variant: Variant) -> list[str]:
-    try:
-        measured = measured_of(edit, where, variant)
-    except UserError as fault:
-        log.warning("%s", fault)
-        return []
-    return [] if measured is None else [measured.cell(name) for name in NAMES]
 
 
 def _rows_of(table: Path, config: Config) -> list[list[str]]:

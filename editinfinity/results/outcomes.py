@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.cases.case import MAP_ONLY, Case, Edit
-from editinfinity.jobs.record import FAILED, STOPPED, Code, JobRecord, read_records
+from editinfinity.jobs.record import FAILED, STOPPED, Code, JobRecord
 from editinfinity.planning.targets import Layout
 
 EDITED, MAPPED, FAILED_EDIT, NOT_MADE = "edited", "mapped", "failed", "not made"
@@ -42,17 +42,19 @@ def picture_of(edit: Edit, where: Layout) -> Path:
     return Path(where.chosen(edit.name))
 
 
-def outcomes(case: Case, where: Layout, since: float | None) -> dict[str, Outcome]:
+def outcomes(
+    case: Case, where: Layout, records: Sequence[JobRecord], since: float | None
+) -> dict[str, Outcome]:
     """Edit → how it went.
 
     Args:
         case: the case.
         where: its files.
+        records: of its jobs.
         since: when the run began (seconds since the epoch): only what was written later counts,
             so that a fault which is mended is not told again. None asks how things stand: a fault
             counts until its edit's picture is newer.
     """
-    records = read_records(Path(where.folder, "logs"))
     told: dict[str, Outcome] = {}
     for edit in case.edits.values():
         picture = picture_of(edit, where)

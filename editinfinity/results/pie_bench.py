@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from editinfinity.cases.case import Edit
 from editinfinity.cases.pie_bench import FIXED, FOUND, GIVEN, case_of, chosen_entries
 from editinfinity.cases.pie_bench_layout import TYPES, Entry
 from editinfinity.config.load import Config
-from editinfinity.errors import UserError
 from editinfinity.evaluation.names import METRICS
 from editinfinity.evaluation.record import Measured
 from editinfinity.files.atomic import write_text
@@ -23,8 +23,8 @@ from editinfinity.names import printable
 from editinfinity.planning.model import drawing_identity, model_identity
 from editinfinity.planning.targets import Layout, layout
 from editinfinity.planning.variants import Variant, variants
-from editinfinity.results.measured import measured_of
 from editinfinity.results.pie_bench_published import CAVEATS, PUBLISHED
+from editinfinity.results.selection import measured_of
 
 ALL = "all"
 OTHERS = "of other settings"
@@ -39,7 +39,7 @@ class Group:
     """A row of the table.
 
     Attributes:
-        edit: ``given`` or ``found``.
+        mask: ``given`` or ``not given``.
         variant: how it was drawn.
         type: of ``TYPES``, or ``ALL``.
         entries: pictures of that type that were chosen.
@@ -47,33 +47,27 @@ class Group:
         others: pictures whose numbers are of other settings, and left out.
     """
 
-    edit: str
+    mask: str
     variant: str
     type: str
     entries: int
     measured: Sequence[Measured]
-    others: int = 0
+    others: int
 
-    def pictures(self, name: str) -> int:
-        """How many a metric was taken of, those included whose region is empty."""
-        return sum(name in each.values for each in self.measured)
+    def numbers(self, name: str) -> list[float]:
+        """Of a metric, nan where the region it is about is empty."""
+        return [each.values[name] for each in self.measured if name in each.values]
 
     def cell(self, name: str) -> str:
         """A mean in the benchmark's units, ``nan``, or why there is none."""
-        found = [each.values[name] for each in self.measured if name in each.values]
-        numbers = [value for value in found if not math.isnan(value)]
-        if numbers:
-            mean = math.fsum(numbers) / len(numbers)
+        found = self.numbers(name)
+        if finite := [value for value in found if not math.isnan(value)]:
+            mean = math.fsum(finite) / len(finite)
             return f"{mean * METRICS[name].published_times:.2f}"
         if found:
             return "nan"
         reasons = [each.missing[name] for each in self.measured if name in each.missing]
         return reasons[0].partition(";")[0] if reasons else "not measured"
-
-    @property
-    def with_background(self) -> int:
-        """Pictures whose mask leaves a background."""
-        return sum(each.number("background_psnr") is not None for each in self.measured)
 
 
 def write_tables(config: Config) -> list[Path]:
@@ -88,18 +82,20 @@ def write_tables(config: Config) -> list[Path]:
     groups = list(_groups(config, chosen_entries(config).entries))
     if not any(group.measured for group in groups):
         return []
-    folder = Path(config.results)
-    paths = [folder / "pie_bench.md", folder / "pie_bench.tsv"]
-    for path, text in zip(paths, (_for_people(groups, config), _for_programs(groups)), strict=True):
+    tables = {
+        Path(config.results, "pie_bench.md"): _for_people(groups, config),
+        Path(config.results, "pie_bench.tsv"): _for_programs(groups),
+    }
+    for path, text in tables.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
-    return paths
+    return list(tables)
 
 
 def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
     model = model_identity(config.settings)
     cases = [(entry, case_of(entry, config)) for entry in entries]
-    for edit in MASKS:
+    for edit, mask in MASKS.items():
         for variant in variants({**config.settings, **FIXED}):
             found = [
                 (entry, _measured(case.edits[edit], layout(config, case.name), variant, model))
@@ -110,18 +106,13 @@ def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
                 if members:
                     there = [each for each in members if isinstance(each, Measured)]
                     others = members.count(OTHERS)
-                    yield Group(edit, variant.name, kind, len(members), there, others)
+                    yield Group(mask, variant.name, kind, len(members), there, others)
 
 
 def _measured(edit: Edit, where: Layout, variant: Variant, model: str) -> Measured | str | None:
     """What was measured of an edit; None where it is not there (yet), or ``OTHERS``."""
-    try:
-        measured = measured_of(edit, where, variant)
-    except UserError:
-        return None
-    if measured is None:
-        return None
-    if measured.drawn_with != drawing_identity(edit.settings, variant, model):
+    measured = measured_of(edit, where, variant)
+    if measured and measured.drawn_with != drawing_identity(edit.settings, variant, model):
         return OTHERS
     return measured
 
@@ -129,16 +120,13 @@ def _measured(edit: Edit, where: Layout, variant: Variant, model: str) -> Measur
 def _for_programs(groups: Sequence[Group]) -> str:
     counts = [f"{name}_pictures" for name in SHOWN]
     heading = ("mask", "variant", "type", "entries", "measured", "with_background", *SHOWN, *counts)
-    rows = [
-        (
-            MASKS[group.edit], group.variant, group.type, str(group.entries),
-            str(len(group.measured)), str(group.with_background),
-            *(group.cell(name) for name in SHOWN),
-            *(str(group.pictures(name)) for name in SHOWN),
-        )
-        for group in groups
-    ]  # fmt: skip
-    return "".join("\t".join(row) + "\n" for row in (heading, *rows))
+    rows: list[Sequence[object]] = [heading]
+    for group in groups:
+        with_background = sum(each.number("background_psnr") is not None for each in group.measured)
+        numbers = (len(group.numbers(name)) for name in SHOWN)
+        first = (group.mask, group.variant, group.type, group.entries, len(group.measured))
+        rows.append([*first, with_background, *map(group.cell, SHOWN), *numbers])
+    return "".join("\t".join(map(str, row)) + "\n" for row in rows)
 
 
 def _for_people(groups: Sequence[Group], config: Config) -> str:
@@ -153,14 +141,13 @@ def _for_people(groups: Sequence[Group], config: Config) -> str:
         + " Units are the benchmark's: SSIM ×10², MSE ×10⁴, LPIPS and structure ×10³, reward ×10.",
     ]
     reasons: dict[str, str] = {}
-    for edit, variant in dict.fromkeys((group.edit, group.variant) for group in groups):
-        members = [group for group in groups if (group.edit, group.variant) == (edit, variant)]
-        lines += ["", f"## Mask {MASKS[edit]}, {variant}", "", *_columns(["type", "measured"])]
+    for (mask, variant), rows in groupby(groups, lambda group: (group.mask, group.variant)):
+        members = list(rows)
+        lines += ["", f"## Mask {mask}, {variant}", "", *_columns(["type", "measured"])]
         for group in members:
             count = f"{len(group.measured)} of {group.entries}"
-            lines.append(
-                _row([group.type, count, *(_cell(group, name, reasons) for name in SHOWN)])
-            )
+            cells = [_cell(group, name, reasons) for name in SHOWN]
+            lines.append(_row([group.type, count, *cells]))
         if others := members[0].others:
             lines += [
                 "",
@@ -191,7 +178,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def _cell(group: Group, name: str, reasons: dict[str, str]) -> str:
     """A mean, of how many where not of all; or a mark of its reason, which stands below."""
-    cell, pictures = group.cell(name), group.pictures(name)
+    cell, pictures = group.cell(name), len(group.numbers(name))
     if not pictures:
         return reasons.setdefault(cell, f"[{len(reasons) + 1}]")
     return cell if pictures == len(group.measured) else f"{cell} ({pictures})"

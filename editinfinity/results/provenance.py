@@ -24,15 +24,15 @@ def older_results(config: Config, cases: Cases) -> list[str]:
     those that is used as it is, because its training is switched off.
     """
     lines = older_folders([Path(layout(config, name).folder) for name in cases.by_name])
-    older = [case for case in cases.by_name.values() if _is_older(layout(config, case.name).folder)]
-    for case in older:
-        kept = sorted(str(path) for path in _kept_checkpoints(case, layout(config, case.name)))
-        lines += [
-            f"{path}: is from a version before {FIRST_WITH_RECORDS}, and used as it is: its "
-            "training is switched off"
-            for path in kept
-            if Path(path).exists()
-        ]
+    for case in cases.by_name.values():
+        where = layout(config, case.name)
+        if _is_older(Path(where.folder)):
+            lines += [
+                f"{path}: is from a version before {FIRST_WITH_RECORDS}, and used as it is: its "
+                "training is switched off"
+                for path in sorted(map(str, _kept_checkpoints(case, where)))
+                if Path(path).exists()
+            ]
     return lines
 
 
@@ -71,7 +71,7 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
                 found.setdefault(code.rule, set()).add(case.name)
     if not found:
         return []
-    rules = sorted(found, key=_order)
+    rules = sorted(found, key=lambda rule: list(recorded_versions()).index(stage_of(rule)))
     count = len(set().union(*found.values()))
     return [
         f"{', '.join(rules)}: the code has changed since it made results of "
@@ -80,15 +80,10 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
     ]
 
 
-def _order(rule: str) -> int:
-    return list(recorded_versions()).index(stage_of(rule))
-
-
-def _is_older(results: Path | str) -> bool:
+def _is_older(results: Path) -> bool:
     """Whether a case has results, and its first job left no record."""
-    folder = Path(results)
-    record = path_of(folder / "logs" / "check.log")
-    return (folder / "check.json").is_file() and not record.exists()
+    record = path_of(results / "logs" / "check.log")
+    return (results / "check.json").is_file() and not record.exists()
 
 
 def _kept_checkpoints(case: Case, where: Layout) -> Iterator[Path]:
@@ -108,33 +103,26 @@ def _is_used(job: str, case: Case) -> bool:
         job: its name, which is that of its log.
         case: the case.
     """
-    edits = case.edits.values()
+    settings = [edit.settings for edit in case.edits.values()]
     match job.split("/"):
         case ["text_embedding", name]:
-            wanted = [i for edit in edits for i in embeddings_used(edit.settings)]
-            wanted += [i for edit in edits for i in lora_bases(edit.settings)]
-            return bool(case.settings[TRAIN_EMBEDDING]) and _iteration(name) <= max(
-                wanted, default=0
-            )
+            trains = case.settings[TRAIN_EMBEDDING]
+            wanted = [i for each in settings for i in embeddings_used(each) + lora_bases(each)]
         case ["lora", base, name]:
-            wanted = [
-                i
-                for edit in edits
-                if _iteration(base) in lora_bases(edit.settings)
-                for i in loras_used(edit.settings)
-            ]
-            return bool(case.settings[TRAIN_LORA]) and _iteration(name) <= max(wanted, default=0)
+            trains = case.settings[TRAIN_LORA]
+            over_it = [each for each in settings if _iteration(base) in lora_bases(each)]
+            wanted = [i for each in over_it for i in loras_used(each)]
         case ["mask" | "edit", edit, name]:
             if edit not in case.edits:
                 return False
-            settings = case.edits[edit].settings
+            asked = case.edits[edit].settings
             if name.startswith("kernel-"):
-                return name.removeprefix("kernel-") in settings["smoothing"]
-            if name.startswith("embedding"):
-                drawn = {variant.name for variant in variants(settings)}
-                return name.removesuffix(".metrics") in drawn
+                return name.removeprefix("kernel-") in asked["smoothing"]
+            drawn = {variant.name for variant in variants(asked)}
+            return not name.startswith("embedding") or name.removesuffix(".metrics") in drawn
+        case _:
             return True
-    return True
+    return bool(trains) and _iteration(name) <= max(wanted, default=0)
 
 
 def _iteration(name: str) -> int:

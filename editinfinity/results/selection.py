@@ -1,13 +1,15 @@
-"""Which variant of an edit becomes the result: what settings and selections say of it."""
+"""Which variant of an edit becomes the result, and what was measured of each that is there."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from editinfinity.cases.case import Edit
 from editinfinity.errors import UserError
+from editinfinity.evaluation.record import Measured
 from editinfinity.planning.targets import Layout
 from editinfinity.planning.variants import Variant, chosen_by_settings, variants
 
@@ -27,10 +29,29 @@ def read_selection(path: Path, drawn: Sequence[Variant]) -> Variant:
 
 def chosen_variant(edit: Edit, where: Layout) -> Variant | None:
     """The variant that became the result; None where that is not known yet."""
+    with suppress(UserError):
+        return chosen_by_settings(edit.settings) or read_selection(
+            Path(where.selection(edit.name)), variants(edit.settings)
+        )
+    return None
+
+
+def measured_of(
+    edit: Edit, where: Layout, variant: Variant, warn: Callable[[UserError], object] | None = None
+) -> Measured | None:
+    """The metrics of a variant; None where the settings ask for none, or none were taken of it.
+
+    Files stay when a picture is drawn anew without being measured (``metrics: 0``, a run that was
+    stopped); they say which picture they are of. One that is damaged counts as none; ``warn`` is
+    told of it.
+    """
+    path = Path(where.metrics(edit.name, variant))
     try:
-        settled = chosen_by_settings(edit.settings)
-        if settled is None:
-            settled = read_selection(Path(where.selection(edit.name)), variants(edit.settings))
-        return settled
-    except UserError:
+        asked_for = edit.settings["metrics"] or chosen_by_settings(edit.settings) is None
+        measured = Measured.load(path) if asked_for and path.exists() else None
+    except UserError as fault:
+        if warn is not None:
+            warn(fault)
         return None
+    picture = Path(where.picture(edit.name, variant))
+    return measured if measured is not None and measured.is_of(picture) else None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+from rich.cells import cell_len
 
 from editinfinity.cases.case import Cases
 from editinfinity.config.load import Config
 from editinfinity.errors import UserError
+from editinfinity.jobs.record import read_records
 from editinfinity.planning.targets import layout
 from editinfinity.results.outcomes import FAILED_EDIT, outcomes
 
@@ -74,7 +76,9 @@ def summarise(config: Config, cases: Cases, since: float, below: Sequence[str] =
     """
     rows: list[Sequence[str]] = [_HEADING]
     for case in cases.by_name.values():
-        for edit, outcome in outcomes(case, layout(config, case.name), since).items():
+        where = layout(config, case.name)
+        records = read_records(Path(where.folder, "logs"))
+        for edit, outcome in outcomes(case, where, records, since).items():
             took = "" if outcome.seconds is None else duration(outcome.seconds)
             rows.append((case.name, edit, outcome.word, took, outcome.show))
     count, failed = len(rows) - 1, sum(row[2] == FAILED_EDIT for row in rows)
@@ -82,14 +86,13 @@ def summarise(config: Config, cases: Cases, since: float, below: Sequence[str] =
     return "\n".join(["", *columns_of(rows), *([closing] if closing else []), *below])
 
 
-def columns_of(rows: Iterable[Sequence[str]]) -> list[str]:
+def columns_of(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines of aligned columns; the last one is as wide as it likes."""
-    rows = list(rows)
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     lines = []
     for row in rows:
         cells = [
-            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=False)
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=False)
         ]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
     return lines
@@ -104,9 +107,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02} min"
     return f"{whole // 3600}:{whole % 3600 // 60:02} h"
-
-
-def _width(text: str) -> int:
-    """Columns a text takes on a terminal."""
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

@@ -7,8 +7,9 @@ the one that became the result has a frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -19,26 +20,34 @@ from editinfinity.evaluation.record import Measured
 from editinfinity.files.images import write_png
 from editinfinity.files.prompts import read_prompt
 from editinfinity.planning.targets import Layout
-from editinfinity.planning.variants import Variant, number, variants
-from editinfinity.results.measured import measured_of
-from editinfinity.results.selection import chosen_variant
-from editinfinity.results.thumbnails import SIDE, fitted, font, is_older, thumbnail
+from editinfinity.planning.variants import FURTHER, Variant, number, variants
+from editinfinity.results.selection import chosen_variant, measured_of
+from editinfinity.results.thumbnails import SIDE, Cell, font, is_older, mask_cells, paste, write
 
 COLUMNS = 8
 """Most pictures side by side; a longer axis goes on below."""
 
 _GAP, _LINE, _WIDEST = 10, 20, 200
-_INK, _PALE, _CHOSEN = "black", "#666666", "#1a7f37"
+_PALE, _CHOSEN = "#666666", "#1a7f37"
 
-_AXES: dict[str, tuple[str, Callable[[Variant], object]]] = {
-    "embedding": ("text embedding", lambda v: v.embedding),
-    "lora": ("LoRA", lambda v: v.lora),
-    "base": ("LoRA over embedding", lambda v: v.base),
-    "cfg": ("guidance", lambda v: v.cfg),
-    "tau": ("temperature", lambda v: v.tau),
-    "seed": ("seed", lambda v: v.seed),
+_TITLES = {
+    "embedding": "text embedding",
+    "lora": "LoRA",
+    "base": "LoRA over embedding",
+    "cfg": "guidance",
+    "tau": "temperature",
+    "seed": "seed",
+    "smoothing": "kernel",
 }
-_FURTHER = {"smoothing": "kernel"}
+"""Setting → what it is called; others are called as they are."""
+
+_MEASURED = {
+    "background_psnr": "{:.1f} dB kept",
+    "clip_edited": "CLIP {:.1f}",
+    "alignment": "alignment {:.2f}",
+}
+"""Metric → how it is told below a picture."""
+
 _ITERATIONS = ("embedding", "lora", "base")
 
 
@@ -48,12 +57,10 @@ class Axis:
 
     Attributes:
         key: of it.
-        title: for people.
         values: in the order of the sweep.
     """
 
     key: str
-    title: str
     values: tuple[object, ...]
 
     def of(self, variant: Variant) -> object:
@@ -64,35 +71,26 @@ class Axis:
 
     def label(self, value: object) -> str:
         """A value as it stands beside the grid."""
+        title = _TITLES.get(self.key, self.key)
         if self.key in _ITERATIONS:
-            return f"{self.title}: {value} iterations" if value else f"no {self.title}"
-        return f"{self.title} {number(value)}"
+            return f"{title}: {value} iterations" if value else f"no {title}"
+        return f"{title} {number(value)}"
 
 
 def _value(key: str, variant: Variant) -> object:
-    return _AXES[key][1](variant) if key in _AXES else dict(variant.further)[key]
+    """None for a further setting that is not swept."""
+    return dict(variant.further).get(key, getattr(variant, key, None))
 
 
 def axes_of(drawn: Sequence[Variant]) -> list[Axis]:
     """The settings in which variants differ, the one with most values first."""
     found = []
-    names = {key: title for key, (title, _) in _AXES.items()}
-    names |= {key: _FURTHER.get(key, key) for variant in drawn for key, _ in variant.further}
-    for key, title in names.items():
+    for key in dict.fromkeys([*_TITLES, *FURTHER]):
         told = [variant for variant in drawn if variant.lora or key != "base"]
         values = tuple(dict.fromkeys(_value(key, variant) for variant in told))
         if len(values) > 1:
-            found.append(Axis(key, title, values))
+            found.append(Axis(key, values))
     return sorted(found, key=lambda axis: -len(axis.values))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One picture of the grid."""
-
-    path: Path
-    words: str
-    chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class Row:
 
     label: Sequence[str]
     headings: Sequence[str]
-    cells: Sequence[Cell | None] = field(default=())
+    cells: Sequence[Cell | None]
 
 
 def sweep_sheet(case: Case, edit: Edit, where: Layout) -> Path | None:
@@ -114,26 +112,16 @@ def sweep_sheet(case: Case, edit: Edit, where: Layout) -> Path | None:
     if len(drawn) == 1:
         return None
     sheet = Path(where.folder, "edit", edit.name, "sweep.png")
-    mask = Path(where.mask_pictures(edit.name)[0])
-    above = [Cell(case.image, "original")]
-    if edit.mask_source != "none" and mask.exists():
-        above.append(Cell(mask, f"mask ({edit.mask_source})"))
-    shown = [cell.path for cell in above]
-    for variant in drawn:
-        shown += [
-            Path(where.picture(edit.name, variant)),
-            Path(where.metrics(edit.name, variant)),
-        ]
-    if is_older(sheet, [*shown, Path(where.chosen(edit.name))]):
-        write_png(sheet, _draw(_title(case, edit), above, list(_rows(edit, where, drawn))))
+    above = [Cell(case.image, "original"), *mask_cells(edit, where)]
+    shown = [*(cell.path for cell in above), Path(where.chosen(edit.name))]
+    for where_of in (where.picture, where.metrics):
+        shown += [Path(where_of(edit.name, variant)) for variant in drawn]
+    if is_older(sheet, shown):
+        title = f"{case.name}, {edit.name}"
+        with suppress(UserError):
+            title += f": {read_prompt(edit.prompt, what='edit prompt')}"
+        write_png(sheet, _draw(title, above, list(_rows(edit, where, drawn))))
     return sheet
-
-
-def _title(case: Case, edit: Edit) -> str:
-    try:
-        return f"{case.name}, {edit.name}: {read_prompt(edit.prompt, what='edit prompt')}"
-    except UserError:
-        return f"{case.name}, {edit.name}"
 
 
 def _rows(edit: Edit, where: Layout, drawn: Sequence[Variant]) -> Iterator[Row]:
@@ -150,30 +138,20 @@ def _rows(edit: Edit, where: Layout, drawn: Sequence[Variant]) -> Iterator[Row]:
             yield Row(
                 [axis.label(value) for axis, value in zip(down, place, strict=True)],
                 [across.label(value) for value in columns] if index == 0 else (),
-                [
-                    _cell(edit, where, line[value], line[value] == chosen)
-                    if value in line
-                    else None
-                    for value in columns
-                ],
+                [_cell(edit, where, line.get(value), chosen) for value in columns],
             )
 
 
-def _cell(edit: Edit, where: Layout, variant: Variant, chosen: bool) -> Cell:
-    words = []
-    try:
-        measured = measured_of(edit, where, variant) or Measured()
-    except UserError:
-        measured = Measured()
-    for name, form in (
-        ("background_psnr", "{:.1f} dB kept"),
-        ("clip_edited", "CLIP {:.1f}"),
-        ("alignment", "alignment {:.2f}"),
-    ):
-        value = measured.number(name)
-        if value is not None:
-            words.append(form.format(value))
-    return Cell(Path(where.picture(edit.name, variant)), ", ".join(words), chosen)
+def _cell(
+    edit: Edit, where: Layout, variant: Variant | None, chosen: Variant | None
+) -> Cell | None:
+    """A variant with what was measured of it; None where a combination is not drawn."""
+    if variant is None:
+        return None
+    measured = measured_of(edit, where, variant) or Measured()
+    numbers = ((form, measured.number(name)) for name, form in _MEASURED.items())
+    words = ", ".join(form.format(value) for form, value in numbers if value is not None)
+    return Cell(Path(where.picture(edit.name, variant)), words, variant == chosen)
 
 
 def _draw(title: str, above: Sequence[Cell], rows: Sequence[Row]) -> Image.Image:
@@ -185,37 +163,33 @@ def _draw(title: str, above: Sequence[Cell], rows: Sequence[Row]) -> Image.Image
     headings = sum(bool(row.headings) for row in rows)
     height = 2 * _LINE + tall + len(rows) * tall + headings * (_LINE + 2 * _GAP) + _GAP
     sheet = Image.new("RGB", (margin + columns * pitch, height), "white")
-    pen = ImageDraw.Draw(sheet)
-    width = sheet.width - margin - _GAP
-    pen.text((margin, _GAP), fitted(title, width, font(16)), fill=_INK, font=font(16))
+    write(sheet, (margin, _GAP), title, sheet.width - margin - _GAP, 16)
     top = 2 * _LINE
     for column, cell in enumerate(above):
-        _paste(sheet, pen, cell, (margin + column * pitch, top))
+        _paste(sheet, cell, (margin + column * pitch, top))
     top += tall
     for row in rows:
         top += _GAP * bool(row.headings)
         for column, heading in enumerate(row.headings):
-            at = (margin + column * pitch, top)
-            pen.text(at, fitted(heading, SIDE, font(15)), fill=_INK, font=font(15))
+            write(sheet, (margin + column * pitch, top), heading, SIDE, 15)
         top += (_LINE + _GAP // 2) * bool(row.headings)
         for line, words in enumerate(row.label):
             at = (_GAP, top + SIDE // 2 - 10 + (2 * line - len(row.label)) * 10)
-            pen.text(at, fitted(words, margin - 2 * _GAP + 1, font(13)), fill=_INK, font=font(13))
+            write(sheet, at, words, margin - 2 * _GAP + 1, 13)
         for column, shown in enumerate(row.cells):
             if shown is not None:
-                _paste(sheet, pen, shown, (margin + column * pitch, top))
+                _paste(sheet, shown, (margin + column * pitch, top))
         top += tall
     return sheet
 
 
-def _paste(
-    sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, corner: tuple[int, int]
-) -> None:
+def _paste(sheet: Image.Image, cell: Cell, corner: tuple[int, int]) -> None:
     """A picture with what stands below it."""
     left, top = corner
-    sheet.paste(thumbnail(cell.path), corner)
-    words = f"chosen: {cell.words}".removesuffix(": ") if cell.chosen else cell.words
-    ink = _CHOSEN if cell.chosen else _PALE
+    paste(sheet, cell.path, corner)
+    words, ink = cell.words, _PALE
     if cell.chosen:
-        pen.rectangle((left - 4, top - 4, left + SIDE + 3, top + SIDE + 3), outline=ink, width=4)
-    pen.text((left, top + SIDE + 5), fitted(words, SIDE, font(13)), fill=ink, font=font(13))
+        words, ink = f"chosen: {words}".removesuffix(": "), _CHOSEN
+        frame = (left - 4, top - 4, left + SIDE + 3, top + SIDE + 3)
+        ImageDraw.Draw(sheet).rectangle(frame, outline=ink, width=4)
+    write(sheet, (left, top + SIDE + 5), words, SIDE, 13, ink)

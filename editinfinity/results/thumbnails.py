@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from editinfinity.cases.case import Edit
 from editinfinity.errors import UserError
 from editinfinity.files.images import read_image
+from editinfinity.planning.targets import Layout
 
 log = logging.getLogger(__name__)
 
 SIDE = 256
 """Side of a thumbnail in pixels."""
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture of a sheet, what stands below it, and whether it became the result of a sweep."""
+
+    path: Path
+    words: str
+    chosen: bool = False
 
 
-def font(size: int = 14) -> Font:
+def mask_cells(edit: Edit, where: Layout) -> list[Cell]:
+    """The mask of an edit, if there is one."""
+    mask = Path(where.mask_pictures(edit.name)[0])
+    if edit.mask_source == "none" or not mask.exists():
+        return []
+    return [Cell(mask, f"mask ({edit.mask_source})")]
+
+
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own, which is everywhere."""
     return ImageFont.load_default(size=size)
 
 
-def thumbnail(path: Path) -> Image.Image:
+def paste(sheet: Image.Image, path: Path, corner: tuple[int, int]) -> None:
     """A picture in the middle of a white square; a grey square where it cannot be read."""
     square = Image.new("RGB", (SIDE, SIDE), "white")
     try:
@@ -32,16 +50,19 @@ def thumbnail(path: Path) -> Image.Image:
         log.warning("%s", fault)
         picture = Image.new("RGB", (SIDE, SIDE), "lightgrey")
     square.paste(picture, ((SIDE - picture.width) // 2, (SIDE - picture.height) // 2))
-    return square
+    sheet.paste(square, corner)
 
 
-def fitted(text: str, width: int, style: Font) -> str:
-    """As much of a text as fits into some pixels, an ellipsis for the rest."""
-    if style.getlength(text) <= width:
-        return text
-    while text and style.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+def write(
+    sheet: Image.Image, at: tuple[int, int], text: str, width: int, size: int, ink: str = "black"
+) -> None:
+    """As much of a text as fits into ``width`` pixels, an ellipsis for the rest."""
+    style = font(size)
+    if style.getlength(text) > width:
+        while text and style.getlength(text + "…") > width:
+            text = text[:-1]
+        text += "…"
+    ImageDraw.Draw(sheet).text(at, text, fill=ink, font=style)
 
 
 def is_older(sheet: Path, shown: list[Path]) -> bool:

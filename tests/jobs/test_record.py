@@ -324,8 +324,8 @@ def test_hostile_records_cost_neither_summary_nor_page(here: Path) -> None:
     config = load_config({})
     cases = load_cases(config)
     assert summarise(config, cases, since=0).splitlines()[2].startswith("a     edit  not made")
-    (case,) = Gatherer(config, Path("results/report.html")).gather(cases).cases
-    assert case.warnings == ["odd"]
+    (case,) = Gatherer(config, Path("results/report.html")).gather(cases)["cases"]
+    assert case["warnings"] == ["odd"]
 
 
 def test_results_without_records_still_show(here: Path) -> None:
@@ -348,9 +348,9 @@ def test_results_without_records_still_show(here: Path) -> None:
         "b     edit  edited          results/b/edit.png",
         "c     edit  not made",
     ]
-    told = Gatherer(config, Path("results/report.html")).gather(cases).cases
-    shown = [(edit.outcome, edit.reason, edit.link, edit.stages) for (edit,) in
-             (case.edits for case in told)]  # fmt: skip
+    told = Gatherer(config, Path("results/report.html")).gather(cases)["cases"]
+    keys = ("outcome", "reason", "link", "stages")
+    shown = [tuple(edit[key] for key in keys) for (edit,) in (case["edits"] for case in told)]
     assert shown == [("edited", "", f"{name}/edit.png", []) for name in "ab"] + [
         ("not made", "", None, [])
     ]
@@ -365,14 +365,20 @@ def test_records_need_no_torch() -> None:
 
 def test_check_speaks_of_masks_only_until_there_are_kernels(tmp_path: Path) -> None:
     logs, kernels = tmp_path / "logs", {"edit": ["linear", "hard"]}
-    assert doubts_of(tmp_path, kernels) == []
+    assert doubts_of(read_records(tmp_path / "logs"), kernels) == []
     of_photograph, of_mask = JobWarning("p.png: 16 bits", INPUT), JobWarning("m: marks all", MASK)
     write_record(logs, "check", of_photograph, of_mask, JobWarning("for the log alone"), ALL[5])
-    assert doubts_of(tmp_path, kernels) == ["p.png: 16 bits", "m: marks all"]
+    assert doubts_of(read_records(tmp_path / "logs"), kernels) == ["p.png: 16 bits", "m: marks all"]
     unseen = JobWarning("m: 3 % of what it marks is unseen")
     write_record(logs, "mask/edit/kernel-linear", unseen, ALL[5])
     write_record(logs, "mask/other/kernel-linear", JobWarning("not asked for", MASK))
-    assert doubts_of(tmp_path, kernels) == ["p.png: 16 bits", unseen.text]
+    assert doubts_of(read_records(tmp_path / "logs"), kernels) == ["p.png: 16 bits", unseen.text]
     write_record(logs, "mask/edit/kernel-hard", of_mask, unseen)
-    assert doubts_of(tmp_path, kernels) == ["p.png: 16 bits", unseen.text, of_mask.text]
-    assert doubts_of(tmp_path, {}) == ["p.png: 16 bits", of_mask.text], "nothing goes by a mask"
+    assert doubts_of(read_records(tmp_path / "logs"), kernels) == [
+        "p.png: 16 bits",
+        unseen.text,
+        of_mask.text,
+    ]
+    assert doubts_of(read_records(tmp_path / "logs"), {}) == ["p.png: 16 bits", of_mask.text], (
+        "nothing goes by a mask"
+    )

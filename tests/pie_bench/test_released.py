@@ -9,9 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from editinfinity.cases.pie_bench import FOUND, GIVEN, case_of, cases_of, chosen_entries
+from editinfinity.cases.pie_bench import (
+    FOUND,
+    GIVEN,
+    case_of,
+    cases_of,
+    chosen_entries,
+    sample,
+)
 from editinfinity.cases.pie_bench_layout import TYPES, decode_mask, read_benchmark, target_word
-from editinfinity.cases.pie_bench_sample import sample
 from editinfinity.config.load import Config, load_config
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from editinfinity.cases.pie_bench import sample
 from editinfinity.cases.pie_bench_layout import read_benchmark
-from editinfinity.cases.pie_bench_sample import sample
 from tests.pie_bench import made
 from tests.workflow.project import Project
 

@@ -261,5 +261,5 @@ def test_shapes_alone_tell_the_releases_apart() -> None:
             key: torch.empty(shape, device="meta") for key, shape in released_shapes(name).items()
         }
         for other in ("infinity_2b", "infinity_8b"):
-            found = compare(state, expected(PRESETS[other], "transformer"))  # type: ignore[arg-type]
+            found = compare(state, PRESETS[other], "transformer", Path())  # type: ignore[arg-type]
             assert found.fits == (name == other)

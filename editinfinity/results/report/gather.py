@@ -1,4 +1,9 @@
-"""What the page tells, gathered from configuration, cases and what lies in the results."""
+"""What the page tells, gathered from configuration, cases and what lies in the results.
+
+It is plain data that JSON can carry; the page's script reads these names. Links are relative to the
+page and percent-encoded. Places in a photograph are shares of its width and height, so that they
+hold for a picture of any size.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,60 +24,45 @@ from safetensors import SafetensorError, safe_open
 from editinfinity.cases.case import Case, Cases, Edit, Text
 from editinfinity.config.load import Config
 from editinfinity.errors import UserError
+from editinfinity.evaluation.names import METRICS
+from editinfinity.evaluation.record import Measured
 from editinfinity.files.opening import size_upright
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.files.tensors import METADATA_KEY
 from editinfinity.jobs.record import JobRecord, largest, read_records
 from editinfinity.planning.targets import Layout, layout
-from editinfinity.planning.variants import Variant as Drawn
-from editinfinity.planning.variants import chosen_by_settings, parse_variant, variants
+from editinfinity.planning.variants import Variant, chosen_by_settings, parse_variant, variants
 from editinfinity.results.doubts import doubts_of, kernels_of
 from editinfinity.results.outcomes import Outcome, outcomes
-from editinfinity.results.report.content import (
-    WHOLE,
-    Box,
-    CaseContent,
-    Content,
-    Curve,
-    EditContent,
-    Stage,
-    Variant,
-)
-from editinfinity.results.report.metrics import described, read_metrics
-from editinfinity.results.selection import chosen_variant
+from editinfinity.results.selection import chosen_variant, measured_of
+
+Told = dict[str, Any]
+Box = tuple[float, float, float, float]
+"""left, top, width, height of a part of a photograph, as shares of it."""
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 _MOST_POINTS = 200
 """Of a loss curve; a longer one is thinned out."""
 
-_STAGES = (
-    (r"check|jsonl", "Check"),
-    (r"image_features", "Encode the photograph"),
-    (r"text_features|edit/[^/]+/text_features", "Encode the prompts"),
-    (r"text_embedding/.*", "Train the text embedding"),
-    (r"lora/.*", "Train LoRA"),
-    (r"mask/[^/]+/attention_map", "Attention map"),
-    (r"mask/.*", "Kernel"),
-    (r"edit/[^/]+/finish", "Finish"),
-    (r"edit/[^/]+/select", "Choose"),
-    (r"edit/[^/]+/.*metrics.*|metrics.*", "Metrics"),
-    (r"edit/.*", "Draw"),
-)
-"""(pattern of a job, what its stage is called), the first that fits."""
+_STAGES = {
+    "Check": r"check|jsonl",
+    "Encode the photograph": r"image_features",
+    "Encode the prompts": r"(edit/[^/]+/)?text_features",
+    "Train the text embedding": r"text_embedding/.*",
+    "Train LoRA": r"lora/.*",
+    "Attention map": r"mask/[^/]+/attention_map",
+    "Kernel": r"mask/.*",
+    "Draw": r"edit/[^/]+/embedding[^/]*(?<!\.metrics)",
+    "Metrics": r"edit/[^/]+/.*metrics.*|metrics.*",
+    "Choose": r"edit/[^/]+/select",
+    "Finish": r"edit/[^/]+/finish",
+}
+"""What a stage is called → pattern of its jobs; in the order they run, the first that fits."""
 
-_ORDER = (
-    "Check",
-    "Encode the photograph",
-    "Encode the prompts",
-    "Train the text embedding",
-    "Train LoRA",
-    "Attention map",
-    "Kernel",
-    "Draw",
-    "Metrics",
-    "Choose",
-    "Finish",
-)
-"""Stages in the order they run; patterns have another, the narrowest first."""
+_DIGITS = {"background_psnr": 1, "background_mse": 5, "structure_distance": 4, "clip_whole": 1,
+           "clip_edited": 1, "image_reward": 2, "alignment": 2}  # fmt: skip
+"""Of a metric, behind the point; three for others."""
 
 
 class Gatherer:
@@ -86,135 +76,143 @@ class Gatherer:
     def __init__(self, config: Config, page: Path) -> None:
         self.config, self.root = config, page.parent
 
-    def gather(self, cases: Cases, notes: Iterable[str] = ()) -> Content:
-        """Everything the page tells of some cases."""
+    def gather(self, cases: Cases) -> Told:
+        """Everything the page tells of some cases.
+
+        Its time is in seconds since the epoch; of the run's settings, those that only say where
+        things lie are left out; metrics are those that any picture has.
+        """
         told = [self.case(case) for case in cases.by_name.values()]
         names = {
             name
             for case in told
-            for edit in case.edits
-            for variant in edit.variants
-            for name in (*variant.metrics, *variant.missing)
+            for edit in case["edits"]
+            for variant in edit["variants"]
+            for name in (*variant["metrics"], *variant["missing"])
         }
-        settings = {key: value for key, value in self.config.settings.items() if key not in _PLACES}
-        title = self.root.absolute().parent.name or "editinfinity"
-        return Content(title, time.time(), settings, described(names), told, list(notes))
+        run = self.config.settings
+        return {
+            "title": self.root.absolute().parent.name or "editinfinity",
+            "made": time.time(),
+            "settings": {key: value for key, value in run.items() if key not in _PLACES},
+            "metrics": _described(names),
+            "cases": told,
+            "notes": [*cases.notices],
+        }
 
-    def case(self, case: Case) -> CaseContent:
-        """One case; whatever cannot be read is left out."""
+    def case(self, case: Case) -> Told:
+        """One case; whatever cannot be read is left out.
+
+        ``source`` is None where it cannot be read; ``size`` is (width, height) in pixels, or None;
+        ``settings`` are those the case has its own of; ``stages`` are what its edits share;
+        ``curves`` have points (iteration, loss) in order.
+        """
         where = layout(self.config, case.name)
         folder = Path(where.folder)
         ran = read_records(folder / "logs")
-        told = outcomes(case, where, since=None)
-        shared = {**self.config.settings, **case.settings}
+        told = outcomes(case, where, ran, since=None)
         box = _box_of_features(folder / "features" / "image.safetensors")
         size = None
         with suppress(UserError):
-            height, width = size_upright(case.image)
-            size = (width, height)
-        return CaseContent(
-            name=case.name,
-            source=_text(case.source_prompt, "source prompt") if case.source_prompt else "",
-            link=self._link(case.image),
-            size=size,
-            warnings=doubts_of(folder, kernels_of(case)),
-            settings=_differing(case.settings, self.config.settings),
-            stages=_stages(ran, None),
-            curves=_curves(folder),
-            edits=[
-                self.edit(edit, where, told[edit.name], _stages(ran, edit.name), box, shared)
+            size = size_upright(case.image)[::-1]
+        return {
+            "name": case.name,
+            "source": _text(case.source_prompt, "source prompt") if case.source_prompt else "",
+            "link": self._link(case.image),
+            "size": size,
+            "warnings": doubts_of(ran, kernels_of(case)),
+            "settings": _differing(case.settings, self.config.settings),
+            "stages": _stages(ran, None),
+            "curves": _curves(folder),
+            "edits": [
+                self.edit(case, edit, told[edit.name], _stages(ran, edit.name), box)
                 for edit in case.edits.values()
             ],
-        )
+        }
 
-    def edit(
-        self,
-        edit: Edit,
-        where: Layout,
-        told: Outcome,
-        stages: list[Stage],
-        box: Box,
-        shared: Mapping[str, Any],
-    ) -> EditContent:
+    def edit(self, case: Case, edit: Edit, told: Outcome, stages: list[Told], box: Box) -> Told:
         """One edit of a case that is learned from the part ``box`` of its photograph.
 
-        Its settings are told where they differ from those its case shows, ``shared``.
+        Its settings are told where they differ from those its case shows. ``prompt`` is None where
+        it cannot be read; ``reason`` says why there is no picture; ``link`` leads to the picture at
+        the photograph's size, ``made`` then (seconds since the epoch), or both are None; kernel and
+        attention lie over ``box``; ``why`` says why metrics chose the chosen variant.
         """
+        where = layout(self.config, case.name)
         word = None
         if edit.target_word is not None and edit.mask_source == "attention":
             with suppress(UserError):
                 word = read_target_word(edit.target_word)
-        made = Path(told.show).stat().st_mtime if told.good and Path(told.show).exists() else None
-        return EditContent(
-            name=edit.name,
-            prompt=_text(edit.prompt, "edit prompt"),
-            outcome=told.word,
-            reason="" if told.good else told.show,
-            mask=edit.mask_source,
-            word=word,
-            link=self._link(Path(told.show)) if told.good else None,
-            made=made,
-            box=box,
-            why=self._why(edit, where),
-            settings=_differing(edit.settings, shared),
-            stages=stages,
-            variants=self._variants(edit, where),
-            files=self._files(edit, where),
-        )
-
-    @staticmethod
-    def _why(edit: Edit, where: Layout) -> str:
-        """Why metrics chose this variant, where they do: the file may be of other settings."""
+        why = ""
         with suppress(UserError):
-            if chosen_by_settings(edit.settings) is None:
-                return str(_json(Path(where.selection(edit.name))).get("why") or "")
-        return ""
+            if chosen_by_settings(edit.settings) is None:  # the file may be of other settings
+                why = str(_json(Path(where.selection(edit.name))).get("why") or "")
+        made = Path(told.show).stat().st_mtime if told.good and Path(told.show).exists() else None
+        return {
+            "name": edit.name,
+            "prompt": _text(edit.prompt, "edit prompt"),
+            "outcome": told.word,
+            "reason": "" if told.good else told.show,
+            "mask": edit.mask_source,
+            "word": word,
+            "link": self._link(Path(told.show)) if told.good else None,
+            "made": made,
+            "box": box,
+            "why": why,
+            "settings": _differing(edit.settings, {**self.config.settings, **case.settings}),
+            "stages": stages,
+            "variants": self._variants(edit, where),
+            "files": self._files(edit, where),
+        }
 
-    def _variants(self, edit: Edit, where: Layout) -> list[Variant]:
-        """The pictures that lie there, those of the configuration first."""
-        planned: Sequence[Drawn] = ()
+    def _variants(self, edit: Edit, where: Layout) -> list[Told]:
+        """The pictures that lie there, those of the configuration first.
+
+        ``name`` is that of the file, without ending; ``label`` sets it apart from the others, and
+        is empty for the only one; ``metrics`` has None for what could not be computed, ``missing``
+        why there is no value; ``box`` is the part of the photograph that the picture shows.
+        """
+        planned: Sequence[Variant] = ()
         with suppress(UserError):
             planned = variants(edit.settings)
         order = {variant.name: number for number, variant in enumerate(planned)}
-        found: dict[str, Drawn] = {}
+        found: dict[str, Variant] = {}
         for path in Path(where.folder, "edit", edit.name).glob("embedding*.png"):
             with suppress(UserError):
                 found[path.stem] = parse_variant(path.stem)
         names = sorted(found, key=lambda name: (order.get(name, len(order)), _natural(name)))
         labels = _labels(names)
         chosen = chosen_variant(edit, where)
-        return [
-            self._variant(edit, where, found[name], labels[name], found[name] == chosen)
-            for name in names
-        ]
-
-    def _variant(
-        self, edit: Edit, where: Layout, drawn: Drawn, label: str, chosen: bool
-    ) -> Variant:
-        picture = Path(where.picture(edit.name, drawn))
-        settings = _json(picture.with_suffix(".json"))
-        values, missing = read_metrics(edit, where, drawn)
-        smoothing = None
-        if edit.mask_source != "none":
-            smoothing = str(drawn.setting("smoothing", edit.settings))
-        return Variant(
-            name=drawn.name,
-            label=label,
-            link=self._link(picture),
-            settings=settings,
-            metrics=values,
-            missing=missing,
-            chosen=chosen,
-            smoothing=smoothing,
-            box=_box(settings.get("geometry")),
-        )
+        told: list[Told] = []
+        for name in names:
+            drawn = found[name]
+            picture = Path(where.picture(edit.name, drawn))
+            settings = _json(picture.with_suffix(".json"))
+            measured = measured_of(edit, where, drawn) or Measured()
+            smoothing = None
+            if edit.mask_source != "none":
+                smoothing = str(drawn.setting("smoothing", edit.settings))
+            told.append(
+                {
+                    "name": name,
+                    "label": labels[name],
+                    "link": self._link(picture),
+                    "settings": settings,
+                    "metrics": {metric: measured.number(metric) for metric in measured.values},
+                    "missing": dict(measured.missing),
+                    "chosen": drawn == chosen,
+                    "smoothing": smoothing,
+                    "box": _box(settings.get("geometry")),
+                }
+            )
+        return told
 
     def _files(self, edit: Edit, where: Layout) -> list[tuple[str, str]]:
         """What else there is to open."""
-        folder = Path(where.folder)
+        folder, (mask, heat_map) = Path(where.folder), where.mask_pictures(edit.name)
         known = (
-            ("Mask", folder / "mask" / edit.name / "mask.png"),
-            ("Heat map", folder / "mask" / edit.name / "heatmap.png"),
+            ("Mask", Path(mask)),
+            ("Heat map", Path(heat_map)),
             ("Sweep", folder / "edit" / edit.name / "sweep.png"),
             ("Logs", folder / "logs"),
         )
@@ -227,6 +225,22 @@ class Gatherer:
 
 _PLACES = {"model_dir", "device", "threads", "gradient_checkpointing", "deterministic", "worker"}
 """Settings that change no picture."""
+
+
+def _described(wanted: Container[str]) -> list[dict[str, Any]]:
+    """What the page needs to know of the metrics of these names, in the order to show them."""
+    return [
+        {
+            "name": name,
+            "label": metric.title,
+            "about": metric.meaning,
+            "higher": metric.higher_is_better,
+            "unit": "dB" if name == "background_psnr" else "",
+            "digits": _DIGITS.get(name, 3),
+        }
+        for name, metric in METRICS.items()
+        if name in wanted
+    ]
 
 
 def _text(source: Text, what: str) -> str | None:
@@ -277,47 +291,45 @@ def _box_of_features(path: Path) -> Box:
     return WHOLE
 
 
-def _natural(name: str) -> list[tuple[bool, float, str]]:
-    """Orders names by the numbers in them."""
-    return [
-        (part.isdecimal(), float(part) if part.isdecimal() else 0.0, part)
-        for part in re.split(r"(\d+)", name)
-    ]
+def _natural(name: str) -> list[Any]:
+    """Orders names by the numbers in them; every second part is one."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _labels(names: Sequence[str]) -> dict[str, str]:
     """Name → the parts of it that not all of the names share."""
     parts = {name: name.split("-") for name in names}
-    shared = set.intersection(*(set(words) for words in parts.values())) if parts else set()
+    shared = set.intersection(*map(set, parts.values())) if parts else set()
     return {
         name: " ".join(word for word in words if word not in shared)
         for name, words in parts.items()
     }
 
 
-def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Stage]:
-    """The stages of an edit, or those its case shares, in the order they run."""
-    by_name: dict[str, list[JobRecord]] = {}
+def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Told]:
+    """The stages of an edit, or those its case shares, in the order they run.
+
+    Most bytes of RAM and of the card's memory are None where nobody looked.
+    """
+    by_name: dict[str, list[JobRecord]] = {name: [] for name in _STAGES}
     for record in ran:
         if record.edit == edit and record.seconds is not None:
-            by_name.setdefault(_stage_of(record.job), []).append(record)
+            fitting = (name for name in _STAGES if re.fullmatch(_STAGES[name], record.job))
+            by_name[next(fitting, "Draw")].append(record)
     return [
-        Stage(
-            name,
-            sum(record.seconds or 0.0 for record in jobs),
-            largest([record.memory for record in jobs]),
-            largest([record.card for record in jobs]),
-            len(jobs),
-        )
-        for name, jobs in sorted(by_name.items(), key=lambda item: _ORDER.index(item[0]))
+        {
+            "name": name,
+            "seconds": sum(record.seconds or 0.0 for record in jobs),
+            "memory": largest([record.memory for record in jobs]),
+            "card": largest([record.card for record in jobs]),
+            "jobs": len(jobs),
+        }
+        for name, jobs in by_name.items()
+        if jobs
     ]
 
 
-def _stage_of(job: str) -> str:
-    return next((name for pattern, name in _STAGES if re.fullmatch(pattern, job)), "Draw")
-
-
-def _curves(folder: Path) -> list[Curve]:
+def _curves(folder: Path) -> list[Told]:
     """The losses of a case: of its text embedding, and of LoRA over each embedding."""
     tables = {"Text embedding": list((folder / "text_embedding").glob("iter*.losses.tsv"))}
     adapters = sorted((folder / "lora").glob("embedding*"), key=lambda path: _natural(path.name))
@@ -330,7 +342,7 @@ def _curves(folder: Path) -> list[Curve]:
         for path in sorted(paths, key=lambda path: _natural(str(path))):
             losses.update(_losses(path))
         if losses:
-            curves.append(Curve(name, _thinned(losses)))
+            curves.append({"name": name, "points": _thinned(losses)})
     return curves
 
 

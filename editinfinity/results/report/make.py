@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from editinfinity.cases.case import Case, Cases
@@ -28,16 +27,12 @@ def make_report(config: Config, cases: Cases) -> Path:
         UserError: it cannot be written.
     """
     page = Path(config.results, NAME)
-    chosen, left_out = {**cases.by_name, **_others(config, cases)}, 0
-    if len(chosen) > MOST_CASES:
-        left_out = len(chosen) - MOST_CASES
-        chosen = dict(list(chosen.items())[:MOST_CASES])
-    notes = [*cases.notices]
-    if left_out:
+    chosen, notes = {**cases.by_name, **_others(config, cases)}, list(cases.notices)
+    if (left_out := len(chosen) - MOST_CASES) > 0:
         notes.append(
             f"{left_out} more cases are not on this page, which shows {MOST_CASES} at most"
         )
-    write_page(config, replace(cases, by_name=chosen), page, tuple(notes))
+    write_page(config, Cases(dict(list(chosen.items())[:MOST_CASES]), tuple(notes)), page)
     return page
 
 

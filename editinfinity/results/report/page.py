@@ -24,8 +24,7 @@ from editinfinity.files.atomic import atomic_path
 from editinfinity.names import printable
 from editinfinity.planning.targets import layout
 from editinfinity.results.outcomes import picture_of
-from editinfinity.results.report.content import CaseContent, Content
-from editinfinity.results.report.gather import Gatherer
+from editinfinity.results.report.gather import Gatherer, Told
 from editinfinity.results.report.pictures import (
     Shelf,
     attention_overlay,
@@ -44,26 +43,25 @@ _FIRST = 12
 """Cases whose pictures stand before the script, so that it can show them at once."""
 
 
-def write_page(config: Config, cases: Cases, page: Path, notes: tuple[str, ...] = ()) -> None:
+def write_page(config: Config, cases: Cases, page: Path) -> None:
     """Write the page of some cases, from what lies in the results now.
 
     Args:
         config: of the run.
-        cases: to show.
+        cases: to show; their notices are told too.
         page: the file to write.
-        notes: lines about what is left out.
 
     Raises:
         UserError: it cannot be written.
     """
-    content = Gatherer(config, page).gather(cases, notes)
+    content = Gatherer(config, page).gather(cases)
     pictures = _pictures(config, cases, content, page.parent / KEPT)
     with atomic_path(page) as temporary, temporary.open("w", encoding="utf-8") as file:
         for part in render(content, pictures):
             file.write(part)
 
 
-def render(content: Content, pictures: list[dict[str, Any]]) -> Iterator[str]:
+def render(content: Told, pictures: list[dict[str, Any]]) -> Iterator[str]:
     """The parts of the page.
 
     Args:
@@ -85,7 +83,7 @@ def render(content: Content, pictures: list[dict[str, Any]]) -> Iterator[str]:
         f"script-src {_source(script)}; base-uri 'none'; form-action 'none'",
         style=Markup(style),
         script=Markup(script),
-        data=as_json(content.to_json()),
+        data=as_json(content),
         first=list(enumerate(blocks))[:_FIRST],
         others=list(enumerate(blocks))[_FIRST:],
         printable=printable,
@@ -107,7 +105,7 @@ def _source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _pictures(config: Config, cases: Cases, content: Content, keep: Path) -> list[dict[str, Any]]:
+def _pictures(config: Config, cases: Cases, content: Told, keep: Path) -> list[dict[str, Any]]:
     """A dict a case: ``source``, and by edit ``after``, ``mask``, ``attention``, ``kernels``,
     ``variants``; keys whose pictures do not exist are missing.
     """
@@ -120,38 +118,38 @@ def _pictures(config: Config, cases: Cases, content: Content, keep: Path) -> lis
             drawn = sorted(Path(where.folder, "edit", edit.name).glob("embedding*.png"))
             shown += drawn if len(drawn) > 1 else []
     shelf = Shelf(keep)
-    small = thumbnails(shown, shelf).uris
-    blocks = [_of_case(config, cases, told, small, shelf) for told in content.cases]
+    small = thumbnails(shown, shelf)
+    blocks = [_of_case(config, cases, told, small, shelf) for told in content["cases"]]
     shelf.tidy()
     return blocks
 
 
 def _of_case(
-    config: Config, cases: Cases, told: CaseContent, small: Mapping[Path, str], shelf: Shelf
+    config: Config, cases: Cases, told: Told, small: Mapping[Path, str], shelf: Shelf
 ) -> dict[str, Any]:
     """The pictures of one case."""
-    case = cases.by_name[told.name]
+    case = cases.by_name[told["name"]]
     where = layout(config, case.name)
     edits = []
-    for edit, shown in zip(case.edits.values(), told.edits, strict=True):
-        folder = Path(where.folder, "mask", edit.name)
-        kernels = {
-            name: kernel_overlay(Path(where.kernel(edit.name, name)))
-            for name in sorted({v.smoothing for v in shown.variants if v.smoothing})
-        }
-        variants = {
-            variant.name: small.get(Path(where.folder, "edit", edit.name, f"{variant.name}.png"))
-            for variant in shown.variants
-        }
+    for edit, shown in zip(case.edits.values(), told["edits"], strict=True):
+        smoothings = sorted({each["smoothing"] for each in shown["variants"] if each["smoothing"]})
+        kernels = {name: kernel_overlay(Path(where.kernel(edit.name, name))) for name in smoothings}
+        folder = Path(where.folder, "edit", edit.name)
+        names = [each["name"] for each in shown["variants"]]
+        variants = {name: small.get(folder / f"{name}.png") for name in names}
         pictures: dict[str, Any] = {
-            "after": small.get(picture_of(edit, where)) if shown.link else None,
-            "kernels": {name: uri for name, uri in kernels.items() if uri},
-            "variants": {name: uri for name, uri in variants.items() if uri},
+            "after": small.get(picture_of(edit, where)) if shown["link"] else None,
+            "kernels": _there(kernels),
+            "variants": _there(variants),
         }
         if edit.mask_source != "none":
-            pictures["mask"] = mask_overlay(folder / "mask.png", shelf)
+            pictures["mask"] = mask_overlay(Path(where.mask_pictures(edit.name)[0]), shelf)
         if edit.mask_source == "attention":
             pictures["attention"] = attention_overlay(Path(where.attention(edit.name)))
-        edits.append({key: value for key, value in pictures.items() if value})
-    source = small.get(case.image)
-    return {"edits": edits, **({"source": source} if source else {})}
+        edits.append(_there(pictures))
+    return _there({"edits": edits, "source": small.get(case.image)})
+
+
+def _there(pictures: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that exist."""
+    return {name: uri for name, uri in pictures.items() if uri}

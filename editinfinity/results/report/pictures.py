@@ -12,7 +12,6 @@ import io
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,19 +44,6 @@ _TINT = (255, 64, 64)
 
 _SHADE = 150
 """Opacity of 255 where it may be edited freely."""
-
-
-@dataclass(frozen=True)
-class Thumbnails:
-    """Thumbnails of some pictures.
-
-    Attributes:
-        uris: path → data URI; pictures that cannot be read are missing.
-        side: their longest side in pixels.
-    """
-
-    uris: dict[Path, str]
-    side: int
 
 
 class Shelf:
@@ -94,29 +80,31 @@ class Shelf:
 
     def tidy(self) -> None:
         """Remove what was not used."""
-        for pattern in ("*.webp", "*.png"):
-            for path in self.folder.glob(pattern):
-                if path.name not in self.used and not path.name.startswith("."):
-                    with suppress(OSError):
-                        path.unlink()
+        for path in [*self.folder.glob("[!.]*.webp"), *self.folder.glob("[!.]*.png")]:
+            if path.name not in self.used:
+                with suppress(OSError):
+                    path.unlink()
 
 
-def thumbnails(paths: Iterable[Path], shelf: Shelf, budget: int = BUDGET) -> Thumbnails:
+def thumbnails(paths: Iterable[Path], shelf: Shelf, budget: int = BUDGET) -> dict[Path, str]:
     """Thumbnails as large as the budget allows.
 
     Args:
         paths: pictures of any kind that ``open_picture`` knows.
         shelf: with those made before.
         budget: bytes of all data URIs together.
+
+    Returns:
+        Path → data URI; pictures that cannot be read are missing.
     """
     wanted = list(dict.fromkeys(paths))
     guessed = [side for side in SIDES[:-1] if len(wanted) * side * side * _TYPICAL > budget * 2]
     for side in SIDES[len(guessed) :]:
         shelf.used.clear()
         uris = _of_side(wanted, shelf, side)
-        if sum(map(len, uris.values())) <= budget or side == SIDES[-1]:
-            return Thumbnails(uris, side)
-    raise AssertionError("the last side is taken whatever it needs")
+        if sum(map(len, uris.values())) <= budget:
+            break
+    return uris  # of the last side, whatever they need
 
 
 def mask_overlay(path: Path, shelf: Shelf) -> str | None:
