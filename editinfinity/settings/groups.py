@@ -279,7 +279,7 @@ class TrainingSettings(SettingsGroup):
     grad_clip: Annotated[float, Number(above=0)] = case(5.0)
     """Largest norm of the gradient."""
     noise_strength: Share = case(0.3)
-    """Largest probability that a bit is flipped, so that the model learns to correct its mistakes."""
+    """Largest probability that a bit is flipped, so that the model learns to mend its mistakes."""
     cond_drop: Share = case(0.1)
     """Probability that a sample trains without its text."""
     drop_path: Share = case(0.1)
