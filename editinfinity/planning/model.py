@@ -11,21 +11,29 @@ from typing import Any
 from editinfinity.evaluation.backbones import BACKBONES, found_backbones
 from editinfinity.planning import fingerprint
 from editinfinity.planning.location import weight_files
-from editinfinity.planning.variants import Variant
+from editinfinity.planning.variants import NAMED, Variant
 from editinfinity.presets import preset
+from editinfinity.settings.groups import (
+    BenchmarkSettings,
+    EvaluationSettings,
+    FinishSettings,
+    InversionSettings,
+    ModelSettings,
+    WorkerSettings,
+)
 
-_DRAWS_NOTHING = frozenset([
-    "cases", "data", "results", "slice", "overrides", "pie_bench", "pie_bench_sample",
+_DRAWS_NOTHING = {
+    *("cases", "data", "results", "slice", "overrides"),
     # The identity of the model is of its files; its numbers are the same wherever it runs.
-    "model_dir", "device", "threads", "gradient_checkpointing", "deterministic", "worker",
-    # What comes after the drawing.
-    "metrics", "lpips_weights", "clip_weights", "dino_weights", "image_reward_weights",
-    "select", "select_floor", "mask_feather", "background", "gps",
+    *ModelSettings.settings().keys() - {"model", "attention_bias"},
+    *WorkerSettings.settings(),
+    "deterministic",
     # A variant's name has what these come to.
-    "train_textembedding", "train_textembedding_iter", "use_textembedding",
-    "use_textembedding_iter", "train_lora", "train_lora_iter", "use_concat_embedding",
-    "use_embedding_iter", "use_lora", "use_lora_iter", "cfg", "tau", "seed", "checkpoint_every",
-])  # fmt: skip
+    *InversionSettings.settings(),
+    *("use_concat_embedding", "use_embedding_iter", "use_lora", "use_lora_iter", *NAMED),
+    # What comes after the drawing.
+    *(*FinishSettings.settings(), *EvaluationSettings.settings(), *BenchmarkSettings.settings()),
+}
 """Settings by which one drawing of a name does not differ from another."""
 
 
