@@ -97,7 +97,7 @@ class Operations:
 
     def group_norm_swish(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
         """swish(norm(x)) of a tokenizer's features (B, C, H, W)."""
-        return F.silu(norm(x))
+        return F.silu(F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps))
 
 
 PLAIN = Operations()
