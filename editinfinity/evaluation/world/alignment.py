@@ -75,12 +75,6 @@ class Looked:
     middles: Tensor
     masked: bool
 
-    def without_mask(self) -> Looked:
-        """The same where nobody told of a mask."""
-        first = int(self.masked)
-        parts = self.things[first:], self.colours[first:], self.middles[first:]
-        return Looked(*parts, masked=False)
-
     def score(self, reading: Reading) -> float | None:
         """How far the picture shows what a prompt asks for; None where it asks for nothing."""
         if not reading.wanted and not (self.masked and reading.empty):
@@ -94,18 +88,13 @@ class Alignment:
     def __init__(self, judge: Judge, device: torch.device) -> None:
         self.judge, self.device = judge, device
 
-    def score(self, pixels: Pixels, mask: Mask | None, reading: Reading) -> float | None:
-        """How sure the judge is that a picture shows what was asked for, 0…1.
-
-        Args:
-            pixels: the picture.
-            mask: where it was edited; None where it was not told.
-            reading: of the prompt.
-
-        Returns:
-            None where the prompt asks for nothing that the judge could look for.
-        """
-        return self.looked(pixels, mask).score(reading)
+    def measure(self, edited: Edited) -> Mapping[str, float]:
+        """``alignment``, of the whole picture: how sure the judge is, 0…1."""
+        looked = self.looked(edited.result, edited.mask)
+        score = looked.score(read_prompt_of_world(edited.words))
+        if score is None:
+            raise NotMeasuredError((NAME,), NOTHING_KNOWN)
+        return {NAME: score}
 
     @torch.inference_mode()
     def looked(self, pixels: Pixels, mask: Mask | None) -> Looked:
@@ -158,19 +147,6 @@ def _on_side(wanted: Wanted, middles: Tensor) -> Tensor:
     if wanted.side is None:
         return torch.ones_like(middles, dtype=torch.bool)
     return middles < 0.5 if wanted.side == "left" else middles > 0.5
-
-
-class AlignmentMeasure:
-    """``alignment``, of the whole picture."""
-
-    def __init__(self, alignment: Alignment) -> None:
-        self.alignment = alignment
-
-    def __call__(self, edited: Edited) -> Mapping[str, float]:
-        score = self.alignment.score(edited.result, edited.mask, read_prompt_of_world(edited.words))
-        if score is None:
-            raise NotMeasuredError((NAME,), NOTHING_KNOWN)
-        return {NAME: score}
 
 
 NOTHING_KNOWN = "the prompt names nothing that the judge knows; name one of the things it does"

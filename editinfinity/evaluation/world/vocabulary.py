@@ -1,4 +1,4 @@
-"""What made scenes are made of: objects, colours, backgrounds, and the held-out split.
+"""What made scenes are made of: objects, colours and backgrounds.
 
 Free of torch, so that tests and documents can use it.
 """
@@ -6,16 +6,10 @@ Free of torch, so that tests and documents can use it.
 from __future__ import annotations
 
 import csv
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 OBJECTS_TABLE = Path(__file__).parent / "objects.tsv"
-
-HELD_OUT_IN = 10
-"""One object × background pair in so many is never seen in training."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (208, 34, 40),
@@ -163,33 +157,3 @@ _PLACES = (
 )  # fmt: skip
 
 BACKDROPS: tuple[Backdrop, ...] = _PLAIN + _SURFACES + _PLACES
-
-PANORAMAS: dict[str, tuple[str, ...]] = {
-    "forest": ("wide_forest", "forest"),
-    "meadow": ("wide_sunrise", "park"),
-    "city": ("wide_city", "city"),
-    "room": ("wide_interior", "apartment"),
-    "seaside": ("wide_sunset", "venice"),
-    "square": ("sunset",),
-    "desert": ("dawn",),
-    "hall": ("hall",),
-    "sky": ("sky",),
-}
-"""Which panoramas show which place; ``wide_`` ones have twice the resolution."""
-
-SHARP_PANORAMAS = (
-    "wide_courtyard", "wide_studio", "esplanade", "lobby", "warehouse", "workshop",
-    *PANORAMAS["city"], *PANORAMAS["forest"],
-)  # fmt: skip
-"""Panoramas the tokenizer also sees in focus, as photographs."""
-
-
-def is_held_out(thing: str, backdrop: str) -> bool:
-    """Whether an object never stands before a background in training: 10 % of pairs, by hash."""
-    digest = hashlib.sha256(f"{thing}|{backdrop}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") % HELD_OUT_IN == 0
-
-
-def held_out_table(things: tuple[Thing, ...]) -> np.ndarray:
-    """(objects, backdrops) bool: which pairs are held out."""
-    return np.array([[is_held_out(t.name, b.name) for b in BACKDROPS] for t in things])
