@@ -48,8 +48,7 @@ _VISION_NAMES = (
 def vision_name(released: str) -> str:
     """What transformers calls a tensor of BLIP's picture half."""
     for pattern, name in _VISION_NAMES:
-        if re.match(pattern, released):
-            return re.sub(pattern, name, released)
+        released = re.sub(pattern, name, released)
     return released
 
 

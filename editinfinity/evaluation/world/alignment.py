@@ -27,7 +27,7 @@ from torch import Tensor
 from editinfinity.evaluation.canvas import Mask, Pixels
 from editinfinity.evaluation.scorer import Edited, NotMeasuredError
 from editinfinity.evaluation.world.judge import Judge, crop
-from editinfinity.evaluation.world.reading import Reading, Wanted, read_prompt_of_world
+from editinfinity.evaluation.world.reading import Reading, read_prompt_of_world
 
 NAME = "alignment"
 LOOK = 256
@@ -77,9 +77,20 @@ class Looked:
 
     def score(self, reading: Reading) -> float | None:
         """How far the picture shows what a prompt asks for; None where it asks for nothing."""
-        if not reading.wanted and not (self.masked and reading.empty):
-            return None
-        return min(_terms(reading, self))
+        terms = []
+        for wanted in reading.wanted:
+            sure = self.things[:, wanted.thing].clone()
+            if wanted.colour is not None:
+                sure *= self.colours[:, wanted.colour]
+            if wanted.side is not None:
+                here = self.middles < 0.5 if wanted.side == "left" else self.middles > 0.5
+                sure[~here] = 0
+            terms.append(float(1 - sure.max() if wanted.absent else sure.max()))
+        if self.masked and (reading.wanted or reading.empty):
+            nothing = self.things.shape[1] - 1
+            allowed = {wanted.thing for wanted in reading.wanted if not wanted.absent} | {nothing}
+            terms.append(float(self.things[0, sorted(allowed)].sum()))
+        return min(terms, default=None)
 
 
 class Alignment:
@@ -125,28 +136,6 @@ def _region(mask: Mask | None, size: list[int]) -> Tensor | None:
         return None
     small = F.interpolate(torch.from_numpy(mask)[None, None].float(), size)[0] > 0
     return small if small.any() else None
-
-
-def _terms(reading: Reading, looked: Looked) -> list[float]:
-    """How far each thing that was asked for is so."""
-    things, colours, middles = looked.things, looked.colours, looked.middles
-    terms = []
-    for wanted in reading.wanted:
-        sure = things[:, wanted.thing].clone()
-        if wanted.colour is not None:
-            sure *= colours[:, wanted.colour]
-        sure[~_on_side(wanted, middles)] = 0
-        terms.append(float(1 - sure.max() if wanted.absent else sure.max()))
-    if looked.masked:
-        allowed = [w.thing for w in reading.wanted if not w.absent] + [things.shape[1] - 1]
-        terms.append(float(things[0, sorted(set(allowed))].sum()))
-    return terms
-
-
-def _on_side(wanted: Wanted, middles: Tensor) -> Tensor:
-    if wanted.side is None:
-        return torch.ones_like(middles, dtype=torch.bool)
-    return middles < 0.5 if wanted.side == "left" else middles > 0.5
 
 
 NOTHING_KNOWN = "the prompt names nothing that the judge knows; name one of the things it does"

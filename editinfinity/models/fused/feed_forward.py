@@ -214,18 +214,12 @@ class _AdaptedFeedForward(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        h: Tensor,
-        w1: Tensor,
-        bias1: Tensor,
-        a1: Tensor,
-        b1: Tensor,
-        w2: Tensor,
-        bias2: Tensor,
-        a2: Tensor,
-        b2: Tensor,
         scalings: tuple[float, float],
         drops: tuple[_Drop, _Drop],
+        h: Tensor,
+        *layers: Tensor,
     ) -> Tensor:
+        w1, bias1, a1, b1, w2, bias2, a2, b2 = layers
         x = h.reshape(-1, h.shape[-1])
         passes = _Passes(len(x), len(a1), x.device)
         into1, into2 = (passes.padded(a * d.spread) for a, d in zip((a1, a2), drops, strict=True))
@@ -254,15 +248,15 @@ class _AdaptedFeedForward(torch.autograd.Function):
             drop=drop2, low=True, matrices=2,
         )  # fmt: skip
         # Nobody asks what comes before the first block.
-        below = below @ w1 if ctx.needs_input_grad[0] else torch.zeros_like(x)
+        below = below @ w1 if ctx.needs_input_grad[2] else torch.zeros_like(x)
         (a1_grad,) = passes.run(
             _project_backward, below, x, into1, t1_grad, below, drop=drop1, matrices=1
         )
         rank, (scaling1, scaling2) = ctx.rank, ctx.scalings
         return (
-            below.view(ctx.shape), None, None,
-            a1_grad[:rank] * drop1.spread, b1_grad[:rank].T * scaling1, None, None,
-            a2_grad[:rank] * drop2.spread, b2_grad[:rank].T * scaling2, None, None,
+            None, None, below.view(ctx.shape),
+            None, None, a1_grad[:rank] * drop1.spread, b1_grad[:rank].T * scaling1,
+            None, None, a2_grad[:rank] * drop2.spread, b2_grad[:rank].T * scaling2,
         )  # fmt: skip
 
 
@@ -331,6 +325,6 @@ def adapted_feed_forward(
     """
     seed1, seed2 = torch.randint(2**31, (2,)).tolist()
     return _AdaptedFeedForward.apply(
-        h, first.weight, first.bias, low1.a, low1.b, second.weight, second.bias, low2.a, low2.b,
         (low1.scaling, low2.scaling), (_Drop(low1.rate, seed1), _Drop(low2.rate, seed2)),
+        h, first.weight, first.bias, low1.a, low1.b, second.weight, second.bias, low2.a, low2.b,
     )  # fmt: skip

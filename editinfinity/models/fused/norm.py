@@ -174,7 +174,8 @@ class _AddNorm(torch.autograd.Function):
         kept = branch if gate is not None and ctx.needs_input_grad[2] else None
         ctx.save_for_backward(normalized, inverse, kept, gate, scale)
         ctx.shape, ctx.device = x.shape, x.device
-        ctx.shapes = [None if vector is None else vector.shape for vector in (scale, shift, gate)]
+        vectors = {"gate": gate, "scale": scale, "shift": shift}
+        ctx.shapes = {name: None if v is None else v.shape for name, v in vectors.items()}
         ctx.branch_dtype = None if branch is None else branch.dtype
         return (x.view_as(x) if total is None else total), out
 
@@ -192,53 +193,34 @@ class _AddNorm(torch.autograd.Function):
             grad_x = torch.empty(ctx.shape, device=ctx.device)
         if ctx.branch_dtype is not None:
             grad_branch = torch.empty(ctx.shape, dtype=ctx.branch_dtype, device=ctx.device)
-        sums = _Sums(batch, length, width, ctx.device, modulation, branch is not None)
-        _backward[sums.grid](
+        summed = ["scale", "shift"] * modulation + ["gate"] * (branch is not None)
+        rows = _ROWS if summed else 1
+        programs = triton.cdiv(length, rows)
+        # One tensor, so that one more pass adds all of them up.
+        partials = torch.empty(len(summed), batch, programs, width, device=ctx.device)
+        into = dict(zip(summed, partials, strict=True))
+        _backward[(programs, batch)](
             grad_total, grad_out, normalized, inverse, branch, gate, scale, grad_x, grad_branch,
-            sums.scale, sums.shift, sums.gate,
+            into.get("scale"), into.get("shift"), into.get("gate"),
             length, width, gate_stride, scale_stride,
             TOTAL=grad_total is not None, NORM=grad_x is not None, BRANCH=grad_branch is not None,
             GATE=gate is not None, MODULATION=modulation, GATE_GRADIENT=branch is not None,
-            ROWS=sums.rows, STAGES=3 if width <= _SHARED_WIDTH else 2, **_launch_shape(width),
+            ROWS=rows, STAGES=3 if width <= _SHARED_WIDTH else 2, **_launch_shape(width),
         )  # fmt: skip
-        of_scale, of_shift, of_gate = sums.gradients(*ctx.shapes)
+        totals = dict(zip(summed, partials.sum(2), strict=True))
+        of_gate, of_scale, of_shift = (
+            _of_shape(totals.get(name), shape) for name, shape in ctx.shapes.items()
+        )
         grad_x = grad_total if grad_x is None else grad_x
         return grad_x, grad_branch, of_gate, of_scale, of_shift, None
 
 
-class _Sums:
-    """Partial sums over tokens of the gradients of vectors that broadcast over them."""
-
-    def __init__(
-        self,
-        batch: int,
-        length: int,
-        width: int,
-        device: torch.device,
-        modulation: bool,
-        gate: bool,
-    ) -> None:
-        self.rows = _ROWS if modulation or gate else 1
-        programs = triton.cdiv(length, self.rows)
-        self.grid = (programs, batch)
-        # One tensor, so that one more pass adds all of them up.
-        self._partials = torch.empty(2 * modulation + gate, batch, programs, width, device=device)
-        parts: list[Tensor | None] = list(self._partials)
-        self.gate = parts.pop() if gate else None
-        self.scale, self.shift = (parts[0], parts[1]) if modulation else (None, None)
-
-    def gradients(self, *shapes: torch.Size | None) -> list[Tensor | None]:
-        """The gradients of scale, shift and gate, of these shapes; None where nobody asked."""
-        totals = iter(self._partials.sum(2) if len(self._partials) else ())
-
-        def of(partials: Tensor | None, shape: torch.Size | None) -> Tensor | None:
-            if partials is None or shape is None:
-                return None
-            total = next(totals)
-            rows = 1 if len(shape) == 1 else shape[0]
-            return (total.sum(0, keepdim=True) if rows == 1 else total).reshape(shape)
-
-        return list(map(of, (self.scale, self.shift, self.gate), shapes))
+def _of_shape(total: Tensor | None, shape: torch.Size | None) -> Tensor | None:
+    """The gradient of a vector from the sums (B, C) of every sample's; None where nobody asked."""
+    if total is None or shape is None:
+        return None
+    shared = len(shape) == 1 or shape[0] == 1
+    return (total.sum(0, keepdim=True) if shared else total).reshape(shape)
 
 
 def norm(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
