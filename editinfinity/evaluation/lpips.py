@@ -6,12 +6,12 @@ are those that torchmetrics carries. Both pictures are multiplied by 1 − mask 
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import torchmetrics
 from torch import Tensor, nn
 
 from editinfinity.errors import UserError
@@ -105,14 +105,8 @@ def load_lpips(folder: Path, device: torch.device) -> Lpips:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{files[0]}: is not SqueezeNet 1.1 ({reason}); get it again") from None
-    heads = read_state_dict([_heads()])
+    carried = Path(torchmetrics.__file__).parent / "functional/image/lpips_models/squeeze.pth"
+    heads = read_state_dict([carried])
     for index, head in enumerate(model.heads):
         head.load_state_dict({"weight": heads[f"lin{index}.model.1.weight"]})
     return frozen(model, device)
-
-
-def _heads() -> Path:
-    """The heads' file inside torchmetrics, which is not imported for it."""
-    found = importlib.util.find_spec("torchmetrics")
-    assert found is not None and found.origin is not None
-    return Path(found.origin).parent / "functional/image/lpips_models/squeeze.pth"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from editinfinity.evaluation.background import background_metrics
-from editinfinity.evaluation.canvas import Mask, Pixels, with_border, without_brackets
+from editinfinity.evaluation.canvas import Mask, Pixels, with_border
 from editinfinity.evaluation.names import NAMES
 from editinfinity.evaluation.record import Measured
 
@@ -38,8 +38,8 @@ class Edited:
 
     @property
     def words(self) -> str:
-        """The prompt without brackets."""
-        return without_brackets(self.prompt)
+        """The prompt without the brackets by which the benchmark marks changed words."""
+        return self.prompt.replace("[", "").replace("]", "")
 
 
 Measure = Callable[[Edited], Mapping[str, float]]

@@ -225,25 +225,23 @@ def _of_shape(total: Tensor | None, shape: torch.Size | None) -> Tensor | None:
 
 def norm(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """x, and layer_norm(x)·scale + shift in ``dtype``."""
-    x = x.contiguous()
-    if torch.is_grad_enabled():
-        return _AddNorm.apply(x, None, None, scale, shift, dtype)
-    return x, _run(x, None, None, scale, shift, dtype, False)[1]  # type: ignore[return-value]
+    return add_norm(x, None, None, scale, shift, dtype)
 
 
 def add_norm(
     x: Tensor,
-    branch: Tensor,
+    branch: Tensor | None,
     gate: Tensor | None,
     scale: Tensor | None,
     shift: Tensor | None,
     dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
     """Y = x + branch·gate, and layer_norm(y)·scale + shift in ``dtype``."""
-    x, branch = x.contiguous(), branch.contiguous()
+    x, branch = x.contiguous(), None if branch is None else branch.contiguous()
     if torch.is_grad_enabled():
         return _AddNorm.apply(x, branch, gate, scale, shift, dtype)
-    return _run(x, branch, gate, scale, shift, dtype, False)[:2]  # type: ignore[return-value]
+    total, out, _, _ = _run(x, branch, gate, scale, shift, dtype, False)
+    return x if total is None else total, out  # type: ignore[return-value]
 
 
 def add(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:

@@ -140,6 +140,7 @@ def _run(
     v_bias: Tensor,
     log_scale: Tensor,
     table: Tensor,
+    *,
     room: tuple[Tensor, Tensor] | None = None,
     keep: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -226,5 +227,5 @@ def queries_keys_values(
     qkv = qkv.contiguous()
     if torch.is_grad_enabled():
         return _QueriesKeysValues.apply(qkv, q_bias, v_bias, log_scale, table)
-    q, k, v, _, _ = _run(qkv, q_bias, v_bias, log_scale, table, room)
+    q, k, v, _, _ = _run(qkv, q_bias, v_bias, log_scale, table, room=room)
     return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
