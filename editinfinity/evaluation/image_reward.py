@@ -140,16 +140,16 @@ class ImageReward:
         self.device = device
 
     @torch.inference_mode()
-    def reward(self, pixels: Pixels, prompt: str) -> float:
-        """About 0 on average, higher is preferred."""
+    def measure(self, edited: Edited) -> Mapping[str, float]:
+        """``image_reward`` of the whole picture: about 0 on average, higher is preferred."""
         words = self.tokenizer(
-            prompt,
+            edited.words,
             padding="max_length",
             truncation=True,
             max_length=LONGEST,
             return_tensors="pt",
         ).to(self.device)
-        picture = self.prepare(pixels).to(self.device)
+        picture = self.prepare(edited.result).to(self.device)
         features = self.vision(pixel_values=picture).last_hidden_state
         read = self.text(
             input_ids=words.input_ids,
@@ -157,11 +157,8 @@ class ImageReward:
             encoder_hidden_states=features,
             encoder_attention_mask=torch.ones(features.shape[:2], device=self.device).long(),
         ).last_hidden_state
-        return (float(self.head(read[:, 0])) - _REWARD_MEAN) / _REWARD_STD
-
-    def measure(self, edited: Edited) -> Mapping[str, float]:
-        """``image_reward``, of the whole picture."""
-        return {"image_reward": self.reward(edited.result, edited.words)}
+        reward = (float(self.head(read[:, 0])) - _REWARD_MEAN) / _REWARD_STD
+        return {"image_reward": reward}
 
     def prepare(self, pixels: Pixels) -> Tensor:
         """(1, 3, side, side): the middle square at BLIP's size, bicubic, normalised."""

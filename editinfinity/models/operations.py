@@ -39,27 +39,22 @@ class Operations:
     (1, 1, C) or (C,).
     """
 
-    def norm(
-        self, x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
-        """X itself, and layer_norm(x)·scale + shift in ``dtype``.
-
-        Whoever goes on with the x that comes back has the gradients of both added in one pass.
-        """
-        return x, (F.layer_norm(x, x.shape[-1:], eps=EPSILON) * scale + shift).to(dtype)
-
     def add_norm(
         self,
         x: Tensor,
-        branch: Tensor,
+        branch: Tensor | None,
         gate: Tensor | None,
         scale: Tensor,
         shift: Tensor,
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        """The sum y = x + branch·gate, and layer_norm(y)·scale + shift in ``dtype``."""
-        x = x + (branch.float() if gate is None else branch.float() * gate)
-        return self.norm(x, scale, shift, dtype)
+        """The sum y = x + branch·gate, or x itself, and layer_norm(y)·scale + shift in ``dtype``.
+
+        Whoever goes on with the y that comes back has the gradients of both added in one pass.
+        """
+        if branch is not None:
+            x = x + (branch.float() if gate is None else branch.float() * gate)
+        return x, (F.layer_norm(x, x.shape[-1:], eps=EPSILON) * scale + shift).to(dtype)
 
     def add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
         """X + branch·gate."""

@@ -223,11 +223,6 @@ def _of_shape(total: Tensor | None, shape: torch.Size | None) -> Tensor | None:
     return (total.sum(0, keepdim=True) if shared else total).reshape(shape)
 
 
-def norm(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """x, and layer_norm(x)·scale + shift in ``dtype``."""
-    return add_norm(x, None, None, scale, shift, dtype)
-
-
 def add_norm(
     x: Tensor,
     branch: Tensor | None,
@@ -236,7 +231,7 @@ def add_norm(
     shift: Tensor | None,
     dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
-    """Y = x + branch·gate, and layer_norm(y)·scale + shift in ``dtype``."""
+    """Y = x + branch·gate, or x itself, and layer_norm(y)·scale + shift in ``dtype``."""
     x, branch = x.contiguous(), None if branch is None else branch.contiguous()
     if torch.is_grad_enabled():
         return _AddNorm.apply(x, branch, gate, scale, shift, dtype)

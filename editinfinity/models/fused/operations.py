@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from editinfinity.models.fused import norm as norms
-from editinfinity.models.fused import rotary
+from editinfinity.models.fused import norm, rotary
 from editinfinity.models.fused.feed_forward import (
     LARGEST_RANK,
     LowRank,
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
 class FusedOperations(Operations):
     """One pass each. What they cannot differentiate by (a block's own weights) is done plainly."""
 
-    norm = staticmethod(norms.norm)
-    add_norm = staticmethod(norms.add_norm)
-    add = staticmethod(norms.add)
+    add_norm = staticmethod(norm.add_norm)
+    add = staticmethod(norm.add)
 
     def queries_keys_values(
         self,
