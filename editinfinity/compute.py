@@ -51,11 +51,7 @@ def undisturbed() -> Iterator[None]:
     has switched them off.
     """
     cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with (
-        torch.random.fork_rng(cards),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-    ):
+    with torch.random.fork_rng(cards), torch.inference_mode(False), torch.enable_grad():
         yield
 
 

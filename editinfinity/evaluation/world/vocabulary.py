@@ -64,8 +64,8 @@ class Thing:
     category: str
 
 
-def read_objects(path: Path = OBJECTS_TABLE) -> tuple[Thing, ...]:
-    """The objects of a table like ``objects.tsv``, in its order."""
+def read_objects() -> tuple[Thing, ...]:
+    """The objects of ``objects.tsv``, in its order."""
     return tuple(
         Thing(
             name=row["name"],
@@ -76,7 +76,7 @@ def read_objects(path: Path = OBJECTS_TABLE) -> tuple[Thing, ...]:
             colour=row["colour"] or None,
             category=row["category"],
         )
-        for row in _rows(path)
+        for row in _rows(OBJECTS_TABLE)
     )
 
 
