@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from editinfinity.compute import block_dtype
 from editinfinity.files.loading import blank
 from editinfinity.inversion.training import Source
-from editinfinity.models.choice import fastest_operations
+from editinfinity.models.choice import choose_operations
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import Preset
@@ -40,14 +40,14 @@ def random_transformer(preset: Preset, device: torch.device) -> Infinity:
     dtype = block_dtype(device)
     model = blank(lambda: Infinity(preset.transformer).set_block_dtype(dtype))
     _fill(model, device)
-    return model.use_operations(fastest_operations(device))
+    return model.use_operations(choose_operations(device).result())
 
 
 def random_tokenizer(preset: Preset, device: torch.device) -> Tokenizer:
     """As ``load_tokenizer`` would give it, but for the numbers."""
     model = blank(lambda: Tokenizer(preset.tokenizer))
     _fill(model, device)
-    return model.use_operations(fastest_operations(device))
+    return model.use_operations(choose_operations(device).result())
 
 
 def schedule_of(preset: Preset, budget: str, ratio: float = 1.0) -> ScaleSchedule:

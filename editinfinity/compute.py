@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -51,11 +51,7 @@ def undisturbed() -> Iterator[None]:
     has switched them off.
     """
     cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with (
-        torch.random.fork_rng(cards),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-    ):
+    with torch.random.fork_rng(cards), torch.inference_mode(False), torch.enable_grad():
         yield
 
 
@@ -123,16 +119,10 @@ def available_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
         cores = os.cpu_count() or 1
-    return max(1, min(cores, _quota(cores)))
-
-
-def _quota(otherwise: int) -> int:
-    """Whole cores that the control group may fill, rounded up."""
-    try:
+    with suppress(OSError, ValueError):  # no such file, or "max": no limit
         share, period = CPU_QUOTA.read_text(encoding="ascii").split()
-        return math.ceil(int(share) / int(period))
-    except (OSError, ValueError):  # no such file, or "max": no limit
-        return otherwise
+        cores = min(cores, math.ceil(int(share) / int(period)))
+    return max(1, cores)
 
 
 def seed_of(seed: int, stage: str, iteration: int) -> int:

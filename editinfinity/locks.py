@@ -59,15 +59,15 @@ class Lock:
         self.release()
 
 
-def held(path: Path) -> bool:
-    """Whether somebody holds the lock of a file."""
+def held(path: Path, wait: bool = False) -> bool:
+    """Whether somebody holds the lock of a file; with ``wait`` only told once nobody does."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
     try:
         # Shared, so that two who only look do not see one another.
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return True
     finally:
@@ -77,14 +77,7 @@ def held(path: Path) -> bool:
 
 def wait_until_free(path: Path) -> None:
     """Sleep until nobody holds the lock of a file, or there is no such file."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH)
-    finally:
-        os.close(handle)
+    held(path, wait=True)
 
 
 def _is_file(path: Path, handle: int) -> bool:

@@ -139,7 +139,8 @@ class Preset:
 
 
 _T5 = TextEncoderConfig("t5", width=2048, max_length=512)
-_CONVERTED = WeightFiles("tokenizer*.safetensors", "transformer*.safetensors")
+_BUNDLED = WeightFiles("tokenizer*.safetensors", "transformer*.safetensors")
+_CONVERTED = replace(_BUNDLED, text_encoder="text_encoder")
 
 _ALL = (
     Preset(
@@ -156,7 +157,7 @@ _ALL = (
         pixel_budget="0.06M",
         # Chosen by a sweep (training/README.md, "Inversion").
         training=TrainingDefaults(embedding_learning_rate=1e-3, lora_learning_rate=5e-4),
-        weights=_CONVERTED,
+        weights=_BUNDLED,
     ),
     Preset(
         name="infinity_2b",
@@ -166,23 +167,17 @@ _ALL = (
         ),
         text_encoder=_T5,
         pixel_budget="1M",
-        weights=replace(_CONVERTED, text_encoder="text_encoder"),
+        weights=_CONVERTED,
     ),
     Preset(
         name="infinity_8b",
         tokenizer=TokenizerConfig(bits=14, base_width=128, multipliers=(1, 2, 4, 4)),
         transformer=TransformerConfig(
-            width=3584,
-            depth=40,
-            heads=28,
-            chunks=8,
-            bits=14,
-            text_width=2048,
-            patchify=True,
+            width=3584, depth=40, heads=28, chunks=8, bits=14, text_width=2048, patchify=True
         ),
         text_encoder=_T5,
         pixel_budget="1M",
-        weights=replace(_CONVERTED, text_encoder="text_encoder"),
+        weights=_CONVERTED,
     ),
     Preset(
         name="tiny",

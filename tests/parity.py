@@ -36,7 +36,7 @@ from editinfinity.files.masks import MASK_THRESHOLD
 from editinfinity.inversion.lora import LoraSettings, add_lora
 from editinfinity.inversion.teacher_forcing import BitLoss, bit_loss, make_lesson
 from editinfinity.models import bsq
-from editinfinity.models.choice import fastest_operations
+from editinfinity.models.choice import choose_operations
 from editinfinity.models.released import (
     released_transformer_key,
     tokenizer_state,
@@ -193,7 +193,7 @@ Model = TypeVar("Model", Tokenizer, Infinity)
 
 def fastest(model: Model) -> Model:
     """The model as it would be loaded for its device: what is compared is what runs."""
-    model.use_operations(fastest_operations(next(model.parameters()).device))
+    model.use_operations(choose_operations(next(model.parameters()).device).result())
     return model
 
 
@@ -212,7 +212,7 @@ class Replay:
             self.tokens[scale].float(), self.schedule.scales[scale], self.schedule.patchify
         )
         code = bsq.code_of(cells.permute(0, 2, 3, 1) > 0.5)
-        return self.edit(scale, bsq.enlarge(code, generated.shape[-2:]))
+        return self.edit(scale, bsq.resized(code, generated.shape[-2:]))
 
 
 def as_picture(recording: Recording, code: Tensor) -> Tensor:
@@ -234,20 +234,23 @@ def check_bits(r: Recording) -> float:
     worst = 0.0
     residual = r.tokenizer.encode(r["image"])
     for grid, bits in zip(r.schedule.tokenizer_scales, recorded, strict=True):
-        small = bsq.shrink_residual(residual, grid).permute(0, 2, 3, 1)
+        small = bsq.resized(residual, grid, "area").permute(0, 2, 3, 1)
         wrong = (small > 0) != bits
         worst = max(worst, small[wrong].abs().max().item() if wrong.any() else 0.0)
-        residual = residual - bsq.enlarge(bsq.code_of(bits), r.schedule.tokenizer_grid)
+        residual = residual - bsq.resized(bsq.code_of(bits), r.schedule.tokenizer_grid)
     return worst
 
 
 def check_codes(r: Recording) -> float:
-    codes = [bsq.enlarge(bsq.code_of(b), r.schedule.tokenizer_grid) for b in r.source_bits]
+    codes = bsq.enlarged(r.source_bits, r.schedule.tokenizer_grid)
     return max(map(relative, codes, r.numbered("vae.upsampled_code")))
 
 
 def check_quantized(r: Recording) -> float:
-    return relative(bsq.sum_codes(r.source_bits, r.schedule.tokenizer_grid), r["vae.quantized"])
+    return relative(
+        torch.stack(bsq.enlarged(r.source_bits, r.schedule.tokenizer_grid)).sum(0),
+        r["vae.quantized"],
+    )
 
 
 def check_reconstruction(r: Recording) -> float:
@@ -350,7 +353,7 @@ def editor(r: Recording, mode: int) -> Editor:
     if mode == 0:
         return keep_generated
     grid = r.schedule.tokenizer_grid
-    codes = [bsq.enlarge(bsq.code_of(bits), grid) for bits in r.source_bits]
+    codes = bsq.enlarged(r.source_bits, grid)
     if mode == 1:
         return ReplaySource(codes)
     kernel = torch.from_numpy(resample_kernel(r["infer.weight"].cpu().numpy(), grid))

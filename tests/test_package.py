@@ -1,7 +1,9 @@
 """The package itself: light to import, and what it exports is there."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +38,11 @@ def test_every_export_is_there() -> None:
     assert set(editinfinity.__all__) <= set(dir(editinfinity))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = editinfinity.nonsense
+
+
+def test_type_checkers_see_every_export() -> None:
+    """What stands under ``if TYPE_CHECKING`` is what is loaded when it is asked for."""
+    tree = ast.parse(Path(editinfinity.__file__).read_text("utf-8"))
+    (checked,) = (part.body for part in tree.body if isinstance(part, ast.If))
+    homes = {alias.asname: part.module for part in checked for alias in part.names}
+    assert homes == {name: f"editinfinity.{home}" for name, home in editinfinity._HOMES.items()}

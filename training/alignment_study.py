@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from editinfinity.editing.sampler import SamplingSettings
-from editinfinity.evaluation.world.alignment import Alignment
+from editinfinity.evaluation.world.alignment import Alignment, Looked
 from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
 from editinfinity.evaluation.world.reading import Reading, Wanted, read_prompt_of_world
 from training.editor import load_editor
@@ -65,6 +65,13 @@ class Score:
     best_colour: float | None
 
 
+def without_mask(looked: Looked) -> Looked:
+    """The same where nobody told of a mask."""
+    first = int(looked.masked)
+    parts = looked.things[first:], looked.colours[first:], looked.middles[first:]
+    return Looked(*parts, masked=False)
+
+
 def edited_wanted(reading: Reading, thing: int) -> Wanted | None:
     """What a question says of the edited thing."""
     return next((wanted for wanted in reading.wanted if wanted.thing == thing), None)
@@ -87,7 +94,7 @@ def scores_of(
         thing = int(scenes.plan.things[index, 1])
         mask = scenes.mask[index].cpu().numpy()
         told = alignment.looked(pixels, mask)
-        for looked in (told, told.without_mask()):
+        for looked in (told, without_mask(told)):
             score = looked.score(reading)
             other = colour = None
             wanted = edited_wanted(reading, thing)

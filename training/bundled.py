@@ -10,7 +10,7 @@ from torch import Tensor
 
 from editinfinity.compute import reseed
 from editinfinity.editing.blend import Editor, keep_generated
-from editinfinity.editing.sampler import SamplingSettings, sample, source_codes
+from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.files.text_encoder_weights import load_text_encoder
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
@@ -81,7 +81,7 @@ class Bundled:
         """A picture (1, 3, 256, 256) in [−1, 1]."""
         raw = self.tokenizer.encode(picture)
         quantized = bsq.quantize(raw, self.plan.tokenizer_scales)
-        codes = source_codes(quantized.bits, self.plan)
+        codes = bsq.enlarged(quantized.bits, self.plan.tokenizer_grid)
         return Photograph(raw, codes, self.tokenizer.decode(quantized.total.clone()))
 
     def draw(

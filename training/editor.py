@@ -54,7 +54,7 @@ class Editor:
         scales = self.plan.tokenizer_scales
         with torch.no_grad():
             source = bsq.quantize(self.tokenizer.encode(scenes.source), scales)
-            codes = [bsq.enlarge(bsq.code_of(bits), scales[-1]) for bits in source.bits]
+            codes = [bsq.resized(bsq.code_of(bits), scales[-1]) for bits in source.bits]
             kernel = smoothing_kernel(scenes.mask, scales[-1][0])[:, None]
             states, mask = self.text([caption + SUFFIX for caption in captions])
         drawn = sample(

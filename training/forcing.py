@@ -45,11 +45,11 @@ def blended(
     bits, running = [], []
     for grid, their_bits in zip(scales, theirs.bits, strict=True):
         running.append(total)
-        true_bits = (bsq.shrink_residual(target.float() - total, grid) > 0).permute(0, 2, 3, 1)
+        true_bits = (bsq.resized(target.float() - total, grid, "area") > 0).permute(0, 2, 3, 1)
         bits.append(true_bits)
         seen = corrupt(true_bits) if corrupt else true_bits
-        generated = bsq.enlarge(bsq.code_of(seen), scales[-1])
-        kept = bsq.enlarge(bsq.code_of(their_bits), scales[-1])
+        generated = bsq.resized(bsq.code_of(seen), scales[-1])
+        kept = bsq.resized(bsq.code_of(their_bits), scales[-1])
         total = total + keep * kept + (1 - keep) * generated
     return bsq.Quantized(bits, running, total)
 

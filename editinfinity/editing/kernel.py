@@ -43,9 +43,7 @@ def edited_cells(mask: BoolArray, grid: tuple[int, int]) -> BoolArray:
         (h, w), True = edited.
     """
     # Whole numbers below 2^53 throughout, so the comparison at exactly 20 % is exact.
-    area = _overlaps(mask.shape[0], grid[0]) @ mask.astype(np.float64)
-    area = area @ _overlaps(mask.shape[1], grid[1]).T
-    return np.asarray(area * 100 >= EDITED_PERCENT * mask.shape[0] * mask.shape[1])
+    return np.asarray(_sums(mask, grid) * 100 >= EDITED_PERCENT * mask.size)
 
 
 def cells_of_attention(attention: FloatArray, threshold: float = 0.5) -> BoolArray:
@@ -93,9 +91,7 @@ def resample_kernel(kernel: FloatArray, grid: tuple[int, int]) -> FloatArray:
     Returns:
         ``grid``-shaped; equal to ``kernel`` where the grids are.
     """
-    area = _overlaps(kernel.shape[0], grid[0]) @ kernel.astype(np.float64)
-    area = area @ _overlaps(kernel.shape[1], grid[1]).T
-    return (area / (kernel.shape[0] * kernel.shape[1])).astype(np.float32)
+    return (_sums(kernel, grid) / kernel.size).astype(np.float32)
 
 
 def manhattan_distance(cells: BoolArray) -> NDArray[np.int64]:
@@ -172,6 +168,12 @@ def _blur_along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     padded = np.pad(values, margins, mode="symmetric")
     windows = np.lib.stride_tricks.sliding_window_view(padded, weights.size, axis=axis)
     return np.asarray(windows @ weights)
+
+
+def _sums(values: BoolArray | FloatArray, grid: tuple[int, int]) -> NDArray[np.float64]:
+    """What lies in each cell of a grid, weighted by area; all of it is worth ``values.size``."""
+    rows, columns = (_overlaps(*pair) for pair in zip(values.shape, grid, strict=True))
+    return rows @ values.astype(np.float64) @ columns.T
 
 
 def _overlaps(pixels: int, cells: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -106,30 +107,22 @@ def sample(
     seen, all_bits = None, []
     for scale, scale_grid in enumerate(schedule.scales):
         if scale:
-            seen = bsq.fold(bsq.shrink_sum(code, schedule.tokenizer_scales[scale]), patchify)
-        observe = None if watcher is None else _at_scale(watcher, scale)
+            seen = bsq.fold(bsq.resized(code, schedule.tokenizer_scales[scale]), patchify)
+        observe = None if watcher is None else partial(watcher.watch, scale)
         logits = run.logits(scale, seen, observe)
         if on_logits is not None:
             on_logits(scale, logits)
         bits = draw_bits(guide(scale, logits), settings, noise[scale])
         all_bits.append(bits)
         cells = bsq.unfold(bits.float(), scale_grid, patchify) > 0.5
-        generated = bsq.enlarge(bsq.code_of(cells.permute(0, 2, 3, 1)), grid)
+        generated = bsq.resized(bsq.code_of(cells.permute(0, 2, 3, 1)), grid)
         code = code + edit(scale, generated)
     return Sample(code, all_bits)
-
-
-def _at_scale(watcher: Watcher, scale: int) -> Callable[[Tensor, Tensor], None]:
-    return lambda q, k: watcher.watch(scale, q, k)
-
-
-def source_codes(bits: list[Tensor], schedule: ScaleSchedule) -> list[Tensor]:
-    """The enlarged code (1, d, H, W) of every scale of a source's bits (1, h, w, d)."""
-    return [bsq.enlarge(bsq.code_of(scale_bits), schedule.tokenizer_grid) for scale_bits in bits]
 
 
 def codes_of(
     bits: Iterable[NDArray[np.bool_]], schedule: ScaleSchedule, device: torch.device
 ) -> list[Tensor]:
-    """``source_codes``, on a device, of the bits (h, w, d) of every scale."""
-    return source_codes([torch.from_numpy(each)[None].to(device) for each in bits], schedule)
+    """The enlarged code (1, d, H, W) of every scale of a source's bits (h, w, d), on a device."""
+    there = [torch.from_numpy(each)[None].to(device) for each in bits]
+    return bsq.enlarged(there, schedule.tokenizer_grid)

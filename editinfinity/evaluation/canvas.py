@@ -2,7 +2,7 @@
 
 Its quirks are kept: nothing is cropped to a region, pictures are multiplied by a mask over the
 whole canvas; the four border lines of a mask count as edited; of a picture that is not square only
-the right-bottom 512² is looked at; brackets leave a prompt, their words stay.
+the right-bottom 512² is looked at.
 """
 
 from __future__ import annotations
@@ -76,8 +76,3 @@ def with_border(edited: Mask) -> Mask:
     edited[[0, -1], :] = True
     edited[:, [0, -1]] = True
     return edited
-
-
-def without_brackets(prompt: str) -> str:
-    """The benchmark's prompts mark changed words with [ ]; metrics read them without."""
-    return prompt.replace("[", "").replace("]", "")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from editinfinity.evaluation.canvas import Pixels
@@ -22,10 +23,13 @@ from editinfinity.files.loading import frozen
 
 
 class Clip:
-    """CLIP with its two ways of reading.
+    """CLIP with its two ways of reading, of a folder as ``save_pretrained`` or the hub lays it out.
 
     Attributes:
         model, tokenizer, images: of transformers.
+
+    Raises:
+        UserError: it cannot be read.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -41,7 +45,7 @@ class Clip:
         longest = self.model.config.text_config.max_position_embeddings
         tokens = self.tokenizer(prompt, return_tensors="pt", truncation=True, max_length=longest)
         pooled = self.model.text_model(**tokens.to(self.device)).pooler_output
-        return _unit(self.model.text_projection(pooled))
+        return F.normalize(self.model.text_projection(pooled), dim=-1)
 
     def picture(self, pixels: Pixels) -> Tensor:
         """(1, width) of unit length."""
@@ -49,16 +53,20 @@ class Clip:
             images=[pixels], return_tensors="pt", input_data_format="channels_last"
         )
         pooled = self.model.vision_model(inputs["pixel_values"].to(self.device)).pooler_output
-        return _unit(self.model.visual_projection(pooled))
+        return F.normalize(self.model.visual_projection(pooled), dim=-1)
 
     @torch.inference_mode()
     def similarity(self, pixels: Pixels, prompt: str) -> float:
         """100·cos, at least 0."""
         return max(0.0, 100 * float((self.picture(pixels) * self.text(prompt)).sum()))
 
-
-def _unit(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=-1, keepdim=True)
+    def measure(self, edited: Edited) -> Mapping[str, float]:
+        """``clip_whole`` and ``clip_edited``."""
+        region = edited.region
+        part = (edited.result * region[..., None]).astype(np.uint8)
+        whole = self.similarity(edited.result, edited.words)
+        inside = self.similarity(part, edited.words) if region.any() else EMPTY
+        return {"clip_whole": whole, "clip_edited": inside}
 
 
 def _image_processor() -> Any:
@@ -68,26 +76,3 @@ def _image_processor() -> Any:
     if hasattr(transformers, "CLIPImageProcessorPil"):
         return transformers.CLIPImageProcessorPil
     return transformers.CLIPImageProcessor
-
-
-def load_clip(folder: Path, device: torch.device) -> Clip:
-    """CLIP of a folder as ``save_pretrained`` or the hub lays it out.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    return Clip(folder, device)
-
-
-class ClipMeasure:
-    """``clip_whole`` and ``clip_edited``."""
-
-    def __init__(self, clip: Clip) -> None:
-        self.clip = clip
-
-    def __call__(self, edited: Edited) -> Mapping[str, float]:
-        region = edited.region
-        part = (edited.result * region[..., None]).astype(np.uint8)
-        whole = self.clip.similarity(edited.result, edited.words)
-        inside = self.clip.similarity(part, edited.words) if region.any() else EMPTY
-        return {"clip_whole": whole, "clip_edited": inside}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.canvas import Pixels
-from editinfinity.evaluation.pretrained import from_folder
+from editinfinity.evaluation.pretrained import below, from_folder, normalized
 from editinfinity.evaluation.scorer import Edited
 from editinfinity.files.loading import frozen
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
@@ -48,14 +48,8 @@ _VISION_NAMES = (
 def vision_name(released: str) -> str:
     """What transformers calls a tensor of BLIP's picture half."""
     for pattern, name in _VISION_NAMES:
-        if re.match(pattern, released):
-            return re.sub(pattern, name, released)
+        released = re.sub(pattern, name, released)
     return released
-
-
-def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors below a prefix, under what follows it."""
-    return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
 
 
 def _vision(state: Mapping[str, Tensor]) -> nn.Module:
@@ -109,7 +103,7 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
 def _head(state: Mapping[str, Tensor]) -> nn.Sequential:
     """The linear layers; dropouts between them, idle here, keep the released numbering."""
     layers: list[nn.Module] = []
-    for index in range(1 + max(int(name.split(".")[0]) for name in state)):
+    for index in range(_count(state, r"(\d+)\.")):
         weight = state.get(f"{index}.weight")
         layers.append(nn.Dropout() if weight is None else nn.Linear(*weight.shape[::-1]))
     head = nn.Sequential(*layers)
@@ -118,7 +112,11 @@ def _head(state: Mapping[str, Tensor]) -> nn.Sequential:
 
 
 class ImageReward:
-    """The reward model."""
+    """The reward model, of a folder with the released file and BERT's vocabulary.
+
+    Raises:
+        UserError: it cannot be read.
+    """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         from transformers import BertTokenizer
@@ -126,10 +124,10 @@ class ImageReward:
         files = find_weight_files(folder, "ImageReward.*", "ImageReward v1.0")
         state = {name: tensor.float() for name, tensor in read_state_dict(files).items()}
         try:
-            vision = _vision(_below(state, "blip.visual_encoder."))
+            vision = _vision(below(state, "blip.visual_encoder."))
             seen = int(vision.config.hidden_size)  # type: ignore[union-attr, arg-type]
-            text = _text(_below(state, "blip.text_encoder."), seen)
-            head = _head(_below(state, "mlp.layers."))
+            text = _text(below(state, "blip.text_encoder."), seen)
+            head = _head(below(state, "mlp.layers."))
         except (KeyError, ValueError, RuntimeError, IndexError) as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(
@@ -142,16 +140,16 @@ class ImageReward:
         self.device = device
 
     @torch.inference_mode()
-    def reward(self, pixels: Pixels, prompt: str) -> float:
-        """About 0 on average, higher is preferred."""
+    def measure(self, edited: Edited) -> Mapping[str, float]:
+        """``image_reward`` of the whole picture: about 0 on average, higher is preferred."""
         words = self.tokenizer(
-            prompt,
+            edited.words,
             padding="max_length",
             truncation=True,
             max_length=LONGEST,
             return_tensors="pt",
         ).to(self.device)
-        picture = self.prepare(pixels).to(self.device)
+        picture = self.prepare(edited.result).to(self.device)
         features = self.vision(pixel_values=picture).last_hidden_state
         read = self.text(
             input_ids=words.input_ids,
@@ -159,7 +157,8 @@ class ImageReward:
             encoder_hidden_states=features,
             encoder_attention_mask=torch.ones(features.shape[:2], device=self.device).long(),
         ).last_hidden_state
-        return (float(self.head(read[:, 0])) - _REWARD_MEAN) / _REWARD_STD
+        reward = (float(self.head(read[:, 0])) - _REWARD_MEAN) / _REWARD_STD
+        return {"image_reward": reward}
 
     def prepare(self, pixels: Pixels) -> Tensor:
         """(1, 3, side, side): the middle square at BLIP's size, bicubic, normalised."""
@@ -171,25 +170,4 @@ class ImageReward:
         left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
         scaled = picture.resize(size, Image.Resampling.BICUBIC)
         cut = np.array(scaled.crop((left, top, left + side, top + side)), dtype=np.float32) / 255
-        tensor = torch.from_numpy(cut).permute(2, 0, 1)[None]
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
-        return (tensor - mean) / std
-
-
-def load_image_reward(folder: Path, device: torch.device) -> ImageReward:
-    """ImageReward of a folder with the released file and BERT's vocabulary.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    return ImageReward(folder, device)
-
-
-class RewardMeasure:
-    """``image_reward``, of the whole picture."""
-
-    def __init__(self, model: ImageReward) -> None:
-        self.model = model
-
-    def __call__(self, edited: Edited) -> Mapping[str, float]:
-        return {"image_reward": self.model.reward(edited.result, edited.words)}
+        return normalized(torch.from_numpy(cut).permute(2, 0, 1)[None], _MEAN, _STD)

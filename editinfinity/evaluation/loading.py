@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import call
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from editinfinity.evaluation.backbones import BACKBONES
-from editinfinity.evaluation.clip import ClipMeasure, load_clip
-from editinfinity.evaluation.image_reward import RewardMeasure, load_image_reward
-from editinfinity.evaluation.lpips import LpipsMeasure, load_lpips
+from editinfinity.evaluation.clip import Clip
+from editinfinity.evaluation.image_reward import ImageReward
+from editinfinity.evaluation.lpips import load_lpips
 from editinfinity.evaluation.scorer import Measure, Scorer
-from editinfinity.evaluation.structure import StructureMeasure, load_dino
-from editinfinity.evaluation.world.alignment import NAME, OTHER_MODEL, Alignment, AlignmentMeasure
+from editinfinity.evaluation.structure import Dino
+from editinfinity.evaluation.world.alignment import NAME, OTHER_MODEL, Alignment
 from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
 
 Load = Callable[..., Any]
 
 
-def read_anew(loader: Callable[..., Any], *arguments: object) -> Any:
-    """What ``loader(*arguments)`` gives."""
-    return loader(*arguments)
+_LOADERS: dict[str, Callable[[Path, torch.device], Any]] = {
+    "lpips": load_lpips,
+    "clip": Clip,
+    "dino": Dino,
+    "image_reward": ImageReward,
+}
+"""Backbone → what reads it of its folder; its ``measure`` gives its metrics."""
 
 
 def load_scorer(
-    folders: Mapping[str, Path | None], device: torch.device, model: str, load: Load = read_anew
+    folders: Mapping[str, Path | None], device: torch.device, model: str, load: Load = call
 ) -> Scorer:
     """A scorer of what is there.
 
@@ -47,22 +52,10 @@ def load_scorer(
         if folder is None:
             missing.update(dict.fromkeys(backbone.metrics, backbone.absence))
         else:
-            measures.append(_measure(name, folder, device, load))
+            measures.append(load(_LOADERS[name], folder, device).measure)
     if model == "bundled":
         judge = load(load_judge, WEIGHTS, device)
-        measures.append(AlignmentMeasure(Alignment(judge, device)))
+        measures.append(Alignment(judge, device).measure)
     else:
         missing[NAME] = OTHER_MODEL
     return Scorer(measures, missing)
-
-
-def _measure(name: str, folder: Path, device: torch.device, load: Load) -> Measure:
-    match name:
-        case "lpips":
-            return LpipsMeasure(load(load_lpips, folder, device), device)
-        case "clip":
-            return ClipMeasure(load(load_clip, folder, device))
-        case "dino":
-            return StructureMeasure(load(load_dino, folder, device))
-        case _:
-            return RewardMeasure(load(load_image_reward, folder, device))

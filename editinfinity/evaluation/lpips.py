@@ -6,16 +6,17 @@ are those that torchmetrics carries. Both pictures are multiplied by 1 − mask 
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import torchmetrics
 from torch import Tensor, nn
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.background import background_of
+from editinfinity.evaluation.pretrained import below, normalized
 from editinfinity.evaluation.scorer import EMPTY, Edited
 from editinfinity.files.loading import frozen
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
@@ -65,8 +66,7 @@ class Lpips(nn.Module):
 
     def layers(self, pictures: Tensor) -> list[Tensor]:
         """Features of the seven slices, each of unit length along its channels."""
-        shift, scale = (pictures.new_tensor(v).view(1, 3, 1, 1) for v in (_SHIFT, _SCALE))
-        x = (pictures - shift) / scale
+        x = normalized(pictures, _SHIFT, _SCALE)
         found = []
         for first, end in _SLICES:
             x = self.features[first:end](x)
@@ -78,6 +78,19 @@ class Lpips(nn.Module):
         parts = [head((a - b).square()).mean((1, 2, 3)) for head, a, b in pairs]
         return torch.stack(parts).sum(0)
 
+    @torch.inference_mode()
+    def measure(self, edited: Edited) -> Mapping[str, float]:
+        """``background_lpips``, nan where nothing is background."""
+        region = edited.region
+        if region.all():
+            return {"background_lpips": EMPTY}
+        device = next(self.parameters()).device
+        before, after = (
+            background_of(pixels, region).to(device) * 2 - 1
+            for pixels in (edited.source, edited.result)
+        )
+        return {"background_lpips": float(self(after, before))}
+
 
 def load_lpips(folder: Path, device: torch.device) -> Lpips:
     """The network of a folder with torchmetrics' heads.
@@ -86,44 +99,14 @@ def load_lpips(folder: Path, device: torch.device) -> Lpips:
         UserError: the file is not SqueezeNet 1.1.
     """
     files = find_weight_files(folder, "squeezenet1_1*", "SqueezeNet 1.1")
-    prefix = "features."
-    network = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in read_state_dict(files).items()
-        if name.startswith(prefix)  # the classifier is not used
-    }
     model = Lpips()
-    try:
-        model.features.load_state_dict(network)
+    try:  # the classifier is not used
+        model.features.load_state_dict(below(read_state_dict(files), "features."))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{files[0]}: is not SqueezeNet 1.1 ({reason}); get it again") from None
-    heads = read_state_dict([_heads()])
+    carried = Path(torchmetrics.__file__).parent / "functional/image/lpips_models/squeeze.pth"
+    heads = read_state_dict([carried])
     for index, head in enumerate(model.heads):
         head.load_state_dict({"weight": heads[f"lin{index}.model.1.weight"]})
     return frozen(model, device)
-
-
-def _heads() -> Path:
-    """The heads' file inside torchmetrics, which is not imported for it."""
-    found = importlib.util.find_spec("torchmetrics")
-    assert found is not None and found.origin is not None
-    return Path(found.origin).parent / "functional/image/lpips_models/squeeze.pth"
-
-
-class LpipsMeasure:
-    """``background_lpips``, nan where nothing is background."""
-
-    def __init__(self, model: Lpips, device: torch.device) -> None:
-        self.model, self.device = model, device
-
-    @torch.inference_mode()
-    def __call__(self, edited: Edited) -> Mapping[str, float]:
-        region = edited.region
-        if region.all():
-            return {"background_lpips": EMPTY}
-        before, after = (
-            background_of(pixels, region).to(self.device) * 2 - 1
-            for pixels in (edited.source, edited.result)
-        )
-        return {"background_lpips": float(self.model(after, before))}

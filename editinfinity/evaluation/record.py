@@ -30,10 +30,6 @@ class Measured:
     picture: str = ""
     drawn_with: str = ""
 
-    def get(self, name: str) -> float | None:
-        """A metric's number, None where there is none; may be nan."""
-        return self.values.get(name)
-
     def number(self, name: str) -> float | None:
         """A metric's number where it is a finite one."""
         value = self.values.get(name)

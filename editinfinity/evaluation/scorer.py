@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from editinfinity.evaluation.background import background_metrics
-from editinfinity.evaluation.canvas import Mask, Pixels, with_border, without_brackets
+from editinfinity.evaluation.canvas import Mask, Pixels, with_border
 from editinfinity.evaluation.names import NAMES
 from editinfinity.evaluation.record import Measured
 
@@ -39,19 +38,15 @@ class Edited:
 
     @property
     def words(self) -> str:
-        """The prompt without brackets."""
-        return without_brackets(self.prompt)
+        """The prompt without the brackets by which the benchmark marks changed words."""
+        return self.prompt.replace("[", "").replace("]", "")
 
 
-class Measure(Protocol):
-    """A model that gives one or more metrics."""
+Measure = Callable[[Edited], Mapping[str, float]]
+"""Metric → number of a picture, nan where the region it is about is empty.
 
-    def __call__(self, edited: Edited) -> Mapping[str, float]:
-        """Metric → number, nan where the region it is about is empty.
-
-        Raises:
-            NotMeasuredError: it has nothing to say of this picture.
-        """
+May raise ``NotMeasuredError``, having nothing to say of this picture.
+"""
 
 
 class NotMeasuredError(Exception):
@@ -88,11 +83,6 @@ class Scorer:
                 missing.update(dict.fromkeys(reason.names, str(reason)))
         order = [name for name in NAMES if name in values]
         return Measured({name: values[name] for name in order}, missing)
-
-
-def is_empty(region: Mask) -> bool:
-    """Whether a metric of a region has nothing to look at, and so is nan."""
-    return not bool(region.any())
 
 
 EMPTY = math.nan

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.canvas import Pixels
-from editinfinity.evaluation.pretrained import from_folder
+from editinfinity.evaluation.pretrained import from_folder, normalized
 from editinfinity.evaluation.scorer import Edited
 from editinfinity.files.loading import frozen
 
@@ -40,8 +40,7 @@ def prepare(pixels: Pixels) -> Tensor:
         wanted_short, wanted_long = int(LONGEST * wanted_short / wanted_long), LONGEST
     size = (wanted_short, wanted_long) if height <= width else (wanted_long, wanted_short)
     picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=False)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
-    return (picture - mean) / std
+    return normalized(picture, _MEAN, _STD)
 
 
 def self_similarity(keys: Tensor) -> Tensor:
@@ -51,7 +50,11 @@ def self_similarity(keys: Tensor) -> Tensor:
 
 
 class Dino:
-    """DINO, of which the last layer's keys are read."""
+    """DINO, of which the last layer's keys are read; a folder as the hub lays it out.
+
+    Raises:
+        UserError: it cannot be read.
+    """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         from transformers import ViTModel
@@ -71,10 +74,11 @@ class Dino:
             hook.remove()
         return seen[0].float()
 
-    def distance(self, source: Pixels, result: Pixels) -> float:
-        """Mean squared difference of the two pictures' self-similarities."""
-        before, after = (self_similarity(self.keys(prepare(p))) for p in (source, result))
-        return float(F.mse_loss(after, before))
+    def measure(self, edited: Edited) -> Mapping[str, float]:
+        """``structure_distance``: mean squared difference of both pictures' self-similarities."""
+        pictures = (edited.source, edited.result)
+        before, after = (self_similarity(self.keys(prepare(pixels))) for pixels in pictures)
+        return {"structure_distance": float(F.mse_loss(after, before))}
 
 
 def _last_key(model: nn.Module, folder: Path) -> nn.Module:
@@ -87,22 +91,3 @@ def _last_key(model: nn.Module, folder: Path) -> nn.Module:
     if not found:
         raise UserError(f"{folder}: is no vision transformer with keys; give DINO ViT-B/8")
     return found[-1]
-
-
-def load_dino(folder: Path, device: torch.device) -> Dino:
-    """DINO of a folder as ``save_pretrained`` or the hub lays it out.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    return Dino(folder, device)
-
-
-class StructureMeasure:
-    """``structure_distance``, of the whole picture."""
-
-    def __init__(self, dino: Dino) -> None:
-        self.dino = dino
-
-    def __call__(self, edited: Edited) -> Mapping[str, float]:
-        return {"structure_distance": self.dino.distance(edited.source, edited.result)}

@@ -63,7 +63,7 @@ def lesson_of(quantized: bsq.Quantized, schedule: ScaleSchedule) -> Lesson:
     """Fold running sums and bits of a quantised feature map into token sequences."""
     patchify = schedule.patchify
     inputs = [
-        bsq.fold(bsq.shrink_sum(running, grid), patchify)
+        bsq.fold(bsq.resized(running, grid), patchify)
         for running, grid in zip(quantized.running[1:], schedule.tokenizer_scales[1:], strict=True)
     ]
     targets = [

@@ -187,20 +187,30 @@ class SelfAttention(nn.Module):
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 
-class CrossAttention(nn.Module):
-    """Attention of image tokens to text tokens."""
+class _TextAttention(nn.Module):
+    """What attends to text: where keys and values come from, and where the outcome goes."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, mat_q: Any, text_width: int, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.mat_q = nn.Linear(width, width)
-        self.mat_kv = nn.Linear(width, 2 * width, bias=False)
+        self.mat_q = mat_q
+        self.mat_kv = nn.Linear(text_width, 2 * width, bias=False)
         self.v_bias = nn.Parameter(torch.zeros(width))
         self.proj = nn.Linear(width, width)
 
     def keys_values(self, text: Tensor) -> KeysValues:
-        """Keys and values of projected text (B, T, C); they serve every scale."""
-        return _keys_values(self.mat_kv, self.v_bias, text, self.heads)
+        """Keys (without bias) and values (with) of text (B, T, ·), for every scale."""
+        bias = torch.cat([torch.zeros_like(self.v_bias), self.v_bias]).to(text.dtype)
+        kv = F.linear(text, self.mat_kv.weight, bias)
+        k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return k, v
+
+
+class CrossAttention(_TextAttention):
+    """Attention of image tokens to text tokens."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(nn.Linear(width, width), width, width, heads)
 
     def forward(
         self,
@@ -217,38 +227,14 @@ class CrossAttention(nn.Module):
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 
-class _PoolAttention(nn.Module):
-    """One learned query a head over the text features."""
+class TextPool(_TextAttention):
+    """The start token: text (B, T, Ct5) → (B, C) by attention of one learned query a head."""
 
     def __init__(self, text_width: int, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.mat_q = nn.Parameter(torch.empty(1, heads, width // heads).normal_(0, 0.02))
-        self.mat_kv = nn.Linear(text_width, 2 * width, bias=False)
-        self.v_bias = nn.Parameter(torch.zeros(width))
-        self.proj = nn.Linear(width, width)
+        query = torch.empty(1, heads, width // heads).normal_(0, 0.02)
+        super().__init__(nn.Parameter(query), text_width, width, heads)
 
     def forward(self, text: Tensor, mask: Tensor | None) -> Tensor:
         q = self.mat_q.expand(text.shape[0], -1, -1).unsqueeze(2)
-        k, v = _keys_values(self.mat_kv, self.v_bias, text, self.heads)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        attended = F.scaled_dot_product_attention(q, *self.keys_values(text), attn_mask=mask)
         return self.proj(attended.flatten(1))
-
-
-class TextPool(nn.Module):
-    """The start token: text (B, T, Ct5) → (B, C) by attention."""
-
-    def __init__(self, text_width: int, width: int, heads: int) -> None:
-        super().__init__()
-        self.ca = _PoolAttention(text_width, width, heads)  # the extra level is in the file's keys
-
-    def forward(self, text: Tensor, mask: Tensor | None) -> Tensor:
-        return self.ca(text, mask)
-
-
-def _keys_values(linear: nn.Linear, v_bias: Tensor, text: Tensor, heads: int) -> KeysValues:
-    """Keys (without bias) and values (with) of text (B, T, ·), (B, heads, T, head width) each."""
-    bias = torch.cat([torch.zeros_like(v_bias), v_bias]).to(text.dtype)
-    kv = F.linear(text, linear.weight, bias)
-    k, v = kv.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
-    return k, v

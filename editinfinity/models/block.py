@@ -63,8 +63,6 @@ class Stream(NamedTuple):
         self, do: Operations, scale: Tensor, shift: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
         """The sum, and its layer norm in ``dtype``."""
-        if self.branch is None:
-            return do.norm(self.x, scale, shift, dtype)
         return do.add_norm(self.x, self.branch, self.gate, scale, shift, dtype)
 
 

@@ -29,28 +29,19 @@ def code_of(bits: Tensor) -> Tensor:
     return signs.permute(0, 3, 1, 2) * bits.shape[-1] ** -0.5
 
 
-def enlarge(code: Tensor, grid: Grid) -> Tensor:
-    """A code (B, d, h, w) interpolated bilinearly to the full grid, (B, d, H, W)."""
-    if tuple(code.shape[-2:]) == tuple(grid):
-        return code
-    return F.interpolate(code, size=grid, mode="bilinear", align_corners=False)
+def resized(code: Tensor, grid: Grid, mode: str = "bilinear") -> Tensor:
+    """A code, a sum or a residual (B, d, ·, ·) on another grid.
 
-
-def shrink_residual(residual: Tensor, grid: Grid) -> Tensor:
-    """A residual (B, d, H, W) averaged by area down to a scale's grid, (B, d, h, w)."""
-    if tuple(residual.shape[-2:]) == tuple(grid):
-        return residual
-    return F.interpolate(residual, size=grid, mode="area")
-
-
-def shrink_sum(running: Tensor, grid: Grid) -> Tensor:
-    """The running sum (B, d, H, W) as the transformer sees it on the next grid, (B, d, h, w).
-
-    Bilinear without antialiasing, as the released transformer was trained.
+    Codes are enlarged, and sums shrunk for the transformer, bilinearly and without antialiasing, as
+    the released ones were trained; residuals are averaged (``area``).
     """
-    if tuple(running.shape[-2:]) == tuple(grid):
-        return running
-    return F.interpolate(running, size=grid, mode="bilinear", align_corners=False)
+    same = tuple(code.shape[-2:]) == tuple(grid)
+    return code if same else F.interpolate(code, size=grid, mode=mode)
+
+
+def enlarged(bits: Sequence[Tensor], grid: Grid) -> list[Tensor]:
+    """The code (B, d, H, W) on the full grid of every scale's bits (B, h, w, d)."""
+    return [resized(code_of(scale_bits), grid) for scale_bits in bits]
 
 
 @dataclass(frozen=True)
@@ -89,19 +80,13 @@ def quantize(
     for grid in scales:
         running.append(total)
         # The unit sphere's normalisation leaves signs alone, so the residual's own sign is the bit.
-        true_bits = (shrink_residual(residual, grid) > 0).permute(0, 2, 3, 1)
+        true_bits = (resized(residual, grid, "area") > 0).permute(0, 2, 3, 1)
         bits.append(true_bits)
         seen = corrupt(true_bits) if corrupt else true_bits
-        code = enlarge(code_of(seen), scales[-1])
+        code = resized(code_of(seen), scales[-1])
         residual = residual - code
         total = total + code
     return Quantized(bits, running, total)
-
-
-def sum_codes(bits: Sequence[Tensor], grid: Grid) -> Tensor:
-    """The sum of the codes of all scales' bits, (B, d, H, W)."""
-    codes = [enlarge(code_of(scale_bits), grid) for scale_bits in bits]
-    return torch.stack(codes).sum(0)
 
 
 def fold(code: Tensor, patchify: bool) -> Tensor:

@@ -52,11 +52,6 @@ def choose_operations(
     return chosen
 
 
-def fastest_operations(device: torch.device) -> Operations:
-    """The same, waited for."""
-    return choose_operations(device).result()
-
-
 def why_not(
     device: torch.device,
     model: TransformerConfig | TokenizerConfig | None = None,

@@ -6,23 +6,23 @@ without the inner ``.conv``/``.norm``). Source: design document "model", section
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from collections import OrderedDict
+
 from torch import Tensor, nn
 
 from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.presets import TokenizerConfig
 
 
-class Normalization(nn.GroupNorm):
-    """Group normalisation, eps 1e-6, of 32 groups or of groups of a given width."""
+class NormSwish(nn.GroupNorm):
+    """Group normalisation (eps 1e-6, of 32 groups or of groups of a given width), then swish."""
 
     def __init__(self, channels: int, group_width: int | None) -> None:
         groups = channels // group_width if group_width else 32
         super().__init__(groups, channels, eps=1e-6)
         self.operations = PLAIN
 
-    def swish(self, x: Tensor) -> Tensor:
-        """Normalised and through the nonlinearity that always follows."""
+    def forward(self, x: Tensor) -> Tensor:
         return self.operations.group_norm_swish(self, x)
 
 
@@ -31,68 +31,47 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width_in: int, width_out: int, group_width: int | None) -> None:
         super().__init__()
-        self.norm1 = Normalization(width_in, group_width)
+        self.norm1 = NormSwish(width_in, group_width)
         self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
-        self.norm2 = Normalization(width_out, group_width)
+        self.norm2 = NormSwish(width_out, group_width)
         self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
         self.nin_shortcut: nn.Module = nn.Identity()
         if width_in != width_out:
             self.nin_shortcut = nn.Conv2d(width_in, width_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(self.norm1.swish(x))
-        h = self.conv2(self.norm2.swish(h))
+        h = self.conv1(self.norm1(x))
+        h = self.conv2(self.norm2(h))
         return self.nin_shortcut(x) + h
 
 
-class Downsample(nn.Module):
+def _named(**layers: nn.Module) -> nn.Sequential:
+    """One layer after another; their names are in the files' keys."""
+    return nn.Sequential(OrderedDict(layers))
+
+
+def _blocks(ins: list[int], width: int, group_width: int | None) -> nn.Sequential:
+    """The residual blocks of one resolution, of these widths in."""
+    return nn.Sequential(*(ResidualBlock(width_in, width, group_width) for width_in in ins))
+
+
+def _downsample(width: int) -> nn.Sequential:
     """Halve the resolution: a stride-2 convolution after padding right and bottom by one."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
+    return _named(pad=nn.ZeroPad2d((0, 1, 0, 1)), conv=nn.Conv2d(width, width, 3, stride=2))
 
 
-class Upsample(nn.Module):
+def _upsample(width: int) -> nn.Sequential:
     """Double the resolution: nearest neighbour, then a convolution."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    nearest = nn.Upsample(scale_factor=2.0, mode="nearest")
+    return _named(nearest=nearest, conv=nn.Conv2d(width, width, 3, padding=1))
 
 
-class Level(nn.Module):
-    """The residual blocks of one resolution, and the change of resolution after them."""
-
-    def __init__(self, blocks: list[ResidualBlock], name: str, resample: nn.Module | None) -> None:
-        super().__init__()
-        self.block = nn.ModuleList(blocks)
-        self.resample_name = name if resample is not None else None
-        if resample is not None:
-            self.add_module(name, resample)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.block:
-            x = block(x)
-        return x if self.resample_name is None else self.get_submodule(self.resample_name)(x)
-
-
-class Middle(nn.Module):
+def _middle(width: int, group_width: int | None) -> nn.Sequential:
     """Two residual blocks at the coarsest resolution."""
-
-    def __init__(self, width: int, group_width: int | None) -> None:
-        super().__init__()
-        self.block_1 = ResidualBlock(width, width, group_width)
-        self.block_2 = ResidualBlock(width, width, group_width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block_2(self.block_1(x))
+    return _named(
+        block_1=ResidualBlock(width, width, group_width),
+        block_2=ResidualBlock(width, width, group_width),
+    )
 
 
 class Encoder(nn.Module):
@@ -100,25 +79,22 @@ class Encoder(nn.Module):
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
-        widths = [config.base_width * m for m in config.multipliers]
-        self.conv_in = nn.Conv2d(3, config.base_width, 3, padding=1)
-        self.down = nn.ModuleList()
         width = config.base_width
-        for level, out in enumerate(widths):
+        self.conv_in = nn.Conv2d(3, width, 3, padding=1)
+        self.down = nn.Sequential()
+        for level, multiplier in enumerate(config.multipliers, 1):
+            out = config.base_width * multiplier
             ins = [width] + [out] * (config.blocks - 1)
-            blocks = [ResidualBlock(i, out, config.group_width) for i in ins]
-            last = level == len(widths) - 1
-            self.down.append(Level(blocks, "downsample", None if last else Downsample(out)))
+            self.down.append(_named(block=_blocks(ins, out, config.group_width)))
+            if level < len(config.multipliers):
+                self.down[-1].add_module("downsample", _downsample(out))
             width = out
-        self.mid = Middle(width, config.group_width)
-        self.norm_out = Normalization(width, config.group_width)
+        self.mid = _middle(width, config.group_width)
+        self.norm_out = NormSwish(width, config.group_width)
         self.conv_out = nn.Conv2d(width, config.bits, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.conv_in(image)
-        for level in self.down:
-            x = level(x)
-        return self.conv_out(self.norm_out.swish(self.mid(x)))
+        return self.conv_out(self.norm_out(self.mid(self.down(self.conv_in(image)))))
 
 
 class Decoder(nn.Module):
@@ -126,25 +102,25 @@ class Decoder(nn.Module):
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
-        widths = [config.base_width * m for m in config.multipliers]
-        width = widths[-1]
+        width = config.base_width * config.multipliers[-1]
         self.conv_in = nn.Conv2d(config.bits, width, 3, padding=1)
-        self.mid = Middle(width, config.group_width)
-        levels = []
-        for level, out in reversed(list(enumerate(widths))):
+        self.mid = _middle(width, config.group_width)
+        self.up = nn.ModuleList()  # stored fine to coarse, as released
+        for level, multiplier in reversed(list(enumerate(config.multipliers))):
+            out = config.base_width * multiplier
             ins = [width] + [out] * config.blocks
-            blocks = [ResidualBlock(i, out, config.group_width) for i in ins]
-            levels.append(Level(blocks, "upsample", Upsample(out) if level else None))
+            self.up.insert(0, _named(block=_blocks(ins, out, config.group_width)))
+            if level:
+                self.up[0].add_module("upsample", _upsample(out))
             width = out
-        self.up = nn.ModuleList(reversed(levels))  # stored fine to coarse, as released
-        self.norm_out = Normalization(width, config.group_width)
+        self.norm_out = NormSwish(width, config.group_width)
         self.conv_out = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, code: Tensor) -> Tensor:
         x = self.mid(self.conv_in(code))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(self.norm_out.swish(x))
+        return self.conv_out(self.norm_out(x))
 
 
 class Tokenizer(nn.Module):
@@ -162,7 +138,7 @@ class Tokenizer(nn.Module):
     def use_operations(self, operations: Operations) -> Tokenizer:
         """Compute normalisation and nonlinearity so (PLAIN unless said)."""
         for module in self.modules():
-            if isinstance(module, Normalization):
+            if isinstance(module, NormSwish):
                 module.operations = operations
         return self
 

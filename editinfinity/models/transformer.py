@@ -121,7 +121,8 @@ class Infinity(nn.Module):
         )
         self.pos_start = nn.Parameter(torch.empty(1, 1, width).normal_(0, 0.02))
         self.text_norm = RMSNorm(config.text_width)
-        self.text_proj_for_sos = TextPool(config.text_width, width, config.text_heads)
+        pool = TextPool(config.text_width, width, config.text_heads)
+        self.text_proj_for_sos = nn.ModuleDict({"ca": pool})  # a level of the files' keys
         self.text_proj_for_ca = nn.Sequential(
             nn.Linear(config.text_width, width),
             nn.GELU(approximate="tanh"),
@@ -145,10 +146,9 @@ class Infinity(nn.Module):
     def set_block_dtype(self, dtype: torch.dtype) -> Infinity:
         """Run the blocks' linear layers in ``dtype``; the rest stays in fp32."""
         for block in self.blocks:
-            for module in (block.sa, block.ca, block.ffn):
-                for layer in module.modules():
-                    if isinstance(layer, nn.Linear):
-                        layer.to(dtype)
+            for layer in block.modules():
+                if isinstance(layer, nn.Linear):
+                    layer.to(dtype)
         return self
 
     def use_operations(self, operations: Operations) -> Infinity:
@@ -166,11 +166,9 @@ class Infinity(nn.Module):
     def zero_attention_bias(self) -> Infinity:
         """Drop the trained q and v biases, as upstream EditInfinity does when it adapts layers."""
         with torch.no_grad():
-            for block in self.blocks:
-                block.sa.q_bias.zero_()
-                block.sa.v_bias.zero_()
-                block.ca.v_bias.zero_()
-            self.text_proj_for_sos.ca.v_bias.zero_()
+            for name, parameter in self.named_parameters():
+                if name.endswith((".q_bias", ".v_bias")):
+                    parameter.zero_()
         return self
 
     def unconditional(self, text: TextFeatures) -> TextFeatures:
@@ -196,7 +194,7 @@ class Infinity(nn.Module):
         """
         mask = None if text.mask is None else text.mask[:, None, None, :]
         normalized = self.text_norm(text.features)
-        pooled = self.text_proj_for_sos(normalized, mask)
+        pooled = self.text_proj_for_sos["ca"](normalized, mask)
         projected = self.text_proj_for_ca(normalized).to(self.blocks[0].ffn_dtype)
         text_kv = [block.ca.keys_values(projected) for block in self.blocks]
         return Condition(pooled, self._modulation(pooled, keep), text_kv, mask)

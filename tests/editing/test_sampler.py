@@ -3,7 +3,7 @@ import torch
 
 from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import KernelBlend, ReplaySource
-from editinfinity.editing.sampler import SamplingSettings, draw_bits, sample, source_codes
+from editinfinity.editing.sampler import SamplingSettings, draw_bits, sample
 from editinfinity.errors import UserError
 from editinfinity.models import bsq
 from editinfinity.models.transformer import Infinity, TextFeatures
@@ -50,7 +50,7 @@ def test_blend_keeps_the_source_where_the_kernel_is_one(
 ) -> None:
     kernel = torch.zeros(16, 16)
     kernel[:, :7] = 1
-    codes = source_codes(source.bits, SCHEDULE)
+    codes = bsq.enlarged(source.bits, SCHEDULE.tokenizer_grid)
     drawn = sample(
         model, text, SCHEDULE, SamplingSettings(), seeded(), KernelBlend(codes, kernel)
     ).code
@@ -62,7 +62,7 @@ def test_replay_is_the_source_and_watches_every_block(
     model: Infinity, text: TextFeatures, source: bsq.Quantized
 ) -> None:
     collector = AttentionCollector(SCHEDULE, (1, 3))
-    codes = source_codes(source.bits, SCHEDULE)
+    codes = bsq.enlarged(source.bits, SCHEDULE.tokenizer_grid)
     drawn = sample(
         model, text, SCHEDULE, SamplingSettings(), seeded(), ReplaySource(codes), collector
     )

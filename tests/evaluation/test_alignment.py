@@ -13,7 +13,7 @@ from editinfinity.evaluation.loading import load_scorer
 from editinfinity.evaluation.scorer import Edited
 from editinfinity.evaluation.world.alignment import Alignment, Looked, windows
 from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
-from editinfinity.evaluation.world.reading import Wanted, read_prompt_of_world
+from editinfinity.evaluation.world.reading import Reading, Wanted, read_prompt_of_world
 from editinfinity.evaluation.world.vocabulary import COLOUR_NAMES, read_objects
 
 DATA = Path(__file__).parents[2] / "data"
@@ -57,8 +57,8 @@ def test_prompts_are_read(prompt: str, things: list[Wanted]) -> None:
 
 def test_a_scene_without_things_is_told_from_one_of_unknown_things() -> None:
     assert read_prompt_of_world("an empty scene with a wooden table").empty
-    assert not read_prompt_of_world("a dragon on a wooden table").says_something
-    assert not read_prompt_of_world("").says_something
+    assert read_prompt_of_world("a dragon on a wooden table") == Reading((), empty=False)
+    assert read_prompt_of_world("") == Reading((), empty=False)
 
 
 def looked(masked: bool, *rows: dict[str, float]) -> Looked:

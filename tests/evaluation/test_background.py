@@ -15,9 +15,9 @@ from editinfinity.evaluation.canvas import (
     mask_on_canvas,
     on_canvas,
     with_border,
-    without_brackets,
 )
 from editinfinity.evaluation.names import PSNR_CAP
+from editinfinity.evaluation.scorer import Edited
 
 
 def pictures(size: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -163,4 +163,6 @@ def test_masks_grow_by_the_nearest_cell():
 
 
 def test_brackets_leave_prompts_and_their_words_stay():
-    assert without_brackets("a [red] cat [on] a mat") == "a red cat on a mat"
+    source, result = pictures()
+    edited = Edited(source, result, None, "a [red] cat [on] a mat")
+    assert edited.words == "a red cat on a mat"

@@ -20,11 +20,11 @@ from safetensors.torch import save_file
 from editinfinity.errors import UserError
 from editinfinity.evaluation import structure
 from editinfinity.evaluation.backbones import BACKBONES, found_backbones
-from editinfinity.evaluation.clip import ClipMeasure, load_clip
-from editinfinity.evaluation.image_reward import RewardMeasure, load_image_reward
-from editinfinity.evaluation.lpips import LpipsMeasure, load_lpips, squeezenet_features
+from editinfinity.evaluation.clip import Clip
+from editinfinity.evaluation.image_reward import ImageReward
+from editinfinity.evaluation.lpips import load_lpips, squeezenet_features
 from editinfinity.evaluation.scorer import Edited
-from editinfinity.evaluation.structure import StructureMeasure, load_dino
+from editinfinity.evaluation.structure import Dino
 
 CPU = torch.device("cpu")
 
@@ -93,7 +93,7 @@ def reference_lpips(state: dict[str, torch.Tensor], a: torch.Tensor, b: torch.Te
 
 def test_lpips_is_of_both_pictures_times_one_minus_mask(squeezenet: Path) -> None:
     case = edited()
-    found = LpipsMeasure(load_lpips(squeezenet, CPU), CPU)(case)["background_lpips"]
+    found = load_lpips(squeezenet, CPU).measure(case)["background_lpips"]
 
     mask = case.mask.copy()
     mask[0], mask[-1], mask[:, 0], mask[:, -1] = True, True, True, True
@@ -107,7 +107,7 @@ def test_lpips_is_of_both_pictures_times_one_minus_mask(squeezenet: Path) -> Non
 
 
 def test_lpips_is_nan_where_nothing_is_background(squeezenet: Path) -> None:
-    found = LpipsMeasure(load_lpips(squeezenet, CPU), CPU)(edited(whole=True))
+    found = load_lpips(squeezenet, CPU).measure(edited(whole=True))
     assert math.isnan(found["background_lpips"])
 
 
@@ -158,8 +158,8 @@ def test_clip_is_a_hundred_cosines_of_the_whole_and_of_the_masked_canvas(clip_fo
     from transformers import CLIPModel
 
     case = edited(prompt="a [cat] on a mat")
-    clip = load_clip(clip_folder, CPU)
-    found = ClipMeasure(clip)(case)
+    clip = Clip(clip_folder, CPU)
+    found = clip.measure(case)
 
     model = CLIPModel.from_pretrained(clip_folder)
     tokens = clip.tokenizer("a cat on a mat", return_tensors="pt")  # brackets are gone
@@ -182,7 +182,7 @@ def test_clip_is_a_hundred_cosines_of_the_whole_and_of_the_masked_canvas(clip_fo
 
 
 def test_clip_cuts_prompts_that_are_too_long(clip_folder: Path) -> None:
-    found = ClipMeasure(load_clip(clip_folder, CPU))(edited(prompt="a cat " * 200))
+    found = Clip(clip_folder, CPU).measure(edited(prompt="a cat " * 200))
     assert 0 <= found["clip_whole"] <= 100
 
 
@@ -229,7 +229,7 @@ def test_structure_distance_is_of_the_last_layers_keys(dino_folder: Path) -> Non
     from transformers import ViTModel
 
     case = edited(512)
-    found = StructureMeasure(load_dino(dino_folder, CPU))(case)["structure_distance"]
+    found = Dino(dino_folder, CPU).measure(case)["structure_distance"]
 
     model = ViTModel.from_pretrained(dino_folder, add_pooling_layer=False).eval()
     state = model.state_dict()
@@ -253,8 +253,8 @@ def test_structure_distance_is_of_the_last_layers_keys(dino_folder: Path) -> Non
     wanted = (similarity(case.source) - similarity(case.result)).square().mean()
     assert found == pytest.approx(float(wanted), rel=1e-3)
     assert found > 0
-    same = StructureMeasure(load_dino(dino_folder, CPU))
-    assert same(Edited(case.source, case.source, None, ""))["structure_distance"] == 0
+    same = Dino(dino_folder, CPU)
+    assert same.measure(Edited(case.source, case.source, None, ""))["structure_distance"] == 0
 
 
 def test_shapes_that_are_not_square_keep_theirs() -> None:
@@ -376,8 +376,7 @@ def reference_reward(
 
 def test_image_reward_reads_the_released_file(reward_folder: Path) -> None:
     case = edited(64)
-    model = load_image_reward(reward_folder, CPU)
-    found = RewardMeasure(model)(case)["image_reward"]
+    found = ImageReward(reward_folder, CPU).measure(case)["image_reward"]
 
     small = Image.fromarray(case.result).resize((32, 32), Image.Resampling.BICUBIC)
     mean, std = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
@@ -395,7 +394,7 @@ def test_a_file_that_is_no_image_reward_is_refused_in_a_line(tmp_path: Path) -> 
     save_file({"mlp.layers.0.weight": torch.zeros(3, 3)}, tmp_path / "ImageReward.safetensors")
     (tmp_path / "vocab.txt").write_text("[PAD]\n")
     with pytest.raises(UserError, match=r"is not ImageReward v1\.0"):
-        load_image_reward(tmp_path, CPU)
+        ImageReward(tmp_path, CPU)
 
 
 # --- Where weights lie --------------------------------------------------------------------------

@@ -12,7 +12,7 @@ def test_total_is_the_sum_of_the_codes(patchify: bool) -> None:
     s = schedule(1.5, "0.06M", patchify)
     features = torch.randn(2, 6, *s.tokenizer_grid)
     quantized = bsq.quantize(features, s.tokenizer_scales)
-    summed = bsq.sum_codes(quantized.bits, s.tokenizer_grid)
+    summed = torch.stack(bsq.enlarged(quantized.bits, s.tokenizer_grid)).sum(0)
     torch.testing.assert_close(summed, quantized.total)
     assert [b.shape[1:3] for b in quantized.bits] == [torch.Size(g) for g in s.tokenizer_scales]
 
@@ -31,7 +31,7 @@ def test_flips_build_later_inputs_but_targets_stay_true() -> None:
     assert torch.equal(flipped.running[1], -clean.running[1])
     # The second target must answer for the first flip.
     residual = features - flipped.running[1]
-    expected = bsq.shrink_residual(residual, s.scales[1]).permute(0, 2, 3, 1) > 0
+    expected = bsq.resized(residual, s.scales[1], "area").permute(0, 2, 3, 1) > 0
     assert torch.equal(flipped.bits[1], expected)
 
 

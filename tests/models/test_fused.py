@@ -15,7 +15,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from editinfinity.inversion.lora import add_lora
 from editinfinity.models.block import FeedForward
 from editinfinity.models.fused import feed_forward
-from editinfinity.models.fused.dropout import keep_mask
+from editinfinity.models.fused.dropout import threshold_of
 from editinfinity.models.fused.operations import FUSED
 from editinfinity.models.operations import PLAIN
 from editinfinity.models.transformer import Infinity, TextFeatures
@@ -54,8 +54,8 @@ def test_norms_and_sums(rows: int) -> None:
     torch.manual_seed(0)
     x, branch = leaf(B, 70, C), leaf(B, 70, C)  # tokens of several programs, not all full
     gate, scale, shift = leaf(rows, 1, C), leaf(rows, 1, C), leaf(C)
-    same(lambda do: do.norm(x, scale, shift, torch.float32), x, scale, shift)
-    same(lambda do: do.norm(x, scale, shift, torch.float32)[1:], x, scale, shift)
+    same(lambda do: do.add_norm(x, None, None, scale, shift, torch.float32), x, scale, shift)
+    same(lambda do: do.add_norm(x, None, None, scale, shift, torch.float32)[1:], x, scale, shift)
     same(
         lambda do: do.add_norm(x, branch, gate, scale, shift, branch.dtype),
         x,
@@ -206,6 +206,16 @@ def test_adapters_in_turn_are_not_taken_for_one_another(monkeypatch: pytest.Monk
             plain, fused = (do.feed_forward(base.blocks[0].ffn, h) for do in (PLAIN, FUSED))
         torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-3)
         wrapped.unload()
+
+
+def keep_mask(shape: tuple[int, int], seed: int, rate: float) -> torch.Tensor:
+    """Which places of a matrix are kept, bool; the kernels' mask, on the CPU."""
+    word = 0xFFFFFFFF  # products wrap modulo 2⁶⁴, of which the low half is right
+    x = torch.arange(shape[0] * shape[1], dtype=torch.int64) ^ seed
+    x = x ^ (x >> 16)
+    x = (x * 0x7FEB352D) & word
+    x = x ^ (x >> 15)
+    return ((x * 0x846CA68B) & word >= threshold_of(rate)).view(shape)
 
 
 @pytest.mark.usefixtures("several_tokens_a_program")

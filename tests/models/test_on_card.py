@@ -17,7 +17,7 @@ from PIL import Image
 import tests.parity as parity
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.inversion.lora import add_lora
-from editinfinity.models.choice import fastest_operations
+from editinfinity.models.choice import choose_operations
 from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.pipeline import EditInfinityPipeline
@@ -74,7 +74,7 @@ def test_logits_and_gradients(ratio: float, budget: str, dtype: torch.dtype) -> 
         logits = base(inputs, words.append(vectors), s)
         return [logits, *torch.autograd.grad((logits * weights).sum(), [vectors, *matrices])]
 
-    plain, ours = run(PLAIN), run(fastest_operations(CARD))
+    plain, ours = run(PLAIN), run(choose_operations(CARD).result())
     errors = [apart(a.detach(), b.detach()) for a, b in zip(ours, plain, strict=True)]
     assert max(errors) <= CLOSE[dtype], errors
 
@@ -86,7 +86,7 @@ def test_bits(ratio: float, budget: str) -> None:
     s = schedule(ratio, budget)
     text = TextFeatures(torch.randn(1, 9, 128, device=CARD))
     drawn = []
-    for operations in (PLAIN, fastest_operations(CARD)):
+    for operations in (PLAIN, choose_operations(CARD).result()):
         base.use_operations(operations)
         drawn.append(sample(base, text, s, SamplingSettings(), torch.Generator().manual_seed(3)))
     for a, b in zip(drawn[0].bits[:3], drawn[1].bits[:3], strict=True):

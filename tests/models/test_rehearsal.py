@@ -16,7 +16,7 @@ import torch
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from editinfinity.editing.sampler import SamplingSettings, sample
-from editinfinity.models.choice import choose_operations, fastest_operations
+from editinfinity.models.choice import choose_operations
 from editinfinity.models.fused import group_norm, norm, rehearsal, rotary
 from editinfinity.models.fused.operations import FUSED
 from editinfinity.models.operations import PLAIN
@@ -122,7 +122,7 @@ def test_what_cannot_be_built_is_done_without(
 
     monkeypatch.setattr(rehearsal, "rehearse", no_compiler)
     with caplog.at_level(logging.WARNING):
-        assert fastest_operations(card) is PLAIN
+        assert choose_operations(card).result() is PLAIN
     (line,) = caplog.messages
     assert "Failed to find C compiler." in line and "python3-dev" in line
     assert "\n" not in line
@@ -133,7 +133,7 @@ def test_an_old_card_is_told_of(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Old Card")
-    assert fastest_operations(torch.device("cuda")) is PLAIN
+    assert choose_operations(torch.device("cuda")).result() is PLAIN
     assert "Old Card is too old" in caplog.text
 
 
@@ -150,4 +150,4 @@ def test_a_full_card_is_no_reason_to_be_slow(
 
 def test_a_cpu_gets_the_plain_operations_at_once() -> None:
     assert choose_operations(torch.device("cpu")).done()
-    assert fastest_operations(torch.device("cpu")) is PLAIN
+    assert choose_operations(torch.device("cpu")).result() is PLAIN

@@ -16,7 +16,7 @@ from editinfinity.files.images import from_model
 from editinfinity.files.maps import KERNEL, save_map
 from editinfinity.files.weights import load_tokenizer
 from editinfinity.files.writing import read_settings
-from editinfinity.models.bsq import sum_codes
+from editinfinity.models import bsq
 from editinfinity.presets import preset
 from editinfinity.settings.groups import SamplingSettings
 from editinfinity.stages.edit import edit
@@ -41,7 +41,7 @@ def decoded_source(case: Worked) -> np.ndarray:
     features = ImageFeatures.load(case.image)
     bits = [torch.from_numpy(scale_bits)[None] for scale_bits in features.bits]
     tokenizer = load_tokenizer(preset("tiny"), torch.device("cpu"))
-    code = sum_codes(bits, features.schedule.tokenizer_grid)
+    code = torch.stack(bsq.enlarged(bits, features.schedule.tokenizer_grid)).sum(0)
     with torch.no_grad():
         return np.asarray(from_model(tokenizer.decode(code)[0].numpy()))
 

@@ -31,12 +31,12 @@ def test_sums_are_those_of_the_samplers_blend() -> None:
     source, kernel = _features(1), torch.rand(2, 16, 16)
     found = blended(_features(0), source, kernel, PLAN, None)
     theirs = bsq.quantize(source, PLAN.tokenizer_scales).bits
-    codes = [bsq.enlarge(bsq.code_of(bits), (16, 16)) for bits in theirs]
+    codes = bsq.enlarged(theirs, (16, 16))
     blend = KernelBlend(codes, kernel[:, None])
     total = torch.zeros_like(source)
     for scale, bits in enumerate(found.bits):
         torch.testing.assert_close(found.running[scale], total)
-        total = total + blend(scale, bsq.enlarge(bsq.code_of(bits), (16, 16)))
+        total = total + blend(scale, bsq.resized(bsq.code_of(bits), (16, 16)))
     torch.testing.assert_close(found.total, total)
 
 

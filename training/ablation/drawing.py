@@ -21,7 +21,7 @@ from editinfinity.compute import reseed
 from editinfinity.editing.blend import Editor, KernelBlend, LockFirst, keep_generated
 from editinfinity.editing.guidance import ClassifierFree, Guidance
 from editinfinity.editing.kernel import resample_kernel, smoothing_kernel
-from editinfinity.editing.sampler import SamplingSettings, sample, source_codes
+from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.models import bsq
@@ -119,7 +119,7 @@ class Slice:
         studio = self.studio
         self.raw = studio.encode(self.edits.source)
         quantized = bsq.quantize(self.raw, studio.plan.tokenizer_scales)
-        self.codes = source_codes(quantized.bits, studio.plan)
+        self.codes = bsq.enlarged(quantized.bits, studio.plan.tokenizer_grid)
         self.rendering = studio.decode(quantized.total)
         reseed(SEED, f"ablation/{self.number}/lora", 0)
         self.adapted = Adapted(studio.transformer, len(self.edits))

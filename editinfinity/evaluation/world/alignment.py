@@ -27,7 +27,7 @@ from torch import Tensor
 from editinfinity.evaluation.canvas import Mask, Pixels
 from editinfinity.evaluation.scorer import Edited, NotMeasuredError
 from editinfinity.evaluation.world.judge import Judge, crop
-from editinfinity.evaluation.world.reading import Reading, Wanted, read_prompt_of_world
+from editinfinity.evaluation.world.reading import Reading, read_prompt_of_world
 
 NAME = "alignment"
 LOOK = 256
@@ -75,17 +75,22 @@ class Looked:
     middles: Tensor
     masked: bool
 
-    def without_mask(self) -> Looked:
-        """The same where nobody told of a mask."""
-        first = int(self.masked)
-        parts = self.things[first:], self.colours[first:], self.middles[first:]
-        return Looked(*parts, masked=False)
-
     def score(self, reading: Reading) -> float | None:
         """How far the picture shows what a prompt asks for; None where it asks for nothing."""
-        if not reading.wanted and not (self.masked and reading.empty):
-            return None
-        return min(_terms(reading, self))
+        terms = []
+        for wanted in reading.wanted:
+            sure = self.things[:, wanted.thing].clone()
+            if wanted.colour is not None:
+                sure *= self.colours[:, wanted.colour]
+            if wanted.side is not None:
+                here = self.middles < 0.5 if wanted.side == "left" else self.middles > 0.5
+                sure[~here] = 0
+            terms.append(float(1 - sure.max() if wanted.absent else sure.max()))
+        if self.masked and (reading.wanted or reading.empty):
+            nothing = self.things.shape[1] - 1
+            allowed = {wanted.thing for wanted in reading.wanted if not wanted.absent} | {nothing}
+            terms.append(float(self.things[0, sorted(allowed)].sum()))
+        return min(terms, default=None)
 
 
 class Alignment:
@@ -94,18 +99,13 @@ class Alignment:
     def __init__(self, judge: Judge, device: torch.device) -> None:
         self.judge, self.device = judge, device
 
-    def score(self, pixels: Pixels, mask: Mask | None, reading: Reading) -> float | None:
-        """How sure the judge is that a picture shows what was asked for, 0…1.
-
-        Args:
-            pixels: the picture.
-            mask: where it was edited; None where it was not told.
-            reading: of the prompt.
-
-        Returns:
-            None where the prompt asks for nothing that the judge could look for.
-        """
-        return self.looked(pixels, mask).score(reading)
+    def measure(self, edited: Edited) -> Mapping[str, float]:
+        """``alignment``, of the whole picture: how sure the judge is, 0…1."""
+        looked = self.looked(edited.result, edited.mask)
+        score = looked.score(read_prompt_of_world(edited.words))
+        if score is None:
+            raise NotMeasuredError((NAME,), NOTHING_KNOWN)
+        return {NAME: score}
 
     @torch.inference_mode()
     def looked(self, pixels: Pixels, mask: Mask | None) -> Looked:
@@ -136,41 +136,6 @@ def _region(mask: Mask | None, size: list[int]) -> Tensor | None:
         return None
     small = F.interpolate(torch.from_numpy(mask)[None, None].float(), size)[0] > 0
     return small if small.any() else None
-
-
-def _terms(reading: Reading, looked: Looked) -> list[float]:
-    """How far each thing that was asked for is so."""
-    things, colours, middles = looked.things, looked.colours, looked.middles
-    terms = []
-    for wanted in reading.wanted:
-        sure = things[:, wanted.thing].clone()
-        if wanted.colour is not None:
-            sure *= colours[:, wanted.colour]
-        sure[~_on_side(wanted, middles)] = 0
-        terms.append(float(1 - sure.max() if wanted.absent else sure.max()))
-    if looked.masked:
-        allowed = [w.thing for w in reading.wanted if not w.absent] + [things.shape[1] - 1]
-        terms.append(float(things[0, sorted(set(allowed))].sum()))
-    return terms
-
-
-def _on_side(wanted: Wanted, middles: Tensor) -> Tensor:
-    if wanted.side is None:
-        return torch.ones_like(middles, dtype=torch.bool)
-    return middles < 0.5 if wanted.side == "left" else middles > 0.5
-
-
-class AlignmentMeasure:
-    """``alignment``, of the whole picture."""
-
-    def __init__(self, alignment: Alignment) -> None:
-        self.alignment = alignment
-
-    def __call__(self, edited: Edited) -> Mapping[str, float]:
-        score = self.alignment.score(edited.result, edited.mask, read_prompt_of_world(edited.words))
-        if score is None:
-            raise NotMeasuredError((NAME,), NOTHING_KNOWN)
-        return {NAME: score}
 
 
 NOTHING_KNOWN = "the prompt names nothing that the judge knows; name one of the things it does"

@@ -13,7 +13,6 @@ from editinfinity.evaluation.world.vocabulary import (
     read_objects,
 )
 
-_SIDES = {"left": "left", "right": "right"}
 _ABSENT = re.compile(
     r"(?:\bno|\b(?P<without>without)(?: an?| any| the)?|\bnot an?)\s+(?:[\w-]+\s+)?$"
 )
@@ -60,11 +59,6 @@ class Reading:
     wanted: tuple[Wanted, ...]
     empty: bool
 
-    @property
-    def says_something(self) -> bool:
-        """Whether there is anything to look for."""
-        return bool(self.wanted) or self.empty
-
 
 def read_prompt_of_world(prompt: str) -> Reading:
     """Things, colours and sides that a prompt names, and whether it names none on purpose.
@@ -75,8 +69,12 @@ def read_prompt_of_world(prompt: str) -> Reading:
     text = re.sub(r"\s+", " ", prompt.lower()).strip()
     text = _places().sub(lambda match: "~" * len(match.group()), text)
     found, rest = [], text
-    absence = _Absence()
+    absent, end = None, 0  # what said that the last thing is not there, and where that thing ends
     for match in _things().finditer(text):
+        said = _ABSENT.search(text[: match.start()])
+        if said is None and absent and _goes_on(absent, text[end : match.start()]):
+            said = absent
+        absent, end = said, match.end()
         rest = rest.replace(match.group(), "~", 1)
         side = _AFTER.match(text[match.end() :])
         colour = match["colour"]
@@ -84,34 +82,19 @@ def read_prompt_of_world(prompt: str) -> Reading:
             Wanted(
                 _names()[_singular(match["thing"])],
                 None if colour is None else _colours()[colour],
-                _SIDES[side[1]] if side else _side_of_pair(text, match.start(), match.end()),
-                absence.of(text, match.start(), match.end()),
+                side[1] if side else _side_of_pair(text, match.start(), match.end()),
+                absent is not None,
             )
         )
     unknown = [word for word in re.findall(r"[\w-]+", rest) if word not in _PLAIN]
     return Reading(tuple(found), not found and "~" in text and not unknown)
 
 
-class _Absence:
-    """Which things a prompt says are not there, asked in their order."""
-
-    def __init__(self) -> None:
-        self._said: re.Match[str] | None = None
-        self._end = 0
-
-    def of(self, text: str, start: int, end: int) -> bool:
-        """Of the thing at these places."""
-        said = _ABSENT.search(text[:start])
-        if said is None and self._said is not None and self._goes_on(text[self._end : start]):
-            said = self._said
-        self._said, self._end = said, end
-        return said is not None
-
-    def _goes_on(self, between: str) -> bool:
-        if _NOR_A.match(between):
-            assert self._said is not None
-            return bool(self._said["without"]) or re.search(r"\bn?or\b", between) is not None
-        return _NOR.match(between) is not None
+def _goes_on(said: re.Match[str], between: str) -> bool:
+    """Whether what was said of a thing goes for the next, by the words between them."""
+    if _NOR_A.match(between):
+        return bool(said["without"]) or re.search(r"\bn?or\b", between) is not None
+    return _NOR.match(between) is not None
 
 
 def _side_of_pair(text: str, start: int, end: int) -> str | None:

@@ -1,4 +1,4 @@
-"""What made scenes are made of: objects, colours, backgrounds, and the held-out split.
+"""What made scenes are made of: objects, colours and backgrounds.
 
 Free of torch, so that tests and documents can use it.
 """
@@ -6,16 +6,13 @@ Free of torch, so that tests and documents can use it.
 from __future__ import annotations
 
 import csv
-import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 OBJECTS_TABLE = Path(__file__).parent / "objects.tsv"
-
-HELD_OUT_IN = 10
-"""One object × background pair in so many is never seen in training."""
+BACKDROPS_TABLE = OBJECTS_TABLE.with_name("backdrops.tsv")
+"""Surfaces, then places; their phrases are divided by |."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (208, 34, 40),
@@ -67,10 +64,8 @@ class Thing:
     category: str
 
 
-def read_objects(path: Path = OBJECTS_TABLE) -> tuple[Thing, ...]:
-    """The objects of a table like ``objects.tsv``, in its order."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+def read_objects() -> tuple[Thing, ...]:
+    """The objects of ``objects.tsv``, in its order."""
     return tuple(
         Thing(
             name=row["name"],
@@ -81,8 +76,13 @@ def read_objects(path: Path = OBJECTS_TABLE) -> tuple[Thing, ...]:
             colour=row["colour"] or None,
             category=row["category"],
         )
-        for row in rows
+        for row in _rows(OBJECTS_TABLE)
     )
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def _words(cell: str) -> tuple[str, ...]:
@@ -121,75 +121,13 @@ def _plain(name: str, rgb: tuple[int, int, int]) -> Backdrop:
     return Backdrop(f"plain {name}", places, nouns, 3.2, rgb)
 
 
-def _scene(name: str, places: str, nouns: str, weight: float) -> Backdrop:
-    return Backdrop(name, tuple(places.split("|")), tuple(nouns.split("|")), weight)
+def _scenes() -> Iterator[Backdrop]:
+    for row in _rows(BACKDROPS_TABLE):
+        places, nouns = (tuple(row[column].split("|")) for column in ("places", "nouns"))
+        yield Backdrop(row["name"], places, nouns, float(row["weight"]))
 
 
-_PLAIN = tuple(_plain(n, c) for n, c in {**COLOURS, "grey": GREY}.items())
-
-_SURFACES = (
-    _scene("grass", "on grass|on a lawn|on the green grass|in the grass", "grass|a lawn", 2.5),
-    _scene("bricks", "in front of a brick wall|on bricks|against a brick wall",
-           "a brick wall|bricks", 2),
-    _scene("wood", "on wood|on wooden planks|on a wooden floor",
-           "wooden planks|a wooden floor", 2.5),
-    _scene("table", "on a wooden table|on a table|on the table|on a wooden desk",
-           "a wooden table|an empty table|a table", 6),
-    _scene("sand", "on sand|on the sand|on a sandy beach", "sand|a sandy beach", 2.5),
-    _scene("snow", "in the snow|on snow|on white snow", "snow|white snow", 2.5),
-    _scene("marble", "on marble|on a marble surface", "marble|a marble surface", 2),
-    _scene("checkered", "on a checkered background|on a checkered tablecloth",
-           "a checkered background|a checkered tablecloth", 1),
-    _scene("striped", "on a striped background|against a striped wall",
-           "a striped background|a striped wall", 1),
-    _scene("lights", "in front of blurry lights|with lights in the background",
-           "blurry lights|lights in the dark", 2),
-    _scene("starry", "in front of a starry sky|in space|in a starry night sky",
-           "a starry sky|outer space|a starry night sky", 2),
-    _scene("tiles", "on tiles|on a tiled floor|in front of a tiled wall", "tiles|a tiled floor",
-           1.5),
-)  # fmt: skip
-
-_PLACES = (
-    _scene("forest", "in a forest|in the woods|among trees", "a forest|the woods", 3),
-    _scene("meadow", "in a meadow|in a field|in a green field|in a park", "a meadow|a field", 3),
-    _scene("city", "in a city|on a city street|in the street", "a city|a city street", 3),
-    _scene("room", "in a room|in a bedroom|in a hotel room", "a room|a bedroom", 2.5),
-    _scene("seaside", "by the sea|by the water|at the seaside", "the sea|the seaside", 3),
-    _scene("square", "on a town square|in an old town", "a town square|an old town", 2),
-    _scene("desert", "in the desert|in a rocky desert|on rocks", "the desert|a rocky desert", 2.5),
-    _scene("hall", "in a hall|in a large hall", "a hall|a large hall", 2),
-    _scene("sky", "in the sky|in front of clouds|above the clouds", "the sky|a cloudy sky", 3.5),
-)  # fmt: skip
-
-BACKDROPS: tuple[Backdrop, ...] = _PLAIN + _SURFACES + _PLACES
-
-PANORAMAS: dict[str, tuple[str, ...]] = {
-    "forest": ("wide_forest", "forest"),
-    "meadow": ("wide_sunrise", "park"),
-    "city": ("wide_city", "city"),
-    "room": ("wide_interior", "apartment"),
-    "seaside": ("wide_sunset", "venice"),
-    "square": ("sunset",),
-    "desert": ("dawn",),
-    "hall": ("hall",),
-    "sky": ("sky",),
-}
-"""Which panoramas show which place; ``wide_`` ones have twice the resolution."""
-
-SHARP_PANORAMAS = (
-    "wide_courtyard", "wide_studio", "esplanade", "lobby", "warehouse", "workshop",
-    *PANORAMAS["city"], *PANORAMAS["forest"],
-)  # fmt: skip
-"""Panoramas the tokenizer also sees in focus, as photographs."""
-
-
-def is_held_out(thing: str, backdrop: str) -> bool:
-    """Whether an object never stands before a background in training: 10 % of pairs, by hash."""
-    digest = hashlib.sha256(f"{thing}|{backdrop}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") % HELD_OUT_IN == 0
-
-
-def held_out_table(things: tuple[Thing, ...]) -> np.ndarray:
-    """(objects, backdrops) bool: which pairs are held out."""
-    return np.array([[is_held_out(t.name, b.name) for b in BACKDROPS] for t in things])
+BACKDROPS: tuple[Backdrop, ...] = (
+    *(_plain(name, rgb) for name, rgb in {**COLOURS, "grey": GREY}.items()),
+    *_scenes(),
+)

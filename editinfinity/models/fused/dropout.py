@@ -2,15 +2,13 @@
 
 A place's 32-bit index, mixed with the seed, is hashed (the finaliser "lowbias32" by C. Wellons, but
 for its last step, which mixes the low bits); the place is kept where the hash is at or above
-rate·2³². :func:`keep_mask` is the same in PyTorch, for the tests.
+rate·2³². ``tests/models/test_fused.py`` has the same in PyTorch.
 """
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 
 @triton.jit
@@ -37,17 +35,3 @@ def dropped(x, index, seed, threshold, DROP: tl.constexpr):
 def threshold_of(rate: float) -> int:
     """The hash from which on a place is kept."""
     return min(round(rate * 2**32), 2**32 - 1)
-
-
-def keep_mask(shape: tuple[int, int], seed: int, rate: float) -> Tensor:
-    """Which places of a matrix are kept, bool; the kernels' mask, on the CPU."""
-    index = torch.arange(shape[0] * shape[1], dtype=torch.int64)
-    return (_hash_in_torch(index ^ seed) >= threshold_of(rate)).view(shape)
-
-
-def _hash_in_torch(x: Tensor) -> Tensor:
-    word = 0xFFFFFFFF  # products wrap modulo 2⁶⁴, of which the low half is right
-    x = x ^ (x >> 16)
-    x = (x * 0x7FEB352D) & word
-    x = x ^ (x >> 15)
-    return (x * 0x846CA68B) & word

@@ -12,7 +12,7 @@ Suffixes name dimensions: M tokens of the whole batch, C width, r rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -198,60 +198,65 @@ class LowRank:
     rate: float
 
 
+class _Drop(NamedTuple):
+    """The dropout of an adapter's input, in one pass."""
+
+    rate: float
+    seed: int
+
+    @property
+    def spread(self) -> float:
+        """By what is kept, as much as was there before."""
+        return 1 / (1 - self.rate)
+
+
 class _AdaptedFeedForward(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        h: Tensor,
-        w1: Tensor,
-        bias1: Tensor,
-        a1: Tensor,
-        b1: Tensor,
-        w2: Tensor,
-        bias2: Tensor,
-        a2: Tensor,
-        b2: Tensor,
         scalings: tuple[float, float],
-        rates: tuple[float, float],
-        seeds: tuple[int, int],
+        drops: tuple[_Drop, _Drop],
+        h: Tensor,
+        *layers: Tensor,
     ) -> Tensor:
+        w1, bias1, a1, b1, w2, bias2, a2, b2 = layers
         x = h.reshape(-1, h.shape[-1])
-        spread1, spread2 = (1 / (1 - rate) for rate in rates)
-        passes = _Passes(len(x), len(a1), x)
-        into1, into2 = passes.padded(a1 * spread1), passes.padded(a2 * spread2)
+        passes = _Passes(len(x), len(a1), x.device)
+        into1, into2 = (passes.padded(a * d.spread) for a, d in zip((a1, a2), drops, strict=True))
         out1, out2 = passes.padded(b1.T * scalings[0]), passes.padded(b2.T * scalings[1])
-        t1 = passes.project(x, into1, rates[0], seeds[0])
+        (t1,) = passes.run(_project, x, into1, drop=drops[0], low=True)
         raw = F.linear(x, w1, bias1)
-        g, t2 = passes.bend(raw, t1, out1, into2, rates[1], seeds[1])
+        g = torch.empty_like(raw)
+        (t2,) = passes.run(_bend_forward, raw, t1, out1, into2, g, drop=drops[1], low=True)
         y = F.linear(g, w2, bias2)
         y.addmm_(to_multiple_of_8(t2, x.dtype), to_multiple_of_8(out2.T, x.dtype).T)
         ctx.save_for_backward(x, raw, t1, t2, w1, w2, into1, out1, into2, out2)
-        ctx.scalings, ctx.rates, ctx.seeds = scalings, rates, seeds
-        ctx.rank, ctx.shape = len(a1), h.shape
+        ctx.scalings, ctx.drops, ctx.rank, ctx.shape = scalings, drops, len(a1), h.shape
         return y.view(*h.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         x, raw, t1, t2, w1, w2, into1, out1, into2, out2 = ctx.saved_tensors
-        passes = _Passes(len(x), ctx.rank, x)
+        passes = _Passes(len(x), ctx.rank, x.device)
+        drop1, drop2 = ctx.drops
         dy = grads[0].reshape(len(x), -1).contiguous()
-        t2_grad, b2_grad = passes.spread_backward(dy, t2, out2)
-        grad_g = dy @ w2
-        # Into the same memory: nobody else has the gradient of g.
-        grad_u, t1_grad, b1_grad, a2_grad = passes.bend_backward(
-            grad_g, raw, t1, out1, into2, t2_grad, ctx.rates[1], ctx.seeds[1]
-        )
+        t2_grad, b2_grad = passes.run(_spread_backward, dy, t2, out2, low=True, matrices=1)
+        # Gradients are made in the memory of those above: nobody else has these.
+        below = dy @ w2
+        t1_grad, b1_grad, a2_grad = passes.run(
+            _bend_backward, below, raw, t1, out1, into2, t2_grad, below,
+            drop=drop2, low=True, matrices=2,
+        )  # fmt: skip
         # Nobody asks what comes before the first block.
-        below = grad_u @ w1 if ctx.needs_input_grad[0] else torch.zeros_like(x)
-        grad_h, a1_grad = passes.project_backward(
-            below, x, into1, t1_grad, ctx.rates[0], ctx.seeds[0]
+        below = below @ w1 if ctx.needs_input_grad[2] else torch.zeros_like(x)
+        (a1_grad,) = passes.run(
+            _project_backward, below, x, into1, t1_grad, below, drop=drop1, matrices=1
         )
-        spread1, spread2 = (1 / (1 - rate) for rate in ctx.rates)
         rank, (scaling1, scaling2) = ctx.rank, ctx.scalings
         return (
-            grad_h.view(ctx.shape), None, None,
-            a1_grad[:rank] * spread1, b1_grad[:rank].T * scaling1, None, None,
-            a2_grad[:rank] * spread2, b2_grad[:rank].T * scaling2, None, None, None,
+            None, None, below.view(ctx.shape),
+            None, None, a1_grad[:rank] * drop1.spread, b1_grad[:rank].T * scaling1,
+            None, None, a2_grad[:rank] * drop2.spread, b2_grad[:rank].T * scaling2,
         )  # fmt: skip
 
 
@@ -266,91 +271,48 @@ class _Passes:
     Matrices of the adapter are (R, ·) and (M, R) fp32, R being the rank, or more with zeros.
     """
 
-    def __init__(self, count: int, rank: int, like: Tensor) -> None:
-        self.count, self.rank, self.device = count, triton.next_power_of_2(rank), like.device
+    def __init__(self, count: int, rank: int, device: torch.device) -> None:
+        self.count, self.rank, self.device = count, triton.next_power_of_2(rank), device
         self.tile = max(32, min(256, 1024 // self.rank))
-        self.options = {"RANK": self.rank, "TILE": self.tile, "STAGES": _STAGES, "num_warps": 1}
 
     def padded(self, matrix: Tensor) -> Tensor:
         """(r, ·) with zeros, (R, ·) fp32, contiguous."""
         return F.pad(matrix.float(), (0, 0, 0, self.rank - len(matrix))).contiguous()
 
-    def project(self, x: Tensor, a: Tensor, rate: float, seed: int) -> Tensor:
-        """T (M, R) = drop(x)·aᵀ."""
-        grid, steps = self._strips(x.shape[1])
-        t = self._over_channels(grid)
-        _project[grid](
-            x, a, t, self.count, x.shape[1], seed, threshold_of(rate), steps,
-            DROP=rate > 0, **self.options,
-        )  # fmt: skip
-        return t.sum(0)
-
-    def bend(
-        self, raw: Tensor, t1: Tensor, b1: Tensor, a2: Tensor, rate: float, seed: int
-    ) -> tuple[Tensor, Tensor]:
-        """G (M, 4C) and t2 (M, R)."""
-        grid, steps = self._strips(raw.shape[1])
-        g, t2 = torch.empty_like(raw), self._over_channels(grid)
-        _bend_forward[grid](
-            raw, t1, b1, a2, g, t2, self.count, raw.shape[1], seed, threshold_of(rate), steps,
-            DROP=rate > 0, **self.options,
-        )  # fmt: skip
-        return g, t2.sum(0)
-
-    def spread_backward(self, grad: Tensor, t: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of t (M, R) and of b (R, C), of whose product ``grad`` (M, C) is."""
-        width = grad.shape[1]
-        grid, steps = self._strips(width)
-        t_grad, (b_grad,) = self._over_channels(grid), self._over_tokens(1, grid, width)
-        _spread_backward[grid](grad, t, b, t_grad, b_grad, self.count, width, steps, **self.options)
-        return t_grad.sum(0), b_grad.sum(0)
-
-    def bend_backward(
+    def run(
         self,
-        grad_g: Tensor,
-        raw: Tensor,
-        t1: Tensor,
-        b1: Tensor,
-        a2: Tensor,
-        t2_grad: Tensor,
-        rate: float,
-        seed: int,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of u (in place of g's), t1, b1 and a2 (R, 4C), the last two without factors."""
-        width = raw.shape[1]
-        grid, steps = self._strips(width)
-        t1_grad, (b1_grad, a2_grad) = self._over_channels(grid), self._over_tokens(2, grid, width)
-        _bend_backward[grid](
-            grad_g, raw, t1, b1, a2, t2_grad, grad_g, t1_grad, b1_grad, a2_grad,
-            self.count, width, seed, threshold_of(rate), steps,
-            DROP=rate > 0, **self.options,
-        )  # fmt: skip
-        return grad_g, t1_grad.sum(0), b1_grad.sum(0), a2_grad.sum(0)
+        kernel: Any,
+        *given: Tensor,
+        drop: _Drop | None = None,
+        low: bool = False,
+        matrices: int = 0,
+    ) -> list[Tensor]:
+        """Run a kernel; the partials it leaves are its last tensors, and come back added up.
 
-    def project_backward(
-        self, grad: Tensor, x: Tensor, a: Tensor, t_grad: Tensor, rate: float, seed: int
-    ) -> tuple[Tensor, Tensor]:
-        """Gradients of x (in place of ``grad``, which it adds to) and of a, without its factor."""
-        width = x.shape[1]
-        grid, steps = self._strips(width)
-        (a_grad,) = self._over_tokens(1, grid, width)
-        _project_backward[grid](
-            grad, x, a, t_grad, grad, a_grad, self.count, width, seed, threshold_of(rate), steps,
-            DROP=rate > 0, **self.options,
-        )  # fmt: skip
-        return grad, a_grad.sum(0)
-
-    def _strips(self, width: int) -> tuple[tuple[int, int], int]:
-        """The grid (strips of tokens, tiles of channels), and tokens a strip."""
+        Args:
+            kernel: what to run.
+            given: its other tensors, the first of which is (M, channels).
+            drop: its dropout, if it has one.
+            low: it leaves an (M, R) as partials over channels.
+            matrices: how many (R, channels) it leaves, as partials over tokens.
+        """
+        width = given[0].shape[1]
         tiles = triton.cdiv(width, self.tile)
-        steps = triton.cdiv(self.count, max(1, _PROGRAMS // tiles))
-        return (triton.cdiv(self.count, steps), tiles), steps
-
-    def _over_channels(self, grid: tuple[int, int]) -> Tensor:
-        return torch.empty(grid[1], self.count, self.rank, device=self.device)
-
-    def _over_tokens(self, kinds: int, grid: tuple[int, int], width: int) -> Tensor:
-        return torch.empty(kinds, grid[0], self.rank, width, device=self.device)
+        steps = triton.cdiv(self.count, max(1, _PROGRAMS // tiles))  # tokens a strip
+        strips = triton.cdiv(self.count, steps)
+        partials: list[Tensor] = []
+        if low:
+            partials.append(torch.empty(tiles, self.count, self.rank, device=self.device))
+        partials += torch.empty(matrices, strips, self.rank, width, device=self.device)
+        options: dict[str, bool] = {}
+        dropout: tuple[int, ...] = ()
+        if drop is not None:
+            dropout, options["DROP"] = (drop.seed, threshold_of(drop.rate)), drop.rate > 0
+        kernel[strips, tiles](
+            *given, *partials, self.count, width, *dropout, steps,
+            RANK=self.rank, TILE=self.tile, STAGES=_STAGES, num_warps=1, **options,
+        )  # fmt: skip
+        return [partial.sum(0) for partial in partials]
 
 
 def adapted_feed_forward(
@@ -361,8 +323,8 @@ def adapted_feed_forward(
     Dropout's seeds come from torch's generator on the CPU, so that gradient checkpointing, which
     puts that back, draws the same masks twice.
     """
-    seeds = torch.randint(2**31, (2,)).tolist()
+    seed1, seed2 = torch.randint(2**31, (2,)).tolist()
     return _AdaptedFeedForward.apply(
+        (low1.scaling, low2.scaling), (_Drop(low1.rate, seed1), _Drop(low2.rate, seed2)),
         h, first.weight, first.bias, low1.a, low1.b, second.weight, second.bias, low2.a, low2.b,
-        (low1.scaling, low2.scaling), (low1.rate, low2.rate), tuple(seeds),
     )  # fmt: skip

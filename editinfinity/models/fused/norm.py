@@ -111,8 +111,10 @@ def _backward(
         tl.store(sum_gate + partial, of_gate, mask=inside)
 
 
-def _rows(vector: Tensor, batch: int) -> tuple[Tensor, int]:
+def _rows(vector: Tensor | None, batch: int) -> tuple[Tensor | None, int]:
     """(C,), (1, 1, C) or (B, 1, C) in fp32 with neighbouring channels, and the step to a row."""
+    if vector is None:
+        return None, 0
     if vector.dtype != torch.float32 or vector.stride(-1) != 1:
         vector = vector.float().contiguous()
     if vector.ndim == 1 or len(vector) == 1:
@@ -127,39 +129,35 @@ def _launch_shape(width: int) -> dict[str, int]:
     return {"BLOCK": block, "num_warps": min(16, max(1, block // 512))}
 
 
-def _stages(width: int) -> int:
-    """Tokens that are being read at a time."""
-    return 3 if width <= _SHARED_WIDTH else 2
-
-
 def _run(
     x: Tensor,
     branch: Tensor | None,
     gate: Tensor | None,
-    scale: Tensor,
-    shift: Tensor,
-    dtype: torch.dtype,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    dtype: torch.dtype | None,
     keep: bool,
-) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor | None]:
-    """Y (None without a branch), h, and with ``keep`` the normalised y and 1/σ."""
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Y (None without a branch), h (without a scale), and to ``keep`` the normalised y and 1/σ."""
     batch, length, width = x.shape
     (scale, scale_stride), (shift, shift_stride) = _rows(scale, batch), _rows(shift, batch)
-    gate, gate_stride = (None, 0) if gate is None else _rows(gate, batch)
+    gate, gate_stride = _rows(gate, batch)
     total = None if branch is None else torch.empty_like(x)
-    out = torch.empty(x.shape, dtype=dtype, device=x.device)
-    normalized = torch.empty_like(out) if keep else None
-    inverse = x.new_empty(batch * length) if keep else None
+    out = None if scale is None else torch.empty(x.shape, dtype=dtype, device=x.device)
+    normalized = inverse = None
+    if keep and out is not None:
+        normalized, inverse = torch.empty_like(out), x.new_empty(batch * length)
     _forward[(batch * length,)](
         x, branch, gate, scale, shift, total, out, normalized, inverse,
         length, width, gate_stride, scale_stride, shift_stride, EPSILON,
-        BRANCH=branch is not None, GATE=gate is not None, NORM=True, SAVE=keep,
-        **_launch_shape(width),
+        BRANCH=branch is not None, GATE=gate is not None, NORM=out is not None,
+        SAVE=normalized is not None, **_launch_shape(width),
     )  # fmt: skip
     return total, out, normalized, inverse
 
 
 class _AddNorm(torch.autograd.Function):
-    """(x, branch, gate, scale, shift) → (y, h); without a branch y is x."""
+    """(x, branch, gate, scale, shift) → (y, h); y is x without a branch, h None without a scale."""
 
     @staticmethod
     def forward(
@@ -167,145 +165,80 @@ class _AddNorm(torch.autograd.Function):
         x: Tensor,
         branch: Tensor | None,
         gate: Tensor | None,
-        scale: Tensor,
-        shift: Tensor,
-        dtype: torch.dtype,
-    ) -> tuple[Tensor, Tensor]:
+        scale: Tensor | None,
+        shift: Tensor | None,
+        dtype: torch.dtype | None,
+    ) -> tuple[Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
         total, out, normalized, inverse = _run(x, branch, gate, scale, shift, dtype, True)
         kept = branch if gate is not None and ctx.needs_input_grad[2] else None
         ctx.save_for_backward(normalized, inverse, kept, gate, scale)
-        ctx.shapes = (x.shape, scale.shape, shift.shape, None if gate is None else gate.shape)
+        ctx.shape, ctx.device = x.shape, x.device
+        vectors = {"gate": gate, "scale": scale, "shift": shift}
+        ctx.shapes = {name: None if v is None else v.shape for name, v in vectors.items()}
         ctx.branch_dtype = None if branch is None else branch.dtype
         return (x.view_as(x) if total is None else total), out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        grad_total, grad_out = grads
+        grad_total, grad_out = (None if g is None else g.contiguous() for g in grads)
         normalized, inverse, branch, gate, scale = ctx.saved_tensors
-        (batch, length, width), scale_shape, shift_shape, gate_shape = ctx.shapes
+        batch, length, width = ctx.shape
         modulation = ctx.needs_input_grad[3] or ctx.needs_input_grad[4]
-        if grad_out is None:
-            grad_out = torch.zeros_like(normalized)
         scale, scale_stride = _rows(scale, batch)
-        gate, gate_stride = (None, 0) if gate is None else _rows(gate, batch)
-        grad_x = torch.empty(batch, length, width, device=normalized.device)
-        grad_branch = None
+        gate, gate_stride = _rows(gate, batch)
+        grad_x = grad_branch = None
+        if normalized is not None:
+            grad_out = torch.zeros_like(normalized) if grad_out is None else grad_out
+            grad_x = torch.empty(ctx.shape, device=ctx.device)
         if ctx.branch_dtype is not None:
-            grad_branch = torch.empty_like(grad_x, dtype=ctx.branch_dtype)
-        sums = _Sums(batch, length, width, normalized, modulation, branch is not None)
-        _backward[sums.grid](
-            None if grad_total is None else grad_total.contiguous(), grad_out.contiguous(),
-            normalized, inverse, branch, gate, scale, grad_x, grad_branch,
-            sums.scale, sums.shift, sums.gate,
+            grad_branch = torch.empty(ctx.shape, dtype=ctx.branch_dtype, device=ctx.device)
+        summed = ["scale", "shift"] * modulation + ["gate"] * (branch is not None)
+        rows = _ROWS if summed else 1
+        programs = triton.cdiv(length, rows)
+        # One tensor, so that one more pass adds all of them up.
+        partials = torch.empty(len(summed), batch, programs, width, device=ctx.device)
+        into = dict(zip(summed, partials, strict=True))
+        _backward[(programs, batch)](
+            grad_total, grad_out, normalized, inverse, branch, gate, scale, grad_x, grad_branch,
+            into.get("scale"), into.get("shift"), into.get("gate"),
             length, width, gate_stride, scale_stride,
-            TOTAL=grad_total is not None, NORM=True, BRANCH=grad_branch is not None,
+            TOTAL=grad_total is not None, NORM=grad_x is not None, BRANCH=grad_branch is not None,
             GATE=gate is not None, MODULATION=modulation, GATE_GRADIENT=branch is not None,
-            ROWS=sums.rows, STAGES=_stages(width), **_launch_shape(width),
+            ROWS=rows, STAGES=3 if width <= _SHARED_WIDTH else 2, **_launch_shape(width),
         )  # fmt: skip
-        of_scale, of_shift, of_gate = sums.gradients(scale_shape, shift_shape, gate_shape)
+        totals = dict(zip(summed, partials.sum(2), strict=True))
+        of_gate, of_scale, of_shift = (
+            _of_shape(totals.get(name), shape) for name, shape in ctx.shapes.items()
+        )
+        grad_x = grad_total if grad_x is None else grad_x
         return grad_x, grad_branch, of_gate, of_scale, of_shift, None
 
 
-def _run_add(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
-    batch, length, width = x.shape
-    gate, gate_stride = _rows(gate, batch)
-    total = torch.empty_like(x)
-    _forward[(batch * length,)](
-        x, branch, gate, None, None, total, None, None, None,
-        length, width, gate_stride, 0, 0, EPSILON,
-        BRANCH=True, GATE=True, NORM=False, SAVE=False, **_launch_shape(width),
-    )  # fmt: skip
-    return total
-
-
-class _Add(torch.autograd.Function):
-    """(x, branch, gate) → y."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
-        ctx.save_for_backward(branch if ctx.needs_input_grad[2] else None, gate)
-        ctx.branch_dtype = branch.dtype
-        return _run_add(x, branch, gate)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad = grads[0].contiguous()
-        branch, gate = ctx.saved_tensors
-        batch, length, width = grad.shape
-        rows, gate_stride = _rows(gate, batch)
-        grad_branch = torch.empty_like(grad, dtype=ctx.branch_dtype)
-        sums = _Sums(batch, length, width, grad, False, branch is not None)
-        _backward[sums.grid](
-            grad, None, None, None, branch, rows, None, None, grad_branch,
-            None, None, sums.gate,
-            length, width, gate_stride, 0,
-            TOTAL=True, NORM=False, BRANCH=True, GATE=True, MODULATION=False,
-            GATE_GRADIENT=branch is not None, ROWS=sums.rows, STAGES=_stages(width),
-            **_launch_shape(width),
-        )  # fmt: skip
-        return grad, grad_branch, sums.gradients(None, None, gate.shape)[2]
-
-
-class _Sums:
-    """Partial sums over tokens of the gradients of vectors that broadcast over them."""
-
-    def __init__(
-        self, batch: int, length: int, width: int, like: Tensor, modulation: bool, gate: bool
-    ) -> None:
-        self.rows = _ROWS if modulation or gate else 1
-        programs = triton.cdiv(length, self.rows)
-        self.grid = (programs, batch)
-        # One tensor, so that one more pass adds all of them up.
-        self._partials = torch.empty(
-            2 * modulation + gate, batch, programs, width, device=like.device
-        )
-        parts: list[Tensor | None] = list(self._partials)
-        self.gate = parts.pop() if gate else None
-        self.scale, self.shift = (parts[0], parts[1]) if modulation else (None, None)
-
-    def gradients(
-        self, scale: torch.Size | None, shift: torch.Size | None, gate: torch.Size | None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The gradients of vectors of these shapes."""
-        totals = iter(self._partials.sum(2) if len(self._partials) else ())
-
-        def of(partials: Tensor | None, shape: torch.Size | None) -> Tensor | None:
-            if partials is None:
-                return None
-            total = next(totals)
-            if shape is None:
-                return None
-            rows = 1 if len(shape) == 1 else shape[0]
-            return (total.sum(0, keepdim=True) if rows == 1 else total).reshape(shape)
-
-        return of(self.scale, scale), of(self.shift, shift), of(self.gate, gate)
-
-
-def norm(x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """x, and layer_norm(x)·scale + shift in ``dtype``."""
-    x = x.contiguous()
-    if torch.is_grad_enabled():
-        return _AddNorm.apply(x, None, None, scale, shift, dtype)
-    return x, _run(x, None, None, scale, shift, dtype, False)[1]
+def _of_shape(total: Tensor | None, shape: torch.Size | None) -> Tensor | None:
+    """The gradient of a vector from the sums (B, C) of every sample's; None where nobody asked."""
+    if total is None or shape is None:
+        return None
+    shared = len(shape) == 1 or shape[0] == 1
+    return (total.sum(0, keepdim=True) if shared else total).reshape(shape)
 
 
 def add_norm(
     x: Tensor,
-    branch: Tensor,
+    branch: Tensor | None,
     gate: Tensor | None,
-    scale: Tensor,
-    shift: Tensor,
-    dtype: torch.dtype,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
-    """Y = x + branch·gate, and layer_norm(y)·scale + shift in ``dtype``."""
-    x, branch = x.contiguous(), branch.contiguous()
+    """Y = x + branch·gate, or x itself, and layer_norm(y)·scale + shift in ``dtype``."""
+    x, branch = x.contiguous(), None if branch is None else branch.contiguous()
     if torch.is_grad_enabled():
         return _AddNorm.apply(x, branch, gate, scale, shift, dtype)
-    return _run(x, branch, gate, scale, shift, dtype, False)[:2]  # type: ignore[return-value]
+    total, out, _, _ = _run(x, branch, gate, scale, shift, dtype, False)
+    return x if total is None else total, out  # type: ignore[return-value]
 
 
 def add(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
     """X + branch·gate."""
-    x, branch = x.contiguous(), branch.contiguous()
-    return _Add.apply(x, branch, gate) if torch.is_grad_enabled() else _run_add(x, branch, gate)
+    return add_norm(x, branch, gate, None, None, None)[0]

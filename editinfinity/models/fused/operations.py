@@ -22,59 +22,39 @@ from editinfinity.models.fused.feed_forward import (
 from editinfinity.models.fused.gelu import gelu_between_layers
 from editinfinity.models.fused.group_norm import group_norm_swish
 from editinfinity.models.fused.prefixes import add_prefixes, can_add
-from editinfinity.models.operations import PLAIN
+from editinfinity.models.operations import Operations
 
 if TYPE_CHECKING:
     from editinfinity.models.attention import SelfAttention
     from editinfinity.models.block import FeedForward
-    from editinfinity.models.operations import Operations
 
 
-class FusedOperations:
-    """One pass each. What they cannot differentiate by (a block's own weights) is left to PLAIN."""
+class FusedOperations(Operations):
+    """One pass each. What they cannot differentiate by (a block's own weights) is done plainly."""
 
-    def norm(
-        self, x: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
-        """See :class:`Operations`."""
-        return norm.norm(x, scale, shift, dtype)
-
-    def add_norm(
-        self,
-        x: Tensor,
-        branch: Tensor,
-        gate: Tensor | None,
-        scale: Tensor,
-        shift: Tensor,
-        dtype: torch.dtype,
-    ) -> tuple[Tensor, Tensor]:
-        """See :class:`Operations`."""
-        return norm.add_norm(x, branch, gate, scale, shift, dtype)
-
-    def add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
-        """See :class:`Operations`."""
-        return norm.add(x, branch, gate)
+    add_norm = staticmethod(norm.add_norm)
+    add = staticmethod(norm.add)
 
     def queries_keys_values(
         self,
         attention: SelfAttention,
         h: Tensor,
-        rotary_table: Tensor,
+        table: Tensor,
         room: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Operations`."""
         own = (attention.q_bias, attention.v_bias, attention.scale_mul_1H11)
         if any(parameter.requires_grad for parameter in own):
-            return PLAIN.queries_keys_values(attention, h, rotary_table)
+            return super().queries_keys_values(attention, h, table)
         projection = F.linear(h, attention.mat_qkv.weight)
-        return rotary.queries_keys_values(projection, *own, rotary_table, room)
+        return rotary.queries_keys_values(projection, *own, table, room)
 
     def add_prefixes(self, total: Tensor, parts: Sequence[Tensor]) -> None:
         """See :class:`Operations`."""
         if can_add(total, parts):
             add_prefixes(total, parts)
         else:
-            PLAIN.add_prefixes(total, parts)
+            super().add_prefixes(total, parts)
 
     def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
         """See :class:`Operations`."""
@@ -82,10 +62,10 @@ class FusedOperations:
             return layers.fc2(gelu_between_layers(layers.fc1(h)))
         first, second = _low_rank(layers.fc1), _low_rank(layers.fc2)
         if first is None or second is None:
-            return PLAIN.feed_forward(layers, h)
+            return super().feed_forward(layers, h)
         (fc1, low1), (fc2, low2) = first, second
         if not (_is_frozen(fc1) and _is_frozen(fc2)):
-            return PLAIN.feed_forward(layers, h)
+            return super().feed_forward(layers, h)
         learning = any(m.requires_grad for m in (low1.a, low1.b, low2.a, low2.b))
         if low1.rate or low2.rate or (torch.is_grad_enabled() and learning):
             return adapted_feed_forward(h, fc1, fc2, low1, low2)
@@ -94,7 +74,7 @@ class FusedOperations:
     def group_norm_swish(self, group_norm: nn.GroupNorm, x: Tensor) -> Tensor:
         """See :class:`Operations`."""
         if torch.is_grad_enabled() or x.dtype != torch.float32:
-            return PLAIN.group_norm_swish(group_norm, x)
+            return super().group_norm_swish(group_norm, x)
         return group_norm_swish(group_norm, x)
 
 
@@ -166,4 +146,4 @@ def _low_rank(layer: Any) -> tuple[nn.Linear, LowRank] | None:
     return layer.get_base_layer(), LowRank(a.weight, b.weight, layer.scaling[name], rate)
 
 
-FUSED: Operations = FusedOperations()
+FUSED = FusedOperations()

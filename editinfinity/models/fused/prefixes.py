@@ -23,9 +23,7 @@ def _added(sums, part, end, batch, row, columns, inside, width):
     return sums + tl.load(part + at, mask=inside & (row < end), other=0.0).to(tl.float32)
 
 
-@triton.jit(
-    do_not_specialize=["length", *(f"end{n}" for n in range(_PARTS))],
-)
+@triton.jit(do_not_specialize=["length", *(f"end{n}" for n in range(_PARTS))])
 def _add(
     total, part0, part1, part2, part3, part4, part5, part6, part7,
     length, end0, end1, end2, end3, end4, end5, end6, end7,

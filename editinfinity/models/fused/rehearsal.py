@@ -64,7 +64,7 @@ def _drawing(model: TransformerConfig, dtype: torch.dtype, device: torch.device)
     bias, temperature = vector.flatten(), vector[..., :heads].reshape(1, heads, 1, 1)
     table = torch.zeros(2, _TOKENS, width // heads // 2, device=device)
     return [
-        lambda: norm.norm(x, vector, vector, dtype),
+        lambda: norm.add_norm(x, None, None, vector, vector, dtype),
         lambda: norm.add_norm(x, branch, vector, vector, vector, dtype),
         lambda: norm.add_norm(x, branch, None, vector, vector, dtype),
         lambda: norm.add_norm(x, branch, vector, vector, vector, torch.float32),

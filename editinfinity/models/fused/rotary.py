@@ -140,8 +140,9 @@ def _run(
     v_bias: Tensor,
     log_scale: Tensor,
     table: Tensor,
-    keep: bool,
+    *,
     room: tuple[Tensor, Tensor] | None = None,
+    keep: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     """q, k, v (B, L, H, D), and with ``keep`` one over the lengths of q and k, (B·L, H)."""
     batch, length, _ = qkv.shape
@@ -174,20 +175,13 @@ def _fitting(room: tuple[Tensor, Tensor], dtype: torch.dtype, width: int) -> int
 
 
 class _QueriesKeysValues(torch.autograd.Function):
-    """(projection without biases, the layer's vectors, table) → q, k, v."""
+    """(projection without biases, its biases, log scale, table) → q, k, v."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        qkv: Tensor,
-        q_bias: Tensor,
-        v_bias: Tensor,
-        log_scale: Tensor,
-        table: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        q, k, v, q_over, k_over = _run(qkv, q_bias, v_bias, log_scale, table, True)
-        ctx.save_for_backward(q, k, q_over, k_over, log_scale, table)
+        q, k, v, q_over, k_over = _run(*given, keep=True)
+        ctx.save_for_backward(q, k, q_over, k_over, *given[-2:])
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     @staticmethod
@@ -233,5 +227,5 @@ def queries_keys_values(
     qkv = qkv.contiguous()
     if torch.is_grad_enabled():
         return _QueriesKeysValues.apply(qkv, q_bias, v_bias, log_scale, table)
-    q, k, v, _, _ = _run(qkv, q_bias, v_bias, log_scale, table, False, room)
+    q, k, v, _, _ = _run(qkv, q_bias, v_bias, log_scale, table, room=room)
     return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
