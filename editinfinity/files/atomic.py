@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from editinfinity.errors import UserError
+from editinfinity.locks import Lock
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 """What ails a disk rather than a program."""
@@ -113,12 +114,9 @@ def _sweep(folder: Path, prefix: str) -> None:
     """Remove what killed processes left of a file: those whose lock is free."""
     for path in folder.glob(f"{prefix}*"):
         with suppress(OSError):
-            handle = os.open(path, os.O_RDWR)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-            finally:
-                os.close(handle)
+            if lock := Lock.take(path):
+                with lock:
+                    path.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

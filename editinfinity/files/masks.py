@@ -182,29 +182,16 @@ def _grown(mask: Mask, pixels: int) -> Mask:
     """The mask with a margin of so many pixels, a square's corners staying square."""
     if pixels <= 0 or not mask.any():
         return mask
-    grown = mask
-    for axis in (0, 1):
-        wider = grown.copy()
-        reach = 1
+    for _ in range(2):  # along the columns, then along the rows
+        left, reach = pixels, 1
         # Doubling the reach takes logarithmically many passes.
-        left = pixels
         while left > 0:
             step = min(reach, left)
-            before = wider
-            wider = before | _shifted(before, step, axis) | _shifted(before, -step, axis)
+            wider = mask.copy()
+            wider[step:] |= mask[:-step]
+            wider[:-step] |= mask[step:]
+            mask = wider
             left -= step
             reach *= 2
-        grown = wider
-    return grown
-
-
-def _shifted(mask: Mask, by: int, axis: int) -> Mask:
-    moved = np.zeros_like(mask)
-    if abs(by) >= mask.shape[axis]:
-        return moved
-    source, target = [slice(None)] * 2, [slice(None)] * 2
-    source[axis], target[axis] = (
-        (slice(None, -by), slice(by, None)) if by > 0 else (slice(-by, None), slice(None, by))
-    )
-    moved[tuple(target)] = mask[tuple(source)]
-    return moved
+        mask = mask.T
+    return mask
