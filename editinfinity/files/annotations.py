@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from editinfinity.errors import UserError
-from editinfinity.files.geometry import Size
+from editinfinity.files.geometry import Size, require_shape
 from editinfinity.files.given import read_text
 
 LONGEST = 64 * 2**20
@@ -62,76 +62,39 @@ _KINDS = {
 """LabelMe's types of shapes that have an area → how they are drawn. (Others are lines, points.)"""
 
 
-@dataclass(frozen=True)
-class Annotations:
-    """The areas of one photograph.
-
-    Attributes:
-        path: their file.
-        drawn_on: (height, width) of the picture they were drawn on, where the file says so.
-        shapes: the areas.
-    """
-
-    path: Path
-    drawn_on: Size | None
-    shapes: list[_Shape]
-
-    def mask(self, size: Size) -> NDArray[np.bool_]:
-        """(H, W) of the photograph, True inside any of the areas.
-
-        Raises:
-            UserError: a corner is none.
-        """
-        drawn_on = self.drawn_on or size
-        scale = size[1] / drawn_on[1], size[0] / drawn_on[0]
-        canvas = Image.new("1", (size[1], size[0]))
-        with _telling_faults(self.path):
-            far = _FARTHEST * max(drawn_on)
-            for shape in self.shapes:
-                # "Not a number" is not below it either.
-                if not all(abs(number) <= far for point in shape.points for number in point):
-                    raise UserError(
-                        f"{self.path}: a corner lies far outside the picture; export it again"
-                    )
-                if shape.kind == "mask":
-                    _paste(canvas, _pixels_of(shape, drawn_on, self.path), shape.points[0], scale)
-                else:
-                    _draw(
-                        canvas, shape.kind, [(x * scale[0], y * scale[1]) for x, y in shape.points]
-                    )
-        return np.array(canvas)
-
-
-def read_annotations(path: Path, photograph: Path | None = None) -> Annotations:
-    """The areas that a file marks.
+def mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> NDArray[np.bool_]:
+    """The areas that a file marks, as a mask.
 
     Args:
         path: JSON of LabelMe or COCO.
+        size: (height, width) of the photograph.
         photograph: by whose name one of several images of a COCO file is found.
 
+    Returns:
+        (H, W), True inside any of the areas.
+
     Raises:
-        UserError: the file cannot be read, has a shape without area, or is of several images of
-            which not exactly one is named like the photograph.
+        UserError: the file cannot be read, has a shape without area or a corner that is none, was
+            drawn on a picture of another shape, or is of several images of which not exactly one
+            is named like the photograph.
     """
     with _telling_faults(path):
         content = _content(path)
         if "shapes" in content:
-            found = Annotations(
-                path,
-                _size(content.get("imageHeight"), content.get("imageWidth")),
-                _of_labelme(content, path),
-            )
+            drawn_on = _size(content.get("imageHeight"), content.get("imageWidth"))
+            shapes = _of_labelme(content, path)
         elif "annotations" in content:
             content = _of_one_image(content, path, photograph)
             image: Mapping[str, Any] = next(iter(content.get("images") or []), {})
-            found = Annotations(
-                path, _size(image.get("height"), image.get("width")), _of_coco(content, path)
-            )
+            drawn_on = _size(image.get("height"), image.get("width"))
+            shapes = _of_coco(content, path)
         else:
             raise UserError(f"{path}: is neither of LabelMe (shapes) nor of COCO (annotations)")
-        if not found.shapes:
+        if not shapes:
             raise UserError(f"{path}: holds no polygon, rectangle or circle; draw one")
-        return found
+        if drawn_on is not None:
+            require_shape(path, drawn_on, size)
+        return _drawn(shapes, drawn_on or size, size, path)
 
 
 def annotations_of_one(path: Path, photograph: Path) -> str | None:
@@ -141,7 +104,7 @@ def annotations_of_one(path: Path, photograph: Path) -> str | None:
         None where the file is not of several images.
 
     Raises:
-        UserError: as ``read_annotations``.
+        UserError: as ``mask_of_annotations``.
     """
     with _telling_faults(path):
         content = _content(path)
@@ -204,8 +167,7 @@ def _pixels_of(shape: _Shape, drawn_on: Size, path: Path) -> Image.Image:
     (x1, y1), (x2, y2) = shape.points
     try:
         data = base64.b64decode(shape.png, validate=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures
+        with warnings.catch_warnings(action="ignore"):  # of large pictures
             picture = Image.open(io.BytesIO(data), formats=["PNG"])
         with picture:
             width, height = picture.size
@@ -293,16 +255,28 @@ def _shown(name: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(name)[:100])
 
 
+def _drawn(shapes: list[_Shape], drawn_on: Size, size: Size, path: Path) -> NDArray[np.bool_]:
+    """Shapes of a picture of the size ``drawn_on``, as a mask of another size."""
+    scale = size[1] / drawn_on[1], size[0] / drawn_on[0]
+    far = _FARTHEST * max(drawn_on)
+    canvas = Image.new("1", (size[1], size[0]))
+    for shape in shapes:
+        # "Not a number" is not below it either.
+        if not all(abs(number) <= far for point in shape.points for number in point):
+            raise UserError(f"{path}: a corner lies far outside the picture; export it again")
+        if shape.kind == "mask":
+            _paste(canvas, _pixels_of(shape, drawn_on, path), shape.points[0], scale)
+        else:
+            _draw(canvas, shape.kind, [(x * scale[0], y * scale[1]) for x, y in shape.points])
+    return np.array(canvas)
+
+
 def _paste(canvas: Image.Image, pixels: Image.Image, at: Point, scale: Point) -> None:
-    left, top = round(at[0]), round(at[1])
-    box = [
-        round(place * factor)
-        for place, factor in zip(
-            (left, top, left + pixels.width, top + pixels.height), scale * 2, strict=True
-        )
-    ]
-    size = max(1, box[2] - box[0]), max(1, box[3] - box[1])
-    canvas.paste(1, (box[0], box[1]), pixels.resize(size, Image.Resampling.NEAREST))
+    x, y = round(at[0]), round(at[1])
+    left, right = round(x * scale[0]), round((x + pixels.width) * scale[0])
+    top, bottom = round(y * scale[1]), round((y + pixels.height) * scale[1])
+    size = max(1, right - left), max(1, bottom - top)
+    canvas.paste(1, (left, top), pixels.resize(size, Image.Resampling.NEAREST))
 
 
 def _draw(canvas: Image.Image, kind: str, points: list[Point]) -> None:

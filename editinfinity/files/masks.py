@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from editinfinity.errors import UserError
-from editinfinity.files.annotations import LONGEST, read_annotations
-from editinfinity.files.geometry import Geometry, Size
+from editinfinity.files.annotations import LONGEST, mask_of_annotations
+from editinfinity.files.geometry import Geometry, Size, require_shape
 from editinfinity.files.given import read_text
 from editinfinity.files.opening import open_picture
 from editinfinity.files.pixels import is_transparent, to_grey
@@ -28,9 +28,6 @@ REGIONS = ("black", "white", "transparent", "opaque")
 
 MASK_THRESHOLD = 128
 """A mask's pixel is black up to this value (design document "method")."""
-
-ASPECT_TOLERANCE = 0.01
-"""How far a mask's shape may be from the photograph's and still be scaled to it."""
 
 _BOX = re.compile(r"\s*(-?\d+)\s*[, ]\s*(-?\d+)\s*[, ]\s*(\d+)\s*[, ]\s*(\d+)\s*")
 
@@ -63,7 +60,7 @@ def read_mask(
     _require_region(edit_region)
     match path.suffix.strip().lower():
         case ".json":
-            mask = _mask_of_annotations(path, size, photograph)
+            mask = mask_of_annotations(path, size, photograph)
         case ".txt":
             mask = mask_of_box(read_text(path, LONGEST, "put the mask there"), size, path)
         case _:
@@ -98,15 +95,6 @@ def require_seen(unseen: float, name: Path | str) -> None:
         )
 
 
-def parse_box(text: str) -> tuple[int, int, int, int] | None:
-    """(x, y, width, height) of ``x,y,w,h``; None where the text is no box."""
-    found = _BOX.fullmatch(text)
-    if found is None:
-        return None
-    x, y, width, height = map(int, found.groups())
-    return x, y, width, height
-
-
 def mask_of_picture(
     image: Image.Image, size: Size, edit_region: str = "black", name: Path | str = "mask"
 ) -> Mask:
@@ -115,12 +103,11 @@ def mask_of_picture(
     Raises:
         UserError: its shape is not the photograph's, or it lacks the alpha channel asked for.
     """
-    path = name
     _require_region(edit_region)
     if edit_region in ("transparent", "opaque"):
         if not is_transparent(image):
             raise UserError(
-                f"{path}: has no transparent part; set mask_edit_region: black or white, or save "
+                f"{name}: has no transparent part; set mask_edit_region: black or white, or save "
                 "it with its alpha channel"
             )
         grey = image.convert("RGBA").getchannel("A")
@@ -129,7 +116,7 @@ def mask_of_picture(
         edited_is_dark = edit_region == "black"
         grey = to_grey(image, background=255 if edited_is_dark else 0)
     if (grey.height, grey.width) != size:
-        _require_shape(path, (grey.height, grey.width), size)
+        require_shape(name, (grey.height, grey.width), size)
         grey = grey.resize((size[1], size[0]), Image.Resampling.NEAREST)
     dark = np.asarray(grey) <= MASK_THRESHOLD
     return dark if edited_is_dark else ~dark
@@ -141,25 +128,16 @@ def _require_region(edit_region: str) -> None:
         raise UserError(f"mask_edit_region: {edit_region!r} is not one of '{known}'")
 
 
-def _require_shape(path: Path | str, found: Size, size: Size) -> None:
-    shape = (found[1] / found[0]) / (size[1] / size[0])
-    if abs(shape - 1) > ASPECT_TOLERANCE:
-        raise UserError(
-            f"{path}: is {found[1]}×{found[0]} pixels but the photograph, upright, is "
-            f"{size[1]}×{size[0]}; draw the mask over the photograph at the same shape"
-        )
-
-
 def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
     """A box ``x,y,w,h`` as a mask; ``name`` is for messages.
 
     Raises:
         UserError: the text is no box, or the box lies outside the photograph.
     """
-    box = parse_box(text)
-    if box is None:
+    found = _BOX.fullmatch(text)
+    if found is None:
         raise UserError(f"{name}: is no box; write x,y,width,height in pixels, e.g. 120,80,300,200")
-    x, y, width, height = box
+    x, y, width, height = map(int, found.groups())
     mask = np.zeros(size, dtype=bool)
     mask[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)] = True
     if not mask.any():
@@ -168,14 +146,6 @@ def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
             f"{size[1]}×{size[0]}"
         )
     return _grown(mask, grow)
-
-
-def _mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> Mask:
-    """Everything inside the shapes of a LabelMe file, or a photograph's annotations of COCO."""
-    found = read_annotations(path, photograph)
-    if found.drawn_on is not None:
-        _require_shape(path, found.drawn_on, size)
-    return found.mask(size)
 
 
 def _grown(mask: Mask, pixels: int) -> Mask:
