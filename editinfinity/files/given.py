@@ -5,6 +5,7 @@ So they are looked at before they are opened.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -47,6 +48,12 @@ def require_file(path: Path, limit: int, cure: str) -> None:
 def is_folder(path: Path) -> bool:
     """Whether a path, links followed, is a folder; one that cannot even be looked at is none."""
     return os.path.isdir(path)  # noqa: PTH112  # Path's raises for too long a name, say
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, limit: int, cure: str) -> str:

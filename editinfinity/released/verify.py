@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import require_file
+from editinfinity.files.given import require_file, sha256_of
 from editinfinity.files.state_dicts import LARGEST, weight_files_in
 from editinfinity.presets import PRESETS, Preset
 from editinfinity.released.convert import CONVERTED
@@ -103,10 +102,5 @@ def _verdict(files: list[Path], checksums: bool) -> Verdict:
     if best is None:
         raise UserError(f"{files[0]}: holds the weights of no model known here")
     known = recorded(files[0]) if checksums else None
-    checksum = None if known is None else _sha256(files[0]) == known.sha256
+    checksum = None if known is None else sha256_of(files[0]) == known.sha256
     return Verdict(files[0], best[1].name, best[2], best[3], checksum)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
