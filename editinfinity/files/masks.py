@@ -104,6 +104,7 @@ def mask_of_picture(
         UserError: its shape is not the photograph's, or it lacks the alpha channel asked for.
     """
     _require_region(edit_region)
+    edited_is_dark = edit_region in ("transparent", "black")
     if edit_region in ("transparent", "opaque"):
         if not is_transparent(image):
             raise UserError(
@@ -111,9 +112,7 @@ def mask_of_picture(
                 "it with its alpha channel"
             )
         grey = image.convert("RGBA").getchannel("A")
-        edited_is_dark = edit_region == "transparent"
     else:
-        edited_is_dark = edit_region == "black"
         grey = to_grey(image, background=255 if edited_is_dark else 0)
     if (grey.height, grey.width) != size:
         require_shape(name, (grey.height, grey.width), size)

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from editinfinity.environment import jobs_at_once
 from editinfinity.stages.calls import Call
@@ -57,7 +56,11 @@ def _leased(
     slots = slots_of(model.device, visible_cards(), jobs_at_once())
     folder = session.folder if session is not None else None
     if slots[0].card is not None:
-        folder = _lease_folder()
+        try:
+            folder = lease_folder(private_folder())
+        except OSError as fault:
+            log.warning("cards cannot be leased: %s", fault)
+            folder = None
     if folder is None:
         yield None, model
         return
@@ -77,11 +80,3 @@ def _on(slot: Slot, model: ModelSettings) -> ModelSettings:
     if slot.card is not None and model.device.startswith("cuda:"):
         return replace(model, device="cuda")
     return model
-
-
-def _lease_folder() -> Path | None:
-    try:
-        return lease_folder(private_folder())
-    except OSError as fault:
-        log.warning("cards cannot be leased: %s", fault)
-        return None
