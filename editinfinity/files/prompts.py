@@ -25,7 +25,8 @@ def read_prompt(source: Path | str, *, what: str = "prompt", may_be_empty: bool 
     Raises:
         UserError: the file cannot be read, is not UTF-8, or the text is not usable.
     """
-    return _text_of(source, what, LONGEST_PROMPT, None if may_be_empty else f"the {what}")
+    refusal = None if may_be_empty else f"is empty; write the {what} into it"
+    return _text_of(source, what, LONGEST_PROMPT, refusal)
 
 
 def read_target_word(source: Path | str) -> str:
@@ -34,7 +35,8 @@ def read_target_word(source: Path | str) -> str:
     Raises:
         UserError: as ``read_prompt``.
     """
-    return _text_of(source, "target word", LONGEST_WORD, "one word of the source prompt")
+    refusal = "is empty; write one word of the source prompt into it"
+    return _text_of(source, "target word", LONGEST_WORD, refusal)
 
 
 def origin_of(source: Path | str | None, what: str) -> str:
@@ -42,16 +44,16 @@ def origin_of(source: Path | str | None, what: str) -> str:
     return str(source) if isinstance(source, Path) else what
 
 
-def _text_of(source: Path | str, what: str, longest: int, needed: str | None) -> str:
-    """The text of a source; it may be empty where nothing is ``needed``."""
+def _text_of(source: Path | str, what: str, longest: int, refusal: str | None) -> str:
+    """The text of a source; where it is empty, it is refused so, unless it may be."""
     text, origin = source, origin_of(source, what)
     if isinstance(text, Path):
         text = read_text(text, 8 * LONGEST_PROMPT, "put the text there")
     text = " ".join(text.split())
     if control := next((c for c in text if unicodedata.category(c) in ("Cc", "Cs")), None):
         raise UserError(f"{origin}: has the control character {control!a}; save it as plain text")
-    if needed and not text:
-        raise UserError(f"{origin}: is empty; write {needed} into it")
+    if refusal and not text:
+        raise UserError(f"{origin}: {refusal}")
     if len(text) > longest:
         raise UserError(f"{origin}: has {len(text)} characters; shorten it to {longest} at most")
     return text
