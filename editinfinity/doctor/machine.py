@@ -7,15 +7,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from editinfinity.config.load import Config
 from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.errors import UserError
 from editinfinity.presets import Preset, preset
-
-if TYPE_CHECKING:
-    import torch
 
 _GIB = 2**30
 _LITTLE_ROOM = _GIB
@@ -29,6 +25,7 @@ def gpus(config: Config) -> Iterator[Finding]:
     import torch
 
     from editinfinity.compute import available_cores, pick_device
+    from editinfinity.models.choice import why_not
 
     chosen = preset(str(config.settings["model"]))
     try:
@@ -57,15 +54,8 @@ def gpus(config: Config) -> Iterator[Finding]:
             yield note("GPU", f"{text}: training may not fit; choose a smaller pixel_budget then")
         else:
             yield Finding("GPU", text)
-        yield from _kernels(torch.device("cuda", index))
-
-
-def _kernels(device: torch.device) -> Iterator[Finding]:
-    from editinfinity.models.choice import why_not
-
-    obstacle = why_not(device)
-    if obstacle:
-        yield note("kernels", f"{obstacle}. Without them everything works, but more slowly")
+        if obstacle := why_not(torch.device("cuda", index)):
+            yield note("kernels", f"{obstacle}. Without them everything works, but more slowly")
 
 
 def weights_bytes(chosen: Preset) -> int:

@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from editinfinity.config.load import Config
 from editinfinity.doctor import configuration, machine, packages, slurm, weights
@@ -24,19 +25,18 @@ def examine(folder: Path) -> list[Finding]:
 
     findings += _tried("configuration", plan)
     if config is not None:
-        known = config
-        findings += _tried("weights", lambda: weights.look(known))
-        findings += _tried("GPU", lambda: machine.gpus(known))
-        findings += _tried("gpu cap", lambda: configuration.cap(folder))
-        findings += _tried("writing", lambda: machine.places(folder, known))
-    findings += _tried("SLURM", lambda: slurm.look(folder))
+        findings += _tried("weights", weights.look, config)
+        findings += _tried("GPU", machine.gpus, config)
+        findings += _tried("gpu cap", configuration.cap, folder)
+        findings += _tried("writing", machine.places, folder, config)
+    findings += _tried("SLURM", slurm.look, folder)
     return findings
 
 
-def _tried(subject: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+def _tried(subject: str, look: Callable[..., Iterable[Finding]], *arguments: Any) -> list[Finding]:
     """What a look finds; that it could not be taken is a fault of its own."""
     try:
-        return list(look())
+        return list(look(*arguments))
     except Exception as error:  # a broken installation raises anything
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         return [fault(subject, f"could not be looked at ({what})")]

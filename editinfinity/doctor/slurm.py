@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,18 +46,17 @@ def look(folder: Path) -> Iterator[Finding]:
 
 def _nodes(rows: list[list[str]]) -> Iterator[Finding]:
     """GPUs by partition."""
-    partitions: dict[str, tuple[int, int, int]] = {}
+    nodes, up, cards = Counter[str](), Counter[str](), Counter[str]()
     for _, partition, gres, state in rows:
-        gpus = sum(int(count) for count in re.findall(r"gpu(?::[^:,(]+)?:(\d+)", gres))
-        ready = state.rstrip("*~#!%$@^-+") in ("idle", "mixed", "allocated", "completing")
         name = partition.rstrip("*")
-        nodes, up, cards = partitions.get(name, (0, 0, 0))
-        partitions[name] = (nodes + 1, up + ready, cards + gpus)
-    for name, (nodes, up, cards) in sorted(partitions.items()):
-        text = f"partition {name}: {up} of {nodes} nodes up, {cards} GPUs"
-        if cards and up:
+        nodes[name] += 1
+        up[name] += state.rstrip("*~#!%$@^-+") in ("idle", "mixed", "allocated", "completing")
+        cards[name] += sum(map(int, re.findall(r"gpu(?::[^:,(]+)?:(\d+)", gres)))
+    for name in sorted(nodes):
+        text = f"partition {name}: {up[name]} of {nodes[name]} nodes up, {cards[name]} GPUs"
+        if cards[name] and up[name]:
             yield Finding(_SUBJECT, text)
-        elif not cards:
+        elif not cards[name]:
             yield note(_SUBJECT, f"{text}; GPU jobs would wait for ever there")
         else:
             yield note(_SUBJECT, f"{text}; its jobs would wait")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from editinfinity.config.load import Config
 from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import found_backbones
+from editinfinity.files.given import sha256_of
 from editinfinity.planning.location import weight_files
 from editinfinity.presets import Preset, preset
 from editinfinity.released.record import recorded
@@ -77,7 +77,7 @@ def _checksums(files: list[Path]) -> Iterator[Finding]:
             known[path] = found.sha256
         elif path.resolve() in sums:
             known[path] = sums[path.resolve()]
-    wrong = [path for path, digest in known.items() if _sha256(path) != digest]
+    wrong = [path for path, digest in known.items() if sha256_of(path) != digest]
     for path in wrong:
         yield fault(_SUBJECT, f"{path}: is not as it was written; get or convert it again")
     where = f"{len(files)} files, {size / 2**20:,.0f} MiB in {files[0].parent}"
@@ -97,8 +97,3 @@ def _sums_in(folder: Path) -> dict[Path, str]:
     except (OSError, ValueError):
         pass
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

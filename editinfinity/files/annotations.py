@@ -10,9 +10,8 @@ import base64
 import io
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from editinfinity.errors import UserError
-from editinfinity.files.geometry import Size
+from editinfinity.files.geometry import Size, require_shape
 from editinfinity.files.given import read_text
 
 LONGEST = 64 * 2**20
@@ -35,103 +34,48 @@ _NAMED = 5
 
 Point = tuple[float, float]
 
+_AREAS = frozenset({"polygon", "rectangle", "circle", "oriented_rectangle", "mask"})
+"""LabelMe's types of shapes that have an area. (Others are lines, points.)"""
 
-@dataclass(frozen=True)
-class _Shape:
-    """An area.
+_Shape = Mapping[str, Any]
+"""An area as LabelMe has it.
 
-    Attributes:
-        kind: ``polygon``, ``rectangle``, ``circle`` or ``mask``.
-        points: corners; of a circle its centre and a point on it, of a mask its first and its last
-            pixel.
-        png: of a mask, base64; values other than 0 are the area.
-    """
-
-    kind: str
-    points: list[Point]
-    png: Any = None
+``shape_type`` is one of ``_AREAS``; ``points`` are corners, of a circle its centre and a point on
+it, of a mask its first and its last pixel; ``mask`` is a PNG in base64, not 0 where the area is.
+"""
 
 
-_KINDS = {
-    "polygon": "polygon",
-    "rectangle": "rectangle",
-    "circle": "circle",
-    "oriented_rectangle": "polygon",
-    "mask": "mask",
-}
-"""LabelMe's types of shapes that have an area → how they are drawn. (Others are lines, points.)"""
-
-
-@dataclass(frozen=True)
-class Annotations:
-    """The areas of one photograph.
-
-    Attributes:
-        path: their file.
-        drawn_on: (height, width) of the picture they were drawn on, where the file says so.
-        shapes: the areas.
-    """
-
-    path: Path
-    drawn_on: Size | None
-    shapes: list[_Shape]
-
-    def mask(self, size: Size) -> NDArray[np.bool_]:
-        """(H, W) of the photograph, True inside any of the areas.
-
-        Raises:
-            UserError: a corner is none.
-        """
-        drawn_on = self.drawn_on or size
-        scale = size[1] / drawn_on[1], size[0] / drawn_on[0]
-        canvas = Image.new("1", (size[1], size[0]))
-        with _telling_faults(self.path):
-            far = _FARTHEST * max(drawn_on)
-            for shape in self.shapes:
-                # "Not a number" is not below it either.
-                if not all(abs(number) <= far for point in shape.points for number in point):
-                    raise UserError(
-                        f"{self.path}: a corner lies far outside the picture; export it again"
-                    )
-                if shape.kind == "mask":
-                    _paste(canvas, _pixels_of(shape, drawn_on, self.path), shape.points[0], scale)
-                else:
-                    _draw(
-                        canvas, shape.kind, [(x * scale[0], y * scale[1]) for x, y in shape.points]
-                    )
-        return np.array(canvas)
-
-
-def read_annotations(path: Path, photograph: Path | None = None) -> Annotations:
-    """The areas that a file marks.
+def mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> NDArray[np.bool_]:
+    """The areas that a file marks, as a mask.
 
     Args:
         path: JSON of LabelMe or COCO.
+        size: (height, width) of the photograph.
         photograph: by whose name one of several images of a COCO file is found.
 
+    Returns:
+        (H, W), True inside any of the areas.
+
     Raises:
-        UserError: the file cannot be read, has a shape without area, or is of several images of
-            which not exactly one is named like the photograph.
+        UserError: the file cannot be read, has a shape without area or a corner that is none, was
+            drawn on a picture of another shape, or is of several images of which not exactly one
+            is named like the photograph.
     """
     with _telling_faults(path):
         content = _content(path)
         if "shapes" in content:
-            found = Annotations(
-                path,
-                _size(content.get("imageHeight"), content.get("imageWidth")),
-                _of_labelme(content, path),
-            )
+            drawn_on = _size(content.get("imageHeight"), content.get("imageWidth"))
+            shapes = list(content["shapes"])
         elif "annotations" in content:
             content = _of_one_image(content, path, photograph)
             image: Mapping[str, Any] = next(iter(content.get("images") or []), {})
-            found = Annotations(
-                path, _size(image.get("height"), image.get("width")), _of_coco(content, path)
-            )
+            drawn_on = _size(image.get("height"), image.get("width"))
+            shapes = list(_of_coco(content, path))
         else:
             raise UserError(f"{path}: is neither of LabelMe (shapes) nor of COCO (annotations)")
-        if not found.shapes:
+        if not shapes:
             raise UserError(f"{path}: holds no polygon, rectangle or circle; draw one")
-        return found
+        return _drawn(shapes, drawn_on or size, size, path)
 
 
 def annotations_of_one(path: Path, photograph: Path) -> str | None:
@@ -141,7 +85,7 @@ def annotations_of_one(path: Path, photograph: Path) -> str | None:
         None where the file is not of several images.
 
     Raises:
-        UserError: as ``read_annotations``.
+        UserError: as ``mask_of_annotations``.
     """
     with _telling_faults(path):
         content = _content(path)
@@ -174,38 +118,12 @@ def _size(height: Any, width: Any) -> Size | None:
     return size
 
 
-def _of_labelme(content: Mapping[str, Any], path: Path) -> list[_Shape]:
-    kinds = [shape.get("shape_type") or "polygon" for shape in content["shapes"]]
-    if others := sorted({_shown(kind) for kind in kinds if kind not in _KINDS}):
-        raise UserError(
-            f"{path}: holds shapes without an area ({', '.join(others)}); delete them, or draw "
-            "polygons, rectangles, circles or masks"
-        )
-    return [
-        _Shape(_KINDS[kind], _corners(shape["points"], kind, path), shape.get("mask"))
-        for kind, shape in zip(kinds, content["shapes"], strict=True)
-    ]
-
-
-def _corners(pairs: Iterable[Sequence[Any]], kind: str, path: Path) -> list[Point]:
-    """The corners of a shape.
-
-    Raises:
-        UserError: it is a polygon of fewer than three.
-    """
-    corners = [(float(x), float(y)) for x, y in pairs]
-    if _KINDS[kind] == "polygon" and len(corners) < 3:
-        raise UserError(f"{path}: holds a polygon of {len(corners)} corners; draw it, or delete it")
-    return corners
-
-
-def _pixels_of(shape: _Shape, drawn_on: Size, path: Path) -> Image.Image:
+def _pixels_of(png: Any, corners: list[Point], drawn_on: Size, path: Path) -> Image.Image:
     """Mode ``1``, of a shape of LabelMe's AI tools."""
-    (x1, y1), (x2, y2) = shape.points
+    (x1, y1), (x2, y2) = corners
     try:
-        data = base64.b64decode(shape.png, validate=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures
+        data = base64.b64decode(png, validate=True)
+        with warnings.catch_warnings(action="ignore"):  # of large pictures
             picture = Image.open(io.BytesIO(data), formats=["PNG"])
         with picture:
             width, height = picture.size
@@ -269,23 +187,21 @@ def _named_like(
     )
 
 
-def _of_coco(content: Mapping[str, Any], path: Path) -> list[_Shape]:
-    shapes = []
+def _of_coco(content: Mapping[str, Any], path: Path) -> Iterator[_Shape]:
+    """The areas of COCO's annotations, as LabelMe would have them."""
     for annotation in content["annotations"]:
         segments = annotation.get("segmentation")
         if isinstance(segments, dict):
             raise UserError(f"{path}: holds run-length masks; export polygons, or a picture")
         for numbers in segments or []:
-            pairs = zip(numbers[::2], numbers[1::2], strict=True)
-            shapes.append(_Shape("polygon", _corners(pairs, "polygon", path)))
+            yield {"points": list(zip(numbers[::2], numbers[1::2], strict=True))}
         if not segments and not annotation.get("bbox"):
             raise UserError(
                 f"{path}: holds an annotation without polygon and box; delete it, or draw one"
             )
         if not segments:
             x, y, width, height = map(float, annotation["bbox"])
-            shapes.append(_Shape("rectangle", [(x, y), (x + width, y + height)]))
-    return shapes
+            yield {"shape_type": "rectangle", "points": [(x, y), (x + width, y + height)]}
 
 
 def _shown(name: object) -> str:
@@ -293,16 +209,41 @@ def _shown(name: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(name)[:100])
 
 
-def _paste(canvas: Image.Image, pixels: Image.Image, at: Point, scale: Point) -> None:
-    left, top = round(at[0]), round(at[1])
-    box = [
-        round(place * factor)
-        for place, factor in zip(
-            (left, top, left + pixels.width, top + pixels.height), scale * 2, strict=True
+def _drawn(shapes: list[_Shape], drawn_on: Size, size: Size, path: Path) -> NDArray[np.bool_]:
+    """Shapes of a picture of the size ``drawn_on``, as a mask of another size."""
+    kinds = [shape.get("shape_type") or "polygon" for shape in shapes]
+    if others := sorted({_shown(kind) for kind in kinds if kind not in _AREAS}):
+        raise UserError(
+            f"{path}: holds shapes without an area ({', '.join(others)}); delete them, or draw "
+            "polygons, rectangles, circles or masks"
         )
-    ]
-    size = max(1, box[2] - box[0]), max(1, box[3] - box[1])
-    canvas.paste(1, (box[0], box[1]), pixels.resize(size, Image.Resampling.NEAREST))
+    require_shape(path, drawn_on, size)
+    scale = size[1] / drawn_on[1], size[0] / drawn_on[0]
+    far = _FARTHEST * max(drawn_on)
+    canvas = Image.new("1", (size[1], size[0]))
+    for kind, shape in zip(kinds, shapes, strict=True):
+        points = [(float(x), float(y)) for x, y in shape["points"]]
+        if kind in ("polygon", "oriented_rectangle") and len(points) < 3:
+            raise UserError(
+                f"{path}: holds a polygon of {len(points)} corners; draw it, or delete it"
+            )
+        # "Not a number" is not below it either.
+        if not all(abs(number) <= far for point in points for number in point):
+            raise UserError(f"{path}: a corner lies far outside the picture; export it again")
+        if kind == "mask":
+            pixels = _pixels_of(shape.get("mask"), points, drawn_on, path)
+            _paste(canvas, pixels, points[0], scale)
+        else:
+            _draw(canvas, kind, [(x * scale[0], y * scale[1]) for x, y in points])
+    return np.array(canvas)
+
+
+def _paste(canvas: Image.Image, pixels: Image.Image, at: Point, scale: Point) -> None:
+    x, y = round(at[0]), round(at[1])
+    left, right = round(x * scale[0]), round((x + pixels.width) * scale[0])
+    top, bottom = round(y * scale[1]), round((y + pixels.height) * scale[1])
+    size = max(1, right - left), max(1, bottom - top)
+    canvas.paste(1, (left, top), pixels.resize(size, Image.Resampling.NEAREST))
 
 
 def _draw(canvas: Image.Image, kind: str, points: list[Point]) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from editinfinity.errors import UserError
+from editinfinity.locks import Lock
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 """What ails a disk rather than a program."""
@@ -46,13 +47,14 @@ def atomic_path(final: Path) -> Iterator[Path]:
     except OSError as error:
         raise _cannot_be_written(final, error.strerror) from None
     try:
-        with _telling_disk_faults(final):
-            yield temporary
-            _flush_to_disk(temporary)
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(final)
-    except BaseException:
+        yield temporary
+        _flush_to_disk(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(final)
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if reason := _fault_of_disk(error):
+            raise _cannot_be_written(final, reason) from None
         raise
     finally:
         os.close(lock)
@@ -74,24 +76,17 @@ def claimed(path: Path) -> bool:
     return True
 
 
-@contextmanager
-def _telling_disk_faults(final: Path) -> Iterator[None]:
-    """Turn what ails the disk into one line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _UNWRITABLE:
-            raise _cannot_be_written(final, error.strerror) from None
-        raise
-    except Exception as error:
-        # Whoever raised a SafetensorError has imported its library, which planning does without.
-        library = sys.modules.get("safetensors")
-        if library is None or not isinstance(error, library.SafetensorError):
-            raise
+def _fault_of_disk(error: BaseException) -> str | None:
+    """What ails the disk rather than the program, if that is what an error says."""
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        return error.strerror
+    # Whoever raised a SafetensorError has imported its library, which planning does without.
+    library = sys.modules.get("safetensors")
+    if library is not None and isinstance(error, library.SafetensorError):
         # It says only in words what it ran into.
-        if match := re.search(r"I/O error: (.*?) \(os error", str(error)):
-            raise _cannot_be_written(final, match[1]) from None
-        raise
+        match = re.search(r"I/O error: (.*?) \(os error", str(error))
+        return match and match[1]
+    return None
 
 
 def _cannot_be_written(final: Path, reason: str | None) -> UserError:
@@ -113,12 +108,9 @@ def _sweep(folder: Path, prefix: str) -> None:
     """Remove what killed processes left of a file: those whose lock is free."""
     for path in folder.glob(f"{prefix}*"):
         with suppress(OSError):
-            handle = os.open(path, os.O_RDWR)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-            finally:
-                os.close(handle)
+            if lock := Lock.take(path):
+                with lock:
+                    path.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -100,8 +100,8 @@ def _of_tiff(file: BinaryIO, head: bytes) -> str | None:
         return None
     if _is_marked(head, _MARKS_IN_TIFF):
         return _RAW
-    form = _Form(order, big=b"+" in head[2:4])
-    pictures = list(_directories(file, form, form.first(head)))
+    big = b"+" in head[2:4]
+    pictures = list(_directories(file, _Form.of(order, big), first=8 if big else 4))
     if not pictures:
         return None
     if any(tags[_COUNT][0] > _MOST_IN_TIFF for tags in pictures):
@@ -127,75 +127,52 @@ def _area(tags: _Tags) -> int:
 
 @dataclass(frozen=True)
 class _Form:
-    """How a TIFF writes its numbers.
+    """How a TIFF writes its numbers; those of a BigTIFF have eight bytes.
 
     Attributes:
         order: of bytes, for :mod:`struct`.
-        big: whether it is a BigTIFF, whose offsets have eight bytes.
+        count: of a directory's entries.
+        entry: of a directory.
+        offset: of a place in the file.
     """
 
     order: str
-    big: bool
+    count: struct.Struct
+    entry: struct.Struct
+    offset: struct.Struct
 
-    @property
-    def offset(self) -> str:
-        return self.order + ("Q" if self.big else "I")
-
-    @property
-    def count(self) -> str:
-        return self.order + ("Q" if self.big else "H")
-
-    @property
-    def entry(self) -> struct.Struct:
-        return struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
-
-    def first(self, head: bytes) -> int:
-        """Where the first directory is; 0 where there is none."""
-        place = 8 if self.big else 4
-        size = struct.calcsize(self.offset)
-        found = head[place : place + size]
-        return int(struct.unpack(self.offset, found)[0]) if len(found) == size else 0
+    @classmethod
+    def of(cls, order: str, big: bool) -> _Form:
+        """The form of a byte order."""
+        letters = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
+        return cls(order, *(struct.Struct(order + each) for each in letters))
 
 
 def _directories(file: BinaryIO, form: _Form, first: int) -> Iterator[_Tags]:
-    """The directories of a TIFF with those inside them, each once, up to a number."""
-    waiting, seen = [first], {0}
+    """The directories of a TIFF with those inside them, each once, up to a number.
+
+    Args:
+        file: the TIFF.
+        form: how it writes numbers.
+        first: the place that tells where the first directory is.
+    """
+    waiting, seen = [*_read(file, form.offset, first)], {0}
     while waiting and len(seen) <= _MOST_DIRECTORIES:
         place = waiting.pop(0)
         if place in seen:
             continue
         seen.add(place)
-        try:
-            tags, following = _directory(file, form, place)
-        except (struct.error, OSError, ValueError, OverflowError):
-            continue  # outside the file: what opens it tells
-        waiting += [place for tag in _INNER for place in tags.get(tag, ())] + [following]
-        yield tags
-
-
-def _directory(file: BinaryIO, form: _Form, place: int) -> tuple[_Tags, int]:
-    """(its tags of interest, where the next directory is).
-
-    Raises:
-        struct.error: it does not lie in the file.
-        OSError, ValueError, OverflowError: neither is there such a place.
-    """
-    file.seek(place)
-    (count,) = struct.unpack(form.count, file.read(struct.calcsize(form.count)))
-    size = form.entry.size
-    data = file.read(min(count, _MOST_ENTRIES) * size)
-    tags: _Tags = {_COUNT: (count,)}
-    for at in range(0, len(data) - size + 1, size):
-        tag, kind, many, value = form.entry.unpack_from(data, at)
-        if tag in _KNOWN and (numbers := _numbers(file, form, kind, many, value)):
-            tags[tag] = numbers
-    try:
-        file.seek(place + struct.calcsize(form.count) + count * size)
-        end = file.read(struct.calcsize(form.offset))
-        (following,) = struct.unpack(form.offset, end)
-    except (struct.error, OSError, ValueError, OverflowError):
-        following = 0  # the tags count all the same
-    return tags, following
+        for count in _read(file, form.count, place):
+            tags: _Tags = {_COUNT: (count,)}
+            entries = file.read(min(count, _MOST_ENTRIES) * form.entry.size)
+            whole = len(entries) - len(entries) % form.entry.size
+            for tag, kind, many, value in form.entry.iter_unpack(entries[:whole]):
+                if tag in _KNOWN and (numbers := _numbers(file, form, kind, many, value)):
+                    tags[tag] = numbers
+            end = place + form.count.size + count * form.entry.size
+            waiting += [inner for tag in _INNER for inner in tags.get(tag, ())]
+            waiting += _read(file, form.offset, end)
+            yield tags
 
 
 def _numbers(file: BinaryIO, form: _Form, kind: int, many: int, value: bytes) -> tuple[int, ...]:
@@ -206,7 +183,11 @@ def _numbers(file: BinaryIO, form: _Form, kind: int, many: int, value: bytes) ->
     numbers = struct.Struct(f"{form.order}{min(many, _MOST_VALUES)}{letter}")
     if many * struct.calcsize(letter) <= len(value):
         return numbers.unpack_from(value)
-    (place,) = struct.unpack(form.offset, value)
+    return _read(file, numbers, *form.offset.unpack(value))
+
+
+def _read(file: BinaryIO, numbers: struct.Struct, place: int) -> tuple[int, ...]:
+    """The numbers at a place; none where that lies outside the file: what opens it tells."""
     try:
         file.seek(place)
         return numbers.unpack(file.read(numbers.size))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +138,8 @@ class Adapter:
         config = model.peft_config["default"].to_dict()  # type: ignore[union-attr,index,operator]
         config.update(inference_mode=True, base_model_name_or_path=None)
         ready = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-        return cls(ready, _plain(config))
+        # Enumerations of strings become strings, and sets sorted lists.
+        return cls(ready, json.loads(json.dumps(config, default=sorted)))
 
     def save(self, folder: Path) -> None:
         """Write it so that ``PeftModel.from_pretrained`` finds it."""
@@ -277,16 +277,3 @@ def adapter_iteration(folder: Path) -> int | None:
     if not path.is_file():
         return None
     return whole_number(load_tensors(path, STATE_KIND)[1], "iteration", path)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can carry, sets sorted."""
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items() if key != "runtime_config"}
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value

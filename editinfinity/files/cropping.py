@@ -78,14 +78,14 @@ def _span(counts: NDArray[np.integer]) -> tuple[int, int]:
 
 def _smallest_view(needed: Sequence[float], size: Size, pixel_budget: str) -> Size | None:
     """Height and width of the smallest view of what is needed, at full detail or less."""
-    best: tuple[float, float, Size] | None = None
+    views = []
     for ratio in SCALES_1M:
         model = ScaleSchedule(ratio, pixel_budget).image_size
         scale = _stepped(needed, model)
         crop = round(model[0] * scale), round(model[1] * scale)
         if crop[0] <= size[0] and crop[1] <= size[1]:
-            best = min(best or (math.inf, math.inf, crop), (scale, _unlike(ratio, needed), crop))
-    return None if best is None else best[2]
+            views.append((scale, _unlike(ratio, needed), crop))
+    return min(views)[2] if views else None
 
 
 def _fullest_view(

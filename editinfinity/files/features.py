@@ -6,7 +6,7 @@ Free of torch, so that stages which run no model start at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from editinfinity.errors import UserError
 from editinfinity.files.geometry import Geometry
-from editinfinity.files.tensors import Array, load_arrays, save_tensors
+from editinfinity.files.tensors import load_arrays, save_tensors
 from editinfinity.prompts import Span
 from editinfinity.scales import Grid, ScaleSchedule
 
@@ -45,21 +45,14 @@ class ImageFeatures:
 
     def save(self, path: Path) -> None:
         """Write the file; equal features give equal bytes."""
-        schedule = self.schedule
         metadata = {
+            **asdict(self.schedule),
             "kind": IMAGE_KIND,
             "preset": self.preset,
-            "ratio": schedule.ratio,
-            "pixel_budget": schedule.pixel_budget,
-            "patchify": schedule.patchify,
             "geometry": self.geometry.to_dict(),
         }
-        arrays: dict[str, Array] = {
-            "bits": pack_bits(self.bits),
-            "raw": self.raw,
-            "pixels": self.pixels,
-        }
-        save_tensors(path, arrays, metadata)
+        bits = pack_bits(self.bits)
+        save_tensors(path, {"bits": bits, "raw": self.raw, "pixels": self.pixels}, metadata)
 
     @classmethod
     def load(cls, path: Path) -> ImageFeatures:
@@ -98,13 +91,9 @@ class PromptFeatures:
 
     def save(self, path: Path) -> None:
         """Write the file; equal features give equal bytes."""
-        arrays: dict[str, Array] = {
-            "features": self.features,
-            "offsets": np.asarray(self.offsets, dtype=np.int32).reshape(-1, 2),
-        }
-        save_tensors(
-            path, arrays, {"kind": TEXT_KIND, "preset": self.preset, "prompt": self.prompt}
-        )
+        offsets = np.asarray(self.offsets, dtype=np.int32).reshape(-1, 2)
+        metadata = {"kind": TEXT_KIND, "preset": self.preset, "prompt": self.prompt}
+        save_tensors(path, {"features": self.features, "offsets": offsets}, metadata)
 
     @classmethod
     def load(cls, path: Path) -> PromptFeatures:

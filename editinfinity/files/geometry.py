@@ -9,13 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from editinfinity.errors import UserError
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
+
+ASPECT_TOLERANCE = 0.01
+"""How far a mask's shape may be from the photograph's and still be scaled to it."""
+
+
+def require_shape(path: Path | str, found: Size, size: Size) -> None:
+    """Refuse a mask of this size for a photograph of the other.
+
+    Raises:
+        UserError: their shapes differ.
+    """
+    shape = (found[1] / found[0]) / (size[1] / size[0])
+    if abs(shape - 1) > ASPECT_TOLERANCE:
+        raise UserError(
+            f"{path}: is {found[1]}×{found[0]} pixels but the photograph, upright, is "
+            f"{size[1]}×{size[0]}; draw the mask over the photograph at the same shape"
+        )
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,14 @@ So they are looked at before they are opened.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import stat
 from pathlib import Path
 
 from editinfinity.errors import UserError
+
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 def require_file(path: Path, limit: int, cure: str) -> None:
@@ -31,7 +35,9 @@ def require_file(path: Path, limit: int, cure: str) -> None:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read ({reason}); {cure}") from None
     if not stat.S_ISREG(found.st_mode):
-        raise UserError(f"{path}: is no file but {_kind(found.st_mode)}; {cure}")
+        raise UserError(
+            f"{path}: is no file but {_KINDS.get(stat.S_IFMT(found.st_mode), 'a device')}; {cure}"
+        )
     if found.st_size > limit:
         raise UserError(
             f"{path}: has {_size(found.st_size)}, more than the {_size(limit)} that are read; "
@@ -41,10 +47,13 @@ def require_file(path: Path, limit: int, cure: str) -> None:
 
 def is_folder(path: Path) -> bool:
     """Whether a path, links followed, is a folder; one that cannot even be looked at is none."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # too long a name, say
-        return False
+    return os.path.isdir(path)  # noqa: PTH112  # Path's raises for too long a name, say
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, limit: int, cure: str) -> str:
@@ -63,17 +72,6 @@ def read_text(path: Path, limit: int, cure: str) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {cure}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
-
-
-def _kind(mode: int) -> str:
-    for is_kind, name in (
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a pipe"),
-        (stat.S_ISSOCK, "a socket"),
-    ):
-        if is_kind(mode):
-            return name
-    return "a device"
 
 
 def _size(count: int) -> str:

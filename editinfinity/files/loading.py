@@ -14,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from editinfinity.compute import reseed
 from editinfinity.errors import UserError
+from editinfinity.files.model_folder import model_folder
+from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 from editinfinity.presets import Preset
 
 log = logging.getLogger(__name__)
@@ -21,7 +23,37 @@ log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def random_weights(build: Callable[[], Model], preset: Preset) -> Model:
+def built(
+    build: Callable[[], Model],
+    preset: Preset,
+    part: str,
+    renamed: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    device: torch.device,
+    model_dir: Path | None,
+) -> Model:
+    """A part of a preset with its weights, random ones where the preset has none.
+
+    Args:
+        build: makes the model, with its own initial weights.
+        preset: whose it is.
+        part: ``tokenizer`` or ``transformer``.
+        renamed: gives the tensors of a released file the names of ours.
+        device: where the weights go.
+        model_dir: folder of released weights; None for the usual one.
+
+    Raises:
+        UserError: the weights are missing, damaged or another model's.
+    """
+    if preset.weights is None:
+        return _random_weights(build, preset)
+    folder, pattern = model_folder(preset, model_dir), getattr(preset.weights, part)
+    files = find_weight_files(folder, pattern, f"{preset.name}'s {part}")
+    model = blank(build)
+    _fill(model, renamed(read_state_dict(files)), device, files[0], preset)
+    return model
+
+
+def _random_weights(build: Callable[[], Model], preset: Preset) -> Model:
     """A model with its own initial weights, the same every time."""
     with torch.random.fork_rng(devices=[]):
         reseed(0, f"weights of {preset.name}", 0)
@@ -54,7 +86,7 @@ def blank(build: Callable[[], Model]) -> Model:
         return build()
 
 
-def fill(
+def _fill(
     model: nn.Module, state: Mapping[str, Tensor], device: torch.device, path: Path, preset: Preset
 ) -> None:
     """Give a model on the meta device its weights, one tensor in memory at a time.

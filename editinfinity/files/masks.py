@@ -15,22 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from editinfinity.errors import UserError
-from editinfinity.files.annotations import LONGEST, read_annotations
-from editinfinity.files.geometry import Geometry, Size
+from editinfinity.files.annotations import LONGEST, mask_of_annotations
+from editinfinity.files.geometry import Geometry, Size, require_shape
 from editinfinity.files.given import read_text
 from editinfinity.files.opening import open_picture
 from editinfinity.files.pixels import is_transparent, to_grey
+from editinfinity.settings.groups import MASK_REGIONS
 
 Mask = NDArray[np.bool_]
 
-REGIONS = ("black", "white", "transparent", "opaque")
-"""Which part of a mask's picture is edited."""
-
 MASK_THRESHOLD = 128
 """A mask's pixel is black up to this value (design document "method")."""
-
-ASPECT_TOLERANCE = 0.01
-"""How far a mask's shape may be from the photograph's and still be scaled to it."""
 
 _BOX = re.compile(r"\s*(-?\d+)\s*[, ]\s*(-?\d+)\s*[, ]\s*(\d+)\s*[, ]\s*(\d+)\s*")
 
@@ -47,7 +42,7 @@ def read_mask(
     Args:
         path: a picture, a ``.json`` of LabelMe or COCO, or a ``.txt`` with ``x,y,w,h``.
         size: (height, width) of the photograph, upright.
-        edit_region: one of ``REGIONS``, for pictures: ``black`` (values up to 128 are edited;
+        edit_region: one of ``MASK_REGIONS``, for pictures: ``black`` (values up to 128 are edited;
             upstream's) or ``white``, where transparent parts are background; or the transparent
             or opaque part itself.
         grow: pixels of the photograph by which the edited part is made larger on every side.
@@ -63,7 +58,7 @@ def read_mask(
     _require_region(edit_region)
     match path.suffix.strip().lower():
         case ".json":
-            mask = _mask_of_annotations(path, size, photograph)
+            mask = mask_of_annotations(path, size, photograph)
         case ".txt":
             mask = mask_of_box(read_text(path, LONGEST, "put the mask there"), size, path)
         case _:
@@ -98,15 +93,6 @@ def require_seen(unseen: float, name: Path | str) -> None:
         )
 
 
-def parse_box(text: str) -> tuple[int, int, int, int] | None:
-    """(x, y, width, height) of ``x,y,w,h``; None where the text is no box."""
-    found = _BOX.fullmatch(text)
-    if found is None:
-        return None
-    x, y, width, height = map(int, found.groups())
-    return x, y, width, height
-
-
 def mask_of_picture(
     image: Image.Image, size: Size, edit_region: str = "black", name: Path | str = "mask"
 ) -> Mask:
@@ -115,39 +101,28 @@ def mask_of_picture(
     Raises:
         UserError: its shape is not the photograph's, or it lacks the alpha channel asked for.
     """
-    path = name
     _require_region(edit_region)
+    edited_is_dark = edit_region in ("transparent", "black")
     if edit_region in ("transparent", "opaque"):
         if not is_transparent(image):
             raise UserError(
-                f"{path}: has no transparent part; set mask_edit_region: black or white, or save "
+                f"{name}: has no transparent part; set mask_edit_region: black or white, or save "
                 "it with its alpha channel"
             )
         grey = image.convert("RGBA").getchannel("A")
-        edited_is_dark = edit_region == "transparent"
     else:
-        edited_is_dark = edit_region == "black"
         grey = to_grey(image, background=255 if edited_is_dark else 0)
     if (grey.height, grey.width) != size:
-        _require_shape(path, (grey.height, grey.width), size)
+        require_shape(name, (grey.height, grey.width), size)
         grey = grey.resize((size[1], size[0]), Image.Resampling.NEAREST)
     dark = np.asarray(grey) <= MASK_THRESHOLD
     return dark if edited_is_dark else ~dark
 
 
 def _require_region(edit_region: str) -> None:
-    if edit_region not in REGIONS:
-        known = "', '".join(REGIONS)
+    if edit_region not in MASK_REGIONS:
+        known = "', '".join(MASK_REGIONS)
         raise UserError(f"mask_edit_region: {edit_region!r} is not one of '{known}'")
-
-
-def _require_shape(path: Path | str, found: Size, size: Size) -> None:
-    shape = (found[1] / found[0]) / (size[1] / size[0])
-    if abs(shape - 1) > ASPECT_TOLERANCE:
-        raise UserError(
-            f"{path}: is {found[1]}×{found[0]} pixels but the photograph, upright, is "
-            f"{size[1]}×{size[0]}; draw the mask over the photograph at the same shape"
-        )
 
 
 def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
@@ -156,10 +131,10 @@ def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
     Raises:
         UserError: the text is no box, or the box lies outside the photograph.
     """
-    box = parse_box(text)
-    if box is None:
+    found = _BOX.fullmatch(text)
+    if found is None:
         raise UserError(f"{name}: is no box; write x,y,width,height in pixels, e.g. 120,80,300,200")
-    x, y, width, height = box
+    x, y, width, height = map(int, found.groups())
     mask = np.zeros(size, dtype=bool)
     mask[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)] = True
     if not mask.any():
@@ -170,41 +145,20 @@ def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
     return grown(mask, grow)
 
 
-def _mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> Mask:
-    """Everything inside the shapes of a LabelMe file, or a photograph's annotations of COCO."""
-    found = read_annotations(path, photograph)
-    if found.drawn_on is not None:
-        _require_shape(path, found.drawn_on, size)
-    return found.mask(size)
-
-
 def grown(mask: Mask, pixels: int) -> Mask:
     """The mask with a margin of so many pixels, a square's corners staying square."""
     if pixels <= 0 or not mask.any():
         return mask
-    grown = mask
-    for axis in (0, 1):
-        wider = grown.copy()
-        reach = 1
+    for _ in range(2):  # along the columns, then along the rows
+        left, reach = pixels, 1
         # Doubling the reach takes logarithmically many passes.
-        left = pixels
         while left > 0:
             step = min(reach, left)
-            before = wider
-            wider = before | _shifted(before, step, axis) | _shifted(before, -step, axis)
+            wider = mask.copy()
+            wider[step:] |= mask[:-step]
+            wider[:-step] |= mask[step:]
+            mask = wider
             left -= step
             reach *= 2
-        grown = wider
-    return grown
-
-
-def _shifted(mask: Mask, by: int, axis: int) -> Mask:
-    moved = np.zeros_like(mask)
-    if abs(by) >= mask.shape[axis]:
-        return moved
-    source, target = [slice(None)] * 2, [slice(None)] * 2
-    source[axis], target[axis] = (
-        (slice(None, -by), slice(by, None)) if by > 0 else (slice(-by, None), slice(None, by))
-    )
-    moved[tuple(target)] = mask[tuple(source)]
-    return moved
+        mask = mask.T
+    return mask

@@ -81,16 +81,12 @@ def metadata_of(image: Image.Image, name: str) -> Metadata:
     xmp = image.info.get("xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
-    return Metadata(_exif_of(image, name), _TURN.sub(b"", xmp) if isinstance(xmp, bytes) else None)
+    with warnings.catch_warnings(action="ignore"):  # Pillow's, of what is left out
+        exif = _exif_of(image, name)
+    return Metadata(exif, _TURN.sub(b"", xmp) if isinstance(xmp, bytes) else None)
 
 
 def _exif_of(image: Image.Image, name: str) -> bytes | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of what is left out
-        return _kept_exif(image, name)
-
-
-def _kept_exif(image: Image.Image, name: str) -> bytes | None:
     try:
         exif = image.getexif()
         if not exif:

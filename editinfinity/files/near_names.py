@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import takewhile
 from pathlib import Path
 
+from editinfinity.files.given import is_folder
 from editinfinity.names import printable, unfit
 
 _BACKUP = re.compile(r"\..*|.*~|#.*#|.*\.(bak|old|orig|swp|tmp|part)", re.IGNORECASE | re.DOTALL)
@@ -118,11 +118,17 @@ def fill(folder: Path, files: Sequence[str], slots: Sequence[Slot]) -> Filled:
     right_names = {f"{slot.name}{ending}" for slot in slots for ending in slot.endings}
     rest = [file for file in files if file not in right_names and not _BACKUP.fullmatch(file)]
     near = [meant for file in rest if (meant := _meant(file, slots)) is not None]
-    near = [meant for meant in near if not _is_folder(folder / meant.file)]
+    near = [meant for meant in near if not is_folder(folder / meant.file)]
     there = set(files)
     for slot in slots:
         right = [name for end in slot.endings if (name := f"{slot.name}{end}") in there]
-        usable = [meant for meant in near if meant.slot == slot and meant.doubt is None]
+        mine = [meant for meant in near if meant.slot == slot]
+        usable = [meant for meant in mine if meant.doubt is None]
+        if right:
+            filled.paths[slot.name] = folder / right[0]
+        elif len(usable) == 1:
+            filled.paths[slot.name] = folder / usable[0].file
+            filled.notices.append(_used(folder, usable[0]))
         if len(right) > 1:
             filled.faults.append(f"{folder}: holds {' and '.join(right)}; keep one")
         elif not right and len(usable) > 1:
@@ -131,17 +137,16 @@ def fill(folder: Path, files: Sequence[str], slots: Sequence[Slot]) -> Filled:
                 f"{folder}: holds {names}, each of them nearly {wanted.right_name}; keep one and "
                 "rename it to that"
             )
-        if right:
-            filled.paths[slot.name] = folder / right[0]
-            filled.notices += [_passed_over(folder, each, right[0]) for each in usable]
-        elif len(usable) == 1:
-            filled.paths[slot.name] = folder / usable[0].file
-            filled.notices.append(_used(folder, usable[0]))
-        for meant in near:
-            if meant.slot == slot and meant.doubt is not None and not (right and meant.companion):
+        for meant in mine:
+            place = printable(str(folder / meant.file))
+            if meant.doubt is not None and not (right and meant.companion):
                 lacking = slot.name if meant.matters and slot.name not in filled.paths else ""
-                place = printable(str(folder / meant.file))
                 filled.unused.append((lacking, f"{place}: is not used, {meant.doubt}"))
+            elif meant.doubt is None and right:
+                filled.notices.append(
+                    f"{place}: is not used, because {right[0]} is there; delete the one that is "
+                    "not meant"
+                )
     return filled
 
 
@@ -170,26 +175,28 @@ def _used(folder: Path, meant: _Meant) -> str:
     return f"{path}: is used as {meant.right_name}; {verb} {meant.right_name}"
 
 
-def _passed_over(folder: Path, meant: _Meant, there: str) -> str:
-    path = printable(str(folder / meant.file))
-    return f"{path}: is not used, because {there} is there; delete the one that is not meant"
-
-
 @_remembered
 def _meant(file: str, slots: tuple[Slot, ...]) -> _Meant | None:
     """What a file without a right name is meant for; None where for nothing."""
     endings = tuple({ending for slot in slots for ending in (*slot.endings, *slot.also)})
     readings = _readings(file, endings)
     for stem, found in readings:
-        fitting = [slot for slot in slots if _key(slot.name) == _key(stem)]
-        if fitting:
+        if fitting := _fitting(stem, slots):
             return _of_form(file, fitting, found)
-    if not readings[0][1] and (of_another_kind := _of_another_kind(file, endings, slots)):
-        return of_another_kind
+    name, _, ending = file.strip().rpartition(".")
+    if not readings[0][1] and re.fullmatch(r"\w{1,5}", ending):
+        for stem, _ in _readings(name, endings):
+            if fitting := _fitting(stem, slots):
+                return _unreadable(file, fitting[0], f".{ending}")
     for stem, found in readings:
         if meant := _misspelt(file, stem, found, slots):
             return meant
     return None
+
+
+def _fitting(stem: str, slots: Sequence[Slot]) -> list[Slot]:
+    """The slots whose names differ from a stem in form alone."""
+    return [slot for slot in slots if _key(slot.name) == _key(stem)]
 
 
 def _of_form(file: str, fitting: Sequence[Slot], endings: Sequence[str]) -> _Meant:
@@ -216,19 +223,8 @@ def _of_form(file: str, fitting: Sequence[Slot], endings: Sequence[str]) -> _Mea
     return _Meant(file, slot, right_name, doubt, companion=companion)
 
 
-def _of_another_kind(file: str, endings: tuple[str, ...], slots: Sequence[Slot]) -> _Meant | None:
-    """A name that is right but for an ending that is not read at all, ``mask.psd``."""
-    name, _, ending = file.strip().rpartition(".")
-    if not re.fullmatch(r"\w{1,5}", ending):
-        return None
-    for stem, _ in _readings(name, endings):
-        for slot in slots:
-            if stem and _key(stem) == _key(slot.name):
-                return _unreadable(file, slot, f".{ending}")
-    return None
-
-
 def _unreadable(file: str, slot: Slot, ending: str) -> _Meant:
+    """A name that is right but for an ending that is not read at all, ``mask.psd``."""
     right_name = slot.right_name()
     doubt = f"as files that end in {printable(ending)} are not read here; save it as {right_name}"
     return _Meant(file, slot, right_name, doubt, companion=True)
@@ -242,23 +238,22 @@ def _misspelt(file: str, stem: str, endings: Sequence[str], slots: Sequence[Slot
         if slot.edit is not None and _is_slip(letters, _letters(slot.name)):
             in_stem = not letters.startswith(_letters(slot.stem))
             if in_stem or len(_letters(slot.edit)) >= _SHORTEST_MISSPELT:
-                return _doubtful(file, slot, endings)
+                return _doubtful(file, slot, slot.right_name(endings))
     for slot in slots:
         if slot.edit is not None:
             continue
         if slot.has_edits and key.startswith(f"{_key(slot.stem)}_"):
             return _of_no_edit(file, slot, stem, endings)
         if _is_slip(letters, _letters(slot.name)):
-            return _doubtful(file, slot, endings)
+            return _doubtful(file, slot, slot.right_name(endings))
         if slot.has_edits and dot and rest and _is_slip(_letters(head), _letters(slot.stem)):
-            own = Slot(slot.stem, slot.endings, slot.also, rest)
-            known = [each for each in slots if each.name == own.name]
-            return _doubtful(file, known[0] if known else slot, endings, own)
+            own = replace(slot, edit=rest)
+            known = next((each for each in slots if each.name == own.name), slot)
+            return _doubtful(file, known, own.right_name(endings))
     return None
 
 
-def _doubtful(file: str, slot: Slot, endings: Sequence[str], called: Slot | None = None) -> _Meant:
-    right_name = (called or slot).right_name(endings)
+def _doubtful(file: str, slot: Slot, right_name: str) -> _Meant:
     kept = printable(f"old_{file}")
     doubt = (
         f"as its name is not quite {printable(right_name)}; rename it to that, or to {kept} if it "
@@ -272,7 +267,7 @@ def _of_no_edit(file: str, slot: Slot, stem: str, endings: Sequence[str]) -> _Me
     words = _SEPARATORS.pattern.join(map(re.escape, slot.stem.split("_")))
     before = re.match(rf"{words}{_SEPARATORS.pattern}", stem, re.IGNORECASE)
     edit = stem[before.end() :].strip() if before else ""
-    own = printable(Slot(slot.stem, slot.endings, slot.also, edit).right_name(endings))
+    own = printable(replace(slot, edit=edit).right_name(endings))
     right_name = slot.right_name(endings)
     if before and before[0] == f"{slot.stem}.":
         doubt = f"as there is no edit {printable(edit)}; rename it to {right_name}, or delete it"
@@ -316,22 +311,7 @@ def _letters(stem: str) -> str:
 
 def _is_slip(found: str, right: str) -> bool:
     """Whether two words differ by one letter at most: inserted, missing, changed or swapped."""
-    if abs(len(found) - len(right)) > 1:
-        return False
-    start = _common(found, right)
-    found, right = found[start:], right[start:]
-    end = _common(found[::-1], right[::-1])
-    found, right = found[: len(found) - end], right[: len(right) - end]
-    return max(len(found), len(right)) <= 1 or (len(found) == 2 and found == right[::-1])
-
-
-def _common(one: str, other: str) -> int:
-    """Letters that two words begin with."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
+    while found and right and found[0] == right[0]:
+        found, right = found[1:], right[1:]
+    swapped = found[:2] == right[1::-1] and found[2:] == right[2:]
+    return swapped or found[1:] == right or found == right[1:] or found[1:] == right[1:]

@@ -96,14 +96,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     require_file(path, MAX_BYTES, "put the picture there")
     try:
         refuse_camera_files(path)
-        with warnings.catch_warnings():
-            # Between Pillow's warning and its error lie the photographs of large cameras; what
-            # else it warns of (odd EXIF, a short file that still shows) is not for the user.
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError
-                yield image
+        # Between Pillow's warning and its error lie the photographs of large cameras; what else it
+        # warns of (odd EXIF, a short file that still shows) is not for the user.
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            yield image
     except UserError:
         raise
     except Image.DecompressionBombError:

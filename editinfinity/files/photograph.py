@@ -16,7 +16,7 @@ from editinfinity.files.colour import from_srgb
 from editinfinity.files.geometry import Geometry, Size
 from editinfinity.files.metadata import Metadata, metadata_of
 from editinfinity.files.opening import open_picture
-from editinfinity.files.pixels import is_transparent, to_rgb
+from editinfinity.files.pixels import is_transparent, to_grey, to_rgb
 
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -116,31 +116,23 @@ def photograph_of(
     image: Image.Image, name: str = "the picture", doubts: Sequence[str] = ()
 ) -> Photograph:
     """As ``read_photograph``, of an open picture that lies upright."""
-    profile = image.info.get("icc_profile")
-    kept = Photograph(
-        image, None, profile, metadata_of(image, name), image.format or "PNG", tuple(doubts)
-    )
+    metadata, format_ = metadata_of(image, name), image.format or "PNG"
+    profile, alpha = image.info.get("icc_profile"), None
     if image.mode in _DEEP_GREY:
-        deep = image if image.mode == "I;16" else Image.fromarray(np.asarray(image).astype("<u2"))
-        return replace(kept, pixels=_bare(deep))
-    if image.mode in ("I", "F"):
-        return replace(kept, pixels=_bare(to_rgb(image).convert("L")), profile=None)
-    if image.mode == "CMYK":
-        return replace(kept, pixels=_bare(to_rgb(image)), profile=None)
-    grey = image.mode in ("1", "L", "LA", "La")
-    if is_transparent(image):
-        straight = image.convert({"RGBa": "RGBA", "La": "LA"}.get(image.mode, image.mode))
-        straight = straight.convert("LA" if grey else "RGBA")
-        *channels, alpha = straight.split()
-        pixels = channels[0] if grey else Image.merge("RGB", channels)
-        return replace(kept, pixels=_bare(pixels), alpha=alpha)
-    return replace(kept, pixels=_bare(image.convert("L" if grey else "RGB")))
-
-
-def _bare(image: Image.Image) -> Image.Image:
-    """The pixels alone."""
-    image.info = {}
-    return image
+        pixels = image if image.mode == "I;16" else Image.fromarray(np.asarray(image).astype("<u2"))
+    elif image.mode in ("I", "F"):
+        pixels, profile = to_grey(image, background=255), None
+    elif image.mode == "CMYK":
+        pixels, profile = to_rgb(image), None
+    else:
+        grey = image.mode in ("1", "L", "LA", "La")
+        if is_transparent(image):
+            image = image.convert({"RGBa": "RGBA", "La": "LA"}.get(image.mode, image.mode))
+            image = image.convert("LA" if grey else "RGBA")
+            alpha = image.getchannel("A")
+        pixels = image.convert("L" if grey else "RGB")
+    pixels.info = {}
+    return Photograph(pixels, alpha, profile, metadata, format_, tuple(doubts))
 
 
 def _doubts(image: Image.Image, path: Path) -> list[str]:

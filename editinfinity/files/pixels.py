@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
+
+from editinfinity.files.colour import to_srgb
 
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 """Modes with more than 8 bits a pixel, all of them grey."""
@@ -18,7 +18,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     profile = image.info.get("icc_profile")
     if image.mode == "CMYK":
-        return _plain(_cmyk_to_rgb(image, profile))
+        return _plain(to_srgb(image, profile or None).convert("RGB"))
     if image.mode in _DEEP:
         return _plain(_deep_to_grey(image).convert("RGB"))
     coloured = image.mode in ("RGB", "RGBA", "P", "PA", "RGBX", "RGBa")
@@ -69,18 +69,3 @@ def _deep_to_grey(image: Image.Image) -> Image.Image:
         if image.mode == "F" and largest <= 1:
             full = 1.0
     return Image.fromarray(np.clip(values / full * 255, 0, 255).round().astype(np.uint8))
-
-
-def _cmyk_to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """CMYK to sRGB by its profile; without a usable one by Pillow's plain formula."""
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(
-                image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
-            if converted is not None:
-                return converted
-        except (ImageCms.PyCMSError, OSError):
-            pass
-    return image.convert("RGB")

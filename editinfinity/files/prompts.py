@@ -25,11 +25,8 @@ def read_prompt(source: Path | str, *, what: str = "prompt", may_be_empty: bool 
     Raises:
         UserError: the file cannot be read, is not UTF-8, or the text is not usable.
     """
-    text, origin = _text_of(source, what)
-    if not text and not may_be_empty:
-        raise UserError(f"{origin}: is empty; write the {what} into it")
-    _check_length(text, LONGEST_PROMPT, origin)
-    return text
+    refusal = None if may_be_empty else f"is empty; write the {what} into it"
+    return _text_of(source, what, LONGEST_PROMPT, refusal)
 
 
 def read_target_word(source: Path | str) -> str:
@@ -38,11 +35,8 @@ def read_target_word(source: Path | str) -> str:
     Raises:
         UserError: as ``read_prompt``.
     """
-    text, origin = _text_of(source, "target word")
-    if not text:
-        raise UserError(f"{origin}: is empty; write one word of the source prompt into it")
-    _check_length(text, LONGEST_WORD, origin)
-    return text
+    refusal = "is empty; write one word of the source prompt into it"
+    return _text_of(source, "target word", LONGEST_WORD, refusal)
 
 
 def origin_of(source: Path | str | None, what: str) -> str:
@@ -50,17 +44,16 @@ def origin_of(source: Path | str | None, what: str) -> str:
     return str(source) if isinstance(source, Path) else what
 
 
-def _text_of(source: Path | str, what: str) -> tuple[str, str]:
-    """Text and the name to blame for it."""
+def _text_of(source: Path | str, what: str, longest: int, refusal: str | None) -> str:
+    """The text of a source; where it is empty, it is refused so, unless it may be."""
     text, origin = source, origin_of(source, what)
     if isinstance(text, Path):
         text = read_text(text, 8 * LONGEST_PROMPT, "put the text there")
     text = " ".join(text.split())
     if control := next((c for c in text if unicodedata.category(c) in ("Cc", "Cs")), None):
         raise UserError(f"{origin}: has the control character {control!a}; save it as plain text")
-    return text, origin
-
-
-def _check_length(text: str, limit: int, origin: str) -> None:
-    if len(text) > limit:
-        raise UserError(f"{origin}: has {len(text)} characters; shorten it to {limit} at most")
+    if refusal and not text:
+        raise UserError(f"{origin}: {refusal}")
+    if len(text) > longest:
+        raise UserError(f"{origin}: has {len(text)} characters; shorten it to {longest} at most")
+    return text

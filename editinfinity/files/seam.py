@@ -36,7 +36,7 @@ def opacity_of(
     if not support.any():
         return Image.new("L", (geometry.width, geometry.height), 0)
     points = np.repeat(np.repeat(support, POINTS, axis=0), POINTS, axis=1)
-    inside = _distance_inside(points, _open_sides(geometry))
+    inside = _distance_inside(points, geometry)
     width = POINTS if feather is None else feather * points.shape[0] / geometry.height
     # A support of few cells would otherwise never be opaque.
     width = max(1.0, min(width, inside.max() / 2))
@@ -51,28 +51,22 @@ def opacity_of(
     return Image.composite(large, Image.new("L", large.size, 0), within)
 
 
-def _distance_inside(points: NDArray[np.bool_], sides: tuple[bool, ...]) -> NDArray[np.int64]:
-    """Steps from each point to the nearest one outside; beyond the open sides all is outside."""
-    far = sum(points.shape)
-    padded = np.pad(points, 1, mode="edge")
-    for index, is_open in enumerate(sides):
-        if is_open:
-            border = ((0, slice(None)), (-1, slice(None)), (slice(None), 0), (slice(None), -1))
-            padded[border[index]] = False
-    if padded.all():
-        return np.full(points.shape, far)
-    return manhattan_distance(~padded)[1:-1, 1:-1]
-
-
-def _open_sides(geometry: Geometry) -> tuple[bool, ...]:
-    """Whether the photograph goes on beyond the crop's top, bottom, left and right."""
+def _distance_inside(points: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.int64]:
+    """Steps from each point to the nearest one outside, as the photograph beyond the crop is."""
     height, width = geometry.image_size
-    return (
-        geometry.top > 0,
-        geometry.top + geometry.height < height,
-        geometry.left > 0,
-        geometry.left + geometry.width < width,
-    )
+    left, top, right, bottom = geometry.box
+    padded = np.pad(points, 1, mode="edge")
+    for goes_on, border in (
+        (top > 0, np.s_[0]),
+        (bottom < height, np.s_[-1]),
+        (left > 0, np.s_[:, 0]),
+        (right < width, np.s_[:, -1]),
+    ):
+        if goes_on:
+            padded[border] = False
+    if padded.all():
+        return np.full(points.shape, sum(points.shape))
+    return manhattan_distance(~padded)[1:-1, 1:-1]
 
 
 def _pixels_of(cells: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -8,9 +8,7 @@ from pathlib import Path
 import torch
 
 from editinfinity.compute import block_dtype
-from editinfinity.files.loading import blank, fill, frozen, random_weights
-from editinfinity.files.model_folder import model_folder
-from editinfinity.files.state_dicts import find_weight_files, read_state_dict
+from editinfinity.files.loading import built, frozen
 from editinfinity.models.choice import choose_operations
 from editinfinity.models.released import transformer_state
 from editinfinity.models.transformer import Infinity
@@ -37,18 +35,14 @@ def load_transformer(
     config = replace(preset.transformer, attention_bias=attention_bias)
     dtype = block_dtype(device)
     operations = choose_operations(device, config, dtype)  # made ready while the weights are read
-    build = lambda: Infinity(config).set_block_dtype(dtype)  # noqa: E731
-    if preset.weights is None:
-        model = random_weights(build, preset)
-    else:
-        files = find_weight_files(
-            model_folder(preset, model_dir),
-            preset.weights.transformer,
-            f"{preset.name}'s transformer",
-        )
-        model = blank(build)
-        state = transformer_state(read_state_dict(files), config)
-        fill(model, state, device, files[0], preset)
+    model = built(
+        lambda: Infinity(config).set_block_dtype(dtype),
+        preset,
+        "transformer",
+        lambda state: transformer_state(state, config),
+        device,
+        model_dir,
+    )
     if not attention_bias:
         model.zero_attention_bias()
     return frozen(model, device).use_operations(operations.result())

@@ -6,15 +6,16 @@ import io
 import logging
 import os
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
 
 from editinfinity.errors import UserError
-from editinfinity.files.atomic import atomic_path
+from editinfinity.files.atomic import write_bytes
 from editinfinity.files.metadata import SETTINGS_KEY, settings_in, with_settings
 from editinfinity.files.opening import open_picture
 from editinfinity.files.photograph import Photograph
+from editinfinity.files.pixels import to_grey, to_rgb
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,7 @@ def write_photograph(
     Raises:
         UserError: there is no such format, or it cannot hold the picture.
     """
-    with atomic_path(path) as temporary, temporary.open("w+b") as file:
-        _save(file, path, photograph, settings, like)
+    write_bytes(path, encode_photograph(path, photograph, settings, like))
 
 
 def encode_photograph(
@@ -61,15 +61,6 @@ def encode_photograph(
     Raises:
         UserError: there is no such format, or it cannot hold the picture.
     """
-    buffer = io.BytesIO()
-    _save(buffer, path, photograph, settings, like)
-    return buffer.getvalue()
-
-
-def _save(
-    file: IO[bytes], path: Path, photograph: Photograph, settings: str | None, like: Path | None
-) -> None:
-    """Encode into an open file; ``path`` decides the format and is named in messages."""
     format_ = FORMATS.get(path.suffix.lower())
     if format_ is None:
         known = ", ".join(FORMATS)
@@ -84,12 +75,12 @@ def _save(
         options.update(lossless=_is_lossless_webp(like), quality=QUALITY, exact=True)
     elif format_ == "AVIF":
         options.update(quality=QUALITY)
+    buffer = io.BytesIO()
     try:
-        picture.save(file, format_, **options)
+        picture.save(buffer, format_, **options)
     except (OSError, KeyError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
         raise UserError(f"{path}: cannot be written as {format_} ({error})") from None
+    return buffer.getvalue()
 
 
 def _options(format_: str, photograph: Photograph, settings: str | None) -> dict[str, Any]:
@@ -149,9 +140,7 @@ def _jpeg_like(like: Path | None) -> dict[str, Any]:
 def _for_jpeg(picture: Image.Image, path: Path) -> Image.Image:
     if picture.mode in ("RGBA", "LA"):
         log.warning("%s: JPEG has no transparency; the picture lies over white", path)
-        ground = Image.new(picture.mode, picture.size, (255,) * len(picture.getbands()))
-        straight = Image.alpha_composite(ground.convert("RGBA"), picture.convert("RGBA"))
-        return straight.convert("RGB" if picture.mode == "RGBA" else "L")
+        return to_rgb(picture) if picture.mode == "RGBA" else to_grey(picture, background=255)
     if picture.mode == "I;16":
         log.warning("%s: JPEG has 8 bits a pixel; 8 of the 16 are kept", path)
         return picture.point(lambda value: value / 257).convert("L")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import is_folder
+from editinfinity.files.given import is_folder, sha256_of
 from editinfinity.files.state_dicts import weight_files_in
 from editinfinity.presets import PRESETS
 from editinfinity.released.catalogue import PARTS
@@ -94,8 +93,6 @@ def _verdict(files: list[Path], checksums: bool) -> Verdict:
         raise UserError(f"{first}: holds the weights of no model known here")
     # What fits wins; else what has the most in common.
     model, part, found = max(candidates, key=lambda each: (each[2].fits, each[2].alike))
-    checksum = None
-    if checksums and (known := recorded(first)):
-        with first.open("rb") as file:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest() == known.sha256
+    known = recorded(first) if checksums else None
+    checksum = None if known is None else sha256_of(first) == known.sha256
     return Verdict(first, model, part, found, checksum)

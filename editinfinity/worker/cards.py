@@ -58,12 +58,15 @@ def visible_cards(
         of_node = environment.get("SLURM_STEP_GPUS", environment.get("SLURM_JOB_GPUS"))
     if given is None and of_node is None:
         return tuple(there)
+    surest = {card.identity: card for card in there}
     cards: dict[str, Card] = {}
     for entry in (part.strip() for part in (of_node or given or "").split(",")):
         card = _named(entry, there)
         if card is None:
             break
-        cards.setdefault(card.identity, card if of_node is None else _best(card, there))
+        cards.setdefault(
+            card.identity, card if of_node is None else surest.get(card.identity, card)
+        )
     return tuple(cards.values())
 
 
@@ -87,11 +90,6 @@ def _named(entry: str, there: list[Card]) -> Card | None:
         return Card(entry, matching[0].identity)
     all_known = there and all(card.entry.startswith("GPU-") for card in there)
     return None if all_known else Card(entry, entry.lower())
-
-
-def _best(card: Card, there: list[Card]) -> Card:
-    """The same card by the surest of its names."""
-    return next((other for other in there if other.identity == card.identity), card)
 
 
 def _listed(driver: Path) -> list[Card]:

@@ -9,9 +9,8 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import editinfinity
 from editinfinity.errors import UserError
@@ -85,40 +84,23 @@ def hand_over(call: Call, digest: str, session: Session, lease: Lease, stopper: 
     """
     path = socket_of(session, lease.slot, call.arguments["model"])
     request = {"run": {"call": call.to_json(), "digest": digest}}
-    with stopper.patience():
-        try:
-            line = _greet(path, request, lease)
-        except (OSError, ProtocolError) as fault:
-            raise NoWorkerError(f"there is no worker ({fault})") from None
-        try:
-            _follow(line, stopper, path)
-        finally:
-            line.close()
-
-
-def _greet(path: Path, request: dict[str, Any], lease: Lease) -> Line:
-    """A line to a worker that has accepted the request.
-
-    Raises:
-        NoWorkerError: it refused.
-        OSError: nobody answers.
-    """
-    for _ in range(2):  # one that was about to leave hangs up without an answer
-        line = _reach(path, lease.slot)
-        try:
-            line.send(request, [lease.lock.handle])
-            answer = line.receive(_GREETING)
-        except BrokenPipeError:
-            answer = None
-        except BaseException:
-            line.close()
-            raise
-        if answer is not None:
-            if "accepted" in answer:
-                return line
-            line.close()
-            raise NoWorkerError(str(answer.get("refused", answer)))
-        line.close()
+    try:
+        with stopper.patience():
+            for _ in range(2):  # one that was about to leave hangs up without an answer
+                with closing(_reach(path, lease.slot)) as line:
+                    try:
+                        line.send(request, [lease.lock.handle])
+                        answer = line.receive(_GREETING)
+                    except BrokenPipeError:
+                        continue
+                    if answer is None:
+                        continue
+                    if "accepted" not in answer:
+                        raise NoWorkerError(str(answer.get("refused", answer)))
+                    _follow(line, stopper, path)
+                    return
+    except (OSError, ProtocolError) as fault:
+        raise NoWorkerError(f"there is no worker ({fault})") from None
     raise NoWorkerError(f"the worker hangs up{_last_words(path)}")
 
 

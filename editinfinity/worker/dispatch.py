@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from editinfinity.environment import jobs_at_once
 from editinfinity.stages.calls import Call
-from editinfinity.stages.host import Host
 from editinfinity.stages.settings import ModelSettings
 from editinfinity.stopping import Stopper
 from editinfinity.worker.cards import VISIBLE, visible_cards
@@ -19,25 +17,9 @@ from editinfinity.worker.client import NoWorkerError, hand_over, socket_of
 from editinfinity.worker.leases import Lease, Slot, lease, lease_folder, slots_of
 from editinfinity.worker.private import private_folder
 from editinfinity.worker.session import Session
-from editinfinity.worker.work import measured
+from editinfinity.worker.work import JobHost, measured
 
 log = logging.getLogger(__name__)
-
-
-class JobHost(Host):
-    """A job's own process, which signals may ask to stop."""
-
-    def __init__(self, stopper: Stopper) -> None:
-        self.stopper = stopper
-
-    @property
-    def asked(self) -> str | None:
-        """Why to stop, once somebody has asked."""
-        return self.stopper.asked
-
-    def steps(self, iterations: Iterable[int]) -> Iterator[int]:
-        """The iterations, until somebody asks to stop."""
-        return self.stopper.steps(iterations)
 
 
 def dispatch(call: Call, digest: str, worker: bool, stopper: Stopper) -> None:
@@ -74,22 +56,23 @@ def _leased(
     slots = slots_of(model.device, visible_cards(), jobs_at_once())
     folder = session.folder if session is not None else None
     if slots[0].card is not None:
-        folder = _lease_folder()
+        try:
+            folder = lease_folder(private_folder())
+        except OSError as fault:
+            log.warning("cards cannot be leased: %s", fault)
+            folder = None
     if folder is None:
         yield None, model
         return
-    with lease(slots, folder, _has_worker(session, model)) as leased:
+
+    def is_warm(slot: Slot) -> bool:
+        return session is not None and socket_of(session, slot, _on(slot, model)).exists()
+
+    with lease(slots, folder, first=is_warm) as leased:
         if leased.slot.card is not None:
             log.info("on %s", leased.slot.name)
             os.environ[VISIBLE] = leased.slot.card.entry
         yield leased, _on(leased.slot, model)
-
-
-def _has_worker(session: Session | None, model: ModelSettings) -> Callable[[Slot], bool]:
-    """Tells slots whose model is warm already."""
-    if session is None:
-        return lambda slot: False
-    return lambda slot: socket_of(session, slot, _on(slot, model)).exists()
 
 
 def _on(slot: Slot, model: ModelSettings) -> ModelSettings:
@@ -97,11 +80,3 @@ def _on(slot: Slot, model: ModelSettings) -> ModelSettings:
     if slot.card is not None and model.device.startswith("cuda:"):
         return replace(model, device="cuda")
     return model
-
-
-def _lease_folder() -> Path | None:
-    try:
-        return lease_folder(private_folder())
-    except OSError as fault:
-        log.warning("cards cannot be leased: %s", fault)
-        return None

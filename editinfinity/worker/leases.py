@@ -80,9 +80,7 @@ def lease_folder(private: Path, environment: Mapping[str, str] = os.environ) -> 
 
 
 @contextmanager
-def lease(
-    slots: Sequence[Slot], folder: Path, first: Callable[[Slot], bool] = lambda slot: False
-) -> Iterator[Lease]:
+def lease(slots: Sequence[Slot], folder: Path, first: Callable[[Slot], bool]) -> Iterator[Lease]:
     """Take a free slot; wait for one where all are taken.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a job and a worker say to each other: JSON, each message after its length.
+"""What a job and a worker say to each other: JSON, a line for each message.
 
 Every message is an object with one key. A job sends ``run`` (a call and the digest of its code)
 or ``leave``, and may send ``stop`` while the stage runs. A worker answers ``accepted`` or
@@ -9,19 +9,20 @@ is read.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
 import socket
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-_LENGTH = struct.Struct(">I")
 _CREDENTIALS = struct.Struct("3i")
 _LONGEST = 16 * 2**20
+_PATIENCE = 5.0
+"""Seconds that a worker has to take a call, and one that is sent away to go."""
 
 
 class ProtocolError(Exception):
@@ -43,8 +44,7 @@ class Line:
         Raises:
             OSError: the other side is gone.
         """
-        text = json.dumps(message).encode()
-        data = _LENGTH.pack(len(text)) + text
+        data = json.dumps(message).encode() + b"\n"
         if handles:
             sent = socket.send_fds(self.socket, [data], list(handles))
             data = data[sent:]
@@ -84,15 +84,12 @@ class Line:
 
     def _whole(self) -> dict[str, Any] | None:
         """The message at the front of what has arrived, if all of it has."""
-        if len(self._bytes) < _LENGTH.size:
+        text, end, rest = self._bytes.partition(b"\n")
+        if len(text) > _LONGEST:
+            raise ProtocolError(f"a message of {len(text)} bytes and more is too long")
+        if not end:
             return None
-        (length,) = _LENGTH.unpack_from(self._bytes)
-        if length > _LONGEST:
-            raise ProtocolError(f"a message of {length} bytes is too long")
-        end = _LENGTH.size + length
-        if len(self._bytes) < end:
-            return None
-        text, self._bytes = self._bytes[_LENGTH.size : end], self._bytes[end:]
+        self._bytes = rest
         try:
             message = json.loads(text)
         except ValueError:
@@ -102,7 +99,7 @@ class Line:
         return message
 
 
-def connect(path: Path, timeout: float = 5.0) -> Line:
+def connect(path: Path) -> Line:
     """Call a worker.
 
     Raises:
@@ -110,7 +107,7 @@ def connect(path: Path, timeout: float = 5.0) -> Line:
     """
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        end.settimeout(timeout)
+        end.settimeout(_PATIENCE)
         end.connect(str(path))
         end.settimeout(None)
         require_same_user(end)
@@ -137,12 +134,8 @@ def require_same_user(end: socket.socket) -> None:
         raise PermissionError(f"user {user} is at the other end of the socket")
 
 
-def ask_to_leave(path: Path, patience: float = 5.0) -> None:
+def ask_to_leave(path: Path) -> None:
     """Send a worker away and wait until it has gone; one that is busy goes later by itself."""
-    with contextlib.suppress(OSError, ProtocolError):
-        line = connect(path)
-        try:
-            line.send({"leave": None})
-            line.receive(patience)
-        finally:
-            line.close()
+    with suppress(OSError, ProtocolError), closing(connect(path)) as line:
+        line.send({"leave": None})
+        line.receive(_PATIENCE)

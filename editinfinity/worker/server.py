@@ -16,8 +16,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,11 @@ from editinfinity.jobs.record import event_of, to_json
 from editinfinity.jobs.stage_version import current_digests, running_digests
 from editinfinity.locks import Lock
 from editinfinity.stages.calls import Call
-from editinfinity.stages.host import Host, Model
+from editinfinity.stages.host import Model
 from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.protocol import Line, ProtocolError, require_same_user
 from editinfinity.worker.session import SERVING, Session
-from editinfinity.worker.work import measured
+from editinfinity.worker.work import JobHost, measured
 
 if TYPE_CHECKING:
     from editinfinity.worker.warm import WarmModels
@@ -77,17 +77,16 @@ class Worker:
 
     def _answer(self, line: Line) -> None:
         """Do whatever one caller wants."""
-        try:
-            require_same_user(line.socket)
-            message = line.receive(_GREETING) or {}
-            if "leave" in message:
-                self.leaving = True
-            elif "run" in message:
-                self._take(line, message["run"])
-        except (OSError, TimeoutError, ProtocolError) as fault:
-            log.warning("a caller was turned away: %s", fault)
-        finally:
-            line.close()  # gives the lease back too
+        with closing(line):  # which gives the lease back too
+            try:
+                require_same_user(line.socket)
+                message = line.receive(_GREETING) or {}
+                if "leave" in message:
+                    self.leaving = True
+                elif "run" in message:
+                    self._take(line, message["run"])
+            except (OSError, TimeoutError, ProtocolError) as fault:
+                log.warning("a caller was turned away: %s", fault)
 
     def _take(self, line: Line, request: Any) -> None:
         """Accept a job or refuse it."""
@@ -138,51 +137,38 @@ class Worker:
         host = _WarmHost(self._models, self.stopper)
         with measured(call.stage):
             try:
-                if not self._fits(call, host):
-                    self._models.finish_job()
-                    self._models.park_all()
+                try:
                     call.run(host)
+                    return
+                except MemoryFault as fault:
+                    log.info("%s; once more, with the card to itself", fault)
+                # Only here, with the fault, what it met in memory has been let go.
+                self._models.finish_job()
+                self._models.park_all()
+                call.run(host)
             finally:
                 self._models.finish_job()
 
-    @staticmethod
-    def _fits(call: Call, host: Host) -> bool:
-        """Run a stage; False if the card's memory did not do."""
-        try:
-            call.run(host)
-        except MemoryFault as fault:
-            log.info("%s; once more, with the card to itself", fault)
-            # Only after this, with the fault, what it met in memory is let go.
-            return False
-        return True
 
-
-class _WarmHost(Host):
+class _WarmHost(JobHost):
     """A stage's view of the worker."""
 
     def __init__(self, models: WarmModels, stopper: Stopper) -> None:
-        self.models, self.stopper = models, stopper
-
-    @property
-    def asked(self) -> str | None:
-        return self.stopper.asked
+        super().__init__(stopper)
+        self.models = models
 
     def load(self, loader: Callable[..., Model], *arguments: object) -> Model:
         return self.models.load(loader, *arguments)
-
-    def steps(self, iterations: Iterable[int]) -> Iterator[int]:
-        return self.stopper.steps(iterations)
 
 
 def _warm_models(device: str) -> WarmModels:
     """Nothing yet, and the memory of a device to keep it in."""
     # Not before a job is there: this imports torch.
     from editinfinity.compute import pick_device
-    from editinfinity.worker.memory import CardAndRam, RamOnly
+    from editinfinity.worker.memory import Memory
     from editinfinity.worker.warm import WarmModels
 
-    chosen = pick_device(device)
-    return WarmModels(CardAndRam(chosen) if chosen.type == "cuda" else RamOnly())
+    return WarmModels(Memory(pick_device(device)))
 
 
 @contextmanager

@@ -32,10 +32,15 @@ _PREFIX = "run-"
 
 
 class Session:
-    """The folder of one run, as its jobs and workers see it."""
+    """The folder of one run.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: private; its workers live there.
+        lock: the sign that the run is alive, in Snakemake's own process; None in any other.
+    """
+
+    def __init__(self, folder: Path, lock: Lock | None = None) -> None:
+        self.folder, self._lock = folder, lock
 
     @classmethod
     def current(cls) -> Session | None:
@@ -65,17 +70,9 @@ class Session:
         if over and not any(held(lock) for lock in self.folder.glob(f"*{SERVING}")):
             shutil.rmtree(self.folder, ignore_errors=True)
 
-
-class OpenSession(Session):
-    """The run's folder in Snakemake's own process, from the first job to the last."""
-
-    def __init__(self, folder: Path, lock: Lock) -> None:
-        super().__init__(folder)
-        self._lock = lock
-
     def close(self) -> None:
         """Send the workers away and remove everything; may be called again."""
-        if self._lock.handle < 0:
+        if self._lock is None or self._lock.handle < 0:
             return
         os.environ.pop(SESSION, None)
         for socket in self.folder.glob(f"*{SOCKET}"):
@@ -88,10 +85,10 @@ class OpenSession(Session):
             time.sleep(0.02)
 
 
-_open: OpenSession | None = None
+_open: Session | None = None
 
 
-def open_session() -> OpenSession | None:
+def open_session() -> Session | None:
     """Begin a run: its jobs may start workers from here on.
 
     Returns:
@@ -107,7 +104,7 @@ def open_session() -> OpenSession | None:
     except OSError:
         return None
     assert lock is not None, "the folder is new"
-    _open = OpenSession(folder, lock)
+    _open = Session(folder, lock)
     os.environ[SESSION] = str(folder)
     atexit.register(_open.close)
     return _open

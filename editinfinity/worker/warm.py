@@ -13,27 +13,16 @@ import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from editinfinity.worker.memory import Memory
+
 log = logging.getLogger(__name__)
 
 Model = TypeVar("Model")
-
-
-class Memory(Protocol):
-    """What there is to keep models in."""
-
-    def card_budget(self) -> int | None:
-        """Bytes of the card that kept models may fill; None where models run from RAM."""
-
-    def ram_left(self) -> int:
-        """Bytes of RAM that may still be filled with models."""
-
-    def move(self, module: nn.Module, to_card: bool) -> None:
-        """Move a model's tensors in place."""
 
 
 @dataclass
@@ -120,7 +109,7 @@ class WarmModels:
                 self._park(kept)
 
     def _fits(self, wanted: int) -> bool:
-        budget = self.memory.card_budget()
+        budget = self.memory.card_budget
         if budget is None:
             return self.memory.ram_left() >= wanted
         return wanted + sum(kept.size for kept in self._kept.values() if kept.on_card) <= budget
@@ -129,7 +118,7 @@ class WarmModels:
         """Off the card into RAM, or out of both where RAM is short."""
         if kept.on_card is False or not kept.size:
             return
-        if self.memory.card_budget() is None or self.memory.ram_left() < kept.size:
+        if self.memory.card_budget is None or self.memory.ram_left() < kept.size:
             self._kept = {key: other for key, other in self._kept.items() if other is not kept}
         else:
             self._place(kept, on_card=False)

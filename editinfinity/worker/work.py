@@ -1,17 +1,35 @@
-"""What running a stage takes: seconds and memory, in the process that runs it."""
+"""The process that runs a stage: whether it is to stop, and the seconds and memory it takes."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from editinfinity.jobs.record import ResourceUsage
+from editinfinity.stages.host import Host
+from editinfinity.stopping import Stopper
 
 log = logging.getLogger(__name__)
+
+
+class JobHost(Host):
+    """A process that may be asked to stop, by signals or over a worker's line."""
+
+    def __init__(self, stopper: Stopper) -> None:
+        self.stopper = stopper
+
+    @property
+    def asked(self) -> str | None:
+        """Why to stop, once somebody has asked."""
+        return self.stopper.asked
+
+    def steps(self, iterations: Iterable[int]) -> Iterator[int]:
+        """The iterations, until somebody asks to stop."""
+        return self.stopper.steps(iterations)
 
 
 @contextmanager

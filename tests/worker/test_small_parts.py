@@ -15,7 +15,7 @@ import pytest
 from editinfinity.locks import Lock, held
 from editinfinity.stages.calls import MODEL_STAGES, Call
 from editinfinity.stages.settings import LoraSettings, ModelSettings, Pause, TrainingSettings
-from editinfinity.worker import private
+from editinfinity.worker import private, protocol
 from editinfinity.worker.cards import Card, visible_cards
 from editinfinity.worker.leases import lease_folder, slots_of
 from editinfinity.worker.private import private_folder, require_private
@@ -82,18 +82,26 @@ def test_only_named_stages_and_settings_are_understood(data: object) -> None:
 
 
 def test_messages_that_are_none(tmp_path: Path) -> None:
-    for data in (b"\xff\xff\xff\xff", b"\0\0\0\x02hi", b"\0\0\0\x02[]", b"\0\0\0\x02{}"):
+    for data in (b"\xff\xff\n", b"hi\n", b"[]\n", b"{}\n"):
         near, far = socket.socketpair(socket.AF_UNIX)
         near.sendall(data)
         with far, near, pytest.raises(ProtocolError):
             Line(far).receive(1)
     near, far = socket.socketpair(socket.AF_UNIX)
     with far:
-        near.sendall(b"\0\0\0\x09{")
+        near.sendall(b"{")
         with pytest.raises(TimeoutError):
             Line(far).receive(0.01)
         near.close()
         assert Line(far).receive(1) is None
+
+
+def test_a_message_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_LONGEST", 9)
+    near, far = socket.socketpair(socket.AF_UNIX)
+    near.sendall(b'{"log": 1}')
+    with far, near, pytest.raises(ProtocolError, match="too long"):
+        Line(far).receive(1)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")

@@ -40,7 +40,7 @@ from editinfinity.worker import client, server
 from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.leases import Slot
 from editinfinity.worker.protocol import connect
-from editinfinity.worker.session import SESSION, OpenSession, Session, open_session
+from editinfinity.worker.session import SESSION, Session, open_session
 from tests.jobs.test_record import require_schema
 from tests.stages.conftest import draw_photograph
 
@@ -69,7 +69,7 @@ print("END")
 
 
 @contextmanager
-def opened_session(folder: Path) -> Iterator[OpenSession]:
+def opened_session(folder: Path) -> Iterator[Session]:
     """A run of the workflow in a folder."""
     # Sockets need a short path.
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir="/tmp") as runtime:
@@ -88,14 +88,14 @@ def opened_session(folder: Path) -> Iterator[OpenSession]:
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[OpenSession]:
+def session(tmp_path: Path) -> Iterator[Session]:
     """A run of the workflow in an empty folder."""
     with opened_session(tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def long_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OpenSession, Path]]:
+def long_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Session, Path]]:
     """A run that goes on from test to test, with its worker, and its folder."""
     folder = tmp_path_factory.mktemp("long_run")
     with opened_session(folder) as opened:
@@ -108,7 +108,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OpenSes
 
 
 @pytest.fixture
-def going_on(long_run: tuple[OpenSession, Path], monkeypatch: pytest.MonkeyPatch) -> OpenSession:
+def going_on(long_run: tuple[Session, Path], monkeypatch: pytest.MonkeyPatch) -> Session:
     """The long run, in whose folder are the inputs and ``alone``, a training of ``LONG``."""
     session, folder = long_run
     monkeypatch.chdir(folder)
@@ -201,7 +201,7 @@ def running(process: int) -> bool:
 
 
 def test_a_worker_gives_the_same_bytes_and_reads_models_once(
-    session: OpenSession, caplog: pytest.LogCaptureFixture
+    session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     prepare()
     training("alone", 2).run(ALONE)
@@ -245,7 +245,7 @@ def recorded(call: Call, worker: bool) -> list[Event]:
 
 
 def test_events_are_recorded_alike_with_a_worker_and_without(
-    going_on: OpenSession, caplog: pytest.LogCaptureFixture
+    going_on: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Image.open("photo.jpg") as photograph:
         photograph.save("profile.jpg", icc_profile=b"no profile")
@@ -261,7 +261,7 @@ def test_events_are_recorded_alike_with_a_worker_and_without(
     assert "colour profile" in str(cold[0])
 
 
-def test_faults_reach_the_job(going_on: OpenSession) -> None:
+def test_faults_reach_the_job(going_on: Session) -> None:
     arguments = {"image": Path("none.jpg"), "output": Path("o"), "model": TINY}
     first = worker_of(going_on)
     with pytest.raises(UserError, match="none.jpg"):
@@ -277,7 +277,7 @@ def test_faults_reach_the_job(going_on: OpenSession) -> None:
 
 
 def test_other_code_is_refused_and_the_job_runs_by_itself(
-    going_on: OpenSession, caplog: pytest.LogCaptureFixture
+    going_on: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(text("other"), digest="0123456789abcdef")
     assert "other code than the worker; this job runs by itself" in caplog.text
@@ -297,13 +297,13 @@ def reach(session: Session) -> int:
         line.close()
 
 
-def test_two_jobs_at_once_start_one_worker(session: OpenSession) -> None:
+def test_two_jobs_at_once_start_one_worker(session: Session) -> None:
     with ThreadPoolExecutor(4) as pool:
         workers = list(pool.map(reach, [session] * 4))
     assert len(workers) == 4 and len(set(workers)) == 1
 
 
-def test_a_killed_job_stops_its_work_and_not_the_worker(going_on: OpenSession) -> None:
+def test_a_killed_job_stops_its_work_and_not_the_worker(going_on: Session) -> None:
     pause = Pause(Path("paused by death"), "this one")
     said, _ = job(text("a job's")).communicate()
     assert "NO TORCH" in said, "a job whose worker does the work imports nothing large"
@@ -323,7 +323,7 @@ def test_a_killed_job_stops_its_work_and_not_the_worker(going_on: OpenSession) -
     assert worker_of(going_on) == worker
 
 
-def test_a_killed_worker_leaves_its_job_to_the_job(going_on: OpenSession) -> None:
+def test_a_killed_worker_leaves_its_job_to_the_job(going_on: Session) -> None:
     process = job(training("orphan", LONG))
     follow(process, "iteration 3 of")
     killed = worker_of(going_on)
@@ -338,7 +338,7 @@ def test_a_killed_worker_leaves_its_job_to_the_job(going_on: OpenSession) -> Non
 
 @pytest.mark.parametrize("worker", [True, False])
 def test_a_training_told_to_stop_goes_on_to_the_same_bytes(
-    going_on: OpenSession, worker: bool, caplog: pytest.LogCaptureFixture
+    going_on: Session, worker: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     output, pause = f"stopped {worker}", Pause(Path(f"paused {worker}"), "this one")
     call = training(output, LONG, pause)
@@ -368,7 +368,7 @@ def test_a_training_told_to_stop_goes_on_to_the_same_bytes(
         assert "goes on after" not in caplog.text
 
 
-def test_workers_leave_with_their_run(session: OpenSession) -> None:
+def test_workers_leave_with_their_run(session: Session) -> None:
     worker = reach(session)
     session.close()
     assert eventually(lambda: not running(worker), 10)
@@ -377,7 +377,7 @@ def test_workers_leave_with_their_run(session: OpenSession) -> None:
 
 
 def test_workers_leave_when_snakemake_was_killed(
-    session: OpenSession, monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
         "import sys; from editinfinity.worker.session import open_session\n"
@@ -394,7 +394,7 @@ def test_workers_leave_when_snakemake_was_killed(
     assert eventually(lambda: not running(worker), 10)
 
 
-def test_an_idle_worker_leaves(session: OpenSession) -> None:
+def test_an_idle_worker_leaves(session: Session) -> None:
     path = session.folder / "idle.socket"
     code = "import sys; from pathlib import Path; from editinfinity.worker import server\n"
     code += "server.main(Path(sys.argv[1]), idle=1)"
@@ -402,7 +402,7 @@ def test_an_idle_worker_leaves(session: OpenSession) -> None:
     assert process.returncode == 0 and not path.exists()
 
 
-def test_sigterm_sends_an_idle_worker_away(session: OpenSession) -> None:
+def test_sigterm_sends_an_idle_worker_away(session: Session) -> None:
     worker = reach(session)
     os.kill(worker, signal.SIGTERM)
     assert eventually(lambda: not running(worker), 10)
