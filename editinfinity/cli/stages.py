@@ -7,16 +7,17 @@ that needs them, so that help is instant.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from editinfinity.cli.judging import register as register_judging
 from editinfinity.cli.options import Without, grouped, runs, setting_option
 from editinfinity.errors import UserError
+from editinfinity.evaluation.backbones import BACKBONES
 from editinfinity.settings.groups import (
+    EvaluationSettings,
     FinishSettings,
     InversionSettings,
     LoraSettings,
@@ -64,6 +65,7 @@ Iterations = Annotated[int, typer.Option(help="Updates in all, those of --previo
 Losses = Annotated[MaybePath, typer.Option(help="Table of the losses to write.")]
 Encoder = Annotated[ModelSettings, Without("attention_bias", "gradient_checkpointing")]
 Drawing = Annotated[ModelSettings, Without("gradient_checkpointing")]
+Weights = Annotated[MaybePath, typer.Option(help="Folder; default: where it was fetched to.")]
 WithoutEffect = Annotated[float | None, typer.Option(hidden=True)]
 
 
@@ -320,4 +322,57 @@ def finish(
     """Put the edit back at the photograph's size."""
 
 
-register_judging(stages)
+@stages.command("metrics")
+@grouped
+def metrics(
+    *,
+    picture: Annotated[Path, typer.Option(help="PNG of the stage edit.")],
+    image: Annotated[Path, typer.Option(help="The photograph.")],
+    output: Annotated[Path, typer.Option(help="JSON to write.")],
+    mask: Annotated[MaybePath, typer.Option(help="The user's mask.")] = None,
+    attention: Annotated[MaybePath, typer.Option(help="Of attention_map, instead.")] = None,
+    settings: MaskSettings,
+    lpips: Weights = None,
+    clip: Weights = None,
+    dino: Weights = None,
+    image_reward: Weights = None,
+    model: Annotated[
+        ModelSettings,
+        Without("model", "model_dir", "attention_bias", "threads", "gradient_checkpointing"),
+    ],
+) -> None:
+    """Measure an edit: background, alignment, and what there are models for."""
+    given = {"lpips": lpips, "clip": clip, "dino": dino, "image_reward": image_reward}
+    folders = {name: BACKBONES[name].found(folder) for name, folder in given.items()}
+    from editinfinity.stages.metrics import measure_edit
+
+    measure_edit(
+        picture=picture,
+        image=image,
+        output=output,
+        mask=mask,
+        attention=attention,
+        model=model,
+        **asdict(settings),
+        lpips=folders["lpips"],
+        clip=folders["clip"],
+        dino=folders["dino"],
+        image_reward=folders["image_reward"],
+    )
+
+
+@stages.command("select")
+def select(
+    metrics: Annotated[list[Path], typer.Argument(help="Files of the stage metrics, in order.")],
+    output: Annotated[Path, typer.Option(help="JSON to write: what was chosen, and why.")],
+    floor: Annotated[
+        float, typer.Option(help="Least background PSNR, in decibels.")
+    ] = EvaluationSettings.select_floor,
+) -> None:
+    """Choose among variants: most aligned, of those that keep the background."""
+    from editinfinity.stages.select import select_variant
+
+    named = {path.name.removesuffix(".metrics.json"): path for path in metrics}
+    if len(named) < len(metrics):
+        raise UserError("metrics: two files have one name; give each variant's once")
+    select_variant(metrics=named, output=output, floor=floor)

@@ -32,7 +32,7 @@ from editinfinity.settings.groups import MaskSettings, ModelSettings
 from editinfinity.settings.setting import Level, SettingsGroup
 from editinfinity.settings.types import Numbers
 from editinfinity.stages.calls import Call
-from editinfinity.stages.settings import Pause
+from editinfinity.stages.host import Pause
 from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.client import UnexpectedFault
 from editinfinity.worker.dispatch import dispatch

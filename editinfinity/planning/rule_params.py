@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 
-from editinfinity.cases.case import MaskUse
+from editinfinity.cases.case import Case, MaskUse
+from editinfinity.errors import UserError
 from editinfinity.planning import fingerprint
-from editinfinity.planning.crops import crop_of
 from editinfinity.planning.model import (
     backbone_identity,
     drawing_identity,
@@ -173,3 +173,42 @@ class RuleParams:
             return ""
         settings = self._run.edit(wildcards).settings
         return drawing_identity(settings, self._run.variant(wildcards), self.model)
+
+
+def crop_of(case: Case) -> str:
+    """``full`` or ``top,left,height,width``: the part of a photograph that a case is learned from.
+
+    A case is learned once for all its edits, so the crop holds the masks of all of them. It is
+    worked out while the workflow is planned, from the masks alone, so that a mask which moves the
+    crop learns the case anew and one which does not changes only its own edit.
+
+    The whole photograph where an edit has no mask of the user's to crop by, or a file cannot be
+    read, which ``check`` tells.
+    """
+    settings = case.settings
+    edits = list(case.edits.values())
+    if settings["crop"] == "full" or any(edit.mask_source != "user" for edit in edits):
+        return "full"
+    # Pillow and numpy are of no use to other cases' planning.
+    from editinfinity.files.cropping import crop_around, region_text
+    from editinfinity.files.masks import read_mask
+    from editinfinity.files.opening import size_upright
+
+    try:
+        size = size_upright(case.image)
+        masks = [
+            read_mask(
+                edit.mask,
+                size,
+                edit.settings["mask_edit_region"],
+                edit.settings["mask_grow"],
+                case.image,
+            )
+            for edit in edits
+            if edit.mask is not None
+        ]
+        if len(masks) < len(edits):
+            return "full"
+        return region_text(crop_around(masks, effective("pixel_budget", settings)))
+    except UserError:
+        return "full"

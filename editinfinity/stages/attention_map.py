@@ -9,9 +9,9 @@ from editinfinity.files.maps import ATTENTION, save_map
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.attention import attention_map
 from editinfinity.method.prompt import tokens_of_word
+from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_features, open_settings
-from editinfinity.stages.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 

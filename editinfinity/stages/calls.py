@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from editinfinity.settings.groups import GROUPS
-from editinfinity.stages.host import Host
-from editinfinity.stages.settings import Pause
+from editinfinity.stages.host import Host, Pause
 
 MODEL_STAGES: Mapping[str, str] = {
     "image_features": "extract_image_features",

@@ -17,10 +17,9 @@ from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.draw import adapted, decode, draw
-from editinfinity.settings.groups import SamplingSettings
+from editinfinity.settings.groups import ModelSettings, SamplingSettings
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_features, open_settings
-from editinfinity.stages.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,25 @@ a workflow's job listens to signals, and a warm worker has the models at hand al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 Model = TypeVar("Model")
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Where a training that is asked to stop keeps what it has done.
+
+    Attributes:
+        path: the file.
+        identity: text that is the same for the same training only: its settings, inputs and code.
+            A file of another identity is not gone on from.
+    """
+
+    path: Path
+    identity: str
 
 
 class Host:

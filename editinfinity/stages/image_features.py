@@ -9,10 +9,9 @@ from editinfinity.files.cropping import FULL, parse_region
 from editinfinity.files.images import read_image, size_of
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.method.encode import encode_photograph
-from editinfinity.settings.groups import PhotographSettings
+from editinfinity.settings.groups import ModelSettings, PhotographSettings
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
-from editinfinity.stages.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 

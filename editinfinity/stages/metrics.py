@@ -20,10 +20,10 @@ from editinfinity.files.colour import to_srgb
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import read_image
 from editinfinity.files.writing import read_settings
+from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
 from editinfinity.stages.region import find_region
-from editinfinity.stages.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 

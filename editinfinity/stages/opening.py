@@ -9,7 +9,7 @@ import torch
 from editinfinity.compute import pick_device, set_threads
 from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
 from editinfinity.presets import Preset, preset
-from editinfinity.stages.settings import ModelSettings
+from editinfinity.settings.groups import ModelSettings
 
 
 def open_settings(model: ModelSettings) -> tuple[Preset, torch.device]:

@@ -9,9 +9,9 @@ from editinfinity.files.prompts import read_prompt
 from editinfinity.files.text_encoder_weights import load_text_encoder
 from editinfinity.method.prompt import encode_prompt
 from editinfinity.models.text_encoder import PromptTooLongError
+from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.opening import open_settings
-from editinfinity.stages.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.invert import ADAPTER, Trainer, source_of
 from editinfinity.settings.groups import (
     LoraSettings,
+    ModelSettings,
     TrainingSettings,
 )
-from editinfinity.stages.host import ALONE, Host
+from editinfinity.stages.host import ALONE, Host, Pause
 from editinfinity.stages.opening import open_features, open_settings
-from editinfinity.stages.settings import ModelSettings, Pause
 from editinfinity.stages.training import StageTraining
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,9 @@ from editinfinity.files.checkpoints import Embedding, OptimizerState
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.invert import VECTORS, Trainer, source_of
 from editinfinity.presets import Preset
-from editinfinity.settings.groups import TrainingSettings
-from editinfinity.stages.host import ALONE, Host
+from editinfinity.settings.groups import ModelSettings, TrainingSettings
+from editinfinity.stages.host import ALONE, Host, Pause
 from editinfinity.stages.opening import open_features, open_settings
-from editinfinity.stages.settings import ModelSettings, Pause
 from editinfinity.stages.training import Checkpoint, StageTraining, put_into
 
 log = logging.getLogger(__name__)

@@ -22,8 +22,7 @@ from editinfinity.files.checkpoints import OptimizerState
 from editinfinity.files.tensors import load_tensors, save_tensors
 from editinfinity.jobs.record import Iteration
 from editinfinity.method.invert import TrainingCallbacks
-from editinfinity.stages.host import Host
-from editinfinity.stages.settings import Pause
+from editinfinity.stages.host import Host, Pause
 from editinfinity.stopping import Stopped
 
 log = logging.getLogger(__name__)

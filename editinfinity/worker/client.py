@@ -16,8 +16,8 @@ import editinfinity
 from editinfinity.errors import UserError
 from editinfinity.jobs.record import from_json
 from editinfinity.locks import Lock, held
+from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.calls import Call
-from editinfinity.stages.settings import ModelSettings
 from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.cards import VISIBLE
 from editinfinity.worker.leases import Lease, Slot

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from editinfinity.environment import jobs_at_once
+from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.calls import Call
-from editinfinity.stages.settings import ModelSettings
 from editinfinity.stopping import Stopper
 from editinfinity.worker.cards import VISIBLE, visible_cards
 from editinfinity.worker.client import NoWorkerError, hand_over, socket_of

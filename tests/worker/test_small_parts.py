@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from editinfinity.locks import Lock, held
+from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.calls import MODEL_STAGES, Call
-from editinfinity.stages.settings import LoraSettings, ModelSettings, Pause, TrainingSettings
+from editinfinity.stages.host import Pause
 from editinfinity.worker import private, protocol
 from editinfinity.worker.cards import Card, visible_cards
 from editinfinity.worker.leases import lease_folder, slots_of

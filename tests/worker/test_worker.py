@@ -32,9 +32,9 @@ from editinfinity.jobs.record import (
 )
 from editinfinity.jobs.stage_version import running_digests
 from editinfinity.locks import held
+from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from editinfinity.stages.calls import Call
-from editinfinity.stages.host import ALONE
-from editinfinity.stages.settings import ModelSettings, Pause, TrainingSettings
+from editinfinity.stages.host import ALONE, Pause
 from editinfinity.stopping import Stopper
 from editinfinity.worker import client, server
 from editinfinity.worker.dispatch import dispatch
