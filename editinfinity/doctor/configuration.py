@@ -8,13 +8,7 @@ from pathlib import Path
 import yaml
 
 from editinfinity.cases.load import load_cases
-from editinfinity.config.load import (
-    Config,
-    ConfigError,
-    check_yaml,
-    find_config_file,
-    load_config,
-)
+from editinfinity.config.load import Config, ConfigError, check_yaml, find_config_file, load_config
 from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.environment import workflow_root
 from editinfinity.errors import UserError

@@ -19,12 +19,7 @@ from editinfinity.files.checkpoints import Adapter, Embedding, OptimizerState
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.inversion import recomputing
 from editinfinity.inversion.lora import add_lora
-from editinfinity.inversion.training import (
-    InversionLoss,
-    ParameterState,
-    Source,
-    train,
-)
+from editinfinity.inversion.training import InversionLoss, ParameterState, Source, train
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import Preset
 from editinfinity.prompts import LEARNED_VECTORS

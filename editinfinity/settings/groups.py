@@ -14,25 +14,8 @@ from typing import Annotated, ClassVar
 from editinfinity.names import PATH_VARIABLE
 from editinfinity.presets import PRESETS
 from editinfinity.scales import PIXEL_BUDGETS
-from editinfinity.settings.setting import (
-    Level,
-    Setting,
-    SettingsGroup,
-    case,
-    edit,
-    renamed,
-    run,
-)
-from editinfinity.settings.types import (
-    Choice,
-    Either,
-    FilePath,
-    Flag,
-    Number,
-    Numbers,
-    Text,
-    Whole,
-)
+from editinfinity.settings.setting import Level, Setting, SettingsGroup, case, edit, renamed, run
+from editinfinity.settings.types import Choice, Either, FilePath, Flag, Number, Numbers, Text, Whole
 
 SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "dilated", "none")
 """Names of the smoothing kernels (``editinfinity.editing.kernel`` makes them)."""

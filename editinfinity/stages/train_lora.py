@@ -9,19 +9,10 @@ from pathlib import Path
 
 from torch import nn
 
-from editinfinity.files.checkpoints import (
-    ADAPTER_STATE,
-    Embedding,
-    OptimizerState,
-    restore_adapter,
-)
+from editinfinity.files.checkpoints import ADAPTER_STATE, Embedding, OptimizerState, restore_adapter
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.invert import ADAPTER, Trainer, source_of
-from editinfinity.settings.groups import (
-    LoraSettings,
-    ModelSettings,
-    TrainingSettings,
-)
+from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.host import ALONE, Host, Pause
 from editinfinity.stages.opening import open_features, open_settings
 from editinfinity.stages.training import StageTraining
