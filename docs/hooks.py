@@ -129,11 +129,10 @@ def settings_tables() -> str:
     """Every setting by section: default, what it does, and what is accepted."""
     from editinfinity.config.generate import config_yaml
     from editinfinity.settings.groups import SETTINGS
-    from editinfinity.settings.setting import Level
 
     lines: list[str] = []
     above: list[str] = []
-    for line in config_yaml().splitlines():
+    for line in config_yaml((ROOT / "config.yaml").read_text("utf-8")).splitlines():
         if title := re.match(r"# --- (.*?) -+$", line):
             lines += ["", f"## {title[1]}", ""]
             lines += ["| setting | default | what it does | accepts |", "|---|---|---|---|"]
@@ -145,8 +144,8 @@ def settings_tables() -> str:
             words, above = words or " ".join(above), []
             setting = SETTINGS.get(key)
             accepts = "" if setting is None else setting.wording
-            if setting is not None and setting.level is not Level.RUN:
-                accepts += f"; may differ by {setting.level.value}"
+            if setting is not None and setting.level != "run":
+                accepts += f"; may differ by {setting.level}"
             cells = (f"`{key}`", f"`{default.strip()}`", _cell(words), _cell(accepts))
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

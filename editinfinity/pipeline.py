@@ -41,14 +41,7 @@ from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
-from editinfinity.settings.groups import (
-    FinishSettings,
-    LoraSettings,
-    MaskSettings,
-    PreservationSettings,
-    SamplingSettings,
-    TrainingSettings,
-)
+from editinfinity.settings import groups
 from editinfinity.settings.setting import divided
 
 
@@ -89,9 +82,10 @@ class EditInfinityPipeline:
         Raises:
             UserError: the weights or the device are not there, or the threads are no number.
         """
-        chosen, where = preset(model), pick_device(device)
         folder = None if model_dir is None else Path(model_dir)
-        set_threads(threads)
+        wanted = groups.ModelSettings(model, folder, device=device, threads=threads)
+        chosen, where = preset(wanted.model), pick_device(wanted.device)
+        set_threads(wanted.threads)
         with undisturbed():
             transformer = load_transformer(chosen, where, folder, attention_bias)
             tokenizer = load_tokenizer(chosen, where, folder)
@@ -101,8 +95,10 @@ class EditInfinityPipeline:
     def invert(
         self, image: Picture, prompt: str = "", *, embedding_iterations: int = 10,
         lora_iterations: int = 50, crop: str | Region = FULL, mask: MaskLike | None = None,
-        mask_edit_region: str = MaskSettings.mask_edit_region, pixel_budget: str | None = None,
-        training: TrainingSettings = TrainingSettings(), lora: LoraSettings = LoraSettings(),
+        mask_edit_region: str = groups.MaskSettings.mask_edit_region,
+        pixel_budget: str | None = None,
+        training: groups.TrainingSettings = groups.TrainingSettings(),
+        lora: groups.LoraSettings = groups.LoraSettings(),
     ) -> Inversion:  # fmt: skip
         """Learn a photograph, so that edits keep what words leave out.
 
@@ -122,7 +118,7 @@ class EditInfinityPipeline:
             UserError: a file cannot be read, the prompt is too long, or a setting is not usable.
         """
         handed_in.require_iterations(embedding_iterations, lora_iterations)
-        budget = pixel_budget or self.preset.pixel_budget
+        budget = groups.PhotographSettings(pixel_budget).pixel_budget or self.preset.pixel_budget
         photograph, seen = handed_in.open_photograph(image)
         region = handed_in.crop_of(crop, mask, mask_edit_region, photograph, budget)
         with self._lock, current(self.device), undisturbed():
@@ -160,7 +156,7 @@ class EditInfinityPipeline:
             settings: of the drawing, by the names of config.yaml: ``seed``, ``cfg``, ``tau``,
                 ``top_k``, ``top_p``; ``guidance``, ``lock_scales``, ``smoothing``;
                 ``mask_edit_region``, ``mask_grow``, ``attention_threshold``; ``background``,
-                ``mask_feather`` (``editinfinity.settings.groups`` has all of them). Guidance
+                ``mask_feather`` (``editinfinity.settings.groups`` has all). Guidance
                 ``source_negative`` with an inversion of 0 iterations is training-free editing.
 
         Raises:
@@ -168,8 +164,9 @@ class EditInfinityPipeline:
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
         sampling, keep, place, finish = divided(
-            settings, SamplingSettings, PreservationSettings, MaskSettings, FinishSettings
-        )
+            settings, groups.SamplingSettings, groups.PreservationSettings, groups.MaskSettings,
+            groups.FinishSettings,
+        )  # fmt: skip
         if mask is not None and target_word is not None:
             raise UserError("mask, target_word: both say where to edit; give one of them")
         seen, source, region, pictures = inversion.features, inversion.prompt, None, []

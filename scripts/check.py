@@ -1,6 +1,7 @@
 """Rule check: look at everything the user gave for a case."""
 
 from editinfinity.planning.job import job
+from editinfinity.settings.groups import MaskSettings
 from editinfinity.stages.check import EditInput, check_case
 
 with job(snakemake) as this:
@@ -15,8 +16,7 @@ with job(snakemake) as this:
                 edit.prompt,
                 edit.mask if edit.mask_source == "user" else None,
                 edit.target_word if edit.mask_source == "attention" else None,
-                edit.settings["mask_edit_region"],
-                edit.settings["mask_grow"],
+                MaskSettings.of(edit.settings),
             )
             for edit in case.edits.values()
         ],

@@ -15,7 +15,7 @@ with job(snakemake) as this:
         output=this.output(),
         mask=edit.mask if edit.judged_mask == "user" else None,
         attention=this.input("attention"),
-        **{key: edit.settings[key] for key in MaskSettings.settings()},
+        **vars(MaskSettings.of(edit.settings)),
         drawn_with=this.params["drawn_with"],
         **found_backbones(this.config.settings),
     )

@@ -17,6 +17,7 @@ from editinfinity.compute import (
 )
 from editinfinity.environment import JOBS_AT_ONCE
 from editinfinity.errors import UserError
+from editinfinity.settings.groups import ModelSettings
 
 
 def test_seeds_differ_by_seed_stage_and_iteration_and_never_change() -> None:
@@ -55,9 +56,11 @@ def test_threads_auto_is_what_this_process_may_use(
 def test_devices() -> None:
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(UserError, match="is not there"):
+        pick_device("cuda:77")
     for name in ("tpu", "", "mps", "cuda:x"):
-        with pytest.raises(UserError, match="is not known"):
-            pick_device(name)
+        with pytest.raises(UserError, match="device: must be auto, cpu, cuda or cuda:N"):
+            ModelSettings(device=name)
 
 
 def test_determinism_is_for_a_while() -> None:

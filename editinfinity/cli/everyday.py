@@ -8,10 +8,11 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from editinfinity.cases.case import Case
 from editinfinity.cases.create import NewEdit, case_name, make_case, require_makeable
 from editinfinity.cli.delivery import (
     Delivered,
@@ -26,9 +27,6 @@ from editinfinity.cli.options import grouped, setting_option
 from editinfinity.errors import UserError
 from editinfinity.prompts import find_word
 from editinfinity.settings.groups import MaskSettings, ModelSettings
-
-if TYPE_CHECKING:
-    from editinfinity.cases.case import Case
 
 log = logging.getLogger(__name__)
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from editinfinity.cli import everyday
-from editinfinity.cli.report import report
 from editinfinity.cli.stages import stages
 from editinfinity.cli.weights import weights
 from editinfinity.errors import UserError
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(
     help="""Edit photographs by text: the prompt that describes yours is learnt by inversion with
@@ -112,8 +115,46 @@ def doctor() -> None:
     raise typer.Exit(0 if works(findings) else 1)
 
 
+@app.command()
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help="Project: the folder with config.yaml, data and results.")
+    ] = Path(),
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Write results/report.html, everything the results hold on one page.
+
+    A run ends with it by itself; this makes it anew, from what lies there now, while jobs are
+    running too. It goes by config.yaml alone: after runs of a benchmark or a table given by
+    --config, snakemake --cores 1 report --config ... with the same makes their page.
+    """
+    import yaml
+
+    from editinfinity.cases.load import load_cases
+    from editinfinity.config.load import check_yaml, find_config_file, load_config
+    from editinfinity.planning.digests import DIGESTS
+    from editinfinity.results.report.make import make_report
+
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is no folder; give the one that holds config.yaml")
+    with contextlib.chdir(folder):
+        path, notices = find_config_file(Path())
+        for line in notices:
+            log.warning("%s", line)
+        if path.exists():
+            check_yaml(path)
+        given = yaml.safe_load(path.read_text("utf-8")) if path.exists() else {}
+        config = load_config({**(given or {}), "slice": None}, source=path.name)
+        if not Path(config.results).is_dir():
+            raise UserError(f"{config.results}: holds no results yet; editinfinity run makes them")
+        DIGESTS.keep_in(Path())
+        page = make_report(config, load_cases(config)).absolute()
+    typer.echo(folder / config.results / page.name)
+    if show:
+        webbrowser.open(page.as_uri())
+
+
 everyday.register(app)
-app.command()(report)
 
 
 def _sets_cores(argument: str) -> bool:

@@ -86,7 +86,9 @@ def _text(value: str) -> Path | str:
 
 
 @stages.command("check")
+@grouped
 def check(
+    *,
     image: Image,
     output: Output,
     prompt: Annotated[str, typer.Option(help="The edit prompt, or @FILE.")],
@@ -94,10 +96,7 @@ def check(
     source_prompt: Annotated[MaybeText, typer.Option(help="Or @FILE.")] = None,
     mask: Annotated[MaybePath, typer.Option(help="The mask.")] = None,
     target_word: Word = None,
-    mask_edit_region: Annotated[str, setting_option("mask_edit_region")] = (
-        MaskSettings.mask_edit_region
-    ),
-    mask_grow: Annotated[int, setting_option("mask_grow")] = MaskSettings.mask_grow,
+    settings: Annotated[MaskSettings, Without("attention_threshold")],
 ) -> None:
     """Look at a photograph, its mask and its prompts, and tell all faults at once."""
     from editinfinity.stages.check import EditInput, check_case
@@ -107,7 +106,7 @@ def check(
         case=case,
         image=image,
         source_prompt=None if source_prompt is None else _text(source_prompt),
-        edits=[EditInput("edit", _text(prompt), mask, word, mask_edit_region, mask_grow)],
+        edits=[EditInput("edit", _text(prompt), mask, word, settings)],
         output=output,
     )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,6 @@ from editinfinity.evaluation.backbones import BACKBONES
 from editinfinity.files.model_folder import default_folder
 from editinfinity.presets import Preset, preset
 from editinfinity.released.catalogue import RELEASES, release
-
-if TYPE_CHECKING:
-    from editinfinity.released.convert import Converted
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +66,10 @@ def fetch(
         typer.echo(f"{BACKBONES[model].title}: ready in {folder}{setting}")
         return
     release(model)
-    from editinfinity.released.convert import convert as convert_files
     from editinfinity.released.fetch import fetch as fetch_files
 
     files = fetch_files(model, download_to, revision)
-    done = convert_files(preset(model), files, to or default_folder(model))
-    _tell(preset(model), done, to)
+    _convert(preset(model), files, to)
     log.info("%s is not needed any more", files["transformer"][0])
 
 
@@ -91,15 +86,15 @@ def convert(
     release(model)
     if not source.is_dir():
         raise UserError(f"--from: {source} is no folder; give the one with the released files")
-    from editinfinity.released.convert import convert as convert_files
     from editinfinity.released.convert import released_files
 
-    files = released_files(model, source)
-    done = convert_files(preset(model), files, to or default_folder(model))
-    _tell(preset(model), done, to)
+    _convert(preset(model), released_files(model, source), to)
 
 
-def _tell(model: Preset, done: Mapping[str, Converted], to: Path | None) -> None:
+def _convert(model: Preset, files: Mapping[str, Sequence[Path]], to: Path | None) -> None:
+    from editinfinity.released.convert import convert as convert_files
+
+    done = convert_files(model, files, to or default_folder(model.name))
     for part, converted in done.items():
         unused = f", {len(converted.unused)} unused left out" if converted.unused else ""
         typer.echo(

@@ -7,6 +7,7 @@ Editors complete and check a config.yaml by the schema; the messages users see c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,38 +21,19 @@ from editinfinity.settings.setting import Setting, as_yaml
 
 CONFIG, SCHEMA = Path("config.yaml"), Path("schemas/config.schema.yaml")
 
-_HEAD = """\
-# What to edit and how. Everything here may also be given once on the command line, e.g.
-#   snakemake --cores 1 --resources gpu=1 --config cases=[photo] use_lora_iter=[10,30,50]
-# Leave a line out for its default, which is the value below (of cases: every folder). Switches
-# take 0 or 1. Lines that end in (list) also take a list, [10, 30, 50]: every combination is drawn,
-# and the first of each list makes results/CASE/NAME.png.
-
-# --- What to edit -------------------------------------------------------------------------------
-# Names of folders below data (data/NAME/image/original_image.jpg, data/NAME/prompt/…), null for
-# every folder, or a table for images that lie elsewhere: cases.tsv.
-cases: [example_1, example_2, example_3]
-data: data # folder of the cases
-results: results # folder of everything that is made
-slice: null # 3/50 for the third of fifty slices of the cases: thousands plan faster in slices
-"""
-
-_TAIL = """
-# --- Single cases -------------------------------------------------------------------------------
-# Settings of one case, e.g. overrides: {example_1: {use_lora_iter: 30}}
-overrides: {}
-"""
+_GENERATED = re.compile(r"# --- The model .*?(?=# --- Single cases )", re.DOTALL)
+"""The sections of config.yaml that follow from the settings; its head and end stay as they are."""
 
 
-def config_yaml() -> str:
-    """The text of config.yaml: every setting at its default, with what it does."""
-    return _HEAD + "".join(f"{line}\n" for line in _lines()) + _TAIL
+def config_yaml(text: str) -> str:
+    """The text of config.yaml with every setting at its default, and what it does."""
+    return _GENERATED.sub(lambda _: "\n".join([*_lines(), "", ""]), text)
 
 
 def _lines() -> Iterator[str]:
     for group in GROUPS:
         if group.heading:
-            yield ""
+            yield from ([] if group is GROUPS[0] else [""])
             yield f"# --- {group.heading} ".ljust(98, "-")
         yield from map(_line, group.settings().values())
 
@@ -97,7 +79,7 @@ def config_schema() -> dict[str, Any]:
 def main() -> None:
     """Write both files."""
     root = workflow_root()
-    write_text(root / CONFIG, config_yaml())
+    write_text(root / CONFIG, config_yaml((root / CONFIG).read_text("utf-8")))
     schema = yaml.safe_dump(
         config_schema(), sort_keys=False, default_flow_style=None, width=100, allow_unicode=True
     )

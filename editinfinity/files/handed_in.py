@@ -15,7 +15,6 @@ from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask
 from editinfinity.files.opening import open_picture
 from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
 from editinfinity.files.pixels import to_rgb
-from editinfinity.scales import PIXEL_BUDGETS
 
 Picture = Path | str | Image.Image
 """A file, or a picture in memory."""
@@ -67,11 +66,8 @@ def crop_of(
     """The part of the photograph to learn from; None for all of it.
 
     Raises:
-        UserError: ``crop`` is none or lies outside, or is ``auto`` without a mask; there is no such
-            pixel budget.
+        UserError: ``crop`` is none or lies outside, or is ``auto`` without a mask.
     """
-    if budget not in PIXEL_BUDGETS:
-        raise UserError(f"pixel_budget: {budget!r} is not one of {', '.join(PIXEL_BUDGETS)}")
     if isinstance(crop, tuple | list):
         return parse_region(",".join(map(str, crop)), photograph.size)
     if crop == AUTO:

@@ -16,7 +16,7 @@ from editinfinity.files.atomic import atomic_path
 from editinfinity.files.colour import to_srgb
 from editinfinity.files.geometry import Geometry, Size
 from editinfinity.files.metadata import SETTINGS_KEY
-from editinfinity.files.opening import open_picture
+from editinfinity.files.opening import open_as
 from editinfinity.files.pixels import to_rgb
 from editinfinity.scales import ScaleSchedule, nearest_ratio
 
@@ -38,7 +38,7 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         UserError: the file is missing, damaged, not a picture, too large or too small.
     """
-    image = open_picture(path, to_rgb)
+    image = open_as(path, to_rgb)
     if min(image.size) < MIN_SIDE:
         raise UserError(
             f"{path}: is only {image.width}×{image.height} pixels; "

@@ -18,7 +18,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.annotations import LONGEST, mask_of_annotations
 from editinfinity.files.geometry import Geometry, Size, require_shape
 from editinfinity.files.given import read_text
-from editinfinity.files.opening import open_picture
+from editinfinity.files.opening import open_as
 from editinfinity.files.pixels import is_transparent, to_grey
 from editinfinity.settings.groups import MASK_REGIONS
 
@@ -62,7 +62,7 @@ def read_mask(
         case ".txt":
             mask = mask_of_box(read_text(path, LONGEST, "put the mask there"), size, path)
         case _:
-            mask = open_picture(path, lambda image: mask_of_picture(image, size, edit_region, path))
+            mask = open_as(path, lambda image: mask_of_picture(image, size, edit_region, path))
     return grown(mask, grow)
 
 

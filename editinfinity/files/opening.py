@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TypeVar
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -36,19 +36,19 @@ _TURNED = (5, 6, 7, 8)
 """EXIF orientations that swap height and width."""
 
 
-@overload
-def open_picture(path: Path) -> Image.Image: ...
-
-
-@overload
-def open_picture(path: Path, convert: Callable[[Image.Image], Result]) -> Result: ...
-
-
-def open_picture(path: Path, convert: Callable[[Image.Image], Any] = lambda image: image) -> Any:
+def open_picture(path: Path) -> Image.Image:
     """A picture in its own mode, whole in memory, upright; of an animation, the first frame.
 
-    ``info`` is the file's, with an EXIF orientation that says upright; ``format`` too. What
-    ``convert`` makes of it is returned: damage may show only then.
+    Raises:
+        UserError: it cannot be had.
+    """
+    return open_as(path, lambda image: image)
+
+
+def open_as(path: Path, convert: Callable[[Image.Image], Result]) -> Result:
+    """What ``convert`` makes of a picture as of ``open_picture``: damage may show only then.
+
+    ``info`` is the file's, with an EXIF orientation that says upright; ``format`` too.
 
     Raises:
         UserError: it cannot be had.

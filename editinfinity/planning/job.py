@@ -29,8 +29,7 @@ from editinfinity.jobs.stage_version import running_code, running_digests
 from editinfinity.locks import wait_until_free
 from editinfinity.planning.params import params_of, values_of
 from editinfinity.settings.groups import MaskSettings, ModelSettings
-from editinfinity.settings.setting import Level, SettingsGroup
-from editinfinity.settings.types import Numbers
+from editinfinity.settings.setting import SettingsGroup
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import Pause
 from editinfinity.stopping import Stopped, Stopper
@@ -102,14 +101,13 @@ class Job:
         """
         values = {}
         for key, setting in group.settings().items():
-            count = setting.type.count if isinstance(setting.type, Numbers) else None
-            recorded = [self.params[name] for name in params_of(key, count) if name in self.params]
             if key in given:
                 values[key] = given[key]
-            elif setting.level is Level.RUN:
+            elif setting.level == "run":
                 values[key] = self.config.settings[key]
             else:
-                values[key] = recorded[0] if count is None else tuple(recorded)
+                recorded = [self.params[name] for name in params_of(setting)]
+                values[key] = recorded[0] if len(recorded) == 1 else tuple(recorded)
         return group(**values)
 
     @property
@@ -120,7 +118,7 @@ class Job:
             "mask": edit.mask if edit.mask_source == "user" else None,
             "photograph": self.case.image,
             "attention": self.input("attention"),
-            **{key: edit.settings[key] for key in MaskSettings.settings()},
+            **vars(MaskSettings.of(edit.settings)),
         }
 
     def input(self, name: str) -> Path | None:

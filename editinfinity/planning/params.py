@@ -11,6 +11,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from editinfinity.settings.setting import Setting
+from editinfinity.settings.types import Numbers
+
 Scalar = str | int | float | bool | None
 
 _RECORDED_AS = {
@@ -22,10 +25,12 @@ _RECORDED_AS = {
 again."""
 
 
-def params_of(key: str, count: int | None) -> list[str]:
-    """Names of the params of a setting: its own, or one for each of ``count`` elements."""
-    name = _RECORDED_AS.get(key, key)
-    return [name] if count is None else [f"{name}_{number}" for number in range(1, count + 1)]
+def params_of(setting: Setting) -> list[str]:
+    """Names of the params of a setting: one, or one for each of several numbers."""
+    name = _RECORDED_AS.get(setting.key, setting.key)
+    if not isinstance(setting.type, Numbers):
+        return [name]
+    return [f"{name}_{number}" for number in range(1, setting.type.count + 1)]
 
 
 def named(**values: Any) -> dict[str, Callable[[Any], str]]:

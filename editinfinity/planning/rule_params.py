@@ -22,8 +22,7 @@ from editinfinity.planning.params import Scalar, params_of
 from editinfinity.planning.run import PlannedRun, Wildcards
 from editinfinity.planning.variants import NAMED, guidance_of
 from editinfinity.settings.groups import MaskSettings
-from editinfinity.settings.setting import Level, SettingsGroup
-from editinfinity.settings.types import Numbers
+from editinfinity.settings.setting import SettingsGroup
 
 Param = Callable[[Wildcards], Scalar]
 
@@ -83,14 +82,14 @@ class RuleParams:
         """
         params: dict[str, Param] = {}
         for key, setting in group.settings().items():
-            if key in without or key in NAMED or setting.level is Level.RUN:
+            names = params_of(setting)
+            if key in without or key in NAMED or setting.level == "run":
                 continue
-            if isinstance(setting.type, Numbers):
-                for index, name in enumerate(params_of(key, setting.type.count)):
-                    params[name] = self.of_case(key, index)
-            else:
-                of = self.of_case if setting.level is Level.CASE else self.of_edit
-                params[params_of(key, None)[0]] = of(key)
+            if setting.level == "edit":
+                params[names[0]] = self.of_edit(key)
+                continue
+            for index, name in enumerate(names):
+                params[name] = self.of_case(key, index if len(names) > 1 else None)
         return params
 
     def of_mask(self, use: MaskUse) -> dict[str, Param]:

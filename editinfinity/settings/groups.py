@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 from editinfinity.names import PATH_VARIABLE
 from editinfinity.presets import PRESETS
 from editinfinity.scales import PIXEL_BUDGETS
-from editinfinity.settings.setting import Level, Setting, SettingsGroup, case, edit, renamed, run
+from editinfinity.settings.setting import Setting, SettingsGroup, case, edit, renamed, run
 from editinfinity.settings.types import Choice, Either, FilePath, Flag, Number, Numbers, Text, Whole
 
 SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "dilated", "none")
@@ -310,5 +310,5 @@ SETTINGS: dict[str, Setting] = {
 """Settings by key. ``cases``, ``data``, ``results`` and ``overrides`` say where things lie and
 which run; ``editinfinity.config.load`` reads them."""
 
-RUN_KEYS = frozenset(key for key, setting in SETTINGS.items() if setting.level is Level.RUN)
-CASE_KEYS = frozenset(key for key, setting in SETTINGS.items() if setting.level is Level.CASE)
+RUN_KEYS = frozenset(key for key, setting in SETTINGS.items() if setting.level == "run")
+CASE_KEYS = frozenset(key for key, setting in SETTINGS.items() if setting.level == "case")

@@ -21,26 +21,19 @@ import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from enum import Enum
 from types import NoneType
-from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_type_hints
 
 from editinfinity.errors import UserError
 from editinfinity.names import did_you_mean
-from editinfinity.settings.types import InvalidValue, SettingType, shown, unique
+from editinfinity.settings.types import InvalidValue, SettingType, shown
 
 Group = TypeVar("Group", bound="SettingsGroup")
 
 
-class Level(Enum):
-    """How far down a setting may differ."""
-
-    RUN = "run"
-    """One value for everything."""
-    CASE = "case"
-    """May differ by case: all its edits share it, because they share what is trained."""
-    EDIT = "edit"
-    """May differ by edit."""
+Level = Literal["run", "case", "edit"]
+"""How far down a setting may differ: not at all; by case, because all edits of a case share what is
+trained; by edit."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +88,7 @@ class Setting:
             parsed = []
         if not parsed:
             raise self._complaint(value, self.wording)
-        return unique(parsed)
+        return tuple(dict.fromkeys(parsed))
 
     def parse_one(self, value: Any) -> Any:
         """The canonical form of one value, of a setting that sweeps too.
@@ -131,9 +124,9 @@ def _declared(level: Level, default: Any, *, sweep: bool = False, example: Any =
     return field(default=default, metadata=facts)
 
 
-run = functools.partial(_declared, Level.RUN)
-case = functools.partial(_declared, Level.CASE)
-edit = functools.partial(_declared, Level.EDIT)
+run = functools.partial(_declared, "run")
+case = functools.partial(_declared, "case")
+edit = functools.partial(_declared, "edit")
 
 
 @dataclass(frozen=True)
@@ -163,6 +156,11 @@ class SettingsGroup:
                 object.__setattr__(self, key, one)
         if faults:
             raise UserError("; ".join(faults))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The group with its values of those by key; what is not there takes its default."""
+        return cls(**{key: values[key] for key in cls.settings() if key in values})
 
     @classmethod
     @functools.cache
@@ -211,9 +209,7 @@ def divided(given: Mapping[str, Any], *groups: type[SettingsGroup]) -> list[Any]
     for key in given:
         if key not in known:
             raise UserError(f"{key}: is no setting of these{did_you_mean(key, known)}")
-    return [
-        group(**{key: given[key] for key in group.settings() if key in given}) for group in groups
-    ]
+    return [group.of(given) for group in groups]
 
 
 def as_yaml(value: Any) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -242,8 +241,3 @@ def _text_of(value: object) -> str:
         return str(value)
     except ValueError:
         return "a number of thousands of digits"
-
-
-def unique(values: Sequence[object]) -> tuple[object, ...]:
-    """The values in order, each once."""
-    return tuple(dict.fromkeys(values))

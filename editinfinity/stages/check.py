@@ -17,6 +17,7 @@ from editinfinity.files.photograph import read_photograph
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.jobs.record import INPUT, MASK, JobWarning
 from editinfinity.prompts import find_word
+from editinfinity.settings.groups import MaskSettings
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +38,14 @@ class EditInput:
         prompt: what the edited image shows.
         mask: the mask's file; None where the edit uses none.
         target_word: word of the source prompt to segment; None where the edit uses none.
-        mask_edit_region: which part of the mask is edited.
-        mask_grow: pixels by which it is made larger.
+        settings: how the mask is read.
     """
 
     name: str
     prompt: Path | str
     mask: Path | None = None
     target_word: Path | str | None = None
-    mask_edit_region: str = "black"
-    mask_grow: int = 0
+    settings: MaskSettings = MaskSettings()
 
 
 @dataclass(frozen=True)
@@ -156,11 +155,9 @@ class _Inspection:
             if word is not None:
                 self.attempt(lambda: find_word(source_prompt, word, origin))
         if edit.mask is not None and size is not None:
-            path = edit.mask
-            mask = self.attempt(
-                lambda: read_mask(path, size, edit.mask_edit_region, edit.mask_grow, image)
-            )
-            doubt = None if mask is None else doubt_about(mask, path, edit.mask_edit_region)
+            path, part = edit.mask, edit.settings.mask_edit_region
+            mask = self.attempt(lambda: read_mask(path, size, part, edit.settings.mask_grow, image))
+            doubt = None if mask is None else doubt_about(mask, path, part)
             if doubt is not None:
                 self.warn(doubt, MASK)
 

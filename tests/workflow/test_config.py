@@ -145,7 +145,7 @@ def test_the_schema_file_is_current_and_takes_config_yaml() -> None:
     schema = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text(encoding="utf-8"))
     assert schema == config_schema(), "run python -m editinfinity.config.generate"
     text = (ROOT / "config.yaml").read_text("utf-8")
-    assert text == config_yaml(), "run python -m editinfinity.config.generate"
+    assert text == config_yaml(text), "run python -m editinfinity.config.generate"
     jsonschema.validate(yaml.safe_load((ROOT / "config.yaml").read_text("utf-8")), schema)
 
 

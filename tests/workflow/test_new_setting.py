@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     assert used.count("/ settings.tau") == 1
     used = used.replace("/ settings.tau", "* settings.sharpness / settings.tau")
     (package / SAMPLER).write_text(used, encoding="utf-8")
+    shutil.copy2(ROOT / "config.yaml", project.folder)
     call(project, "-m", "editinfinity.config.generate")
     written = (project.folder / "config.yaml").read_text(encoding="utf-8")
     assert "\nsharpness: 1 # Factor of the margin between the two values of a bit\n" in written
