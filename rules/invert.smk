@@ -33,9 +33,7 @@ rule train_textembedding:
     params:
         **named(
             model=PARAMS.model,
-            **PARAMS.of_group(
-                TrainingSettings, without=["lora_learning_rate"]
-            ),
+            **PARAMS.of_group(TrainingSettings, without=["lora_learning_rate"]),
             version=rule_version("train_textembedding"),
         ),
     message:
@@ -77,9 +75,7 @@ rule train_lora:
     params:
         **named(
             model=PARAMS.model,
-            **PARAMS.of_group(
-                TrainingSettings, without=["embedding_learning_rate"]
-            ),
+            **PARAMS.of_group(TrainingSettings, without=["embedding_learning_rate"]),
             **PARAMS.of_group(LoraSettings),
             version=rule_version("train_lora"),
         ),

@@ -85,9 +85,9 @@ def rule_version(rule: str) -> str:
     return f"{stage}:{recorded_versions()[stage].version}"
 
 
-def running_code(rule: str) -> Code:
-    """The code of a rule in this process."""
-    stage = stage_of(rule)
+def running_code(rule: str, stage: str | None = None) -> Code:
+    """The code of a rule in this process, of its stage where the name does not tell that."""
+    stage = stage or stage_of(rule)
     known, digest = recorded_versions()[stage], running_digests()[stage]
     return Code(rule, known.version, digest, digest != known.digest)
 

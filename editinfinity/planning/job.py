@@ -183,8 +183,10 @@ def job(snakemake: Any) -> Iterator[Job]:
     try:
         with stopper.listening(), stopper.working():
             _stop_with_the_workflow(stopper)
-            code = running_code(rule)  # as it is before the stage is imported
-            yield Job(snakemake, stopper)
+            this = Job(snakemake, stopper)
+            # As it is before the stage is imported. Another workflow may call the rule anything.
+            code = running_code(rule, str(this.params.get("version", "")).partition(":")[0])
+            yield this
             log.info("version %d of %s", code.version, rule, extra={"event": code})
             done = ended(DONE)
             log.info("%s: %.3f s in all", rule, done.seconds, extra={"event": done})

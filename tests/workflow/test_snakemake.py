@@ -15,8 +15,8 @@ import yaml
 
 from editinfinity.jobs.record import read_record
 from editinfinity.planning.untold import MARK, TELLING, Telling
+from tests.cases.test_cases import HOSTILE, WELCOME, write_table
 from tests.workflow.project import BARE, CARRIED, ROOT, Project, Run, draw_image, write
-from tests.workflow.test_cases import HOSTILE, WELCOME, write_table
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from editinfinity.planning.rule_inputs import RuleInputs
 from editinfinity.planning.rule_params import RuleParams
 from editinfinity.planning.run import PlannedRun, config_file, faults_end_the_run
 from editinfinity.planning.untold import Telling
-from tests.workflow.test_cases import make_case
+from tests.cases.test_cases import make_case
 
 NAME = "embedding10-lora50-cfg4-tau0.5-seed42"
 SWEPT = {"cfg": [4, 3], "smoothing": ["linear", "hard"]}

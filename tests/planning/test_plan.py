@@ -19,7 +19,7 @@ from editinfinity.planning.targets import (
     layout,
     previous_iteration,
 )
-from tests.workflow.test_cases import make_case
+from tests.cases.test_cases import make_case
 
 
 @pytest.fixture

@@ -37,6 +37,9 @@ def test_a_rule_of_a_module_runs_the_stage_it_is_named_after(name: str) -> None:
     renamed = {rule: stage_version.stage_of(name.format(rule)) for rule in rules}
     assert renamed == {rule: stage_version.stage_of(rule) for rule in rules}
     assert stage_version.stage_of("album") == "album"
+    put_back = stage_version.running_code("put_back", "finish")
+    assert put_back.rule == "put_back"
+    assert put_back.digest == stage_version.running_digests()["finish"]
 
 
 def test_the_code_of_every_stage_is_what_its_version_stands_for() -> None:

@@ -17,8 +17,8 @@ from editinfinity.planning.targets import Layout, layout
 from editinfinity.planning.variants import variants
 from editinfinity.results.sweep_sheet import COLUMNS, _rows, axes_of, sweep_sheet
 from editinfinity.results.thumbnails import SIDE
+from tests.cases.test_cases import make_case
 from tests.workflow.project import draw_image
-from tests.workflow.test_cases import make_case
 
 
 def swept(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[Edit, Layout]:

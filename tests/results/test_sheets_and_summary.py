@@ -18,9 +18,9 @@ from editinfinity.planning.variants import variants
 from editinfinity.results.sheets import make_sheets
 from editinfinity.results.summary import end_of_run, summarise
 from editinfinity.results.thumbnails import SIDE
+from tests.cases.test_cases import make_case
 from tests.jobs.records import done, failed, write_record
 from tests.workflow.project import draw_image, draw_mask
-from tests.workflow.test_cases import make_case
 
 
 @pytest.fixture

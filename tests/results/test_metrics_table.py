@@ -18,7 +18,7 @@ from editinfinity.planning.targets import layout
 from editinfinity.planning.variants import variants
 from editinfinity.results import metrics_table
 from editinfinity.results.metrics_table import write_metrics_table
-from tests.workflow.test_cases import make_case
+from tests.cases.test_cases import make_case
 
 
 @pytest.fixture(autouse=True)
