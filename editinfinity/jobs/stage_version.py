@@ -114,7 +114,7 @@ def current_digests(package: Path = PACKAGE, scripts: Path | None = None) -> dic
         cached = json.loads((package / _CACHE).read_text("utf-8"))
         if cached["code"] == key:
             return dict(cached["digests"])
-    digests = _digests_of(sources, package)
+    digests = _digests_of(sources, package, scripts)
     with suppress(UserError, OSError):  # an installation that cannot be written to does without
         write_json(package / _CACHE, {"code": key, "digests": digests})
     return digests
@@ -128,7 +128,7 @@ def changed_stages(digests: Mapping[str, str], package: Path = PACKAGE) -> list[
     ]  # fmt: skip
 
 
-def _digests_of(sources: Mapping[Path, bytes], package: Path) -> dict[str, str]:
+def _digests_of(sources: Mapping[Path, bytes], package: Path, scripts: Path) -> dict[str, str]:
     """Stage → digest of it, of the scripts that call it and of all modules that it imports.
 
     Where a module lies does not count, so that it may be moved. Nothing is imported.
@@ -136,15 +136,16 @@ def _digests_of(sources: Mapping[Path, bytes], package: Path) -> dict[str, str]:
     Args:
         sources: file → content, of the package's modules and of the scripts.
         package: its folder.
+        scripts: folder of the scripts; an installed package has it inside.
     """
     modules: dict[str, Path] = {}
-    scripts: dict[str, list[str]] = {}
+    calls: dict[str, list[str]] = {}
     for path, content in sources.items():
-        if path.is_relative_to(package):
+        if path.parent == scripts:
+            calls.setdefault(stage_of(path.stem), []).append(_shape(ast.parse(content)))
+        else:
             name = ".".join(path.relative_to(package.parent).with_suffix("").parts)
             modules[name.removesuffix(".__init__")] = path
-        else:
-            scripts.setdefault(stage_of(path.stem), []).append(_shape(ast.parse(content)))
 
     @functools.cache
     def parsed(path: Path) -> tuple[str, set[Path]]:
@@ -155,7 +156,7 @@ def _digests_of(sources: Mapping[Path, bytes], package: Path) -> dict[str, str]:
 
     digests = {}
     for stage in recorded_versions(package):
-        shapes = [_digest(shape.encode()) for shape in scripts[stage]]
+        shapes = [_digest(shape.encode()) for shape in calls[stage]]
         seen: set[Path] = set()
         waiting = {modules[f"{package.name}.stages.{stage}"]}
         while waiting:
