@@ -59,7 +59,7 @@ UPSTREAM = {
     "edit under a kernel": 4.5,
     "edit of the whole image": 1.00,
 }
-"""Seconds, measured on one H200 (design document "performance"), Infinity-2B at 1M."""
+"""Seconds, measured on one H200 beside ours, Infinity-2B at 1M."""
 
 LINEAR_PARAMETERS = {"infinity_2b": 1.88e9}
 """Of the blocks' linear layers, as the floor's arithmetic counts them."""

@@ -1,6 +1,6 @@
 """The models the project knows, as plain numbers (no torch, no files).
 
-Architecture of the released models: design document "model". The bundled model is the project's
+Architecture of the released models: docs/model.md. The bundled model is the project's
 own; ``tiny`` has random weights and exists for tests of the workflow.
 """
 

@@ -1,6 +1,6 @@
 """Prompts as the method uses them: the caption's suffix, and where a word stands. Free of torch.
 
-Source: design document "method", stage 2.
+Source: docs/method.md, "Stage 1: features".
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Scale schedules: which token grids an image of a given shape passes through.
 
 Infinity draws an image as a sequence of ever finer grids ("scales"). Each of 15 aspect ratios has
-13 of them; a pixel budget uses the first 7, 10, 12 or 13. Source: design document "model", section
-"Scale schedules". This module is free of torch so that the DAG can use it.
+13 of them; a pixel budget uses the first 7, 10, 12 or 13. Source: docs/model.md, "Schedules of
+scales". This module is free of torch so that the DAG can use it.
 """
 
 from __future__ import annotations

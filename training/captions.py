@@ -15,7 +15,7 @@ import numpy as np
 from training.vocabulary import BACKDROPS, COLOUR_SYNONYMS, Backdrop, Thing
 
 SUFFIX = ", the language style of this prompt is"
-"""What the method appends to every prompt (design document "method")."""
+"""What the method appends to every prompt (docs/method.md)."""
 
 _OPENINGS = (
     ("", 8),

@@ -1,6 +1,6 @@
 """Where a word looks: cross-attention gathered while the sampler replays the source.
 
-Source: design document "method", "Automatic mask (Example3)".
+Source: EditInfinity (arXiv 2510.20217); docs/method.md, "The automatic mask".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Editing objects: what the sampler does with a freshly drawn scale.
 
-Source: EditInfinity (arXiv 2510.20217), blending at every scale; design document "method", step 4.
+Source: EditInfinity (arXiv 2510.20217), blending at every scale; docs/method.md, "Stage 4: sampling".
 """
 
 from __future__ import annotations

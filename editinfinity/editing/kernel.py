@@ -1,7 +1,7 @@
 """The smoothing kernel G: how much of the source's code each cell keeps while editing.
 
-``E_k = G·source_k + (1 − G)·generated_k`` (EditInfinity, arXiv 2510.20217; design document
-"method", section "The mask and the kernel"). G lives on the ratio's 1M last scale whatever the
+``E_k = G·source_k + (1 − G)·generated_k`` (EditInfinity, arXiv 2510.20217; docs/method.md,
+"The blend mask G"). G lives on the ratio's 1M last scale whatever the
 pixel budget, 64×64 for a square, and is brought to the grid of the codes by ``resample_kernel``.
 Everything here is numpy; masks are bool, True where the image is edited.
 """

@@ -2,7 +2,7 @@
 
 Reads like the algorithm of the paper: predict the bits of a scale, enlarge their code, edit it,
 add it to the running sum, show the sum to the next scale. Source: EditInfinity (arXiv 2510.20217),
-design document "method", "Sampling facts". It knows nothing of the kind of edit.
+docs/method.md, "Stage 4: sampling". It knows nothing of the kind of edit.
 """
 
 from __future__ import annotations

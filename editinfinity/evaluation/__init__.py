@@ -2,5 +2,5 @@
 
 A module a metric, each a plain function or a small model on arrays; ``canvas`` brings pictures and
 masks to what they are computed on, ``scorer`` holds the models that are there. Definitions follow
-the design document "evaluation" and the evaluator published with PIE-Bench (cure-lab/PnPInversion).
+docs/evaluation.md and the evaluator published with PIE-Bench (cure-lab/PnPInversion).
 """

@@ -1,7 +1,7 @@
 """Files that are either whole or absent.
 
 A killed workflow leaves half-written outputs behind, which a later run would take for finished
-(design document "workflow"). So everything is written to a temporary sibling and renamed.
+(docs/layout.md). So everything is written to a temporary sibling and renamed.
 """
 
 from __future__ import annotations

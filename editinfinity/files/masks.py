@@ -25,7 +25,7 @@ from editinfinity.settings.groups import MASK_REGIONS
 Mask = NDArray[np.bool_]
 
 MASK_THRESHOLD = 128
-"""A mask's pixel is black up to this value (design document "method")."""
+"""A mask's pixel is black up to this value (as in the original implementation)."""
 
 _BOX = re.compile(r"\s*(-?\d+)\s*[, ]\s*(-?\d+)\s*[, ]\s*(\d+)\s*[, ]\s*(\d+)\s*")
 

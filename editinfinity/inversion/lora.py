@@ -1,6 +1,6 @@
 """LoRA on the feed-forward layers, through PEFT.
 
-Source: EditInfinity (arXiv 2510.20217), stage 3; design document "method", step 3. Adapters are
+Source: EditInfinity (arXiv 2510.20217), stage 3; docs/method.md, "Stage 3: LoRA". Adapters are
 ordinary PEFT adapters of an :class:`~editinfinity.models.transformer.Infinity`.
 """
 

@@ -1,7 +1,7 @@
 """What the transformer is shown and asked during training: inputs, targets and their loss.
 
-Source: Infinity (arXiv 2412.04431, bitwise self-correction) and the design document "method",
-section "Training facts". Suffixes: B batch, L tokens, d bits a token.
+Source: Infinity (arXiv 2412.04431, bitwise self-correction) and docs/method.md, "What
+training shows the model". Suffixes: B batch, L tokens, d bits a token.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Self-attention over scales and cross-attention to the text.
 
 How tokens see each other is an object handed in (a :class:`Memory`): teacher forcing shows each
-scale itself and all coarser ones, sampling keeps their keys and values. Source: design document
-"model", section "Transformer".
+scale itself and all coarser ones, sampling keeps their keys and values. Source: docs/model.md,
+"Transformer".
 
 Suffixes name dimensions: B batch, L tokens, T text tokens, C width.
 """

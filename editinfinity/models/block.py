@@ -1,6 +1,6 @@
 """A block of the transformer: attention and feed-forward around a residual stream.
 
-Source: design document "model", section "Transformer". Suffixes name dimensions: B batch, L tokens,
+Source: docs/model.md, "Transformer". Suffixes name dimensions: B batch, L tokens,
 C width.
 """
 

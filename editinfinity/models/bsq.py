@@ -3,7 +3,7 @@
 A feature map is approximated by a sum of codes, one a scale. At each scale the residual is shrunk
 to the scale's grid, its signs are kept as bits, and the code they stand for (±1/√d a channel, a
 point on the unit sphere) is enlarged and subtracted. Source: BSQ (arXiv 2406.07548), Infinity
-(arXiv 2412.04431) and the design document "model", section "Tokenizer".
+(arXiv 2412.04431) and docs/model.md, "Bits in place of codebook indices".
 
 Suffixes name dimensions: B batch, d bits of a code, h and w a scale's grid, H and W the full grid.
 """

@@ -1,7 +1,7 @@
 """Two-dimensional rotary position embedding shared by all scales.
 
 Positions of every scale are stretched onto the ratio's last grid at 1M, so that a coarse cell
-shares the angles of the fine cells it covers. Source: design document "model", "Rotary".
+shares the angles of the fine cells it covers. Source: docs/model.md, "Transformer".
 """
 
 from __future__ import annotations

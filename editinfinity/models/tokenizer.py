@@ -1,7 +1,7 @@
 """The tokenizer: a convolutional autoencoder whose codes are bits.
 
 Weight-compatible with the released Infinity tokenizers (key names are those of the older files,
-without the inner ``.conv``/``.norm``). Source: design document "model", section "Tokenizer".
+without the inner ``.conv``/``.norm``). Source: docs/model.md, "Tokenizer".
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Infinity: a transformer that predicts the bits of the next scale.
 
 Weight-compatible with the released models: keys are theirs, except that block n is ``blocks.n``
-instead of ``block_chunks.i.module.j``. Source: Infinity (arXiv 2412.04431) and the design document
-"model", section "Transformer".
+instead of ``block_chunks.i.module.j``. Source: Infinity (arXiv 2412.04431) and docs/model.md,
+"Transformer".
 
 Precision is explicit: the blocks' linear layers run in their weights' dtype (fp32 or bf16); norms,
 modulation, text projections, the residual stream and the head stay in fp32.
@@ -78,7 +78,7 @@ class RMSNorm(nn.Module):
     """x / √(mean x² + 1e-6) · weight.
 
     The epsilon matters: it amplifies the learned vectors, which start at zero, about 900 times
-    (design document "method", "Training facts").
+    (docs/method.md, "Stage 2").
     """
 
     def __init__(self, width: int) -> None:

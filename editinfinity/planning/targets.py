@@ -1,6 +1,6 @@
 """What a case asks to be made: its targets, the checkpoints they rest on, and what cannot be.
 
-The one place that spells the paths of design document "workflow" outside the rules themselves.
+The one place that spells the paths of docs/layout.md outside the rules themselves.
 """
 
 from __future__ import annotations
