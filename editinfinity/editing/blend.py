@@ -1,6 +1,7 @@
 """Editing objects: what the sampler does with a freshly drawn scale.
 
-Source: EditInfinity (arXiv 2510.20217), blending at every scale; docs/method.md, "Stage 4: sampling".
+Source: EditInfinity (arXiv 2510.20217), blending at every scale; docs/method.md, "Stage 4:
+sampling".
 """
 
 from __future__ import annotations

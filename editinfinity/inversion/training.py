@@ -1,8 +1,8 @@
 """The training loop of both inversion stages: one image, few iterations, few parameters.
 
 Source: EditInfinity (arXiv 2510.20217) and docs/method.md, "What training shows the
-model". N iterations are N updates. Every iteration seeds its own randomness, so a resumed run equals a
-straight one.
+model". N iterations are N updates. Every iteration seeds its own randomness, so a resumed run
+equals a straight one.
 """
 
 from __future__ import annotations

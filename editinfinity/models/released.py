@@ -1,8 +1,8 @@
 """Key names of released weight files ↔ those of our modules (tensors in, tensors out; no files).
 
-Source: docs/model.md, "Released weights": block n is ``block_chunks.i.module.j``, convolutions and norms of
-the newer tokenizer files sit in a wrapper (``conv1.conv.weight``), ``scale_mul_1H11`` comes in two
-layouts, ``zero_k_bias`` buffers and the quantiser's masks are not used.
+Source: docs/model.md, "Released weights": block n is ``block_chunks.i.module.j``, convolutions and
+norms of the newer tokenizer files sit in a wrapper (``conv1.conv.weight``), ``scale_mul_1H11``
+comes in two layouts, ``zero_k_bias`` buffers and the quantiser's masks are not used.
 """
 
 from __future__ import annotations
