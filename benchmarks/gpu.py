@@ -39,14 +39,14 @@ from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import Editor, KernelBlend, ReplaySource, keep_generated
 from editinfinity.editing.guidance import Unguided
 from editinfinity.editing.sampler import SamplingSettings, sample
+from editinfinity.inversion.gradient_checkpointing import blocks_to_recompute, free_bytes, prepare
 from editinfinity.inversion.lora import add_lora
-from editinfinity.inversion.recomputing import blocks_to_recompute, free_bytes, prepare
 from editinfinity.inversion.training import (
     InversionLoss,
     Source,
     train,
 )
-from editinfinity.models.scale_passes import Replays, ScalePasses
+from editinfinity.models.scale_passes import CudaGraphRunner, ScalePasses
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import PRESETS, Preset, preset
 from editinfinity.scales import PIXEL_BUDGETS, ScaleSchedule
@@ -213,12 +213,12 @@ def measure_edits(bench: Bench, chosen: Preset, model: Infinity, source: Source)
             drawn = sample(model, text, scales, SamplingSettings(), generator, edit, passes=passes)
             return tokenizer.decode(drawn.code).cpu()
 
-    blend, replays = KernelBlend(codes, kernel), Replays()
+    blend, replays = KernelBlend(codes, kernel), CudaGraphRunner()
     bench.run("edit under a kernel", budget, lambda: draw(blend))
     bench.run("edit under a kernel, replayed", budget, lambda: draw(blend, replays), 8)
     same = torch.equal(draw(blend), draw(blend, replays))
     print(f"replayed picture equals the plain one: {same}")
-    replays = Replays()  # lets go of the recorded passes
+    replays = CudaGraphRunner()  # lets go of the recorded passes
     bench.run("edit of the whole image", budget, lambda: draw(keep_generated))
 
     def attend() -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from editinfinity.compute import block_dtype
 from editinfinity.files.loading import blank
 from editinfinity.inversion.training import Source
-from editinfinity.models.choice import choose_operations
+from editinfinity.models.dispatch import choose_operations
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import Preset

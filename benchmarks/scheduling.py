@@ -30,7 +30,7 @@ SLICE = 100
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricResults:
     """One row."""
 
     cases: int
@@ -93,7 +93,7 @@ def first_job(project: Project, *arguments: str) -> float:
     return seconds
 
 
-def measure(count: int, in_slices: bool) -> Measured:
+def measure(count: int, in_slices: bool) -> MetricResults:
     """A row for so many cases."""
     with tempfile.TemporaryDirectory() as folder:
         project = Project.create(Path(folder) / "project", train_lora_iter=2)
@@ -102,7 +102,7 @@ def measure(count: int, in_slices: bool) -> Measured:
         arguments = ["--config", f"slice=1/{slices}"] if in_slices else []
         way = f"1 of {slices} slices" if in_slices else "whole"
         seconds, mebibytes, jobs = measured(project, *arguments)
-        return Measured(count, way, jobs, seconds, mebibytes, first_job(project, *arguments))
+        return MetricResults(count, way, jobs, seconds, mebibytes, first_job(project, *arguments))
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricResults:
     """One batch.
 
     Attributes:
@@ -107,7 +107,7 @@ class Measured:
         return seconds / max(1, self.jobs)
 
 
-def measure(setup: Setup, folder: Path, until: float) -> Measured:
+def measure(setup: Setup, folder: Path, until: float) -> MetricResults:
     """Run a batch in an empty folder.
 
     Args:
@@ -147,7 +147,7 @@ def measure(setup: Setup, folder: Path, until: float) -> Measured:
     elif time.monotonic() < until or not jobs:
         sys.exit("".join(said))
     stages, in_jobs = _times(folder / "results")
-    return Measured(
+    return MetricResults(
         setup=setup,
         seconds=last - began,
         jobs=jobs,
@@ -184,13 +184,13 @@ def _processor_time() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def read_rows(path: Path) -> dict[Setup, Measured]:
+def read_rows(path: Path) -> dict[Setup, MetricResults]:
     """The batches measured so far; of a batch measured twice the last."""
     rows = {}
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         facts = json.loads(line)
         stages = {name: (count, time) for name, (count, time) in facts["stages"].items()}
-        row = Measured(**{**facts, "setup": Setup(**facts["setup"]), "stages": stages})
+        row = MetricResults(**{**facts, "setup": Setup(**facts["setup"]), "stages": stages})
         rows[row.setup] = row
     return rows
 
@@ -201,7 +201,7 @@ HEAD = """
 |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|"""
 
 
-def compute_of(row: Measured, rows: dict[Setup, Measured]) -> float | None:
+def compute_of(row: MetricResults, rows: dict[Setup, MetricResults]) -> float | None:
     """Seconds a batch's stages take: its own with a worker, else as they took with one.
 
     A stage that runs by itself reads weights and imports, which is what the worker is to save.
@@ -219,7 +219,7 @@ def compute_of(row: Measured, rows: dict[Setup, Measured]) -> float | None:
     return sum(count * means[name] for name, (count, _) in row.stages.items())
 
 
-def table(rows: dict[Setup, Measured]) -> str:
+def table(rows: dict[Setup, MetricResults]) -> str:
     """All batches in Markdown; one that was stopped has both numbers of its jobs."""
     lines = [HEAD]
     for setup, row in sorted(rows.items(), key=lambda item: _order(item[0])):

@@ -20,7 +20,7 @@ _LONGEST = 200
 _RESERVED = frozenset({"report.html", "metrics.tsv", "contact_sheet.png", ".thumbnails"})
 
 
-def unfit(name: str) -> str | None:
+def why_unusable(name: str) -> str | None:
     r"""Why a name cannot be a case's or an edit's, or None where it can.
 
     Spaces, dots, dashes, quotes and any script are welcome. Not: what Snakemake reads as wildcard

@@ -22,10 +22,10 @@ from PIL import Image
 
 from editinfinity.compute import current, pick_device, set_threads, undisturbed
 from editinfinity.errors import UserError
-from editinfinity.files import handed_in
+from editinfinity.files import api_inputs
+from editinfinity.files.api_inputs import MaskLike, Picture
 from editinfinity.files.cropping import FULL, Region
 from editinfinity.files.features import require_preset
-from editinfinity.files.handed_in import MaskLike, Picture
 from editinfinity.files.masks import grown
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
@@ -36,7 +36,7 @@ from editinfinity.method.encode import encode_photograph
 from editinfinity.method.invert import Trainer, source_of
 from editinfinity.method.locate import kernel_of, region_of_attention, region_of_mask
 from editinfinity.method.prompt import encode_prompt, tokens_of_word
-from editinfinity.models.scale_passes import Replays
+from editinfinity.models.scale_passes import CudaGraphRunner
 from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
@@ -63,7 +63,9 @@ class EditInfinityPipeline:
         self.preset, self.device = preset, device
         self.transformer, self.tokenizer, self.text_encoder = transformer, tokenizer, text_encoder
         self._lock = threading.RLock()
-        self._passes = Replays()  # of the last shape: further pictures of it are drawn faster
+        self._passes = (
+            CudaGraphRunner()
+        )  # of the last shape: further pictures of it are drawn faster
 
     @classmethod
     def from_pretrained(
@@ -117,10 +119,10 @@ class EditInfinityPipeline:
         Raises:
             UserError: a file cannot be read, the prompt is too long, or a setting is not usable.
         """
-        handed_in.require_iterations(embedding_iterations, lora_iterations)
+        api_inputs.require_iterations(embedding_iterations, lora_iterations)
         budget = groups.PhotographSettings(pixel_budget).pixel_budget or self.preset.pixel_budget
-        photograph, seen = handed_in.open_photograph(image)
-        region = handed_in.crop_of(crop, mask, mask_edit_region, photograph, budget)
+        photograph, seen = api_inputs.open_photograph(image)
+        region = api_inputs.crop_of(crop, mask, mask_edit_region, photograph, budget)
         with self._lock, current(self.device), undisturbed():
             features = encode_photograph(seen, region, budget, self.preset, self.tokenizer)
             text = encode_prompt(prompt, self.preset, self.text_encoder)
@@ -171,12 +173,12 @@ class EditInfinityPipeline:
             raise UserError("mask, target_word: both say where to edit; give one of them")
         seen, source, region, pictures = inversion.features, inversion.prompt, None, []
         vectors = inversion.embedding.vectors if inversion.embedding and use_embedding else None
-        away_from = source if keep.guidance == "source_negative" else None
+        negative_text = source if keep.guidance == "source_negative" else None
         with self._lock, current(self.device), undisturbed():
             if mask is not None:
                 part = place.mask_edit_region
                 whole = grown(
-                    handed_in.mask_of(mask, seen.geometry.image_size, part), place.mask_grow
+                    api_inputs.mask_of(mask, seen.geometry.image_size, part), place.mask_grow
                 )
                 region = region_of_mask(whole, seen.geometry, mask, part)
             if target_word is not None:
@@ -189,7 +191,8 @@ class EditInfinityPipeline:
                     wanted = encode_prompt(text, self.preset, self.text_encoder)
                     code = draw(
                         self.transformer, seen, wanted, sampling, vectors=vectors, kernel=kernel,
-                        away_from=away_from, lock_scales=keep.lock_scales, passes=self._passes,
+                        negative_text=negative_text, lock_scales=keep.lock_scales,
+                        passes=self._passes,
                     )  # fmt: skip
                     drawn = decode(self.tokenizer, code)
                     done = composite(inversion.photograph, drawn, seen.geometry, kernel, finish)

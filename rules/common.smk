@@ -25,7 +25,7 @@ from editinfinity.planning.rule_inputs import RuleInputs
 from editinfinity.planning.rule_params import RuleParams
 from editinfinity.planning.run import PlannedRun, config_file, faults_end_the_run
 from editinfinity.planning.targets import TRAIN_EMBEDDING, TRAIN_LORA, cases_that_train
-from editinfinity.planning.untold import TELLING
+from editinfinity.planning.run_marker import TELLING
 from editinfinity.planning.variants import PATTERN as VARIANT_NAMES
 from editinfinity.results.provenance import made_by_other_code, older_results
 from editinfinity.results.summary import end_of_run
@@ -35,7 +35,7 @@ from editinfinity.settings.groups import (
     SamplingSettings,
     TrainingSettings,
 )
-from editinfinity.stopping import answer_beside_the_main_thread
+from editinfinity.cancellation import answer_beside_the_main_thread
 from editinfinity.worker.session import close_session, forget_session, open_session
 
 min_version("9.0")

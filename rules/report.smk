@@ -9,7 +9,7 @@ rule report:
 
 
 # A run that was killed after its last job leaves nothing to do but to tell its end, which Snakemake
-# does (onsuccess) only where there was a job. This is one: editinfinity/planning/untold.py.
+# does (onsuccess) only where there was a job. This is one: editinfinity/planning/run_marker.py.
 rule tell:
     output:
         touch(f"{RESULTS}/{TELLING}-{{killed}}"),

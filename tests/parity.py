@@ -34,9 +34,9 @@ from editinfinity.editing.kernel import resample_kernel, smoothing_kernel
 from editinfinity.editing.sampler import Sample, SamplingSettings, sample
 from editinfinity.files.masks import MASK_THRESHOLD
 from editinfinity.inversion.lora import LoraSettings, add_lora
-from editinfinity.inversion.teacher_forcing import BitLoss, bit_loss, make_lesson
+from editinfinity.inversion.teacher_forcing import BitLoss, bit_loss, make_training_batch
 from editinfinity.models import bsq
-from editinfinity.models.choice import choose_operations
+from editinfinity.models.dispatch import choose_operations
 from editinfinity.models.released import (
     released_transformer_key,
     tokenizer_state,
@@ -258,11 +258,13 @@ def check_reconstruction(r: Recording) -> float:
 
 
 def check_inputs(r: Recording) -> float:
-    return relative(make_lesson(r["vae.raw_features"], r.schedule).inputs, r["transformer.input"])
+    return relative(
+        make_training_batch(r["vae.raw_features"], r.schedule).inputs, r["transformer.input"]
+    )
 
 
 def check_targets(r: Recording) -> float:
-    targets = make_lesson(r["vae.raw_features"], r.schedule).targets
+    targets = make_training_batch(r["vae.raw_features"], r.schedule).targets
     return differing([targets], [r["transformer.target_bits"].bool()])
 
 

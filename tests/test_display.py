@@ -22,8 +22,8 @@ import pyte
 import pytest
 from rich.console import Console
 
-from editinfinity.display.board import Board
 from editinfinity.display.following import Follower
+from editinfinity.display.run_state import RunState
 from editinfinity.display.screen import Screen, clock
 from editinfinity.jobs.record import Iteration, JobWarning, ResourceUsage, to_json
 from tests.jobs.records import write_record
@@ -192,7 +192,7 @@ class Clock:
 
 
 def test_the_time_left_counts_what_runs_and_what_is_to_come() -> None:
-    board = Board(watch := Clock())
+    board = RunState(watch := Clock())
     board.plan({"check": 2, "train_lora": 2})
     board.begin(1, "check", "a", "check", None)
     watch.now += 4
@@ -217,7 +217,7 @@ def test_the_time_left_counts_what_runs_and_what_is_to_come() -> None:
 
 
 def test_records_are_followed_line_by_line_and_old_ones_are_not(tmp_path: Path) -> None:
-    board = Board()
+    board = RunState()
     record = write_record(tmp_path, "a", Iteration("train_lora", 9, 9, 0.1, 1.0))
     os.utime(record, (1, 1))
     board.begin(1, "train_lora", "a", "train", record)
@@ -237,7 +237,7 @@ def test_records_are_followed_line_by_line_and_old_ones_are_not(tmp_path: Path) 
 
 
 def test_numbers_that_no_training_has_are_shown_too(tmp_path: Path) -> None:
-    board = Board()
+    board = RunState()
     board.plan({"train_lora": 1})
     for number, iteration in enumerate(
         [

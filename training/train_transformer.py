@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from editinfinity.inversion.teacher_forcing import SelfCorrectionNoise, bit_loss, lesson_of
+from editinfinity.inversion.teacher_forcing import SelfCorrectionNoise, bit_loss, training_batch_of
 from editinfinity.models.block import BlockRunner, run_block
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity, TextFeatures
@@ -129,7 +129,7 @@ class TransformerCourse:
         with torch.no_grad():
             raw = batch.raw.float()
             shown = blended(raw[:, 1], raw[:, 0], kept, self.plan, noise)
-            lesson = lesson_of(shown, self.plan)
+            lesson = training_batch_of(shown, self.plan)
             text = append_rows(batch.states[:, 1].float(), batch.lengths[:, 1])
         text = drop_condition(text, self.model.cfg_uncond, CONDITION_DROP)
         logits = self._forward(self.model, lesson.inputs, text)
@@ -171,7 +171,7 @@ class TransformerCourse:
         kernel = batch.kernel.float()
         kept = kernel if edit else torch.zeros_like(kernel)
         raw = batch.raw.float()
-        lesson = lesson_of(blended(raw[:, 1], raw[:, 0], kept, self.plan, None), self.plan)
+        lesson = training_batch_of(blended(raw[:, 1], raw[:, 0], kept, self.plan, None), self.plan)
         position = torch.arange(TEXT_ROWS, device=kernel.device)[None]
         text = TextFeatures(batch.states[:, 1].float(), position < batch.lengths[:, 1:2])
         logits = self._forward(model, lesson.inputs, text)

@@ -15,9 +15,9 @@ from pathlib import Path
 from editinfinity.cases.folders import IMAGE_ENDINGS, MASK, MASK_ENDINGS, UNNAMED
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_bytes, write_text
-from editinfinity.files.given import require_file
+from editinfinity.files.input_files import require_file
 from editinfinity.files.near_names import fill
-from editinfinity.names import unfit
+from editinfinity.names import why_unusable
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def require_makeable(
         UserError: as ``make_case``.
     """
     for name in (folder.name, *edits):
-        if reason := unfit(name):
+        if reason := why_unusable(name):
             raise UserError(f"{name!r} cannot be a name: {reason}")
     _require_readable(image)
     places = {name: _place_of(edit, image) for name, edit in edits.items()}
@@ -242,7 +242,8 @@ def _kept(path: Path) -> str:
 def case_name(image: Path) -> str:
     """A name for the case of a photograph: its own, and a few digits of where it lies."""
     stem = (
-        "".join(c if unfit(c) is None or c in ". " else "_" for c in image.stem).strip() or "photo"
+        "".join(c if why_unusable(c) is None or c in ". " else "_" for c in image.stem).strip()
+        or "photo"
     )
     place = hashlib.sha256(str(image.absolute()).encode("utf-8", "surrogatepass")).hexdigest()
     return f"{stem[:60]}-{place[:8]}"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from editinfinity.cases.case import Case, Edit
 from editinfinity.config.load import Config, ConfigError
-from editinfinity.files.given import is_folder
+from editinfinity.files.input_files import is_folder
 from editinfinity.files.near_names import Filled, Slot, edits_of, fill
-from editinfinity.names import printable, unfit
+from editinfinity.names import printable, why_unusable
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif")
 MASK_ENDINGS = (".png", ".json", ".txt")
@@ -53,7 +53,7 @@ def find_folders(data: Path) -> tuple[list[str], list[str]]:
         if folder.name.startswith("."):
             continue
         shown = f"{data}/{printable(folder.name)}"
-        if reason := unfit(folder.name):
+        if reason := why_unusable(folder.name):
             notices.append(f"{shown}: skipped, {reason}; rename the folder")
         elif not ((folder / "image").is_dir() or (folder / "prompt").is_dir()):
             notices.append(f"{shown}: skipped, it has neither image/ nor prompt/")
@@ -68,7 +68,7 @@ def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
     image_folder, prompt_folder = folder / "image", folder / "prompt"
     files, names, notices = _files(prompt_folder), list[str](), list[str]()
     for file, edit in edits_of(files, _PROMPT).items():
-        if reason := unfit(edit):
+        if reason := why_unusable(edit):
             files.remove(file)
             notices.append(f"{prompt_folder}/{printable(file)}: skipped, {reason}; rename the file")
         elif edit not in names:

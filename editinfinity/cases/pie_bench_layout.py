@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import require_file
+from editinfinity.files.input_files import require_file
 from editinfinity.names import printable
 from editinfinity.settings.types import shown
 

@@ -21,8 +21,8 @@ from editinfinity.cases.case import Case, Edit
 from editinfinity.cases.folders import UNNAMED
 from editinfinity.config.load import Config, ConfigError, parse_setting
 from editinfinity.errors import UserError
-from editinfinity.files.given import read_text
-from editinfinity.names import did_you_mean, printable, unfit
+from editinfinity.files.input_files import read_text
+from editinfinity.names import did_you_mean, printable, why_unusable
 from editinfinity.settings.groups import CASE_KEYS, RUN_KEYS, SETTINGS
 from editinfinity.settings.types import InvalidValue, shown
 
@@ -60,7 +60,7 @@ def read_table(path: Path, config: Config, notices: list[str] | None = None) -> 
             continue
         for key in ("case", "edit"):
             name = row.get(key) or UNNAMED
-            if reason := unfit(name):
+            if reason := why_unusable(name):
                 faults.append(
                     f"{path}: line {number}: {key}: {shown(name)} is no name: {reason}; rename"
                 )

@@ -116,10 +116,10 @@ def tell_doubts(
         smoothings: of its kernels; none where the edit goes by no mask and no word.
     """
     from editinfinity.jobs.record import read_records
-    from editinfinity.results.doubts import doubts_of
+    from editinfinity.results.warnings import warnings_of
 
     records = read_records(project / "results" / name / "logs")
-    for doubt in doubts_of(records, {"edit": smoothings}):
+    for doubt in warnings_of(records, {"edit": smoothings}):
         log.warning("%s", readable(doubt, name, image, place))
 
 

@@ -54,7 +54,7 @@ _DECIDED_HERE = frozenset({"cases", "data", "results", "slice", "pie_bench", "ov
 
 
 @dataclass(frozen=True)
-class Wish:
+class EditOptions:
     """Options of the commands that edit, one photograph or many."""
 
     prompt: Prompt
@@ -113,7 +113,7 @@ def edit(
     image: Image,
     mask: Mask = None,
     box: Box = None,
-    wish: Wish,
+    wish: EditOptions,
     output: Annotated[
         Path | None,
         typer.Option(help="Default: PHOTO_edited beside the photograph, in its format."),
@@ -171,7 +171,7 @@ def _smoothings(settings: dict[Any, Any]) -> tuple[str, ...]:
 def batch(
     *,
     folder: Annotated[Path, typer.Argument(help="Folder of photographs.")],
-    wish: Wish,
+    wish: EditOptions,
     masks: Annotated[
         Path | None,
         typer.Option(help="Folder of masks, each named like its photograph."),
@@ -269,13 +269,13 @@ def new(
     editinfinity run --config cases=[holiday]
     """
     from editinfinity.files.camera_raw import refuse_camera_files
-    from editinfinity.names import unfit
+    from editinfinity.names import why_unusable
     from editinfinity.planning.in_use import changing, of_case
 
     _require_one_place(mask, box, target)
     _require(image)
     refuse_camera_files(image)  # a case takes a copy, unopened
-    if reason := unfit(case):
+    if reason := why_unusable(case):
         raise UserError(f"{case!r} cannot be a name: {reason}")
     with changing(of_case(data / case)):
         make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target)})

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import require_file
+from editinfinity.files.input_files import require_file
 from editinfinity.files.near_names import Slot, fill
-from editinfinity.names import did_you_mean, printable, unfit
+from editinfinity.names import did_you_mean, printable, why_unusable
 from editinfinity.settings.groups import PATH, RUN_KEYS, SETTINGS
 from editinfinity.settings.types import InvalidValue, shown
 
@@ -179,7 +179,7 @@ def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
     for name in names:
         if not isinstance(name, str):
             raise InvalidValue(f"must be names, got {shown(name)} (put numbers in quotes)")
-        if reason := unfit(name):
+        if reason := why_unusable(name):
             raise InvalidValue(f"{shown(name)} cannot be a case: {reason}")
     return tuple(dict.fromkeys(names)), None
 

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from editinfinity.display.board import Board
+from editinfinity.display.run_state import RunState
 from editinfinity.jobs.record import Iteration, read_record
 
 _MOST = 2**14
@@ -16,7 +16,7 @@ _MOST = 2**14
 class Follower:
     """Remembers what each record was like when it was last read."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: RunState) -> None:
         self.board = board
         self._read: dict[Path, tuple[int, int]] = {}
 

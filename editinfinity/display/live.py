@@ -20,8 +20,8 @@ from typing import Any
 from rich.live import Live
 from rich.text import Text
 
-from editinfinity.display.board import Board
 from editinfinity.display.following import Follower
+from editinfinity.display.run_state import RunState
 from editinfinity.display.screen import Screen
 from editinfinity.display.terminal import Pipe, Terminal, terminal_to_draw_on
 from editinfinity.jobs.record import path_of
@@ -37,7 +37,7 @@ _NOT_JOBS = ("total", "all", "report")
 class Listener(logging.Handler):
     """Tells a board what Snakemake logs; records of a form it does not know are passed over."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: RunState) -> None:
         super().__init__(logging.INFO)
         self.board = board
 
@@ -78,7 +78,7 @@ class LiveRun:
 
     def __init__(self, logger: logging.Logger, quiet: bool) -> None:
         self._terminal = None if quiet else terminal_to_draw_on()
-        self._board = Board()
+        self._board = RunState()
         if self._terminal is not None:
             logger.addHandler(Listener(self._board))
         self._follower, self._screen = Follower(self._board), Screen(self._board)

@@ -8,7 +8,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from editinfinity.display.board import Board, RunningJob
+from editinfinity.display.run_state import RunningJob, RunState
 
 _BAR = 20
 _NARROW = 90
@@ -18,7 +18,7 @@ _NARROW = 90
 class Screen:
     """What is shown of a board; one object, so that its spinner turns evenly."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: RunState) -> None:
         self.board = board
         self._spinner = Spinner("dots", style="cyan")
 

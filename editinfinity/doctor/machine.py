@@ -25,7 +25,7 @@ def gpus(config: Config) -> Iterator[Finding]:
     import torch
 
     from editinfinity.compute import available_cores, pick_device
-    from editinfinity.models.choice import why_not
+    from editinfinity.models.dispatch import why_not
 
     chosen = preset(str(config.settings["model"]))
     try:

@@ -10,7 +10,7 @@ from editinfinity.config.load import Config
 from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import found_backbones
-from editinfinity.files.given import sha256_of
+from editinfinity.files.input_files import sha256_of
 from editinfinity.planning.location import weight_files
 from editinfinity.presets import Preset, preset
 from editinfinity.released.record import recorded

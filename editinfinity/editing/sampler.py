@@ -94,8 +94,8 @@ def sample(
         watcher: sees cross-attention, see :mod:`editinfinity.editing.attention_map`.
         on_logits: sees the scale and its raw logits (2B, h·w, d, 2).
         guidance: combines what is predicted; None for classifier-free guidance.
-        passes: runs the model; a :class:`~editinfinity.models.scale_passes.Replays` kept between
-            pictures of one shape is faster on a card, and cannot be watched.
+        passes: runs the model; a :class:`~editinfinity.models.scale_passes.CudaGraphRunner` kept
+            between pictures of one shape is faster on a card, and cannot be watched.
     """
     patchify = schedule.patchify
     guide = ClassifierFree(settings.cfg) if guidance is None else guidance

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import is_folder
+from editinfinity.files.input_files import is_folder
 from editinfinity.files.model_folder import hub_home
 
 

@@ -15,7 +15,7 @@ from editinfinity.files.atomic import write_json
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricResults:
     """The metrics of one picture.
 
     Attributes:
@@ -60,7 +60,7 @@ class Measured:
         write_json(path, {"values": values, "missing": {**self.missing, **empty}, **of})
 
     @classmethod
-    def load(cls, path: Path) -> Measured:
+    def load(cls, path: Path) -> MetricResults:
         """Read the file.
 
         Raises:

@@ -11,7 +11,7 @@ import numpy as np
 from editinfinity.evaluation.background import background_metrics
 from editinfinity.evaluation.canvas import Mask, Pixels, with_border
 from editinfinity.evaluation.names import NAMES
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import MetricResults
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Scorer:
     def __init__(self, measures: Sequence[Measure], missing: Mapping[str, str]) -> None:
         self.measures, self.missing = tuple(measures), dict(missing)
 
-    def measure(self, edited: Edited) -> Measured:
+    def measure(self, edited: Edited) -> MetricResults:
         """All metrics of a picture: a number each, or a line that says why not.
 
         Raises:
@@ -82,7 +82,7 @@ class Scorer:
             except NotMeasuredError as reason:
                 missing.update(dict.fromkeys(reason.names, str(reason)))
         order = [name for name in NAMES if name in values]
-        return Measured({name: values[name] for name in order}, missing)
+        return MetricResults({name: values[name] for name in order}, missing)
 
 
 EMPTY = math.nan

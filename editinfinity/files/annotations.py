@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 
 from editinfinity.errors import UserError
 from editinfinity.files.geometry import Size, require_shape
-from editinfinity.files.given import read_text
+from editinfinity.files.input_files import read_text
 
 LONGEST = 64 * 2**20
 """Bytes of a file; LabelMe's hold the photograph too."""

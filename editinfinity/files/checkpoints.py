@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_json
 from editinfinity.files.features import require_preset
-from editinfinity.files.given import require_file
+from editinfinity.files.input_files import require_file
 from editinfinity.files.state_dicts import read_state_dict
 from editinfinity.files.tensors import (
     LARGEST,

@@ -17,7 +17,7 @@ from PIL import Image
 from editinfinity.errors import UserError
 from editinfinity.files.annotations import LONGEST, mask_of_annotations
 from editinfinity.files.geometry import Geometry, Size, require_shape
-from editinfinity.files.given import read_text
+from editinfinity.files.input_files import read_text
 from editinfinity.files.opening import open_as
 from editinfinity.files.pixels import is_transparent, to_grey
 from editinfinity.settings.groups import MASK_REGIONS
@@ -66,7 +66,7 @@ def read_mask(
     return grown(mask, grow)
 
 
-def doubt_about(mask: Mask, path: Path | str, edit_region: str) -> str | None:
+def mask_warning(mask: Mask, path: Path | str, edit_region: str) -> str | None:
     """A line about a mask without contrast, which works but is probably not meant."""
     if mask.any() and not mask.all():
         return None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from editinfinity.environment import PACKAGE
 from editinfinity.errors import UserError
-from editinfinity.files.given import is_folder
+from editinfinity.files.input_files import is_folder
 from editinfinity.presets import Preset
 
 BUNDLED = PACKAGE / "weights" / "bundled"

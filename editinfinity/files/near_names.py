@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from editinfinity.files.given import is_folder
-from editinfinity.names import printable, unfit
+from editinfinity.files.input_files import is_folder
+from editinfinity.names import printable, why_unusable
 
 _BACKUP = re.compile(r"\..*|.*~|#.*#|.*\.(bak|old|orig|swp|tmp|part)", re.IGNORECASE | re.DOTALL)
 _SEPARATORS = re.compile(r"[\s_.-]+")
@@ -218,7 +218,7 @@ def _of_form(file: str, fitting: Sequence[Slot], endings: Sequence[str]) -> _Mea
         doubt = f"as it has no ending; name it {slot.name} with one of the endings {names}"
     elif len(slot.endings) > 1 and _ending(file) != endings[-1]:
         doubt = f"as its name does not end in {endings[-1]}; rename it to {right_name}"
-    elif reason := unfit(file):
+    elif reason := why_unusable(file):
         doubt = f"as {reason}; rename it to {right_name}"
     return _Meant(file, slot, right_name, doubt, companion=companion)
 

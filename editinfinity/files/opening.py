@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from editinfinity.errors import UserError
 from editinfinity.files.camera_raw import refuse_camera_files
 from editinfinity.files.geometry import Size
-from editinfinity.files.given import require_file
+from editinfinity.files.input_files import require_file
 
 log = logging.getLogger(__name__)
 

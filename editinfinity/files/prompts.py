@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import read_text
+from editinfinity.files.input_files import read_text
 
 LONGEST_PROMPT = 4000
 """In characters; far above what a text encoder takes, far below what is no prompt at all."""

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import require_file
+from editinfinity.files.input_files import require_file
 
 LARGEST = 2**40
 """Bytes of a file of weights; more is none."""

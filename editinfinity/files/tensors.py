@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path
-from editinfinity.files.given import require_file
+from editinfinity.files.input_files import require_file
 
 if TYPE_CHECKING:
     from torch import Tensor

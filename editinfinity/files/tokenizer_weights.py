@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from editinfinity.files.loading import built, frozen
-from editinfinity.models.choice import choose_operations
+from editinfinity.models.dispatch import choose_operations
 from editinfinity.models.released import tokenizer_state
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.presets import Preset

@@ -9,7 +9,7 @@ import torch
 
 from editinfinity.compute import block_dtype
 from editinfinity.files.loading import built, frozen
-from editinfinity.models.choice import choose_operations
+from editinfinity.models.dispatch import choose_operations
 from editinfinity.models.released import transformer_state
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset

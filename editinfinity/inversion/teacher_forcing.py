@@ -18,7 +18,7 @@ from editinfinity.scales import ScaleSchedule
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingBatch:
     """One teacher-forced pass.
 
     Attributes:
@@ -47,19 +47,19 @@ class SelfCorrectionNoise:
         return bits ^ (torch.rand(bits.shape, device=bits.device) < probability)
 
 
-def make_lesson(
+def make_training_batch(
     features: Tensor, schedule: ScaleSchedule, corrupt: bsq.Corruption | None = None
-) -> Lesson:
+) -> TrainingBatch:
     """Inputs and targets of raw features (B, d, H, W), with noise from ``corrupt`` if given.
 
     The flipped codes build the inputs of later scales; the targets are the true bits of the
     residual left by them.
     """
     quantized = bsq.quantize(features, schedule.tokenizer_scales, corrupt)
-    return lesson_of(quantized, schedule)
+    return training_batch_of(quantized, schedule)
 
 
-def lesson_of(quantized: bsq.Quantized, schedule: ScaleSchedule) -> Lesson:
+def training_batch_of(quantized: bsq.Quantized, schedule: ScaleSchedule) -> TrainingBatch:
     """Fold running sums and bits of a quantised feature map into token sequences."""
     patchify = schedule.patchify
     inputs = [
@@ -69,7 +69,7 @@ def lesson_of(quantized: bsq.Quantized, schedule: ScaleSchedule) -> Lesson:
     targets = [
         bsq.fold(bits.permute(0, 3, 1, 2).float(), patchify) > 0.5 for bits in quantized.bits
     ]
-    return Lesson(torch.cat(inputs, dim=1), torch.cat(targets, dim=1))
+    return TrainingBatch(torch.cat(inputs, dim=1), torch.cat(targets, dim=1))
 
 
 @lru_cache(maxsize=32)

@@ -15,7 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from editinfinity.inversion.teacher_forcing import SelfCorrectionNoise, bit_loss, make_lesson
+from editinfinity.inversion.teacher_forcing import (
+    SelfCorrectionNoise,
+    bit_loss,
+    make_training_batch,
+)
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
 from editinfinity.settings.groups import TrainingSettings
@@ -75,7 +79,7 @@ class InversionLoss:
 
     def __call__(self) -> Tensor:
         source, batch = self.source, self.batch_size
-        lesson = make_lesson(
+        lesson = make_training_batch(
             source.features.expand(batch, -1, -1, -1), source.schedule, self.corrupt
         )
         logits = self.model(lesson.inputs, self._draw_text(), source.schedule)

@@ -63,7 +63,7 @@ def draw(
     *,
     vectors: Tensor | None = None,
     kernel: NDArray[np.float32] | None = None,
-    away_from: PromptFeatures | None = None,
+    negative_text: PromptFeatures | None = None,
     lock_scales: int = 0,
     passes: Callable[[Infinity, TextFeatures, ScaleSchedule], ScalePasses] = ScalePasses,
 ) -> Tensor:
@@ -76,7 +76,7 @@ def draw(
         sampling: seed, guidance, temperature and cut-offs.
         vectors: learned ones, (N, Ct5), to follow each prompt; None to edit without.
         kernel: G on the ratio's 1M last scale; None to let everything change.
-        away_from: the source prompt, to lead away from what it says; None for plain guidance.
+        negative_text: the source prompt, to lead away from what it says; None for plain guidance.
         lock_scales: first scales that stay the photograph's.
         passes: runs the model, as ``sampler.sample`` says.
 
@@ -96,8 +96,8 @@ def draw(
     if lock_scales:
         blend = LockFirst(codes, lock_scales, blend)
     text = _text_of(prompt, vectors, device)
-    if away_from is not None:
-        source = _text_of(away_from, vectors, device)
+    if negative_text is not None:
+        source = _text_of(negative_text, vectors, device)
         guidance = SourceNegative(sampling.cfg, source, inside, schedule)
     return sampler.sample(
         transformer,

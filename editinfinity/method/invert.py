@@ -17,7 +17,7 @@ from editinfinity.compute import determinism, reseed, telling_memory_faults
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Adapter, Embedding, OptimizerState
 from editinfinity.files.features import ImageFeatures, PromptFeatures
-from editinfinity.inversion import recomputing
+from editinfinity.inversion import gradient_checkpointing
 from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.training import InversionLoss, ParameterState, Source, train
 from editinfinity.models.transformer import Infinity, TextFeatures
@@ -226,7 +226,9 @@ class Trainer:
         batch = settings.batch_size or self.preset.training.batch_size
         self.transformer.set_drop_path(settings.drop_path)
         model.train()
-        recomputing.prepare(self.transformer, batch * source.schedule.tokens, self.recomputed)
+        gradient_checkpointing.prepare(
+            self.transformer, batch * source.schedule.tokens, self.recomputed
+        )
         return InversionLoss(model, self.transformer, source, settings, batch, kl_weight)
 
 

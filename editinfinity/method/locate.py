@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from editinfinity.editing.kernel import cells_of_attention, resample_kernel, smoothing_kernel
 from editinfinity.files.geometry import Geometry
-from editinfinity.files.masks import doubt_about, require_seen, unseen_of
+from editinfinity.files.masks import mask_warning, require_seen, unseen_of
 from editinfinity.scales import ScaleSchedule
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def kernel_of(region: EditedRegion, schedule: ScaleSchedule, smoothing: str) -> 
         )
     kernel = smoothing_kernel(region.edited, schedule.reference_grid, smoothing)
     of_mask = region.edit_region
-    doubt = None if of_mask is None else doubt_about(region.edited, region.name, of_mask)
+    doubt = None if of_mask is None else mask_warning(region.edited, region.name, of_mask)
     if not doubt and 1 - resample_kernel(kernel, schedule.tokenizer_grid).min() < _FREE_ENOUGH:
         cure = "make it larger (mask_grow), or set crop: auto"
         doubt = (

@@ -1,8 +1,8 @@
 """Self-attention over scales and cross-attention to the text.
 
-How tokens see each other is an object handed in (a :class:`Memory`): teacher forcing shows each
-scale itself and all coarser ones, sampling keeps their keys and values. Source: docs/model.md,
-"Transformer".
+How tokens see each other is an object handed in (an :class:`AttentionContext`): teacher forcing
+shows each scale itself and all coarser ones, sampling keeps their keys and values. Source:
+docs/model.md, "Transformer".
 
 Suffixes name dimensions: B batch, L tokens, T text tokens, C width.
 """
@@ -30,10 +30,10 @@ Observer = Callable[[Tensor, Tensor], None]
 """Sees the queries (B, heads, L, head width) and keys (B, heads, T, ·) of a cross-attention."""
 
 
-class Memory(Protocol):
+class AttentionContext(Protocol):
     """What the tokens of a pass attend to."""
 
-    def room(self, x: Tensor, heads: int) -> KeysValues | None:
+    def kv_buffer(self, x: Tensor, heads: int) -> KeysValues | None:
         """Where keys and values of tokens x (B, L, C) are best written; None for anywhere."""
         ...
 
@@ -65,7 +65,7 @@ class TeacherForcing:
         self.lengths = [ends[first - 1], *lengths[first:]]
         self.ends = ends[first - 1 :]
 
-    def room(self, x: Tensor, heads: int) -> None:
+    def kv_buffer(self, x: Tensor, heads: int) -> None:
         """Anywhere."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class ScaleCache:
         self.tokens, self.seen = tokens, 0
         self._kept: Tensor | None = None
 
-    def room(self, x: Tensor, heads: int) -> KeysValues:
+    def kv_buffer(self, x: Tensor, heads: int) -> KeysValues:
         """Behind those seen so far."""
         batch, length, width = x.shape
         if self._kept is None:
@@ -135,7 +135,7 @@ class ScaleCache:
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         kept, length = self._kept, k.shape[2]
         if kept is None:
-            raise ValueError("room comes before attention")
+            raise ValueError("kv_buffer comes before attend")
         for place, given in zip(kept.narrow(3, self.seen, length), (k, v), strict=True):
             if place.data_ptr() != given.data_ptr():  # not written there already
                 place.copy_(given)
@@ -179,11 +179,17 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(
-        self, x: Tensor, rotary: Tensor, memory: Memory, operations: Operations = PLAIN
+        self,
+        x: Tensor,
+        rotary: Tensor,
+        context: AttentionContext,
+        operations: Operations = PLAIN,
     ) -> Tensor:
         """(B, L, C) → (B, L, C); ``rotary`` is the table of these L tokens."""
-        room = memory.room(x, self.heads)
-        attended = memory.attend(*operations.queries_keys_values(self, x, rotary, room))
+        kv_buffer = context.kv_buffer(x, self.heads)
+        attended = context.attend(
+            *operations.queries_keys_values(self, x, rotary, kv_buffer)
+        )
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 

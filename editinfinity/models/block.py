@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editinfinity.models.attention import (
+    AttentionContext,
     CrossAttention,
     KeysValues,
-    Memory,
     Observer,
     SelfAttention,
 )
@@ -97,7 +97,7 @@ class Block(nn.Module):
         text: KeysValues,
         mask: Tensor | None,
         rotary: Tensor,
-        memory: Memory,
+        context: AttentionContext,
         observe: Observer | None = None,
     ) -> Stream:
         """The stream behind this block."""
@@ -106,7 +106,7 @@ class Block(nn.Module):
             x, h = stream.norm(do, ca_norm.weight, ca_norm.bias, dtype)
         else:
             x, h = stream.norm(do, modulation.scale1, modulation.shift1, dtype)
-            h = self.sa(h, rotary, memory, do)
+            h = self.sa(h, rotary, context, do)
             x, h = do.add_norm(x, h, modulation.gate1, ca_norm.weight, ca_norm.bias, dtype)
         h = self.ca(h, text, mask, observe)
         if modulation.gate2 is None:

@@ -2,7 +2,7 @@
 
 What a block computes stands in :mod:`editinfinity.models.block`; how its norms, residual
 sums, rotations and adapters are computed is one of the :class:`Operations`. ``PLAIN`` is PyTorch's
-own and the reference. :mod:`editinfinity.models.choice` picks the kernels of
+own and the reference. :mod:`editinfinity.models.dispatch` picks the kernels of
 :mod:`editinfinity.models.fused` where a card can run them; the tests compare the two.
 
 Suffixes name dimensions: B batch, L tokens, C width.
@@ -65,12 +65,12 @@ class Operations:
         attention: SelfAttention,
         h: Tensor,
         table: Tensor,
-        room: tuple[Tensor, Tensor] | None = None,
+        kv_buffer: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys, normalised, scaled and rotated, and values of h (B, L, C).
 
         (B, heads, L, head width) each, in h's dtype; ``table`` is of these tokens, (2, L, ·).
-        Keys and values may be written into ``room``, and are what comes back all the same.
+        Keys and values may be written into ``kv_buffer``, and are what comes back all the same.
         """
         q_bias, v_bias = attention.q_bias, attention.v_bias
         bias = torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])

@@ -1,8 +1,9 @@
 """One picture's passes through the transformer, a scale after another.
 
-:class:`ScalePasses` runs the model as it stands. :class:`ReplayedPasses` is the same recorded as
+:class:`ScalePasses` runs the model as it stands. :class:`GraphedPasses` is the same recorded as
 CUDA graphs: small scales spend their time on launching kernels, not on running them. Recording
-costs as much as drawing a picture, so :class:`Replays` only does it for a shape it sees again.
+costs as much as drawing a picture, so :class:`CudaGraphRunner` only does it for a shape that it
+sees again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class ScalePasses:
     def __init__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> None:
         self.model, self.schedule = model, schedule
         self.condition = model.condition(text)
-        self.memories = [ScaleCache(schedule.tokens) for _ in model.blocks]
+        self.contexts = [ScaleCache(schedule.tokens) for _ in model.blocks]
 
     def logits(self, scale: int, seen: Tensor | None, observe: Observer | None = None) -> Tensor:
         """Logits (rows, h·w, d, 2) of the next scale.
@@ -50,11 +51,11 @@ class ScalePasses:
             tokens = tokens.repeat(len(self.condition.pooled) // len(tokens), 1, 1)
         with quick_to_start(self.schedule.lengths[scale]):
             return self.model.forward_scale(
-                tokens, scale, self.condition, self.schedule, self.memories, observe
+                tokens, scale, self.condition, self.schedule, self.contexts, observe
             )
 
 
-class ReplayedPasses(ScalePasses):
+class GraphedPasses(ScalePasses):
     """Passes that are recorded the first time and replayed for every picture after.
 
     The model's weights, adapters included, must stay where they are. A scale's logits are
@@ -75,7 +76,7 @@ class ReplayedPasses(ScalePasses):
         """Whether all scales are recorded."""
         return len(self._graphs) == len(self.schedule.scales)
 
-    def begin(self, text: TextFeatures) -> ReplayedPasses:
+    def begin(self, text: TextFeatures) -> GraphedPasses:
         """Another picture: a text of the same shape."""
         fresh = self.model.condition(text)
         torch._foreach_copy_(list(_tensors(self.condition)), list(_tensors(fresh)))
@@ -107,7 +108,7 @@ class ReplayedPasses(ScalePasses):
         self._graphs.append((graph, place, logits))
 
 
-class Replays:
+class CudaGraphRunner:
     """Passes for pictures of one process: plain for a shape's first picture, then recorded ones.
 
     Keeps the recordings of one shape, with their keys and values: what a picture takes anyway. A
@@ -117,7 +118,7 @@ class Replays:
     def __init__(self) -> None:
         self._last: object = None
         self._failed: object = None
-        self._recorded: ReplayedPasses | None = None
+        self._recorded: GraphedPasses | None = None
 
     def __call__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> ScalePasses:
         """Passes for a text."""
@@ -134,7 +135,7 @@ class Replays:
             return ScalePasses(model, text, schedule)
         if self._recorded is None:
             log.debug("recording the passes of %s", schedule)
-            self._recorded = ReplayedPasses(model, text, schedule)
+            self._recorded = GraphedPasses(model, text, schedule)
             return self._recorded
         return self._recorded.begin(text)
 

@@ -20,7 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from editinfinity.models.attention import KeysValues, Memory, Observer, TeacherForcing, TextPool
+from editinfinity.models.attention import (
+    AttentionContext,
+    KeysValues,
+    Observer,
+    TeacherForcing,
+    TextPool,
+)
 from editinfinity.models.block import Block, BlockRunner, Modulation, Stream, run_block
 from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.models.rotary import rotary_table
@@ -240,11 +246,11 @@ class Infinity(nn.Module):
         levels = [self.lvl_embed.weight[k].expand(n, -1) for k, n in enumerate(schedule.lengths)]
         x = x + torch.cat(levels)
         rotary = self.rotary(schedule, x.device)
-        memory = TeacherForcing(schedule.lengths, self.blocks[0].operations)
+        context = TeacherForcing(schedule.lengths, self.blocks[0].operations)
         stream = Stream(x)
         for block, modulation, text_kv in self._blocks(condition):
             stream = self.run_block(
-                block, stream, modulation, text_kv, condition.mask, rotary, memory
+                block, stream, modulation, text_kv, condition.mask, rotary, context
             )
         return self.logits(stream, condition)
 
@@ -258,23 +264,23 @@ class Infinity(nn.Module):
         scale: int,
         condition: Condition,
         schedule: ScaleSchedule,
-        memories: Sequence[Memory],
+        contexts: Sequence[AttentionContext],
         observe: Observer | None = None,
     ) -> Tensor:
         """Logits (B, h·w, d, 2) of one scale.
 
         Args:
             tokens: (B, h·w, C), embedded inputs of this scale without the scale embedding.
-            memories: one a block, holding the coarser scales.
+            contexts: one a block, holding the coarser scales.
             observe: sees every block's cross-attention, in order.
         """
         start = sum(schedule.lengths[:scale])
         rotary = self.rotary(schedule, tokens.device)[:, start : start + schedule.lengths[scale]]
         stream = Stream(tokens + self.lvl_embed.weight[scale])
-        for (block, modulation, text_kv), memory in zip(
-            self._blocks(condition), memories, strict=True
+        for (block, modulation, text_kv), context in zip(
+            self._blocks(condition), contexts, strict=True
         ):
-            stream = block(stream, modulation, text_kv, condition.mask, rotary, memory, observe)
+            stream = block(stream, modulation, text_kv, condition.mask, rotary, context, observe)
         return self.logits(stream, condition)
 
     def logits(self, stream: Stream, condition: Condition) -> Tensor:

@@ -21,7 +21,7 @@ from threading import Lock, Timer
 
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
-from editinfinity.files.given import read_text
+from editinfinity.files.input_files import read_text
 
 KEPT_IN = Path(".snakemake", "editinfinity", "fingerprints.json")
 """Where digests are kept, from the folder that the workflow runs in."""

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from editinfinity.cancellation import Cancellation, Stopped
 from editinfinity.cases.case import Case, Edit
 from editinfinity.cases.load import is_by_folder, load_case
 from editinfinity.config.load import Config, load_config
@@ -32,11 +33,10 @@ from editinfinity.settings.groups import MaskSettings, ModelSettings
 from editinfinity.settings.setting import SettingsGroup
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import Pause
-from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.client import UnexpectedFault
 from editinfinity.worker.dispatch import dispatch
+from editinfinity.worker.resource_usage import peak_of_ram
 from editinfinity.worker.session import Session
-from editinfinity.worker.work import peak_of_ram
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Job:
         stopper: hears when the job is to stop.
     """
 
-    def __init__(self, snakemake: Any, stopper: Stopper) -> None:
+    def __init__(self, snakemake: Any, stopper: Cancellation) -> None:
         self.snakemake, self.stopper = snakemake, stopper
         self.params: dict[str, Any] = values_of(snakemake.params.items())
 
@@ -175,7 +175,7 @@ def job(snakemake: Any) -> Iterator[Job]:
         handlers = _log_to(Path(snakemake.log[0]))
     except OSError as error:
         sys.exit(f"{error.filename}: cannot be written ({error.strerror}); make room")
-    stopper = Stopper()
+    stopper = Cancellation()
 
     def ended(state: str, message: str = "") -> JobOutcome:
         return JobOutcome(state, time.perf_counter() - began, peak_of_ram(), message)
@@ -207,7 +207,7 @@ def job(snakemake: Any) -> Iterator[Job]:
                 handler.close()
 
 
-def _stop_with_the_workflow(stopper: Stopper) -> None:
+def _stop_with_the_workflow(stopper: Cancellation) -> None:
     """Stop when Snakemake has been killed: whoever runs it again must not meet this job."""
     session = Session.current()
     if session is None:

@@ -21,8 +21,8 @@ from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import found_backbones
 from editinfinity.planning.cluster import fit_for_cluster
 from editinfinity.planning.in_use import hold
+from editinfinity.planning.run_marker import RunMarker
 from editinfinity.planning.targets import Layout, case_targets, check_plan
-from editinfinity.planning.untold import Telling
 from editinfinity.planning.variants import Variant, chosen_by_settings, parse_variant, variants
 
 
@@ -122,9 +122,9 @@ class PlannedRun:
         return cls(config, cases, results, whole_run)
 
     @functools.cached_property
-    def end(self) -> Telling:
+    def end(self) -> RunMarker:
         """Whether the end of the run was told."""
-        return Telling(Path(self.config.results), self.cases.by_name)
+        return RunMarker(Path(self.config.results), self.cases.by_name)
 
     def layout(self, case: str) -> Layout:
         """Where rules have the results of a case."""

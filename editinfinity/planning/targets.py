@@ -18,7 +18,7 @@ from editinfinity.planning.variants import (
     Variant,
     chosen_by_settings,
     embeddings_used,
-    learns_nothing,
+    is_training_free,
     lora_bases,
     loras_used,
     variants,
@@ -113,7 +113,7 @@ def case_targets(case: Case, where: Layout) -> list[str]:
         if edit.infer_function == MAP_ONLY:
             targets += [where.kernel(edit.name, name) for name in edit.settings["smoothing"]]
             continue
-        if not learns_nothing(edit.settings):
+        if not is_training_free(edit.settings):
             targets += trained(case, edit, where)
         drawn = variants(edit.settings)
         targets += [where.picture(edit.name, variant) for variant in drawn]

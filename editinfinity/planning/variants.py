@@ -21,7 +21,7 @@ from editinfinity.settings.types import InvalidValue
 NAMED = ("cfg", "tau", "seed")
 """Settings of the drawing that every name carries."""
 
-FURTHER = tuple(
+EXTRA = tuple(
     sorted(
         key
         for key, setting in SETTINGS.items()
@@ -96,7 +96,7 @@ def parse_variant(name: str) -> Variant:
     embedding, lora = int(match["embedding"]), int(match["lora"])
     further = []
     for key, text in re.findall(r"-([a-z_]+)=([^-=/]+(?:(?<=e)-\d+)?)", match["further"]):
-        if key not in FURTHER:
+        if key not in EXTRA:
             raise UserError(f"{name}: {key} is no setting that a name can carry; {cure}")
         value: object = int(text) if text.isdecimal() else text
         try:
@@ -123,14 +123,14 @@ def variants(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
     Raises:
         UserError: a number has more digits than a name shows.
     """
-    for key in ("cfg", "tau", *FURTHER):
+    for key in ("cfg", "tau", *EXTRA):
         for value in settings[key]:
             if isinstance(value, float) and float(number(value)) != value:
                 raise UserError(
                     f"{key}: {value!r} has more digits than a file name shows; round it to "
                     f"{number(value)}"
                 )
-    swept = [key for key in FURTHER if len(settings[key]) > 1]
+    swept = [key for key in EXTRA if len(settings[key]) > 1]
     product = itertools.product(
         embeddings_used(settings),
         loras_used(settings),
@@ -168,33 +168,33 @@ def chosen_by_settings(settings: Mapping[str, Any]) -> Variant | None:
     return found
 
 
-def learns_nothing(settings: Mapping[str, Any]) -> bool:
+def is_training_free(settings: Mapping[str, Any]) -> bool:
     """Whether an edit is drawn by the bare model (``method: training_free``)."""
     return bool(settings["method"] == "training_free")
 
 
 def guidance_of(settings: Mapping[str, Any]) -> str:
     """The guidance of an edit; editing without training always has one of its own."""
-    return "source_negative" if learns_nothing(settings) else str(settings["guidance"])
+    return "source_negative" if is_training_free(settings) else str(settings["guidance"])
 
 
 def embeddings_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Iterations of the text embedding the edit uses; (0,) for none."""
-    if learns_nothing(settings) or not settings["use_concat_embedding"]:
+    if is_training_free(settings) or not settings["use_concat_embedding"]:
         return (0,)
     return _iterations(settings, "use_embedding_iter", "train_textembedding_iter")
 
 
 def lora_bases(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Iterations of the text embedding LoRA trains over; (0,) for none."""
-    if learns_nothing(settings) or not settings["use_textembedding"]:
+    if is_training_free(settings) or not settings["use_textembedding"]:
         return (0,)
     return _iterations(settings, "use_textembedding_iter", "train_textembedding_iter")
 
 
 def loras_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Iterations of the LoRA the edit uses; (0,) for none."""
-    if learns_nothing(settings) or not settings["use_lora"]:
+    if is_training_free(settings) or not settings["use_lora"]:
         return (0,)
     return _iterations(settings, "use_lora_iter", "train_lora_iter")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import read_text
+from editinfinity.files.input_files import read_text
 
 REPORT = "conversion.json"
 """Name of the record of a conversion, beside the converted files."""

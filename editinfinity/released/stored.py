@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import require_file
+from editinfinity.files.input_files import require_file
 from editinfinity.files.state_dicts import LARGEST, can_be_mapped, read_pickle
 
 TYPES = {

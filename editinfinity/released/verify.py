@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.files.given import is_folder, sha256_of
+from editinfinity.files.input_files import is_folder, sha256_of
 from editinfinity.files.state_dicts import weight_files_in
 from editinfinity.presets import PRESETS
 from editinfinity.released.catalogue import PARTS

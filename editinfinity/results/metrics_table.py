@@ -21,7 +21,7 @@ from editinfinity.evaluation.names import NAMES
 from editinfinity.files.atomic import write_text
 from editinfinity.planning.targets import layout
 from editinfinity.planning.variants import variants
-from editinfinity.results.selection import measured_of
+from editinfinity.results.selection import metric_results_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
             if edit.infer_function == MAP_ONLY:
                 continue
             for variant in variants(edit.settings):
-                if measured := measured_of(edit, where, variant, log.warning):
+                if measured := metric_results_of(edit, where, variant, log.warning):
                     cells = [measured.cell(name) for name in NAMES]
                     rows.append([case.name, edit.name, variant.name, *cells])
     if not table.parent.is_dir():

@@ -18,13 +18,13 @@ from editinfinity.cases.pie_bench import FIXED, FOUND, GIVEN, case_of, chosen_en
 from editinfinity.cases.pie_bench_layout import TYPES, Entry
 from editinfinity.config.load import Config
 from editinfinity.evaluation.names import METRICS
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import MetricResults
 from editinfinity.files.atomic import write_text
 from editinfinity.names import printable
 from editinfinity.planning.model import drawing_identity, model_identity
 from editinfinity.planning.targets import Layout, layout
 from editinfinity.planning.variants import Variant, variants
-from editinfinity.results.selection import measured_of
+from editinfinity.results.selection import metric_results_of
 
 CAVEATS = (
     "Published numbers are their authors' own runs, on other machines and sizes, and not "
@@ -67,7 +67,7 @@ class Group:
     variant: str
     type: str
     entries: int
-    measured: Sequence[Measured]
+    measured: Sequence[MetricResults]
     others: int
 
     def numbers(self, name: str) -> list[float]:
@@ -120,14 +120,16 @@ def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
             for index, kind in [(None, ALL), *enumerate(TYPES)]:
                 members = [each for entry, each in found if index in (None, entry.type)]
                 if members:
-                    there = [each for each in members if isinstance(each, Measured)]
+                    there = [each for each in members if isinstance(each, MetricResults)]
                     others = members.count(OTHERS)
                     yield Group(mask, variant.name, kind, len(members), there, others)
 
 
-def _measured(edit: Edit, where: Layout, variant: Variant, model: str) -> Measured | str | None:
+def _measured(
+    edit: Edit, where: Layout, variant: Variant, model: str
+) -> MetricResults | str | None:
     """What was measured of an edit; None where it is not there (yet), or ``OTHERS``."""
-    measured = measured_of(edit, where, variant)
+    measured = metric_results_of(edit, where, variant)
     if measured and measured.drawn_with != drawing_identity(edit.settings, variant, model):
         return OTHERS
     return measured

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from editinfinity.cases.case import Edit
 from editinfinity.errors import UserError
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import MetricResults
 from editinfinity.planning.targets import Layout
 from editinfinity.planning.variants import Variant, chosen_by_settings, variants
 
@@ -36,9 +36,9 @@ def chosen_variant(edit: Edit, where: Layout) -> Variant | None:
     return None
 
 
-def measured_of(
+def metric_results_of(
     edit: Edit, where: Layout, variant: Variant, warn: Callable[[UserError], object] | None = None
-) -> Measured | None:
+) -> MetricResults | None:
     """The metrics of a variant; None where the settings ask for none, or none were taken of it.
 
     Files stay when a picture is drawn anew without being measured (``metrics: 0``, a run that was
@@ -48,7 +48,7 @@ def measured_of(
     path = Path(where.metrics(edit.name, variant))
     try:
         asked_for = edit.settings["metrics"] or chosen_by_settings(edit.settings) is None
-        measured = Measured.load(path) if asked_for and path.exists() else None
+        measured = MetricResults.load(path) if asked_for and path.exists() else None
     except UserError as fault:
         if warn is not None:
             warn(fault)

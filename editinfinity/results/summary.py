@@ -35,10 +35,10 @@ def end_of_run(
         the table of ``summarise``, with the files below it.
     """
     # Pillow is of no use to planning, so it is loaded only here.
-    from editinfinity.results.doubts import doubts_about_masks
     from editinfinity.results.metrics_table import write_metrics_table
     from editinfinity.results.report.make import make_report
     from editinfinity.results.sheets import make_sheets
+    from editinfinity.results.warnings import doubts_about_masks
 
     makers: list[tuple[str, Callable[[], Path | list[Path] | None]]] = [
         ("side by side", lambda: make_sheets(config, cases)),

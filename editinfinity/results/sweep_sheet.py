@@ -16,12 +16,12 @@ from PIL import Image, ImageDraw
 
 from editinfinity.cases.case import Case, Edit
 from editinfinity.errors import UserError
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import MetricResults
 from editinfinity.files.images import write_png
 from editinfinity.files.prompts import read_prompt
 from editinfinity.planning.targets import Layout
-from editinfinity.planning.variants import FURTHER, Variant, number, variants
-from editinfinity.results.selection import chosen_variant, measured_of
+from editinfinity.planning.variants import EXTRA, Variant, number, variants
+from editinfinity.results.selection import chosen_variant, metric_results_of
 from editinfinity.results.thumbnails import SIDE, Cell, font, is_older, mask_cells, paste, write
 
 COLUMNS = 8
@@ -85,7 +85,7 @@ def _value(key: str, variant: Variant) -> object:
 def axes_of(drawn: Sequence[Variant]) -> list[Axis]:
     """The settings in which variants differ, the one with most values first."""
     found = []
-    for key in dict.fromkeys([*_TITLES, *FURTHER]):
+    for key in dict.fromkeys([*_TITLES, *EXTRA]):
         told = [variant for variant in drawn if variant.lora or key != "base"]
         values = tuple(dict.fromkeys(_value(key, variant) for variant in told))
         if len(values) > 1:
@@ -148,7 +148,7 @@ def _cell(
     """A variant with what was measured of it; None where a combination is not drawn."""
     if variant is None:
         return None
-    measured = measured_of(edit, where, variant) or Measured()
+    measured = metric_results_of(edit, where, variant) or MetricResults()
     numbers = ((form, measured.number(name)) for name, form in _MEASURED.items())
     words = ", ".join(form.format(value) for form, value in numbers if value is not None)
     return Cell(Path(where.picture(edit.name, variant)), words, variant == chosen)

@@ -11,7 +11,7 @@ from editinfinity.method.attention import attention_map
 from editinfinity.method.prompt import tokens_of_word
 from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.opening import open_features, open_settings
+from editinfinity.stages.loading import open_features, open_settings
 
 log = logging.getLogger(__name__)
 

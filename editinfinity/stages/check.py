@@ -12,7 +12,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_json
 from editinfinity.files.geometry import Geometry, Size
 from editinfinity.files.images import read_image, schedule_for, size_of
-from editinfinity.files.masks import doubt_about, read_mask
+from editinfinity.files.masks import mask_warning, read_mask
 from editinfinity.files.photograph import read_photograph
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.jobs.record import INPUT, MASK, JobWarning
@@ -157,7 +157,7 @@ class _Inspection:
         if edit.mask is not None and size is not None:
             path, part = edit.mask, edit.settings.mask_edit_region
             mask = self.attempt(lambda: read_mask(path, size, part, edit.settings.mask_grow, image))
-            doubt = None if mask is None else doubt_about(mask, path, part)
+            doubt = None if mask is None else mask_warning(mask, path, part)
             if doubt is not None:
                 self.warn(doubt, MASK)
 

@@ -19,7 +19,7 @@ from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.draw import adapted, decode, draw
 from editinfinity.settings.groups import ModelSettings, SamplingSettings
 from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.opening import open_features, open_settings
+from editinfinity.stages.loading import open_features, open_settings
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def edit(
     preset, device = open_settings(model)
     photograph, prompt = open_features(image_features, text_features, preset)
     made_by = _facts(model, sampling, photograph, prompt)
-    away_from = None if source_text is None else PromptFeatures.load(source_text)
+    negative_text = None if source_text is None else PromptFeatures.load(source_text)
     vectors = weights = adapter = None
     if embedding is not None:
         learnt = Embedding.load(embedding, preset.name, preset.transformer.text_width)
@@ -73,7 +73,7 @@ def edit(
         made_by["kernel"] = {key: value for key, value in facts.items() if key != "kind"}
     if lock_scales:
         made_by["lock_scales"] = lock_scales
-    if away_from is not None:
+    if negative_text is not None:
         made_by["guidance"] = "source_negative"
     if lora_dir is not None:
         adapter = Adapter.load(lora_dir)
@@ -87,7 +87,7 @@ def edit(
             sampling,
             vectors=vectors,
             kernel=weights,
-            away_from=away_from,
+            negative_text=negative_text,
             lock_scales=lock_scales,
         )
     del transformer  # its memory serves the decoder

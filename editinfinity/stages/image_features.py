@@ -11,7 +11,7 @@ from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.method.encode import encode_photograph
 from editinfinity.settings.groups import ModelSettings, PhotographSettings
 from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.opening import open_settings
+from editinfinity.stages.loading import open_settings
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from editinfinity.files.images import read_image
 from editinfinity.files.writing import read_settings
 from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.opening import open_settings
+from editinfinity.stages.loading import open_settings
 from editinfinity.stages.region import find_region
 
 log = logging.getLogger(__name__)

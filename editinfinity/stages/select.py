@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import MetricResults
 from editinfinity.files.atomic import write_json
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Selection:
         write_json(path, content)
 
 
-def choose(measured: Mapping[str, Measured], floor: float) -> Selection:
+def choose(measured: Mapping[str, MetricResults], floor: float) -> Selection:
     """The best of some variants.
 
     Numbers are compared as tables round them; equals go to the better background, then to the
@@ -124,6 +124,6 @@ def select_variant(*, metrics: Mapping[str, Path], output: Path, floor: float) -
     Raises:
         UserError: a file cannot be read.
     """
-    selection = choose({name: Measured.load(path) for name, path in metrics.items()}, floor)
+    selection = choose({name: MetricResults.load(path) for name, path in metrics.items()}, floor)
     selection.save(output)
     log.info("%s: %s", selection.chosen, selection.why)

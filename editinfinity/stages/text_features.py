@@ -11,7 +11,7 @@ from editinfinity.method.prompt import encode_prompt
 from editinfinity.models.text_encoder import PromptTooLongError
 from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.opening import open_settings
+from editinfinity.stages.loading import open_settings
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.invert import ADAPTER, Trainer, source_of
 from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.host import ALONE, Host, Pause
-from editinfinity.stages.opening import open_features, open_settings
+from editinfinity.stages.loading import open_features, open_settings
 from editinfinity.stages.training import StageTraining
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from editinfinity.method.invert import VECTORS, Trainer, source_of
 from editinfinity.presets import Preset
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from editinfinity.stages.host import ALONE, Host, Pause
-from editinfinity.stages.opening import open_features, open_settings
+from editinfinity.stages.loading import open_features, open_settings
 from editinfinity.stages.training import Checkpoint, StageTraining, put_into
 
 log = logging.getLogger(__name__)

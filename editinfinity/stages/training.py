@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from editinfinity.cancellation import Stopped
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.files.checkpoints import OptimizerState
@@ -23,7 +24,6 @@ from editinfinity.files.tensors import load_tensors, save_tensors
 from editinfinity.jobs.record import Iteration
 from editinfinity.method.invert import TrainingCallbacks
 from editinfinity.stages.host import Host, Pause
-from editinfinity.stopping import Stopped
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Paused:
         save_tensors(pause.path, tensors, metadata)
 
 
-def take_up(pause: Pause, parameters: Sequence[Tensor], preset: str) -> Paused | None:
+def resume(pause: Pause, parameters: Sequence[Tensor], preset: str) -> Paused | None:
     """What was left off, if it is this very training; anything else is removed.
 
     Args:
@@ -129,7 +129,7 @@ class StageTraining(TrainingCallbacks):
     ) -> OptimizerState | None:
         """Continue from the paused run, or else from the checkpoint."""
         state = None if self.checkpoint is None else self.checkpoint(model, parameters)
-        if self.pause is not None and (paused := take_up(self.pause, parameters, self.preset)):
+        if self.pause is not None and (paused := resume(self.pause, parameters, self.preset)):
             put_into(parameters, paused.parameters)
             state, self.losses = paused.state, list(paused.losses)
             log.info("%s: goes on after iteration %d", self.stage, state.iteration)

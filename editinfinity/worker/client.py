@@ -13,12 +13,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import editinfinity
+from editinfinity.cancellation import Cancellation, Stopped
 from editinfinity.errors import UserError
 from editinfinity.jobs.record import from_json
 from editinfinity.locks import Lock, held
 from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.calls import Call
-from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.cards import VISIBLE
 from editinfinity.worker.leases import Lease, Slot
 from editinfinity.worker.protocol import Line, ProtocolError, connect
@@ -64,7 +64,9 @@ def socket_of(session: Session, slot: Slot, model: ModelSettings) -> Path:
     return session.folder / f"{name}{SOCKET}"
 
 
-def hand_over(call: Call, digest: str, session: Session, lease: Lease, stopper: Stopper) -> None:
+def hand_over(
+    call: Call, digest: str, session: Session, lease: Lease, stopper: Cancellation
+) -> None:
     """Have the slot's worker run a stage, and wait for its end.
 
     The worker holds the lease too while it works, so that a slot is not free before it is.
@@ -104,7 +106,7 @@ def hand_over(call: Call, digest: str, session: Session, lease: Lease, stopper: 
     raise NoWorkerError(f"the worker hangs up{_last_words(path)}")
 
 
-def _follow(line: Line, stopper: Stopper, path: Path) -> None:
+def _follow(line: Line, stopper: Cancellation, path: Path) -> None:
     """Pass on what the worker logs until it is done."""
     told = False
     while True:

@@ -8,21 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from editinfinity.cancellation import Cancellation
 from editinfinity.environment import jobs_at_once
 from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.calls import Call
-from editinfinity.stopping import Stopper
 from editinfinity.worker.cards import VISIBLE, visible_cards
 from editinfinity.worker.client import NoWorkerError, hand_over, socket_of
 from editinfinity.worker.leases import Lease, Slot, lease, lease_folder, slots_of
 from editinfinity.worker.private import private_folder
+from editinfinity.worker.resource_usage import JobHost, measured
 from editinfinity.worker.session import Session
-from editinfinity.worker.work import JobHost, measured
 
 log = logging.getLogger(__name__)
 
 
-def dispatch(call: Call, digest: str, worker: bool, stopper: Stopper) -> None:
+def dispatch(call: Call, digest: str, worker: bool, stopper: Cancellation) -> None:
     """Run a stage on a slot of its own.
 
     Args:

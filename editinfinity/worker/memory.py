@@ -19,7 +19,7 @@ GROUP = Path("/sys/fs/cgroup")
 """Where Linux shows a container its own limits."""
 
 
-class Memory:
+class MemoryBudget:
     """What there is to keep the models of a device in: a card and RAM, or RAM alone.
 
     Attributes:

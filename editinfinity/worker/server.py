@@ -21,16 +21,16 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editinfinity.cancellation import Cancellation, Stopped
 from editinfinity.errors import MemoryFault, UserError
 from editinfinity.jobs.record import event_of, to_json
 from editinfinity.jobs.stage_version import current_digests, running_digests
 from editinfinity.locks import Lock
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import Model
-from editinfinity.stopping import Stopped, Stopper
 from editinfinity.worker.protocol import Line, ProtocolError, require_same_user
+from editinfinity.worker.resource_usage import JobHost, measured
 from editinfinity.worker.session import SERVING, Session
-from editinfinity.worker.work import JobHost, measured
 
 if TYPE_CHECKING:
     from editinfinity.worker.warm import WarmModels
@@ -58,7 +58,7 @@ class Worker:
     def __init__(self, path: Path, idle: float = IDLE_SECONDS) -> None:
         self.path, self.idle = path, idle
         self.session = Session(path.parent)
-        self.stopper = Stopper()
+        self.stopper = Cancellation()
         self.leaving = False
         self._imported: set[str] = set()
         self._models: WarmModels | None = None
@@ -153,7 +153,7 @@ class Worker:
 class _WarmHost(JobHost):
     """A stage's view of the worker."""
 
-    def __init__(self, models: WarmModels, stopper: Stopper) -> None:
+    def __init__(self, models: WarmModels, stopper: Cancellation) -> None:
         super().__init__(stopper)
         self.models = models
 
@@ -165,14 +165,14 @@ def _warm_models(device: str) -> WarmModels:
     """Nothing yet, and the memory of a device to keep it in."""
     # Not before a job is there: this imports torch.
     from editinfinity.compute import pick_device
-    from editinfinity.worker.memory import Memory
+    from editinfinity.worker.memory import MemoryBudget
     from editinfinity.worker.warm import WarmModels
 
-    return WarmModels(Memory(pick_device(device)))
+    return WarmModels(MemoryBudget(pick_device(device)))
 
 
 @contextmanager
-def _listening(line: Line, stopper: Stopper) -> Iterator[None]:
+def _listening(line: Line, stopper: Cancellation) -> Iterator[None]:
     """Stop the stage when its job asks for it, or is gone."""
     end, other_end = os.pipe()
 

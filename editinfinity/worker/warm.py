@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from editinfinity.worker.memory import Memory
+from editinfinity.worker.memory import MemoryBudget
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class WarmModels:
         memory: the card's and the machine's.
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: MemoryBudget) -> None:
         self.memory = memory
         self._kept: dict[Any, _Kept] = {}  # the one used last stands last
 

@@ -165,7 +165,7 @@ TABLES: dict[str, tuple[str | bytes, str]] = {
     "a cell too few": (f"{HEAD}\n{row('a', 'a.jpg')}", "line 2"),
     "an edit twice": (f"{HEAD}\n{row('a', 'a.jpg', 'x')}\n{row('a', 'a.jpg', 'y')}", "twice"),
     "a name outside": (f"{HEAD}\n{row('../a', 'a.jpg', 'x')}", "../a"),
-    "an unfit name": (f"{HEAD}\n{row('{a}', 'a.jpg', 'x')}", "{a}"),
+    "an why_unusable name": (f"{HEAD}\n{row('{a}', 'a.jpg', 'x')}", "{a}"),
     "a long name": (f"{HEAD}\n{row('a' * 201, 'a.jpg', 'x')}", "line 2"),
     "an unknown column": (f"{HEAD}\tcgf\n{row('a', 'a.jpg', 'x', '3')}", "cgf"),
     "a column twice": (f"{HEAD}\tcfg\tcfg\n{row('a', 'a.jpg', 'x', '3', '4')}", "cfg"),

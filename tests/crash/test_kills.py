@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from editinfinity.planning.untold import MARK, TELLING
+from editinfinity.planning.run_marker import MARK, TELLING
 from tests.workflow.project import Project
 
 KILLS = int(os.environ.get("EDITINFINITY_KILLS", "30"))

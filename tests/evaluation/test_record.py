@@ -11,14 +11,14 @@ import pytest
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES
-from editinfinity.evaluation.record import Measured, content_of
+from editinfinity.evaluation.record import MetricResults, content_of
 from editinfinity.evaluation.scorer import Edited, NotMeasuredError, Scorer
 
 LINE = "no weights of CLIP ViT-L/14; run `editinfinity weights fetch clip`, or set clip_weights"
 
 
 def test_numbers_nan_and_reasons_survive(tmp_path: Path) -> None:
-    measured = Measured(
+    measured = MetricResults(
         {"background_psnr": 31.25, "background_ssim": math.nan}, {"clip_whole": LINE}
     )
     path = tmp_path / "a.metrics.json"
@@ -33,7 +33,7 @@ def test_numbers_nan_and_reasons_survive(tmp_path: Path) -> None:
     assert content["missing"]["clip_whole"] == LINE
     assert content["missing"]["background_ssim"].startswith("nan")
 
-    found = Measured.load(path)
+    found = MetricResults.load(path)
     assert found.values["background_psnr"] == 31.25
     assert math.isnan(found.values["background_ssim"])
     assert found.missing == {"clip_whole": LINE}
@@ -42,8 +42,8 @@ def test_numbers_nan_and_reasons_survive(tmp_path: Path) -> None:
 def test_numbers_are_of_the_picture_they_were_taken_of(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(b"one")
-    Measured(picture=content_of(picture), drawn_with="so").save(tmp_path / "a.json")
-    found = Measured.load(tmp_path / "a.json")
+    MetricResults(picture=content_of(picture), drawn_with="so").save(tmp_path / "a.json")
+    found = MetricResults.load(tmp_path / "a.json")
     assert found.is_of(picture) and found.drawn_with == "so"
     picture.write_bytes(b"two")
     assert not found.is_of(picture)
@@ -52,7 +52,7 @@ def test_numbers_are_of_the_picture_they_were_taken_of(tmp_path: Path) -> None:
 
 
 def test_cells(tmp_path: Path) -> None:
-    measured = Measured(
+    measured = MetricResults(
         {"background_psnr": 31.25, "background_ssim": math.nan}, {"clip_whole": LINE}
     )
     assert measured.cell("background_psnr") == "31.25"
@@ -72,7 +72,7 @@ def test_a_damaged_file_is_told_in_a_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.metrics.json"
     path.write_text(content)
     with pytest.raises(UserError, match="holds no metrics"):
-        Measured.load(path)
+        MetricResults.load(path)
 
 
 def test_a_scorer_keeps_what_a_model_cannot_say_apart_from_what_is_missing() -> None:

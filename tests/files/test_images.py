@@ -19,7 +19,7 @@ from editinfinity.files.images import (
     to_model,
     write_png,
 )
-from editinfinity.files.masks import doubt_about, read_mask
+from editinfinity.files.masks import mask_warning, read_mask
 from editinfinity.files.photograph import Photograph
 from editinfinity.files.writing import read_settings
 from editinfinity.scales import schedule
@@ -206,9 +206,9 @@ def test_a_mask_without_contrast_is_doubtful(tmp_path: Path, value: int, what: s
     Image.new("L", (40, 30), value).save(tmp_path / "m.png")
     edited = read_mask(tmp_path / "m.png", (30, 40))
     assert edited.all() == (value == 0) and edited.any() == (value == 0)
-    assert f"marks {what} as edited" in (doubt_about(edited, tmp_path / "m.png", "black") or "")
+    assert f"marks {what} as edited" in (mask_warning(edited, tmp_path / "m.png", "black") or "")
     edited[0, 0] = not edited[0, 0]
-    assert doubt_about(edited, tmp_path / "m.png", "black") is None
+    assert mask_warning(edited, tmp_path / "m.png", "black") is None
 
 
 def test_mask_edit_region_is_checked(tmp_path: Path) -> None:

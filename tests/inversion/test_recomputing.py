@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from editinfinity.inversion.recomputing import (
-    Recomputing,
+from editinfinity.inversion.gradient_checkpointing import (
+    GradientCheckpointing,
     blocks_to_recompute,
     bytes_kept,
     prepare,
@@ -54,7 +54,7 @@ def test_blocks_that_are_chosen_run_twice() -> None:
     base, runs = model(), []
     for index, block in enumerate(base.blocks):
         block.register_forward_pre_hook(lambda *_, index=index: runs.append(index))
-    base.run_block = Recomputing(base.blocks[:1])
+    base.run_block = GradientCheckpointing(base.blocks[:1])
     vectors = torch.zeros(3, 128, requires_grad=True)
     text = TextFeatures(torch.randn(1, 4, 128)).append(vectors)
     base(torch.randn(1, SCHEDULE.tokens - 1, 8), text, SCHEDULE).mean().backward()

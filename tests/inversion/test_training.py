@@ -5,7 +5,7 @@ from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.teacher_forcing import (
     SelfCorrectionNoise,
     bit_loss,
-    make_lesson,
+    make_training_batch,
     token_weights,
 )
 from editinfinity.inversion.training import (
@@ -136,7 +136,7 @@ def test_noise_flips_at_most_its_strength() -> None:
 def test_every_sample_draws_its_own_noise() -> None:
     torch.manual_seed(0)
     features = torch.randn(1, 8, 16, 16).expand(2, -1, -1, -1)
-    lesson = make_lesson(features, SCHEDULE, SelfCorrectionNoise(0.3))
+    lesson = make_training_batch(features, SCHEDULE, SelfCorrectionNoise(0.3))
     assert not torch.equal(lesson.inputs[0], lesson.inputs[1])
 
 

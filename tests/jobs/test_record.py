@@ -20,6 +20,7 @@ import jsonschema
 import pytest
 import yaml
 
+from editinfinity.cancellation import Stopped
 from editinfinity.cases.load import load_cases
 from editinfinity.config.load import load_config
 from editinfinity.errors import UserError
@@ -44,10 +45,9 @@ from editinfinity.jobs.record import (
     to_json,
 )
 from editinfinity.planning.job import job
-from editinfinity.results.doubts import doubts_of
 from editinfinity.results.report.gather import Gatherer
 from editinfinity.results.summary import summarise
-from editinfinity.stopping import Stopped
+from editinfinity.results.warnings import warnings_of
 from tests.jobs.records import write_record
 from tests.report.made import make_data
 from tests.workflow.project import ROOT
@@ -365,20 +365,23 @@ def test_records_need_no_torch() -> None:
 
 def test_check_speaks_of_masks_only_until_there_are_kernels(tmp_path: Path) -> None:
     logs, kernels = tmp_path / "logs", {"edit": ["linear", "hard"]}
-    assert doubts_of(read_records(tmp_path / "logs"), kernels) == []
+    assert warnings_of(read_records(tmp_path / "logs"), kernels) == []
     of_photograph, of_mask = JobWarning("p.png: 16 bits", INPUT), JobWarning("m: marks all", MASK)
     write_record(logs, "check", of_photograph, of_mask, JobWarning("for the log alone"), ALL[5])
-    assert doubts_of(read_records(tmp_path / "logs"), kernels) == ["p.png: 16 bits", "m: marks all"]
+    assert warnings_of(read_records(tmp_path / "logs"), kernels) == [
+        "p.png: 16 bits",
+        "m: marks all",
+    ]
     unseen = JobWarning("m: 3 % of what it marks is unseen")
     write_record(logs, "mask/edit/kernel-linear", unseen, ALL[5])
     write_record(logs, "mask/other/kernel-linear", JobWarning("not asked for", MASK))
-    assert doubts_of(read_records(tmp_path / "logs"), kernels) == ["p.png: 16 bits", unseen.text]
+    assert warnings_of(read_records(tmp_path / "logs"), kernels) == ["p.png: 16 bits", unseen.text]
     write_record(logs, "mask/edit/kernel-hard", of_mask, unseen)
-    assert doubts_of(read_records(tmp_path / "logs"), kernels) == [
+    assert warnings_of(read_records(tmp_path / "logs"), kernels) == [
         "p.png: 16 bits",
         unseen.text,
         of_mask.text,
     ]
-    assert doubts_of(read_records(tmp_path / "logs"), {}) == ["p.png: 16 bits", of_mask.text], (
+    assert warnings_of(read_records(tmp_path / "logs"), {}) == ["p.png: 16 bits", of_mask.text], (
         "nothing goes by a mask"
     )

@@ -100,7 +100,9 @@ def test_prose_formatting_and_places_are_not_in_a_digest(package: Path) -> None:
     locate = package / "method" / "locate.py"
     rewrite(locate, "lies outside the part", "is not in the part")
     rewrite(
-        package / "files" / "given.py", "is not UTF-8 text; save it", "is not in UTF-8; save it"
+        package / "files" / "input_files.py",
+        "is not UTF-8 text; save it",
+        "is not in UTF-8; save it",
     )
     (package / "editing" / "kernel.py").rename(package / "editing" / "blend_mask.py")
     for path in package.rglob("*.py"):

@@ -110,8 +110,8 @@ def test_queries_keys_and_values() -> None:
     with torch.no_grad():
         plain = PLAIN.queries_keys_values(attention, h, table)
         for dtype in (h.dtype, torch.float64):  # the other does not fit
-            room = torch.zeros(2, B, 2 * L, 3, 16, device=DEVICE, dtype=dtype).transpose(2, 3)
-            places = room.narrow(3, 4, L).unbind(0)
+            kv_buffer = torch.zeros(2, B, 2 * L, 3, 16, device=DEVICE, dtype=dtype).transpose(2, 3)
+            places = kv_buffer.narrow(3, 4, L).unbind(0)
             fused = FUSED.queries_keys_values(attention, h, table, places)
             for given, expected in zip(fused, plain, strict=True):
                 torch.testing.assert_close(given, expected, **EXACT)
@@ -120,7 +120,9 @@ def test_queries_keys_and_values() -> None:
             assert written == [dtype == h.dtype] * 2
             if dtype == h.dtype:
                 assert (
-                    room[..., :4, :].count_nonzero() == room[..., 4 + L :, :].count_nonzero() == 0
+                    kv_buffer[..., :4, :].count_nonzero()
+                    == kv_buffer[..., 4 + L :, :].count_nonzero()
+                    == 0
                 )
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 import tests.parity as parity
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.inversion.lora import add_lora
-from editinfinity.models.choice import choose_operations
+from editinfinity.models.dispatch import choose_operations
 from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.pipeline import EditInfinityPipeline

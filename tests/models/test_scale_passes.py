@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from editinfinity.editing.sampler import SamplingSettings, sample
-from editinfinity.models.scale_passes import ReplayedPasses, Replays, ScalePasses
+from editinfinity.models.scale_passes import CudaGraphRunner, GraphedPasses, ScalePasses
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
 from editinfinity.scales import schedule
@@ -23,13 +23,13 @@ def text(tokens: int, seed: int, device: str = "cpu") -> TextFeatures:
 
 
 def test_without_a_card_passes_are_plain() -> None:
-    replays, base = Replays(), model()
+    replays, base = CudaGraphRunner(), model()
     for _ in range(3):
         assert type(replays(base, text(6, 2), SCHEDULE)) is ScalePasses
 
 
 def test_a_recording_cannot_be_watched() -> None:
-    passes = object.__new__(ReplayedPasses)
+    passes = object.__new__(GraphedPasses)
     with pytest.raises(ValueError, match="cannot be observed"):
         passes.logits(0, None, lambda q, k: None)
 
@@ -37,7 +37,7 @@ def test_a_recording_cannot_be_watched() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_replayed_pictures_are_the_plain_ones() -> None:
-    base, replays = model("cuda"), Replays()
+    base, replays = model("cuda"), CudaGraphRunner()
     for tokens, seed in ((6, 2), (6, 3), (6, 4), (9, 5), (6, 6), (6, 7)):
         drawn = [
             sample(
@@ -58,9 +58,9 @@ def test_replayed_pictures_are_the_plain_ones() -> None:
 def test_a_picture_that_fails_while_it_is_recorded_spoils_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    base, replays = model("cuda"), Replays()
+    base, replays = model("cuda"), CudaGraphRunner()
 
-    def draw(passes: type[ScalePasses] | Replays) -> torch.Tensor:
+    def draw(passes: type[ScalePasses] | CudaGraphRunner) -> torch.Tensor:
         generator = torch.Generator().manual_seed(1)
         words = text(6, 2, "cuda")
         return sample(base, words, SCHEDULE, SamplingSettings(), generator, passes=passes).code

@@ -21,7 +21,7 @@ def make(patchify: bool = False) -> Infinity:
 @torch.no_grad()
 def stepwise(model: Infinity, inputs: torch.Tensor, text: TextFeatures, s: ScaleSchedule):
     condition = model.condition(text)
-    memories = [ScaleCache(s.tokens) for _ in model.blocks]
+    contexts = [ScaleCache(s.tokens) for _ in model.blocks]
     logits, seen = [], 0
     for scale, length in enumerate(s.lengths):
         if scale == 0:
@@ -29,7 +29,7 @@ def stepwise(model: Infinity, inputs: torch.Tensor, text: TextFeatures, s: Scale
         else:
             tokens = model.word_embed(inputs[:, seen : seen + length])
             seen += length
-        logits.append(model.forward_scale(tokens, scale, condition, s, memories))
+        logits.append(model.forward_scale(tokens, scale, condition, s, contexts))
     return torch.cat(logits, dim=1)
 
 

@@ -21,7 +21,7 @@ from editinfinity.cases.pie_bench_layout import TYPES, decode_mask, read_benchma
 from editinfinity.config.load import Config, load_config
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import MetricResults
 from editinfinity.planning.model import drawing_identity, model_identity
 from editinfinity.planning.targets import layout
 from editinfinity.planning.variants import variants
@@ -147,8 +147,8 @@ def test_the_table_takes_means_of_what_there_is(folder: Path, tmp_path: Path) ->
     why = "CLIP's weights are not there; fetch them"
     for name, decibels in (("000000000005", 20.0), ("000000000015", 30.0)):
         values = {"background_psnr": decibels, "background_mse": 0.001}
-        _measured(config, name, Measured(values, {"clip_whole": why}))
-    _measured(config, "000000000001", Measured(dict.fromkeys(NAMES[:3], float("nan"))))
+        _measured(config, name, MetricResults(values, {"clip_whole": why}))
+    _measured(config, "000000000001", MetricResults(dict.fromkeys(NAMES[:3], float("nan"))))
     found, text = _tables(config)
     pose = found["given", TYPES[5]]
     assert (pose["measured"], pose["entries"], pose["with_background"]) == ("2", "2", "2")
@@ -163,8 +163,10 @@ def test_the_table_takes_means_of_what_there_is(folder: Path, tmp_path: Path) ->
 
 def test_a_mean_of_fewer_says_of_how_many(folder: Path, tmp_path: Path) -> None:
     config = load_config({"pie_bench": str(folder), "results": str(tmp_path)})
-    _measured(config, "000000000005", Measured({"background_psnr": 20.0, "clip_whole": 21.0}))
-    _measured(config, "000000000015", Measured({"background_psnr": 30.0}, {"clip_whole": "none"}))
+    _measured(config, "000000000005", MetricResults({"background_psnr": 20.0, "clip_whole": 21.0}))
+    _measured(
+        config, "000000000015", MetricResults({"background_psnr": 30.0}, {"clip_whole": "none"})
+    )
     found, text = _tables(config)
     row = found["given", TYPES[5]]
     assert (row["clip_whole"], row["clip_whole_pictures"]) == ("21.00", "1")
@@ -175,8 +177,8 @@ def test_a_mean_of_fewer_says_of_how_many(folder: Path, tmp_path: Path) -> None:
 def test_numbers_of_other_settings_are_left_out(folder: Path, tmp_path: Path) -> None:
     raw = {"pie_bench": str(folder), "results": str(tmp_path)}
     before, now = load_config(raw), load_config({**raw, "lock_scales": 3})
-    _measured(before, "000000000005", Measured({"background_psnr": 20.0}))
-    _measured(now, "000000000015", Measured({"background_psnr": 30.0}))
+    _measured(before, "000000000005", MetricResults({"background_psnr": 20.0}))
+    _measured(now, "000000000015", MetricResults({"background_psnr": 30.0}))
     found, text = _tables(now)
     row = found["given", TYPES[5]]
     assert (row["measured"], row["background_psnr"]) == ("1", "30.00")
@@ -194,7 +196,7 @@ def _tables(config: Config) -> tuple[dict[tuple[str, str], dict[str, str]], str]
     return found, for_people.read_text()
 
 
-def _measured(config: Config, name: str, measured: Measured) -> None:
+def _measured(config: Config, name: str, measured: MetricResults) -> None:
     """What a run under a configuration leaves of an entry edited under its mask."""
     entry = next(entry for entry in chosen_entries(config).entries if entry.name == name)
     settings = case_of(entry, config).edits[GIVEN].settings

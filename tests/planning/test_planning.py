@@ -12,7 +12,7 @@ from editinfinity.config.load import ConfigError
 from editinfinity.planning.rule_inputs import RuleInputs
 from editinfinity.planning.rule_params import RuleParams
 from editinfinity.planning.run import PlannedRun, config_file, faults_end_the_run
-from editinfinity.planning.untold import Telling
+from editinfinity.planning.run_marker import RunMarker
 from tests.cases.test_cases import make_case
 
 NAME = "embedding10-lora50-cfg4-tau0.5-seed42"
@@ -171,7 +171,7 @@ def test_a_killed_run_is_a_target_of_the_next_one(folder: Path) -> None:
     assert run.targets()[0] == "made/plain/check.json"
     assert not any(".telling" in target for target in run.targets())
     (folder / "made").mkdir()
-    Telling(Path("made"), ["plain", "word"]).begin()
+    RunMarker(Path("made"), ["plain", "word"]).begin()
     assert run_of(cases=["plain", "word"], results="made").targets()[-1].startswith("made/.telling")
 
 

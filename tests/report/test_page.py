@@ -190,7 +190,7 @@ def test_thumbnails_shrink_until_they_fit_and_are_kept(
     paths = [here / f"{number}.png" for number in range(4)]
     for number, path in enumerate(paths):
         scene((700, 500), number).save(path)
-    shelf = pictures.Shelf(here / "kept")
+    shelf = pictures.ThumbnailCache(here / "kept")
     large = thumbnails(paths, shelf)
     assert all(name.endswith(f"-{pictures.SIDES[0]}.webp") for name in shelf.used)
     budget = sum(map(len, large.values())) // 2
@@ -210,7 +210,7 @@ def test_thumbnails_are_upright_and_small_however_the_picture_lies(here: Path) -
     exif[274] = 6  # to be turned by a quarter
     scene((300, 200), 1).save(here / "turned.jpg", exif=exif)
     scene((60, 40), 1).convert("P").save(here / "palette.png")
-    shelf = pictures.Shelf(here / "kept")
+    shelf = pictures.ThumbnailCache(here / "kept")
     made = thumbnails([here / "turned.jpg", here / "palette.png"], shelf)
     sizes = []
     for path in sorted((here / "kept").iterdir(), key=lambda path: path.stat().st_size):

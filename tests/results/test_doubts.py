@@ -8,7 +8,7 @@ import pytest
 
 from editinfinity.cases.load import load_cases
 from editinfinity.config.load import load_config
-from editinfinity.results.doubts import doubts_about_masks
+from editinfinity.results.warnings import doubts_about_masks
 from tests.workflow.project import BARE, SETTINGS, Project, draw_image, draw_mask
 
 pytestmark = pytest.mark.slow

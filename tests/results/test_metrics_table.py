@@ -13,7 +13,7 @@ import pytest
 from editinfinity.cases.case import Cases
 from editinfinity.cases.load import load_cases
 from editinfinity.config.load import Config, load_config
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import MetricResults
 from editinfinity.planning.targets import layout
 from editinfinity.planning.variants import variants
 from editinfinity.results import metrics_table
@@ -37,7 +37,9 @@ def measure(config: Config, cases: Cases) -> None:
     for case in cases.by_name.values():
         where = layout(config, case.name)
         for index, variant in enumerate(variants(case.edits["edit"].settings)):
-            measured = Measured({"background_psnr": 30.0 + index}, {"clip_whole": "no weights; x"})
+            measured = MetricResults(
+                {"background_psnr": 30.0 + index}, {"clip_whole": "no weights; x"}
+            )
             measured.save(Path(where.metrics("edit", variant)))
 
 

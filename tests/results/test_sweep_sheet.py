@@ -12,7 +12,7 @@ from PIL import Image
 from editinfinity.cases.case import Edit
 from editinfinity.cases.load import load_cases
 from editinfinity.config.load import load_config
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import MetricResults
 from editinfinity.planning.targets import Layout, layout
 from editinfinity.planning.variants import variants
 from editinfinity.results.sweep_sheet import COLUMNS, _rows, axes_of, sweep_sheet
@@ -30,7 +30,7 @@ def swept(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tup
     edit, where = case.edits["edit"], layout(config, "a")
     for index, variant in enumerate(variants(edit.settings)):
         draw_image(Path(where.picture("edit", variant)), seed=index, size=(64, 64))
-        measured = Measured({"background_psnr": 30.0 + index, "alignment": 0.5})
+        measured = MetricResults({"background_psnr": 30.0 + index, "alignment": 0.5})
         measured.save(Path(where.metrics("edit", variant)))
     draw_image(Path(where.chosen("edit")), seed=2)
     return edit, where

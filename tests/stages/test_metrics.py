@@ -13,7 +13,7 @@ from PIL import Image
 from editinfinity.errors import UserError
 from editinfinity.evaluation.background import background_metrics
 from editinfinity.evaluation.canvas import mask_on_canvas, with_border
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import MetricResults
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import write_png
 from editinfinity.files.maps import ATTENTION, save_map
@@ -40,10 +40,10 @@ def made(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "photo.png", picture
 
 
-def measure(made: tuple[Path, Path], **more: object) -> Measured:
+def measure(made: tuple[Path, Path], **more: object) -> MetricResults:
     output = made[1].with_suffix(".metrics.json")
     measure_edit(picture=made[1], image=made[0], output=output, model=CPU, **more)
-    return Measured.load(output)
+    return MetricResults.load(output)
 
 
 def canvases(made: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import MetricResults
 from editinfinity.stages.select import choose, select_variant
 
 
-def of(psnr: float, **more: float) -> Measured:
-    return Measured({"background_psnr": psnr, **more})
+def of(psnr: float, **more: float) -> MetricResults:
+    return MetricResults({"background_psnr": psnr, **more})
 
 
 def test_the_most_aligned_whose_background_is_kept() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from editinfinity.editing.blend import KernelBlend
-from editinfinity.inversion.teacher_forcing import make_lesson, token_weights
+from editinfinity.inversion.teacher_forcing import make_training_batch, token_weights
 from editinfinity.models import bsq
 from editinfinity.scales import schedule
 from training.forcing import append_rows, blended, region_weights
@@ -24,7 +24,7 @@ def test_without_a_kernel_it_is_plain_teacher_forcing() -> None:
     expected = bsq.quantize(target, PLAN.tokenizer_scales)
     assert all(torch.equal(a, b) for a, b in zip(found.bits, expected.bits, strict=True))
     torch.testing.assert_close(found.total, expected.total)
-    assert make_lesson(target, PLAN).targets.shape == (2, PLAN.tokens, 8)
+    assert make_training_batch(target, PLAN).targets.shape == (2, PLAN.tokens, 8)
 
 
 def test_sums_are_those_of_the_samplers_blend() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from editinfinity.worker.memory import CARD_SHARE, Memory
+from editinfinity.worker.memory import CARD_SHARE, MemoryBudget
 from editinfinity.worker.warm import WarmModels
 
 pytestmark = [
@@ -23,7 +23,7 @@ def load(number: int, width: int) -> nn.Module:
 
 def test_parked_models_free_the_card_and_come_back_unharmed() -> None:
     device = torch.device("cuda")
-    memory = Memory(device)
+    memory = MemoryBudget(device)
     total = torch.cuda.get_device_properties(device).total_memory
     assert memory.card_budget == int(total * CARD_SHARE)
     memory.card_budget = 300 * 2**20

@@ -16,7 +16,7 @@ from editinfinity.inversion.lora import add_lora
 from editinfinity.presets import preset
 from editinfinity.settings.groups import LoraSettings
 from editinfinity.worker import memory
-from editinfinity.worker.memory import Memory
+from editinfinity.worker.memory import MemoryBudget
 from editinfinity.worker.warm import WarmModels
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 
 
-class Machine(Memory):
+class Machine(MemoryBudget):
     """A card and RAM of so many models; remembers what was moved."""
 
     def __init__(self, card: int | None, ram: int = 100) -> None:
@@ -70,7 +70,7 @@ def test_a_model_is_read_once_and_lends_its_tensors() -> None:
 
 def test_a_job_leaves_no_trace_on_the_next() -> None:
     """As the training stages leave a model: adapted, in training mode, with drop path."""
-    models = WarmModels(Memory(CPU))
+    models = WarmModels(MemoryBudget(CPU))
     load: Callable = lambda: models.load(load_transformer, preset("tiny"), CPU, None, True)  # noqa: E731
     before = {name: tensor.clone() for name, tensor in load().state_dict().items()}
     model = load()
@@ -160,7 +160,7 @@ def test_a_card_that_is_full_is_cleared_and_tried_again() -> None:
 
 
 def test_text_encoders_are_kept_too() -> None:
-    models = WarmModels(Memory(CPU))
+    models = WarmModels(MemoryBudget(CPU))
     arguments = (load_text_encoder, preset("tiny"), CPU, None)
     assert models.load(*arguments) is models.load(*arguments)
     models.finish_job()
@@ -171,9 +171,9 @@ def test_ram_left_minds_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(memory, "MACHINE", folder / "meminfo")
     monkeypatch.setattr(memory, "GROUP", folder)
     (folder / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    8388608 kB\n")
-    assert Memory(CPU).ram_left() == 7 * 2**30
+    assert MemoryBudget(CPU).ram_left() == 7 * 2**30
     for limit, left in (("max", 7.0), (str(4 * 2**30), 2.5)):
         (folder / "memory.max").write_text(f"{limit}\n")
         (folder / "memory.current").write_text(f"{2**30}\n")
         (folder / "memory.stat").write_text(f"anon 5\ninactive_file {2**29}\n")
-        assert Memory(CPU).ram_left() == left * 2**30
+        assert MemoryBudget(CPU).ram_left() == left * 2**30

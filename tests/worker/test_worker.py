@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from editinfinity.cancellation import Cancellation
 from editinfinity.errors import MemoryFault, UserError
 from editinfinity.files.tensors import load_tensors
 from editinfinity.jobs.record import (
@@ -35,7 +36,6 @@ from editinfinity.locks import held
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import ALONE, Pause
-from editinfinity.stopping import Stopper
 from editinfinity.worker import client, server
 from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.leases import Slot
@@ -54,10 +54,10 @@ TINY = ModelSettings(model="tiny", device="cpu", threads=1)
 JOB = """
 import json, logging, sys
 from editinfinity.stages.calls import Call
-from editinfinity.stopping import Stopped, Stopper
+from editinfinity.cancellation import Stopped, Cancellation
 from editinfinity.worker.dispatch import dispatch
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-stopper = Stopper()
+stopper = Cancellation()
 with stopper.listening(), stopper.working():
     try:
         dispatch(Call.from_json(json.loads(sys.argv[1])), sys.argv[2], sys.argv[3] == "on", stopper)
@@ -152,7 +152,7 @@ def prepare() -> None:
 
 
 def run(call: Call, digest: str | None = None, worker: bool = True) -> None:
-    dispatch(call, digest or running_digests()[call.stage], worker, Stopper())
+    dispatch(call, digest or running_digests()[call.stage], worker, Cancellation())
 
 
 def job(call: Call, worker: bool = True) -> subprocess.Popen[str]:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from editinfinity.jobs.record import read_record
-from editinfinity.planning.untold import MARK, TELLING, Telling
+from editinfinity.planning.run_marker import MARK, TELLING, RunMarker
 from tests.cases.test_cases import HOSTILE, WELCOME, write_table
 from tests.workflow.project import BARE, CARRIED, ROOT, Project, Run, draw_image, write
 
@@ -378,15 +378,15 @@ def test_a_run_killed_while_it_told_its_end_tells_it_when_run_again(tmp_path: Pa
     first = project.run()
     made, results = project.made(), project.folder / "results"
     assert "contact_sheet.png" in made and not marks(project)
-    Telling(results, ["case"]).begin()  # as a kill then leaves things
-    Telling(results, ["another"]).begin()
+    RunMarker(results, ["case"]).begin()  # as a kill then leaves things
+    RunMarker(results, ["another"]).begin()
     (results / "contact_sheet.png").unlink()
     (results / "report.html").unlink()
     assert dry(project, **BARE) == {"tell": 1}
     assert not (results / "contact_sheet.png").exists()
     again = project.run()
     assert not again.jobs
-    Telling(results, ["another"]).done()  # which is not this run's
+    RunMarker(results, ["another"]).done()  # which is not this run's
     assert project.made() == made
     assert (results / "report.html").exists()
     assert again.stdout.splitlines()[0] == first.stdout.splitlines()[0]

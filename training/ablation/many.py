@@ -23,7 +23,7 @@ from editinfinity.inversion.lora import LoraSettings
 from editinfinity.inversion.teacher_forcing import (
     SelfCorrectionNoise,
     bit_loss,
-    make_lesson,
+    make_training_batch,
     token_weights,
 )
 from editinfinity.models.operations import PLAIN
@@ -125,7 +125,7 @@ class ManyLoss:
     def __call__(self) -> Tensor:
         features = self.sources.features.repeat(self.batch_size, 1, 1, 1)
         plan = self.sources.schedule
-        lesson = make_lesson(features, plan, SelfCorrectionNoise(self.noise.noise_strength))
+        lesson = make_training_batch(features, plan, SelfCorrectionNoise(self.noise.noise_strength))
         logits = self.model(lesson.inputs, self._draw_text(), plan)
         loss = bit_loss(logits, lesson.targets, plan)
         mean = loss.cross_entropy + self.kl_weight * loss.divergence
@@ -181,7 +181,7 @@ def _clip_each(parameters: Sequence[nn.Parameter], most: float) -> None:
 def losses_of(model: Infinity, sources: Sources, vectors: Tensor | None) -> list[float]:
     """Each picture's teacher-forced cross entropy, without noise."""
     plan = sources.schedule
-    lesson = make_lesson(sources.features, plan)
+    lesson = make_training_batch(sources.features, plan)
     logits = model(lesson.inputs, together(sources.texts, vectors), plan)
     margin = (logits[..., 1] - logits[..., 0]).float()
     entropy = F.softplus(torch.where(lesson.targets, -margin, margin)).mean(-1)

@@ -40,14 +40,14 @@ class FusedOperations(Operations):
         attention: SelfAttention,
         h: Tensor,
         table: Tensor,
-        room: tuple[Tensor, Tensor] | None = None,
+        kv_buffer: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Operations`."""
         own = (attention.q_bias, attention.v_bias, attention.scale_mul_1H11)
         if any(parameter.requires_grad for parameter in own):
             return super().queries_keys_values(attention, h, table)
         projection = F.linear(h, attention.mat_qkv.weight)
-        return rotary.queries_keys_values(projection, *own, table, room)
+        return rotary.queries_keys_values(projection, *own, table, kv_buffer)
 
     def add_prefixes(self, total: Tensor, parts: Sequence[Tensor]) -> None:
         """See :class:`Operations`."""

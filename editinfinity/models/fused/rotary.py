@@ -141,19 +141,19 @@ def _run(
     log_scale: Tensor,
     table: Tensor,
     *,
-    room: tuple[Tensor, Tensor] | None = None,
+    kv_buffer: tuple[Tensor, Tensor] | None = None,
     keep: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     """q, k, v (B, L, H, D), and with ``keep`` one over the lengths of q and k, (B·L, H)."""
     batch, length, _ = qkv.shape
     heads, half = log_scale.numel(), table.shape[-1]
-    kept_length = None if room is None else _fitting(room, qkv.dtype, heads * 2 * half)
-    if room is None or kept_length is None:
+    kept_length = None if kv_buffer is None else _fitting(kv_buffer, qkv.dtype, heads * 2 * half)
+    if kv_buffer is None or kept_length is None:
         q, k, v = qkv.new_empty(3, batch, length, heads, 2 * half).unbind(0)
         kept_length = length
     else:
         q = qkv.new_empty(batch, length, heads, 2 * half)
-        k, v = (part.transpose(1, 2) for part in room)
+        k, v = (part.transpose(1, 2) for part in kv_buffer)
     q_over = k_over = None
     if keep:
         q_over, k_over = qkv.new_empty(2, batch * length, heads, dtype=torch.float32).unbind(0)
@@ -165,9 +165,9 @@ def _run(
     return q, k, v, q_over, k_over
 
 
-def _fitting(room: tuple[Tensor, Tensor], dtype: torch.dtype, width: int) -> int | None:
-    """Tokens from a sample to the next, in room (B, H, L, D) that tokens can be written into."""
-    keys, values = room
+def _fitting(kv_buffer: tuple[Tensor, Tensor], dtype: torch.dtype, width: int) -> int | None:
+    """Tokens from a sample to the next in a buffer (B, H, L, D) that can be written into."""
+    keys, values = kv_buffer
     _, _, _, head_width = keys.shape
     tokens, rest = divmod(keys.stride(0), width)
     fits = keys.dtype == values.dtype == dtype and keys.stride() == values.stride() and not rest
@@ -209,7 +209,7 @@ def queries_keys_values(
     v_bias: Tensor,
     log_scale: Tensor,
     table: Tensor,
-    room: tuple[Tensor, Tensor] | None = None,
+    kv_buffer: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Split and finish a projection (B, L, 3·H·D).
 
@@ -219,7 +219,7 @@ def queries_keys_values(
         v_bias: (H·D,).
         log_scale: logarithm of each head's temperature, H numbers.
         table: cosines and sines of the tokens, (2, L, D / 2) fp32, rows contiguous.
-        room: where keys and values go without gradients, (B, H, L, D) each.
+        kv_buffer: where keys and values go without gradients, (B, H, L, D) each.
 
     Returns:
         Queries, keys, values: (B, H, L, D) views of (B, L, H, D). Gradients reach ``qkv`` alone.
@@ -227,5 +227,5 @@ def queries_keys_values(
     qkv = qkv.contiguous()
     if torch.is_grad_enabled():
         return _QueriesKeysValues.apply(qkv, q_bias, v_bias, log_scale, table)
-    q, k, v, _, _ = _run(qkv, q_bias, v_bias, log_scale, table, room=room)
+    q, k, v, _, _ = _run(qkv, q_bias, v_bias, log_scale, table, kv_buffer=kv_buffer)
     return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)

@@ -25,16 +25,16 @@ from editinfinity.cases.case import Case, Cases, Edit, Text
 from editinfinity.config.load import Config
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import METRICS
-from editinfinity.evaluation.record import Measured
+from editinfinity.evaluation.record import MetricResults
 from editinfinity.files.opening import size_upright
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.files.tensors import METADATA_KEY
 from editinfinity.jobs.record import JobRecord, largest, read_records
 from editinfinity.planning.targets import Layout, layout
 from editinfinity.planning.variants import Variant, chosen_by_settings, parse_variant, variants
-from editinfinity.results.doubts import doubts_of, kernels_of
 from editinfinity.results.outcomes import Outcome, outcomes
-from editinfinity.results.selection import chosen_variant, measured_of
+from editinfinity.results.selection import chosen_variant, metric_results_of
+from editinfinity.results.warnings import kernels_of, warnings_of
 
 Told = dict[str, Any]
 Box = tuple[float, float, float, float]
@@ -120,7 +120,7 @@ class Gatherer:
             "source": _text(case.source_prompt, "source prompt") if case.source_prompt else "",
             "link": self._link(case.image),
             "size": size,
-            "warnings": doubts_of(ran, kernels_of(case)),
+            "warnings": warnings_of(ran, kernels_of(case)),
             "settings": _differing(case.settings, self.config.settings),
             "stages": _stages(ran, None),
             "curves": _curves(folder),
@@ -188,7 +188,7 @@ class Gatherer:
             drawn = found[name]
             picture = Path(where.picture(edit.name, drawn))
             settings = _json(picture.with_suffix(".json"))
-            measured = measured_of(edit, where, drawn) or Measured()
+            measured = metric_results_of(edit, where, drawn) or MetricResults()
             smoothing = None
             if edit.mask_source != "none":
                 smoothing = str(drawn.setting("smoothing", edit.settings))

@@ -8,7 +8,7 @@ from editinfinity.cases.case import Case, Cases
 from editinfinity.cases.load import load_case
 from editinfinity.config.load import Config
 from editinfinity.errors import UserError
-from editinfinity.names import unfit
+from editinfinity.names import why_unusable
 from editinfinity.results.report.page import write_page
 
 NAME = "report.html"
@@ -46,7 +46,7 @@ def _others(config: Config, cases: Cases) -> dict[str, Case]:
     found: dict[str, Case] = {}
     for folder in sorted(Path(config.results).glob("*/logs")):
         name = folder.parent.name
-        if name not in cases.by_name and unfit(name) is None:
+        if name not in cases.by_name and why_unusable(name) is None:
             try:
                 found[name] = load_case(config, name)
             except UserError:

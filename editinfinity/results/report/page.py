@@ -26,7 +26,7 @@ from editinfinity.planning.targets import layout
 from editinfinity.results.outcomes import picture_of
 from editinfinity.results.report.gather import Gatherer, Told
 from editinfinity.results.report.pictures import (
-    Shelf,
+    ThumbnailCache,
     attention_overlay,
     kernel_overlay,
     mask_overlay,
@@ -117,7 +117,7 @@ def _pictures(config: Config, cases: Cases, content: Told, keep: Path) -> list[d
             shown.append(picture_of(edit, where))
             drawn = sorted(Path(where.folder, "edit", edit.name).glob("embedding*.png"))
             shown += drawn if len(drawn) > 1 else []
-    shelf = Shelf(keep)
+    shelf = ThumbnailCache(keep)
     small = thumbnails(shown, shelf)
     blocks = [_of_case(config, cases, told, small, shelf) for told in content["cases"]]
     shelf.tidy()
@@ -125,7 +125,7 @@ def _pictures(config: Config, cases: Cases, content: Told, keep: Path) -> list[d
 
 
 def _of_case(
-    config: Config, cases: Cases, told: Told, small: Mapping[Path, str], shelf: Shelf
+    config: Config, cases: Cases, told: Told, small: Mapping[Path, str], shelf: ThumbnailCache
 ) -> dict[str, Any]:
     """The pictures of one case."""
     case = cases.by_name[told["name"]]

@@ -46,7 +46,7 @@ _SHADE = 150
 """Opacity of 255 where it may be edited freely."""
 
 
-class Shelf:
+class ThumbnailCache:
     """A folder of small pictures made before, by the content of what they show.
 
     Args:
@@ -86,7 +86,9 @@ class Shelf:
                     path.unlink()
 
 
-def thumbnails(paths: Iterable[Path], shelf: Shelf, budget: int = BUDGET) -> dict[Path, str]:
+def thumbnails(
+    paths: Iterable[Path], shelf: ThumbnailCache, budget: int = BUDGET
+) -> dict[Path, str]:
     """Thumbnails as large as the budget allows.
 
     Args:
@@ -107,7 +109,7 @@ def thumbnails(paths: Iterable[Path], shelf: Shelf, budget: int = BUDGET) -> dic
     return uris  # of the last side, whatever they need
 
 
-def mask_overlay(path: Path, shelf: Shelf) -> str | None:
+def mask_overlay(path: Path, shelf: ThumbnailCache) -> str | None:
     """The edited region of a mask's picture (black), tinted; None if it cannot be read."""
     data = shelf.take(path, "mask.png", _mask)
     return None if data is None else _uri("png", data)
@@ -156,7 +158,7 @@ def _uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _of_side(paths: Iterable[Path], shelf: Shelf, side: int) -> dict[Path, str]:
+def _of_side(paths: Iterable[Path], shelf: ThumbnailCache, side: int) -> dict[Path, str]:
     """Path → thumbnail."""
 
     def one(path: Path) -> tuple[Path, str] | None:

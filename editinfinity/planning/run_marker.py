@@ -15,7 +15,7 @@ MARK, TELLING = ".unfinished", ".telling"
 how it ended, the target of a rule."""
 
 
-class Telling:
+class RunMarker:
     """Whether the end of a run was told.
 
     Args:

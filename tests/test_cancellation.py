@@ -1,4 +1,4 @@
-"""Signals, and who answers them. What a ``Stopper`` does is tested where it stops something."""
+"""Signals, and who answers them. ``Cancellation`` itself is tested where it stops something."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from editinfinity.stopping import answer_beside_the_main_thread
+from editinfinity.cancellation import answer_beside_the_main_thread
 
 
 @pytest.fixture(autouse=True)

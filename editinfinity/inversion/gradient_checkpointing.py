@@ -33,7 +33,7 @@ _RESERVE = 2**30
 """Bytes for logits, optimizer and what the libraries take."""
 
 
-class Recomputing:
+class GradientCheckpointing:
     """Runs blocks, some of them under gradient checkpointing (a ``BlockRunner``)."""
 
     def __init__(self, blocks: Iterable[Block]) -> None:
@@ -77,7 +77,7 @@ def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
     count = depth if choice == "all" else 0
     if choice == "auto" and device.type == "cuda":
         count = blocks_to_recompute(model, tokens, free_bytes(device))
-    model.run_block = Recomputing(model.blocks[:count])
+    model.run_block = GradientCheckpointing(model.blocks[:count])
     if count and choice == "auto":
         log.info("memory: %d of %d blocks are computed twice to fit", count, depth)
 

@@ -29,7 +29,7 @@ def choose_operations(
 
     Args:
         device: where the model will run.
-        model: whose drawing or decoding to rehearse; None only tries whether kernels work.
+        model: whose drawing or decoding to warm_up; None only tries whether kernels work.
         dtype: of a transformer's blocks.
     """
     chosen: Future[Operations] = Future()
@@ -66,9 +66,9 @@ def why_not(
     if torch.cuda.get_device_capability(device) < (8, 0):
         return f"{torch.cuda.get_device_name(device)} is too old for the fused kernels"
     try:
-        from editinfinity.models.fused.rehearsal import rehearse
+        from editinfinity.models.fused.warm_up import warm_up
 
-        rehearse(device, model, dtype)
+        warm_up(device, model, dtype)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a compiler, a driver or a full disk says

@@ -1,7 +1,7 @@
 """The kernels that a first picture needs, built by running each on a few tokens.
 
 What Triton builds anew for (dtypes, absent arguments, numbers that 16 divides) is as it will be for
-a picture: see tests/models/test_rehearsal.py.
+a picture: see tests/models/test_warm_up.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TOKENS = 16
 _AT_ONCE = 8
 
 
-def rehearse(
+def warm_up(
     device: torch.device,
     model: TransformerConfig | TokenizerConfig | None = None,
     dtype: torch.dtype = torch.float32,

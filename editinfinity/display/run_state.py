@@ -52,7 +52,7 @@ class RunningJob:
 
 
 @dataclass
-class Board:
+class RunState:
     """What is known of the run; any thread may tell it things, or look.
 
     Attributes:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from editinfinity.cancellation import Cancellation
 from editinfinity.jobs.record import ResourceUsage
 from editinfinity.stages.host import Host
-from editinfinity.stopping import Stopper
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class JobHost(Host):
     """A process that may be asked to stop, by signals or over a worker's line."""
 
-    def __init__(self, stopper: Stopper) -> None:
+    def __init__(self, stopper: Cancellation) -> None:
         self.stopper = stopper
 
     @property

@@ -1,7 +1,7 @@
 """Being asked to stop: by a signal, a cluster that wants its node back, or a workflow that is gone.
 
 Torch-free. Work that cannot be left off anywhere else than between two of its steps waits for the
-next gap (:meth:`Stopper.steps`); everything else ends where it stands, and files being written
+next gap (:meth:`Cancellation.steps`); everything else ends where it stands, and files being written
 vanish with it.
 """
 
@@ -30,7 +30,7 @@ class Stopped(BaseException):
     """
 
 
-class Stopper:
+class Cancellation:
     """Turns SIGTERM and SIGINT, and calls from other threads, into :class:`Stopped`.
 
     Attributes:

@@ -11,7 +11,7 @@ from editinfinity.jobs.record import MASK, JobRecord, JobWarning, read_record
 from editinfinity.planning.targets import layout
 
 
-def doubts_of(records: Iterable[JobRecord], kernels: Mapping[str, Iterable[str]]) -> list[str]:
+def warnings_of(records: Iterable[JobRecord], kernels: Mapping[str, Iterable[str]]) -> list[str]:
     """A line for each doubt about a case.
 
     A changed mask does not run ``check`` again, whose word on masks counts only until there are

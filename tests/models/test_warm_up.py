@@ -16,8 +16,8 @@ import torch
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from editinfinity.editing.sampler import SamplingSettings, sample
-from editinfinity.models.choice import choose_operations
-from editinfinity.models.fused import group_norm, norm, rehearsal, rotary
+from editinfinity.models.dispatch import choose_operations
+from editinfinity.models.fused import group_norm, norm, rotary, warm_up
 from editinfinity.models.fused.operations import FUSED
 from editinfinity.models.operations import PLAIN
 from editinfinity.models.tokenizer import Tokenizer
@@ -39,7 +39,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> set[tuple[object, ...]]:
     for module, name in KERNELS:
         monkeypatch.setattr(module, name, _Recorded(getattr(module, name), found))
     if DEVICE.type == "cpu":
-        monkeypatch.setattr(rehearsal, "_AT_ONCE", 1)  # all the interpreter can do
+        monkeypatch.setattr(warm_up, "_AT_ONCE", 1)  # all the interpreter can do
     return found
 
 
@@ -79,7 +79,7 @@ def test_drawing_builds_nothing_that_was_not_rehearsed(
     config = TransformerConfig(
         width=64, depth=2, heads=2, chunks=1, bits=4, text_width=24, text_length=16
     )
-    rehearsal.rehearse(DEVICE, config, dtype)
+    warm_up.warm_up(DEVICE, config, dtype)
     rehearsed = set(built)
     built.clear()
     model = Infinity(config).to(DEVICE).eval().requires_grad_(False).set_block_dtype(dtype)
@@ -98,7 +98,7 @@ def test_decoding_builds_nothing_that_was_not_rehearsed(
 ) -> None:
     monkeypatch.setattr(group_norm, "_PARTS", 2)  # the interpreter is slow
     shape = TokenizerConfig(bits=4, base_width=32, multipliers=(1, 2), group_width=16)
-    rehearsal.rehearse(DEVICE, shape)
+    warm_up.warm_up(DEVICE, shape)
     rehearsed = set(built)
     built.clear()
     tokenizer = Tokenizer(shape).to(DEVICE).use_operations(FUSED)
@@ -120,7 +120,7 @@ def test_what_cannot_be_built_is_done_without(
     def no_compiler(*_: object) -> None:
         raise RuntimeError("Failed to find C compiler.\nPlease specify one")
 
-    monkeypatch.setattr(rehearsal, "rehearse", no_compiler)
+    monkeypatch.setattr(warm_up, "warm_up", no_compiler)
     with caplog.at_level(logging.WARNING):
         assert choose_operations(card).result() is PLAIN
     (line,) = caplog.messages
@@ -143,7 +143,7 @@ def test_a_full_card_is_no_reason_to_be_slow(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(rehearsal, "rehearse", full)
+    monkeypatch.setattr(warm_up, "warm_up", full)
     with pytest.raises(torch.OutOfMemoryError):
         choose_operations(card).result()
 

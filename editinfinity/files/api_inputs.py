@@ -1,0 +1,90 @@
+"""What callers of the pipeline hand in: files, or pictures and masks in memory."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from editinfinity.errors import UserError
+from editinfinity.files.cropping import AUTO, FULL, Region, crop_around, parse_region
+from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask
+from editinfinity.files.opening import open_picture
+from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
+from editinfinity.files.pixels import to_rgb
+
+Picture = Path | str | Image.Image
+"""A file, or a picture in memory."""
+
+MaskLike = Path | str | Image.Image | NDArray[np.bool_] | tuple[int, int, int, int]
+"""A file (picture, polygons or box), a picture, True where edited, or (x, y, width, height)."""
+
+
+def open_photograph(image: Picture) -> tuple[Photograph, Image.Image]:
+    """The photograph as it came, and as RGB for the model."""
+    if isinstance(image, Image.Image):
+        upright = ImageOps.exif_transpose(image)
+        return photograph_of(upright.copy()), to_rgb(upright)
+    path = Path(image)
+    return read_photograph(path), to_rgb(open_picture(path))
+
+
+def mask_of(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -> NDArray[np.bool_]:
+    """Any mask as (H, W), True where edited.
+
+    Raises:
+        UserError: it cannot be read, or is not of the photograph's size.
+    """
+    if isinstance(mask, str | Path):
+        return read_mask(Path(mask), size, edit_region)
+    if isinstance(mask, Image.Image):
+        return mask_of_picture(mask, size, edit_region)
+    if isinstance(mask, tuple | list):
+        return mask_of_box(",".join(map(str, mask)), size, "mask")
+    # Whether a number in an array of another kind is edited, nobody can tell.
+    kind = getattr(mask, "dtype", type(mask).__name__)
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool:
+        raise UserError(
+            f"mask: is of {kind}; give an array of bool that is True where edited, a picture, "
+            "a file or (x, y, width, height)"
+        )
+    if mask.shape != size:
+        raise UserError(f"mask: is of shape {mask.shape}, the photograph of {size}")
+    return mask
+
+
+def crop_of(
+    crop: str | Region,
+    mask: MaskLike | None,
+    edit_region: str,
+    photograph: Photograph,
+    budget: str,
+) -> Region | None:
+    """The part of the photograph to learn from; None for all of it.
+
+    Raises:
+        UserError: ``crop`` is none or lies outside, or is ``auto`` without a mask.
+    """
+    if isinstance(crop, tuple | list):
+        return parse_region(",".join(map(str, crop)), photograph.size)
+    if crop == AUTO:
+        if mask is None:
+            raise UserError("crop: 'auto' goes around a mask; give invert() the mask too")
+        return crop_around([mask_of(mask, photograph.size, edit_region)], budget)
+    if crop != FULL:
+        raise UserError(f"crop: {crop!r} is not 'full', 'auto' or (top, left, height, width)")
+    return None
+
+
+def require_iterations(*counts: int) -> None:
+    """Refuse what is no number of iterations.
+
+    Raises:
+        UserError: one is not.
+    """
+    for count in counts:
+        if not isinstance(count, Integral) or count < 0:
+            raise UserError(f"iterations: {count!r} is no number of them; give 0 for none")
