@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,14 +58,12 @@ Image = Annotated[Path, typer.Option(help="The photograph.")]
 ImageFeatures = Annotated[Path, typer.Option(help="File of the stage image_features.")]
 TextFeatures = Annotated[Path, typer.Option(help="File of the stage text_features.")]
 Output = Annotated[Path, typer.Option(help="The file to write.")]
-MaybePath = Path | None
-MaybeText = str | None
-Word = Annotated[MaybeText, typer.Option(help="Word of the source prompt to segment, or @FILE.")]
+Word = Annotated[str | None, typer.Option(help="Word of the source prompt to segment, or @FILE.")]
 Iterations = Annotated[int, typer.Option(help="Updates in all, those of --previous included.")]
-Losses = Annotated[MaybePath, typer.Option(help="Table of the losses to write.")]
+Losses = Annotated[Path | None, typer.Option(help="Table of the losses to write.")]
 Encoder = Annotated[ModelSettings, Without("attention_bias", "gradient_checkpointing")]
 Drawing = Annotated[ModelSettings, Without("gradient_checkpointing")]
-Weights = Annotated[MaybePath, typer.Option(help="Folder; default: where it was fetched to.")]
+Weights = Annotated[Path | None, typer.Option(help="Folder; default: where it was fetched to.")]
 WithoutEffect = Annotated[float | None, typer.Option(hidden=True)]
 
 
@@ -73,11 +71,11 @@ WithoutEffect = Annotated[float | None, typer.Option(hidden=True)]
 class Place:
     """Options that say where an edit goes."""
 
-    mask: Annotated[MaybePath, typer.Option(help="Your mask; or give --attention.")] = None
+    mask: Annotated[Path | None, typer.Option(help="Your mask; or give --attention.")] = None
     photograph: Annotated[
-        MaybePath, typer.Option(help="By its name, its part of a COCO mask of several is taken.")
+        Path | None, typer.Option(help="By its name, its part of a COCO mask of several is taken.")
     ] = None
-    attention: Annotated[MaybePath, typer.Option(help="File of attention_map.")] = None
+    attention: Annotated[Path | None, typer.Option(help="File of attention_map.")] = None
 
 
 def _text(value: str) -> Path | str:
@@ -93,8 +91,8 @@ def check(
     output: Output,
     prompt: Annotated[str, typer.Option(help="The edit prompt, or @FILE.")],
     case: Annotated[str, typer.Option(help="Name of the case, for messages.")] = "case",
-    source_prompt: Annotated[MaybeText, typer.Option(help="Or @FILE.")] = None,
-    mask: Annotated[MaybePath, typer.Option(help="The mask.")] = None,
+    source_prompt: Annotated[str | None, typer.Option(help="Or @FILE.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="The mask.")] = None,
     target_word: Word = None,
     settings: Annotated[MaskSettings, Without("attention_threshold")],
 ) -> None:
@@ -132,7 +130,7 @@ def image_features(
     *,
     image: Image,
     output: Output,
-    pixel_budget: Annotated[MaybeText, setting_option("pixel_budget")] = None,
+    pixel_budget: Annotated[str | None, setting_option("pixel_budget")] = None,
     crop: Annotated[
         str, typer.Option(help="full, or top,left,height,width of a part, in pixels.")
     ] = "full",
@@ -168,7 +166,7 @@ def train_textembedding(
     text_features: TextFeatures,
     output: Annotated[Path, typer.Option(help="The checkpoint to write; its state goes beside.")],
     iterations: Iterations = InversionSettings.train_textembedding_iter,
-    previous: Annotated[MaybePath, typer.Option(help="Checkpoint to continue.")] = None,
+    previous: Annotated[Path | None, typer.Option(help="Checkpoint to continue.")] = None,
     losses: Losses = None,
     training: Annotated[TrainingSettings, Without("lora_learning_rate")],
     model: ModelSettings,
@@ -203,9 +201,9 @@ def train_lora(
     text_features: TextFeatures,
     output_dir: Annotated[Path, typer.Option(help="Folder of the adapter, in PEFT's format.")],
     iterations: Iterations = InversionSettings.train_lora_iter,
-    embedding: Annotated[MaybePath, typer.Option(help="Learnt vectors to train over.")] = None,
+    embedding: Annotated[Path | None, typer.Option(help="Learnt vectors to train over.")] = None,
     previous_dir: Annotated[
-        MaybePath, typer.Option("--previous", help="Folder of an adapter to continue.")
+        Path | None, typer.Option("--previous", help="Folder of an adapter to continue.")
     ] = None,
     losses: Losses = None,
     lora: LoraSettings,
@@ -277,11 +275,11 @@ def edit(
     image_features: ImageFeatures,
     text_features: Annotated[Path, typer.Option(help="Features of the edit prompt.")],
     output: Annotated[Path, typer.Option(help="PNG to write; its settings go beside as JSON.")],
-    embedding: Annotated[MaybePath, typer.Option(help="Learnt vectors.")] = None,
-    lora_dir: Annotated[MaybePath, typer.Option(help="Folder of a LoRA adapter.")] = None,
-    kernel: Annotated[MaybePath, typer.Option(help="Without, the whole image may change.")] = None,
+    embedding: Annotated[Path | None, typer.Option(help="Learnt vectors.")] = None,
+    lora_dir: Annotated[Path | None, typer.Option(help="Folder of a LoRA adapter.")] = None,
+    kernel: Annotated[Path | None, typer.Option(help="Else the whole image may change.")] = None,
     source_text: Annotated[
-        MaybePath, typer.Option(help="Features of the source prompt, to lead away from it.")
+        Path | None, typer.Option(help="Features of the source prompt, to lead away from it.")
     ] = None,
     lock_scales: Annotated[int, setting_option("lock_scales")] = PreservationSettings.lock_scales,
     sampling: SamplingSettings,
@@ -315,7 +313,7 @@ def finish(
     edited: Annotated[Path, typer.Option(help="PNG of the stage edit.")],
     image: Image,
     output: Annotated[Path, typer.Option(help="The file to write, in the format of its ending.")],
-    kernel: Annotated[MaybePath, typer.Option(help="Of the edit, if it used one.")] = None,
+    kernel: Annotated[Path | None, typer.Option(help="Of the edit, if it used one.")] = None,
     settings: FinishSettings,
 ) -> None:
     """Put the edit back at the photograph's size."""
@@ -328,8 +326,8 @@ def metrics(
     picture: Annotated[Path, typer.Option(help="PNG of the stage edit.")],
     image: Annotated[Path, typer.Option(help="The photograph.")],
     output: Annotated[Path, typer.Option(help="JSON to write.")],
-    mask: Annotated[MaybePath, typer.Option(help="The user's mask.")] = None,
-    attention: Annotated[MaybePath, typer.Option(help="Of attention_map, instead.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="The user's mask.")] = None,
+    attention: Annotated[Path | None, typer.Option(help="Of attention_map, instead.")] = None,
     settings: MaskSettings,
     lpips: Weights = None,
     clip: Weights = None,
@@ -342,7 +340,7 @@ def metrics(
 ) -> None:
     """Measure an edit: background, alignment, and what there are models for."""
     given = {"lpips": lpips, "clip": clip, "dino": dino, "image_reward": image_reward}
-    folders = {name: BACKBONES[name].found(folder) for name, folder in given.items()}
+    folders: dict[str, Any] = {name: BACKBONES[name].found(at) for name, at in given.items()}
     from editinfinity.stages.metrics import measure_edit
 
     measure_edit(
@@ -353,10 +351,7 @@ def metrics(
         attention=attention,
         model=model,
         **asdict(settings),
-        lpips=folders["lpips"],
-        clip=folders["clip"],
-        dino=folders["dino"],
-        image_reward=folders["image_reward"],
+        **folders,
     )
 
 

@@ -17,7 +17,7 @@ import yaml
 from editinfinity.environment import workflow_root
 from editinfinity.files.atomic import write_text
 from editinfinity.settings.groups import GROUPS, RUN_KEYS, SETTINGS
-from editinfinity.settings.setting import Setting, as_yaml
+from editinfinity.settings.setting import as_yaml
 
 CONFIG, SCHEMA = Path("config.yaml"), Path("schemas/config.schema.yaml")
 
@@ -35,12 +35,10 @@ def _lines() -> Iterator[str]:
         if group.heading:
             yield from ([] if group is GROUPS[0] else [""])
             yield f"# --- {group.heading} ".ljust(98, "-")
-        yield from map(_line, group.settings().values())
-
-
-def _line(setting: Setting) -> str:
-    default = setting.default[0] if setting.sweep and setting.default else setting.default
-    return f"{setting.key}: {as_yaml(default)} # {setting.help}{' (list)' * setting.sweep}"
+        for setting in group.settings().values():
+            default = setting.default[0] if setting.sweep and setting.default else setting.default
+            text = setting.help + " (list)" * setting.sweep
+            yield f"{setting.key}: {as_yaml(default)} # {text}"
 
 
 def config_schema() -> dict[str, Any]:

@@ -7,12 +7,6 @@ The loaders live in modules of their own, and stages import those: a stage's ver
 Snakemake knows what to run again, is then that of the models it really uses.
 """
 
-from editinfinity.files.text_encoder_weights import load_text_encoder
-from editinfinity.files.tokenizer_weights import load_tokenizer
-from editinfinity.files.transformer_weights import load_transformer
-
-__all__ = [
-    "load_text_encoder",
-    "load_tokenizer",
-    "load_transformer",
-]
+from editinfinity.files.text_encoder_weights import load_text_encoder as load_text_encoder
+from editinfinity.files.tokenizer_weights import load_tokenizer as load_tokenizer
+from editinfinity.files.transformer_weights import load_transformer as load_transformer

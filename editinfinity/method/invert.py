@@ -19,7 +19,7 @@ from editinfinity.files.checkpoints import Adapter, Embedding, OptimizerState
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.inversion import gradient_checkpointing
 from editinfinity.inversion.lora import add_lora
-from editinfinity.inversion.training import InversionLoss, ParameterState, Source, train
+from editinfinity.inversion.training import InversionLoss, Source, train
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import Preset
 from editinfinity.prompts import LEARNED_VECTORS
@@ -215,7 +215,8 @@ class Trainer:
             raise UserError(f"{name}: {error}; lower the learning rate") from None
         finally:
             model.eval()
-        kept = [_on_cpu(after.get(index, {})) for index in range(len(parameters))]
+        states = [after.get(index, {}) for index in range(len(parameters))]
+        kept = [{name: value.detach().cpu() for name, value in of.items()} for of in states]
         state = OptimizerState(kept, done, self.preset.name)
         callbacks.on_end(parameters, state)
         return state
@@ -230,7 +231,3 @@ class Trainer:
             self.transformer, batch * source.schedule.tokens, self.recomputed
         )
         return InversionLoss(model, self.transformer, source, settings, batch, kl_weight)
-
-
-def _on_cpu(state: ParameterState) -> ParameterState:
-    return {name: value.detach().cpu() for name, value in state.items()}

@@ -187,9 +187,7 @@ class SelfAttention(nn.Module):
     ) -> Tensor:
         """(B, L, C) → (B, L, C); ``rotary`` is the table of these L tokens."""
         kv_buffer = context.kv_buffer(x, self.heads)
-        attended = context.attend(
-            *operations.queries_keys_values(self, x, rotary, kv_buffer)
-        )
+        attended = context.attend(*operations.queries_keys_values(self, x, rotary, kv_buffer))
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 

@@ -195,17 +195,11 @@ def crop_of(case: Case) -> str:
 
     try:
         size = size_upright(case.image)
-        masks = [
-            read_mask(
-                edit.mask,
-                size,
-                edit.settings["mask_edit_region"],
-                edit.settings["mask_grow"],
-                case.image,
-            )
-            for edit in edits
-            if edit.mask is not None
-        ]
+        masks = []
+        for edit in edits:
+            by, image = MaskSettings.of(edit.settings), case.image
+            if edit.mask is not None:
+                masks.append(read_mask(edit.mask, size, by.mask_edit_region, by.mask_grow, image))
         if len(masks) < len(edits):
             return "full"
         return region_text(crop_around(masks, effective("pixel_budget", settings)))

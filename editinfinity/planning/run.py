@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from editinfinity.cases.case import Case, Cases, Edit
 from editinfinity.cases.load import Hold, load_case, load_cases
@@ -39,21 +39,19 @@ class Wildcards(Protocol):
         """Names of the wildcards that the rule has."""
 
 
-def stop(fault: Exception) -> NoReturn:
-    """End the process with one line a fault, and no traceback as of an exception in a rule."""
-    for line in getattr(fault, "lines", [str(fault)]):
-        sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-    sys.exit(1)
-
-
 @contextmanager
 def faults_end_the_run() -> Iterator[None]:
-    """``stop`` at a ``UserError``; around a block, or as a decorator of what rules call."""
+    """End the process at a ``UserError``, with one line a fault and no traceback.
+
+    Around a block, or as a decorator of what rules call.
+    """
     try:
         yield
     except UserError as fault:
-        stop(fault)
+        for line in getattr(fault, "lines", [str(fault)]):
+            sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+        sys.exit(1)
 
 
 def config_file(folder: Path, others_named: bool) -> tuple[Path | None, list[str]]:

@@ -26,18 +26,8 @@ from editinfinity.planning.targets import Layout, layout
 from editinfinity.planning.variants import Variant, variants
 from editinfinity.results.selection import metric_results_of
 
-CAVEATS = (
-    "Published numbers are their authors' own runs, on other machines and sizes, and not "
-    "comparable to a decimal; papers also differ in whether the editor is given the mask.",
-    "About 144 of the 700 pictures have no background (their masks cover everything): each metric "
-    "is a mean over the pictures that have a number for it.",
-    "PSNR is told as 100 at most: an exact background has infinitely many decibels.",
-    "Backgrounds are compared over the whole canvas with the masked part black, so large masks "
-    "look kind; the four border lines count as edited. All as the benchmark's evaluator has it.",
-    "The structure metric's input is never divided by 255, as in the evaluator.",
-    "Metrics are of what the model drew, at 512 × 512; nothing of the photograph is pasted back.",
-)
-"""What a reader of the table must know."""
+NOTES = Path(__file__).with_name("pie_bench_notes.md")
+"""What a reader of the table must know, a line each."""
 
 PUBLISHED = Path(__file__).with_name("pie_bench_published.tsv")
 """What others published on the benchmark, in its units; ``seconds`` a picture, as they say."""
@@ -177,8 +167,8 @@ def _for_people(groups: Sequence[Group], config: Config) -> str:
     with PUBLISHED.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
             lines.append(_row([row.get(name) or "–" for name in ("method", "seconds", *SHOWN)]))
-    lines += ["", "## How to read this", "", *(f"- {line}" for line in CAVEATS)]
-    return "\n".join(lines) + "\n"
+    lines += ["", "## How to read this", "", NOTES.read_text(encoding="utf-8")]
+    return "\n".join(lines)
 
 
 def _columns(first: Sequence[str]) -> list[str]:
