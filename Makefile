@@ -37,6 +37,7 @@ check: install-dev ## Format, lint, types and layers, without changing anything
 	$(BIN)/ruff check $(PYTHON_FILES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell -D - -D tests/retired_words.txt $(PYTHON_FILES) rules README.md CHANGELOG.md
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 

@@ -172,11 +172,11 @@ def measure_training(bench: Bench, model: Infinity, source: Source, budget: str)
     vectors = nn.Parameter(torch.zeros(20, source.text.features.shape[-1], device=DEVICE))
     learned, noise = with_learned(source, vectors), TrainingSettings()
     model.train().set_drop_path(0.1)
-    lesson = InversionLoss(model, model, learned, noise, 1)
+    loss_of_vectors = InversionLoss(model, model, learned, noise, 1)
     for choice in ("auto", "all"):
         prepare(model, tokens, choice)
         how = "" if choice == "auto" else ", recomputed"
-        iterations(bench, f"embedding iteration, batch 1{how}", budget, [vectors], lesson)
+        iterations(bench, f"embedding iteration, batch 1{how}", budget, [vectors], loss_of_vectors)
     vectors.requires_grad_(False)
     adapted = add_lora(model, LoraSettings()).to(DEVICE).train()
     matrices = [p for p in adapted.parameters() if p.requires_grad]

@@ -50,7 +50,7 @@ class TransformerConfig:
         chunks: groups the blocks are stored in (a detail of the released key names).
         bits: bits of a tokenizer code, d.
         text_width: width of the text encoder's features.
-        text_length: rows of ``cfg_uncond``: the longest text, learnable vectors included.
+        text_length: rows of ``cfg_uncond``: the longest text, learned vectors included.
         patchify: 2×2 tokenizer cells form one token of 4d bits.
         attention_bias: False drops the trained q and v biases, as upstream EditInfinity does.
     """

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from editinfinity.errors import UserError
 
 CAPTION_SUFFIX = ", the language style of this prompt is"
-"""Literal text between the prompt and the learnable vectors, which learn to complete it."""
+"""Literal text between the prompt and the learned vectors, which learn to complete it."""
 
 LEARNED_VECTORS = 20
-"""How many learnable vectors follow the caption."""
+"""How many learned vectors follow the caption."""
 
 Span = tuple[int, int]
 """First and one past the last."""

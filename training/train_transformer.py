@@ -129,13 +129,13 @@ class TransformerCourse:
         with torch.no_grad():
             raw = batch.raw.float()
             shown = blended(raw[:, 1], raw[:, 0], kept, self.plan, noise)
-            lesson = training_batch_of(shown, self.plan)
+            training_batch = training_batch_of(shown, self.plan)
             text = append_rows(batch.states[:, 1].float(), batch.lengths[:, 1])
         text = drop_condition(text, self.model.cfg_uncond, CONDITION_DROP)
-        logits = self._forward(self.model, lesson.inputs, text)
+        logits = self._forward(self.model, training_batch.inputs, text)
         weights = region_weights(kernel, self.plan, EMPHASIS)
-        loss = (bit_losses(logits, lesson.targets).mean(-1) * weights).sum(1).mean()
-        right = (logits[..., 1] > logits[..., 0]) == lesson.targets
+        loss = (bit_losses(logits, training_batch.targets).mean(-1) * weights).sum(1).mean()
+        right = (logits[..., 1] > logits[..., 0]) == training_batch.targets
         return {"loss": loss, "accuracy": right.float().mean()}
 
     def plain(self) -> dict[str, Tensor]:
@@ -171,14 +171,16 @@ class TransformerCourse:
         kernel = batch.kernel.float()
         kept = kernel if edit else torch.zeros_like(kernel)
         raw = batch.raw.float()
-        lesson = training_batch_of(blended(raw[:, 1], raw[:, 0], kept, self.plan, None), self.plan)
+        training_batch = training_batch_of(
+            blended(raw[:, 1], raw[:, 0], kept, self.plan, None), self.plan
+        )
         position = torch.arange(TEXT_ROWS, device=kernel.device)[None]
         text = TextFeatures(batch.states[:, 1].float(), position < batch.lengths[:, 1:2])
-        logits = self._forward(model, lesson.inputs, text)
-        right = ((logits[..., 1] > logits[..., 0]) == lesson.targets).float().mean(-1)
+        logits = self._forward(model, training_batch.inputs, text)
+        right = ((logits[..., 1] > logits[..., 0]) == training_batch.targets).float().mean(-1)
         inside = region_weights(kernel, self.plan, 1e6)
         return {
-            "loss": float(bit_loss(logits, lesson.targets, self.plan).cross_entropy),
+            "loss": float(bit_loss(logits, training_batch.targets, self.plan).cross_entropy),
             "bit accuracy": float(right.mean()),
             "bit accuracy inside the mask": float((right * inside).sum(1).mean()),
         }

@@ -20,7 +20,7 @@ from editinfinity.errors import UserError
 log = logging.getLogger(__name__)
 
 app = typer.Typer(
-    help="""Edit photographs by text: the prompt that describes yours is learnt by inversion with
+    help="""Edit photographs by text: the prompt that describes yours is learned by inversion with
     Infinity, then another prompt is drawn in its place.
 
     One photograph, in one line (editinfinity edit --help):

@@ -1,4 +1,4 @@
-"""Checkpoints of the two training stages: learnt vectors, adapters, and optimizer states.
+"""Checkpoints of the two training stages: learned vectors, adapters, and optimizer states.
 
 Adapters are in PEFT's format but written here: PEFT's own writer leaves sets unsorted and adds a
 model card, so that two equal runs would differ.
@@ -46,7 +46,7 @@ _IMPORTING = ("auto_mapping", "megatron_config", "eva_config", "corda_config", "
 
 @dataclass(frozen=True)
 class Embedding:
-    """Learnt vectors, (N, Ct5) fp32, after ``iteration`` updates of a preset's model."""
+    """Learned vectors, (N, Ct5) fp32, after ``iteration`` updates of a preset's model."""
 
     vectors: Tensor
     iteration: int

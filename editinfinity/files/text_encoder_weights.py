@@ -24,7 +24,7 @@ def load_text_encoder(
         UserError: its weights are missing.
     """
     config = preset.text_encoder
-    # The transformer has a row of "no text" for every token, learnable vectors included.
+    # The transformer has a row of "no text" for every token, learned vectors included.
     longest = min(config.max_length, preset.transformer.text_length - LEARNED_VECTORS)
     if config.kind == "hashed":
         return HashedEncoder(config.width, longest)

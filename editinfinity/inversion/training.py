@@ -79,11 +79,11 @@ class InversionLoss:
 
     def __call__(self) -> Tensor:
         source, batch = self.source, self.batch_size
-        lesson = make_training_batch(
+        training_batch = make_training_batch(
             source.features.expand(batch, -1, -1, -1), source.schedule, self.corrupt
         )
-        logits = self.model(lesson.inputs, self._draw_text(), source.schedule)
-        loss = bit_loss(logits, lesson.targets, source.schedule)
+        logits = self.model(training_batch.inputs, self._draw_text(), source.schedule)
+        loss = bit_loss(logits, training_batch.targets, source.schedule)
         return loss.cross_entropy + self.kl_weight * loss.divergence
 
     def _draw_text(self) -> TextFeatures:

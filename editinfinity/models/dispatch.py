@@ -2,7 +2,7 @@
 
 The first time on a machine, building a kernel takes about 0.3 s, most of it a C compiler's, and a
 model needs several before its first picture. So the choice is made in the background, beside the
-reading of the weights, by a rehearsal: what will be needed is built by running it. A rehearsal that
+reading of the weights, by a warm-up: what will be needed is built by running it. A warm-up that
 fails is the reason to fall back.
 """
 
@@ -46,7 +46,7 @@ def choose_operations(
         log.warning("%s: %s; the slower plain operations are used", device, obstacle)
         return PLAIN
 
-    background = ThreadPoolExecutor(1, thread_name_prefix="rehearsal")
+    background = ThreadPoolExecutor(1, thread_name_prefix="warm-up")
     chosen = background.submit(choose)
     background.shutdown(wait=False)
     return chosen

@@ -49,11 +49,11 @@ class Job:
     Attributes:
         snakemake: the object Snakemake hands to scripts.
         params: the values of the rule's params, by name.
-        stopper: hears when the job is to stop.
+        cancellation: hears when the job is to stop.
     """
 
-    def __init__(self, snakemake: Any, stopper: Cancellation) -> None:
-        self.snakemake, self.stopper = snakemake, stopper
+    def __init__(self, snakemake: Any, cancellation: Cancellation) -> None:
+        self.snakemake, self.cancellation = snakemake, cancellation
         self.params: dict[str, Any] = values_of(snakemake.params.items())
 
     @cached_property
@@ -154,7 +154,7 @@ class Job:
         """
         call = Call(stage, {**arguments, "model": self.settings(ModelSettings)})
         worker = self.config.settings["worker"] == "auto"
-        dispatch(call, running_digests()[stage], worker, self.stopper)
+        dispatch(call, running_digests()[stage], worker, self.cancellation)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -175,15 +175,15 @@ def job(snakemake: Any) -> Iterator[Job]:
         handlers = _log_to(Path(snakemake.log[0]))
     except OSError as error:
         sys.exit(f"{error.filename}: cannot be written ({error.strerror}); make room")
-    stopper = Cancellation()
+    cancellation = Cancellation()
 
     def ended(state: str, message: str = "") -> JobOutcome:
         return JobOutcome(state, time.perf_counter() - began, peak_of_ram(), message)
 
     try:
-        with stopper.listening(), stopper.working():
-            _stop_with_the_workflow(stopper)
-            this = Job(snakemake, stopper)
+        with cancellation.listening(), cancellation.working():
+            _stop_with_the_workflow(cancellation)
+            this = Job(snakemake, cancellation)
             # As it is before the stage is imported. Another workflow may call the rule anything.
             code = running_code(rule, str(this.params.get("version", "")).partition(":")[0])
             yield this
@@ -207,7 +207,7 @@ def job(snakemake: Any) -> Iterator[Job]:
                 handler.close()
 
 
-def _stop_with_the_workflow(stopper: Cancellation) -> None:
+def _stop_with_the_workflow(cancellation: Cancellation) -> None:
     """Stop when Snakemake has been killed: whoever runs it again must not meet this job."""
     session = Session.current()
     if session is None:
@@ -215,7 +215,7 @@ def _stop_with_the_workflow(stopper: Cancellation) -> None:
 
     def watch() -> None:
         wait_until_free(session.sign)
-        stopper.ask("the workflow has gone")
+        cancellation.ask("the workflow has gone")
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -44,7 +44,7 @@ class Layout:
     folder: str
 
     def embedding(self, iteration: int) -> str:
-        """The learnt vectors after some iterations."""
+        """The learned vectors after some iterations."""
         return f"{self.folder}/text_embedding/iter{iteration}.safetensors"
 
     def lora_folder(self, base: int, iteration: int) -> str:

@@ -27,7 +27,7 @@ def collect_attention(
 ) -> None:
     """Average the cross-attention of the target word's tokens over all scales and layers.
 
-    Runs over the photograph's own codes with the source prompt, without learnt vectors or LoRA.
+    Runs over the photograph's own codes with the source prompt, without learned vectors or LoRA.
 
     Args:
         image_features: of ``extract_image_features``.

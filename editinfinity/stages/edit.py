@@ -48,7 +48,7 @@ def edit(
         settings: JSON of everything that made it.
         model: which model and device; the same preset as the features.
         sampling: seed, guidance, temperature and cut-offs.
-        embedding: learnt vectors; None to edit without.
+        embedding: learned vectors; None to edit without.
         lora_dir: folder of a LoRA adapter; None to edit without.
         kernel: of ``make_kernel``; None edits the whole image (upstream's ``infer_function 0``).
         source_text: of the *source* prompt, to lead away from what it says (guidance
@@ -65,9 +65,9 @@ def edit(
     negative_text = None if source_text is None else PromptFeatures.load(source_text)
     vectors = weights = adapter = None
     if embedding is not None:
-        learnt = Embedding.load(embedding, preset.name, preset.transformer.text_width)
-        vectors = learnt.vectors
-        made_by["embedding_iterations"] = learnt.iteration
+        learned = Embedding.load(embedding, preset.name, preset.transformer.text_width)
+        vectors = learned.vectors
+        made_by["embedding_iterations"] = learned.iteration
     if kernel is not None:
         weights, facts = load_map(kernel, KERNEL, photograph.schedule.reference_grid)
         made_by["kernel"] = {key: value for key, value in facts.items() if key != "kind"}

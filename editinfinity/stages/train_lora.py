@@ -49,7 +49,7 @@ def train_lora(
         model: which model and device; the same preset as the features.
         training: hyperparameters.
         lora: the adapter's shape and loss.
-        embedding: the learnt vectors to train over; None for none.
+        embedding: the learned vectors to train over; None for none.
         previous_dir: folder of an earlier checkpoint to grow from.
         losses: where to write ``iteration<TAB>loss`` of the updates made here, if anywhere.
         pause: where to keep what is done when asked to stop, and to look for it first; if None,

@@ -36,7 +36,7 @@ def train_textembedding(
     pause: Pause | None = None,
     host: Host = ALONE,
 ) -> None:
-    """Train the learnable vectors until ``iterations`` updates were made in all.
+    """Train the learned vectors until ``iterations`` updates were made in all.
 
     Starts from zeros, or from ``previous`` with its optimizer state; the iteration a checkpoint
     stands at is in its metadata. Continuing equals a straight run byte for byte on a CPU at equal

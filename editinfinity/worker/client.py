@@ -65,7 +65,7 @@ def socket_of(session: Session, slot: Slot, model: ModelSettings) -> Path:
 
 
 def hand_over(
-    call: Call, digest: str, session: Session, lease: Lease, stopper: Cancellation
+    call: Call, digest: str, session: Session, lease: Lease, cancellation: Cancellation
 ) -> None:
     """Have the slot's worker run a stage, and wait for its end.
 
@@ -76,7 +76,7 @@ def hand_over(
         digest: of its code.
         session: the run this job belongs to.
         lease: of the slot.
-        stopper: asks the worker to stop when this job is asked.
+        cancellation: asks the worker to stop when this job is asked.
 
     Raises:
         NoWorkerError: there is none, it refused, or it died.
@@ -87,7 +87,7 @@ def hand_over(
     path = socket_of(session, lease.slot, call.arguments["model"])
     request = {"run": {"call": call.to_json(), "digest": digest}}
     try:
-        with stopper.patience():
+        with cancellation.patience():
             for _ in range(2):  # one that was about to leave hangs up without an answer
                 with closing(_reach(path, lease.slot)) as line:
                     try:
@@ -99,21 +99,21 @@ def hand_over(
                         continue
                     if "accepted" not in answer:
                         raise NoWorkerError(str(answer.get("refused", answer)))
-                    _follow(line, stopper, path)
+                    _follow(line, cancellation, path)
                     return
     except (OSError, ProtocolError) as fault:
         raise NoWorkerError(f"there is no worker ({fault})") from None
     raise NoWorkerError(f"the worker hangs up{_last_words(path)}")
 
 
-def _follow(line: Line, stopper: Cancellation, path: Path) -> None:
+def _follow(line: Line, cancellation: Cancellation, path: Path) -> None:
     """Pass on what the worker logs until it is done."""
     told = False
     while True:
-        if stopper.asked is not None and not told:
+        if cancellation.asked is not None and not told:
             told = True
             with suppress(OSError):  # gone: the next look says so
-                line.send({"stop": stopper.asked})
+                line.send({"stop": cancellation.asked})
         try:
             message = line.receive(_GLANCE)
         except TimeoutError:
@@ -121,8 +121,8 @@ def _follow(line: Line, stopper: Cancellation, path: Path) -> None:
         except ProtocolError as fault:
             raise NoWorkerError(str(fault)) from None
         if message is None:
-            if stopper.asked is not None:
-                raise Stopped(f"stopped ({stopper.asked})")
+            if cancellation.asked is not None:
+                raise Stopped(f"stopped ({cancellation.asked})")
             raise NoWorkerError(f"the worker died{_last_words(path)}")
         ((kind, content),) = message.items()
         match kind:

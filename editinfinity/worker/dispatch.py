@@ -22,14 +22,14 @@ from editinfinity.worker.session import Session
 log = logging.getLogger(__name__)
 
 
-def dispatch(call: Call, digest: str, worker: bool, stopper: Cancellation) -> None:
+def dispatch(call: Call, digest: str, worker: bool, cancellation: Cancellation) -> None:
     """Run a stage on a slot of its own.
 
     Args:
         call: the stage.
         digest: of its code, which a worker must have too.
         worker: whether a warm worker may run it.
-        stopper: of this job.
+        cancellation: of this job.
 
     Raises:
         UserError: as the stage does.
@@ -40,12 +40,12 @@ def dispatch(call: Call, digest: str, worker: bool, stopper: Cancellation) -> No
         call = replace(call, arguments={**call.arguments, "model": model})
         if session is not None and leased is not None:
             try:
-                hand_over(call, digest, session, leased, stopper)
+                hand_over(call, digest, session, leased, cancellation)
                 return
             except NoWorkerError as reason:
                 log.warning("%s; this job runs by itself", reason)
         with measured(call.stage):
-            call.run(JobHost(stopper))
+            call.run(JobHost(cancellation))
 
 
 @contextmanager

@@ -19,17 +19,17 @@ log = logging.getLogger(__name__)
 class JobHost(Host):
     """A process that may be asked to stop, by signals or over a worker's line."""
 
-    def __init__(self, stopper: Cancellation) -> None:
-        self.stopper = stopper
+    def __init__(self, cancellation: Cancellation) -> None:
+        self.cancellation = cancellation
 
     @property
     def asked(self) -> str | None:
         """Why to stop, once somebody has asked."""
-        return self.stopper.asked
+        return self.cancellation.asked
 
     def steps(self, iterations: Iterable[int]) -> Iterator[int]:
         """The iterations, until somebody asks to stop."""
-        return self.stopper.steps(iterations)
+        return self.cancellation.steps(iterations)
 
 
 @contextmanager

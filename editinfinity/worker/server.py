@@ -58,7 +58,7 @@ class Worker:
     def __init__(self, path: Path, idle: float = IDLE_SECONDS) -> None:
         self.path, self.idle = path, idle
         self.session = Session(path.parent)
-        self.stopper = Cancellation()
+        self.cancellation = Cancellation()
         self.leaving = False
         self._imported: set[str] = set()
         self._models: WarmModels | None = None
@@ -68,7 +68,7 @@ class Worker:
     def serve(self, listener: socket.socket) -> None:
         """Take one job after the other until it is time to leave."""
         last = time.monotonic()
-        while not self.leaving and not self.stopper.signalled:
+        while not self.leaving and not self.cancellation.signalled:
             if select.select([listener], [], [], _LOOK)[0]:
                 self._answer(Line(listener.accept()[0]))
                 last = time.monotonic()
@@ -106,7 +106,7 @@ class Worker:
     def _run(self, call: Call, line: Line) -> dict[str, str | None]:
         """Run a stage; how it went."""
         try:
-            with self.stopper.working(), _listening(line, self.stopper):
+            with self.cancellation.working(), _listening(line, self.cancellation):
                 if not self._import(call.stage):
                     self.leaving = True
                     return {"refused": f"the code of {call.stage} has changed"}
@@ -134,7 +134,7 @@ class Worker:
     def _run_with_models(self, call: Call) -> None:
         if self._models is None:
             self._models = _warm_models(call.arguments["model"].device)
-        host = _WarmHost(self._models, self.stopper)
+        host = _WarmHost(self._models, self.cancellation)
         with measured(call.stage):
             try:
                 try:
@@ -153,8 +153,8 @@ class Worker:
 class _WarmHost(JobHost):
     """A stage's view of the worker."""
 
-    def __init__(self, models: WarmModels, stopper: Cancellation) -> None:
-        super().__init__(stopper)
+    def __init__(self, models: WarmModels, cancellation: Cancellation) -> None:
+        super().__init__(cancellation)
         self.models = models
 
     def load(self, loader: Callable[..., Model], *arguments: object) -> Model:
@@ -172,7 +172,7 @@ def _warm_models(device: str) -> WarmModels:
 
 
 @contextmanager
-def _listening(line: Line, stopper: Cancellation) -> Iterator[None]:
+def _listening(line: Line, cancellation: Cancellation) -> Iterator[None]:
     """Stop the stage when its job asks for it, or is gone."""
     end, other_end = os.pipe()
 
@@ -183,7 +183,7 @@ def _listening(line: Line, stopper: Cancellation) -> Iterator[None]:
             message = line.receive() or {}
         except ProtocolError:
             message = {}
-        stopper.ask(str(message.get("stop", "its job is gone")))
+        cancellation.ask(str(message.get("stop", "its job is gone")))
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
@@ -235,7 +235,7 @@ def main(path: Path, idle: float = IDLE_SECONDS) -> None:
         listener.listen()
         worker = Worker(path, idle)
         try:
-            with worker.stopper.listening(), suppress(Stopped):
+            with worker.cancellation.listening(), suppress(Stopped):
                 worker.serve(listener)
         finally:
             path.unlink(missing_ok=True)

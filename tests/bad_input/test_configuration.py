@@ -116,7 +116,7 @@ WELCOME = (
     "été", "写真", "two words", " leading", "it's", "a;b&c|d", "100%", "$HOME", "`date`", "-rf",
     "--cores", "*", "~", "#1", "CON", "a" * 199 + "b",
 )  # fmt: skip
-UNFIT = (
+INVALID = (
     "two\nlines", "a\ttab", "bell\a", "esc\x1b[31m", 'quo"te', "{case}", "a,b", "back\\slash",
     "report.html", "line\u2028separator", "a" * 201,
     "a<b>c", "a" * 20,
@@ -125,13 +125,13 @@ NO_TEXT = b"latin-\xe4"
 
 
 def test_names_of_folders(folder: Path) -> None:
-    for name in (*WELCOME, *UNFIT):
+    for name in (*WELCOME, *INVALID):
         sound_case(Path("data", name))
     Path("data/case").rename(os.fsdecode(b"data/" + NO_TEXT))
     (folder / "config.yaml").write_text("", encoding="utf-8")
     cases = plan(folder)
     assert set(cases.by_name) == set(WELCOME)
-    assert len(cases.notices) == len(UNFIT) + 1
+    assert len(cases.notices) == len(INVALID) + 1
     for line in cases.notices:
         assert line.isprintable()
         require_clear(line, "skipped")

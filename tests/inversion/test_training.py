@@ -136,8 +136,8 @@ def test_noise_flips_at_most_its_strength() -> None:
 def test_every_sample_draws_its_own_noise() -> None:
     torch.manual_seed(0)
     features = torch.randn(1, 8, 16, 16).expand(2, -1, -1, -1)
-    lesson = make_training_batch(features, SCHEDULE, SelfCorrectionNoise(0.3))
-    assert not torch.equal(lesson.inputs[0], lesson.inputs[1])
+    training_batch = make_training_batch(features, SCHEDULE, SelfCorrectionNoise(0.3))
+    assert not torch.equal(training_batch.inputs[0], training_batch.inputs[1])
 
 
 def test_weights_favour_no_scale_by_its_size() -> None:

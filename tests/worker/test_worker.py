@@ -57,10 +57,11 @@ from editinfinity.stages.calls import Call
 from editinfinity.cancellation import Stopped, Cancellation
 from editinfinity.worker.dispatch import dispatch
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-stopper = Cancellation()
-with stopper.listening(), stopper.working():
+cancellation = Cancellation()
+with cancellation.listening(), cancellation.working():
     try:
-        dispatch(Call.from_json(json.loads(sys.argv[1])), sys.argv[2], sys.argv[3] == "on", stopper)
+        call = Call.from_json(json.loads(sys.argv[1]))
+        dispatch(call, sys.argv[2], sys.argv[3] == "on", cancellation)
     except Stopped as stopped:
         print("STOPPED", stopped)
 print("TORCH" if "torch" in sys.modules else "NO TORCH")

@@ -125,9 +125,11 @@ class ManyLoss:
     def __call__(self) -> Tensor:
         features = self.sources.features.repeat(self.batch_size, 1, 1, 1)
         plan = self.sources.schedule
-        lesson = make_training_batch(features, plan, SelfCorrectionNoise(self.noise.noise_strength))
-        logits = self.model(lesson.inputs, self._draw_text(), plan)
-        loss = bit_loss(logits, lesson.targets, plan)
+        training_batch = make_training_batch(
+            features, plan, SelfCorrectionNoise(self.noise.noise_strength)
+        )
+        logits = self.model(training_batch.inputs, self._draw_text(), plan)
+        loss = bit_loss(logits, training_batch.targets, plan)
         mean = loss.cross_entropy + self.kl_weight * loss.divergence
         return mean * len(self.sources.features)
 
@@ -181,10 +183,10 @@ def _clip_each(parameters: Sequence[nn.Parameter], most: float) -> None:
 def losses_of(model: Infinity, sources: Sources, vectors: Tensor | None) -> list[float]:
     """Each picture's teacher-forced cross entropy, without noise."""
     plan = sources.schedule
-    lesson = make_training_batch(sources.features, plan)
-    logits = model(lesson.inputs, together(sources.texts, vectors), plan)
+    training_batch = make_training_batch(sources.features, plan)
+    logits = model(training_batch.inputs, together(sources.texts, vectors), plan)
     margin = (logits[..., 1] - logits[..., 0]).float()
-    entropy = F.softplus(torch.where(lesson.targets, -margin, margin)).mean(-1)
+    entropy = F.softplus(torch.where(training_batch.targets, -margin, margin)).mean(-1)
     return (entropy * token_weights(plan, entropy.device)).sum(1).tolist()
 
 

@@ -60,7 +60,7 @@ COLUMNS = (
     Column("to_wanted", "LPIPS to wanted ×10³ ↓", 1000, 1),
 )
 OUTSIDE = tuple(column for column in COLUMNS if column.measure not in ("ssim",))
-LEARNT = (Column("loss", "loss on the source ↓", 1, 4), Column("redrawn", "source redrawn, dB ↑"))
+LEARNED = (Column("loss", "loss on the source ↓", 1, 4), Column("redrawn", "source redrawn, dB ↑"))
 
 SHOWN = """\
 ![Eight of the edits](images/ablation.jpg)
@@ -148,8 +148,8 @@ def tables(folder: Path) -> dict[str, str]:
     linear = [v for v in KERNELS if v.learned == BOTH[MOST]]
     return {
         "sheet": SHOWN if SHEET.exists() else NOT_DRAWN,
-        "inversions": markdown("learned", LEARNT, [
-            (title_of(each), means(sources, (each.name,), LEARNT))
+        "inversions": markdown("learned", LEARNED, [
+            (title_of(each), means(sources, (each.name,), LEARNED))
             for each in INVERSIONS
             if (each.name,) in sources
         ]),
