@@ -79,7 +79,7 @@ class Setting:
         Raises:
             InvalidValue: with the whole complaint but for the file's and the setting's name.
         """
-        if not self.sweep or (value in (None, "null") and self.nullable):
+        if not self.sweep or (self.nullable and value in (None, "null")):
             return self.parse_one(value)
         values = value if isinstance(value, list | tuple) else [value]
         try:
@@ -96,7 +96,7 @@ class Setting:
         Raises:
             InvalidValue: as ``parse``.
         """
-        if value in (None, "null") and self.nullable:
+        if self.nullable and value in (None, "null"):
             return None
         try:
             return self.type.parse(value)
