@@ -1,1 +1,1 @@
-"""Everything between files on disk and what the models take: images, tensors, prompts, weights."""
+"""Read and write the project's files: images, masks, tensors, prompts and model weights."""

@@ -1,7 +1,7 @@
-"""Areas drawn in an annotation tool: shapes of LabelMe, annotations of COCO.
+"""Masks from annotation files: LabelMe shapes and COCO annotations.
 
-Either may be drawn on a photograph of another size. A COCO file may be of many photographs, of
-which the one that is edited is found by its name.
+The areas may have been drawn on a photograph of another size; they are rescaled. A COCO file may
+cover many images; the one to use is found by the file name of the edited photograph.
 """
 
 from __future__ import annotations
@@ -24,42 +24,47 @@ from editinfinity.files.geometry import Size, require_shape
 from editinfinity.files.input_files import read_text
 
 LONGEST = 64 * 2**20
-"""Bytes of a file; LabelMe's hold the photograph too."""
+"""Maximum size of an annotation file, in bytes. LabelMe files also embed the photograph."""
 
 _FARTHEST = 100
-"""Times the picture's longer side: drawing what lies farther out takes minutes, or overflows."""
+"""Maximum absolute coordinate of a corner, as a multiple of the picture's longer side.
+
+Drawing shapes with corners farther out takes minutes, or overflows.
+"""
 
 _NAMED = 5
-"""Images named in a message."""
+"""Maximum number of images listed in an error message."""
 
 Point = tuple[float, float]
 
 _AREAS = frozenset({"polygon", "rectangle", "circle", "oriented_rectangle", "mask"})
-"""LabelMe's types of shapes that have an area. (Others are lines, points.)"""
+"""LabelMe shape types that have an area. (The others are lines and points.)"""
 
 _Shape = Mapping[str, Any]
-"""An area as LabelMe has it.
+"""An area in LabelMe's format.
 
-``shape_type`` is one of ``_AREAS``; ``points`` are corners, of a circle its centre and a point on
-it, of a mask its first and its last pixel; ``mask`` is a PNG in base64, not 0 where the area is.
+``shape_type`` is one of ``_AREAS``. ``points`` holds the corners; for a circle, the centre and a
+point on the circle; for a mask, its first and its last pixel. ``mask`` is a base64-encoded PNG
+that is nonzero inside the area.
 """
 
 
 def mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> NDArray[np.bool_]:
-    """The areas that a file marks, as a mask.
+    """Return the areas of an annotation file as a mask.
 
     Args:
-        path: JSON of LabelMe or COCO.
+        path: LabelMe or COCO JSON file.
         size: (height, width) of the photograph.
-        photograph: by whose name one of several images of a COCO file is found.
+        photograph: path of the photograph, whose file name selects one of several images in a
+            COCO file.
 
     Returns:
-        (H, W), True inside any of the areas.
+        (H, W) mask, True inside any of the areas.
 
     Raises:
-        UserError: the file cannot be read, has a shape without area or a corner that is none, was
-            drawn on a picture of another shape, or is of several images of which not exactly one
-            is named like the photograph.
+        UserError: the file cannot be read, contains a shape without an area or an invalid corner,
+            was drawn on a picture with another aspect ratio, or covers several images of which
+            not exactly one matches the photograph's name.
     """
     with _telling_faults(path):
         content = _content(path)
@@ -79,13 +84,15 @@ def mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> NDAr
 
 
 def annotations_of_one(path: Path, photograph: Path) -> str | None:
-    """JSON of a photograph's part of a COCO file, by which it is known under any name.
+    """Return, as JSON, only the part of a COCO file that belongs to one photograph.
+
+    The result identifies the annotations whatever the photograph's file is called.
 
     Returns:
-        None where the file is not of several images.
+        The JSON text, or None if the file does not cover several images.
 
     Raises:
-        UserError: as ``mask_of_annotations``.
+        UserError: as for ``mask_of_annotations``.
     """
     with _telling_faults(path):
         content = _content(path)
@@ -119,15 +126,15 @@ def _size(height: Any, width: Any) -> Size | None:
 
 
 def _pixels_of(png: Any, corners: list[Point], drawn_on: Size, path: Path) -> Image.Image:
-    """Mode ``1``, of a shape of LabelMe's AI tools."""
+    """Decode the pixels of a ``mask`` shape (made by LabelMe's AI tools), as mode ``1``."""
     (x1, y1), (x2, y2) = corners
     try:
         data = base64.b64decode(png, validate=True)
-        with warnings.catch_warnings(action="ignore"):  # of large pictures
+        with warnings.catch_warnings(action="ignore"):  # Pillow's warning about large pictures
             picture = Image.open(io.BytesIO(data), formats=["PNG"])
         with picture:
             width, height = picture.size
-            # Not decoded before its size is known to be sane.
+            # Check the size before decoding, so that a huge mask is never decoded.
             fits = abs(x2 - x1 + 1 - width) <= 1 and abs(y2 - y1 + 1 - height) <= 1
             if not fits or height > drawn_on[0] or width > drawn_on[1]:
                 raise UserError(
@@ -138,14 +145,14 @@ def _pixels_of(png: Any, corners: list[Point], drawn_on: Size, path: Path) -> Im
             return Image.fromarray(np.asarray(picture if whole else picture.convert("L")) > 0)
     except UserError:
         raise
-    except Exception:  # decoders of damaged pictures raise nearly anything
+    except Exception:  # decoders raise almost any exception for damaged pictures
         raise UserError(f"{path}: a mask in it is no PNG in base64; export it again") from None
 
 
 def _of_one_image(
     content: Mapping[str, Any], path: Path, photograph: Path | None
 ) -> dict[str, Any]:
-    """A COCO file's content with only one image and its annotations."""
+    """Return a COCO file's content reduced to one image and its annotations."""
     images, annotations = content.get("images") or [], content["annotations"]
     if len(images) < 2 and not any("id" in image for image in images):
         if any(found.get("image_id") != annotations[0].get("image_id") for found in annotations):
@@ -153,7 +160,7 @@ def _of_one_image(
         return dict(content)
     image = images[0] if len(images) == 1 else _named_like(photograph, images, path)
     own = image["id"]
-    # Where there is one image, annotations need not say that they are its.
+    # If there is only one image, its annotations may omit "image_id".
     kept = [
         found for found in annotations
         if found.get("image_id", own if len(images) == 1 else None) == own
@@ -167,8 +174,8 @@ def _of_one_image(
 def _named_like(
     photograph: Path | None, images: list[Mapping[str, Any]], path: Path
 ) -> Mapping[str, Any]:
-    """The one image that has the photograph's name, else the one that differs by its ending."""
-    # Windows' paths are split at either slash.
+    """Return the only image with the photograph's file name, ignoring the extension if needed."""
+    # PureWindowsPath splits at both "/" and "\".
     names = [PureWindowsPath(str(image.get("file_name", ""))) for image in images]
     matches: list[int] = []
     if photograph is not None:
@@ -188,7 +195,7 @@ def _named_like(
 
 
 def _of_coco(content: Mapping[str, Any], path: Path) -> Iterator[_Shape]:
-    """The areas of COCO's annotations, as LabelMe would have them."""
+    """Yield the areas of COCO annotations, converted to LabelMe's format."""
     for annotation in content["annotations"]:
         segments = annotation.get("segmentation")
         if isinstance(segments, dict):
@@ -205,12 +212,12 @@ def _of_coco(content: Mapping[str, Any], path: Path) -> Iterator[_Shape]:
 
 
 def _shown(name: object) -> str:
-    """A name out of a file, fit for one line."""
+    """Return a name from a file, shortened and without unprintable characters, for messages."""
     return "".join(c if c.isprintable() else "?" for c in str(name)[:100])
 
 
 def _drawn(shapes: list[_Shape], drawn_on: Size, size: Size, path: Path) -> NDArray[np.bool_]:
-    """Shapes of a picture of the size ``drawn_on``, as a mask of another size."""
+    """Draw shapes annotated on a picture of size ``drawn_on`` into a mask of size ``size``."""
     kinds = [shape.get("shape_type") or "polygon" for shape in shapes]
     if others := sorted({_shown(kind) for kind in kinds if kind not in _AREAS}):
         raise UserError(
@@ -227,7 +234,7 @@ def _drawn(shapes: list[_Shape], drawn_on: Size, size: Size, path: Path) -> NDAr
             raise UserError(
                 f"{path}: holds a polygon of {len(points)} corners; draw it, or delete it"
             )
-        # "Not a number" is not below it either.
+        # Written as "not all(<=)" so that NaN is refused too.
         if not all(abs(number) <= far for point in points for number in point):
             raise UserError(f"{path}: a corner lies far outside the picture; export it again")
         if kind == "mask":

@@ -1,4 +1,4 @@
-"""What callers of the pipeline hand in: files, or pictures and masks in memory."""
+"""Input types of the Python API: files, or pictures and masks in memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from editinfinity.files.photograph import Photograph, photograph_of, read_photog
 from editinfinity.files.pixels import to_rgb
 
 Picture = Path | str | Image.Image
-"""A file, or a picture in memory."""
+"""A file path, or a picture in memory."""
 
 MaskLike = Path | str | Image.Image | NDArray[np.bool_] | tuple[int, int, int, int]
-"""A file (picture, polygons or box), a picture, True where edited, or (x, y, width, height)."""
+"""A mask: a file path (picture, polygons or box), a picture in memory, a bool array that is True
+where the photograph is edited, or a box (x, y, width, height)."""
 
 
 def open_photograph(image: Picture) -> tuple[Photograph, Image.Image]:
-    """The photograph as it came, and as RGB for the model."""
+    """Return the photograph unchanged, and converted to RGB for the model."""
     if isinstance(image, Image.Image):
         upright = ImageOps.exif_transpose(image)
         return photograph_of(upright.copy()), to_rgb(upright)
@@ -33,10 +34,11 @@ def open_photograph(image: Picture) -> tuple[Photograph, Image.Image]:
 
 
 def mask_of(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -> NDArray[np.bool_]:
-    """Any mask as (H, W), True where edited.
+    """Convert any kind of mask to an (H, W) array, True where edited.
 
     Raises:
-        UserError: it cannot be read, or is not of the photograph's size.
+        UserError: the mask cannot be read, has an unsupported type, or does not match the size of
+            the photograph.
     """
     if isinstance(mask, str | Path):
         return read_mask(Path(mask), size, edit_region)
@@ -44,7 +46,7 @@ def mask_of(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -
         return mask_of_picture(mask, size, edit_region)
     if isinstance(mask, tuple | list):
         return mask_of_box(",".join(map(str, mask)), size, "mask")
-    # Whether a number in an array of another kind is edited, nobody can tell.
+    # Arrays of other types are ambiguous: it is not clear which values mean "edited".
     kind = getattr(mask, "dtype", type(mask).__name__)
     if not isinstance(mask, np.ndarray) or mask.dtype != bool:
         raise UserError(
@@ -63,10 +65,11 @@ def crop_of(
     photograph: Photograph,
     budget: str,
 ) -> Region | None:
-    """The part of the photograph to learn from; None for all of it.
+    """Return the region of the photograph to invert; None for the whole photograph.
 
     Raises:
-        UserError: ``crop`` is none or lies outside, or is ``auto`` without a mask.
+        UserError: ``crop`` is invalid or lies outside the photograph, or it is ``auto`` and no
+            mask is given.
     """
     if isinstance(crop, tuple | list):
         return parse_region(",".join(map(str, crop)), photograph.size)
@@ -80,10 +83,10 @@ def crop_of(
 
 
 def require_iterations(*counts: int) -> None:
-    """Refuse what is no number of iterations.
+    """Check that every argument is a valid number of iterations (an integer ≥ 0).
 
     Raises:
-        UserError: one is not.
+        UserError: an argument is not.
     """
     for count in counts:
         if not isinstance(count, Integral) or count < 0:

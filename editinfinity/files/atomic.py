@@ -1,7 +1,8 @@
-"""Files that are either whole or absent.
+"""Atomic writing: a file is either complete or absent.
 
-A killed workflow leaves half-written outputs behind, which a later run would take for finished
-(docs/layout.md). So everything is written to a temporary sibling and renamed.
+A killed workflow would leave half-written outputs behind, and a later run would treat them as
+finished (docs/layout.md). So every file is written to a temporary file in the same folder and
+then renamed.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from editinfinity.errors import UserError
 from editinfinity.locks import Lock
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
-"""What ails a disk rather than a program."""
+"""Error numbers that indicate a problem with the disk rather than a bug."""
 
 
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
-    """A temporary path beside ``final`` that becomes it when the block ends well.
+    """Yield a temporary path beside ``final``, which is renamed to ``final`` if the block succeeds.
 
-    The folder is made if it is missing. The temporary name ends like ``final``, so that writers
-    that look at the ending work. Nothing stays behind if the block fails; what a killed process
-    left behind goes when ``final`` is next written.
+    The folder is created if it is missing. The temporary file has the same suffix as ``final``,
+    for writers that choose a format by suffix. If the block fails, the temporary file is deleted.
+    Temporary files of killed processes are deleted the next time that ``final`` is written.
 
     Raises:
         UserError: the folder cannot be written to, or the disk is full.
     """
     final = Path(final)
-    # Only a hash and the ending of a long name are kept: names have a limit of 255 bytes.
+    # The temporary name uses a hash, because file names are limited to 255 bytes.
     prefix = f".tmp-{hashlib.sha256(os.fsencode(final.name)).hexdigest()[:8]}-"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
 
 
 def claimed(path: Path) -> bool:
-    """Take a name by an empty file, so that nobody else takes it too; False if it is not free.
+    """Reserve a path by creating an empty file there; return False if the path already exists.
 
     Raises:
         UserError: the folder cannot be written to, or the disk is full.
@@ -77,13 +78,14 @@ def claimed(path: Path) -> bool:
 
 
 def _fault_of_disk(error: BaseException) -> str | None:
-    """What ails the disk rather than the program, if that is what an error says."""
+    """Return the reason if an error was caused by the disk, else None."""
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return error.strerror
-    # Whoever raised a SafetensorError has imported its library, which planning does without.
+    # Looked up in sys.modules to avoid the import: if a SafetensorError was raised, the library
+    # has been imported already, and planning does not need it.
     library = sys.modules.get("safetensors")
     if library is not None and isinstance(error, library.SafetensorError):
-        # It says only in words what it ran into.
+        # A SafetensorError carries no error number, only this text.
         match = re.search(r"I/O error: (.*?) \(os error", str(error))
         return match and match[1]
     return None
@@ -94,18 +96,22 @@ def _cannot_be_written(final: Path, reason: str | None) -> UserError:
 
 
 def _claim(final: Path, prefix: str) -> tuple[Path, int]:
-    """(a new file beside ``final``, a descriptor with a lock that says it is being written)."""
+    """Create a temporary file beside ``final``.
+
+    Returns:
+        Its path, and an open descriptor that holds a lock while the file is being written.
+    """
     while True:
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=final.suffix, dir=final.parent)
-        with suppress(OSError):  # a file system without locks: nobody sweeps there either
+        with suppress(OSError):  # without file locks, ``_sweep`` deletes nothing either
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if (path := Path(name)).exists():  # else swept before the lock was there
+        if (path := Path(name)).exists():  # otherwise ``_sweep`` deleted it before it was locked
             return path, handle
         os.close(handle)
 
 
 def _sweep(folder: Path, prefix: str) -> None:
-    """Remove what killed processes left of a file: those whose lock is free."""
+    """Delete temporary files that killed processes left behind: those that nobody has locked."""
     for path in folder.glob(f"{prefix}*"):
         with suppress(OSError):
             if lock := Lock.take(path):
@@ -120,17 +126,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically, newlines as given."""
+    """Write UTF-8 text atomically, without translating newlines."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: keys sorted, indented, so that equal values are equal bytes."""
+    """Write indented JSON with sorted keys atomically, so that equal values give equal bytes."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def _flush_to_disk(path: Path) -> None:
-    """Have the bytes on disk before the name: a power cut must not leave an empty file."""
+    """Flush a file to disk before it is renamed, so that a power cut cannot leave it empty."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -139,7 +145,10 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _umask() -> int:
-    """The process's umask; temporary files are private by default, results should not be."""
+    """Return the process's umask.
+
+    Temporary files are created private; results should have the usual permissions instead.
+    """
     mask = os.umask(0)
     os.umask(mask)
     return mask

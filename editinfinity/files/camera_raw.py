@@ -1,7 +1,8 @@
-"""Files that a camera writes and nothing here can edit, recognised by content, whatever the ending.
+"""Detect unsupported camera files (camera raw, HEIC) by content, whatever their suffix.
 
-A camera raw is often a TIFF whose first picture is a thumbnail: whoever opens it as a picture edits
-the thumbnail. So the directories of a TIFF are looked through before it is decoded.
+A camera raw file is often a TIFF whose first picture is a thumbnail. Opened as an ordinary
+picture, only the thumbnail would be edited. So the directories (IFDs) of a TIFF are inspected
+before it is decoded.
 """
 
 from __future__ import annotations
@@ -44,34 +45,37 @@ _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _KIND, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC, _DNG = 254, 255, 256, 257, 262, 50706
 _INNER = (330, 34665, 34853)
 _KNOWN = frozenset({_KIND, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC, _DNG, *_INNER})
-"""Tags of a TIFF: NewSubfileType, SubfileType, …, DNGVersion; SubIFDs, EXIF and GPS."""
+"""TIFF tags that are read: NewSubfileType, SubfileType, …, DNGVersion; SubIFDs, EXIF and GPS."""
 
 _COUNT = 0
-"""No tag, but under it the number of a directory's entries."""
+"""Not a TIFF tag: the key in ``_Tags`` for the number of entries in a directory."""
 
 _OF_SENSORS = (32803, 34892)
-"""Photometric interpretations: a colour filter array, linear raw."""
+"""PhotometricInterpretation values of raw sensor data: colour filter array and linear raw."""
 
 _REDUCED, _OLD_REDUCED = 1, 2
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-"""Type of a tag → its numbers, for :mod:`struct`."""
+"""TIFF field type → format character of :mod:`struct`."""
 
 _MOST_DIRECTORIES, _MOST_ENTRIES, _MOST_VALUES = 64, 4096, 64
-"""What is read of a file, so that a hostile one costs neither time nor memory."""
+"""Limits on what is read, so that a malicious file cannot use up time or memory."""
 
 _MOST_IN_TIFF = 2**16
-"""Entries of a directory: a BigTIFF can claim any number, and Pillow would count up to it."""
+"""Maximum number of entries in a directory.
+
+A BigTIFF can declare any number, and Pillow would loop over all of them.
+"""
 
 _Tags = dict[int, tuple[int, ...]]
 
 
 def refuse_camera_files(path: Path) -> None:
-    """Refuse camera raws, TIFFs that begin with a thumbnail or claim too many tags, and HEIC.
+    """Refuse camera raw files, HEIC, and TIFFs that begin with a thumbnail or have too many tags.
 
-    Anything else passes, missing and damaged files too: what opens them tells what is wrong.
+    All other files pass, including missing and damaged ones: opening them reports the error.
 
     Raises:
-        UserError: it is one.
+        UserError: the file is one of these.
     """
     with suppress(OSError), path.open("rb") as file:
         head = file.read(64)
@@ -85,7 +89,10 @@ def _is_marked(head: bytes, marks: tuple[tuple[int, bytes], ...]) -> bool:
 
 
 def _of_brands(head: bytes) -> str | None:
-    """What is wrong with a file that names its kinds at its start, as HEIC and AVIF do."""
+    """Return the error text for a HEIC file, found by its ``ftyp`` brands; None if it is not one.
+
+    AVIF files have an ``ftyp`` box too and are accepted.
+    """
     if head[4:8] != b"ftyp":
         return None
     size = int.from_bytes(head[:4])
@@ -94,7 +101,7 @@ def _of_brands(head: bytes) -> str | None:
 
 
 def _of_tiff(file: BinaryIO, head: bytes) -> str | None:
-    """What is wrong with a TIFF; None of any other file."""
+    """Return the error text for an unsupported TIFF; None for other TIFFs and other files."""
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or head[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
         return None
@@ -127,13 +134,13 @@ def _area(tags: _Tags) -> int:
 
 @dataclass(frozen=True)
 class _Form:
-    """How a TIFF writes its numbers; those of a BigTIFF have eight bytes.
+    """Binary layout of a TIFF's numbers; a BigTIFF uses eight bytes for counts and offsets.
 
     Attributes:
-        order: of bytes, for :mod:`struct`.
-        count: of a directory's entries.
-        entry: of a directory.
-        offset: of a place in the file.
+        order: byte order character of :mod:`struct`.
+        count: layout of a directory's number of entries.
+        entry: layout of one directory entry.
+        offset: layout of a file offset.
     """
 
     order: str
@@ -143,18 +150,18 @@ class _Form:
 
     @classmethod
     def of(cls, order: str, big: bool) -> _Form:
-        """The form of a byte order."""
+        """Return the layout for a byte order, of a BigTIFF if ``big``."""
         letters = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
         return cls(order, *(struct.Struct(order + each) for each in letters))
 
 
 def _directories(file: BinaryIO, form: _Form, first: int) -> Iterator[_Tags]:
-    """The directories of a TIFF with those inside them, each once, up to a number.
+    """Yield the directories of a TIFF, nested ones included, each once, up to a maximum number.
 
     Args:
         file: the TIFF.
-        form: how it writes numbers.
-        first: the place that tells where the first directory is.
+        form: the binary layout of its numbers.
+        first: file offset of the pointer to the first directory.
     """
     waiting, seen = [*_read(file, form.offset, first)], {0}
     while waiting and len(seen) <= _MOST_DIRECTORIES:
@@ -176,7 +183,7 @@ def _directories(file: BinaryIO, form: _Form, first: int) -> Iterator[_Tags]:
 
 
 def _numbers(file: BinaryIO, form: _Form, kind: int, many: int, value: bytes) -> tuple[int, ...]:
-    """The numbers of a tag, which stand in it, or elsewhere where they are too many for it."""
+    """Return the numbers of a tag, stored in the entry itself or, if they do not fit, elsewhere."""
     letter = _NUMBERS.get(kind)
     if letter is None or many == 0:
         return ()
@@ -187,7 +194,10 @@ def _numbers(file: BinaryIO, form: _Form, kind: int, many: int, value: bytes) ->
 
 
 def _read(file: BinaryIO, numbers: struct.Struct, place: int) -> tuple[int, ...]:
-    """The numbers at a place; none where that lies outside the file: what opens it tells."""
+    """Return the numbers at a file offset; empty if it lies outside the file.
+
+    Opening the picture later reports such damage.
+    """
     try:
         file.seek(place)
         return numbers.unpack(file.read(numbers.size))

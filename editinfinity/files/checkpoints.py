@@ -1,7 +1,7 @@
-"""Checkpoints of the two training stages: learned vectors, adapters, and optimizer states.
+"""Checkpoints of the two training stages: learned vectors, LoRA adapters and optimizer states.
 
-Adapters are in PEFT's format but written here: PEFT's own writer leaves sets unsorted and adds a
-model card, so that two equal runs would differ.
+Adapters use PEFT's format, but PEFT's own writer is not used: it leaves sets unsorted and adds a
+model card, so that two identical runs would give different files.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ ADAPTER_STATE = "state.safetensors"
 
 _LONGEST_CONFIG = 2**20
 _IMPORTING = ("auto_mapping", "megatron_config", "eva_config", "corda_config", "loftq_config")
-"""Keys of an adapter's configuration by which PEFT loads more than the adapter."""
+"""Keys of an adapter's configuration that make PEFT load more than the adapter."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Learned vectors, (N, Ct5) fp32, after ``iteration`` updates of a preset's model."""
+    """Learned vectors, (N, Ct5) fp32, after ``iteration`` updates for a preset's model."""
 
     vectors: Tensor
     iteration: int
@@ -59,10 +59,10 @@ class Embedding:
 
     @classmethod
     def load(cls, path: Path, preset: str, width: int) -> Embedding:
-        """Read a checkpoint of a preset whose text features are ``width`` wide.
+        """Load a checkpoint for a preset whose text features have ``width`` channels.
 
         Raises:
-            UserError: it is missing, damaged, or another model's.
+            UserError: the file is missing, damaged, or belongs to another model.
         """
         tensors, found = load_tensors(path, EMBEDDING_KIND, ["embedding"])
         require_preset(found.get("preset"), preset, path)
@@ -77,7 +77,7 @@ class Embedding:
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """AdamW's state of each parameter, in the parameters' order, after ``iteration`` updates."""
+    """AdamW's state for each parameter, in parameter order, after ``iteration`` updates."""
 
     parameters: list[dict[str, Tensor]]
     iteration: int
@@ -95,10 +95,10 @@ class OptimizerState:
 
     @classmethod
     def load(cls, path: Path, preset: str, shapes: list[torch.Size]) -> OptimizerState:
-        """Read a state of parameters of these shapes.
+        """Load the state for parameters with these shapes.
 
         Raises:
-            UserError: it is missing, damaged, or of other parameters.
+            UserError: the file is missing, damaged, or belongs to other parameters.
         """
         tensors, found = load_tensors(path, STATE_KIND)
         require_preset(found.get("preset"), preset, path)
@@ -119,11 +119,11 @@ class OptimizerState:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA adapter in PEFT's format, apart from the model it adapts.
+    """A LoRA adapter in PEFT's format, separate from the model it adapts.
 
     Attributes:
-        weights: PEFT's names → tensors on the CPU.
-        config: what ``adapter_config.json`` holds.
+        weights: PEFT's parameter names → tensors on the CPU.
+        config: the content of ``adapter_config.json``.
     """
 
     weights: Mapping[str, Tensor]
@@ -131,18 +131,18 @@ class Adapter:
 
     @classmethod
     def of(cls, model: nn.Module) -> Adapter:
-        """The adapter ``default`` of a ``PeftModel``."""
+        """Return a copy of the adapter ``default`` of a ``PeftModel``."""
         from peft import get_peft_model_state_dict
 
         weights = get_peft_model_state_dict(model)
         config = model.peft_config["default"].to_dict()  # type: ignore[union-attr,index,operator]
         config.update(inference_mode=True, base_model_name_or_path=None)
         ready = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-        # Enumerations of strings become strings, and sets sorted lists.
+        # The round trip through JSON turns string enums into strings and sets into sorted lists.
         return cls(ready, json.loads(json.dumps(config, default=sorted)))
 
     def save(self, folder: Path) -> None:
-        """Write it so that ``PeftModel.from_pretrained`` finds it."""
+        """Write the adapter to a folder, in a form that ``PeftModel.from_pretrained`` can load."""
         with atomic_path(folder / ADAPTER_WEIGHTS) as temporary:
             ready = {name: tensor.contiguous() for name, tensor in self.weights.items()}
             save_file(ready, temporary, metadata={"format": "pt"})
@@ -150,39 +150,41 @@ class Adapter:
 
     @classmethod
     def load(cls, folder: Path) -> Adapter:
-        """Read one of ``save``, or any LoRA adapter of PEFT.
+        """Load an adapter written by ``save``, or any other LoRA adapter in PEFT's format.
 
         Raises:
-            UserError: a file is missing, damaged, or of another kind of adapter.
+            UserError: a file is missing or damaged, or holds another kind of adapter.
         """
         return cls(_read_adapter(folder), _read_config(folder / ADAPTER_CONFIG))
 
     def put_on(
         self, model: nn.Module, device: torch.device, name: Path | str = "adapter"
     ) -> PeftModel:
-        """Adapt a model.
+        """Apply the adapter to a model.
 
         Args:
-            model: the transformer; its layers are wrapped in place, until ``unload()``.
-            device: of the model.
-            name: of the adapter, for messages.
+            model: the transformer; its layers stay wrapped in place until ``unload()``.
+            device: the model's device.
+            name: the adapter's name, for messages.
 
         Returns:
             The ``PeftModel``, frozen and in ``eval`` mode.
 
         Raises:
-            UserError: it is another model's, or its configuration does not fit its numbers.
+            UserError: the adapter belongs to another model, or its configuration does not match
+                its weights.
         """
         from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
-        # Some initial values are costly, or change the model's own; a task wants a model of it.
+        # Some kinds of initialisation are slow or change the base weights, and a task type makes
+        # PEFT expect a model class for that task. Neither is needed for trained weights.
         plain = {"init_lora_weights": True, "task_type": None}
         try:
             config = LoraConfig.from_peft_type(**{**self.config, **plain})
             adapted = get_peft_model(model, config)  # type: ignore[arg-type]
             _require_same_shapes(adapted, self.weights)
             set_peft_model_state_dict(adapted, dict(self.weights))
-        except Exception as error:  # PEFT passes on whatever its parts raise
+        except Exception as error:  # PEFT passes on any exception of its components
             _take_off(model)
             reason = str(error).split("\n", 1)[0][:200]
             raise UserError(
@@ -192,7 +194,7 @@ class Adapter:
 
 
 def _take_off(model: nn.Module) -> None:
-    """Leave a model's layers bare again, however far PEFT came with wrapping them."""
+    """Unwrap a model's layers, however many of them PEFT had wrapped before it failed."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     wrapped = [name for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)]
@@ -204,7 +206,7 @@ def _take_off(model: nn.Module) -> None:
 
 
 def _read_adapter(folder: Path) -> dict[str, Tensor]:
-    """An adapter's numbers, all of them finite."""
+    """Load an adapter's weights and check that all of them are finite."""
     path = folder / ADAPTER_WEIGHTS
     require_file(path, LARGEST, "train the adapter first")
     weights = read_state_dict([path])
@@ -213,11 +215,11 @@ def _read_adapter(folder: Path) -> dict[str, Tensor]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """A LoRA adapter's configuration.
+    """Load a LoRA adapter's configuration.
 
     Raises:
-        UserError: the file is missing or damaged, of another kind of adapter, or one for which
-            PEFT would import other modules.
+        UserError: the file is missing or damaged, describes another kind of adapter, or would
+            make PEFT import other modules.
     """
     require_file(path, _LONGEST_CONFIG, "train the adapter first")
     try:
@@ -237,10 +239,12 @@ def _no_number(text: str) -> float:
 
 
 def _require_same_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """PEFT only warns of names it does not know, and would draw without them.
+    """Check that weights have the names and shapes of the model's adapter.
+
+    PEFT only warns about unknown names, and images would then be generated without them.
 
     Raises:
-        ValueError: they are not those of the model's adapter.
+        ValueError: a name or a shape differs.
     """
     from peft import get_peft_model_state_dict
 
@@ -254,10 +258,10 @@ def _require_same_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> Non
 
 
 def restore_adapter(folder: Path, model: nn.Module) -> None:
-    """Give a freshly wrapped PEFT model the weights of an earlier checkpoint.
+    """Load the weights of an earlier checkpoint into a newly wrapped PEFT model.
 
     Raises:
-        UserError: the file is missing, damaged, or of another adapter.
+        UserError: the file is missing, damaged, or belongs to another adapter.
     """
     from peft import set_peft_model_state_dict
 
@@ -272,7 +276,10 @@ def restore_adapter(folder: Path, model: nn.Module) -> None:
 
 
 def adapter_iteration(folder: Path) -> int | None:
-    """How many updates an adapter has seen; None for adapters from elsewhere."""
+    """Return how many updates an adapter was trained for.
+
+    None if it has no optimizer state, as is the case for adapters made by other tools.
+    """
     path = folder / ADAPTER_STATE
     if not path.is_file():
         return None

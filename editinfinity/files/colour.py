@@ -1,4 +1,4 @@
-"""Colour profiles: the model knows sRGB, photographs come in others and go back so."""
+"""Colour conversion between sRGB, which the model uses, and a photograph's own ICC profile."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ log = logging.getLogger(__name__)
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """RGB as its ICC profile means it → sRGB; as it is without one, or with one nobody can use."""
+    """Convert a picture with an ICC profile to sRGB; unchanged if there is no usable profile."""
     return image if profile is None else _convert(image, profile, forth=True)
 
 
 def from_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """The way back of ``to_srgb``: sRGB → RGB of an ICC profile."""
+    """Convert sRGB to RGB with an ICC profile, the inverse of ``to_srgb``."""
     return image if profile is None else _convert(image, profile, forth=False)
 
 

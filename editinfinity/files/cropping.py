@@ -1,8 +1,9 @@
-"""Which part of a large photograph to edit, so that a small thing in it is drawn at full detail.
+"""Choose a crop of a large photograph, so that small objects are edited at full detail.
 
-The model draws about a million pixels. Of a photograph of 24 million it would see every object at
-a fifth of its detail; a crop around the mask, of one of the model's own shapes and no smaller than
-its size, is seen as it is, and stitched back.
+The model generates about one million pixels. In a photograph of 24 million pixels, it would see
+every object at a fifth of its linear resolution. A crop around the mask is seen at full resolution
+and pasted back afterwards. The crop has one of the model's aspect ratios and is no smaller than
+the model's image size.
 """
 
 from __future__ import annotations
@@ -18,37 +19,43 @@ from editinfinity.files.geometry import Geometry, Size
 from editinfinity.scales import SCALES_1M, ScaleSchedule, nearest_ratio
 
 FULL, AUTO = "full", "auto"
-"""Values of the setting ``crop``."""
+"""Values of the setting ``crop``: the whole photograph, or a crop around the mask."""
 
 PADDING = 0.5
-"""Margin on every side of the mask, as a share of its longer side: what the model has to go by."""
+"""Margin on every side of the mask, as a share of its longer side; gives the model context."""
 
 WORTH_IT = 0.8
-"""A crop that holds more than this share of what the whole view holds is left alone."""
+"""Maximum area of a useful crop, as a share of the area of the whole view.
+
+A larger crop is used only if the whole view misses masked pixels.
+"""
 
 _STEP = 1.15
-"""Crops grow in such steps, and move in steps of an eighth, so that a mask mended a little keeps
-its crop, and with it all that was learned of it."""
+"""Factor between successive crop sizes.
+
+Sizes change in these steps, and positions in steps of an eighth of a side, so that a mask that is
+corrected slightly keeps its crop, and the inversion of that crop can be reused.
+"""
 
 _PLACES = 8
 
 Region = tuple[int, int, int, int]
-"""Top, left, height and width, in pixels of the photograph."""
+"""(top, left, height, width) in pixels of the photograph."""
 
 
 def crop_around(masks: Sequence[NDArray[np.bool_]], pixel_budget: str) -> Region | None:
-    """The crop that all masks of a photograph fit into with room around them.
+    """Return the crop that contains all masks of a photograph with a margin around them.
 
-    Where they fit into no view at once, the one that holds most of them: a view is at most three
-    times as wide as high, or as high as wide.
+    If no view contains all of them, return the view that contains most of the masked pixels. (The
+    aspect ratio of a view is at most 3:1, wide or tall.)
 
     Args:
-        masks: (H, W) each, at the photograph's size.
-        pixel_budget: decides the model's size.
+        masks: masks of shape (H, W), at the photograph's size.
+        pixel_budget: determines the model's image size.
 
     Returns:
-        The region, of the shape of one of the model's ratios; None where the whole view, which is
-        the middle of the photograph, serves as well, or nothing is masked.
+        The region, with one of the model's aspect ratios. None if the whole view, which is the
+        centre of the photograph, is as good, or if nothing is masked.
     """
     edited = np.logical_or.reduce(list(masks))
     counts = edited.sum(axis=1), edited.sum(axis=0)
@@ -71,13 +78,16 @@ def crop_around(masks: Sequence[NDArray[np.bool_]], pixel_budget: str) -> Region
 
 
 def _span(counts: NDArray[np.integer]) -> tuple[int, int]:
-    """First and one past the last of what is not 0."""
+    """Return the index of the first nonzero value, and one past that of the last."""
     found = np.flatnonzero(counts)
     return int(found[0]), int(found[-1]) + 1
 
 
 def _smallest_view(needed: Sequence[float], size: Size, pixel_budget: str) -> Size | None:
-    """Height and width of the smallest view of what is needed, at full detail or less."""
+    """Return (height, width) of the smallest view that covers what is needed; None if none fits.
+
+    A view is never smaller than the model's image size, so nothing is enlarged.
+    """
     views = []
     for ratio in SCALES_1M:
         model = ScaleSchedule(ratio, pixel_budget).image_size
@@ -94,9 +104,10 @@ def _fullest_view(
     needed: Sequence[float],
     pixel_budget: str,
 ) -> Region:
-    """Of views as large as the photograph allows, the one that holds most of the masks.
+    """Return the view, at most as large as the photograph, that contains most masked pixels.
 
-    If several do, the one with most room around them; then the one nearest to full detail.
+    Ties are broken by the most room around the masks, then by the resolution nearest to full
+    detail.
     """
     size: Size = edited.shape[0], edited.shape[1]
     needed = [min(want, side) for want, side in zip(needed, size, strict=True)]
@@ -115,7 +126,10 @@ def _fullest_view(
 
 
 def _stepped(needed: Sequence[float], model: Size) -> float:
-    """Pixels of the photograph for one of the model's, so that what is needed is seen."""
+    """Return the smallest step of scale at which the needed size fits into the model's image.
+
+    The scale is the number of photograph pixels per model pixel, along one side; it is at least 1.
+    """
     scale = max(1.0, *(want / side for want, side in zip(needed, model, strict=True)))
     return float(_STEP ** math.ceil(math.log(scale, _STEP) - 1e-9))
 
@@ -125,13 +139,13 @@ def _unlike(ratio: float, needed: Sequence[float]) -> float:
 
 
 def _held(edited: NDArray[np.bool_], region: Region) -> int:
-    """Edited pixels in a region."""
+    """Return the number of edited pixels in a region."""
     top, left, height, width = region
     return int(edited[top : top + height, left : left + width].sum())
 
 
 def _over(counts: Sequence[NDArray[np.integer]], view: Size, size: Size) -> Region:
-    """A view over what is masked; where it is too small for that, over most of it."""
+    """Place a view so that it covers the masked pixels, or most of them if it is too small."""
     starts = []
     for counted, side, limit in zip(counts, view, size, strict=True):
         first, last = _span(counted)
@@ -143,7 +157,11 @@ def _over(counts: Sequence[NDArray[np.integer]], view: Size, size: Size) -> Regi
 
 
 def _placed(middle: float, side: int, limit: int, first: int, last: int) -> int:
-    """Where a side begins: around the middle, in steps, inside the picture, over the mask."""
+    """Return the start of one side of a view along one axis.
+
+    The view is centred on ``middle`` up to the step size, covers the mask, and stays inside the
+    picture.
+    """
     step = max(1, side // _PLACES)
     start = round((middle - side / 2) / step) * step
     start = min(max(start, last - side), first)
@@ -151,7 +169,7 @@ def _placed(middle: float, side: int, limit: int, first: int, last: int) -> int:
 
 
 def _over_most(counts: NDArray[np.integer], side: int) -> int:
-    """Where a side begins that holds most of the pixels, in steps; of equals, the middle one."""
+    """Return the start, in steps, at which a side covers most pixels; of ties, the middle one."""
     furthest = len(counts) - side
     starts = np.unique([*range(0, furthest, max(1, side // _PLACES)), furthest])
     before = np.concatenate([[0], np.cumsum(counts)])
@@ -161,15 +179,16 @@ def _over_most(counts: NDArray[np.integer], side: int) -> int:
 
 
 def region_text(region: Region | None) -> str:
-    """A region as one scalar, for Snakemake: ``full`` or ``top,left,height,width``."""
+    """Format a region as one scalar for Snakemake: ``full`` or ``top,left,height,width``."""
     return FULL if region is None else ",".join(map(str, region))
 
 
 def parse_region(text: str, size: Size) -> Region | None:
-    """The region that a text stands for.
+    """Parse a region in the format of ``region_text``; None for ``full``.
 
     Raises:
-        UserError: it is none, or lies outside a photograph of this (height, width).
+        UserError: the text is not a region, or the region lies outside a photograph of this
+            (height, width).
     """
     if text == FULL:
         return None

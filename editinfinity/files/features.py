@@ -1,6 +1,6 @@
-"""Feature files: what the tokenizer and the text encoder said, once for all later stages.
+"""Feature files: outputs of the tokenizer and the text encoder, saved for all later stages.
 
-Free of torch, so that stages which run no model start at once.
+This module does not import torch, so that stages that run no model start quickly.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ TEXT_KIND = "text_features"
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """A photograph as the model knows it.
+    """A photograph as encoded by the tokenizer.
 
     Attributes:
-        preset: whose tokenizer made it.
-        schedule: its scales.
-        geometry: which part of the photograph it is.
-        bits: of every scale, (h, w, d) bool each, on the tokenizer's grids.
+        preset: name of the preset whose tokenizer encoded it.
+        schedule: its scale schedule.
+        geometry: which part of the photograph was encoded.
+        bits: one (h, w, d) bool array per scale, on the tokenizer's grids.
         raw: un-normalised features, (d, H, W) fp32.
-        pixels: what the tokenizer saw, (H, W, 3) uint8 RGB.
+        pixels: the tokenizer's input, (H, W, 3) uint8 RGB.
     """
 
     preset: str
@@ -59,7 +59,7 @@ class ImageFeatures:
         """Read the file.
 
         Raises:
-            UserError: it is missing, damaged, or something else.
+            UserError: the file is missing, damaged, or of another kind.
         """
         arrays, found = load_arrays(path, IMAGE_KIND, ("bits", "raw", "pixels"))
         try:
@@ -75,13 +75,13 @@ class ImageFeatures:
 
 @dataclass(frozen=True)
 class PromptFeatures:
-    """A prompt as the text encoder knows it, suffix included.
+    """A prompt as encoded by the text encoder, including the suffix.
 
     Attributes:
-        preset: whose text encoder made it.
-        prompt: without suffix.
-        features: (T, Ct5) fp32.
-        offsets: first and one-past-last character of each token in the caption.
+        preset: name of the preset whose text encoder encoded it.
+        prompt: the prompt without the suffix.
+        features: token features, (T, Ct5) fp32.
+        offsets: for each token, its first and one-past-last character in the caption.
     """
 
     preset: str
@@ -100,7 +100,7 @@ class PromptFeatures:
         """Read the file.
 
         Raises:
-            UserError: it is missing, damaged, or something else.
+            UserError: the file is missing, damaged, or of another kind.
         """
         arrays, found = load_arrays(path, TEXT_KIND, ("features", "offsets"))
         features, given = arrays["features"], arrays["offsets"]
@@ -114,17 +114,17 @@ class PromptFeatures:
 
 
 def pack_bits(bits: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
-    """Bits of all scales, one after another, eight a byte."""
+    """Pack the bits of all scales, one scale after another, eight bits per byte."""
     return np.packbits(np.concatenate([scale.reshape(-1) for scale in bits]))
 
 
 def unpack_bits(
     packed: NDArray[Any], scales: Sequence[Grid], channels: int
 ) -> list[NDArray[np.bool_]]:
-    """Bits (h, w, d) of every scale, the inverse of ``pack_bits``.
+    """Return the bits (h, w, d) of every scale, the inverse of ``pack_bits``.
 
     Raises:
-        ValueError: the count of bits is not that of the scales.
+        ValueError: the number of bytes does not match the scales.
     """
     lengths = [h * w * channels for h, w in scales]
     if packed.size != -(-sum(lengths) // 8):
@@ -135,10 +135,10 @@ def unpack_bits(
 
 
 def require_preset(found: str, wanted: str, path: Path) -> None:
-    """Refuse features of another model.
+    """Refuse a file that was made with another model.
 
     Raises:
-        UserError: they are.
+        UserError: the file's preset is not the expected one.
     """
     if found != wanted:
         raise UserError(f"{path}: was made by model {found}, not {wanted}; delete it and run again")

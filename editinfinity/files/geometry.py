@@ -1,8 +1,9 @@
-"""Which part of a photograph the model sees.
+"""The geometry of the model's view: which part of a photograph the model sees.
 
-The nearest of Infinity's aspect ratios is cut from the middle of the photograph and scaled to the
-model's size. Codes, training, masks and attention all go through this one ``Geometry``, and it
-puts the edit back into the photograph. (Upstream squashes for the codes and crops for training.)
+A crop with the nearest of Infinity's aspect ratios is taken from the centre of the photograph and
+scaled to the model's image size. Bit codes, training, masks and attention maps all use the same
+``Geometry``, and the edit is pasted back with it. (Upstream squashes the photograph for the codes
+and crops it for training.)
 """
 
 from __future__ import annotations
@@ -21,14 +22,22 @@ Size = tuple[int, int]
 """(height, width) in pixels."""
 
 ASPECT_TOLERANCE = 0.01
-"""How far a mask's shape may be from the photograph's and still be scaled to it."""
+"""Maximum relative difference between the aspect ratios of a mask and its photograph.
+
+Within it, the mask is scaled to the photograph.
+"""
 
 
 def require_shape(path: Path | str, found: Size, size: Size) -> None:
-    """Refuse a mask of this size for a photograph of the other.
+    """Check that a mask has the photograph's aspect ratio.
+
+    Args:
+        path: the mask, for messages.
+        found: (height, width) of the mask.
+        size: (height, width) of the photograph.
 
     Raises:
-        UserError: their shapes differ.
+        UserError: the aspect ratios differ by more than ``ASPECT_TOLERANCE``.
     """
     shape = (found[1] / found[0]) / (size[1] / size[0])
     if abs(shape - 1) > ASPECT_TOLERANCE:
@@ -45,7 +54,7 @@ class Geometry:
     Attributes:
         image_size: the photograph's (height, width).
         top, left, height, width: the crop, in pixels of the photograph.
-        model_size: the model's (height, width), of the crop's shape to half a pixel.
+        model_size: the model's (height, width); its aspect ratio is the crop's, to half a pixel.
     """
 
     image_size: Size
@@ -57,7 +66,7 @@ class Geometry:
 
     @classmethod
     def fit(cls, image_size: Size, model_size: Size) -> Geometry:
-        """The largest crop of the model's shape, in the middle."""
+        """Return the largest centred crop that has the model's aspect ratio."""
         scale = min(image_size[0] / model_size[0], image_size[1] / model_size[1])
         height, width = (
             max(1, min(side, round(scale * target)))
@@ -70,7 +79,7 @@ class Geometry:
     def within(
         cls, image_size: Size, region: tuple[int, int, int, int] | None, model_size: Size
     ) -> Geometry:
-        """As ``fit``, inside a region (top, left, height, width) of the photograph, if given."""
+        """As ``fit``, but inside a region (top, left, height, width) of the photograph if given."""
         if region is None:
             return cls.fit(image_size, model_size)
         top, left, height, width = region
@@ -81,15 +90,15 @@ class Geometry:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """The crop as Pillow wants it: left, top, right, bottom."""
+        """The crop in Pillow's order: left, top, right, bottom."""
         return self.left, self.top, self.left + self.width, self.top + self.height
 
     def crop_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The part of a mask (H, W of the photograph) that the model sees, unscaled."""
+        """Return the part of a mask (H, W of the photograph) that the model sees, unscaled."""
         return mask[self.top : self.top + self.height, self.left : self.left + self.width]
 
     def to_dict(self) -> dict[str, Any]:
-        """For metadata."""
+        """Return the geometry as a dictionary for file metadata."""
         return {
             "image_size": list(self.image_size),
             "crop": [self.top, self.left, self.height, self.width],
@@ -98,7 +107,7 @@ class Geometry:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Geometry:
-        """Of metadata."""
+        """Create the geometry from a dictionary made by ``to_dict``."""
         top, left, height, width = values["crop"]
         image_size, model_size = tuple(values["image_size"]), tuple(values["model_size"])
         return cls(image_size, top, left, height, width, model_size)

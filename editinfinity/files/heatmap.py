@@ -1,4 +1,4 @@
-"""A map of numbers as colours over a photograph."""
+"""Heatmaps: a map of numbers drawn as colours over a photograph."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from PIL import Image
 _STOPS = np.array(
     [[0, 0, 60], [90, 20, 140], [210, 60, 90], [250, 150, 30], [255, 250, 160]], dtype=np.float32
 )
-"""Dark blue, violet, red, orange, pale yellow: rising in lightness, so it also reads in grey."""
+"""Colour stops: dark blue, violet, red, orange, pale yellow.
+
+Lightness increases monotonically, so that the heatmap is readable in greyscale too.
+"""
 
 _WEIGHT = 0.6
-"""Share of the colours where the map is highest; the photograph shows through."""
+"""Opacity of the colours where the map is highest; the photograph stays visible below."""
 
 
 def heatmap_over(photograph: NDArray[np.uint8], values: NDArray[np.floating]) -> Image.Image:
-    """Colours from the map's least to its greatest value, over the photograph.
+    """Draw a map as colours, scaled from its minimum to its maximum, over a photograph.
 
     Args:
         photograph: (H, W, 3) RGB.
-        values: (h, w) of any range, stretched over the photograph bilinearly.
+        values: (h, w) map with any value range, resized bilinearly to the photograph.
 
     Returns:
         An RGB picture of the photograph's size.
@@ -35,7 +38,7 @@ def heatmap_over(photograph: NDArray[np.uint8], values: NDArray[np.floating]) ->
 
 
 def colours_of(unit: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Colours (h, w, 3) in 0…255 of numbers (h, w) in [0, 1]."""
+    """Map numbers (h, w) in [0, 1] to colours (h, w, 3) in 0…255."""
     place = np.clip(unit, 0, 1) * (len(_STOPS) - 1)
     below = np.minimum(place.astype(int), len(_STOPS) - 2)
     part = (place - below)[..., None]

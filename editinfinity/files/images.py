@@ -1,6 +1,6 @@
-"""Photographs and masks in, pictures out: the one preprocessing of the project.
+"""Image preprocessing: photographs to model input, and model output to pictures.
 
-Which part of a photograph the model sees is told in :mod:`editinfinity.files.geometry`.
+:mod:`editinfinity.files.geometry` defines which part of a photograph the model sees.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from editinfinity.files.pixels import to_rgb
 from editinfinity.scales import ScaleSchedule, nearest_ratio
 
 MIN_SIDE = 16
-"""Shortest side of a photograph worth editing, in pixels."""
+"""Minimum length of a photograph's shorter side, in pixels."""
 
 
 def size_of(image: Image.Image) -> Size:
-    """(height, width) of a picture."""
+    """Return (height, width) of a picture."""
     return image.height, image.width
 
 
 def read_image(path: Path) -> Image.Image:
-    """A photograph as 8-bit RGB, turned upright by its EXIF orientation.
+    """Load a photograph as 8-bit RGB, turned upright by its EXIF orientation.
 
-    Transparency lies over white; of an animation this is the first frame; 16 bits become 8. The
-    colour profile of an RGB photograph stays in ``info["icc_profile"]``.
+    Transparent pixels are composited over white, 16-bit channels are reduced to 8 bits, and only
+    the first frame of an animation is used. The colour profile of an RGB photograph stays in
+    ``info["icc_profile"]``.
 
     Raises:
         UserError: the file is missing, damaged, not a picture, too large or too small.
@@ -48,22 +49,22 @@ def read_image(path: Path) -> Image.Image:
 
 
 def schedule_for(size: Size, pixel_budget: str, patchify: bool = False) -> ScaleSchedule:
-    """The schedule of the ratio nearest to that of a (height, width)."""
+    """Return the scale schedule whose aspect ratio is nearest to that of a (height, width)."""
     return ScaleSchedule(nearest_ratio(*size), pixel_budget, patchify)
 
 
 def to_model(image: Image.Image, geometry: Geometry) -> NDArray[np.float32]:
-    """A photograph as the model takes it.
+    """Convert a photograph to model input.
 
     Args:
-        image: of ``read_image``; its colour profile says what its numbers mean.
-        geometry: which part of it, and at what size.
+        image: result of ``read_image``; converted to sRGB from its colour profile, if any.
+        geometry: which part of the photograph to use, and at what size.
 
     Returns:
         (3, H, W) RGB in [−1, 1], sRGB.
     """
     height, width = geometry.model_size
-    # Lanczos with Pillow's own antialiasing: crop and scaling in one step.
+    # resize() crops and scales in one step; Pillow's Lanczos filter antialiases.
     scaled = image.resize((width, height), Image.Resampling.LANCZOS, box=geometry.box)
     scaled = to_srgb(scaled, image.info.get("icc_profile"))
     pixels = np.asarray(scaled, dtype=np.float32).transpose(2, 0, 1)
@@ -71,7 +72,7 @@ def to_model(image: Image.Image, geometry: Geometry) -> NDArray[np.float32]:
 
 
 def from_model(pixels: NDArray[np.floating]) -> Image.Image:
-    """The model's output as a picture: (x + 1)/2·255, truncated, as upstream does.
+    """Convert model output to a picture: (x + 1)/2·255, truncated, as upstream does.
 
     Args:
         pixels: (3, H, W) in [−1, 1].
@@ -84,9 +85,9 @@ def write_png(path: Path, image: Image.Image, settings: str | None = None) -> No
     """Write a PNG atomically; equal pictures and settings give equal bytes.
 
     Args:
-        path: where to.
-        image: what to write; its colour profile is kept.
-        settings: text embedded under ``SETTINGS_KEY``, if any.
+        path: the output file.
+        image: the picture; its colour profile is kept.
+        settings: text to embed under ``SETTINGS_KEY``, if any.
     """
     text = PngImagePlugin.PngInfo()
     if settings is not None:

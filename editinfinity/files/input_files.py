@@ -1,6 +1,6 @@
-"""Files that people give: a pipe or a device never ends, and a file without end fills the memory.
+"""Checks of user-supplied files before they are opened.
 
-So they are looked at before they are opened.
+Reading a pipe or a device may never end, and a very large file fills the memory.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a so
 
 
 def require_file(path: Path, limit: int, cure: str) -> None:
-    """Make sure that a path, links followed, is a file of sane size.
+    """Check that a path, following links, is a regular file of at most ``limit`` bytes.
 
     Args:
-        path: what was given.
-        limit: largest size in bytes.
-        cure: what to do where it is missing or none; completes "…; CURE".
+        path: the path to check.
+        limit: maximum size in bytes.
+        cure: advice for the error message if there is no such file; completes "…; CURE".
 
     Raises:
-        UserError: it is not.
+        UserError: the path is missing, unreadable, not a regular file, or too large.
     """
     try:
         found = path.stat()
@@ -46,24 +46,24 @@ def require_file(path: Path, limit: int, cure: str) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path, links followed, is a folder; one that cannot even be looked at is none."""
-    return os.path.isdir(path)  # noqa: PTH112  # Path's raises for too long a name, say
+    """Return whether a path, following links, is a folder; False if it cannot be accessed."""
+    return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises if the name is too long
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, limit: int, cure: str) -> str:
-    """The text of a file in UTF-8.
+    """Read a UTF-8 text file.
 
     Args:
-        path, limit, cure: as of ``require_file``.
+        path, limit, cure: as for ``require_file``.
 
     Raises:
-        UserError: it is no such file, or no such text.
+        UserError: the file fails the checks of ``require_file``, cannot be read, or is not UTF-8.
     """
     require_file(path, limit, cure)
     try:

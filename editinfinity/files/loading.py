@@ -1,4 +1,4 @@
-"""What loading any model takes: its tensors put in place, and random ones for the tests."""
+"""Load weights into a model, or initialise a model at random for tests."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def built(
     device: torch.device,
     model_dir: Path | None,
 ) -> Model:
-    """A part of a preset with its weights, random ones where the preset has none.
+    """Build a part of a preset and load its weights, or random ones if the preset has none.
 
     Args:
-        build: makes the model, with its own initial weights.
-        preset: whose it is.
+        build: creates the model with its own initial weights.
+        preset: the preset that the part belongs to.
         part: ``tokenizer`` or ``transformer``.
-        renamed: gives the tensors of a released file the names of ours.
-        device: where the weights go.
-        model_dir: folder of released weights; None for the usual one.
+        renamed: maps the tensor names of a released file to this project's names.
+        device: the device for the weights.
+        model_dir: folder of released weights; None for the default one.
 
     Raises:
-        UserError: the weights are missing, damaged or another model's.
+        UserError: the weights are missing, damaged or belong to another model.
     """
     if preset.weights is None:
         return _random_weights(build, preset)
@@ -54,7 +54,7 @@ def built(
 
 
 def _random_weights(build: Callable[[], Model], preset: Preset) -> Model:
-    """A model with its own initial weights, the same every time."""
+    """Build a model with random initial weights, always the same ones."""
     with torch.random.fork_rng(devices=[]):
         reseed(0, f"weights of {preset.name}", 0)
         return build()
@@ -66,9 +66,10 @@ _DRAWS = frozenset(
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Leaves tensors as they are where layers would draw their initial values.
+    """Skip the random initialisation of layers.
 
-    On the meta device those draws have no result, but load seconds' worth of PyTorch.
+    On the meta device, initialisation has no effect, but it spends seconds on loading further
+    parts of PyTorch.
     """
 
     def __torch_function__(
@@ -81,7 +82,7 @@ class _NothingDrawn(TorchFunctionMode):
 
 
 def blank(build: Callable[[], Model]) -> Model:
-    """A model on the meta device: shapes, no memory, to be filled."""
+    """Build a model on the meta device: it has shapes but no memory, and is filled later."""
     with torch.device("meta"), _NothingDrawn():
         return build()
 
@@ -89,10 +90,10 @@ def blank(build: Callable[[], Model]) -> Model:
 def _fill(
     model: nn.Module, state: Mapping[str, Tensor], device: torch.device, path: Path, preset: Preset
 ) -> None:
-    """Give a model on the meta device its weights, one tensor in memory at a time.
+    """Load weights into a model on the meta device, one tensor in memory at a time.
 
     Raises:
-        UserError: names or shapes are not this model's, or a number is not finite.
+        UserError: names or shapes do not match the model, or a number is not finite.
     """
     wanted = model.state_dict()
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
@@ -109,10 +110,10 @@ def _fill(
         if tensor.shape != target.shape:
             shapes = f"{tuple(tensor.shape)}, not {tuple(target.shape)}"
             raise UserError(f"{path}: is not {preset.name}: {name} is {shapes}; check the file")
-        # Copied as stored, and converted there: a card does that faster.
+        # Copy in the stored dtype and convert on the device: a GPU converts faster.
         ready[name] = tensor.to(device, copy=True).to(target.dtype)
         finite.append(torch.isfinite(ready[name]).all())
-    if not torch.stack(finite).all():  # asked once, for the device need not be waited for till now
+    if not torch.stack(finite).all():  # one check at the end synchronises with the device only once
         name = next(name for name, fine in zip(ready, finite, strict=True) if not fine)
         raise UserError(f"{path}: {name} holds numbers that are not finite; get the file again")
     model.load_state_dict(ready, assign=True)
@@ -121,5 +122,5 @@ def _fill(
 
 
 def frozen(model: Model, device: torch.device) -> Model:
-    """The model on its device, in ``eval`` mode, without gradients."""
+    """Move a model to a device, in ``eval`` mode and without gradients."""
     return model.to(device).eval().requires_grad_(False)

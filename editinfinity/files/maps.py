@@ -1,4 +1,4 @@
-"""Attention maps and smoothing kernels on disk. Free of torch."""
+"""Files of attention maps and smoothing kernels. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ KERNEL = "kernel"
 
 
 def save_map(path: Path, kind: str, values: Map, facts: Mapping[str, Any]) -> None:
-    """Write a map (h, w), with facts about how it was made.
+    """Write a map, with metadata about how it was made.
 
     Args:
-        path: where to.
+        path: the output file.
         kind: ``ATTENTION`` or ``KERNEL``.
-        values: fp32.
-        facts: what JSON can carry.
+        values: the map, (h, w) fp32.
+        facts: the metadata; must be JSON-serialisable.
     """
     save_tensors(path, {kind: values}, {**facts, "kind": kind})
 
 
 def load_map(path: Path, kind: str, grid: Grid) -> tuple[Map, dict[str, Any]]:
-    """A map and the facts it was saved with.
+    """Load a map and the metadata it was saved with.
 
     Raises:
-        UserError: the file is missing or damaged, or the map is not on ``grid``.
+        UserError: the file is missing or damaged, or the map's shape is not ``grid``.
     """
     arrays, facts = load_arrays(path, kind, [kind])
     values = arrays[kind]

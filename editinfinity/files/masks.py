@@ -1,8 +1,8 @@
-"""Masks as people have them → which pixels are edited.
+"""Read masks, which mark the pixels to edit, from the formats that users have.
 
-A picture whose black, white, transparent or opaque part is edited; areas of LabelMe or COCO; a
-box ``x,y,w,h``. Pictures and areas may be of another size than the photograph if the shape is
-the same.
+A mask is a picture whose black, white, transparent or opaque part is edited, a LabelMe or COCO
+file, or a box ``x,y,w,h``. Pictures and annotated areas may differ in size from the photograph if
+they have the same aspect ratio.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from editinfinity.settings.groups import MASK_REGIONS
 Mask = NDArray[np.bool_]
 
 MASK_THRESHOLD = 128
-"""A mask's pixel is black up to this value (as in the original implementation)."""
+"""Maximum grey value of a pixel that counts as black (as in the original implementation)."""
 
 _BOX = re.compile(r"\s*(-?\d+)\s*[, ]\s*(-?\d+)\s*[, ]\s*(\d+)\s*[, ]\s*(\d+)\s*")
 
@@ -37,23 +37,24 @@ def read_mask(
     grow: int = 0,
     photograph: Path | None = None,
 ) -> Mask:
-    """A mask at the photograph's size, True where the image is edited.
+    """Read a mask at the photograph's size, True where the photograph is edited.
 
     Args:
-        path: a picture, a ``.json`` of LabelMe or COCO, or a ``.txt`` with ``x,y,w,h``.
-        size: (height, width) of the photograph, upright.
-        edit_region: one of ``MASK_REGIONS``, for pictures: ``black`` (values up to 128 are edited;
-            upstream's) or ``white``, where transparent parts are background; or the transparent
-            or opaque part itself.
-        grow: pixels of the photograph by which the edited part is made larger on every side.
-        photograph: the photograph's file, whose name tells which of a COCO file's images it is.
+        path: a picture, a LabelMe or COCO ``.json`` file, or a ``.txt`` file with ``x,y,w,h``.
+        size: (height, width) of the upright photograph.
+        edit_region: for pictures, the part that is edited, one of ``MASK_REGIONS``: ``black``
+            (values up to 128, as upstream) or ``white``, where transparent pixels count as not
+            edited; or ``transparent`` or ``opaque``.
+        grow: number of photograph pixels by which the edited part is enlarged on every side.
+        photograph: path of the photograph, whose file name selects one of several images in a
+            COCO file.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        UserError: the file cannot be read, its shape is not the photograph's, or it is of several
-            images of which not exactly one can be told to be the photograph.
+        UserError: the file cannot be read, its aspect ratio is not the photograph's, or it covers
+            several images of which not exactly one matches the photograph's name.
     """
     _require_region(edit_region)
     match path.suffix.strip().lower():
@@ -67,7 +68,10 @@ def read_mask(
 
 
 def mask_warning(mask: Mask, path: Path | str, edit_region: str) -> str | None:
-    """A line about a mask without contrast, which works but is probably not meant."""
+    """Return a warning if the mask is empty or covers everything, else None.
+
+    Such a mask works, but is probably a mistake.
+    """
     if mask.any() and not mask.all():
         return None
     what = "everything" if mask.any() else "nothing"
@@ -75,7 +79,10 @@ def mask_warning(mask: Mask, path: Path | str, edit_region: str) -> str | None:
 
 
 def unseen_of(mask: Mask, geometry: Geometry) -> float:
-    """Share of a mask (H, W of the photograph) outside what the model sees; 0 of an empty one."""
+    """Return the share of a mask (H, W of the photograph) that lies outside the model's view.
+
+    For an empty mask, it is 0.
+    """
     whole = int(mask.sum())
     return 1 - int(geometry.crop_mask(mask).sum()) / whole if whole else 0.0
 
@@ -83,8 +90,12 @@ def unseen_of(mask: Mask, geometry: Geometry) -> float:
 def require_seen(unseen: float, name: Path | str) -> None:
     """Refuse a mask that would change nothing.
 
+    Args:
+        unseen: share of the mask outside the model's view, from ``unseen_of``.
+        name: the mask's name, for messages.
+
     Raises:
-        UserError: all of it lies outside what the model sees.
+        UserError: the whole mask lies outside the model's view.
     """
     if unseen == 1:
         raise UserError(
@@ -96,10 +107,11 @@ def require_seen(unseen: float, name: Path | str) -> None:
 def mask_of_picture(
     image: Image.Image, size: Size, edit_region: str = "black", name: Path | str = "mask"
 ) -> Mask:
-    """As ``read_mask``, of an open picture; ``name`` is for messages.
+    """As ``read_mask``, for an open picture; ``name`` is used in messages.
 
     Raises:
-        UserError: its shape is not the photograph's, or it lacks the alpha channel asked for.
+        UserError: the picture's aspect ratio is not the photograph's, or ``edit_region`` needs
+            an alpha channel and the picture has none.
     """
     _require_region(edit_region)
     edited_is_dark = edit_region in ("transparent", "black")
@@ -126,10 +138,10 @@ def _require_region(edit_region: str) -> None:
 
 
 def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
-    """A box ``x,y,w,h`` as a mask; ``name`` is for messages.
+    """Convert a box ``x,y,w,h`` to a mask; ``name`` is used in messages.
 
     Raises:
-        UserError: the text is no box, or the box lies outside the photograph.
+        UserError: the text is not a box, or the box lies outside the photograph.
     """
     found = _BOX.fullmatch(text)
     if found is None:
@@ -146,12 +158,12 @@ def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
 
 
 def grown(mask: Mask, pixels: int) -> Mask:
-    """The mask with a margin of so many pixels, a square's corners staying square."""
+    """Return the mask enlarged by this many pixels on every side; square corners stay square."""
     if pixels <= 0 or not mask.any():
         return mask
     for _ in range(2):  # along the columns, then along the rows
         left, reach = pixels, 1
-        # Doubling the reach takes logarithmically many passes.
+        # Doubling the step each time needs only logarithmically many passes.
         while left > 0:
             step = min(reach, left)
             wider = mask.copy()

@@ -1,7 +1,7 @@
-"""What a picture says of itself: EXIF, XMP, and the settings of the edit that made it.
+"""Picture metadata: EXIF, XMP, and the settings of the edit that produced the picture.
 
-The settings are JSON, as text of a PNG and as a property of XMP elsewhere, which JPEG, WebP, TIFF
-and AVIF carry. ``editinfinity show`` reads them back.
+The settings are stored as JSON: in a text chunk in PNG, and in an XMP property in JPEG, WebP, TIFF
+and AVIF. ``editinfinity show`` reads them back.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from PIL import ExifTags, Image
 log = logging.getLogger(__name__)
 
 SETTINGS_KEY = "editinfinity"
-"""PNG text that carries the settings an image was made with."""
+"""Key of the PNG text chunk that holds the settings an image was made with."""
 
 NAMESPACE = "urn:x-editinfinity:settings#"
 LONGEST_XMP = 65_502
-"""Bytes of XMP that one segment of a JPEG can hold."""
+"""Maximum size of the XMP in one JPEG segment, in bytes."""
 
 _OURS = re.compile(
     r"\s*<rdf:Description[^>]*xmlns:editinfinity=[^>]*>\s*<editinfinity:settings>(.*?)"
@@ -33,12 +33,12 @@ _PLACE = re.compile(r"(?=</rdf:RDF>)")
 _GPS = re.compile(
     r"""\s*[\w-]+:G[Pp][Ss]\w+=("[^"]*"|'[^']*')|<([\w-]+:G[Pp][Ss]\w+)>.*?</\2>""", re.DOTALL
 )
-"""EXIF's own names, and those of drones (``drone-dji:GpsLatitude``)."""
+"""GPS properties in XMP: those of EXIF, and those of drones (``drone-dji:GpsLatitude``)."""
 _TURN = re.compile(
     rb"""\s*tiff:Orientation=("[^"]*"|'[^']*')|<tiff:Orientation>.*?</tiff:Orientation>""",
     re.DOTALL,
 )
-"""Readers go by it where EXIF says nothing, and would turn what is upright."""
+"""The orientation in XMP. Without one in EXIF, viewers use it and would turn an upright picture."""
 _EMPTY = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
     '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
@@ -51,15 +51,15 @@ _EMPTY = (
 class Metadata:
     """EXIF and XMP as bytes, or None.
 
-    EXIF says upright, names the picture's own size and has no thumbnail, which would show the
-    picture before the edit.
+    The EXIF has no orientation (the picture is upright) and gives the picture's own size. It has
+    no thumbnail, which would show the picture before the edit.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
 
     def without_place(self) -> Metadata:
-        """The same without what says where the picture was taken."""
+        """Return a copy without the location where the picture was taken."""
         xmp = self.xmp
         if xmp is not None:
             xmp = _GPS.sub("", xmp.decode("utf-8", "replace")).encode()
@@ -72,16 +72,16 @@ class Metadata:
 
 
 def metadata_of(image: Image.Image, name: str) -> Metadata:
-    """What an upright picture, just opened, says of itself.
+    """Return the metadata of an upright picture that has just been opened.
 
     Args:
-        image: of ``open_picture``.
-        name: its file, for messages.
+        image: result of ``open_picture``.
+        name: its file name, for messages.
     """
     xmp = image.info.get("xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
-    with warnings.catch_warnings(action="ignore"):  # Pillow's, of what is left out
+    with warnings.catch_warnings(action="ignore"):  # Pillow warns about entries that it skips
         exif = _exif_of(image, name)
     return Metadata(exif, _TURN.sub(b"", xmp) if isinstance(xmp, bytes) else None)
 
@@ -99,9 +99,10 @@ def _exif_of(image: Image.Image, name: str) -> bytes | None:
         ):
             if tag in details:
                 details[tag] = side
-        # Of the old file the details have an offset alone, which would lead astray in a new one.
+        # The EXIF directory holds only the file offset of the Interop directory, which would be
+        # wrong in a new file. So the offset is replaced by the directory's content.
         interop = {}
-        with suppress(ValueError):  # an offset before the file
+        with suppress(ValueError):  # a negative offset
             interop = exif.get_ifd(ExifTags.IFD.Interop)
         details.pop(ExifTags.IFD.Interop, None)
         if interop:
@@ -115,7 +116,7 @@ def _exif_of(image: Image.Image, name: str) -> bytes | None:
         if places:
             kept[ExifTags.IFD.GPSInfo] = places
         return kept.tobytes()
-    except Exception as error:  # any nonsense may stand in EXIF
+    except Exception as error:  # EXIF may hold arbitrary bytes
         log.warning("%s: its EXIF cannot be read (%s) and is left out", name, error)
         return None
 
@@ -125,13 +126,14 @@ _OF_THE_FILE = {
     256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 330, 338, 339,
     700, 34665, 34675, 33723, 34377,
 }  # fmt: skip
-"""TIFF tags about how a file stores its pixels, which a TIFF keeps where others keep EXIF."""
+"""TIFF tags that describe how a file stores its pixels; a TIFF mixes them with its EXIF tags."""
 
 
 def with_settings(xmp: bytes | None, settings: str) -> bytes:
-    """An XMP packet with the settings in it, in place of those of an earlier edit.
+    """Return an XMP packet with the settings added; those of an earlier edit are replaced.
 
-    A packet that cannot be read is replaced; of one too long for a JPEG, only the settings stay.
+    A packet that cannot be parsed is replaced. If the result is too long for a JPEG, it keeps
+    only the settings.
     """
     text = _EMPTY
     if xmp is not None:
@@ -150,7 +152,7 @@ def with_settings(xmp: bytes | None, settings: str) -> bytes:
 
 
 def settings_in(image: Image.Image) -> str | None:
-    """The settings a picture carries, if any."""
+    """Return the settings stored in a picture, if any."""
     if SETTINGS_KEY in image.info:
         return str(image.info[SETTINGS_KEY])
     xmp = image.info.get("xmp")

@@ -1,8 +1,8 @@
-"""Where a model's weights lie on disk, and whether they are there. Free of torch.
+"""Find a model's weights on disk and check that they exist. This module does not import torch.
 
-The bundled model's come with the package; those of released models are fetched and converted once
-(:mod:`editinfinity.released`) into a folder of this layout, for which ``model_dir`` may name
-another place::
+The bundled model's weights are part of the package. Those of released models are downloaded and
+converted once (:mod:`editinfinity.released`) into a folder with the layout below; the setting
+``model_dir`` can name another folder::
 
     tokenizer.safetensors  transformer.safetensors  text_encoder/  conversion.json
 """
@@ -18,25 +18,25 @@ from editinfinity.files.input_files import is_folder
 from editinfinity.presets import Preset
 
 BUNDLED = PACKAGE / "weights" / "bundled"
-"""Folder of the weights that come with the package."""
+"""Folder of the weights that are part of the package."""
 
 
 def hub_home() -> Path:
-    """Where Hugging Face's libraries keep what they download: ``HF_HOME`` if that is set."""
+    """Return the cache folder of the Hugging Face libraries: ``HF_HOME`` if that is set."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("HF_HOME") or Path(cache, "huggingface")).expanduser()
 
 
 def default_folder(model: str) -> Path:
-    """Where a model's weights lie unless ``model_dir`` says otherwise."""
+    """Return the folder of a model's weights that is used if ``model_dir`` is not set."""
     return BUNDLED if model == "bundled" else hub_home() / "editinfinity" / model
 
 
 def model_folder(preset: Preset, model_dir: Path | None = None) -> Path:
-    """The folder of a preset's weights, which exists.
+    """Return the folder of a preset's weights.
 
     Raises:
-        UserError: it does not.
+        UserError: the folder does not exist.
     """
     folder = default_folder(preset.name) if model_dir is None else model_dir
     if is_folder(folder):
@@ -52,10 +52,10 @@ def model_folder(preset: Preset, model_dir: Path | None = None) -> Path:
 
 
 def check_model(preset: Preset, model_dir: Path | None = None) -> None:
-    """Make sure that every part of a model is there, without opening any.
+    """Check that the files of every part of a model exist, without opening them.
 
     Raises:
-        UserError: one is missing; the line says how to get it.
+        UserError: a part is missing; the message says how to get it.
     """
     if preset.weights is None or (preset.name == "bundled" and model_dir is None):
         return

@@ -1,8 +1,9 @@
-"""Files whose names are nearly right: ``Mask.PNG``, ``mask (1).png``, ``taget_word.txt``.
+"""Match files whose names are almost right: ``Mask.PNG``, ``mask (1).png``, ``taget_word.txt``.
 
-A slip of form (capitals, another separator, a doubled or missing ending, a copy's mark) leaves no
-doubt about what is meant: the file is used, and a line says so. A slip of spelling does: the file
-is not used, and a line says so. Hidden files, backups and ``old_…`` are meant for nothing.
+If a name differs from the expected one only in form (capitals, another separator, a repeated or
+missing suffix, a copy mark), the purpose of the file is clear: the file is used, and a message
+reports it. If the spelling differs, or the edit or the file format remains ambiguous, the file is
+not used, and a message reports it. Hidden files, backups and files named ``old_…`` are ignored.
 """
 
 from __future__ import annotations
@@ -25,25 +26,29 @@ _COPY_MARK = re.compile(
     rf"[\s_.-]*\((\d{{1,3}}|(\w+ )?{_COPY}( \d{{1,3}})?)\)$",
     re.IGNORECASE,
 )
-"""What a system adds to the name of a copy, in front or behind."""
+"""Text that an operating system adds before or after the name of a copied file."""
 
 _remembered = lru_cache(maxsize=10_000)
-"""The same names are in hundreds of folders."""
+"""Cache decorator: the same file names occur in hundreds of folders."""
 
 _SHORTEST_MISSPELT = 3
-"""Letters of an edit's name below which another is no slip: edits are often called 1, 2, 3."""
+"""Minimum length of an edit's name, in letters, for which misspellings are detected.
+
+Edits are often called 1, 2, 3, which differ by one letter without being misspelt.
+"""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A file that a folder may hold.
+    """A file that a folder may contain.
 
     Attributes:
-        stem: its name without the ending, e.g. ``mask``.
-        endings: right ones; of several files the first is taken.
-        also: endings that are not right, but read just as well as the first right one.
-        edit: the edit that alone it is for, whose name follows ``stem`` and a dot; or None.
-        has_edits: whether there may be such files of single edits.
+        stem: the file name without suffix, e.g. ``mask``.
+        endings: correct suffixes, in order of preference if several such files exist.
+        also: further suffixes that are accepted and read like the first correct one.
+        edit: for a file that applies to one edit only, the name of that edit, which follows
+            ``stem`` and a dot in the file name; else None.
+        has_edits: whether files that apply to one edit only may exist for this slot.
     """
 
     stem: str
@@ -54,29 +59,33 @@ class Slot:
 
     @property
     def name(self) -> str:
-        """Its name without the ending, an edit's with that."""
+        """The file name without suffix, including the edit's name if there is one."""
         return self.stem if self.edit is None else f"{self.stem}.{self.edit}"
 
     def right_name(self, endings: Sequence[str] = ()) -> str:
-        """What a file with such endings should be called."""
+        """Return the correct name for a file that has these suffixes."""
         kept = endings[-1] if endings and endings[-1] in self.endings else self.endings[0]
         return f"{self.name}{kept}"
 
     def kind(self, ending: str) -> str:
-        """The right ending that says how a file with this one is read; none where it is not."""
+        """Return the correct suffix of the format as which a file with this suffix is read.
+
+        It is empty if files with this suffix are not read.
+        """
         return self.endings[0] if ending in self.also else ending if ending in self.endings else ""
 
 
 @dataclass
 class Filled:
-    """Which files of a folder serve for what.
+    """The files of a folder, assigned to slots.
 
     Attributes:
-        paths: name of a slot → its file.
-        notices: a line for each file that is used, or passed over, though its name is not right.
-        faults: a line where several files fit.
-        unused: (name of the slot that lacks it, line) of files that are not used, as it is not
-            certain what they are meant for; an empty name where nothing lacks them.
+        paths: slot name → its file.
+        notices: one message for each file with an almost right name that is used or skipped.
+        faults: one message for each slot that several files match.
+        unused: (slot name, message) for each file that is not used because its purpose is
+            uncertain. The name is that of the empty slot it may belong to, or empty if there is
+            none.
     """
 
     paths: dict[str, Path] = field(default_factory=dict)
@@ -87,15 +96,15 @@ class Filled:
 
 @dataclass(frozen=True)
 class _Meant:
-    """What a file is probably meant for.
+    """A file with an almost right name, and the slot that it probably belongs to.
 
     Attributes:
         file: its name.
-        slot: what for.
-        right_name: what it should be called.
-        doubt: why it is not used and what to do, if so.
-        matters: whether an empty slot may be missing it.
-        companion: whether it may lie beside the right one for good reasons.
+        slot: the slot it probably belongs to.
+        right_name: its correct name.
+        doubt: if the file is not used, the reason and what to do; else None.
+        matters: whether the slot, if it is empty, may be empty because of this file.
+        companion: whether the file may legitimately exist beside the correctly named one.
     """
 
     file: str
@@ -107,12 +116,12 @@ class _Meant:
 
 
 def fill(folder: Path, files: Sequence[str], slots: Sequence[Slot]) -> Filled:
-    """Tell which files are used for what.
+    """Assign the files of a folder to slots.
 
     Args:
-        folder: where they lie.
-        files: names of all files there, in order.
-        slots: what there may be.
+        folder: the folder.
+        files: names of all files in it, in order.
+        slots: the files that the folder may contain.
     """
     filled, slots = Filled(), tuple(slots)
     right_names = {f"{slot.name}{ending}" for slot in slots for ending in slot.endings}
@@ -151,7 +160,10 @@ def fill(folder: Path, files: Sequence[str], slots: Sequence[Slot]) -> Filled:
 
 
 def edits_of(files: Sequence[str], slot: Slot) -> dict[str, str]:
-    """File → edit of those that carry an edit's name behind a slot's, slips of form included."""
+    """Return file name → edit name for the files of a slot that apply to one edit only.
+
+    Names that differ from the correct one only in form are included.
+    """
     found = {}
     for file in files:
         if _BACKUP.fullmatch(file):
@@ -177,7 +189,10 @@ def _used(folder: Path, meant: _Meant) -> str:
 
 @_remembered
 def _meant(file: str, slots: tuple[Slot, ...]) -> _Meant | None:
-    """What a file without a right name is meant for; None where for nothing."""
+    """Find the slot that a file with an incorrect name probably belongs to; None if there is none.
+
+    Names that are already correct never get here.
+    """
     endings = tuple({ending for slot in slots for ending in (*slot.endings, *slot.also)})
     readings = _readings(file, endings)
     for stem, found in readings:
@@ -195,12 +210,12 @@ def _meant(file: str, slots: tuple[Slot, ...]) -> _Meant | None:
 
 
 def _fitting(stem: str, slots: Sequence[Slot]) -> list[Slot]:
-    """The slots whose names differ from a stem in form alone."""
+    """Return the slots whose names differ from a stem only in form."""
     return [slot for slot in slots if _key(slot.name) == _key(stem)]
 
 
 def _of_form(file: str, fitting: Sequence[Slot], endings: Sequence[str]) -> _Meant:
-    """A name that is right but for its form."""
+    """Describe a file whose name differs from a correct one only in form."""
     slot = fitting[0]
     right_name = slot.right_name(endings)
     kinds = {slot.kind(ending) for ending in endings}
@@ -224,14 +239,17 @@ def _of_form(file: str, fitting: Sequence[Slot], endings: Sequence[str]) -> _Mea
 
 
 def _unreadable(file: str, slot: Slot, ending: str) -> _Meant:
-    """A name that is right but for an ending that is not read at all, ``mask.psd``."""
+    """Describe a file with a correct stem but an unsupported suffix, such as ``mask.psd``."""
     right_name = slot.right_name()
     doubt = f"as files that end in {printable(ending)} are not read here; save it as {right_name}"
     return _Meant(file, slot, right_name, doubt, companion=True)
 
 
 def _misspelt(file: str, stem: str, endings: Sequence[str], slots: Sequence[Slot]) -> _Meant | None:
-    """A name with one letter too many, too few, another or two swapped; or of no known edit."""
+    """Describe a misspelt name, or one with the name of an unknown edit; None for other names.
+
+    A misspelt name has one letter inserted, missing or changed, or two adjacent letters swapped.
+    """
     key, letters = _key(stem), _letters(stem)
     head, dot, rest = stem.partition(".")
     for slot in slots:
@@ -263,7 +281,7 @@ def _doubtful(file: str, slot: Slot, right_name: str) -> _Meant:
 
 
 def _of_no_edit(file: str, slot: Slot, stem: str, endings: Sequence[str]) -> _Meant:
-    """A file with the name of an edit that is not there, or only something like it."""
+    """Describe a file whose name ends with the name of an edit that does not exist."""
     words = _SEPARATORS.pattern.join(map(re.escape, slot.stem.split("_")))
     before = re.match(rf"{words}{_SEPARATORS.pattern}", stem, re.IGNORECASE)
     edit = stem[before.end() :].strip() if before else ""
@@ -278,7 +296,7 @@ def _of_no_edit(file: str, slot: Slot, stem: str, endings: Sequence[str]) -> _Me
 
 @_remembered
 def _readings(file: str, endings: tuple[str, ...]) -> list[tuple[str, list[str]]]:
-    """(stem, endings) of a name, then without the marks of a copy, one after the other."""
+    """Return (stem, suffixes) of a name: first as it is, then after removing each copy mark."""
     name, found, readings = file.strip(), list[str](), list[tuple[str, list[str]]]()
     while True:
         stem, dot, last = name.rpartition(".")
@@ -300,7 +318,7 @@ def _ending(file: str) -> str:
 
 @_remembered
 def _key(stem: str) -> str:
-    """What names that differ in form alone have in common."""
+    """Normalise a stem, so that names that differ only in form become equal."""
     folded = unicodedata.normalize("NFC", stem.casefold())
     return _SEPARATORS.sub("_", folded).strip("_")
 
@@ -310,7 +328,10 @@ def _letters(stem: str) -> str:
 
 
 def _is_slip(found: str, right: str) -> bool:
-    """Whether two words differ by one letter at most: inserted, missing, changed or swapped."""
+    """Return whether two words are equal or differ by one typing error.
+
+    A typing error is one letter inserted, missing or changed, or two adjacent letters swapped.
+    """
     while found and right and found[0] == right[0]:
         found, right = found[1:], right[1:]
     swapped = found[:2] == right[1::-1] and found[2:] == right[2:]

@@ -1,4 +1,4 @@
-"""Picture files opened safely: known formats, bounded size, upright, every fault one line."""
+"""Open picture files safely: only known formats, limited size, upright, one-line errors."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM"]
 if importlib.util.find_spec("PIL.AvifImagePlugin"):  # from Pillow 11.3 on
     FORMATS.append("AVIF")
-"""What is opened. Not everything Pillow knows: some of its readers start other programs."""
+"""Accepted formats. Not all of Pillow's: some of its readers start other programs."""
 
 MAX_PIXELS = 178_956_970
-"""Larger pictures are refused as decompression bombs (Pillow's own limit for an error)."""
+"""Maximum number of pixels; Pillow's own limit for refusing a file as a decompression bomb."""
 
 MAX_BYTES = 2**30
-"""Longer files are refused: more than 16-bit RGB of ``MAX_PIXELS`` takes without compression."""
+"""Maximum file size in bytes: more than uncompressed 16-bit RGB with ``MAX_PIXELS`` needs."""
 
 Result = TypeVar("Result")
 
@@ -37,38 +37,39 @@ _TURNED = (5, 6, 7, 8)
 
 
 def open_picture(path: Path) -> Image.Image:
-    """A picture in its own mode, whole in memory, upright; of an animation, the first frame.
+    """Load a picture into memory, in its own mode and upright; of an animation, the first frame.
 
     Raises:
-        UserError: it cannot be had.
+        UserError: the picture cannot be opened or decoded.
     """
     return open_as(path, lambda image: image)
 
 
 def open_as(path: Path, convert: Callable[[Image.Image], Result]) -> Result:
-    """What ``convert`` makes of a picture as of ``open_picture``: damage may show only then.
+    """Load a picture as ``open_picture`` does, and return the result of ``convert``.
 
-    ``info`` is the file's, with an EXIF orientation that says upright; ``format`` too.
+    The conversion runs inside the error handling, because some damage only shows during it. The
+    picture keeps the file's ``info`` and ``format``; its EXIF no longer has an orientation.
 
     Raises:
-        UserError: it cannot be had.
+        UserError: the picture cannot be opened, decoded or converted.
     """
     with _opened(path) as image:
         _read_interop(image)
         image.load()
         upright = _upright(image, path)
-        # Lost by Pillow with any change.
+        # Pillow drops the format whenever it makes a new image.
         upright.format = image.format
         return convert(upright)
 
 
 def open_small(path: Path, side: int) -> Image.Image:
-    """A picture in its own mode, upright, for showing it in a square of ``side`` pixels.
+    """Load a picture, in its own mode and upright, to show it in a square of ``side`` pixels.
 
-    It may still be larger than that; a JPEG is decoded at a part of its size, which is quick.
+    The result may be larger than the square. A JPEG is decoded at reduced size, which is fast.
 
     Raises:
-        UserError: it cannot be had.
+        UserError: the picture cannot be opened or decoded.
     """
     with _opened(path) as image:
         image.draft(None, (2 * side, 2 * side))
@@ -77,27 +78,27 @@ def open_small(path: Path, side: int) -> Image.Image:
 
 
 def size_upright(path: Path) -> Size:
-    """(height, width) of a picture, upright; only its head is read.
+    """Return (height, width) of the upright picture; only the file's header is read.
 
     Raises:
-        UserError: it cannot be had.
+        UserError: the picture cannot be opened.
     """
     with _opened(path) as image:
         try:
             turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
-        except Exception:  # any nonsense may stand in EXIF
+        except Exception:  # EXIF may hold arbitrary bytes
             turned = False
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The picture, not yet decoded; what goes wrong in the block is told as its fault."""
+    """Open a picture without decoding it; errors in the block become ``UserError`` for the file."""
     require_file(path, MAX_BYTES, "put the picture there")
     try:
         refuse_camera_files(path)
-        # Between Pillow's warning and its error lie the photographs of large cameras; what else it
-        # warns of (odd EXIF, a short file that still shows) is not for the user.
+        # Photographs of high-resolution cameras exceed Pillow's warning limit but not its error
+        # limit. Its other warnings (unusual EXIF, a truncated but readable file) do not help users.
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
@@ -116,24 +117,24 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise UserError(f"{path}: cannot be read ({error.strerror}); allow it") from None
     except MemoryError:
         raise UserError(f"{path}: does not fit in memory; give a smaller picture") from None
-    except Exception as error:  # decoders of damaged files raise nearly anything
+    except Exception as error:  # decoders raise almost any exception for damaged files
         raise UserError(
             f"{path}: is damaged or incomplete ({error}); copy or export it again"
         ) from None
 
 
 def _upright(image: Image.Image, path: Path) -> Image.Image:
-    """The picture turned as its EXIF says; broken EXIF turns nothing."""
+    """Turn a picture upright by its EXIF orientation; unchanged if the EXIF is broken."""
     try:
         upright = ImageOps.exif_transpose(image)
-    except Exception as error:  # any nonsense may stand in EXIF
+    except Exception as error:  # EXIF may hold arbitrary bytes
         log.warning(
             "%s: its EXIF cannot be read (%s); the picture is taken as it lies", path, error
         )
         return image.copy()
     if image.format == "TIFF" and "exif" not in upright.info:
         try:
-            exif = image.getexif()  # among a TIFF's own tags, which a copy has not
+            exif = image.getexif()  # stored among the TIFF's own tags, which a copy loses
             exif.pop(ExifTags.Base.Orientation, None)
             upright.info["exif"] = exif.tobytes()
         except Exception as error:
@@ -142,12 +143,12 @@ def _upright(image: Image.Image, path: Path) -> Image.Image:
 
 
 def _read_interop(image: Image.Image) -> None:
-    """Have the innermost directory of a TIFF's EXIF read, as Pillow does only with the others.
+    """Read the Interop directory of a TIFF's EXIF; Pillow reads only the other directories.
 
-    Decoding closes the file, and all of its EXIF would be lost for want of it.
+    Decoding closes the file. If this directory had not been read by then, all EXIF would be lost.
     """
     if image.format == "TIFF":
-        with suppress(Exception):  # told by who needs it
+        with suppress(Exception):  # errors are reported later, when the EXIF is used
             exif = image.getexif()
             if ExifTags.IFD.Exif in exif:
                 exif.get_ifd(ExifTags.IFD.Interop)

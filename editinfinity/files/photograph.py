@@ -1,6 +1,7 @@
-"""A photograph as it came, so that it can go back so: its own pixels, alpha, profile, metadata.
+"""The original photograph with its pixels, alpha, colour profile and metadata.
 
-What the model sees of it is :func:`editinfinity.files.images.read_image`'s.
+They are kept so that the edited photograph can be written with them. The model's input comes from
+:func:`editinfinity.files.images.read_image` instead.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 
 @dataclass(frozen=True)
 class Photograph:
-    """Everything of a photograph that an edit has to leave alone.
+    """Everything in a photograph that an edit must preserve.
 
     Attributes:
-        pixels: upright: ``RGB``, ``L``, or ``I;16`` (16-bit grey); not laid over anything.
-        alpha: ``L`` of the same size, or None.
+        pixels: upright picture of mode ``RGB``, ``L`` or ``I;16`` (16-bit grey), not composited
+            over a background.
+        alpha: alpha channel, mode ``L``, of the same size; or None.
         profile: the ICC profile of ``pixels``, or None.
         metadata: EXIF and XMP.
         format: Pillow's name of the file's format.
-        doubts: what of the file could not be kept, a line each.
+        doubts: one message for each property of the file that could not be preserved.
     """
 
     pixels: Image.Image
@@ -49,13 +51,13 @@ class Photograph:
     def paste(
         self, drawn: Image.Image, geometry: Geometry, opacity: Image.Image | None
     ) -> Photograph:
-        """The photograph with a drawing in the place it was drawn for.
+        """Return the photograph with generated pixels pasted into the model's crop.
 
         Args:
-            drawn: RGB in sRGB, at the model's size.
-            geometry: where it belongs.
-            opacity: ``L`` of the crop's size: 0 leaves the photograph's very pixels, 255 takes
-                the drawing's; None takes them all.
+            drawn: the generated picture, sRGB, at the model's size.
+            geometry: the crop that it was generated for.
+            opacity: mode ``L``, of the crop's size: 0 keeps the photograph's exact pixels, 255
+                uses the generated ones. None uses the generated pixels everywhere.
         """
         size = (geometry.width, geometry.height)
         patch = drawn.convert("RGB")
@@ -71,23 +73,23 @@ class Photograph:
         return replace(self, pixels=pixels)
 
     def without_place(self) -> Photograph:
-        """The photograph, not saying where it was taken."""
+        """Return a copy without the location where the photograph was taken."""
         return replace(self, metadata=self.metadata.without_place())
 
     def picture(self) -> Image.Image:
-        """Pixels and alpha as one picture, with its profile: RGB, RGBA, L, LA or I;16."""
+        """Return pixels, alpha and profile as one picture, of mode RGB, RGBA, L, LA or I;16."""
         joined = self.pixels.copy()
         if self.alpha is not None:
             joined.putalpha(self.alpha)
         if self.profile is not None:
-            joined.info["icc_profile"] = self.profile  # whoever saves it keeps its colours
+            joined.info["icc_profile"] = self.profile  # Pillow saves this profile with the picture
         return joined
 
 
 def _paste_deep(
     pixels: Image.Image, patch: Image.Image, geometry: Geometry, opacity: Image.Image | None
 ) -> Image.Image:
-    """``paste`` for 16-bit grey, which Pillow cannot blend."""
+    """As ``Photograph.paste`` for 16-bit grey, which Pillow cannot blend."""
     values = np.array(pixels)
     crop = np.s_[
         geometry.top : geometry.top + geometry.height,
@@ -100,10 +102,11 @@ def _paste_deep(
 
 
 def read_photograph(path: Path) -> Photograph:
-    """A photograph with everything that has to come back.
+    """Load a photograph with everything that an edit must preserve.
 
-    16-bit grey stays so; 16-bit colour becomes 8-bit, palettes colour, CMYK sRGB, and of an
-    animation the first frame is taken, each with a line in ``doubts``.
+    16-bit grey is kept. Other content is converted: 16-bit colour and 32-bit grey to 8-bit, CMYK
+    to sRGB, palettes to RGB, and animations to their first frame. Except for palettes, ``doubts``
+    gets a message for each conversion.
 
     Raises:
         UserError: the file is missing, damaged, not a picture, or too large.
@@ -115,7 +118,7 @@ def read_photograph(path: Path) -> Photograph:
 def photograph_of(
     image: Image.Image, name: str = "the picture", doubts: Sequence[str] = ()
 ) -> Photograph:
-    """As ``read_photograph``, of an open picture that lies upright."""
+    """As ``read_photograph``, for an open picture that is upright already."""
     metadata, format_ = metadata_of(image, name), image.format or "PNG"
     profile, alpha = image.info.get("icc_profile"), None
     if image.mode in _DEEP_GREY:
@@ -149,7 +152,7 @@ def _doubts(image: Image.Image, path: Path) -> list[str]:
 
 
 def _depth(image: Image.Image, path: Path) -> int:
-    """Bits a channel in the file, which Pillow folds to 8 in silence."""
+    """Return the bits per channel in the file, which Pillow silently reduces to 8."""
     if image.format == "PNG":
         with path.open("rb") as file:
             return file.read(25)[24]

@@ -1,4 +1,4 @@
-"""Pictures of any mode as plain 8-bit RGB or grey."""
+"""Convert pictures of any mode to 8-bit RGB or grey."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from PIL import Image
 from editinfinity.files.colour import to_srgb
 
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-"""Modes with more than 8 bits a pixel, all of them grey."""
+"""Pillow's modes with more than 8 bits per channel, all of them grey."""
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB over white; CMYK through its profile if it has one.
+    """Convert to 8-bit RGB over white; CMYK is converted with its ICC profile if it has one.
 
-    Only the colour profile of an RGB picture stays in ``info``: another would be wrong for RGB.
+    Only the profile of an RGB picture stays in ``info``; that of another mode would be wrong.
     """
     profile = image.info.get("icc_profile")
     if image.mode == "CMYK":
@@ -27,7 +27,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_grey(image: Image.Image, background: int) -> Image.Image:
-    """8-bit grey, transparent parts over ``background`` (0…255)."""
+    """Convert to 8-bit grey, with transparent parts over ``background`` (0…255)."""
     if image.mode in _DEEP:
         return _deep_to_grey(image)
     if is_transparent(image):
@@ -36,29 +36,30 @@ def to_grey(image: Image.Image, background: int) -> Image.Image:
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Whether a picture has transparent parts, of any kind."""
+    """Return whether a picture has an alpha channel or another kind of transparency."""
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
 def _over(image: Image.Image, background: int) -> Image.Image:
-    """The picture over a plain grey ground."""
-    # RGBa and La only convert to their straight counterparts.
+    """Composite a picture over a uniform grey background."""
+    # Pillow converts RGBa and La only to RGBA and LA.
     straight = image.convert({"RGBa": "RGBA", "La": "LA"}.get(image.mode, "RGBA")).convert("RGBA")
     ground = Image.new("RGBA", image.size, (background, background, background, 255))
     return Image.alpha_composite(ground, straight)
 
 
 def _plain(image: Image.Image, profile: bytes | None = None) -> Image.Image:
-    """A picture whose ``info`` holds nothing but the profile."""
+    """Return a copy of a picture whose ``info`` contains only the profile."""
     plain = image.copy()
     plain.info = {"icc_profile": profile} if profile else {}
     return plain
 
 
 def _deep_to_grey(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, scaled (Pillow's own conversion clips).
+    """Scale grey of more than 8 bits to 8 bits (Pillow's own conversion clips).
 
-    Floats up to 1 are taken as [0, 1]; other 32-bit values as 8 or 16 bits, by their largest.
+    If no float exceeds 1, the range is taken as [0, 1]. Other 32-bit values are taken as 8 or 16
+    bits, depending on their maximum.
     """
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
     if image.mode.startswith("I;16"):

@@ -1,4 +1,4 @@
-"""What a mask means, as a picture: the photograph with the edited part tinted and outlined."""
+"""Preview of a mask: the photograph with the edited part tinted and outlined."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _TINT, _LINE, _FRAME = (230, 40, 60), (255, 255, 255), (255, 210, 0)
 
 
 def mask_preview(photograph: Image.Image, mask: Mask, region: Region | None = None) -> Image.Image:
-    """The photograph, reduced, with the edited part in red and the crop as a yellow frame.
+    """Draw a reduced photograph with the edited part in red and the crop as a yellow frame.
 
     Args:
-        photograph: RGB, upright.
-        mask: (H, W) of the photograph, True = edited.
-        region: the crop the model will see; None for all.
+        photograph: upright RGB picture.
+        mask: (H, W) of the photograph, True where edited.
+        region: the crop that the model will see; None for the whole photograph.
     """
     scale = min(1.0, SIDE / max(photograph.size))
     size = max(1, round(photograph.width * scale)), max(1, round(photograph.height * scale))

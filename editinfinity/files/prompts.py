@@ -1,4 +1,4 @@
-"""Prompts and target words as users keep them: UTF-8 text files, or cells of a table."""
+"""Read prompts and target words from UTF-8 text files or table cells."""
 
 from __future__ import annotations
 
@@ -9,43 +9,45 @@ from editinfinity.errors import UserError
 from editinfinity.files.input_files import read_text
 
 LONGEST_PROMPT = 4000
-"""In characters; far above what a text encoder takes, far below what is no prompt at all."""
+"""Maximum length in characters: far more than a text encoder uses, far less than a wrong file."""
 
 LONGEST_WORD = 100
 
 
 def read_prompt(source: Path | str, *, what: str = "prompt", may_be_empty: bool = False) -> str:
-    """A prompt, stripped, white space folded to single spaces.
+    """Read a prompt, stripped, with each run of white space replaced by one space.
 
     Args:
         source: a file, or the text itself.
-        what: what the text is, for messages.
-        may_be_empty: the source prompt may, an edit prompt may not.
+        what: name of the text, for messages.
+        may_be_empty: whether an empty text is allowed: yes for the source prompt, no for an edit
+            prompt.
 
     Raises:
-        UserError: the file cannot be read, is not UTF-8, or the text is not usable.
+        UserError: the file cannot be read or is not UTF-8, or the text is empty, too long or
+            has control characters.
     """
     refusal = None if may_be_empty else f"is empty; write the {what} into it"
     return _text_of(source, what, LONGEST_PROMPT, refusal)
 
 
 def read_target_word(source: Path | str) -> str:
-    """The word (or words) to segment, stripped.
+    """Read the word (or words) to segment, stripped.
 
     Raises:
-        UserError: as ``read_prompt``.
+        UserError: as for ``read_prompt``.
     """
     refusal = "is empty; write one word of the source prompt into it"
     return _text_of(source, "target word", LONGEST_WORD, refusal)
 
 
 def origin_of(source: Path | str | None, what: str) -> str:
-    """The name to blame for a text: its file's, or else what it is."""
+    """Return the origin of a text for messages: the path of its file, or else ``what``."""
     return str(source) if isinstance(source, Path) else what
 
 
 def _text_of(source: Path | str, what: str, longest: int, refusal: str | None) -> str:
-    """The text of a source; where it is empty, it is refused so, unless it may be."""
+    """Read a text; ``refusal`` is the error message for an empty one, None if it may be empty."""
     text, origin = source, origin_of(source, what)
     if isinstance(text, Path):
         text = read_text(text, 8 * LONGEST_PROMPT, "put the text there")

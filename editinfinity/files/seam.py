@@ -1,8 +1,8 @@
-"""Where an edit ends and the untouched photograph begins: opacity of the drawing, pixel by pixel.
+"""Blend an edit into the photograph: per-pixel opacity of the generated picture.
 
-Nothing of the drawing reaches a pixel outside the kernel's support (cells that keep less than all
-of the source), nor one outside the crop; inside, it fades in over about a cell. Worked out on a
-grid of a few points a cell, then enlarged, so it costs the same at any size of photograph.
+The opacity is 0 outside the crop and outside the kernel's support (the cells that do not keep the
+source completely). Inside, it rises over about one cell. It is computed on a grid of a few points
+per cell, at the same cost for any size of photograph, and then enlarged.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from editinfinity.editing.kernel import manhattan_distance
 from editinfinity.files.geometry import Geometry
 
 POINTS = 8
-"""Points a cell, along either side."""
+"""Number of grid points per cell, along each side."""
 
 
 def opacity_of(
     kernel: NDArray[np.float32], geometry: Geometry, feather: float | None = None
 ) -> Image.Image:
-    """Opacity of the drawing over the photograph.
+    """Return the opacity of the generated picture over the photograph.
 
     Args:
-        kernel: G, (h, w) cells of the crop; 1 keeps the source. All 0 where everything may change.
-        geometry: of the drawing: where the crop ends inside the photograph, the drawing fades too.
-        feather: width of the seam in pixels of the photograph; None for about a cell.
+        kernel: the smoothing kernel G, (h, w) cells of the crop. 1 keeps the source; all cells
+            are 0 if everything may change.
+        geometry: the model's crop. The opacity also falls to 0 at the edges of the crop that lie
+            inside the photograph.
+        feather: width of the transition in pixels of the photograph; None for about one cell.
 
     Returns:
-        ``L`` of the crop's size, 255 = the drawing alone. Exactly 0 at every pixel whose centre
-        lies in a cell with G = 1.
+        Picture of mode ``L`` and the crop's size; 255 shows only the generated picture. Exactly 0
+        at every pixel whose centre lies in a cell with G = 1.
     """
     support = kernel < 1
     if not support.any():
@@ -38,9 +40,9 @@ def opacity_of(
     points = np.repeat(np.repeat(support, POINTS, axis=0), POINTS, axis=1)
     inside = _distance_inside(points, geometry)
     width = POINTS if feather is None else feather * points.shape[0] / geometry.height
-    # A support of few cells would otherwise never be opaque.
+    # Without this limit, a support of few cells would never reach full opacity.
     width = max(1.0, min(width, inside.max() / 2))
-    # The outermost points stay clear, so that enlarging reaches no pixel outside.
+    # The outermost points stay at 0, so that interpolation affects no pixel outside the support.
     ramp = np.clip((inside - 1) / width, 0, 1)
     smooth = ramp * ramp * (3 - 2 * ramp)
     small = Image.fromarray(np.rint(smooth * 255).astype(np.uint8))
@@ -52,7 +54,10 @@ def opacity_of(
 
 
 def _distance_inside(points: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.int64]:
-    """Steps from each point to the nearest one outside, as the photograph beyond the crop is."""
+    """Return the Manhattan distance from each point to the nearest point outside the support.
+
+    Points of the photograph beyond the crop count as outside.
+    """
     height, width = geometry.image_size
     left, top, right, bottom = geometry.box
     padded = np.pad(points, 1, mode="edge")
@@ -70,7 +75,7 @@ def _distance_inside(points: NDArray[np.bool_], geometry: Geometry) -> NDArray[n
 
 
 def _pixels_of(cells: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """255 at the pixels whose centre lies in a True cell."""
+    """Return an array of this size, 255 at the pixels whose centre lies in a True cell, else 0."""
     rows, columns = (
         ((2 * np.arange(pixels) + 1) * count) // (2 * pixels)
         for pixels, count in zip(size, cells.shape, strict=True)

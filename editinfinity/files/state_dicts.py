@@ -1,8 +1,8 @@
-"""Weight files of every layout models are released in, as flat state dicts.
+"""Load weight files, in any layout that models are released in, as flat state dicts.
 
-safetensors or pickles, whole or in shards, flat or nested. Pickles are opened with
-``weights_only`` (nothing in them runs) and mapped rather than read, so that a tensor is in memory
-only while it is used. Key names are left to :mod:`editinfinity.models.released`.
+The files are safetensors or pickles, single or sharded, flat or nested. Pickles are loaded with
+``weights_only``, so that no code in them runs, and memory-mapped, so that a tensor is in memory
+only while it is used. :mod:`editinfinity.models.released` handles the key names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.input_files import require_file
 
 LARGEST = 2**40
-"""Bytes of a file of weights; more is none."""
+"""Maximum size of a weight file, in bytes."""
 
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
@@ -29,15 +29,17 @@ _NESTING = ("vae", "trainer", "gpt_fsdp", "gpt_wo_ddp", "state_dict", "model", "
 
 
 def find_weight_files(folder: Path, pattern: str, what: str) -> list[Path]:
-    """The files of one model below a folder, safetensors before pickles, shards in order.
+    """Find the weight files of one model in a folder, with the shards in order.
+
+    Safetensors files are preferred to pickles.
 
     Args:
-        folder: where weights lie.
-        pattern: glob of the file, its shards, or the folder that holds them.
-        what: the model, for messages.
+        folder: folder of the weights.
+        pattern: glob pattern of the file, of its shards, or of the folder that contains them.
+        what: name of the model, for messages.
 
     Raises:
-        UserError: there is none, several are candidates, or a shard is missing.
+        UserError: no file matches, several models match, or a shard is missing.
     """
     found: list[Path] = []
     for match in sorted(folder.glob(pattern)) if folder.is_dir() else []:
@@ -51,10 +53,10 @@ def find_weight_files(folder: Path, pattern: str, what: str) -> list[Path]:
 
 
 def weight_files_in(folder: Path) -> list[Path]:
-    """The files of the only model in a folder, as of ``find_weight_files``.
+    """Find the weight files of the only model in a folder, as ``find_weight_files`` does.
 
     Raises:
-        UserError: there is none, several are candidates, or a shard is missing.
+        UserError: the folder contains no weights or several models, or a shard is missing.
     """
     try:
         found = sorted(folder.iterdir())
@@ -66,7 +68,7 @@ def weight_files_in(folder: Path) -> list[Path]:
 
 
 def _one_model(found: Sequence[Path], what: str) -> list[Path]:
-    """Of files, all shards of the only model, safetensors before pickles; empty for none."""
+    """Return all shards of the only model among files, preferring safetensors; empty if none."""
     files: list[Path] = []
     for endings in ((".safetensors",), _PICKLES):
         files = files or [path for path in found if path.suffix in endings]
@@ -89,10 +91,10 @@ def _one_model(found: Sequence[Path], what: str) -> list[Path]:
 
 
 def read_state_dict(files: Sequence[Path]) -> dict[str, Tensor]:
-    """Every tensor of a model's files, on the CPU, mapped from disk where the format allows.
+    """Load all tensors of a model's files, on the CPU, memory-mapped if the format allows it.
 
     Raises:
-        UserError: a file is missing, damaged or holds no state dict.
+        UserError: a file is missing or damaged, or contains no state dict.
     """
     state: dict[str, Tensor] = {}
     for path in files:
@@ -114,22 +116,22 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def can_be_mapped(path: Path) -> bool:
-    """Whether a pickle is of the zip format of torch ≥ 1.6, the only one that can be mapped."""
+    """Return whether a pickle has the zip format of torch ≥ 1.6, which can be memory-mapped."""
     with path.open("rb") as file:
         return file.read(2) == b"PK"
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """The state dict of a pickle, mapped from disk unless it is of the format before torch 1.6.
+    """Load the state dict of a pickle, memory-mapped unless it has the format before torch 1.6.
 
     Raises:
-        UserError: the file is missing or damaged, holds no state dict, or asks to run code.
+        UserError: the file is missing or damaged, contains no state dict, or would run code.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=can_be_mapped(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    except Exception as error:  # the opcodes of a damaged pickle raise nearly anything
+    except Exception as error:  # damaged pickles raise almost any exception
         reason = (str(error) or type(error).__name__).split("\n", 1)[0][:200]
         raise UserError(
             f"{path}: is damaged or no file of plain weights ({reason}); get the file again"
@@ -138,7 +140,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def _flat(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict inside a pickle's content."""
+    """Return the state dict inside a pickle's content, unwrapping nested dictionaries."""
     while isinstance(content, Mapping):
         if content and all(isinstance(value, Tensor) for value in content.values()):
             return dict(content)

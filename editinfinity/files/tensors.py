@@ -1,5 +1,7 @@
-"""Tensors in safetensors files, with one sorted JSON of metadata so that equal content is equal
-bytes (safetensors keeps several metadata keys in no fixed order).
+"""Read and write safetensors files whose metadata is one JSON text with sorted keys.
+
+A single text makes equal content give equal bytes: safetensors writes several metadata keys in no
+fixed order.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 METADATA_KEY = "editinfinity"
 
 LARGEST = 2**40
-"""Bytes of a file of tensors; only what is no file at all is refused by it."""
+"""Maximum size of a tensor file, in bytes; so large that no real file exceeds it."""
 
 Array = NDArray[Any]
 
@@ -34,9 +36,9 @@ def save_tensors(
     """Write tensors and metadata; equal arguments give equal bytes.
 
     Args:
-        path: where to; written atomically.
+        path: the output file, written atomically.
         tensors: name → numpy array or torch tensor (any device).
-        metadata: what JSON can carry; ``kind`` says what the file is.
+        metadata: JSON-serialisable values; ``kind`` names the kind of file.
     """
     text = {METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":"))}
     with atomic_path(path) as temporary:
@@ -57,24 +59,25 @@ def save_tensors(
 
 
 def load_arrays(path: Path, kind: str, names: Iterable[str] = ()) -> tuple[dict[str, Array], Any]:
-    """Arrays and metadata of a file of ``save_tensors``.
+    """Load arrays and metadata from a file written by ``save_tensors``.
 
     Args:
         path: the file.
-        kind: what its metadata must say it is.
-        names: tensors it must hold.
+        kind: the kind of file that its metadata must name.
+        names: names of tensors that the file must contain.
 
     Returns:
-        name → numpy array, and the metadata's dict.
+        name → numpy array, and the metadata as a dictionary.
 
     Raises:
-        UserError: the file is missing, damaged, or of another kind.
+        UserError: the file is missing or damaged, is of another kind, or lacks a tensor; or a
+            number in it is not finite.
     """
     return _load(Path(path), kind, names, framework="np")
 
 
 def load_tensors(path: Path, kind: str, names: Iterable[str] = ()) -> tuple[dict[str, Tensor], Any]:
-    """As ``load_arrays``, with torch tensors on the CPU."""
+    """As ``load_arrays``, but return torch tensors on the CPU."""
     return _load(Path(path), kind, names, framework="pt")
 
 
@@ -90,7 +93,7 @@ def _load(
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error}); {cure}") from None
     except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        # TypeError, AttributeError: numbers of a kind that numpy or torch does not have.
+        # TypeError, AttributeError: a dtype that numpy or torch does not support.
         raise UserError(f"{path}: is damaged or no safetensors file ({error}); {cure}") from None
     found = metadata.get("kind") if isinstance(metadata, dict) else None
     if found != kind:
@@ -103,15 +106,15 @@ def _load(
 
 
 def require_finite(tensors: Mapping[str, Any], path: Path, cure: str) -> None:
-    """Refuse numbers that would turn a whole picture black without a word.
+    """Check that tensors hold no infinity or NaN, which would silently make the picture black.
 
     Args:
         tensors: name → numpy array or torch tensor.
-        path: their file, for messages.
-        cure: what to do.
+        path: the file that contains them, for messages.
+        cure: advice for the error message.
 
     Raises:
-        UserError: one holds infinity or "not a number".
+        UserError: a tensor holds infinity or NaN.
     """
     for name, values in tensors.items():
         if isinstance(values, np.ndarray):
@@ -123,10 +126,10 @@ def require_finite(tensors: Mapping[str, Any], path: Path, cure: str) -> None:
 
 
 def whole_number(metadata: Mapping[str, Any], key: str, path: Path) -> int:
-    """A count in a file's metadata.
+    """Return a non-negative integer from a file's metadata.
 
     Raises:
-        UserError: it is missing or none.
+        UserError: the value is missing or not a non-negative integer.
     """
     value = metadata.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:

@@ -1,4 +1,4 @@
-"""Presets → loaded text encoders."""
+"""Load the text encoder of a preset."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from editinfinity.prompts import LEARNED_VECTORS
 def load_text_encoder(
     preset: Preset, device: torch.device, model_dir: Path | None = None
 ) -> TextEncoder:
-    """The text encoder of a preset: T5 in fp16 on a GPU, everything else in fp32.
+    """Load the text encoder of a preset: T5 on a GPU in fp16, all others in fp32.
 
     Raises:
-        UserError: its weights are missing.
+        UserError: its weights are missing or unusable, or its features have another width.
     """
     config = preset.text_encoder
-    # The transformer has a row of "no text" for every token, learned vectors included.
+    # The transformer has one "no text" row per token, and the learned vectors need rows too.
     longest = min(config.max_length, preset.transformer.text_length - LEARNED_VECTORS)
     if config.kind == "hashed":
         return HashedEncoder(config.width, longest)
@@ -54,7 +54,7 @@ def load_text_encoder(
 
 def _text_encoder_folder(preset: Preset, model_dir: Path | None) -> Path:
     if package := preset.text_encoder.package:
-        # Found without importing: the package's own code is not needed.
+        # Locate the package without importing it: its code is not needed.
         spec = importlib.util.find_spec(package)
         for place in (spec and spec.submodule_search_locations) or []:
             return Path(place) / "model"

@@ -1,4 +1,4 @@
-"""Presets → loaded tokenizers."""
+"""Load the image tokenizer of a preset."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from editinfinity.presets import Preset
 def load_tokenizer(
     preset: Preset, device: torch.device, model_dir: Path | None = None
 ) -> Tokenizer:
-    """The tokenizer of a preset, fp32.
+    """Load the tokenizer of a preset, in fp32.
 
     Raises:
-        UserError: its weights are missing, damaged or another model's.
+        UserError: its weights are missing, damaged or belong to another model.
     """
     operations = choose_operations(device, preset.tokenizer)
     model = built(

@@ -1,4 +1,4 @@
-"""Presets → loaded transformers."""
+"""Load the transformer of a preset."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def load_transformer(
     model_dir: Path | None = None,
     attention_bias: bool = True,
 ) -> Infinity:
-    """The transformer of a preset.
+    """Load the transformer of a preset.
 
     Args:
-        preset: which model.
-        device: where it goes; decides its precision.
-        model_dir: folder of released weights; None for models that carry their own.
+        preset: the preset.
+        device: the device for the weights; determines their precision.
+        model_dir: folder of released weights; None for the default one.
         attention_bias: False drops the trained q and v biases, as upstream does.
 
     Raises:
-        UserError: its weights are missing, damaged or another model's.
+        UserError: its weights are missing, damaged or belong to another model.
     """
     config = replace(preset.transformer, attention_bias=attention_bias)
     dtype = block_dtype(device)
-    operations = choose_operations(device, config, dtype)  # made ready while the weights are read
+    operations = choose_operations(device, config, dtype)  # prepared while the weights are loaded
     model = built(
         lambda: Infinity(config).set_block_dtype(dtype),
         preset,

@@ -1,10 +1,11 @@
-"""Presets → loaded models: bundled, released, or random for the tests.
+"""Load the models of a preset: bundled, released, or with random weights for tests.
 
-Everything comes back frozen and in ``eval`` mode on its device: the tokenizer in fp32, the
-transformer's blocks in bf16 on a GPU and fp32 on a CPU, the rest of it in fp32.
+All models are frozen, in ``eval`` mode and on the given device. The tokenizer uses fp32. The
+transformer's blocks use bf16 on a GPU and fp32 on a CPU; the rest of the transformer uses fp32.
 
-The loaders live in modules of their own, and stages import those: a stage's version, from which
-Snakemake knows what to run again, is then that of the models it really uses.
+Each loader has its own module, and stages import those modules instead of this one. The version of
+a stage, from which Snakemake decides what to run again, then depends only on the models that the
+stage uses.
 """
 
 from editinfinity.files.text_encoder_weights import load_text_encoder as load_text_encoder

@@ -1,4 +1,4 @@
-"""Pictures out: PNG in results, the input's own format from the command line."""
+"""Write pictures: PNG in the workflow's results, the input's format on the command line."""
 
 from __future__ import annotations
 
@@ -28,27 +28,28 @@ FORMATS = {
     ".tiff": "TIFF",
     ".avif": "AVIF",
 }
-"""Ending → format of the pictures that can be written with all that belongs to them."""
+"""Suffix → format, for the formats that can store a picture with its metadata and settings."""
 
 QUALITY = 95
-"""Of a JPEG, WebP or AVIF whose original was none."""
+"""Quality of a JPEG, WebP or AVIF that does not take its quality from an original JPEG."""
 
 
 def write_photograph(
     path: Path, photograph: Photograph, settings: str | None = None, like: Path | None = None
 ) -> None:
-    """Write a photograph with its alpha, profile, metadata and settings; atomic.
+    """Write a photograph atomically, with its alpha, profile, metadata and settings.
 
     Equal arguments give equal bytes.
 
     Args:
-        path: its ending decides the format.
-        photograph: what to write.
-        settings: JSON of what made it, if any.
-        like: the original, whose quality a JPEG takes over.
+        path: the output file; its suffix determines the format.
+        photograph: the photograph to write.
+        settings: JSON of the settings that it was made with, if any.
+        like: the original file. A JPEG is written with the original's quality, and a WebP without
+            loss if the original is lossless.
 
     Raises:
-        UserError: there is no such format, or it cannot hold the picture.
+        UserError: the suffix is unknown, or the format cannot store the picture.
     """
     write_bytes(path, encode_photograph(path, photograph, settings, like))
 
@@ -56,10 +57,10 @@ def write_photograph(
 def encode_photograph(
     path: Path, photograph: Photograph, settings: str | None = None, like: Path | None = None
 ) -> bytes:
-    """What ``write_photograph`` would write to ``path``, which is left alone.
+    """Return the bytes that ``write_photograph`` would write to ``path``, without writing them.
 
     Raises:
-        UserError: there is no such format, or it cannot hold the picture.
+        UserError: the suffix is unknown, or the format cannot store the picture.
     """
     format_ = FORMATS.get(path.suffix.lower())
     if format_ is None:
@@ -84,7 +85,7 @@ def encode_photograph(
 
 
 def _options(format_: str, photograph: Photograph, settings: str | None) -> dict[str, Any]:
-    """Profile and metadata, as the format's writer wants them."""
+    """Return profile and metadata as arguments of Pillow's ``save`` for a format."""
     metadata = photograph.metadata
     options: dict[str, Any] = {}
     if photograph.profile is not None:
@@ -100,17 +101,17 @@ def _options(format_: str, photograph: Photograph, settings: str | None) -> dict
         return {**options, "pnginfo": text, "compress_level": _PNG_LEVEL}
     xmp = metadata.xmp if settings is None else with_settings(metadata.xmp, settings)
     if format_ == "TIFF":
-        # Pillow's writer knows XMP as one of EXIF's tags.
+        # Pillow's TIFF writer takes XMP as one of the EXIF tags.
         tags = Image.Exif()
         tags.load(metadata.exif or b"")
         if xmp is not None:
             tags[_TIFF_XMP] = xmp
         if ExifTags.IFD.Exif in tags:
-            # Pillow would write the innermost directory's offset as it finds it.
+            # Pillow would copy the old file offset of the Interop directory; pass its content.
             details = tags.get_ifd(ExifTags.IFD.Exif)
             if ExifTags.IFD.Interop in details:
                 details[ExifTags.IFD.Interop] = tags.get_ifd(ExifTags.IFD.Interop)
-        # Uncompressed: through libtiff, which compresses, the sub-directories of EXIF are lost.
+        # No compression: libtiff, which Pillow uses to compress, drops EXIF sub-directories.
         return {**options, "exif": tags}
     if xmp is not None:
         options["xmp"] = xmp
@@ -119,11 +120,18 @@ def _options(format_: str, photograph: Photograph, settings: str | None) -> dict
 
 _TIFF_XMP = 700
 _PNG_LEVEL = 3
-"""Of zlib: at 24 million pixels a third of the default's time for files a few per cent larger."""
+"""zlib level of PNG files.
+
+At 24 million pixels it takes a third of the default level's time, and files are a few per cent
+larger.
+"""
 
 
 def _jpeg_like(like: Path | None) -> dict[str, Any]:
-    """The quantisation and subsampling of the original JPEG, so that little is lost anew."""
+    """Return the quantisation and subsampling of the original JPEG, so that little more is lost.
+
+    If the original is not a JPEG, return ``QUALITY`` without subsampling.
+    """
     if like is not None:
         try:
             with Image.open(like, formats=["JPEG"]) as original:
@@ -133,7 +141,7 @@ def _jpeg_like(like: Path | None) -> dict[str, Any]:
                     tables = {"qtables": original.quantization}
                     return tables if sampling < 0 else {**tables, "subsampling": sampling}
         except (OSError, SyntaxError):
-            pass  # no JPEG
+            pass  # not a JPEG
     return {"quality": QUALITY, "subsampling": 0}
 
 
@@ -148,11 +156,11 @@ def _for_jpeg(picture: Image.Image, path: Path) -> Image.Image:
 
 
 def _is_lossless_webp(like: Path | None) -> bool:
-    """Whether the original is a WebP without loss (its chunk is VP8L)."""
+    """Return whether the original is a lossless WebP (its image chunk is VP8L)."""
     if like is None or like.suffix.lower() != ".webp":
         return False
     with like.open("rb") as file:
-        file.seek(12)  # RIFF, its size, WEBP; then chunks, a colour profile's perhaps before it
+        file.seek(12)  # skip "RIFF", size, "WEBP"; other chunks may precede the image chunk
         while len(head := file.read(8)) == 8:
             if head[:4] in (b"VP8L", b"VP8 ", b"ANMF"):
                 return head[:4] == b"VP8L"
@@ -162,7 +170,7 @@ def _is_lossless_webp(like: Path | None) -> bool:
 
 
 def read_settings(path: Path) -> str | None:
-    """The settings embedded in a picture, if any.
+    """Return the settings embedded in a picture, if any.
 
     Raises:
         UserError: the picture cannot be read.
