@@ -1,5 +1,6 @@
-"""What a person at a terminal sees while the workflow runs: which jobs, how far, how long yet.
+"""The live terminal display of a workflow run: running jobs, their progress, the time left.
 
-``board`` knows the state of the run, ``live`` hears of it from Snakemake, ``following`` reads the
-records of running jobs, ``screen`` draws, ``terminal`` keeps all other output above the drawing.
+``run_state`` holds the state of the run, ``live`` updates it from Snakemake's events, ``following``
+reads the records of running jobs, ``screen`` renders the display, and ``terminal`` keeps all other
+output above the display.
 """

@@ -1,4 +1,4 @@
-"""Looks at the records of running jobs, wherever these run, for their iterations."""
+"""Reads the iterations of running jobs from their records, on whichever machine the jobs run."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from editinfinity.display.run_state import RunState
 from editinfinity.jobs.record import Iteration, read_record
 
 _MOST = 2**14
-"""Bytes of a record that one look reads; only its end is of interest."""
+"""Maximum number of bytes read from the end of a record at a time."""
 
 
 class Follower:
-    """Remembers what each record was like when it was last read."""
+    """Polls the records of running jobs, and skips those unchanged since they were last read."""
 
     def __init__(self, board: RunState) -> None:
         self.board = board
         self._read: dict[Path, tuple[int, int]] = {}
 
     def look(self) -> None:
-        """Tell the board of iterations that were done since the last look."""
+        """Report the iterations completed since the last call to the board."""
         for number, job in self.board.running.items():
             if job.record is None:
                 continue
@@ -29,7 +29,7 @@ class Follower:
                 facts = job.record.stat()
                 now = (facts.st_mtime_ns, facts.st_size)
                 began = time.time() - (self.board.clock() - job.since)
-                # What an earlier job left, until this one begins the record anew.
+                # The record of an earlier job stays until this job starts a new one.
                 if facts.st_mtime < began - 1 or self._read.get(job.record) == now:
                     continue
                 self._read[job.record] = now

@@ -1,8 +1,8 @@
-"""The live display of a run, at the foot of a terminal: what rules/common.smk starts and stops.
+"""The live display of a run at the bottom of a terminal; rules/common.smk starts and stops it.
 
-It hears of jobs from Snakemake's log records, the events that its logger plugins get too. While it
-draws, what this process and its jobs write to the terminal goes through a pipe and is printed above
-the drawing, so that neither spoils the other.
+It learns about jobs from Snakemake's log records, the same events that logger plugins receive.
+While the display is active, the terminal output of this process and its jobs passes through a pipe
+and is printed above the display, so that the two do not overwrite each other.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from editinfinity.jobs.record import path_of
 from editinfinity.names import printable
 
 _SECONDS = 0.2
-"""Between two drawings."""
+"""Seconds between two updates of the display."""
 
 _NOT_JOBS = ("total", "all", "report")
-"""Lines of Snakemake's table of jobs that do no work."""
+"""Entries of Snakemake's job statistics that do no work."""
 
 
 class Listener(logging.Handler):
-    """Tells a board what Snakemake logs; records of a form it does not know are passed over."""
+    """A log handler that updates a board from Snakemake's events; ignores unknown records."""
 
     def __init__(self, board: RunState) -> None:
         super().__init__(logging.INFO)
         self.board = board
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take note of an event."""
+        """Update the board from one event."""
         facts = vars(record)
         with suppress(KeyError, TypeError, ValueError):
             match str(facts.get("event", "")):
@@ -67,13 +67,13 @@ class Listener(logging.Handler):
 
 
 class LiveRun:
-    """Watches Snakemake from the moment it plans, and draws from the first job to the last.
+    """Listens to Snakemake from the planning phase on, and shows progress while jobs run.
 
-    Does nothing where there is no terminal, or where somebody asked for quiet.
+    Does nothing if there is no terminal or if ``quiet`` is set.
 
     Args:
-        logger: Snakemake's.
-        quiet: whether not to draw.
+        logger: Snakemake's logger.
+        quiet: whether to disable the display.
     """
 
     def __init__(self, logger: logging.Logger, quiet: bool) -> None:
@@ -88,7 +88,7 @@ class LiveRun:
         self._began = False
 
     def start(self) -> None:
-        """Before the first job: begin to draw, in a thread."""
+        """Start the display in a thread; call this before the first job."""
         if self._terminal is None:
             return
         self._file = os.fdopen(os.dup(self._terminal), "w", encoding="utf-8", errors="replace")
@@ -100,7 +100,8 @@ class LiveRun:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        # A terminal that was handed over is somebody else's; the own output is to stand above.
+        # Redirect stdout and stderr only if the display is on stderr. A terminal given by another
+        # process belongs to that process, which reads the stderr of this process.
         ours = self._terminal == 2
         self._pipe = Pipe([number for number in (1, 2) if ours and os.isatty(number)])
         self._file.write("\r\x1b[K")
@@ -111,9 +112,9 @@ class LiveRun:
         self._thread.start()
 
     def stop(self) -> None:
-        """After the last job: take the drawing away and give the terminal back.
+        """Remove the display and restore the terminal; call this after the last job.
 
-        May be called again, or at any time.
+        It is safe to call this several times and at any time.
         """
         with self._lock:
             if not self._began or self._over.is_set():
@@ -137,7 +138,7 @@ class LiveRun:
                 self._follower.look()
                 columns, lines = self._console.size
                 self._live.update(self._screen.draw(columns, lines), refresh=True)
-        except OSError:  # the terminal is gone; the run is not
+        except OSError:  # the terminal is gone, but the run continues
             self._over.set()
             self._pipe.close()
 

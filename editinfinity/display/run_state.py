@@ -1,4 +1,4 @@
-"""The state of a run: which jobs are running, how far they are, and how long it may take yet."""
+"""The state of a run: its running jobs, their progress, and an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from editinfinity.jobs.record import Iteration
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A job that has begun.
+    """A running job.
 
     Attributes:
-        rule: its rule.
-        case: whose it is; empty for none.
-        what: what it does, in words.
-        record: its record, if it has a log.
-        since: when it began, on the board's clock.
-        first, latest: the iterations first and last heard of.
-        heard: when the latest was.
+        rule: the name of its rule.
+        case: the name of its case; empty if it belongs to none.
+        what: description of the job for display.
+        record: path of its record; None if it has no log.
+        since: start time, on the board's clock.
+        first, latest: the first and the latest iteration reported.
+        heard: time of the latest report, on the board's clock.
     """
 
     rule: str
@@ -37,14 +37,14 @@ class RunningJob:
 
     @property
     def share(self) -> float | None:
-        """How much of a training is done, from 0 to 1; None where nothing counts iterations."""
+        """Completed fraction of a training, from 0 to 1; None if no iterations are reported."""
         if self.first is None or self.latest is None:
             return None
         before = self.first.number - 1
         return (self.latest.number - before) / max(1, self.latest.last - before)
 
     def left(self, now: float) -> float | None:
-        """Seconds that its iterations will yet take; None where nothing is known of them."""
+        """Return the estimated seconds left for its iterations; None if there is no estimate."""
         if self.latest is None or self.latest.rate <= 0:
             return None
         to_come = (self.latest.last - self.latest.number) / self.latest.rate
@@ -53,10 +53,10 @@ class RunningJob:
 
 @dataclass
 class RunState:
-    """What is known of the run; any thread may tell it things, or look.
+    """The state of the run; thread-safe.
 
     Attributes:
-        clock: seconds that only grow.
+        clock: returns the time in seconds of a monotonic clock.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -70,18 +70,18 @@ class RunState:
         self.began = self.clock()
 
     def plan(self, jobs: Mapping[str, int]) -> None:
-        """Rule → how many of its jobs are to run."""
+        """Set the planned number of jobs per rule, and restart the clock of the run."""
         with self._lock:
             self._planned = Counter(jobs)
             self.began = self.clock()
 
     def begin(self, number: int, rule: str, case: str, what: str, record: Path | None) -> None:
-        """A job has begun, perhaps once more."""
+        """Record that a job has started or restarted."""
         with self._lock:
             self._running[number] = RunningJob(rule, case, what, record, self.clock())
 
     def hear(self, number: int, iteration: Iteration) -> None:
-        """A running job has done an iteration."""
+        """Record a completed iteration of a running job."""
         with self._lock:
             if job := self._running.get(number):
                 first = job.first or iteration
@@ -90,7 +90,7 @@ class RunState:
                 )
 
     def end(self, number: int, well: bool = True) -> None:
-        """A job has ended."""
+        """Record that a job has ended, successfully or not."""
         with self._lock:
             job = self._running.pop(number, None)
             if job is None:
@@ -102,21 +102,22 @@ class RunState:
 
     @property
     def running(self) -> dict[int, RunningJob]:
-        """Number → job, in the order they began."""
+        """Running jobs by number, in the order they started."""
         with self._lock:
             return dict(self._running)
 
     def counts(self) -> tuple[int, int, int]:
-        """How many jobs ended well, how many did not, and how many there are to run."""
+        """Return the numbers of successful, failed and planned jobs."""
         with self._lock:
             done = sum(map(len, self._took.values()))
             return done, self._failed.total(), self._planned.total()
 
     def left(self) -> float | None:
-        """Seconds that the run may yet take.
+        """Return the estimated seconds left for the run.
 
-        Every kind of job that is still to come is taken to last as long as those of its kind did
-        on average, and as many to run at once as do now. None until each kind has been seen.
+        The estimate assumes that a waiting job takes as long as the completed jobs of its rule on
+        average, and that as many jobs run in parallel as now. It is None until at least one job of
+        each remaining rule has completed; a running job that reports iterations needs no average.
         """
         with self._lock:
             now, seconds = self.clock(), 0.0

@@ -1,4 +1,4 @@
-"""Draws a board: a line for each running job, and one for the whole run."""
+"""Renders a board: one line for each running job, and one for the whole run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from editinfinity.display.run_state import RunningJob, RunState
 
 _BAR = 20
 _NARROW = 90
-"""Columns of a terminal below which bars are left out."""
+"""Terminal width, in columns, below which progress bars are left out."""
 
 
 class Screen:
-    """What is shown of a board; one object, so that its spinner turns evenly."""
+    """Renders a board; keep one object per run so that its spinner turns evenly."""
 
     def __init__(self, board: RunState) -> None:
         self.board = board
         self._spinner = Spinner("dots", style="cyan")
 
     def draw(self, columns: int, lines: int) -> RenderableType:
-        """The board as it is now.
+        """Render the current state of the board.
 
         Args:
-            columns, lines: of the terminal; never more lines are drawn.
+            columns, lines: size of the terminal; the output never has more lines.
         """
         running = list(self.board.running.values())
         now = self.board.clock()
@@ -49,7 +49,7 @@ class Screen:
         return Group(*parts, self._total(now, wide))
 
     def _total(self, now: float, wide: bool) -> RenderableType:
-        """The line about the whole run."""
+        """Render the line about the whole run."""
         done, failed, total = self.board.counts()
         words = [f"{done} of {total} jobs", f"{clock(now - self.board.began)} so far"]
         left = self.board.left()
@@ -68,8 +68,8 @@ class Screen:
 
 
 def clock(seconds: float) -> str:
-    """``0:07``, ``3:05``, ``2:10:00``."""
-    whole = max(0, round(min(seconds, 1e9)))  # a record may tell a rate near zero
+    """Format seconds as ``0:07``, ``3:05`` or ``2:10:00``."""
+    whole = max(0, round(min(seconds, 1e9)))  # a rate near zero in a record gives a huge time
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02}"
     return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
@@ -80,7 +80,7 @@ def _bar(share: float) -> ProgressBar:
 
 
 def _facts(job: RunningJob, now: float) -> Text:
-    """How far a job is."""
+    """Render the progress of a job: its iterations, or else its elapsed time."""
     latest = job.latest
     if latest is None:
         return Text(clock(now - job.since), style="dim")

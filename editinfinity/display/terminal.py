@@ -1,7 +1,7 @@
-"""The terminal that the live display draws on, and the pipe that all other output goes through.
+"""The terminal that shows the live display, and the pipe that carries all other output.
 
-The terminal's modes are never changed and its cursor stays visible: whatever ends the process, the
-terminal is as it was.
+The display never changes the terminal's modes and never hides its cursor. The terminal therefore
+stays usable however the process ends.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import IO
 from rich.console import Console, ConsoleDimensions
 
 DRAW_ON = "EDITINFINITY_DRAW_ON"
-"""Environment variable: the number of an open terminal to draw on, whose owner reads stderr."""
+"""Environment variable with the file descriptor of an open terminal to draw on. The process that
+sets it reads the stderr of this process."""
 
 
 def terminal_to_draw_on() -> int | None:
-    """The descriptor of a terminal that can be drawn on: as told, else stderr; None for none."""
+    """Return the descriptor of a terminal to draw on: ``DRAW_ON``, else stderr, else None."""
     if os.environ.get("TERM", "dumb") == "dumb":
         return None
     for text in (os.environ.get(DRAW_ON), "2"):
@@ -32,14 +33,14 @@ def terminal_to_draw_on() -> int | None:
 
 
 class Terminal(Console):
-    """A console on one terminal, which keeps its cursor."""
+    """A console on one terminal that never hides the cursor."""
 
     def __init__(self, file: IO[str]) -> None:
         super().__init__(file=file, force_terminal=True, highlight=False)
 
-    @property  # type: ignore[misc]  # it has the size it has, and cannot be set
+    @property  # type: ignore[misc]  # the size is read-only
     def size(self) -> ConsoleDimensions:
-        """Of the terminal itself: this process's own streams may be pipes."""
+        """Size of the terminal itself, as the standard streams of this process may be pipes."""
         try:
             columns, lines = os.get_terminal_size(self.file.fileno())
         except (OSError, ValueError):
@@ -47,12 +48,12 @@ class Terminal(Console):
         return ConsoleDimensions(columns or 80, lines or 25)
 
     def show_cursor(self, show: bool = True) -> bool:
-        """Not hidden: a process that is killed could not show it again."""
+        """Leave the cursor visible, as a process that is killed could not restore it."""
         return False
 
 
 class Pipe:
-    """Takes the place of descriptors, and gives what is written to them line by line."""
+    """Redirects file descriptors into a pipe, and returns what is written to them as lines."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self.numbers = list(numbers)
@@ -61,7 +62,7 @@ class Pipe:
         self._rest = b""
 
     def open(self) -> None:
-        """From here on the descriptors lead into the pipe."""
+        """Redirect the descriptors into the pipe."""
         if not self.numbers:
             return
         self._end, other = os.pipe()
@@ -72,7 +73,7 @@ class Pipe:
         os.close(other)
 
     def lines(self, seconds: float) -> list[str]:
-        """Lines that are whole, after waiting for some at most so long."""
+        """Return complete lines, after waiting at most ``seconds`` for output."""
         if self._end < 0:
             threading.Event().wait(seconds)
             return []
@@ -82,13 +83,13 @@ class Pipe:
             while data := os.read(self._end, 65536):
                 self._rest += data
         *whole, self._rest = self._rest.split(b"\n")
-        # A line that is written over itself shows only what was written last.
+        # A carriage return restarts a line; only the text after the last one is visible.
         return [
             line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace") for line in whole
         ]
 
     def close(self) -> list[str]:
-        """Give the descriptors back; returns what was still in the pipe."""
+        """Restore the descriptors, and return the lines that were left in the pipe."""
         for number, kept in self._kept.items():
             os.dup2(kept, number)
             os.close(kept)

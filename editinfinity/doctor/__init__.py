@@ -1,4 +1,4 @@
-"""Would a run work here? Each module looks at one kind of thing, and tells it in a few lines."""
+"""Checks whether a run would work on this machine. Each module checks one subject."""
 
 from editinfinity.doctor.findings import Finding, Outcome, works
 from editinfinity.doctor.report import examine, screen

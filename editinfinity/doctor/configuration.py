@@ -1,4 +1,4 @@
-"""config.yaml, its cases, and the profile that keeps models from sharing a card."""
+"""Checks config.yaml, its cases, and the profile that keeps models from sharing a GPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ _FEW = 3
 
 
 def read(folder: Path) -> tuple[Config | None, list[Finding]]:
-    """(the configuration of a run in ``folder``, what is to say about it and its cases)."""
+    """Load the configuration of a run in ``folder``, and check it and its cases.
+
+    Returns:
+        The configuration, or None if it is invalid, and the findings.
+    """
     try:
         path, notices = find_config_file(folder)
         if path.exists():
@@ -54,8 +58,8 @@ def _cases(config: Config) -> Iterator[Finding]:
 
 
 def cap(folder: Path) -> Iterator[Finding]:
-    """Whether ``gpu`` is capped, without which Snakemake does not count it."""
-    # Snakemake looks beside the folder it runs in first, then beside the Snakefile.
+    """Check that a profile limits ``gpu``; without a limit, Snakemake ignores that resource."""
+    # Snakemake searches the working directory first, then the folder of the Snakefile.
     for root in (folder, workflow_root()):
         path = root / "profiles" / "default" / "config.yaml"
         if path.is_file():
@@ -71,7 +75,7 @@ def cap(folder: Path) -> Iterator[Finding]:
 
 
 def _limit(path: Path) -> int | None:
-    """The cap of a profile, if it has one."""
+    """Return the ``gpu`` limit of a profile; None if it has none or cannot be read."""
     try:
         profile = yaml.safe_load(path.read_text("utf-8")) or {}
         resources = profile.get("resources", [])

@@ -1,4 +1,4 @@
-"""What an examination finds."""
+"""The findings of the checks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """How grave a finding is; only a fault keeps a run from working."""
+    """Severity of a finding; only a fault prevents a run from working."""
 
     WELL = "ok"
     NOTE = "note"
@@ -17,12 +17,12 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination.
+    """The result of one check.
 
     Attributes:
-        subject: what was looked at, a word or two.
-        text: what was seen; for a fault or a note also the cure.
-        outcome: how grave it is.
+        subject: what was checked, in one or two words.
+        text: what was found; for a fault or a note, also how to fix it.
+        outcome: its severity.
     """
 
     subject: str
@@ -31,15 +31,15 @@ class Finding:
 
 
 def note(subject: str, text: str) -> Finding:
-    """A finding worth knowing."""
+    """Return a finding with the severity ``NOTE``: useful to know, but not an obstacle."""
     return Finding(subject, text, Outcome.NOTE)
 
 
 def fault(subject: str, text: str) -> Finding:
-    """A finding that keeps a run from working."""
+    """Return a finding with the severity ``FAULT``: it prevents a run from working."""
     return Finding(subject, text, Outcome.FAULT)
 
 
 def works(findings: Iterable[Finding]) -> bool:
-    """Whether a run would work."""
+    """Whether a run would work: there is no fault among the findings."""
     return all(finding.outcome is not Outcome.FAULT for finding in findings)

@@ -1,4 +1,4 @@
-"""The machine: cards and their memory against the model, and room to write."""
+"""Checks the machine: GPU memory against the needs of the model, and space to write files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from editinfinity.presets import Preset, preset
 _GIB = 2**30
 _LITTLE_ROOM = _GIB
 _TRAINING = 2.5
-"""Training LoRA takes about so many times the weights' memory: activations and what is kept of
-them. Below it a run may still work, at a smaller pixel_budget."""
+"""Approximate memory for training LoRA, as a multiple of the memory of the weights; the rest is
+activations and what is kept of them. With less memory, a smaller pixel_budget may still work."""
 
 
 def gpus(config: Config) -> Iterator[Finding]:
-    """The device of the configuration, and whether the model fits there."""
+    """Check the configured device, and whether the model fits into its memory."""
     import torch
 
     from editinfinity.compute import available_cores, pick_device
@@ -59,9 +59,9 @@ def gpus(config: Config) -> Iterator[Finding]:
 
 
 def weights_bytes(chosen: Preset) -> int:
-    """Memory of a model's weights on a card: blocks in bf16, the rest in fp32.
+    """Return the GPU memory of a model's weights, in bytes: blocks in bf16, the rest in fp32.
 
-    Without the text encoder, which is not there at the same time.
+    It excludes the text encoder, which is not loaded at the same time.
     """
     import torch
 
@@ -76,7 +76,7 @@ def weights_bytes(chosen: Preset) -> int:
 
 
 def places(folder: Path, config: Config) -> Iterator[Finding]:
-    """Whether results, Snakemake's own folder and temporary files can be written."""
+    """Check that results, Snakemake's own folder and temporary files can be written."""
     told = []
     for place in (folder / config.results, folder / ".snakemake", Path(tempfile.gettempdir())):
         there = next(path for path in (place, *place.absolute().parents) if path.exists())

@@ -1,4 +1,4 @@
-"""Whether Python and the packages are there, in the versions that pyproject.toml asks for."""
+"""Checks the versions of Python and of the packages that pyproject.toml requires."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = ("torch", "snakemake", "transformers", "peft", "safetensors", "pillow")
 
 
 def python() -> Iterator[Finding]:
-    """The interpreter."""
+    """Check the version of the Python interpreter."""
     text = f"{platform.python_version()} ({sys.executable})"
     if sys.version_info < OLDEST:
         yield fault("Python", f"{text}: too old; use {'.'.join(map(str, OLDEST))} or newer")
@@ -25,7 +25,7 @@ def python() -> Iterator[Finding]:
 
 
 def versions() -> Iterator[Finding]:
-    """The packages; one line where all is well."""
+    """Check the versions of the required packages; one line if all are correct."""
     try:
         asked = [Requirement(line) for line in metadata.requires("editinfinity") or ()]
     except metadata.PackageNotFoundError:
@@ -40,7 +40,7 @@ def versions() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             yield fault("packages", f"{requirement.name} is missing; pip install '{requirement}'")
             continue
-        # torch says 2.9.0+cpu, which is 2.9.0.
+        # Drop a local version suffix: torch's 2.9.0+cpu counts as 2.9.0.
         if not requirement.specifier.contains(version.partition("+")[0], prereleases=True):
             yield fault(
                 "packages",

@@ -1,4 +1,4 @@
-"""The whole examination, and how it looks on a screen."""
+"""Runs all checks, and formats their findings for the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from editinfinity.doctor.findings import Finding, Outcome, fault, works
 
 
 def examine(folder: Path) -> list[Finding]:
-    """Look at everything a run started in ``folder`` would need."""
+    """Check everything that a run started in ``folder`` needs."""
     findings = [*_tried("Python", packages.python), *_tried("packages", packages.versions)]
     config: Config | None = None
 
@@ -34,16 +34,16 @@ def examine(folder: Path) -> list[Finding]:
 
 
 def _tried(subject: str, look: Callable[..., Iterable[Finding]], *arguments: Any) -> list[Finding]:
-    """What a look finds; that it could not be taken is a fault of its own."""
+    """Return the findings of a check; a check that raises an error is itself a fault."""
     try:
         return list(look(*arguments))
-    except Exception as error:  # a broken installation raises anything
+    except Exception as error:  # a broken installation may raise any exception
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         return [fault(subject, f"could not be looked at ({what})")]
 
 
 def screen(findings: Iterable[Finding], width: int | None = None) -> str:
-    """The findings as lines, and the verdict."""
+    """Format the findings as lines, followed by the verdict."""
     findings = list(findings)
     columns = width or max(60, shutil.get_terminal_size().columns)
     left = max(len(finding.subject) for finding in findings) + 2

@@ -1,4 +1,4 @@
-"""SLURM, where there is one: its GPUs, Snakemake's plugin, and jobs that a killed run left."""
+"""Checks SLURM if installed: its GPUs, Snakemake's plugin, and jobs left by a killed run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECONDS = 30
 
 
 def look(folder: Path) -> Iterator[Finding]:
-    """What SLURM offers to a run in ``folder``; never a fault, as runs work without it."""
+    """Check what SLURM offers to a run in ``folder``; never a fault, as runs work without SLURM."""
     if shutil.which("sinfo") is None:
         yield Finding(_SUBJECT, "none here")
         return
@@ -45,7 +45,7 @@ def look(folder: Path) -> Iterator[Finding]:
 
 
 def _nodes(rows: list[list[str]]) -> Iterator[Finding]:
-    """GPUs by partition."""
+    """Report the nodes and GPUs of each partition."""
     nodes, up, cards = Counter[str](), Counter[str](), Counter[str]()
     for _, partition, gres, state in rows:
         name = partition.rstrip("*")

@@ -1,4 +1,4 @@
-"""Whether the model's weights are there, and as they were written."""
+"""Checks that the model's weights exist and match their checksums."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from editinfinity.presets import Preset, preset
 from editinfinity.released.record import recorded
 
 SUMS = "SHA256SUMS"
-"""Checksums beside weights, as ``sha256sum`` writes and reads them; a conversion has a record."""
+"""Name of the checksum file beside weights, in the format of ``sha256sum``. Converted weights have
+a record instead."""
 
 _SUBJECT = "weights"
 
 
 def look(config: Config) -> Iterator[Finding]:
-    """The weights of the configured model."""
+    """Check the weights of the configured model, its text encoder and the models of the metrics."""
     chosen = preset(str(config.settings["model"]))
     given = config.settings["model_dir"]
     yield from _text_encoder(chosen)
@@ -49,7 +50,7 @@ def _text_encoder(chosen: Preset) -> Iterator[Finding]:
 
 
 def _judges(config: Config) -> Iterator[Finding]:
-    """The models that some metrics look through, which a run does without."""
+    """Check the models that some metrics need; a run works without them."""
     if not config.settings["metrics"]:
         return
     try:
@@ -88,7 +89,7 @@ def _checksums(files: list[Path]) -> Iterator[Finding]:
 
 
 def _sums_in(folder: Path) -> dict[Path, str]:
-    """File → SHA-256, as a folder's ``SUMS`` have it; none where there are none."""
+    """Return file → SHA-256 from the ``SUMS`` file of a folder; empty if there is none."""
     found: dict[Path, str] = {}
     try:
         for line in (folder / SUMS).read_text("utf-8").splitlines():

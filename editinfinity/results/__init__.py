@@ -1,1 +1,1 @@
-"""What a run has made: outcomes, warnings, contact sheets, tables and the report page."""
+"""Summaries of a run: outcomes, warnings, contact sheets, metric tables and the report page."""

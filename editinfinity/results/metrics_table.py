@@ -1,7 +1,8 @@
-"""``results/metrics.tsv``: what was measured of every variant, a row each.
+"""Writes ``results/metrics.tsv``, which has one row of metrics for every variant.
 
-Made when a run ends, not by a rule: a rule over all cases would wait for each of them, and would
-not run at all where one fails. Nothing is written where nothing changed.
+The table is written when a run ends, not by a Snakemake rule: a rule that depends on all cases
+would wait for every case, and would not run at all if one of them failed. An unchanged table is
+not written again.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ COLUMNS = ("case", "edit", "variant", *NAMES)
 def write_metrics_table(config: Config, cases: Cases) -> Path | None:
     """Gather the metrics files of a run's cases into one table.
 
-    Rows of other cases, of another slice perhaps, stay as long as their files are there.
+    Rows of cases outside this run, for example of another slice, are kept as long as their metrics
+    files exist.
 
     Returns:
-        The table; None where nothing was measured.
+        The path of the table; None if there are no metrics.
     """
     table = Path(config.results, "metrics.tsv")
     rows: list[list[str]] = []
@@ -64,10 +66,10 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other runs from the table: of two slices that end together, one would lose its rows."""
+    """Lock a folder, so that two slices that end together do not overwrite each other's rows."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks
+        with suppress(OSError):  # some file systems do not support locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
@@ -75,7 +77,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _rows_of(table: Path, config: Config) -> list[list[str]]:
-    """Rows of an earlier table whose metrics files are still there."""
+    """Return the rows of an earlier table whose metrics files still exist."""
     try:
         with table.open(encoding="utf-8", newline="") as file:
             heading, *rows = csv.reader(file, delimiter="\t")

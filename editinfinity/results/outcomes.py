@@ -1,4 +1,4 @@
-"""How an edit went: told from the pictures and records of jobs that a run leaves behind."""
+"""The outcome of each edit, derived from its pictures and the records of its jobs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EDITED, MAPPED, FAILED_EDIT, NOT_MADE = "edited", "mapped", "failed", "not made"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one edit went.
+    """The outcome of one edit.
 
     Attributes:
-        word: ``edited``, ``mapped`` (only an attention map was asked for), ``failed`` or
+        word: ``edited``, ``mapped`` (only an attention map was requested), ``failed`` or
             ``not made``.
         show: the picture to open, or the reason why there is none; may be empty.
-        seconds: that its jobs took; None where none of them ended well.
+        seconds: total time of its jobs that succeeded; None if none succeeded.
     """
 
     word: str
@@ -31,12 +31,12 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether there is a picture."""
+        """Whether the edit has produced a picture."""
         return self.word in (EDITED, MAPPED)
 
 
 def picture_of(edit: Edit, where: Layout) -> Path:
-    """The picture that an edit ends in."""
+    """Return the path of the final picture of an edit."""
     if edit.infer_function == MAP_ONLY:
         return Path(where.mask_pictures(edit.name)[1])
     return Path(where.chosen(edit.name))
@@ -45,15 +45,15 @@ def picture_of(edit: Edit, where: Layout) -> Path:
 def outcomes(
     case: Case, where: Layout, records: Sequence[JobRecord], since: float | None
 ) -> dict[str, Outcome]:
-    """Edit → how it went.
+    """Return the outcome of each edit of a case, by the name of the edit.
 
     Args:
         case: the case.
-        where: its files.
-        records: of its jobs.
-        since: when the run began (seconds since the epoch): only what was written later counts,
-            so that a fault which is mended is not told again. None asks how things stand: a fault
-            counts until its edit's picture is newer.
+        where: the file layout of the case.
+        records: the records of its jobs.
+        since: start of the run, in seconds since the epoch. Only records written since then count,
+            so that an error that has been fixed is not reported again. None reports the current
+            state: an error counts until the picture of its edit is newer.
     """
     told: dict[str, Outcome] = {}
     for edit in case.edits.values():
@@ -63,7 +63,7 @@ def outcomes(
         of_case = [record for record in records if record.edit is None]
         own = [record for record in records if record.edit == edit.name]
         found = [why for each in [*of_case, *own] if (why := reason_of(each, start)) is not None]
-        # What a case's edits share is counted with the first of them.
+        # The time of jobs that all edits of a case share is added to the first edit only.
         seconds = seconds_of(own if told else [*of_case, *own], since or 0.0)
         if found:
             told[edit.name] = Outcome(FAILED_EDIT, found[0], seconds)
@@ -76,14 +76,14 @@ def outcomes(
 
 
 def _time_of(path: Path) -> float | None:
-    """When a file was last written; None where there is none."""
+    """Return the modification time of a file; None if it does not exist."""
     with suppress(OSError):
         return path.stat().st_mtime
     return None
 
 
 def reason_of(record: JobRecord, since: float) -> str | None:
-    """Why a job failed, if it did, and since a time."""
+    """Return why a job failed; None if it did not fail or its record is older than ``since``."""
     outcome = record.outcome
     if outcome is None or outcome.state not in (FAILED, STOPPED) or record.written < since:
         return None
@@ -91,13 +91,17 @@ def reason_of(record: JobRecord, since: float) -> str | None:
 
 
 def seconds_of(records: Iterable[JobRecord], since: float) -> float | None:
-    """Seconds that jobs took which ended well since a time; None where there were none."""
+    """Return the total seconds of the jobs that succeeded since a time; None if there were none."""
     took = [each.seconds for each in records if each.written >= since and each.seconds is not None]
     return sum(took) if took else None
 
 
 def _silence(records: Iterable[JobRecord], since: float) -> str:
-    """Where to look when no job said why it ended: killed, cancelled, out of time or of memory."""
+    """Return a message that points to the log of the last job that ended without an outcome.
+
+    Such a job was killed or cancelled, or it ran out of time or memory. The message is empty if
+    there is no such job.
+    """
     silent = [
         (record.written, record.log)
         for record in records

@@ -1,7 +1,8 @@
-"""The benchmark's table: means by type of edit and over all, with and without the mask given.
+"""Writes the PIE-Bench tables: mean metrics by edit type and overall, with and without its masks.
 
-Made when a run ends, from whatever was measured by then, in this run or another slice of it:
-``pie_bench.tsv`` for programs, ``pie_bench.md`` for people, beside the published numbers.
+The tables are written when a run ends. They cover everything measured so far, in this run or in
+another slice of it. ``pie_bench.tsv`` is for programs; ``pie_bench.md`` is for people and also
+lists the published numbers.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ from editinfinity.planning.variants import Variant, variants
 from editinfinity.results.selection import metric_results_of
 
 NOTES = Path(__file__).with_name("pie_bench_notes.md")
-"""What a reader of the table must know, a line each."""
+"""Notes on how to read the table, one per line."""
 
 PUBLISHED = Path(__file__).with_name("pie_bench_published.tsv")
-"""What others published on the benchmark, in its units; ``seconds`` a picture, as they say."""
+"""Published results on the benchmark, in its units; ``seconds`` is their reported time per
+picture."""
 
 ALL = "all"
 OTHERS = "of other settings"
 MASKS = {GIVEN: "given", FOUND: "not given"}
 
 SHOWN = tuple(name for name in METRICS if name != "alignment")
-"""The benchmark's metrics; the bundled world's own says nothing of its pictures."""
+"""The metrics of the benchmark; ``alignment`` only applies to pictures of the bundled world."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,11 @@ class Group:
 
     Attributes:
         mask: ``given`` or ``not given``.
-        variant: how it was drawn.
-        type: of ``TYPES``, or ``ALL``.
-        entries: pictures of that type that were chosen.
-        measured: what is there of them.
-        others: pictures whose numbers are of other settings, and left out.
+        variant: the name of the variant.
+        type: one of ``TYPES``, or ``ALL``.
+        entries: number of chosen pictures of that type.
+        measured: the metrics of those pictures that have been measured.
+        others: number of pictures left out because they were measured with other settings.
     """
 
     mask: str
@@ -61,11 +63,11 @@ class Group:
     others: int
 
     def numbers(self, name: str) -> list[float]:
-        """Of a metric, nan where the region it is about is empty."""
+        """Return the values of a metric; a value is nan if the region it measures is empty."""
         return [each.values[name] for each in self.measured if name in each.values]
 
     def cell(self, name: str) -> str:
-        """A mean in the benchmark's units, ``nan``, or why there is none."""
+        """Return a mean in the benchmark's units, ``nan``, or the reason why there is no value."""
         found = self.numbers(name)
         if finite := [value for value in found if not math.isnan(value)]:
             mean = math.fsum(finite) / len(finite)
@@ -80,10 +82,10 @@ def write_tables(config: Config) -> list[Path]:
     """Write both tables.
 
     Returns:
-        Their paths; none where nothing was measured yet.
+        Their paths; empty if nothing has been measured yet.
 
     Raises:
-        UserError: the benchmark cannot be read any more, or a table not be written.
+        UserError: the benchmark can no longer be read, or a table cannot be written.
     """
     groups = list(_groups(config, chosen_entries(config).entries))
     if not any(group.measured for group in groups):
@@ -118,7 +120,7 @@ def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
 def _measured(
     edit: Edit, where: Layout, variant: Variant, model: str
 ) -> MetricResults | str | None:
-    """What was measured of an edit; None where it is not there (yet), or ``OTHERS``."""
+    """Return the metrics of an edit; None if there are none yet; ``OTHERS`` if settings differ."""
     measured = metric_results_of(edit, where, variant)
     if measured and measured.drawn_with != drawing_identity(edit.settings, variant, model):
         return OTHERS
@@ -138,7 +140,7 @@ def _for_programs(groups: Sequence[Group]) -> str:
 
 
 def _for_people(groups: Sequence[Group], config: Config) -> str:
-    """Markdown: what is there, tables by mask and variant, published numbers, caveats."""
+    """Return Markdown: an overview, tables by mask and variant, published numbers and notes."""
     total = next(group.entries for group in groups)
     sampled = config.settings["pie_bench_sample"] is not None
     lines = [
@@ -183,7 +185,11 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _cell(group: Group, name: str, reasons: dict[str, str]) -> str:
-    """A mean, of how many where not of all; or a mark of its reason, which stands below."""
+    """Return the text of a table cell.
+
+    It is a mean, followed by its number of pictures if that is not all measured pictures. If there
+    is no value, it is a reference mark; ``reasons`` maps each reason to its mark.
+    """
     cell, pictures = group.cell(name), len(group.numbers(name))
     if not pictures:
         return reasons.setdefault(cell, f"[{len(reasons) + 1}]")

@@ -1,4 +1,4 @@
-"""What a run tells of results that were made by other code than it would run now."""
+"""Warnings about existing results that were made by different code than the current one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from editinfinity.planning.targets import TRAIN_EMBEDDING, TRAIN_LORA, Layout, l
 from editinfinity.planning.variants import embeddings_used, lora_bases, loras_used, variants
 
 FIRST_WITH_RECORDS = "0.2.0"
-"""The version whose jobs were the first to leave records, and whose params carry names."""
+"""The first version whose jobs write records and whose Snakemake params have names."""
 
 _END_OF_RECORD = 2**11
-"""Bytes: which code ran is among the last events, and iterations may be thousands."""
+"""Bytes to read from the end of a record. The event that identifies the code is among the last
+ones, after what may be thousands of iterations."""
 
 
 def older_results(config: Config, cases: Cases) -> list[str]:
-    """A line if results were made before ``FIRST_WITH_RECORDS``, and one for each checkpoint of
-    those that is used as it is, because its training is switched off.
+    """Return warnings about results made before ``FIRST_WITH_RECORDS``.
+
+    There is one line if such results exist, and one for each of their checkpoints that this run
+    uses unchanged because its training is switched off.
     """
     lines = older_folders([Path(layout(config, name).folder) for name in cases.by_name])
     for case in cases.by_name.values():
@@ -37,10 +40,10 @@ def older_results(config: Config, cases: Cases) -> list[str]:
 
 
 def older_folders(results: Sequence[Path]) -> list[str]:
-    """A line if results of cases were made before ``FIRST_WITH_RECORDS``.
+    """Return one line if any results were made before ``FIRST_WITH_RECORDS``, else none.
 
     Args:
-        results: the folders ``results/CASE``.
+        results: the result folders of the cases (``results/CASE``).
     """
     older = [folder.name for folder in results if _is_older(folder)]
     if not older:
@@ -53,9 +56,9 @@ def older_folders(results: Sequence[Path]) -> list[str]:
 
 
 def made_by_other_code(config: Config, cases: Cases) -> list[str]:
-    """A line that names the rules whose code is not the code that made the results, if any.
+    """Return one line that names the rules whose code has changed since it made results, if any.
 
-    This concerns people who change the code: for everybody else, equal versions mean equal
+    Only developers who change the code see it. For everybody else, equal versions mean equal
     results (:mod:`editinfinity.jobs.stage_version`).
     """
     found: dict[str, set[str]] = {}
@@ -66,7 +69,7 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
             if code is None or stage_of(code.rule) not in recorded_versions():
                 continue
             now = running_code(code.rule)
-            # Where the version differs, Snakemake itself runs the job again.
+            # If the version differs, Snakemake reruns the job anyway.
             if code.version == now.version and not code.agrees(now) and _is_used(record.job, case):
                 found.setdefault(code.rule, set()).add(case.name)
     if not found:
@@ -81,13 +84,13 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
 
 
 def _is_older(results: Path) -> bool:
-    """Whether a case has results, and its first job left no record."""
+    """Whether a case has results but its first job wrote no record."""
     record = path_of(results / "logs" / "check.log")
     return (results / "check.json").is_file() and not record.exists()
 
 
 def _kept_checkpoints(case: Case, where: Layout) -> Iterator[Path]:
-    """The checkpoints that edits use and no rule of this run makes."""
+    """Yield the checkpoints that edits use although their training is switched off."""
     for edit in case.edits.values():
         for variant in variants(edit.settings):
             if variant.embedding and not case.settings[TRAIN_EMBEDDING]:
@@ -97,10 +100,12 @@ def _kept_checkpoints(case: Case, where: Layout) -> Iterator[Path]:
 
 
 def _is_used(job: str, case: Case) -> bool:
-    """Whether a run of a case rests on a job; old variants and longer trainings may lie around.
+    """Whether a run of a case uses the results of a job.
+
+    The folder may also hold results of earlier variants or of longer trainings.
 
     Args:
-        job: its name, which is that of its log.
+        job: the name of the job, which is also the name of its log.
         case: the case.
     """
     settings = [edit.settings for edit in case.edits.values()]
@@ -126,6 +131,6 @@ def _is_used(job: str, case: Case) -> bool:
 
 
 def _iteration(name: str) -> int:
-    """The number at the end of ``iter50`` or ``embedding10``."""
+    """Return the number at the end of ``iter50`` or ``embedding10``; 0 if there is none."""
     digits = name.removeprefix("iter").removeprefix("embedding")
     return int(digits) if digits.isdecimal() else 0

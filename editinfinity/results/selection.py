@@ -1,4 +1,4 @@
-"""Which variant of an edit becomes the result, and what was measured of each that is there."""
+"""Reads which variant of an edit was chosen as the result, and the metrics of each variant."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from editinfinity.planning.variants import Variant, chosen_by_settings, variants
 
 
 def read_selection(path: Path, drawn: Sequence[Variant]) -> Variant:
-    """The variant that a selection names.
+    """Return the variant that a selection file names.
 
     Raises:
-        UserError: the file is missing, or names none of those drawn.
+        UserError: the file is missing or invalid, or names none of the variants ``drawn``.
     """
     try:
         name = json.loads(path.read_text(encoding="utf-8"))["chosen"]
@@ -28,7 +28,7 @@ def read_selection(path: Path, drawn: Sequence[Variant]) -> Variant:
 
 
 def chosen_variant(edit: Edit, where: Layout) -> Variant | None:
-    """The variant that became the result; None where that is not known yet."""
+    """Return the variant that was chosen as the result; None if it is not known yet."""
     with suppress(UserError):
         return chosen_by_settings(edit.settings) or read_selection(
             Path(where.selection(edit.name)), variants(edit.settings)
@@ -39,11 +39,14 @@ def chosen_variant(edit: Edit, where: Layout) -> Variant | None:
 def metric_results_of(
     edit: Edit, where: Layout, variant: Variant, warn: Callable[[UserError], object] | None = None
 ) -> MetricResults | None:
-    """The metrics of a variant; None where the settings ask for none, or none were taken of it.
+    """Return the metrics of a variant.
 
-    Files stay when a picture is drawn anew without being measured (``metrics: 0``, a run that was
-    stopped); they say which picture they are of. One that is damaged counts as none; ``warn`` is
-    told of it.
+    A metrics file stays when its picture is generated again without being measured (``metrics: 0``,
+    or a run that was stopped). The file records which picture it describes, and is ignored if the
+    picture has changed. ``warn`` is called with the error if the file is damaged.
+
+    Returns:
+        The metrics; None if the settings request none, or if there is no valid file.
     """
     path = Path(where.metrics(edit.name, variant))
     try:

@@ -1,8 +1,9 @@
-"""Contact sheets: what a run made, side by side, as PNG.
+"""Writes contact sheets: PNG files that show the results of a run side by side.
 
-Made when a run ends, not by a rule: a rule over all cases would run again for each of them.
-``results/contact_sheet.png`` has source, result and mask of every edit; a sweep has its variants in
-``results/CASE/edit/NAME/sweep.png`` (:mod:`editinfinity.results.sweep_sheet`).
+The sheets are written when a run ends, not by a Snakemake rule: a rule that depends on all cases
+would run again for each of them. ``results/contact_sheet.png`` shows the photograph, result and
+mask of every edit. ``results/CASE/edit/NAME/sweep.png`` shows the variants of a sweep
+(:mod:`editinfinity.results.sweep_sheet`).
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from editinfinity.results.sweep_sheet import sweep_sheet
 from editinfinity.results.thumbnails import SIDE, Cell, is_older, mask_cells, paste, write
 
 MOST_ROWS = 40
-"""Edits on the contact sheet: more are no longer seen at a glance."""
+"""Maximum number of edits on the contact sheet; a longer sheet cannot be read at a glance."""
 
 _GAP, _LINE = 8, 22
 
 
 def make_sheets(config: Config, cases: Cases) -> list[Path]:
-    """Write the contact sheets that are older than what they show.
+    """Write the contact sheets that are missing or older than the pictures they show.
 
     Returns:
-        The run's sheet and then those of its sweeps, new or not; none where nothing was made.
+        The paths of the run's sheet and then of its sweep sheets, whether rewritten or not; empty
+        if there are no results.
     """
     rows: list[list[Cell]] = []
     sheets: list[Path] = []
@@ -50,7 +52,7 @@ def make_sheets(config: Config, cases: Cases) -> list[Path]:
 
 
 def _write(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
-    """Draw a sheet, unless it is newer than all it shows."""
+    """Write a sheet, unless it is newer than all pictures on it."""
     if not is_older(path, [cell.path for row in rows for cell in row]):
         return
     pitch, tall = SIDE + _GAP, SIDE + _LINE + _GAP

@@ -1,4 +1,4 @@
-"""The table a run ends with: every case and edit, how it went, and what to open."""
+"""The summary table printed when a run ends: the outcome of every edit and the file to open."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def end_of_run(
     notices: Iterable[str],
     warn: Callable[[str], object],
 ) -> str:
-    """Make what a run leaves for people besides its edits: sheets, tables and the page.
+    """Write the contact sheets, metric tables and report page of a run, and summarise it.
 
     Args:
-        config, cases, since: of ``summarise``.
+        config, cases, since: as in ``summarise``.
         notices: lines to repeat below the table.
-        warn: takes a line for each of these that cannot be made.
+        warn: called with one line for each of these files that cannot be written.
 
     Returns:
-        the table of ``summarise``, with the files below it.
+        The table of ``summarise``, followed by the paths of the files.
     """
-    # Pillow is of no use to planning, so it is loaded only here.
+    # Planning does not need Pillow, so it is imported only here.
     from editinfinity.results.metrics_table import write_metrics_table
     from editinfinity.results.report.make import make_report
     from editinfinity.results.sheets import make_sheets
@@ -48,7 +48,7 @@ def end_of_run(
         from editinfinity.results.pie_bench import write_tables
 
         makers.append(("in numbers", lambda: write_tables(config)))
-    # Slices of one set of cases would overwrite each other's page.
+    # With several slices, each would overwrite the page of the others.
     if config.part == (1, 1):
         makers.append(("all of it, in a browser", lambda: make_report(config, cases)))
     below = [*notices, *doubts_about_masks(config, cases)]
@@ -56,7 +56,7 @@ def end_of_run(
         try:
             made = make()
         except (UserError, OSError, ValueError) as fault:
-            # No odd file costs the end of a run.
+            # A damaged file must not prevent the summary of the run.
             warn(f"{what}: {fault}")
             continue
         files = made if isinstance(made, list) else [made]
@@ -65,13 +65,13 @@ def end_of_run(
 
 
 def summarise(config: Config, cases: Cases, since: float, below: Sequence[str] = ()) -> str:
-    """The table, as lines to print.
+    """Return the summary table as text.
 
     Args:
-        config: of the run.
-        cases: of the run.
-        since: when the run began (seconds since the epoch); only faults and times since then
-            count. What a case's edits share is counted with the first of them.
+        config: the configuration of the run.
+        cases: the cases of the run.
+        since: start of the run, in seconds since the epoch; only errors and times since then
+            count. The time of jobs that all edits of a case share is added to the first edit.
         below: lines to print below the table.
     """
     rows: list[Sequence[str]] = [_HEADING]
@@ -87,7 +87,7 @@ def summarise(config: Config, cases: Cases, since: float, below: Sequence[str] =
 
 
 def columns_of(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines of aligned columns; the last one is as wide as it likes."""
+    """Format rows as lines of aligned columns; the last column is not padded."""
     widths = [max(cell_len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     lines = []
     for row in rows:
@@ -99,7 +99,7 @@ def columns_of(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """A time as people read it: ``0.4 s``, ``12 s``, ``3:05 min``, ``2:10 h``."""
+    """Format a duration: ``0.4 s``, ``12 s``, ``3:05 min``, ``2:10 h``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if (whole := round(seconds)) < 60:

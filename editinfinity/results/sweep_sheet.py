@@ -1,8 +1,8 @@
-"""The sheet of one sweep: every variant in a grid, its axes labelled by the swept values.
+"""Draws the sheet of one sweep: a grid of all variants whose axes are labelled with the values.
 
-As the paper shows its ablation: the original and the mask, then columns along the setting with most
-values and a row for every combination of the others. Below each picture what was measured of it;
-the one that became the result has a frame.
+The layout follows the ablation figure of the paper: first the original and the mask, then a grid.
+Its columns are the values of the setting with the most values, and its rows are the combinations
+of the other settings. The metrics are below each picture, and the chosen variant has a frame.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from editinfinity.results.selection import chosen_variant, metric_results_of
 from editinfinity.results.thumbnails import SIDE, Cell, font, is_older, mask_cells, paste, write
 
 COLUMNS = 8
-"""Most pictures side by side; a longer axis goes on below."""
+"""Maximum number of pictures in a row; a longer axis continues below."""
 
 _GAP, _LINE, _WIDEST = 10, 20, 200
 _PALE, _CHOSEN = "#666666", "#1a7f37"
@@ -39,14 +39,14 @@ _TITLES = {
     "seed": "seed",
     "smoothing": "kernel",
 }
-"""Setting → what it is called; others are called as they are."""
+"""Setting → its title on the sheet; other settings keep their names."""
 
 _MEASURED = {
     "background_psnr": "{:.1f} dB kept",
     "clip_edited": "CLIP {:.1f}",
     "alignment": "alignment {:.2f}",
 }
-"""Metric → how it is told below a picture."""
+"""Metric → format of its value below a picture."""
 
 _ITERATIONS = ("embedding", "lora", "base")
 
@@ -56,21 +56,21 @@ class Axis:
     """A swept setting.
 
     Attributes:
-        key: of it.
-        values: in the order of the sweep.
+        key: name of the setting.
+        values: its values, in the order of the sweep.
     """
 
     key: str
     values: tuple[object, ...]
 
     def of(self, variant: Variant) -> object:
-        """Where a variant lies."""
+        """Return the value of a variant on this axis."""
         if self.key == "base" and not variant.lora:
-            return self.values[0]  # without a LoRA there is nothing that it was trained over
+            return self.values[0]  # a variant without LoRA has no base embedding
         return _value(self.key, variant)
 
     def label(self, value: object) -> str:
-        """A value as it stands beside the grid."""
+        """Return the label of a value."""
         title = _TITLES.get(self.key, self.key)
         if self.key in _ITERATIONS:
             return f"{title}: {value} iterations" if value else f"no {title}"
@@ -78,12 +78,12 @@ class Axis:
 
 
 def _value(key: str, variant: Variant) -> object:
-    """None for a further setting that is not swept."""
+    """Return the value of a setting in a variant; None if it is a further setting, not swept."""
     return dict(variant.further).get(key, getattr(variant, key, None))
 
 
 def axes_of(drawn: Sequence[Variant]) -> list[Axis]:
-    """The settings in which variants differ, the one with most values first."""
+    """Return the settings in which variants differ, the one with the most values first."""
     found = []
     for key in dict.fromkeys([*_TITLES, *EXTRA]):
         told = [variant for variant in drawn if variant.lora or key != "base"]
@@ -95,7 +95,7 @@ def axes_of(drawn: Sequence[Variant]) -> list[Axis]:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the grid: its label, its columns' headings, and a picture or nothing in each."""
+    """A row of the grid: its label, its column headings, and its cells (None where empty)."""
 
     label: Sequence[str]
     headings: Sequence[str]
@@ -103,10 +103,10 @@ class Row:
 
 
 def sweep_sheet(case: Case, edit: Edit, where: Layout) -> Path | None:
-    """Draw the sheet of an edit's sweep unless it is newer than all it shows.
+    """Write the sheet of an edit's sweep, unless it is newer than everything it shows.
 
     Returns:
-        The sheet, new or not; None where nothing is swept.
+        The path of the sheet, whether rewritten or not; None if nothing is swept.
     """
     drawn = variants(edit.settings)
     if len(drawn) == 1:
@@ -125,7 +125,7 @@ def sweep_sheet(case: Case, edit: Edit, where: Layout) -> Path | None:
 
 
 def _rows(edit: Edit, where: Layout, drawn: Sequence[Variant]) -> Iterator[Row]:
-    """The grid, a line at a time, broken where it is too wide."""
+    """Yield the rows of the grid; columns beyond ``COLUMNS`` continue in further rows."""
     across, *down = axes_of(drawn)
     chosen = chosen_variant(edit, where)
     by_row: dict[tuple[object, ...], dict[object, Variant]] = {}
@@ -145,7 +145,7 @@ def _rows(edit: Edit, where: Layout, drawn: Sequence[Variant]) -> Iterator[Row]:
 def _cell(
     edit: Edit, where: Layout, variant: Variant | None, chosen: Variant | None
 ) -> Cell | None:
-    """A variant with what was measured of it; None where a combination is not drawn."""
+    """Return the cell of a variant with its metrics; None if the combination is not generated."""
     if variant is None:
         return None
     measured = metric_results_of(edit, where, variant) or MetricResults()
@@ -155,7 +155,7 @@ def _cell(
 
 
 def _draw(title: str, above: Sequence[Cell], rows: Sequence[Row]) -> Image.Image:
-    """The sheet: a title, the original and mask, then the grid with its labels."""
+    """Draw the sheet: a title, the original and the mask, then the grid with its labels."""
     labels = [font(13).getlength(words) for row in rows for words in row.label]
     margin = min(_WIDEST, round(max(labels, default=0)) + 2 * _GAP * bool(labels)) or _GAP
     pitch, tall = SIDE + _GAP, SIDE + _LINE + _GAP
@@ -184,7 +184,7 @@ def _draw(title: str, above: Sequence[Cell], rows: Sequence[Row]) -> Image.Image
 
 
 def _paste(sheet: Image.Image, cell: Cell, corner: tuple[int, int]) -> None:
-    """A picture with what stands below it."""
+    """Paste a picture and its caption, with a frame if it was chosen."""
     left, top = corner
     paste(sheet, cell.path, corner)
     words, ink = cell.words, _PALE

@@ -1,4 +1,4 @@
-"""Small pictures and their labels, of which sheets are made."""
+"""Thumbnails and labels for contact sheets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDE = 256
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture of a sheet, what stands below it, and whether it became the result of a sweep."""
+    """A picture of a sheet, its caption, and whether it was chosen as the result of a sweep."""
 
     path: Path
     words: str
@@ -29,7 +29,7 @@ class Cell:
 
 
 def mask_cells(edit: Edit, where: Layout) -> list[Cell]:
-    """The mask of an edit, if there is one."""
+    """Return a cell with the mask of an edit; empty if there is no mask."""
     mask = Path(where.mask_pictures(edit.name)[0])
     if edit.mask_source == "none" or not mask.exists():
         return []
@@ -37,12 +37,12 @@ def mask_cells(edit: Edit, where: Layout) -> list[Cell]:
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own, which is everywhere."""
+    """Return the font built into Pillow, which is available on every system."""
     return ImageFont.load_default(size=size)
 
 
 def paste(sheet: Image.Image, path: Path, corner: tuple[int, int]) -> None:
-    """A picture in the middle of a white square; a grey square where it cannot be read."""
+    """Paste a picture, centred on a white square; a grey square if it cannot be read."""
     square = Image.new("RGB", (SIDE, SIDE), "white")
     try:
         picture = ImageOps.contain(read_image(path), (SIDE, SIDE))
@@ -56,7 +56,7 @@ def paste(sheet: Image.Image, path: Path, corner: tuple[int, int]) -> None:
 def write(
     sheet: Image.Image, at: tuple[int, int], text: str, width: int, size: int, ink: str = "black"
 ) -> None:
-    """As much of a text as fits into ``width`` pixels, an ellipsis for the rest."""
+    """Write text, cut with an ellipsis if it is wider than ``width`` pixels."""
     style = font(size)
     if style.getlength(text) > width:
         while text and style.getlength(text + "…") > width:
@@ -66,6 +66,6 @@ def write(
 
 
 def is_older(sheet: Path, shown: list[Path]) -> bool:
-    """Whether a sheet must be drawn: it is not there, or something that it shows is newer."""
+    """Whether a sheet must be drawn: it is missing, or not newer than the files it shows."""
     times = [path.stat().st_mtime_ns for path in shown if path.exists()]
     return not (sheet.exists() and times and sheet.stat().st_mtime_ns > max(times))

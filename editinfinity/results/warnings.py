@@ -1,4 +1,4 @@
-"""What works in a case but is probably not meant: the warnings of its jobs, read from records."""
+"""Collects the warnings of a case from its job records: what works but may be unintended."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from editinfinity.planning.targets import layout
 
 
 def warnings_of(records: Iterable[JobRecord], kernels: Mapping[str, Iterable[str]]) -> list[str]:
-    """A line for each doubt about a case.
+    """Return the warnings of a case, one line each.
 
-    A changed mask does not run ``check`` again, whose word on masks counts only until there are
-    kernels.
+    A changed mask does not rerun ``check``. Therefore the mask warnings of ``check`` count only
+    until kernels exist; from then on, the warnings of the kernel jobs count.
 
     Args:
-        records: of its jobs.
-        kernels: of ``kernels_of``.
+        records: the records of its jobs.
+        kernels: the result of ``kernels_of``.
     """
     warnings = {record.job: record.all(JobWarning) for record in records}
     made = [job for jobs in _jobs_of(kernels).values() for job in jobs if job in warnings]
@@ -31,13 +31,13 @@ def warnings_of(records: Iterable[JobRecord], kernels: Mapping[str, Iterable[str
 
 
 def kernels_of(case: Case) -> dict[str, tuple[str, ...]]:
-    """Edits that go by a mask or a word → the smoothings they ask for."""
+    """Return edit → its ``smoothing`` values, for the edits that use a mask or a target word."""
     masked = [edit for edit in case.edits.values() if edit.mask_source != "none"]
     return {edit.name: tuple(edit.settings["smoothing"]) for edit in masked}
 
 
 def doubts_about_masks(config: Config, cases: Cases) -> list[str]:
-    """A line for each mask that leaves nothing, or everything, to its edit."""
+    """Return one line for each mask that selects nothing, or everything, for editing."""
     lines = []
     for case in cases.by_name.values():
         logs = Path(layout(config, case.name).folder, "logs")
@@ -49,7 +49,7 @@ def doubts_about_masks(config: Config, cases: Cases) -> list[str]:
 
 
 def _jobs_of(kernels: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """Edit → the jobs that make its kernels."""
+    """Return edit → the names of the jobs that make its kernels."""
     return {
         edit: [f"mask/{edit}/kernel-{smoothing}" for smoothing in smoothings]
         for edit, smoothings in kernels.items()

@@ -1,5 +1,5 @@
-"""``results/report.html``: everything the results hold, on one page that needs nothing else.
+"""Builds ``results/report.html``: one self-contained page that shows all results.
 
-``gather`` reads what lies there, ``pictures`` makes it small, ``page`` puts both into one file, and
-``make`` decides which cases. Nothing here imports torch.
+``gather`` reads the results, ``pictures`` makes thumbnails and overlays, ``page`` writes both into
+one HTML file, and ``make`` selects the cases. No module here imports torch.
 """

@@ -1,4 +1,4 @@
-// Elements, numbers and prompts as text, and what there is to show.
+// Helpers for elements, numbers and prompts, and the list of entries to show.
 
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
@@ -6,7 +6,7 @@ const WHOLE = [0, 0, 1, 1];
 const MASKS = { user: "drawn by hand", attention: "by a word", none: "none" };
 const OUTCOMES = ["edited", "mapped", "failed", "not made"];
 
-/** An element: properties (text, class, on…, other attributes) and children. */
+/** Create an element with properties (text, class, on…, other attributes) and children. */
 function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [key, value] of Object.entries(properties)) {
@@ -44,7 +44,7 @@ function metricText(metric, value) {
   return `${value.toFixed(metric.digits)}${metric.unit ? ` ${metric.unit}` : ""}`;
 }
 
-/** What a metric is called where there is little room. */
+/** Short label of a metric, for narrow places. */
 const short = (metric) => metric.label.replace(/^Background /, "").replace(/ \(.*/, "");
 
 const counted = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
@@ -65,7 +65,7 @@ const entries = data.cases.flatMap((photo, place) =>
 entries.forEach((entry, index) => { entry.index = index; });
 
 const known = new Map();
-/** Pictures of a case: null until the page has come that far. */
+/** Pictures of a case; null until the browser has loaded that part of the page. */
 function pictures(place) {
   if (!known.has(place)) {
     const block = $(`p${place}`);
@@ -80,7 +80,7 @@ function picturesOf(entry) {
   return ours && { source: ours.source, kernels: {}, variants: {}, ...(ours.edits[entry.number] || {}) };
 }
 
-/** The words of two prompts, those that differ marked. */
+/** Compare two prompts word by word: parts [words, "same" | "old" | "new"]. */
 function compared(before, after) {
   const old = before.split(" "), fresh = after.split(" ");
   if (!before || old.length * fresh.length > 40000) return [[after, "same"]];
@@ -103,7 +103,7 @@ function compared(before, after) {
   return parts;
 }
 
-/** A prompt as a paragraph; against another one, with the words that differ marked. */
+/** Create a paragraph with a prompt; mark the words that differ from another prompt, if given. */
 function prompt(text, side = null, other = "") {
   if (text === null) return make("p", { class: "prompt muted", text: "the prompt cannot be read" });
   const paragraph = make("p", { class: "prompt", dir: "auto" });

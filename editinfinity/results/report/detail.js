@@ -1,4 +1,4 @@
-// One edit in full.
+// The detail view of one edit.
 
 const detail = {
   dialog: $("detail"), entry: null, variant: null, mode: "slider", kinds: new Set(),
@@ -13,18 +13,18 @@ const detail = {
     if (!this.dialog.open) this.dialog.showModal();
     this.dialog.querySelector(".panel").scrollTop = 0;
     this.dialog.scrollTop = 0;
-    try { history.replaceState(null, "", `#${entry.id}`); } catch { /* a page shown where it may not */ }
+    try { history.replaceState(null, "", `#${entry.id}`); } catch { /* browsers forbid it in some contexts */ }
   },
 
   step(by) {
     const place = shown.indexOf(this.entry);
-    // One that the filter hides stands before the first and behind the last.
+    // An entry hidden by the filter counts as before the first and after the last.
     const from = place < 0 && by < 0 ? 0 : place;
     const next = shown[(from + by + shown.length) % shown.length];
     if (next) this.open(next);
   },
 
-  /** The frames of the current way of looking. */
+  /** The frames of the current view mode. */
   views() {
     const { entry, small, variant } = this;
     const { photo, edit } = entry;
@@ -121,7 +121,7 @@ const detail = {
       make("div", { class: "panel", tabindex: "-1" }));
     this.redraw();
     this.describe();
-    // What had the focus is gone; its like has to have it, or Enter and Tab begin anew.
+    // The focused control was replaced. Focus its counterpart, or keyboard navigation would restart.
     const again = held && this.dialog.querySelector(held);
     if (again) again.focus();
   },
@@ -158,14 +158,14 @@ const detail = {
   },
 };
 
-/** What finds a control of an open edit in the next one; null for what is this one's alone. */
+/** Selector of the same control after a redraw; null if the control is specific to this edit. */
 function like(control) {
   if (control.matches("button.icon")) return `button[aria-label="${control.getAttribute("aria-label")}"]`;
   if (control.matches('[name="mode"], [name="kind"]')) return `input[name="${control.name}"][value="${control.value}"]`;
   return null;
 }
 
-/** A loss curve: every iteration faintly, their running mean strongly. */
+/** A loss curve: a faint line for the points and a strong line for their running mean. */
 function curve({ name, points }) {
   const [width, height, left, low] = [340, 120, 36, 16];
   const first = points[0][0], last = points.at(-1)[0];
@@ -186,7 +186,7 @@ function curve({ name, points }) {
       draw("path", { class: "raw", d: path(points) }), draw("path", { class: "smooth", d: path(smooth) })));
 }
 
-/** Stages of one name as one. */
+/** Merge stages that have the same name. */
 function together(stages) {
   const most = (one, other) => (one === null ? other : other === null ? one : Math.max(one, other));
   const found = new Map();

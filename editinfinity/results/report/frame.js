@@ -1,6 +1,6 @@
-// One look at a picture: layers over each other, and a slider.
+// A frame that shows a picture: stacked layers and a slider.
 
-/** An image of one part of the photograph, in a frame that shows another. */
+/** Create an image of one part of the photograph, placed in a frame that shows another part. */
 function image(source, part, shown, alternative, full = null) {
   const picture = make("img", { alt: alternative, decoding: "async", draggable: "false" });
   if (source) picture.src = source;
@@ -9,7 +9,7 @@ function image(source, part, shown, alternative, full = null) {
   picture.style.width = `${(part[2] / shown[2]) * 100}%`;
   picture.style.height = `${(part[3] / shown[3]) * 100}%`;
   if (full) {
-    // The small picture stays where the large one cannot be had, or is of a kind browsers do not show.
+    // The thumbnail stays if the full picture is missing or its format is not supported.
     const large = new Image();
     large.decoding = "async";
     large.addEventListener("load", () => { picture.src = large.src; });
@@ -20,7 +20,7 @@ function image(source, part, shown, alternative, full = null) {
 }
 
 /**
- * A frame with layers.
+ * Create a frame with layers.
  * shown: the part of the photograph in the frame; before, after: {source, part, full}; over: [{kind, source, part}].
  */
 function frame({ shown = WHOLE, before, after = null, over = [], name, tags = true }) {
@@ -46,7 +46,7 @@ function frame({ shown = WHOLE, before, after = null, over = [], name, tags = tr
   return holder;
 }
 
-/** What lies over the pictures of an edit; kinds that do not exist are left out. */
+/** Overlay layers of an edit; kinds without a picture are left out. */
 function overlays(entry, small, kinds, smoothing) {
   const layers = [];
   const kernel = small.kernels[smoothing] || Object.values(small.kernels)[0];

@@ -1,4 +1,4 @@
-// All edits as cards: filled when they come near, searched, filtered, sorted.
+// All edits as cards, loaded when they scroll near; with search, filters and sorting.
 
 const gallery = $("gallery");
 const state = { find: "", outcome: "all", mask: "all", sort: "order", masks: false };
@@ -69,7 +69,7 @@ const near = new IntersectionObserver((seen) => {
 
 const metricsByName = Object.fromEntries(data.metrics.map((metric) => [metric.name, metric]));
 
-/** Orders two entries; those without a value come last. */
+/** Return a function that compares two entries; entries without a value come last. */
 function order(key) {
   const value = {
     order: (entry) => entry.index,

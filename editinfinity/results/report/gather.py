@@ -1,8 +1,8 @@
-"""What the page tells, gathered from configuration, cases and what lies in the results.
+"""Gathers the data of the report page from the configuration, the cases and the results.
 
-It is plain data that JSON can carry; the page's script reads these names. Links are relative to the
-page and percent-encoded. Places in a photograph are shares of its width and height, so that they
-hold for a picture of any size.
+The data is JSON-compatible, and the page's script reads it by the same keys. Links are relative to
+the page and percent-encoded. Positions in a photograph are fractions of its width and height, so
+they apply to a picture of any size.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from editinfinity.results.warnings import kernels_of, warnings_of
 
 Told = dict[str, Any]
 Box = tuple[float, float, float, float]
-"""left, top, width, height of a part of a photograph, as shares of it."""
+"""Left, top, width and height of a part of a photograph, as fractions of its size."""
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 _MOST_POINTS = 200
-"""Of a loss curve; a longer one is thinned out."""
+"""Maximum number of points of a loss curve; a longer curve is averaged down."""
 
 _STAGES = {
     "Check": r"check|jsonl",
@@ -58,29 +58,29 @@ _STAGES = {
     "Choose": r"edit/[^/]+/select",
     "Finish": r"edit/[^/]+/finish",
 }
-"""What a stage is called → pattern of its jobs; in the order they run, the first that fits."""
+"""Title of a stage → pattern of its job names, in running order; the first match counts."""
 
 _DIGITS = {"background_psnr": 1, "background_mse": 5, "structure_distance": 4, "clip_whole": 1,
            "clip_edited": 1, "image_reward": 2, "alignment": 2}  # fmt: skip
-"""Of a metric, behind the point; three for others."""
+"""Number of decimals of a metric; 3 for all others."""
 
 
 class Gatherer:
     """Reads the results of a configuration.
 
     Args:
-        config: of the run.
-        page: where the page will lie; links are relative to its folder.
+        config: the configuration of the run.
+        page: path of the page; links are relative to its folder.
     """
 
     def __init__(self, config: Config, page: Path) -> None:
         self.config, self.root = config, page.parent
 
     def gather(self, cases: Cases) -> Told:
-        """Everything the page tells of some cases.
+        """Return all data of the page for the given cases.
 
-        Its time is in seconds since the epoch; of the run's settings, those that only say where
-        things lie are left out; metrics are those that any picture has.
+        ``made`` is in seconds since the epoch. ``settings`` are the settings of the run, without
+        those that change no picture. ``metrics`` are those that at least one picture has.
         """
         told = [self.case(case) for case in cases.by_name.values()]
         names = {
@@ -101,11 +101,11 @@ class Gatherer:
         }
 
     def case(self, case: Case) -> Told:
-        """One case; whatever cannot be read is left out.
+        """Return the data of one case; anything that cannot be read is left out.
 
-        ``source`` is None where it cannot be read; ``size`` is (width, height) in pixels, or None;
-        ``settings`` are those the case has its own of; ``stages`` are what its edits share;
-        ``curves`` have points (iteration, loss) in order.
+        ``source`` is None if the prompt cannot be read. ``size`` is (width, height) in pixels, or
+        None. ``settings`` are those that differ from the run's. ``stages`` are those shared by its
+        edits. ``curves`` have points (iteration, loss) in order.
         """
         where = layout(self.config, case.name)
         folder = Path(where.folder)
@@ -131,12 +131,13 @@ class Gatherer:
         }
 
     def edit(self, case: Case, edit: Edit, told: Outcome, stages: list[Told], box: Box) -> Told:
-        """One edit of a case that is learned from the part ``box`` of its photograph.
+        """Return the data of one edit; the model sees the part ``box`` of the photograph.
 
-        Its settings are told where they differ from those its case shows. ``prompt`` is None where
-        it cannot be read; ``reason`` says why there is no picture; ``link`` leads to the picture at
-        the photograph's size, ``made`` then (seconds since the epoch), or both are None; kernel and
-        attention lie over ``box``; ``why`` says why metrics chose the chosen variant.
+        ``prompt`` is None if it cannot be read. ``reason`` says why there is no picture. ``link``
+        points to the picture at the photograph's size, and ``made`` is its modification time in
+        seconds since the epoch; both are None if there is no picture. The kernel and the attention
+        map cover ``box``. ``why`` explains why the metrics selected the chosen variant.
+        ``settings`` are those that differ from the settings of the run and the case.
         """
         where = layout(self.config, case.name)
         word = None
@@ -145,7 +146,7 @@ class Gatherer:
                 word = read_target_word(edit.target_word)
         why = ""
         with suppress(UserError):
-            if chosen_by_settings(edit.settings) is None:  # the file may be of other settings
+            if chosen_by_settings(edit.settings) is None:  # the file may stem from other settings
                 why = str(_json(Path(where.selection(edit.name))).get("why") or "")
         made = Path(told.show).stat().st_mtime if told.good and Path(told.show).exists() else None
         return {
@@ -166,11 +167,12 @@ class Gatherer:
         }
 
     def _variants(self, edit: Edit, where: Layout) -> list[Told]:
-        """The pictures that lie there, those of the configuration first.
+        """Return the data of all existing pictures of an edit, the configured variants first.
 
-        ``name`` is that of the file, without ending; ``label`` sets it apart from the others, and
-        is empty for the only one; ``metrics`` has None for what could not be computed, ``missing``
-        why there is no value; ``box`` is the part of the photograph that the picture shows.
+        ``name`` is the file name without extension. ``label`` distinguishes the picture from the
+        others and is empty if it is the only one. ``metrics`` has None for a value that could not
+        be computed, and ``missing`` has the reason why there is no value. ``box`` is the part of
+        the photograph that the picture shows.
         """
         planned: Sequence[Variant] = ()
         with suppress(UserError):
@@ -208,7 +210,7 @@ class Gatherer:
         return told
 
     def _files(self, edit: Edit, where: Layout) -> list[tuple[str, str]]:
-        """What else there is to open."""
+        """Return (label, link) of the other files to open."""
         folder, (mask, heat_map) = Path(where.folder), where.mask_pictures(edit.name)
         known = (
             ("Mask", Path(mask)),
@@ -219,16 +221,16 @@ class Gatherer:
         return [(label, self._link(path)) for label, path in known if path.exists()]
 
     def _link(self, path: Path) -> str:
-        """From the page to a file."""
+        """Return the link from the page to a file."""
         return quote(os.fsencode(os.path.relpath(path, self.root)))
 
 
 _PLACES = {"model_dir", "device", "threads", "gradient_checkpointing", "deterministic", "worker"}
-"""Settings that change no picture."""
+"""Settings that do not affect any picture."""
 
 
 def _described(wanted: Container[str]) -> list[dict[str, Any]]:
-    """What the page needs to know of the metrics of these names, in the order to show them."""
+    """Return the description of the metrics with these names, in display order."""
     return [
         {
             "name": name,
@@ -244,7 +246,7 @@ def _described(wanted: Container[str]) -> list[dict[str, Any]]:
 
 
 def _text(source: Text, what: str) -> str | None:
-    """A prompt, or None where there is no reading it."""
+    """Return a prompt, or None if it cannot be read."""
     try:
         return read_prompt(source, what=what, may_be_empty=True)
     except UserError:
@@ -252,17 +254,17 @@ def _text(source: Text, what: str) -> str | None:
 
 
 def _differing(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are not as others have them."""
+    """Return the settings whose values differ from those in ``others``."""
     return {key: value for key, value in settings.items() if value != others.get(key)}
 
 
 def _finite(number: str) -> float | None:
-    """A number of a JSON file; the page's JSON has none that is not finite (1e999 is infinite)."""
+    """Parse a number of a JSON file; None if it is infinite (1e999), which the page cannot hold."""
     return value if math.isfinite(value := float(number)) else None
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """An object of a JSON file, numbers that are none as None; empty where there is no file."""
+    """Load a JSON object, with non-finite numbers as None; empty if it cannot be read."""
     with suppress(OSError, ValueError, RecursionError):
         text = path.read_text("utf-8")
         found = json.loads(text, parse_float=_finite, parse_constant=lambda _: None)
@@ -272,7 +274,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _box(geometry: Any) -> Box:
-    """The part of a photograph that a picture shows, from its settings."""
+    """Return the part of a photograph that a picture shows, from the ``geometry`` it records."""
     try:
         height, width = geometry["image_size"]
         top, left, crop_height, crop_width = geometry["crop"]
@@ -283,7 +285,7 @@ def _box(geometry: Any) -> Box:
 
 
 def _box_of_features(path: Path) -> Box:
-    """The part of a photograph that the model sees; only the file's head is read."""
+    """Return the part of a photograph that the model sees; read only the header of the file."""
     with suppress(OSError, SafetensorError, ValueError, TypeError, AttributeError, RecursionError):
         with safe_open(path, framework="np") as file:
             facts = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
@@ -292,12 +294,12 @@ def _box_of_features(path: Path) -> Box:
 
 
 def _natural(name: str) -> list[Any]:
-    """Orders names by the numbers in them; every second part is one."""
+    """Return a key for natural sorting: text and integers alternate."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _labels(names: Sequence[str]) -> dict[str, str]:
-    """Name → the parts of it that not all of the names share."""
+    """Return a label for each name: its parts that are not common to all names."""
     parts = {name: name.split("-") for name in names}
     shared = set.intersection(*map(set, parts.values())) if parts else set()
     return {
@@ -307,9 +309,9 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
 
 
 def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Told]:
-    """The stages of an edit, or those its case shares, in the order they run.
+    """Return the stages of an edit in running order; None means those shared by all edits.
 
-    Most bytes of RAM and of the card's memory are None where nobody looked.
+    ``memory`` and ``card`` are the peak use of RAM and GPU memory in bytes; None if not measured.
     """
     by_name: dict[str, list[JobRecord]] = {name: [] for name in _STAGES}
     for record in ran:
@@ -330,7 +332,7 @@ def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Told]:
 
 
 def _curves(folder: Path) -> list[Told]:
-    """The losses of a case: of its text embedding, and of LoRA over each embedding."""
+    """Return the loss curves of a case: of its text embedding, and of LoRA per base embedding."""
     tables = {"Text embedding": list((folder / "text_embedding").glob("iter*.losses.tsv"))}
     adapters = sorted((folder / "lora").glob("embedding*"), key=lambda path: _natural(path.name))
     for base in adapters:
@@ -347,7 +349,7 @@ def _curves(folder: Path) -> list[Told]:
 
 
 def _losses(path: Path) -> Mapping[int, float]:
-    """Iteration → loss of one table; what cannot be read is left out."""
+    """Return iteration → loss of one table; rows that cannot be read are left out."""
     losses: dict[int, float] = {}
     with suppress(OSError, UnicodeDecodeError, csv.Error), path.open(encoding="utf-8") as file:
         for row in csv.DictReader(file, delimiter="\t"):
@@ -358,7 +360,7 @@ def _losses(path: Path) -> Mapping[int, float]:
 
 
 def _thinned(losses: Mapping[int, float]) -> list[tuple[int, float]]:
-    """In order, means of neighbours where there are too many."""
+    """Return (iteration, loss) in order; average neighbours if there are too many points."""
     points = sorted(losses.items())
     step = -(-len(points) // _MOST_POINTS)
     groups = [points[first : first + step] for first in range(0, len(points), step)]

@@ -1,4 +1,4 @@
-"""The page of a folder of results: of the cases of its configuration, and of all others there."""
+"""Writes the report page for the configured cases and for earlier cases in the results folder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from editinfinity.results.report.page import write_page
 NAME = "report.html"
 
 MOST_CASES = 2000
-"""On one page; beyond, thumbnails would be too small to tell anything."""
+"""Maximum number of cases on one page; with more, the thumbnails would be too small."""
 
 
 def make_report(config: Config, cases: Cases) -> Path:
-    """Write ``results/report.html``, whatever went well or wrong; returns its path.
+    """Write ``results/report.html``, even if some edits failed, and return its path.
 
-    Cases that lie in the results from earlier runs follow those of the configuration, so that a
-    page grows as cases are run one by one.
+    The configured cases come first, then the cases that earlier runs left in the results folder.
+    Thus the page grows if cases are run one by one.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the page cannot be written.
     """
     page = Path(config.results, NAME)
     chosen, notes = {**cases.by_name, **_others(config, cases)}, list(cases.notices)
@@ -37,9 +37,10 @@ def make_report(config: Config, cases: Cases) -> Path:
 
 
 def _others(config: Config, cases: Cases) -> dict[str, Case]:
-    """Cases that were run before and still have their data, by name.
+    """Return the cases of earlier runs that can still be loaded, by name.
 
-    None of a table or a benchmark: it names all it has, and would be read anew for each folder.
+    Return none if the cases come from a table or a benchmark: these already name all their cases,
+    and would be read again for each folder.
     """
     if config.table is not None or config.settings["pie_bench"] is not None:
         return {}

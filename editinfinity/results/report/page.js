@@ -1,4 +1,4 @@
-// Keyboard, colours, and the beginning.
+// Keyboard shortcuts, colour themes and start-up.
 
 const typing = (target) => target.matches("textarea, input:not([type=range]):not([type=radio]):not([type=checkbox])");
 
@@ -39,7 +39,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 detail.dialog.addEventListener("close", () => {
-  try { history.replaceState(null, "", location.pathname + location.search); } catch { /* as above */ }
+  try { history.replaceState(null, "", location.pathname + location.search); } catch { /* as in detail.js */ }
   if (detail.entry && cards[detail.entry.index].isConnected) cards[detail.entry.index].querySelector(".open").focus();
 });
 for (const dialog of document.querySelectorAll("dialog.small")) dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
@@ -50,7 +50,7 @@ function colours(theme) {
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   $("theme").setAttribute("aria-label", `Colours: ${theme === "auto" ? "as the system has them" : theme}`);
-  try { localStorage.setItem("theme", theme); } catch { /* nothing is kept then */ }
+  try { localStorage.setItem("theme", theme); } catch { /* without storage, the theme is not remembered */ }
 }
 let theme = "auto";
 try { theme = themes.includes(localStorage.getItem("theme")) ? localStorage.getItem("theme") : "auto"; } catch { /* as above */ }
@@ -71,7 +71,7 @@ addEventListener("hashchange", openLinked);
 if (!entries.length) $("nothing").textContent = "Nothing has been made yet.";
 controls();
 show();
-// What the page has already brought is shown at once; the rest when it has come.
+// Show the pictures that are loaded already, and the others once they have loaded.
 for (const entry of shown.slice(0, 12)) if (fill(cards[entry.index])) near.unobserve(cards[entry.index]);
 const visible = [...gallery.querySelectorAll("img")].slice(0, 12);
 Promise.allSettled(visible.map((picture) => picture.decode())).then(() => requestAnimationFrame(() => performance.mark("first-view")));

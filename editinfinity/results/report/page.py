@@ -1,8 +1,8 @@
-"""The page itself: one file of HTML with style, script, data and small pictures inside.
+"""Writes the report page: one HTML file that embeds its style, script, data and thumbnails.
 
-Its policy allows nothing from elsewhere: pictures come as data or lie beside the page, and only
-this script and this style, named by their hashes, are obeyed. Names and prompts reach the page as
-JSON, and the script puts them there as text, never as HTML.
+Its content security policy allows no external sources. Pictures are data URIs or files beside the
+page, and the browser accepts only the script and style whose hashes the policy names. Names and
+prompts are passed to the page as JSON, and the script inserts them as text, never as HTML.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from editinfinity.results.report.pictures import (
 )
 
 KEPT = ".thumbnails"
-"""Folder of the results where thumbnails are kept between two pages."""
+"""Subfolder of the results folder that caches thumbnails for the next page."""
 
 _SCRIPTS = ("basics.js", "frame.js", "gallery.js", "detail.js", "page.js")
-"""In this order: each uses those before it."""
+"""Scripts in loading order: each uses the ones before it."""
 
 _FIRST = 12
-"""Cases whose pictures stand before the script, so that it can show them at once."""
+"""Number of cases whose pictures precede the script, so that it can show them immediately."""
 
 
 def write_page(config: Config, cases: Cases, page: Path) -> None:
-    """Write the page of some cases, from what lies in the results now.
+    """Write the page for the given cases from the current results.
 
     Args:
-        config: of the run.
-        cases: to show; their notices are told too.
+        config: the configuration of the run.
+        cases: the cases to show; their notices are shown too.
         page: the file to write.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the page cannot be written.
     """
     content = Gatherer(config, page).gather(cases)
     pictures = _pictures(config, cases, content, page.parent / KEPT)
@@ -62,16 +62,16 @@ def write_page(config: Config, cases: Cases, page: Path) -> None:
 
 
 def render(content: Told, pictures: list[dict[str, Any]]) -> Iterator[str]:
-    """The parts of the page.
+    """Yield the HTML of the page in parts.
 
     Args:
-        content: what it tells.
-        pictures: data URIs, a dict a case, as the page's script reads them.
+        content: the data of the page.
+        pictures: data URIs, one dict per case, in the form that the page's script reads.
     """
     style = _file("page.css")
-    # One scope for all of them, which the browser's own names stay out of.
+    # All scripts share one function scope, so their names do not clash with the browser's globals.
     script = '"use strict";\n(() => {\n' + "\n".join(map(_file, _SCRIPTS)) + "})();\n"
-    # A function as loader, and a package's own files: templates are never looked for elsewhere.
+    # The function loader restricts templates to files of this package.
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_file)
     )
@@ -91,7 +91,7 @@ def render(content: Told, pictures: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def as_json(value: Any) -> Markup:
-    """JSON for a script element: no text in it can end the element or begin a comment."""
+    """Return JSON for a script element, escaped so that no text can close it or open a comment."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False, default=str)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
@@ -101,13 +101,15 @@ def _file(name: str) -> str:
 
 
 def _source(text: str) -> str:
-    """What a policy calls an element of this text."""
+    """Return the content security policy source (SHA-256) of an inline element with this text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _pictures(config: Config, cases: Cases, content: Told, keep: Path) -> list[dict[str, Any]]:
-    """A dict a case: ``source``, and by edit ``after``, ``mask``, ``attention``, ``kernels``,
-    ``variants``; keys whose pictures do not exist are missing.
+    """Return one dict per case: ``source`` and ``edits``.
+
+    Each edit has ``after``, ``mask``, ``attention``, ``kernels`` and ``variants``. Keys whose
+    pictures do not exist are missing.
     """
     shown: list[Path] = []
     for case in cases.by_name.values():
@@ -127,7 +129,7 @@ def _pictures(config: Config, cases: Cases, content: Told, keep: Path) -> list[d
 def _of_case(
     config: Config, cases: Cases, told: Told, small: Mapping[Path, str], shelf: ThumbnailCache
 ) -> dict[str, Any]:
-    """The pictures of one case."""
+    """Return the pictures of one case."""
     case = cases.by_name[told["name"]]
     where = layout(config, case.name)
     edits = []
@@ -151,5 +153,5 @@ def _of_case(
 
 
 def _there(pictures: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that exist."""
+    """Return the entries that are not empty."""
     return {name: uri for name, uri in pictures.items() if uri}

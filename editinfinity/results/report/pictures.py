@@ -1,8 +1,7 @@
-"""Small pictures inside the page, as data URIs: thumbnails, masks, kernels and attention maps.
+"""Pictures embedded in the page as data URIs: thumbnails, masks, kernels and attention maps.
 
-The page must stay small however many pictures there are, so thumbnails shrink with their number.
-They are kept beside the results, by the content of what they show: a page made again is made
-quickly.
+The page must stay small for any number of pictures, so more pictures mean smaller thumbnails. A
+cache beside the results, keyed by the content of the original file, makes rebuilding a page fast.
 """
 
 from __future__ import annotations
@@ -29,28 +28,28 @@ from editinfinity.files.tensors import load_arrays
 from editinfinity.planning import fingerprint
 
 BUDGET = 36_000_000
-"""Bytes of all thumbnails together; with the rest, a page stays below 40 MB."""
+"""Maximum size of all thumbnails together, in bytes; the whole page stays below 40 MB."""
 
 SIDES = (480, 400, 320, 256, 192, 128, 96, 64)
-"""Longest sides of thumbnails in pixels; the first whose pictures fit the budget is taken."""
+"""Possible longer sides of thumbnails, in pixels; the first that fits the budget is used."""
 
 _TYPICAL = 0.16
-"""Bytes of data URI that a pixel of a photograph takes, for a first guess."""
+"""Estimated bytes of data URI per pixel of a photograph; used to skip sizes that cannot fit."""
 
 _QUALITY = 72
 _MASK_SIDE = 256
 _TINT = (255, 64, 64)
-"""Colour of what may be edited, over the photograph."""
+"""Colour (RGB) of the editable region in an overlay on the photograph."""
 
 _SHADE = 150
-"""Opacity of 255 where it may be edited freely."""
+"""Opacity, of 255, of the overlay where editing is unrestricted."""
 
 
 class ThumbnailCache:
-    """A folder of small pictures made before, by the content of what they show.
+    """A folder of small pictures, keyed by the content of the original file.
 
     Args:
-        folder: made when something is put there.
+        folder: path of the cache; created when the first picture is stored.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,12 +57,15 @@ class ThumbnailCache:
         self.used: set[str] = set()
 
     def take(self, path: Path, ending: str, make: Callable[[Path], bytes]) -> bytes | None:
-        """The small picture of a file, made if it is not there; None if it cannot be made.
+        """Return the small picture of a file, from the cache or newly made.
 
         Args:
-            path: what it shows.
-            ending: what kind of small picture it is; the end of its file's name.
-            make: makes it.
+            path: the original file.
+            ending: end of the file name in the cache; it identifies the kind of small picture.
+            make: creates the small picture of a path.
+
+        Returns:
+            The bytes of the picture; None if it cannot be made.
         """
         if not path.is_file():
             return None
@@ -73,13 +75,13 @@ class ThumbnailCache:
             return (self.folder / name).read_bytes()
         with suppress(UserError, OSError, ValueError, MemoryError):
             data = make(path)
-            with suppress(UserError):  # a full disk must not cost the page its pictures
+            with suppress(UserError):  # the page keeps its pictures if the disk is full
                 write_bytes(self.folder / name, data)
             return data
         return None
 
     def tidy(self) -> None:
-        """Remove what was not used."""
+        """Remove the pictures that have not been used."""
         for path in [*self.folder.glob("[!.]*.webp"), *self.folder.glob("[!.]*.png")]:
             if path.name not in self.used:
                 with suppress(OSError):
@@ -89,12 +91,12 @@ class ThumbnailCache:
 def thumbnails(
     paths: Iterable[Path], shelf: ThumbnailCache, budget: int = BUDGET
 ) -> dict[Path, str]:
-    """Thumbnails as large as the budget allows.
+    """Make thumbnails that are as large as the budget allows.
 
     Args:
-        paths: pictures of any kind that ``open_picture`` knows.
-        shelf: with those made before.
-        budget: bytes of all data URIs together.
+        paths: pictures of any format that ``open_picture`` supports.
+        shelf: the cache of thumbnails.
+        budget: maximum size of all data URIs together, in bytes.
 
     Returns:
         Path → data URI; pictures that cannot be read are missing.
@@ -106,17 +108,17 @@ def thumbnails(
         uris = _of_side(wanted, shelf, side)
         if sum(map(len, uris.values())) <= budget:
             break
-    return uris  # of the last side, whatever they need
+    return uris  # at the smallest size if none fits the budget
 
 
 def mask_overlay(path: Path, shelf: ThumbnailCache) -> str | None:
-    """The edited region of a mask's picture (black), tinted; None if it cannot be read."""
+    """Return the editable region of a mask picture (black there), tinted; None if unreadable."""
     data = shelf.take(path, "mask.png", _mask)
     return None if data is None else _uri("png", data)
 
 
 def kernel_overlay(path: Path) -> str | None:
-    """How freely each cell is edited, tinted; None if the kernel cannot be read."""
+    """Return a tinted map of how freely each cell may be edited; None if unreadable."""
     with suppress(UserError):
         arrays, _ = load_arrays(path, KERNEL, [KERNEL])
         return _uri("png", _tinted(1 - np.clip(arrays[KERNEL], 0, 1)))
@@ -124,7 +126,7 @@ def kernel_overlay(path: Path) -> str | None:
 
 
 def attention_overlay(path: Path) -> str | None:
-    """An attention map in the heat map's colours; None if it cannot be read."""
+    """Return an attention map in the colours of the heat map; None if it cannot be read."""
     with suppress(UserError):
         arrays, _ = load_arrays(path, ATTENTION, [ATTENTION])
         values = arrays[ATTENTION]
@@ -142,7 +144,7 @@ def _mask(path: Path) -> bytes:
 
 
 def _tinted(shares: NDArray[np.floating]) -> bytes:
-    """Shares (h, w) in [0, 1] as opacity of one colour."""
+    """Return a PNG of one colour whose opacity is given by shares (h, w) in [0, 1]."""
     alpha = np.round(shares * _SHADE).astype(np.uint8)
     tint = np.broadcast_to(np.array(_TINT, np.uint8), (*alpha.shape, 3))
     return _png(Image.fromarray(np.dstack([tint, alpha])))
@@ -159,19 +161,19 @@ def _uri(kind: str, data: bytes) -> str:
 
 
 def _of_side(paths: Iterable[Path], shelf: ThumbnailCache, side: int) -> dict[Path, str]:
-    """Path → thumbnail."""
+    """Return path → thumbnail, as a data URI; leave out pictures that cannot be read."""
 
     def one(path: Path) -> tuple[Path, str] | None:
         data = shelf.take(path, f"{side}.webp", lambda path: _webp(path, side))
         return None if data is None else (path, _uri("webp", data))
 
-    # Pillow works outside Python's lock.
+    # Threads help because Pillow releases the GIL.
     with ThreadPoolExecutor() as pool:
         return dict(filter(None, pool.map(one, paths)))
 
 
 def _webp(path: Path, side: int) -> bytes:
-    """A small picture, upright, as sRGB."""
+    """Return an upright sRGB thumbnail as WebP."""
     picture = open_small(path, side)
     if picture.mode == "RGB":  # other modes scale badly, or not at all
         picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2)
