@@ -1,1 +1,1 @@
-"""Cases: a photograph, prompts, masks; from folders, a table or PIE-Bench; making new ones."""
+"""Cases (photograph, prompts, masks): loading from folders, tables or PIE-Bench; creation."""

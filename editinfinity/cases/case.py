@@ -1,7 +1,7 @@
 """A case: a photograph, its prompts and masks, and the settings of each edit.
 
-Nothing here opens an image or judges a prompt: faults of a case must not stop the others, so what
-is wrong is kept with the case, for its ``check`` job to report.
+This module opens no image and validates no prompt, because a fault in one case must not stop the
+others. Faults are stored with the case, and the case's ``check`` job reports them.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 Text = Path | str
-"""A prompt or a word: a UTF-8 file, or the text itself (as a table gives it)."""
+"""A prompt or a word: either the path of a UTF-8 file, or the text itself (from a table)."""
 
 MaskUse = Literal["mask_source", "judged_mask"]
-"""Which of an edit's two masks is meant: the one that it is drawn under, or that metrics go by; the
-attribute of ``Edit`` that says where that comes from."""
+"""One of an edit's two masks: ``mask_source`` is the mask used for drawing, ``judged_mask`` the one
+used by the metrics. The value is the name of the ``Edit`` attribute that holds the mask's
+origin."""
 
 DRAW_FREELY, MAP_ONLY, BLEND = 0, 1, 2
-"""Values of ``infer_function``, as the original guide numbers them."""
+"""Values of ``infer_function``, numbered as in the original guide."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class Edit:
     """One edit of a case.
 
     Attributes:
-        name: its name, ``edit`` unless the user gave one.
-        prompt: what the edited picture shows.
-        mask: the user's mask, whether it is used or not.
-        target_word: word of the source prompt to segment, whether it is used or not.
-        settings: all settings of this edit, canonical.
+        name: name of the edit; ``edit`` unless the user gave one.
+        prompt: description of the edited picture.
+        mask: the user's mask, whether or not it is used.
+        target_word: word of the source prompt to segment, whether or not it is used.
+        settings: all settings of this edit, in canonical form.
     """
 
     name: str
@@ -42,7 +43,10 @@ class Edit:
 
     @property
     def infer_function(self) -> int:
-        """What is drawn: ``DRAW_FREELY``, ``MAP_ONLY`` or ``BLEND``; null follows the mask."""
+        """The drawing mode: ``DRAW_FREELY``, ``MAP_ONLY`` or ``BLEND``.
+
+        If the setting is null, the mode depends on whether the edit has a mask.
+        """
         forced = self.settings["infer_function"]
         if forced is not None:
             return int(forced)
@@ -59,23 +63,30 @@ class Edit:
 
     @property
     def mask_source(self) -> str:
-        """Where the mask comes from: ``user``, ``attention`` or ``none``."""
+        """Origin of the mask: ``user``, ``attention`` or ``none``."""
         forced = {DRAW_FREELY: "none", MAP_ONLY: "attention"}
         return forced.get(self.infer_function, self._mask_source_unforced)
 
     @property
     def goes_everywhere_unasked(self) -> bool:
-        """Whether everything may change only because there is neither a mask nor a word."""
+        """Whether the whole picture may change only because the edit has neither a mask nor a word.
+
+        False if the user set ``mask_source`` or ``infer_function`` explicitly.
+        """
         unasked = (self.settings["mask_source"], self.settings["infer_function"]) == ("auto", None)
         return unasked and self.mask_source == "none"
 
     @property
     def judged_mask(self) -> str:
-        """Whose mask metrics go by: the user's where there is one, used or not, else the edit's."""
+        """Origin of the mask that metrics use.
+
+        It is the user's mask if there is one, whether or not it is used for drawing, else the
+        edit's mask.
+        """
         return "user" if self.mask is not None else self.mask_source
 
     def faults(self) -> list[str]:
-        """What the edit asks for and the case does not have, a line each."""
+        """Return one line for each input that the edit needs and the case does not have."""
         source, given = self.mask_source, self.settings["mask_source"]
         if self.infer_function == BLEND and source == "none":
             return [
@@ -100,12 +111,12 @@ class Case:
     """One photograph with its edits.
 
     Attributes:
-        name: folder of the results.
-        image: the photograph (which may be missing).
-        source_prompt: describes it; None where the user gave none.
-        edits: by name, in the order they run.
-        settings: what training and encoding use, canonical.
-        faults: what is plainly wrong, a line each, for ``check`` to report.
+        name: name of the case and of its results folder.
+        image: path of the photograph (which may be missing).
+        source_prompt: description of the photograph; None if the user gave none.
+        edits: edits by name, in the order in which they run.
+        settings: settings used by training and encoding, in canonical form.
+        faults: definite faults, one line each, which ``check`` reports.
     """
 
     name: str
@@ -116,18 +127,19 @@ class Case:
     faults: tuple[str, ...] = ()
 
     def all_faults(self) -> list[str]:
-        """Faults of the case and of its edits, each naming the case."""
+        """Return the faults of the case and of its edits, each prefixed with the case's name."""
         lines = [*self.faults, *(line for edit in self.edits.values() for line in edit.faults())]
         return [f"{self.name}: {line}" for line in lines]
 
 
 @dataclass(frozen=True)
 class Cases:
-    """The cases that were asked for.
+    """The cases of a run.
 
     Attributes:
-        by_name: in the order they run.
-        notices: a line for each folder or file that was passed over, and what may not be meant.
+        by_name: cases by name, in the order in which they run.
+        notices: one line for each folder or file that was skipped, and for each input that is valid
+            but possibly a mistake.
     """
 
     by_name: Mapping[str, Case]

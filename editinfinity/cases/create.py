@@ -1,4 +1,4 @@
-"""Case folders made from photographs that lie anywhere, laid out as the workflow reads them."""
+"""Create case folders from photographs at any path, in the layout that the workflow reads."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _LARGEST_MASK = 2**30
 
 @dataclass(frozen=True)
 class NewEdit:
-    """What a new case's edit is to be.
+    """The edit of a new case.
 
     Attributes:
-        prompt: what the edited picture shows.
-        mask: a picture, polygons or a box's file; None for none.
-        box: ``x,y,w,h`` instead of a mask's file.
+        prompt: description of the edited picture.
+        mask: path of a picture, polygons or a box file; None for no mask.
+        box: ``x,y,w,h`` in place of a mask file.
         target_word: word of the source prompt to edit.
     """
 
@@ -42,7 +42,7 @@ class NewEdit:
 
     @property
     def has_place(self) -> bool:
-        """Whether it says where to edit."""
+        """Whether the edit specifies where to edit, by a mask, a box or a target word."""
         return any(place is not None for place in (self.mask, self.box, self.target_word))
 
 
@@ -53,25 +53,25 @@ def make_case(
     edits: Mapping[str, NewEdit],
     ours: bool = False,
 ) -> None:
-    """Write a case; what is there already and the same is left alone.
+    """Write a case, leaving files that already have the right content untouched.
 
-    What somebody may have put there by hand is never lost: an edit that does not say where keeps
-    the place it has, and a mask or word that gives way is kept as ``old_…``. Both are told in a
-    line.
+    Files that may have been added by hand are never lost. An edit that does not specify where to
+    edit keeps the case's existing mask and target word. A mask or word that is replaced is kept
+    under the name ``old_…``. A warning is logged in both cases.
 
     Args:
-        folder: of the case, e.g. ``data/holiday``.
+        folder: folder of the case, e.g. ``data/holiday``.
         image: the photograph, which is copied.
-        source_prompt: what it shows; None leaves one that is there.
-        edits: name → edit; ``edit`` is the unnamed one.
-        ours: the folder holds nothing but copies, and becomes exactly what is given.
+        source_prompt: description of the photograph; None keeps an existing one.
+        edits: edits by name; ``edit`` is the unnamed one.
+        ours: the folder contains only copies, and is overwritten to match the arguments exactly.
 
     Raises:
-        UserError: a name cannot be used, a file is missing or of a kind no case can have, or the
-            case has another photograph, or a mask that a target word cannot prevail against.
+        UserError: a name is not usable, a file is missing or of an unsupported kind, or the case
+            already has a different photograph, or a mask that would override a new target word.
     """
     places = require_makeable(folder, image, edits, ours)
-    # Of several edits, what the unnamed one has would serve the others too.
+    # With several edits, the files of the unnamed one would apply to the others too.
     alone = len(edits) == 1 and not any((folder / "prompt").glob("edit_image_prompt.*.txt"))
     stems = {name: "" if name == UNNAMED and alone else f".{name}" for name in edits}
     _copy_image(image, folder / "image")
@@ -95,16 +95,16 @@ def make_case(
 def require_makeable(
     folder: Path, image: Path, edits: Mapping[str, NewEdit], ours: bool = False
 ) -> dict[str, tuple[str, bytes] | None]:
-    """Make sure that a case can be made, before anything of it or of others is written.
+    """Check that a case can be created, before any file of it or of other cases is written.
 
     Args:
-        folder, image, edits, ours: as of ``make_case``.
+        folder, image, edits, ours: see ``make_case``.
 
     Returns:
-        Edit → (ending, content) of its mask's file, None where there is to be none.
+        Edit → (file ending, content) of its mask file; None for an edit without one.
 
     Raises:
-        UserError: as ``make_case``.
+        UserError: see ``make_case``.
     """
     for name in (folder.name, *edits):
         if reason := why_unusable(name):
@@ -125,7 +125,7 @@ def require_makeable(
 
 
 def _require_readable(image: Path) -> None:
-    """Whether it is a picture, and not too large a one, is for the case's check to say."""
+    """Raise unless the file can be read; the case's ``check`` job validates picture and size."""
     require_file(image, sys.maxsize, "give the path of a picture")
     try:
         image.open("rb").close()
@@ -136,7 +136,7 @@ def _require_readable(image: Path) -> None:
 
 
 def _masks(folder: Path, stem: str) -> list[Path]:
-    """The files of a case that may hold an edit's mask, one whose name is nearly right at last."""
+    """Return the files of a case that may hold an edit's mask; a nearly right name comes last."""
     images, own = folder / "image", replace(MASK, edit=stem[1:] or None)
     names = [path.name for path in images.iterdir()] if images.is_dir() else []
     near = fill(images, sorted(names), list(dict.fromkeys((MASK, own)))).paths.get(own.name)
@@ -145,15 +145,15 @@ def _masks(folder: Path, stem: str) -> list[Path]:
 
 
 def _word(folder: Path, stem: str) -> Path:
-    """The file of a case that may hold an edit's target word."""
+    """Return the file of a case that may hold an edit's target word."""
     return folder / "prompt" / f"target_word{stem}.txt"
 
 
 def _require_no_mask(folder: Path, name: str, word: str) -> None:
-    """A mask goes before a word, which would then do nothing.
+    """Reject a target word for an edit that has a mask, since the mask takes precedence over it.
 
     Raises:
-        UserError: the edit has a mask, its own or the one of the unnamed edit.
+        UserError: the edit has a mask, its own or that of the unnamed edit.
     """
     for mask in (*_masks(folder, f".{name}"), *_masks(folder, "")):
         if mask.exists():
@@ -165,11 +165,11 @@ def _require_no_mask(folder: Path, name: str, word: str) -> None:
 
 def _copy_image(image: Path, folder: Path) -> None:
     ending = image.suffix.lower()
-    # A kind that a case cannot hold still opens: it comes in as PNG.
+    # Other formats that can be opened are converted to PNG, as a case cannot contain them.
     target = folder / f"original_image{ending if ending in IMAGE_ENDINGS else '.png'}"
     if ending in IMAGE_ENDINGS:
         if image.resolve().parent == folder.resolve() and image.stem == target.stem:
-            return  # it is there already, its ending in capitals perhaps
+            return  # already in place, perhaps with an upper-case ending
         try:
             if not (target.is_file() and filecmp.cmp(image, target, shallow=False)):
                 with atomic_path(target) as temporary:
@@ -187,7 +187,7 @@ def _copy_image(image: Path, folder: Path) -> None:
 
 
 def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
-    """(ending, content) of the mask's file in a case; None where there is to be none."""
+    """Return (file ending, content) of the mask file for a case; None if there is no mask."""
     if edit.box is not None:
         return ".txt", f"{edit.box}\n".encode()
     if edit.mask is None:
@@ -203,7 +203,8 @@ def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
     if ending == ".json":
         from editinfinity.files.annotations import annotations_of_one
 
-        # Of a file of several photographs, for in its case this one goes by another name.
+        # The file may annotate several photographs. Extract the part of this one, since the case
+        # stores the photograph under another name.
         if (part := annotations_of_one(edit.mask, image)) is not None:
             return ending, part.encode()
     require_file(edit.mask, _LARGEST_MASK, "give the path of a mask")
@@ -214,7 +215,10 @@ def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
 
 
 def _set_one_of(paths: Sequence[Path], place: tuple[str, bytes] | None, ours: bool) -> None:
-    """Have of files one alone, (ending, content), or none; the first has the name without slips."""
+    """Keep exactly one of the alternative files, with the given (ending, content), or none.
+
+    The file is written under the stem of ``paths[0]``, which is spelled correctly.
+    """
     ending, content = place or ("", None)
     for path in paths:
         there = path.read_bytes() if path.is_file() else None
@@ -230,7 +234,7 @@ def _set_one_of(paths: Sequence[Path], place: tuple[str, bytes] | None, ours: bo
 
 
 def _kept(path: Path) -> str:
-    """Rename a file to where no edit looks for one; its new name."""
+    """Rename a file so that no edit uses it any more, and return its new name."""
     kept, number = path.with_name(f"old_{path.name}"), 1
     while kept.exists():
         number += 1
@@ -240,7 +244,7 @@ def _kept(path: Path) -> str:
 
 
 def case_name(image: Path) -> str:
-    """A name for the case of a photograph: its own, and a few digits of where it lies."""
+    """Return a case name for a photograph: its stem, and 8 hex digits that depend on its path."""
     stem = (
         "".join(c if why_unusable(c) is None or c in ". " else "_" for c in image.stem).strip()
         or "photo"

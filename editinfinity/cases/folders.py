@@ -1,10 +1,11 @@
-"""Cases as folders, laid out as the original guide has them.
+"""Cases as folders, in the layout of the original guide.
 
-``image/original_image.{jpg,jpeg,png,webp,tif,tiff,avif}``, ``image/mask.{png,json,txt}``,
-``prompt/edit_image_prompt.txt``, ``prompt/original_image_prompt.txt``, ``prompt/target_word.txt``;
-an edit of its own name has ``edit_image_prompt.NAME.txt`` and may have ``mask.NAME.png`` (or .json,
-.txt) and ``target_word.NAME.txt``, else the unnamed ones serve it. Names that are nearly right are
-:mod:`editinfinity.files.near_names`' matter.
+A case has ``image/original_image.{jpg,jpeg,png,webp,tif,tiff,avif}``,
+``image/mask.{png,json,txt}``, ``prompt/edit_image_prompt.txt``,
+``prompt/original_image_prompt.txt`` and ``prompt/target_word.txt``. A named edit has
+``edit_image_prompt.NAME.txt``. It may have its own ``mask.NAME.png`` (or .json, .txt) and
+``target_word.NAME.txt``; otherwise it uses the unnamed ones. :mod:`editinfinity.files.near_names`
+handles file names that are nearly right.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from editinfinity.names import printable, why_unusable
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif")
 MASK_ENDINGS = (".png", ".json", ".txt")
-"""A picture, polygons, a box (``editinfinity.files.masks`` reads them)."""
+"""Endings of mask files: picture, polygons, box (read by ``editinfinity.files.masks``)."""
 
 UNNAMED = "edit"
-"""Name of the edit whose prompt file has none."""
+"""Name of the edit whose prompt file names no edit."""
 
 _PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif")
-"""A mask's picture is read from these just as well, by content."""
+"""Further endings accepted for a mask picture; its format is detected from the content."""
 
 _IMAGE = Slot("original_image", (*IMAGE_ENDINGS, *(ending.upper() for ending in IMAGE_ENDINGS)))
 MASK = Slot("mask", MASK_ENDINGS, _PICTURES, has_edits=True)
@@ -37,10 +38,10 @@ _WORD = Slot("target_word", (".txt",), (".text", ".md"), has_edits=True)
 
 
 def find_folders(data: Path) -> tuple[list[str], list[str]]:
-    """(names of the cases below ``data`` in order, a line for each folder passed over).
+    """Return (names of the cases below ``data`` in order, one line for each folder skipped).
 
     Raises:
-        ConfigError: ``data`` is no folder that can be read.
+        ConfigError: ``data`` is not a readable folder.
     """
     try:
         folders = sorted(filter(is_folder, data.iterdir()))
@@ -63,7 +64,7 @@ def find_folders(data: Path) -> tuple[list[str], list[str]]:
 
 
 def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
-    """(the case of a folder, a line for each file whose name is not right)."""
+    """Return (the case of a folder, one line for each file whose name is not right)."""
     folder = config.data / name
     image_folder, prompt_folder = folder / "image", folder / "prompt"
     files, names, notices = _files(prompt_folder), list[str](), list[str]()
@@ -84,7 +85,7 @@ def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
         edits[edit] = Edit(edit, prompt, mask, word, settings)
     image, faults = images.paths.get(_IMAGE.name), list[str]()
     if image is None:
-        image = image_folder / "original_image.jpg"  # a missing one is told under its usual name
+        image = image_folder / "original_image.jpg"  # usual name, for messages
         endings = ", ".join(IMAGE_ENDINGS)
         faults.append(
             f"{image_folder}: holds no original_image; add it with one of the endings {endings}"
@@ -103,7 +104,11 @@ def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
 
 
 def _lacking(edits: Iterable[Edit], unused: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Lines of unused files that may be what an edit of everything lacks, or the source prompt."""
+    """Yield the notices of unused files that are probably misnamed inputs of the case.
+
+    These are files that may be the missing source prompt, or the missing mask or target word of an
+    edit that would otherwise change the whole picture.
+    """
     places = {
         slot.name
         for edit in edits
@@ -115,7 +120,7 @@ def _lacking(edits: Iterable[Edit], unused: Iterable[tuple[str, str]]) -> Iterat
 
 
 def _files(folder: Path) -> list[str]:
-    """Names in a folder, sorted; none where it is missing."""
+    """Return the names in a folder, sorted; an empty list if it is missing."""
     try:
         return sorted(path.name for path in folder.iterdir())
     except OSError:
@@ -123,7 +128,10 @@ def _files(folder: Path) -> list[str]:
 
 
 def _prompts(folder: Path, filled: Filled, edits: Iterable[str]) -> dict[str, Path]:
-    """Edit → prompt file, that of the unnamed edit first; a case without any has that, missing."""
+    """Return edit → prompt file, the unnamed edit first.
+
+    If there is no prompt file, the unnamed edit gets the path where its file is expected.
+    """
     found = {}
     if _PROMPT.name in filled.paths:
         found[UNNAMED] = filled.paths[_PROMPT.name]
@@ -134,10 +142,10 @@ def _prompts(folder: Path, filled: Filled, edits: Iterable[str]) -> dict[str, Pa
 
 
 def _own(base: Slot, edits: Iterable[str]) -> list[Slot]:
-    """A slot that serves all edits, and those of edits alone."""
+    """Return the slot shared by all edits, followed by the slots of the individual edits."""
     return [base, *(replace(base, edit=edit) for edit in edits)]
 
 
 def _own_or_shared(filled: Filled, base: Slot, edit: str) -> Path | None:
-    """The edit's own file if there is one, else the one for all, else None."""
+    """Return the edit's own file if there is one, else the shared file, else None."""
     return filled.paths.get(f"{base.name}.{edit}") or filled.paths.get(base.name)

@@ -1,4 +1,4 @@
-"""The cases of a run: from folders below ``data``, rows of cases.tsv, or a benchmark."""
+"""Load the cases of a run from folders below ``data``, rows of cases.tsv, or a benchmark."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from editinfinity.config.load import Config, ConfigError
 from editinfinity.names import did_you_mean, printable
 
 Hold = Callable[[Iterable[Path]], None]
-"""Told the folders or files of cases before they are read (``in_use.hold``)."""
+"""Function that locks the folders or files of cases before they are read (``in_use.hold``)."""
 
 
 def load_cases(config: Config, hold: Hold = lambda paths: None) -> Cases:
-    """Find the cases a configuration asks for.
+    """Load the cases that a configuration selects.
 
     Args:
         config: the configuration.
-        hold: keeps what the cases are read from as it is.
+        hold: locks the files that the cases are read from against changes.
 
     Raises:
-        ConfigError: a named case does not exist, there are none, or the table is not usable.
+        ConfigError: a named case does not exist, there are no cases, or the table is not usable.
     """
     if config.settings["pie_bench"] is not None:
-        # Brings NumPy and Pillow, of which other plans need nothing.
+        # Imported here because it imports NumPy and Pillow, which other plans do not need.
         from editinfinity.cases.pie_bench import cases_of, chosen_entries
 
         benchmark = chosen_entries(config)
@@ -40,7 +40,7 @@ def load_cases(config: Config, hold: Hold = lambda paths: None) -> Cases:
         cases = Cases(part, tuple(notices))
     else:
         return _cases_of_folders(config, hold)
-    # Their files lie anywhere, and are held one by one.
+    # The files of these cases may be in any folder, so each file is locked individually.
     edits = [edit for case in cases.by_name.values() for edit in case.edits.values()]
     hold(case.image for case in cases.by_name.values())
     hold(edit.mask for edit in edits if edit.mask is not None)
@@ -66,12 +66,12 @@ def _cases_of_folders(config: Config, hold: Hold) -> Cases:
 
 
 def load_case(config: Config, name: str, hold: Hold = lambda paths: None) -> Case:
-    """One case, as a job needs it again.
+    """Load one case again, for a job.
 
     Args:
         config: the configuration.
-        name: of the case.
-        hold: as of ``load_cases``.
+        name: name of the case.
+        hold: see ``load_cases``.
 
     Raises:
         ConfigError: there is no such case, or the table is not usable.
@@ -90,7 +90,7 @@ def load_case(config: Config, name: str, hold: Hold = lambda paths: None) -> Cas
 
 
 def is_by_folder(config: Config) -> bool:
-    """Whether cases are folders below ``data``, not rows of a table or of a benchmark."""
+    """Whether cases are folders below ``data``, not rows of a table or benchmark entries."""
     return config.table is None and config.settings["pie_bench"] is None
 
 
@@ -104,7 +104,7 @@ def _no_folder(config: Config, name: str, folders: list[str]) -> str:
 
 
 def _check_overrides(config: Config, names: list[str]) -> None:
-    """A misspelt case below ``overrides`` would be ignored in silence."""
+    """Reject unknown cases below ``overrides``, since a misspelt name would be ignored silently."""
     lines = [
         f"{config.source}: overrides: there is no case {printable(name)}"
         f"{did_you_mean(name, names) or '; correct the name or remove it'}"

@@ -1,8 +1,8 @@
-"""The benchmark's entries as cases: each picture is inverted once and edited twice.
+"""PIE-Bench entries as cases: each picture is inverted once and edited twice.
 
-``given`` edits under the benchmark's mask; ``found`` is not given it and goes by the attention of
-the word that the edit is about, or changes the whole picture where there is none. Both are judged
-by the benchmark's mask.
+The edit ``given`` uses the benchmark's mask. The edit ``found`` does not get that mask: it uses the
+attention map of the word that the edit is about, or changes the whole picture if there is no such
+word. Metrics use the benchmark's mask for both edits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from editinfinity.files.images import write_png
 from editinfinity.names import printable
 
 SEED = 42
-"""Of the sample for a quick look."""
+"""Random seed for drawing a sample of the benchmark."""
 
 GIVEN, FOUND = "given", "found"
 """Names of the two edits of every entry."""
@@ -31,11 +31,12 @@ FIXED = {
     "mask_edit_region": "black", "mask_grow": 0, "background": "decoded", "metrics": True,
     "infer_function": None,
 }  # fmt: skip
-"""Settings that the benchmark decides, whatever config.yaml says: the method's own background."""
+"""Settings that the benchmark overrides, whatever config.yaml says; the background is the method's
+own (``decoded``)."""
 
 
 def chosen_entries(config: Config) -> Benchmark:
-    """The entries a configuration asks for, slices aside.
+    """Return the entries that a configuration selects, before slicing.
 
     Raises:
         ConfigError: the benchmark cannot be read.
@@ -51,7 +52,7 @@ def chosen_entries(config: Config) -> Benchmark:
 
 
 def cases_of(benchmark: Benchmark, config: Config) -> Cases:
-    """The cases of a run, slices heeded; their masks are written beside the results."""
+    """Return the cases of this run's slice, and write their masks to the results folder."""
     by_name = {entry.name: entry for entry in benchmark.entries}
     names = config.slice_of(list(by_name))
     return Cases(
@@ -61,7 +62,7 @@ def cases_of(benchmark: Benchmark, config: Config) -> Cases:
 
 
 def case_of(entry: Entry, config: Config) -> Case:
-    """The case of an entry."""
+    """Return the case of an entry, and write its mask."""
     settings = {**config.of_case(entry.name), **FIXED}
     mask = write_mask(entry, Path(config.results))
     edits = {
@@ -75,7 +76,10 @@ def case_of(entry: Entry, config: Config) -> Case:
 
 
 def write_mask(entry: Entry, results: Path) -> Path:
-    """The mask as a picture, black = edited, named by its content, so that it is written once."""
+    """Write the mask as a picture (black = edited) and return its path.
+
+    The file name contains a hash of the mask, so that an existing file is not written again.
+    """
     digest = hashlib.sha256(repr(entry.runs).encode()).hexdigest()[:12]
     path = results / "masks" / f"{entry.name}-{digest}.png"
     if not path.exists():
@@ -84,10 +88,11 @@ def write_mask(entry: Entry, results: Path) -> Path:
 
 
 def sample(entries: Sequence[Entry], count: int | None) -> list[Entry]:
-    """So many entries in the file's order; all where ``count`` is None or no less than there are.
+    """Return ``count`` entries in the order of the file.
 
-    Types get their share of the entries, and one at least where the count allows. Within a type a
-    larger sample holds a smaller one, so that what was edited already serves again.
+    All entries are returned if ``count`` is None or not less than their number. Each type of edit
+    gets a share proportional to its size, and at least one entry if the count allows. Within a
+    type, a larger sample includes every smaller one, so that existing results are reused.
     """
     if count is None or count >= len(entries):
         return list(entries)
@@ -103,7 +108,7 @@ def sample(entries: Sequence[Entry], count: int | None) -> list[Entry]:
 
 
 def _quotas(sizes: dict[int, int], count: int) -> dict[int, int]:
-    """How many of each type: one each while that goes, the rest where most are missing."""
+    """Return the number of entries for each type: one each if possible, then by largest deficit."""
     total = sum(sizes.values())
     quotas = dict.fromkeys(sizes, 0)
     largest_first = sorted(sizes, key=lambda number: (-sizes[number], number))

@@ -1,6 +1,6 @@
-"""The benchmark as it is released: ``mapping_file.json`` and the folder ``annotation_images``.
+"""Read the released benchmark: ``mapping_file.json`` and the folder ``annotation_images``.
 
-What the file says is not trusted: an entry that cannot be used is told in a line and left out.
+The content of the file is not trusted: an entry that is not usable is left out, with a notice.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from editinfinity.settings.types import shown
 MAPPING, IMAGES = "mapping_file.json", "annotation_images"
 
 SIDE = 512
-"""Side of the benchmark's pictures and masks, pixels."""
+"""Side of the benchmark's pictures and masks, in pixels."""
 
 TYPES = (
     "random", "change object", "add object", "delete object", "change content", "change pose",
     "change colour", "change material", "change background", "change style",
 )  # fmt: skip
-"""Types of edit; ``editing_type_id`` is the index."""
+"""Types of edit; ``editing_type_id`` is the index into this tuple."""
 
 _LONGEST = 2**28
-"""Bytes of the mapping; the released one has a few million."""
+"""Maximum size of the mapping file, in bytes; the released one has a few million."""
 
 _MOST_RUNS = SIDE * SIDE
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -43,12 +43,12 @@ class Entry:
     """One picture of the benchmark and its edit.
 
     Attributes:
-        name: its id.
-        image: the picture's file.
-        source_prompt, prompt: before and after, without the benchmark's brackets.
+        name: id of the entry.
+        image: path of the picture.
+        source_prompt, prompt: prompts before and after the edit, without the benchmark's brackets.
         type: index into ``TYPES``.
-        word: word of the source prompt that the edit is about; empty where there is none.
-        runs: the mask as released: start, length, start, length…
+        word: word of the source prompt that the edit is about; empty if there is none.
+        runs: the mask as released, run-length encoded: start, length, start, length…
     """
 
     name: str
@@ -62,17 +62,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a folder holds: entries in the file's order, and a line for each that was left out."""
+    """Content of a benchmark folder: entries in file order, one line for each entry left out."""
 
     entries: tuple[Entry, ...]
     notices: tuple[str, ...]
 
 
 def read_benchmark(folder: Path) -> Benchmark:
-    """Read the released layout.
+    """Read a benchmark folder in the released layout.
 
     Raises:
-        UserError: there is no mapping, or it is no JSON of entries by id.
+        UserError: there is no mapping file, or it is not a JSON object of entries by id, or no
+            entry is usable.
     """
     path = folder / MAPPING
     require_file(path, _LONGEST, f"set pie_bench to the folder that holds {MAPPING} and {IMAGES}")
@@ -96,10 +97,10 @@ def read_benchmark(folder: Path) -> Benchmark:
 
 
 def _entry(name: str, fields: Any, folder: Path) -> Entry:
-    """An entry from what the file says of it.
+    """Parse the entry of one id.
 
     Raises:
-        UserError: it cannot be used.
+        UserError: the entry is not usable.
     """
     if not _ID.fullmatch(name) or name.lower() == "masks":
         raise UserError("an id is of letters, digits, _ and -")
@@ -119,7 +120,7 @@ def _entry(name: str, fields: Any, folder: Path) -> Entry:
 
 
 def _words(fields: Mapping[str, Any], key: str) -> str:
-    """A text without brackets, on one line."""
+    """Return a text field without brackets, on one line."""
     text = fields.get(key, "")
     if not isinstance(text, str):
         raise UserError(f"{key}: must be text, got {shown(text)}")
@@ -131,10 +132,11 @@ def _words(fields: Mapping[str, Any], key: str) -> str:
 
 
 def target_word(blended: str, source_prompt: str) -> str:
-    """The word whose place is edited where no mask is given.
+    """Return the word to segment in the source prompt if no mask is given; empty if there is none.
 
-    ``blended_word`` names the thing before and after the edit; the first of its words that the
-    source prompt has, with those that follow it there, is the one to look for.
+    ``blended_word`` names the object before and after the edit. The result begins with the first of
+    its words that occurs in the source prompt, and is the longest phrase from there that also
+    occurs there.
     """
     words = blended.split()
     for first in range(len(words)):
@@ -146,7 +148,7 @@ def target_word(blended: str, source_prompt: str) -> str:
 
 
 def _image(given: Any, folder: Path) -> Path:
-    """The picture's file, which must lie below the benchmark's images."""
+    """Return the path of the picture, which must be below the benchmark's image folder."""
     if not isinstance(given, str) or not given:
         raise UserError(f"image_path: must name a picture, got {shown(given)}")
     home = folder / IMAGES
@@ -177,9 +179,10 @@ def _runs(given: Any) -> tuple[int, ...]:
 
 
 def decode_mask(runs: tuple[int, ...]) -> NDArray[np.bool_]:
-    """The mask of runs over the row-major grid, (512, 512), True = edited.
+    """Decode the runs of a mask over the row-major grid, (512, 512), True = edited.
 
-    What runs past the end is cut off; the four border lines are edited whatever the runs say.
+    Runs are cut off at the end of the grid. The four border lines are always edited, whatever the
+    runs contain.
     """
     edited = np.zeros(SIDE * SIDE, dtype=np.bool_)
     for start, length in zip(runs[::2], runs[1::2], strict=True):

@@ -1,9 +1,9 @@
-"""Cases as rows of a tab-separated table, for images that already lie elsewhere.
+"""Cases as rows of a tab-separated table, for images stored elsewhere.
 
-Columns: case, image, edit_prompt; optionally mask, source_prompt, edit, target_word, and any
-setting that may differ by case or edit. Paths are relative to the table. Cells are taken as they
-are written: quotes are part of the text. An empty cell means "as config.yaml says". Rows of one
-case are its edits; they must agree on everything that is trained.
+The columns are case, image and edit_prompt; optionally mask, source_prompt, edit, target_word, and
+any setting that may differ by case or edit. Paths are relative to the table. Cells are read
+literally: quotes are part of the text. An empty cell means the value of config.yaml. Rows with the
+same case name are the edits of that case; they must agree on everything that is trained.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NEEDED = ("case", "image", "edit_prompt")
 COLUMNS = (*NEEDED, "mask", "source_prompt", "edit", "target_word")
 
 _LONGEST = 2**26
-"""Bytes of a table."""
+"""Maximum size of a table, in bytes."""
 
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 
@@ -38,15 +38,15 @@ Row = Mapping[str, str]
 
 
 def read_table(path: Path, config: Config, notices: list[str] | None = None) -> dict[str, Case]:
-    """The cases of a table, in its order.
+    """Read the cases of a table, in its order.
 
     Args:
         path: the table.
-        config: what its settings are laid over.
-        notices: gets a line for what works but may not be meant.
+        config: the configuration, whose settings the table overrides.
+        notices: list that receives one line for each input that is valid but possibly a mistake.
 
     Raises:
-        ConfigError: with a line for every fault, naming the table's line.
+        ConfigError: with one line for every fault, which names the line of the table.
     """
     faults: list[str] = []
     rows = _read_rows(path, faults, [] if notices is None else notices)
@@ -74,9 +74,9 @@ def read_table(path: Path, config: Config, notices: list[str] | None = None) -> 
 
 
 def _read_rows(path: Path, faults: list[str], notices: list[str]) -> list[tuple[int, Row]]:
-    """(line, cells by column) of every row, in the order of the file; empty lines are none.
+    """Return (line number, cells by column) of every row, in file order, without empty lines.
 
-    A tab parts cells and a line's end parts rows, whatever quotes there are.
+    Tabs separate cells and line ends separate rows, even between quotes.
 
     Raises:
         ConfigError: there is no table, or its heading is faulty.
@@ -102,10 +102,10 @@ def _read_rows(path: Path, faults: list[str], notices: list[str]) -> list[tuple[
 
 
 def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
-    """(number, stripped cells) of every line that holds any.
+    """Return (line number, stripped cells) of every line that is not empty.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: the table cannot be read.
     """
     try:
         text = read_text(path, _LONGEST, "make it, or mend the path")
@@ -123,7 +123,7 @@ def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _unnamed(heading: list[str], cells: list[str]) -> Iterator[str]:
-    """What is wrong with the cells of a row that have no column's name above them."""
+    """Yield the faults of a row's cells that have no column name above them."""
     if any(cells[len(heading) :]):
         yield f"has more cells than the heading, which has {len(heading)}; mend it"
         return
@@ -133,7 +133,7 @@ def _unnamed(heading: list[str], cells: list[str]) -> Iterator[str]:
 
 
 def _heading_faults(columns: list[str]) -> Iterator[str]:
-    """What is wrong with the names of the columns."""
+    """Yield the faults of the column names."""
     for column in {column: None for column in columns if columns.count(column) > 1}:
         yield f"column {shown(column)}: is there twice; remove one"
     for key in NEEDED:
@@ -150,7 +150,7 @@ def _heading_faults(columns: list[str]) -> Iterator[str]:
 def _read_case(
     name: str, members: list[tuple[int, Row]], path: Path, config: Config, faults: list[str]
 ) -> Case:
-    """One case; what is wrong is added to ``faults``."""
+    """Return one case; its faults are appended to ``faults``."""
     edits: dict[str, Edit] = {}
     first_number, first = members[0]
     shared: dict[str, Any] = {}
@@ -180,7 +180,7 @@ def _read_case(
 
 
 def _row_settings(row: Row, path: Path, number: int, faults: list[str]) -> dict[str, Any]:
-    """The settings a row gives."""
+    """Return the settings that a row contains; its faults are appended to ``faults``."""
     settings = {}
     for key, cell in row.items():
         if key in COLUMNS or not cell:

@@ -1,1 +1,1 @@
-"""The settings: what each accepts and its default, config.yaml read strictly, the JSON schema."""
+"""Strict loading of config.yaml; generation of its default version and of its JSON schema."""

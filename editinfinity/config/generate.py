@@ -1,8 +1,8 @@
 """``python -m editinfinity.config.generate``: write config.yaml and its JSON schema.
 
-Both follow from ``editinfinity.settings``.
-Editors complete and check a config.yaml by the schema; the messages users see come from
-``editinfinity.config.load``, which accepts the same.
+Both are generated from ``editinfinity.settings``. Editors use the schema to complete and validate a
+config.yaml. The messages that users see come from ``editinfinity.config.load``, which accepts the
+same values.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from editinfinity.settings.setting import as_yaml
 CONFIG, SCHEMA = Path("config.yaml"), Path("schemas/config.schema.yaml")
 
 _GENERATED = re.compile(r"# --- The model .*?(?=# --- Single cases )", re.DOTALL)
-"""The sections of config.yaml that follow from the settings; its head and end stay as they are."""
+"""The generated sections of config.yaml; the text before and after them is written by hand."""
 
 
 def config_yaml(text: str) -> str:
-    """The text of config.yaml with every setting at its default, and what it does."""
+    """Return config.yaml with its generated sections replaced: each setting, default and help."""
     return _GENERATED.sub(lambda _: "\n".join([*_lines(), "", ""]), text)
 
 
@@ -42,7 +42,7 @@ def _lines() -> Iterator[str]:
 
 
 def config_schema() -> dict[str, Any]:
-    """Schema of config.yaml."""
+    """Return the JSON schema of config.yaml."""
     settings = {key: setting.schema() for key, setting in SETTINGS.items()}
     by_case = {key: {"$ref": f"#/properties/{key}"} for key in settings if key not in RUN_KEYS}
     names = {"type": "array", "minItems": 1, "items": {"type": "string"}}
@@ -75,7 +75,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write config.yaml and its schema."""
     root = workflow_root()
     write_text(root / CONFIG, config_yaml((root / CONFIG).read_text("utf-8")))
     schema = yaml.safe_dump(

@@ -1,4 +1,4 @@
-"""config.yaml, read strictly: every fault a line that names the key, the value and the cure."""
+"""Strict loading of config.yaml: each fault is one line that names the key, value and remedy."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from editinfinity.settings.groups import PATH, RUN_KEYS, SETTINGS
 from editinfinity.settings.types import InvalidValue, shown
 
 PLACE_KEYS = ("cases", "data", "results", "overrides", "slice")
-"""Keys that say what runs and where it lies."""
+"""Keys that select the cases to run and the folders to use, rather than how cases are edited."""
 
 _CONFIG = Slot("config", (".yaml",), (".yml", ".txt"))
 
 _LONGEST = 2**20
-"""Bytes of a configuration file; a hundred thousand lines are none."""
+"""Maximum size of a configuration file, in bytes."""
 
 _CASES_CURE = "write e.g. cases: [example_1, example_2], cases: cases.tsv, or null for every folder"
 
@@ -33,7 +33,7 @@ class ConfigError(UserError):
     """Faults of the configuration.
 
     Attributes:
-        lines: one line a fault, ready for the terminal.
+        lines: one line for each fault, ready for the terminal.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -47,13 +47,13 @@ class Config:
 
     Attributes:
         settings: every key of ``SETTINGS`` → its canonical value.
-        cases: names to edit; None for every folder below ``data``.
-        table: cases.tsv in place of folders; None for folders.
+        cases: names of the cases to edit; None for every folder below ``data``.
+        table: path of cases.tsv if cases are rows of a table; None if they are folders.
         data: folder of the cases.
-        results: folder of the results, without a trailing slash; of a benchmark, one of its own
-            below what was asked for.
+        results: folder of the results, without a trailing slash; for a benchmark, a subfolder of
+            the configured folder.
         overrides: case → key → canonical value.
-        source: what to call the file in messages.
+        source: name of the configuration file for messages.
         part: (i, n) for the i-th of n slices of the cases, counted from 1.
     """
 
@@ -67,17 +67,22 @@ class Config:
     part: tuple[int, int] = (1, 1)
 
     def slice_of(self, names: Sequence[str]) -> Sequence[str]:
-        """The names that this slice is about."""
+        """Return the names that belong to this slice."""
         index, count = self.part
         return names[(index - 1) * len(names) // count : index * len(names) // count]
 
     def of_case(self, case: str) -> dict[str, object]:
-        """The settings of a case: the run's, then its overrides."""
+        """Return the settings of a case: those of the run, updated with the case's overrides."""
         return {**self.settings, **self.overrides.get(case, {})}
 
 
 def parse_setting(key: str, value: object) -> object:
-    """The canonical value of a setting; raises ``InvalidValue`` with ``KEY: what is wrong``."""
+    """Return the canonical value of a setting.
+
+    Raises:
+        InvalidValue: the key is unknown or the value not valid; the message is ``KEY: what is
+            wrong``.
+    """
     if key not in SETTINGS:
         known = [*SETTINGS, *PLACE_KEYS]
         hint = did_you_mean(key, known) or "; remove it"
@@ -93,18 +98,18 @@ def load_config(
     source: str = "config.yaml",
     command_line: Collection[str] = (),
 ) -> Config:
-    """Validate a configuration as Snakemake merged it.
+    """Validate a configuration as merged by Snakemake.
 
     Args:
-        raw: key → value, as YAML gives them; keys left out take their defaults.
-        source: name of the file for messages.
-        command_line: keys that ``--config`` gave, whose faults are named after it instead.
+        raw: key → value, as parsed from YAML; missing keys take their defaults.
+        source: name of the configuration file for messages.
+        command_line: keys given by ``--config``; messages about them name ``--config`` instead.
 
     Raises:
-        ConfigError: with a line for every fault.
+        ConfigError: with one line for every fault.
     """
     faults: list[str] = []
-    # Snakemake reads --config cases=null as text.
+    # Snakemake parses --config cases=null as the text "null".
     nothing: dict[object, object] = {k: None for k in command_line if raw.get(k) == "null"}
     raw = {**raw, **nothing}
 
@@ -139,7 +144,7 @@ def load_config(
 
 
 def _parse_place(key: str, value: object) -> Path:
-    """A folder's path; ``key`` for messages."""
+    """Return the path of a folder; ``key`` is used in messages."""
     try:
         return PATH.parse(value)
     except InvalidValue as fault:
@@ -148,9 +153,9 @@ def _parse_place(key: str, value: object) -> Path:
 
 
 def _inner_values(value: object) -> object:
-    """A value with what stands inside its lists and mappings read as YAML has it.
+    """Return a value whose nested list and mapping elements are parsed as YAML scalars.
 
-    Snakemake reads ``--config cfg=3`` as a number, but every element of ``cfg=[3,4]`` as text.
+    Snakemake parses ``--config cfg=3`` as a number, but every element of ``cfg=[3,4]`` as text.
     """
     if isinstance(value, list):
         return [_inner_value(element) for element in value]
@@ -168,7 +173,7 @@ def _inner_value(value: object) -> object:
 
 
 def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
-    """(names or None for all, table or None)."""
+    """Return (names of cases, or None for all; path of the table, or None)."""
     if value is None:
         return None, None
     if isinstance(value, str) and value.endswith(".tsv"):
@@ -185,7 +190,7 @@ def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
 
 
 def _parse_slice(value: object) -> tuple[int, int]:
-    """(i, n) of "i/n"; the whole for null."""
+    """Return (i, n) of "i/n"; (1, 1) for null."""
     if value is None:
         return 1, 1
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", value) if isinstance(value, str) else None
@@ -198,7 +203,7 @@ def _parse_slice(value: object) -> tuple[int, int]:
 
 
 def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[str]]:
-    """(case → settings, complaints)."""
+    """Return (case → settings, one message for each fault)."""
     cure = "write e.g. overrides: {example_1: {train_lora_iter: 30}}"
     if value is None:
         return {}, []
@@ -224,19 +229,19 @@ def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[
 
 
 def find_config_file(folder: Path) -> tuple[Path, list[str]]:
-    """(config.yaml of a run's folder, which may be missing; notices).
+    """Return (path of config.yaml in a run's folder, which may be missing; notices).
 
-    A file whose name is nearly that stands for it, with a notice.
+    A file whose name is nearly right is used in its place, with a notice.
 
     Raises:
-        ConfigError: several could, or one whose name is misspelt.
+        ConfigError: several files could be meant, or the name of one is misspelt.
     """
     path = folder / _CONFIG.right_name()
     try:
         names = sorted(each.name for each in folder.iterdir())
     except OSError:
         return path, []
-    # Others (config.json) belong to other programs.
+    # Files with other endings (config.json) belong to other programs.
     endings = (*_CONFIG.endings, *_CONFIG.also, "")
     filled = fill(
         folder, [name for name in names if Path(name).suffix.lower() in endings], [_CONFIG]
@@ -248,9 +253,10 @@ def find_config_file(folder: Path) -> tuple[Path, list[str]]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice: the first would be lost without a word.
+    """Safe YAML loader that rejects duplicate keys and aliases.
 
-    And references, by which a few lines can stand for more than the memory holds, or themselves.
+    Of a duplicate key, the first value would be lost silently. With aliases, a few lines could
+    expand to more than fits into memory, or refer to themselves.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -280,13 +286,13 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def check_yaml(path: Path) -> bool:
-    """Make sure that a configuration file can be handed to Snakemake.
+    """Check that Snakemake can read a configuration file.
 
     Returns:
-        Whether it sets anything: Snakemake refuses one whose lines are all comments.
+        Whether it sets anything: Snakemake rejects a file that contains only comments.
 
     Raises:
-        ConfigError: it is no UTF-8, no YAML, no mapping, or gives a key twice.
+        ConfigError: it is not UTF-8, not YAML, not a mapping, or contains a duplicate key.
     """
     try:
         require_file(path, _LONGEST, "mend it")
@@ -305,7 +311,7 @@ def check_yaml(path: Path) -> bool:
         cure = "" if ";" in problem else "; mend it"
         raise ConfigError([f"{path}: {line}{problem}{cure}"]) from None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError) as fault:
-        # All but the first: dates, numbers and tagged values that are none.
+        # PyYAML raises the others for malformed dates, numbers and tagged values.
         raise ConfigError([f"{path}: is no YAML ({fault}); mend it"]) from None
     if content is not None and not isinstance(content, dict):
         raise ConfigError(

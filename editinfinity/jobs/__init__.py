@@ -1,1 +1,1 @@
-"""The record of a job, and the versions of the code that ran."""
+"""Job records, and the versions of the stage code that ran."""

@@ -1,16 +1,16 @@
 """The record of a job: one JSON-lines file beside its log, ``results/CASE/logs/…/JOB.jsonl``.
 
-The live display, the summary, the report and the warnings of a run read records; logs are for
-people. Snakemake does not know of records, so they decide nothing about reruns.
+The live display, the summary, the report and the warnings of a run are based on records; logs are
+for people. Snakemake does not know about records, so they do not affect which jobs are rerun.
 
 Stages log as usual and attach an event to a log record: ``log.info(…, extra={"event": event})``.
-``RecordHandler`` writes the events, and each log record of level WARNING as a ``JobWarning``, which
-is about what ``extra={"about": …}`` says. A warm worker sends events to its job along with what it
-logs.
+``RecordHandler`` writes these events. It also writes each log record of level WARNING as a
+``JobWarning``, whose topic is given by ``extra={"about": …}``. A warm worker sends events to its
+job along with its log messages.
 
-``schemas/job_record.schema.yaml`` is the schema of a line. A record without a ``JobOutcome`` is of
-a job that is running or was killed; one that holds a ``Code`` alone was written by an earlier
-version, after a job that ended well. Nothing here imports torch.
+``schemas/job_record.schema.yaml`` is the schema of a line. If a record has no ``JobOutcome``, its
+job is running or was killed; a record that contains only a ``Code`` was written by an earlier
+version of this package, after a job that succeeded. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from typing import Any, TypeVar
 
 ENDING = ".jsonl"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
-"""States of a job that has ended; a stopped one was asked to stop."""
+"""States of a job that has ended; a stopped job ended because it was asked to stop."""
 
 INPUT, MASK = "input", "mask"
-"""What a warning is about: how much a mask marks, or something else that the user gave."""
+"""Topics of a warning: ``MASK`` is the area that a mask covers, ``INPUT`` any other user input."""
 
 _MOST_BYTES = 2**22
-"""Maximum that is read of a record; of a longer one, its end."""
+"""Maximum number of bytes read from the end of a record."""
 
 _LARGEST = {bool: 1, int: 2**53, float: 1e15}
-"""Events with numbers beyond these are left out, so that sums of what is read are finite."""
+"""Maximum absolute value by type; events with larger numbers are ignored, so that sums of the
+values stay finite."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -47,10 +48,10 @@ class Code:
     """The code that made the results of a job.
 
     Attributes:
-        rule: of the job.
-        version: of the rule's stage.
-        digest: of the stage's code.
-        changed: whether the code was another than the version stands for.
+        rule: name of the job's rule.
+        version: version of the rule's stage.
+        digest: digest of the stage's code.
+        changed: whether the code differs from the code that the version stands for.
     """
 
     rule: str
@@ -59,10 +60,10 @@ class Code:
     changed: bool
 
     def agrees(self, other: Code) -> bool:
-        """Whether two codes compute the same results, as far as anybody has said.
+        """Return whether two codes compute the same results, as far as is known.
 
-        All code that a release classified under one version does. Code that somebody has
-        changed since agrees with itself alone.
+        All unchanged code with the same version number does. Code that was changed without a new
+        version agrees only with identical code.
         """
         if self.changed or other.changed:
             return self.digest == other.digest
@@ -71,14 +72,14 @@ class Code:
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration of a training that is done.
+    """One completed iteration of a training.
 
     Attributes:
-        stage: its name.
-        number: of the iteration, counted from 1.
-        last: number of the last one to be run.
-        loss: of it.
-        rate: iterations a second since the job began.
+        stage: name of the stage.
+        number: number of the iteration, counted from 1.
+        last: number of the last iteration to be run.
+        loss: loss of this iteration.
+        rate: iterations per second since the job began.
     """
 
     stage: str
@@ -96,11 +97,11 @@ class Iteration:
 
 @dataclass(frozen=True)
 class JobWarning:
-    """Something that works but is probably not meant.
+    """Something that works but is probably a mistake.
 
     Attributes:
         text: the message.
-        about: ``INPUT`` or ``MASK``; empty for anything else.
+        about: ``INPUT`` or ``MASK``; empty for any other topic.
     """
 
     text: str
@@ -109,14 +110,16 @@ class JobWarning:
 
 @dataclass(frozen=True)
 class ResourceUsage:
-    """What one stage took, in the process that ran it: a job only waits for its worker.
+    """Resources used by one stage, measured in the process that ran it.
+
+    If a worker ran the stage, the job's own process only waited for it.
 
     Attributes:
-        stage: its name.
-        seconds: of the wall clock, imports and reading of models included.
-        memory: bytes of RAM that the process held at most while the stage ran, kept models
-            included; None where the system does not tell.
-        card: bytes of the card's memory at most; None without a card.
+        stage: name of the stage.
+        seconds: wall-clock time, including imports and loading of models.
+        memory: peak RAM of the process while the stage ran, in bytes, including cached models; None
+            if the system does not report it.
+        card: peak GPU memory in bytes; None without a GPU.
     """
 
     stage: str
@@ -135,14 +138,13 @@ class ResourceUsage:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """How a job ended; the last one of a record counts.
+    """How a job ended; if a record contains several, the last one counts.
 
     Attributes:
         state: ``DONE``, ``FAILED`` or ``STOPPED``.
-        seconds: of the wall clock, since the job's script began.
-        memory: bytes of RAM that the job's own process held at most; None where the system does
-            not tell.
-        message: why it did not end well, in one line; empty if it did.
+        seconds: wall-clock time since the job's script began.
+        memory: peak RAM of the job's own process, in bytes; None if the system does not report it.
+        message: why the job failed or was stopped, in one line; empty if it succeeded.
     """
 
     state: str
@@ -161,7 +163,7 @@ EVENTS: Mapping[str, type[Event]] = {
     "usage": ResourceUsage,
     "outcome": JobOutcome,
 }
-"""What a line says in ``event`` → the class of its other values."""
+"""Value of ``event`` in a line → dataclass of the line's other values."""
 
 _NAMES = {kind: name for name, kind in EVENTS.items()}
 
@@ -171,10 +173,10 @@ class JobRecord:
     """The record of a job, as far as it can be read.
 
     Attributes:
-        job: name of the job, that of its log below ``results/CASE/logs`` without ending.
-        log: the job's log, beside which the record lies.
-        written: when the last event was written (seconds since the epoch).
-        events: in the order they happened.
+        job: name of the job: path of its log below ``results/CASE/logs``, without ending.
+        log: path of the job's log; the record is beside it.
+        written: time at which the last event was written (seconds since the epoch).
+        events: events in chronological order.
     """
 
     job: str
@@ -184,7 +186,7 @@ class JobRecord:
 
     @property
     def edit(self) -> str | None:
-        """Whose job it was; None for a job of the whole case."""
+        """Name of the job's edit; None for a job of the whole case."""
         match self.job.split("/"):
             case ["edit" | "mask", edit, _, *_]:
                 return edit
@@ -192,57 +194,58 @@ class JobRecord:
 
     @property
     def outcome(self) -> JobOutcome | None:
-        """How the job ended; None if it is running, was killed, or is of an older version."""
+        """How the job ended; None if it is running, was killed, or ran under an older version."""
         return self.last(JobOutcome)
 
     @property
     def seconds(self) -> float | None:
-        """What the job took; None where it has not ended well."""
+        """Duration of the job in seconds; None if it has not succeeded."""
         outcome = self.outcome
         return outcome.seconds if outcome is not None and outcome.state == DONE else None
 
     @property
     def memory(self) -> int | None:
-        """Bytes of RAM at most, of the job or of the worker that did its work."""
+        """Peak RAM in bytes, of the job or of the worker that ran its stage; None if unknown."""
         ended = [outcome.memory] if (outcome := self.outcome) is not None else []
         return largest([*ended, *(usage.memory for usage in self.all(ResourceUsage))])
 
     @property
     def card(self) -> int | None:
-        """Bytes of the card's memory at most."""
+        """Peak GPU memory in bytes; None if unknown."""
         return largest([usage.card for usage in self.all(ResourceUsage)])
 
     def all(self, kind: type[SomeEvent]) -> list[SomeEvent]:
-        """The events of one kind."""
+        """Return the events of one class."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def last(self, kind: type[SomeEvent]) -> SomeEvent | None:
-        """The last event of a kind."""
+        """Return the last event of one class, or None."""
         return next(reversed(self.all(kind)), None)
 
 
 def largest(values: list[int | None]) -> int | None:
-    """The largest of the values that are known, if any is."""
+    """Return the largest of the values that are not None, or None if there is none."""
     return max((value for value in values if value is not None), default=None)
 
 
 def path_of(log: Path) -> Path:
-    """The record beside a log."""
+    """Return the path of the record that belongs to a log."""
     return log.with_suffix(ENDING)
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """The event as an object of JSON."""
+    """Return an event as a JSON object."""
     return {"event": _NAMES[type(event)], **asdict(event)}
 
 
 def from_json(data: object) -> Event | None:
-    """The event of ``to_json``.
+    """Return the event that ``to_json`` encoded.
 
-    Keys that are not known are left out, so that records of newer versions can be read.
+    Unknown keys are ignored, so that records of newer versions can be read.
 
     Returns:
-        None for an event that is not known, and where a value is missing or of another type.
+        The event; None if its name is unknown, or if a value is missing, has a wrong type, or is a
+        number beyond ``_LARGEST``.
     """
     if not isinstance(data, dict) or (kind := EVENTS.get(str(data.get("event")))) is None:
         return None
@@ -251,9 +254,9 @@ def from_json(data: object) -> Event | None:
         value = data.get(field.name, field.default)
         if type(value) not in _TYPES[str(field.type)]:
             return None
-        if isinstance(value, str):  # it can be printed in one line of a terminal
+        if isinstance(value, str):  # make it printable in one line of a terminal
             value = _CONTROL.sub(" ", value.encode("utf-8", "backslashreplace").decode())
-        elif value is not None and not abs(value) <= _LARGEST[type(value)]:  # as of nan
+        elif value is not None and not abs(value) <= _LARGEST[type(value)]:  # also true for nan
             return None
         values[field.name] = value
     return kind(**values)
@@ -266,11 +269,11 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "int | None": (int, NoneType),
     "float": (int, float),
 }
-"""Type of a field → those that a value of JSON may have."""
+"""Annotation of a dataclass field → types that its JSON value may have."""
 
 
 def events_in(lines: bytes) -> Iterator[Event]:
-    """The events of lines of a record; what is no event, such as a torn line, is left out."""
+    """Yield the events in the lines of a record; skip invalid lines, e.g. truncated ones."""
     for line in lines.split(b"\n"):
         with suppress(ValueError, RecursionError):
             if (event := from_json(json.loads(line))) is not None:
@@ -278,15 +281,15 @@ def events_in(lines: bytes) -> Iterator[Event]:
 
 
 def read_record(logs: Path, job: str, most_bytes: int = _MOST_BYTES) -> JobRecord | None:
-    """The record of a job as it is now.
+    """Read the current record of a job.
 
     Args:
         logs: ``results/CASE/logs``.
-        job: see ``JobRecord``.
-        most_bytes: of its end that are read.
+        job: name of the job; see ``JobRecord``.
+        most_bytes: maximum number of bytes read from the end of the record.
 
     Returns:
-        None where there is none, or it cannot be read.
+        The record; None if it does not exist or cannot be read.
     """
     log = logs / f"{job}.log"
     try:
@@ -302,14 +305,14 @@ def read_record(logs: Path, job: str, most_bytes: int = _MOST_BYTES) -> JobRecor
 
 
 def read_records(logs: Path, most_bytes: int = _MOST_BYTES) -> list[JobRecord]:
-    """The records of a case, in the order of their names; arguments as of ``read_record``."""
+    """Read the records of a case, sorted by name; see ``read_record`` for the arguments."""
     paths = sorted(logs.rglob(f"*{ENDING}"))
     jobs = (path.relative_to(logs).as_posix().removesuffix(ENDING) for path in paths)
     return [record for job in jobs if (record := read_record(logs, job, most_bytes)) is not None]
 
 
 def event_of(record: logging.LogRecord) -> Event | None:
-    """The event that a log record carries or, by its level, is."""
+    """Return the event attached to a log record; for a plain warning a ``JobWarning``, or None."""
     event = getattr(record, "event", None)
     if isinstance(event, Event):
         return event
@@ -319,21 +322,21 @@ def event_of(record: logging.LogRecord) -> Event | None:
 
 
 class RecordHandler(logging.Handler):
-    """Writes the events of what is logged to a record, which it begins anew.
+    """Logging handler that writes events to a new record.
 
-    The file is not written whole, as others are (``files/atomic.py``): it is read while the job
-    runs, and shows how far a killed job came. So its last line may be torn.
+    Unlike other files (``files/atomic.py``), a record is not written atomically: it is read while
+    the job runs, and shows how far a killed job came. Its last line may therefore be truncated.
 
     Args:
-        path: of the record.
+        path: path of the record.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the record cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(logging.INFO)
-        # A new file: a job left over from a killed run may still be writing to the old one.
+        # Create a new file, as a job left over from a killed run may still write to the old one.
         path.unlink(missing_ok=True)
         self._file = path.open("xb", buffering=0)
         self._torn = False
@@ -343,7 +346,7 @@ class RecordHandler(logging.Handler):
         event = event_of(record)
         if event is None:
             return
-        # Results are worth more than their record: no fault of the disk stops a job here.
+        # A job must not fail only because its record cannot be written.
         with suppress(OSError, ValueError):
             line = json.dumps(to_json(event), allow_nan=False).encode() + b"\n"
             line = b"\n" + line if self._torn else line

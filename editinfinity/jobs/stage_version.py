@@ -1,14 +1,14 @@
-"""The version of every stage: a number that is raised by hand when a stage computes other results.
+"""The version of every stage: a number that is raised by hand if the stage's results change.
 
-Snakemake does not watch imported packages, so each rule has the version of its stage as a param:
-raising a number reruns that stage and what follows, for every user.
+Snakemake does not watch imported packages, so the version of its stage is a param of each rule.
+Raising the number reruns that stage and everything downstream of it, for every user.
 
-Beside each number, ``stages/versions.json`` keeps a digest of the code that it stands for: the
-stage, the scripts that call it and all modules of this package that they import. A test fails when
-the code no longer has that digest, until somebody who knows the change says which of two it is::
+For each version number, ``stages/versions.json`` also contains a digest of the stage's code: the
+stage, the scripts that call it, and all modules of this package that they import. A test fails if
+the code no longer has that digest, until a developer classifies the change::
 
     python -m editinfinity.jobs.stage_version same            # results stay as they are
-    python -m editinfinity.jobs.stage_version new kernel ...  # other results: the number rises
+    python -m editinfinity.jobs.stage_version new kernel ...  # results change: raises the number
 
 Comments, docstrings, formatting, imports and the wording of log lines and raised errors are not
 part of a digest.
@@ -34,24 +34,25 @@ from editinfinity.files.atomic import write_json
 from editinfinity.jobs.record import Code
 
 VERSIONS = Path("stages", "versions.json")
-"""Numbers and digests, below the package."""
+"""Path of the version numbers and digests, relative to the package."""
 
 _CACHE = Path("__pycache__", "stage_digests.json")
-"""Digests of the code as it is, below the package: working them out takes about a second."""
+"""Path of the cached digests of the current code, relative to the package; computing them takes
+about a second."""
 
 _STAGE_OF = {"edit_text_features": "text_features"}
-"""Stages of the rules that are not named after theirs."""
+"""Rule → stage, for rules that are not named after their stage."""
 
 _DIGITS = 16
 
 
 @dataclass(frozen=True)
 class StageVersion:
-    """What ``stages/versions.json`` says of a stage.
+    """The entry of a stage in ``stages/versions.json``.
 
     Attributes:
-        version: the number.
-        digest: of the code that the number stands for, 16 hexadecimal digits.
+        version: the version number.
+        digest: digest of the code that the number stands for, 16 hexadecimal digits.
     """
 
     version: int
@@ -60,17 +61,17 @@ class StageVersion:
 
 @functools.cache
 def recorded_versions(package: Path = PACKAGE) -> dict[str, StageVersion]:
-    """Stage → its version, as ``stages/versions.json`` has it."""
+    """Return stage → version, as recorded in ``stages/versions.json``."""
     content = json.loads((package / VERSIONS).read_text("utf-8"))
     return {stage: StageVersion(**entry) for stage, entry in content.items()}
 
 
 def stage_of(rule: str) -> str:
-    """The stage that a rule runs.
+    """Return the stage that a rule runs.
 
     Args:
-        rule: its name, which another workflow that uses this one as a module may have put a word
-            before or after (``use rule * from editinfinity as other_*``).
+        rule: name of the rule. A workflow that uses this one as a module may have added a prefix or
+            suffix (``use rule * from editinfinity as other_*``).
     """
     known = [*_STAGE_OF, *recorded_versions()]
     if rule not in known:
@@ -80,13 +81,18 @@ def stage_of(rule: str) -> str:
 
 
 def rule_version(rule: str) -> str:
-    """The version of a rule as a param: its stage and the number, ``train_lora:2``."""
+    """Return the version param of a rule: its stage and the number, e.g. ``train_lora:2``."""
     stage = stage_of(rule)
     return f"{stage}:{recorded_versions()[stage].version}"
 
 
 def running_code(rule: str, stage: str | None = None) -> Code:
-    """The code of a rule in this process, of its stage where the name does not tell that."""
+    """Return the code of a rule in this process.
+
+    Args:
+        rule: name of the rule.
+        stage: the rule's stage, if it cannot be derived from the name.
+    """
     stage = stage or stage_of(rule)
     known, digest = recorded_versions()[stage], running_digests()[stage]
     return Code(rule, known.version, digest, digest != known.digest)
@@ -94,12 +100,12 @@ def running_code(rule: str, stage: str | None = None) -> Code:
 
 @functools.cache
 def running_digests() -> dict[str, str]:
-    """Stage → digest of its code as it was when this process first asked."""
+    """Return stage → digest of its code at the time of this process's first call."""
     return current_digests()
 
 
 def current_digests(package: Path = PACKAGE, scripts: Path | None = None) -> dict[str, str]:
-    """Stage → digest of its code as it is on the disk now.
+    """Return stage → digest of its code as it is on disk now.
 
     Args:
         package: folder of the package.
@@ -115,13 +121,13 @@ def current_digests(package: Path = PACKAGE, scripts: Path | None = None) -> dic
         if cached["code"] == key:
             return dict(cached["digests"])
     digests = _digests_of(sources, package, scripts)
-    with suppress(UserError, OSError):  # an installation that cannot be written to does without
+    with suppress(UserError, OSError):  # not cached in a read-only installation
         write_json(package / _CACHE, {"code": key, "digests": digests})
     return digests
 
 
 def changed_stages(digests: Mapping[str, str], package: Path = PACKAGE) -> list[str]:
-    """Stages whose code is not what their version stands for."""
+    """Return the stages whose code differs from the code that their version stands for."""
     return [
         stage for stage, known in recorded_versions(package).items()
         if digests[stage] != known.digest
@@ -129,14 +135,15 @@ def changed_stages(digests: Mapping[str, str], package: Path = PACKAGE) -> list[
 
 
 def _digests_of(sources: Mapping[Path, bytes], package: Path, scripts: Path) -> dict[str, str]:
-    """Stage → digest of it, of the scripts that call it and of all modules that it imports.
+    """Return stage → digest of the stage, the scripts that call it and all modules that it imports.
 
-    Where a module lies does not count, so that it may be moved. Nothing is imported.
+    The location of a module is not part of the digest, so that it can be moved. Nothing is
+    imported.
 
     Args:
         sources: file → content, of the package's modules and of the scripts.
-        package: its folder.
-        scripts: folder of the scripts; an installed package has it inside.
+        package: folder of the package.
+        scripts: folder of the scripts; in an installed package it is inside the package.
     """
     modules: dict[str, Path] = {}
     calls: dict[str, list[str]] = {}
@@ -149,7 +156,7 @@ def _digests_of(sources: Mapping[Path, bytes], package: Path, scripts: Path) -> 
 
     @functools.cache
     def parsed(path: Path) -> tuple[str, set[Path]]:
-        """(a module's shape, files of the modules that it imports, wherever in its code)."""
+        """Return (digest of a module's shape, files of all modules imported in its code)."""
         tree = ast.parse(sources[path])
         imports = _imports(tree, ".".join(path.relative_to(package.parent).parts[:-1]), modules)
         return _digest(_shape(tree).encode()), {modules[name] for name in imports & modules.keys()}
@@ -169,7 +176,7 @@ def _digests_of(sources: Mapping[Path, bytes], package: Path, scripts: Path) -> 
 
 
 def _imports(node: ast.AST, package: str, modules: Container[str]) -> set[str]:
-    """What is imported below a node, but for what only type checkers see."""
+    """Return the names imported below a node, except under ``if TYPE_CHECKING``."""
     if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
         children: list[ast.AST] = list(node.orelse)
     else:
@@ -180,19 +187,19 @@ def _imports(node: ast.AST, package: str, modules: Container[str]) -> set[str]:
     elif isinstance(node, ast.ImportFrom):
         base = resolve_name("." * node.level + (node.module or ""), package)
         names = [f"{base}.{alias.name}" for alias in node.names]
-        # A name that is no module of its own comes from the module, or a package's __init__.
+        # A name that is not itself a module is defined in the module or package __init__.
         found |= {name if name in modules else base for name in names}
     return found
 
 
 def _shape(node: object, words: bool = True) -> str:
-    """A syntax tree as text that differs where what it computes may differ.
+    """Return a syntax tree as text that differs if its computation may differ.
 
-    Unlike ``ast.dump`` and ``ast.unparse`` it is the same in all Python versions.
+    Unlike ``ast.dump`` and ``ast.unparse``, it gives the same text in all Python versions.
 
     Args:
-        node: a node, or what a field of one holds.
-        words: whether texts count; not in an error or a log line.
+        node: a node, or the value of a node's field.
+        words: whether string constants are included; they are not within an error or a log call.
     """
     if isinstance(node, list):
         return "[" + ",".join(_shape(each, words) for each in node if not _says_nothing(each)) + "]"
@@ -212,7 +219,7 @@ def _shape(node: object, words: bool = True) -> str:
 
 
 def _says_nothing(node: object) -> bool:
-    """Whether a statement computes nothing: an import, a docstring, another bare string."""
+    """Return whether a statement computes nothing: an import, a docstring, another bare string."""
     match node:
         case ast.Import() | ast.ImportFrom() | ast.Expr(ast.Constant(str())):
             return True
@@ -224,15 +231,15 @@ def _digest(content: bytes) -> str:
 
 
 def _classify(kind: str, stages: Sequence[str], package: Path = PACKAGE) -> list[str]:
-    """Write the present digests into ``stages/versions.json``, with higher numbers if asked.
+    """Write the current digests to ``stages/versions.json``, raising the numbers if requested.
 
     Args:
         kind: ``same`` or ``new``.
-        stages: those meant; of ``same``, none means all that have changed.
+        stages: stages to update; if empty (``same`` only), all stages that have changed.
         package: folder of the package.
 
     Returns:
-        A line for each stage that was written.
+        One line for each stage that was updated.
     """
     digests, known = current_digests(package), dict(recorded_versions(package))
     lines = []
@@ -246,7 +253,7 @@ def _classify(kind: str, stages: Sequence[str], package: Path = PACKAGE) -> list
 
 
 def main(arguments: Sequence[str]) -> None:
-    """``same [STAGE ...]`` or ``new STAGE ...``; see the module's docstring."""
+    """Run ``same [STAGE ...]`` or ``new STAGE ...``; see the module's docstring."""
     kind, *stages = arguments or ["?"]
     unknown = [stage for stage in stages if stage not in recorded_versions()]
     if kind not in ("same", "new") or unknown or (kind == "new" and not stages):

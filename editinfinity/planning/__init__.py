@@ -1,4 +1,5 @@
-"""What a run would do: targets, variants, params and inputs of rules, fingerprints.
+"""Planning of a run: targets, variants, params and inputs of rules, fingerprints.
 
-Rules ask here while Snakemake plans, and scripts while their job runs. Nothing here imports torch.
+Rules call these modules while Snakemake builds the DAG, and scripts while their job runs. No module
+here imports torch.
 """

@@ -1,7 +1,7 @@
-"""A cluster's jobs that outlive the run which submitted them, and names that they cannot carry.
+"""Cluster jobs that outlive their run, and case names that cluster jobs cannot handle.
 
-Snakemake knows nothing of SLURM jobs after it was killed: they work on, and a second run would
-submit their targets again, two jobs writing one file.
+After Snakemake has been killed, its SLURM jobs keep running and it no longer knows about them. A
+second run would submit their targets again, so that two jobs would write the same file.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from editinfinity.errors import UserError
 from editinfinity.names import printable
 
 _RUN_NAME = re.compile(r"(?:\w[\w-]*_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""How Snakemake's executor names its jobs: by the run's UUID, perhaps with a prefix."""
+"""Job names that Snakemake's SLURM executor uses: the UUID of the run, optionally with a prefix."""
 
 _SECONDS = 30
-"""How long SLURM's controller may think about a question."""
+"""Timeout of a query to SLURM's controller, in seconds."""
 
 
 def fit_for_cluster(cases: Cases) -> Cases:
-    """The cases whose names can travel to a cluster; a notice for each that is passed over.
+    """Return the cases whose names are safe in cluster jobs, with a notice for each one skipped.
 
-    Snakemake quotes names for the submitted command as Python does. A name with ``'`` comes in
-    ``"``, between which a shell reads ``$`` and backticks: it would name another file, or run one.
+    Snakemake quotes names in the submitted command as Python does. It puts a name that contains
+    ``'`` between ``"``, where a shell expands ``$`` and backticks: the command would then name
+    another file, or run one.
     """
     fit, notices = {}, list(cases.notices)
     for name, case in cases.by_name.items():
@@ -48,18 +49,19 @@ def _misread_by_a_shell(name: str) -> bool:
 
 
 def refuse_second_copies(folder: Path) -> None:
-    """Refuse to start while SLURM still runs jobs that a run of this folder left behind.
+    """Refuse to start while SLURM still runs jobs that an earlier run in this folder left behind.
 
-    Not where another run holds a lock here: it is alive, and Snakemake keeps their targets apart.
+    The check is skipped if another run holds a lock in this folder: that run is alive, and
+    Snakemake prevents both from making the same targets.
 
     Args:
-        folder: where Snakemake runs.
+        folder: working directory of Snakemake.
 
     Raises:
         UserError: there are such jobs.
     """
     locks = list((folder / ".snakemake" / "locks").glob("*.output.lock"))
-    if len(locks) > 1:  # one is this run's own
+    if len(locks) > 1:  # one lock belongs to this run
         return
     if left := jobs_left_behind(folder):
         jobs = " ".join(left)
@@ -70,9 +72,9 @@ def refuse_second_copies(folder: Path) -> None:
 
 
 def jobs_left_behind(folder: Path) -> list[str]:
-    """Ids of SLURM jobs that Snakemake submitted from a folder and that are not over.
+    """Return the ids of unfinished SLURM jobs that Snakemake submitted from a folder.
 
-    None where there is no SLURM, or it does not answer.
+    The list is empty if SLURM is not installed or does not answer.
     """
     if shutil.which("squeue") is None:
         return []

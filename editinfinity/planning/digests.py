@@ -1,8 +1,8 @@
-"""SHA-256 of whole files, each read once: later runs look up what they know in a file.
+"""SHA-256 digests of whole files, cached on disk so that each file is read only once.
 
-There a digest is kept by device, inode, size, mtime and ctime, the last two in nanoseconds. No
-program can set ctime back, so a file that was changed has another key, whatever its size and mtime.
-Losing the file, or an entry of it, only costs reading again.
+The cache key of a digest consists of device, inode, size, mtime and ctime, the last two in
+nanoseconds. No program can set ctime back, so a changed file always has a different key, whatever
+its size and mtime. If the cache or an entry of it is lost, files are only read again.
 """
 
 from __future__ import annotations
@@ -24,68 +24,70 @@ from editinfinity.files.atomic import write_text
 from editinfinity.files.input_files import read_text
 
 KEPT_IN = Path(".snakemake", "editinfinity", "fingerprints.json")
-"""Where digests are kept, from the folder that the workflow runs in."""
+"""Path of the cache, relative to the working directory of the workflow."""
 
 SMALL = 2**16
-"""Bytes up to which a file is read each time, which takes no longer than looking it up."""
+"""Maximum size, in bytes, of files that are not cached: reading one is as fast as looking it up."""
 
 MOST = 50_000
-"""Digests that are kept; those not used for longest go first."""
+"""Maximum number of digests in the cache; the least recently used ones are removed first."""
 
 _LONGEST = 2**24
-"""Bytes of a file of digests; ``MOST`` of them take less."""
+"""Maximum size of the cache file, in bytes; ``MOST`` digests take less."""
 
 _SETTLED = 2_000_000_000
-"""Nanoseconds: a file changed later than so long ago might change again without another mtime or
-ctime, whose steps are this long on the coarsest file systems."""
+"""Minimum age of a file's last change, in nanoseconds, for its digest to be cached. A file changed
+more recently might change again with the same mtime and ctime, since the coarsest file systems have
+a timestamp resolution this long."""
 
 _PATIENCE = 2.0
-"""Seconds of reading after which a line says so."""
+"""Seconds of reading after which a progress line is shown."""
 
 _SAVE_EVERY = 10.0
-"""Seconds of reading after which what is known is saved, in case the process is killed."""
+"""Seconds of reading after which new digests are saved, in case the process is killed."""
 
 _READERS = 4
-"""Files read at once: enough for a fast disk, few enough for a slow one."""
+"""Number of files read in parallel: enough for a fast disk, few enough for a slow one."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Digests:
-    """Digests by what ``stat`` says of a file. May be used from several threads.
+    """Cache of file digests, keyed by the ``stat`` result of a file. Thread-safe.
 
-    They are kept in memory alone until ``keep_in`` is called.
+    Digests are kept in memory only, until ``keep_in`` is called.
     """
 
     def __init__(self) -> None:
         self._file: Path | None = None
         self._tell: Callable[[str], object] | None = None
         self._known: dict[str, str] = {}
-        self._used: dict[str, str] = {}  # in order of use, for the next save
+        self._used: dict[str, str] = {}  # least recently used first, for the next save
         self._unsaved = False
         self._saved_at = time.monotonic()
         self._saving = Lock()
 
     def keep_in(self, folder: Path, tell: Callable[[str], object] | None = None) -> None:
-        """Look up and keep digests in a folder, that of the workflow; saved at the latest at exit.
+        """Load the digests stored in a folder, and store new ones there, at the latest at exit.
 
         Args:
-            folder: where ``KEPT_IN`` lies or will lie.
-            tell: takes a line where reading takes long.
+            folder: working directory of the workflow, to which ``KEPT_IN`` is relative.
+            tell: function that shows a line if reading takes long.
         """
         self._file, self._tell = folder.absolute() / KEPT_IN, tell
         self._known |= _load(self._file)
         atexit.register(self.save)
 
     def of(self, path: Path, limit: int = 2**40) -> str | None:
-        """SHA-256 of a file's content, in hexadecimal.
+        """Return the SHA-256 digest of a file's content, in hexadecimal.
 
         Args:
-            path: of the file; links are followed.
-            limit: largest size in bytes.
+            path: path of the file; links are followed.
+            limit: maximum size in bytes.
 
         Returns:
-            None for what is no file, larger than the limit, or cannot be read.
+            The digest; None if the path is not a regular file, is larger than the limit, or cannot
+            be read.
         """
         found = _file_at(path, limit)
         return None if found is None else self._looked_up(found) or self._read(path)
@@ -93,12 +95,12 @@ class Digests:
     def of_each(
         self, paths: Iterable[Path], what: str = "files", limit: int = 2**40
     ) -> dict[Path, str | None]:
-        """``of`` for many files, which are read side by side.
+        """Return path → digest for many files, which are read in parallel.
 
         Args:
-            paths: of the files.
-            what: they are, for people.
-            limit: as of ``of``.
+            paths: paths of the files.
+            what: plural noun for the files, used in the progress line.
+            limit: see ``of``.
         """
         digests: dict[Path, str | None] = {}
         unread: dict[Path, int] = {}
@@ -116,10 +118,10 @@ class Digests:
         return digests
 
     def save(self) -> None:
-        """Add what is new to the file, beside what other processes have added meanwhile.
+        """Write new digests to the cache file, merged with those that other processes have added.
 
-        Of two that save at the same moment one may lose its entries, which costs reading again.
-        A folder that cannot be written to is left as it is.
+        If two processes save at the same moment, one may lose its entries, and those files are read
+        again. A folder that is not writable is left unchanged.
         """
         with self._saving:
             if self._file is None or not self._unsaved:
@@ -155,7 +157,7 @@ class Digests:
 
     @contextmanager
     def _telling(self, line: str) -> Iterator[None]:
-        """Tell what is going on if it takes long."""
+        """Show a line if the block takes longer than ``_PATIENCE``."""
         if self._tell is None:
             yield
             return
@@ -169,11 +171,14 @@ class Digests:
 
 
 DIGESTS = Digests()
-"""Those of this process."""
+"""The digest cache of this process."""
 
 
 def _file_at(path: Path, limit: int) -> os.stat_result | None:
-    """What ``stat`` says of a file; None for what is none: opening a pipe waits for ever."""
+    """Return the ``stat`` result of a regular file within the size limit, else None.
+
+    Other kinds of file are excluded because opening a pipe, for example, would block forever.
+    """
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -182,7 +187,12 @@ def _file_at(path: Path, limit: int) -> os.stat_result | None:
 
 
 def _key(found: os.stat_result) -> str | None:
-    """What stands for a file's content; None where nothing does, or reading it is as quick."""
+    """Return the cache key of a file.
+
+    Returns:
+        The key; None if the file changed too recently for a reliable key, or is small enough to be
+        read each time.
+    """
     changed = max(found.st_mtime_ns, found.st_ctime_ns)
     if found.st_size <= SMALL or time.time_ns() - changed < _SETTLED:
         return None
@@ -190,7 +200,7 @@ def _key(found: os.stat_result) -> str | None:
 
 
 def _load(file: Path) -> dict[str, str]:
-    """The digests of a file; none where it is missing, damaged or something else."""
+    """Return the digests in a cache file; none if it is missing, damaged or something else."""
     try:
         found = json.loads(read_text(file, _LONGEST, ""))
         return {key: value for key, value in found.items() if _SHA256.fullmatch(value)}

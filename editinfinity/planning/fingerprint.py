@@ -1,8 +1,8 @@
-"""Fingerprints of the user's files: scalars that change when a content does, and only then.
+"""Fingerprints of the user's files: scalars that change if and only if the content changes.
 
-User files are no inputs of Snakemake's: a missing one would stop the whole DAG, a touched one
-would rerun its case, and one replaced by an older file would not. Their fingerprints are params.
-Files go by their whole content, which ``digests`` reads once.
+User files are not Snakemake inputs: a missing file would stop the whole DAG, a touched file would
+rerun its case, and a file replaced by an older one would not. Their fingerprints are params
+instead. A fingerprint covers the whole content of a file, which ``digests`` reads once.
 """
 
 from __future__ import annotations
@@ -16,25 +16,28 @@ from editinfinity.released.record import unchanged_sha256
 
 _DIGITS = 16
 MISSING = "missing"
-"""Stands for what is not there, no file, too large or cannot be read; ``check`` says so."""
+"""Fingerprint of a path that does not exist, is not a file, is too large or cannot be read;
+``check`` reports the reason."""
 
 _LONGEST_TEXT = 2**24
-"""Bytes up to which white space in a text counts as it is read; a longer one is no prompt."""
+"""Maximum size, in bytes, of a text whose white space is folded; a longer file is no prompt."""
 
 LARGEST = 2**30
-"""Bytes of a user's file; the stages refuse larger ones (``files.opening.MAX_BYTES``)."""
+"""Maximum size of a user's file, in bytes; stages refuse larger ones, too
+(``files.opening.MAX_BYTES``)."""
 
 
 def of_bytes(content: bytes) -> str:
-    """Fingerprint of some bytes."""
+    """Return the fingerprint of a byte string."""
     return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
 def of_text(text: Path | str | None) -> str:
-    """Fingerprint of a prompt or word, given as a UTF-8 file, as text, or not at all.
+    """Return the fingerprint of a prompt or word, given as a UTF-8 file, as text, or as None.
 
-    White space counts as prompts are read (folded to single spaces), so that an editor's last
-    newline changes nothing; nor does it matter whether the text came from a file or a table.
+    White space is folded to single spaces, as it is when prompts are read, so that a newline
+    appended by an editor makes no difference. Text from a file and the same text from a table have
+    the same fingerprint.
     """
     if text is None:
         return "none"
@@ -53,24 +56,25 @@ def _folded(text: bytes) -> bytes:
 
 
 def of_file(path: Path | None) -> str:
-    """Fingerprint of a photograph or mask: of its whole content."""
+    """Return the fingerprint of a photograph or mask, computed from its whole content."""
     return "none" if path is None else _short(DIGESTS.of(path, LARGEST))
 
 
 def of_each(paths: Iterable[Path], what: str) -> dict[Path, str]:
-    """Path → ``of_file`` of many files, which are read side by side.
+    """Return path → fingerprint (see ``of_file``) of many files, which are read in parallel.
 
     Args:
-        paths: of the files.
-        what: they are, for a line where reading takes long.
+        paths: paths of the files.
+        what: plural noun for the files, used in the progress line if reading takes long.
     """
     return {path: _short(digest) for path, digest in DIGESTS.of_each(paths, what, LARGEST).items()}
 
 
 def of_files(paths: Iterable[Path]) -> str:
-    """One fingerprint for the files of a model: their names and contents, in any order.
+    """Return one fingerprint for a model's files: their names and contents, in any order.
 
-    What the record of a conversion has, which lies beside the files, is not read again.
+    Files whose digest is in the conversion record beside them, and which are unchanged, are not
+    read again.
     """
     digests = {path: unchanged_sha256(path) for path in paths}
     unknown = [path for path, digest in digests.items() if digest is None]

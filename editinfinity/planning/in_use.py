@@ -1,10 +1,10 @@
-"""Cases that a run reads are not changed meanwhile, and none is read while it is changed.
+"""Locks that keep commands from changing a case while a run reads it, and vice versa.
 
-A run shares locks on its cases for as long as its process lives; a command that writes into a case
-needs the lock alone. Each lock is on one byte of one file in the user's private folder, at a place
-that the path decides: a descriptor is enough for any number of cases, nothing is written into the
-user's folders, and the kernel gives the locks back when the process ends, however it ends. Users
-and machines do not see each other's.
+A run holds shared locks on its cases for as long as its process lives. A command that writes into a
+case needs an exclusive lock. Each lock covers one byte of one file in the user's private folder, at
+an offset derived from the path. One file descriptor therefore suffices for any number of cases,
+nothing is written into the user's folders, and the kernel releases the locks when the process ends
+for any reason. Locks are not visible to other users or on other machines.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ log = logging.getLogger(__name__)
 _FILE = "cases-in-use"
 
 _PATIENCE = 5.0
-"""Seconds that a run waits for a command to have written its case, which takes a moment."""
+"""Seconds that a run waits for a command to finish writing a case, which usually takes a moment."""
 
 _PAUSE = 0.05
 
 
 def hold(paths: Iterable[Path]) -> None:
-    """Keep commands from changing what this process reads, until it ends.
+    """Lock paths against changes by commands until this process ends.
 
     Args:
         paths: folders of cases, or single files.
 
     Raises:
-        UserError: a command is changing one of them, and goes on doing so.
+        UserError: a command is still changing one of them after ``_PATIENCE`` seconds.
     """
     if (handle := _held_until_the_end()) is not None:
         _lock(handle, paths, fcntl.LOCK_SH, _PATIENCE)
@@ -48,7 +48,9 @@ def hold(paths: Iterable[Path]) -> None:
 
 @contextmanager
 def changing(paths: Iterable[Path]) -> Iterator[None]:
-    """Nobody reads or changes these meanwhile. Not to be nested: leaving gives all locks back.
+    """Lock paths exclusively: no other process reads or changes them within the block.
+
+    Do not nest: leaving the inner block would release all locks of the process.
 
     Raises:
         UserError: a run reads one of them, or another command changes it.
@@ -64,29 +66,29 @@ def changing(paths: Iterable[Path]) -> Iterator[None]:
 
 
 def of_case(folder: Path) -> list[Path]:
-    """What a command may change that makes or changes a case: its folder, and files in it.
+    """Return the paths that a command locks if it creates or changes a case: folder and files.
 
-    A run of a table reads files, not folders.
+    The files are needed because a run with a table locks files, not folders.
     """
     return [folder, *folder.glob("image/*"), *folder.glob("prompt/*")]
 
 
 def of_output(file: Path) -> list[Path]:
-    """What a command changes that writes a picture: the file, and the case that it becomes part of.
+    """Return the paths that a command locks if it writes a picture: the file, and its case if any.
 
-    ``data/CASE/image/mask.png`` does; ``original_image_preview.png`` beside it is nobody's.
+    ``data/CASE/image/mask.png`` is part of a case; ``original_image_preview.png`` beside it is not.
     """
     if file.name.partition(".")[0] not in ("original_image", "mask"):
         return [file]
-    # By its whole path, for "mask.png" may be meant within the case.
+    # The path must be absolute, since "mask.png" may be relative to a folder within the case.
     return [file, Path(os.path.abspath(file)).parent.parent]  # noqa: PTH100
 
 
 def _lock(handle: int, paths: Iterable[Path], kind: int, patience: float = 0.0) -> None:
-    """Lock the bytes of some paths.
+    """Lock the bytes that belong to some paths.
 
     Raises:
-        UserError: one was not to be had.
+        UserError: another process holds a conflicting lock, even after ``patience`` seconds.
     """
     give_up = time.monotonic() + patience
     for path in paths:
@@ -106,22 +108,25 @@ def _lock(handle: int, paths: Iterable[Path], kind: int, patience: float = 0.0) 
 
 
 def _place_of(path: Path) -> int:
-    """The byte of a path; so far apart that no two paths ever meet."""
+    """Return the offset of the byte for a path: 56 bits of a hash, so that paths do not collide."""
     name = os.fsencode(os.path.realpath(path))
     return int.from_bytes(hashlib.sha256(name).digest()[:7], "big")
 
 
 @cache
 def _held_until_the_end() -> int | None:
-    """The file, opened once: closing any descriptor of it gives all locks of the process back."""
+    """Return the lock file's descriptor, opened once and never closed.
+
+    Closing any descriptor of the file would release all locks of the process.
+    """
     return _opened()
 
 
 def _opened() -> int | None:
-    """The file of the locks; None where there can be none."""
+    """Open the lock file and return its descriptor; None if that is not possible."""
     try:
         handle = os.open(private_folder() / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.utime(handle)  # cleaners of temporary files go by age
+        os.utime(handle)  # keeps cleaners of temporary files, which go by age, from deleting it
     except OSError as fault:
         log.warning("cases in use cannot be marked: %s", fault)
         return None

@@ -1,9 +1,9 @@
-"""What every script of the workflow shares: its log and record, its case, and how it fails.
+"""Shared code of the workflow's scripts: log and record, the job's case, and error handling.
 
-A script is a few lines: ``with job(snakemake) as this:`` and the call of one stage, which
-``this.run`` sends to where its model is warm. Everything the stage logs goes to the rule's log
-file, and its events to the record beside that; a ``UserError`` ends in both and on the terminal as
-one line. Nothing here imports torch.
+A script consists of ``with job(snakemake) as this:`` and the call of one stage, which ``this.run``
+sends to a warm worker if there is one. All log messages of the stage go to the rule's log file, and
+its events to the record beside that file. A ``UserError`` is written to both, and as one line to
+the terminal. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Job:
     """One running job of the workflow.
 
     Attributes:
-        snakemake: the object Snakemake hands to scripts.
+        snakemake: the object that Snakemake passes to scripts.
         params: the values of the rule's params, by name.
-        cancellation: hears when the job is to stop.
+        cancellation: receives requests to stop the job.
     """
 
     def __init__(self, snakemake: Any, cancellation: Cancellation) -> None:
@@ -63,7 +63,7 @@ class Job:
 
     @cached_property
     def case(self) -> Case:
-        """The job's case, as it is on the disk now."""
+        """The job's case, as it is on disk now."""
         return load_case(self.config, self.snakemake.wildcards.case)
 
     @property
@@ -71,7 +71,7 @@ class Job:
         """The job's edit.
 
         Raises:
-            UserError: it has gone since the workflow was planned.
+            UserError: the edit was removed after the workflow was planned.
         """
         name = self.snakemake.wildcards.edit
         if name not in self.case.edits:
@@ -79,9 +79,10 @@ class Job:
         return self.case.edits[name]
 
     def require_sound_folder(self) -> None:
-        """Refuse to draw for a folder with faults: ``check`` saw it once, and files come and go.
+        """Refuse to draw if the case's folder has faults.
 
-        A mask that has lost its name, say, would have everything drawn anew.
+        ``check`` has already validated the folder, but files may have changed since: if a mask was
+        renamed, for example, the whole picture would be redrawn.
 
         Raises:
             UserError: with all faults of the case.
@@ -90,14 +91,14 @@ class Job:
             raise UserError("; ".join(faults))
 
     def settings(self, group: type[Group], **given: Any) -> Group:
-        """A group of settings, as the rule's params say; those of the whole run by configuration.
+        """Return a group of settings with the values in the rule's params.
 
-        Device and threads, say, are no params: no job runs again because it would now run
-        elsewhere.
+        Settings of the whole run, such as device and threads, come from the configuration. They are
+        not params, so that no job is rerun only because it would now run elsewhere.
 
         Args:
-            group: which.
-            given: values that come from elsewhere.
+            group: the group's class.
+            given: values to use instead, by key.
         """
         values = {}
         for key, setting in group.settings().items():
@@ -112,7 +113,7 @@ class Job:
 
     @property
     def where(self) -> dict[str, Any]:
-        """What says where the job's edit goes, for ``find_region``."""
+        """The arguments of ``find_region`` that determine which region the edit changes."""
         edit = self.edit
         return {
             "mask": edit.mask if edit.mask_source == "user" else None,
@@ -122,35 +123,35 @@ class Job:
         }
 
     def input(self, name: str) -> Path | None:
-        """A named input, or None where the job has none; the first where there are several."""
+        """Return the first file of a named input, or None if the job has no such input."""
         paths = self.inputs(name)
         return paths[0] if paths else None
 
     def needed(self, name: str) -> Path:
-        """A named input that the job always has."""
+        """Return the first file of a named input that the job always has."""
         return self.inputs(name)[0]
 
     def inputs(self, name: str) -> list[Path]:
-        """The files of a named input."""
+        """Return the files of a named input."""
         value = self.snakemake.input.get(name, [])
         return [Path(path) for path in ([value] if isinstance(value, str) else value)]
 
     def output(self, name: str | None = None) -> Path:
-        """A named output, or the only one."""
+        """Return a named output, or the only output."""
         return Path(self.snakemake.output[0] if name is None else self.snakemake.output[name])
 
     def pause(self, path: Path) -> Pause:
-        """Where a training keeps what it has done when it is asked to stop."""
+        """Return where a training saves its progress if it is asked to stop, and for which job."""
         files = [(path, *_stamp(Path(path))) for path in self.snakemake.input]
         facts = [self.params, dict(self.snakemake.wildcards.items()), files]
         return Pause(path, hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest())
 
     def run(self, stage: str, **arguments: Any) -> None:
-        """Run a stage that needs the model, with a warm worker or here.
+        """Run a stage that needs the model, in a warm worker or in this process.
 
         Args:
-            stage: of ``editinfinity.stages``.
-            arguments: of its function.
+            stage: name of a stage in ``editinfinity.stages``.
+            arguments: arguments of the stage's function.
         """
         call = Call(stage, {**arguments, "model": self.settings(ModelSettings)})
         worker = self.config.settings["worker"] == "auto"
@@ -158,17 +159,17 @@ class Job:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """(size, time of change), which are the same for the same file only."""
+    """Return (size in bytes, mtime in nanoseconds), used to detect that a file has changed."""
     facts = path.stat()
     return facts.st_size, facts.st_mtime_ns
 
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[Job]:
-    """Run a script's stage: log to the rule's file, fail in one line, stop when asked to.
+    """Run a script's stage: write the log, report errors in one line, and stop on request.
 
     Raises:
-        SystemExit: with status 1, after a fault was logged and shown.
+        SystemExit: with status 1, after an error was logged and shown.
     """
     rule, began = snakemake.rule, time.perf_counter()
     try:
@@ -184,7 +185,8 @@ def job(snakemake: Any) -> Iterator[Job]:
         with cancellation.listening(), cancellation.working():
             _stop_with_the_workflow(cancellation)
             this = Job(snakemake, cancellation)
-            # As it is before the stage is imported. Another workflow may call the rule anything.
+            # Digest the code before the stage is imported. The stage is taken from the version
+            # param, since another workflow may have renamed the rule.
             code = running_code(rule, str(this.params.get("version", "")).partition(":")[0])
             yield this
             log.info("version %d of %s", code.version, rule, extra={"event": code})
@@ -203,12 +205,12 @@ def job(snakemake: Any) -> Iterator[Job]:
     finally:
         for handler in handlers:
             logging.getLogger().removeHandler(handler)
-            with suppress(OSError):  # the log does not fit on a full disk; its last line is shown
+            with suppress(OSError):  # the disk may be full; the last line was shown on the terminal
                 handler.close()
 
 
 def _stop_with_the_workflow(cancellation: Cancellation) -> None:
-    """Stop when Snakemake has been killed: whoever runs it again must not meet this job."""
+    """Stop the job when Snakemake has been killed, so that it does not collide with a new run."""
     session = Session.current()
     if session is None:
         return
@@ -221,17 +223,17 @@ def _stop_with_the_workflow(cancellation: Cancellation) -> None:
 
 
 def _fail(outcome: JobOutcome) -> None:
-    """The outcome in log and record, its message on the terminal, and the end."""
+    """Write the outcome to log and record, show its message on the terminal, and exit."""
     log.critical("%s", outcome.message, extra={"event": outcome})
     sys.stderr.write(f"{outcome.message}\n")
     sys.exit(1)
 
 
 def _log_to(path: Path) -> list[logging.Handler]:
-    """Send all logging and warnings to a fresh file, and their events to a fresh record beside it.
+    """Send all logging and warnings to a new log file, and their events to a new record beside it.
 
     Raises:
-        OSError: one of them cannot be written.
+        OSError: one of the files cannot be written.
     """
     logging.raiseExceptions = False  # a full disk must not print a traceback a line
     path.parent.mkdir(parents=True, exist_ok=True)

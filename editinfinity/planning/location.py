@@ -1,4 +1,4 @@
-"""What a run needs of its machine: weights, a place to write, cores, a package for its jobs."""
+"""Requirements of a run: weights, a writable results folder, cores, an importable package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from editinfinity.presets import preset
 
 
 def weight_files(model: str, model_dir: Path | None = None) -> Iterator[Path]:
-    """The weight files of a model that are there; none for a model made in memory."""
+    """Yield the existing weight files of a model; none for a model that is created in memory."""
     patterns = preset(model).weights
     if patterns is None:
         return
@@ -26,10 +26,10 @@ def weight_files(model: str, model_dir: Path | None = None) -> Iterator[Path]:
 
 
 def require_writable(folder: Path) -> None:
-    """Make sure that results can be written, before the first job finds out.
+    """Check that results can be written, before the first job starts.
 
     Raises:
-        UserError: they cannot.
+        UserError: the folder is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,13 +43,14 @@ def require_writable(folder: Path) -> None:
 
 
 def share_cores(limits: Mapping[str, Any]) -> None:
-    """Tell the jobs of a workflow how many of them may run a model at once.
+    """Tell jobs, by an environment variable, how many of them may run a model at once.
 
-    On a CPU two models that each take every core are three times slower than one after the other
-    (measured on two cores), so ``threads: auto`` divides the cores by this number.
+    ``threads: auto`` divides the cores by this number, because two models on a CPU that each use
+    every core are three times slower than one after the other (measured on two cores).
 
     Args:
-        limits: Snakemake's limits, ``_cores`` and perhaps ``gpu``; numbers or boxes of one.
+        limits: Snakemake's resource limits: ``_cores`` and optionally ``gpu``, each a number or an
+            object with the number as ``value``.
     """
     numbers = [getattr(limits.get(name), "value", limits.get(name)) for name in ("_cores", "gpu")]
     known = [number for number in numbers if isinstance(number, int) and number > 0]
@@ -57,13 +58,14 @@ def share_cores(limits: Mapping[str, Any]) -> None:
 
 
 def lend_to_jobs(root: Path) -> None:
-    """Let the jobs of a workflow, processes of their own, import this package.
+    """Make this package importable by the jobs of a workflow, which are separate processes.
 
-    Under ``--sdm conda`` they run another Python, which knows nothing of this one's packages and
-    must not find torch and the like among them: an installed package is lent through a link.
+    Under ``--sdm conda`` jobs run another Python interpreter, which does not see the packages of
+    this one. It must not import torch and other packages from this interpreter's site-packages, so
+    an installed package is made available through a link in a folder of its own.
 
     Args:
-        root: folder of the Snakefile; in a checkout it holds the package too.
+        root: folder of the Snakefile; in a checkout it contains the package too.
     """
     folder = root
     if PACKAGE.parent != root:
@@ -74,7 +76,7 @@ def lend_to_jobs(root: Path) -> None:
             if not link.is_symlink() or link.resolve() != PACKAGE:
                 link.unlink(missing_ok=True)
                 link.symlink_to(PACKAGE)
-        except OSError:  # a folder that cannot be written to, or a race with another run
+        except OSError:  # not writable, or a race with another run
             folder = PACKAGE.parent
     paths = [str(folder), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))

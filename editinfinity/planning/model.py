@@ -1,4 +1,4 @@
-"""What a run's model stands for: its identity for Snakemake, and the defaults behind nulls."""
+"""Identity of a run's model for Snakemake, and the model's defaults for settings that are null."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from editinfinity.settings.groups import (
 
 _DRAWS_NOTHING = {
     *("cases", "data", "results", "slice", "overrides"),
-    # The identity of the model is of its files; its numbers are the same wherever it runs.
+    # model_identity covers the weight files, and results do not depend on where the model runs.
     *ModelSettings.settings().keys() - {"model", "attention_bias"},
     *WorkerSettings.settings(),
     "deterministic",
-    # A variant's name has what these come to.
+    # The name of a variant contains the effective values of these.
     *InversionSettings.settings(),
     *("use_concat_embedding", "use_embedding_iter", "use_lora", "use_lora_iter", *NAMED),
-    # What comes after the drawing.
+    # These are used only after drawing.
     *(*FinishSettings.settings(), *EvaluationSettings.settings(), *BenchmarkSettings.settings()),
 }
-"""Settings by which one drawing of a name does not differ from another."""
+"""Settings that need not be part of ``drawing_identity``: they do not affect a drawing, or the
+model's identity or the variant's name covers them."""
 
 
 def model_identity(settings: Mapping[str, Any]) -> str:
-    """One scalar that changes with the model, its weight files or how its layers are read."""
+    """Return a scalar that changes with the model, its weight files or how its layers are read."""
     name, folder = settings["model"], settings["model_dir"]
     parts = [name]
     if preset(name).weights is not None:
@@ -50,10 +51,10 @@ def model_identity(settings: Mapping[str, Any]) -> str:
 
 
 def backbone_identity(settings: Mapping[str, Any]) -> str:
-    """One scalar that changes with the weights that metrics look through.
+    """Return a scalar that changes with the weights of the models that metrics use.
 
     Raises:
-        UserError: a setting names a folder without them.
+        UserError: a setting names a folder that does not contain them.
     """
     parts = []
     for name, folder in found_backbones(settings).items():
@@ -63,12 +64,12 @@ def backbone_identity(settings: Mapping[str, Any]) -> str:
 
 
 def drawing_identity(settings: Mapping[str, Any], variant: Variant, model: str) -> str:
-    """One scalar that changes with whatever a drawing depends on and its name does not tell.
+    """Return a hash of everything that a drawing depends on and that is not part of its name.
 
     Args:
-        settings: of the edit.
-        variant: which drawing.
-        model: of :func:`model_identity`.
+        settings: settings of the edit.
+        variant: the variant that is drawn.
+        model: result of :func:`model_identity`.
     """
     told = {}
     for key in settings.keys() - _DRAWS_NOTHING:
@@ -79,7 +80,7 @@ def drawing_identity(settings: Mapping[str, Any], variant: Variant, model: str) 
 
 
 def effective(key: str, settings: Mapping[str, Any]) -> Any:
-    """A setting, with the model's own value where it is null and the model has one."""
+    """Return the value of a setting, or the model's default if it is null and the model has one."""
     value = settings[key]
     if value is not None:
         return value

@@ -1,8 +1,8 @@
-"""Params of the rules as texts that carry their names: ``lora_dropout=0.3``.
+"""Params of the rules as texts that include their names: ``lora_dropout=0.3``.
 
-Snakemake decides from the params of a job whether to run it again, and compares them as a set of
-values without names (``persistence.params_changed``, 9.27). A bare 0.3 would pass for the 0.3 of
-another param, and two values that trade places for no change at all.
+Snakemake decides from the params of a job whether to rerun it, and compares them as a set of values
+without names (``persistence.params_changed``, 9.27). Without the name, 0.3 could be mistaken for
+the 0.3 of another param, and two values that are swapped would not count as a change.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _RECORDED_AS = {
     "lora_learning_rate": "learning_rate",
     "betas": "beta",
 }
-"""Setting → the name of its param where that is another: a name that changed would make all results
-again."""
+"""Setting → name of its param, if they differ. These param names must not change, since that would
+rerun all jobs."""
 
 
 def params_of(setting: Setting) -> list[str]:
-    """Names of the params of a setting: one, or one for each of several numbers."""
+    """Return the param names of a setting: one, or one for each element of a list of numbers."""
     name = _RECORDED_AS.get(setting.key, setting.key)
     if not isinstance(setting.type, Numbers):
         return [name]
@@ -34,7 +34,7 @@ def params_of(setting: Setting) -> list[str]:
 
 
 def named(**values: Any) -> dict[str, Callable[[Any], str]]:
-    """The params of a rule, for ``params: **named(...)``.
+    """Return the params of a rule, for ``params: **named(...)``.
 
     Args:
         values: name → a scalar, or a function of the wildcards that returns one.
@@ -46,7 +46,7 @@ def named(**values: Any) -> dict[str, Callable[[Any], str]]:
 
 
 def values_of(texts: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, Scalar]:
-    """The values behind the texts that a job was given, by name."""
+    """Return name → value, parsed from the param texts of a job."""
     return {name: _decode(text.removeprefix(f"{name}=")) for name, text in dict(texts).items()}
 
 
@@ -58,11 +58,11 @@ def _text_of(name: str, value: Any) -> Callable[[Any], str]:
 
 
 def _encode(value: Scalar) -> str:
-    """JSON, but for words, which stand without quotes where they cannot be taken for anything else.
+    """Encode a scalar as JSON; text is left unquoted if it cannot be mistaken for another value.
 
     Raises:
-        TypeError: it is no scalar. One value of a list or mapping must not rerun what only
-            another one matters to.
+        TypeError: the value is not a scalar. With a list or mapping, a change of one element would
+            rerun jobs that depend only on another element.
     """
     if value is not None and not isinstance(value, str | int | float | bool):
         raise TypeError(f"a param is one scalar, not {type(value).__name__}")

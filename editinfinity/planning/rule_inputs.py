@@ -1,7 +1,7 @@
 """Inputs of the rules that depend on the settings of a case or an edit.
 
-Every public method but ``attention`` is a function of the wildcards for an ``input:`` of a rule,
-and returns paths as rules spell them: one, several, or ``[]`` where the job has no such input.
+Every public method except ``attention`` is a function of the wildcards for the ``input:`` of a
+rule. It returns paths as rules spell them: one, several, or ``[]`` if the job has no such input.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ Paths = str | list[str] | tuple[str, ...]
 
 
 class RuleInputs:
-    """What rules ask of a run for their inputs.
+    """Input functions of the rules.
 
     Args:
-        run: the run.
+        run: the planned run.
     """
 
     def __init__(self, run: PlannedRun) -> None:
         self._run = run
 
     def embedding_before(self, wildcards: Wildcards) -> Paths:
-        """The checkpoint a text embedding grows from, with its state; none for a fresh start."""
+        """Return the checkpoint and state that a text embedding resumes from; none at the start."""
         before = self._iteration_before(wildcards)
         if not before:
             return []
@@ -35,7 +35,7 @@ class RuleInputs:
         return [path, path.replace(".safetensors", ".state.safetensors")]
 
     def lora_before(self, wildcards: Wildcards) -> Paths:
-        """The checkpoint a LoRA grows from, with its state; none for a fresh start."""
+        """Return the checkpoint files and state that a LoRA resumes from; none at the start."""
         before = self._iteration_before(wildcards)
         if not before:
             return []
@@ -48,34 +48,34 @@ class RuleInputs:
         return previous_iteration(int(wildcards.iteration), every)
 
     def embedding_below_lora(self, wildcards: Wildcards) -> Paths:
-        """The text embedding a LoRA is trained over, if any."""
+        """Return the text embedding that a LoRA is trained on top of, if any."""
         return self._embedding(wildcards, int(wildcards.embedding))
 
     def embedding(self, wildcards: Wildcards) -> Paths:
-        """The text embedding a variant uses, if any."""
+        """Return the text embedding that a variant uses, if any."""
         return self._embedding(wildcards, self._run.variant(wildcards).embedding)
 
     def _embedding(self, wildcards: Wildcards, iteration: int) -> Paths:
         return self._run.layout(wildcards.case).embedding(iteration) if iteration else []
 
     def lora(self, wildcards: Wildcards) -> Paths:
-        """The adapter a variant uses, if any."""
+        """Return the adapter files that a variant uses, if any."""
         variant = self._run.variant(wildcards)
         if not variant.lora:
             return []
         return self._run.layout(wildcards.case).lora(variant.base, variant.lora)
 
     def source_text(self, wildcards: Wildcards) -> Paths:
-        """The source prompt's features, where the guidance leads away from them."""
+        """Return the source prompt's features, if the guidance steers away from them."""
         if guidance_of(self._run.edit(wildcards).settings) == "cfg":
             return []
         return self._run.layout(wildcards.case).source_text
 
     def attention(self, use: MaskUse) -> Callable[[Wildcards], Paths]:
-        """The attention map, where a mask comes from it.
+        """Return an input function for the attention map; it returns none if no mask needs the map.
 
         Args:
-            use: which mask: the one that an edit is drawn under, or that metrics go by.
+            use: which mask: the one used for drawing, or the one used by the metrics.
         """
 
         def paths(wildcards: Wildcards) -> Paths:
@@ -87,7 +87,7 @@ class RuleInputs:
         return paths
 
     def kernel(self, wildcards: Wildcards) -> Paths:
-        """The blending weights of a variant, where it blends."""
+        """Return the blending weights of a variant, if it blends."""
         edit, variant = self._run.edit(wildcards), self._run.variant(wildcards)
         if edit.mask_source == "none":
             return []
@@ -95,7 +95,7 @@ class RuleInputs:
         return self._run.layout(wildcards.case).kernel(edit.name, smoothing)
 
     def kernels_of_candidates(self, wildcards: Wildcards) -> Paths:
-        """The blending weights of the candidates, where their background is to stay exact."""
+        """Return the blending weights of the candidates, if their background must stay exact."""
         edit = self._run.edit(wildcards)
         if edit.mask_source == "none" or edit.settings["background"] != "exact":
             return []
@@ -104,18 +104,18 @@ class RuleInputs:
         return [where.kernel(edit.name, name) for name in dict.fromkeys(names)]
 
     def pictures_of_candidates(self, wildcards: Wildcards) -> Paths:
-        """The drawings that may become the result."""
+        """Return the drawings of the candidates, one of which becomes the result."""
         edit, where = self._run.edit(wildcards), self._run.layout(wildcards.case)
         return [where.picture(edit.name, variant) for variant in self._run.candidates(edit)]
 
     def selection(self, wildcards: Wildcards) -> Paths:
-        """What chose among the candidates, where metrics do."""
+        """Return the file that names the chosen candidate, if metrics choose among several."""
         edit = self._run.edit(wildcards)
         if len(self._run.candidates(edit)) == 1:
             return []
         return self._run.layout(wildcards.case).selection(edit.name)
 
     def metrics_of_variants(self, wildcards: Wildcards) -> Paths:
-        """What was measured of every variant of an edit, in their order."""
+        """Return the metrics files of all variants of an edit, in the order of the variants."""
         edit, where = self._run.edit(wildcards), self._run.layout(wildcards.case)
         return [where.metrics(edit.name, variant) for variant in self._run.drawn(edit)]

@@ -1,6 +1,6 @@
-"""Values of the rules' params: what changes one of them decides which jobs run again.
+"""Values of the rules' params; a job is rerun if one of them changes.
 
-Rules hand them to ``params.named``, which makes texts of them that carry the param's name.
+Rules pass them to ``params.named``, which turns them into texts that include the param's name.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Param = Callable[[Wildcards], Scalar]
 
 
 class RuleParams:
-    """What rules ask of a run for their params.
+    """Param functions of the rules.
 
     Args:
-        run: the run.
+        run: the planned run.
 
     Attributes:
-        model: identity of the weights that make features and edits: a model made anew must not
-            pass for the old one.
+        model: identity of the weights that compute features and edits. It is a param so that
+            results of a replaced model are not reused.
     """
 
     def __init__(self, run: PlannedRun) -> None:
@@ -44,11 +44,11 @@ class RuleParams:
         self.model = model_identity(run.config.settings)
 
     def of_case(self, key: str, index: int | None = None) -> Param:
-        """A setting of the case; where it is null, the model's own.
+        """Return the param function of a case's setting; if it is null, of the model's default.
 
         Args:
             key: the setting.
-            index: of its elements, where it is a list.
+            index: index of the element, if the setting is a list.
         """
 
         def value(wildcards: Wildcards) -> Scalar:
@@ -58,11 +58,11 @@ class RuleParams:
         return value
 
     def of_edit(self, key: str) -> Param:
-        """A setting of the edit, or of the variant where that is swept."""
+        """Return the param function of an edit's setting; of a swept one, the variant's value."""
 
         def value(wildcards: Wildcards) -> Scalar:
             settings = self._run.edit(wildcards).settings
-            if "variant" in wildcards.keys():  # noqa: SIM118 (Snakemake's are no mapping)
+            if "variant" in wildcards.keys():  # noqa: SIM118 (wildcards are not a mapping)
                 return self._run.variant(wildcards).setting(key, settings)
             return settings[key]
 
@@ -71,14 +71,14 @@ class RuleParams:
     def of_group(
         self, group: type[SettingsGroup], without: Collection[str] = ()
     ) -> dict[str, Param]:
-        """The params of a rule that takes a group of settings, by their names.
+        """Return the params, by name, of a rule that uses a group of settings.
 
-        Left out are settings of the whole run, of which none changes results, and those that the
-        name of a variant carries.
+        Settings of the whole run are left out, as none of them changes results, and so are settings
+        that are part of a variant's name.
 
         Args:
-            group: the settings.
-            without: further settings that the rule does not take.
+            group: the group's class.
+            without: further settings that the rule does not use.
         """
         params: dict[str, Param] = {}
         for key, setting in group.settings().items():
@@ -93,10 +93,12 @@ class RuleParams:
         return params
 
     def of_mask(self, use: MaskUse) -> dict[str, Param]:
-        """The params of what goes by a mask: those of another source than the edit's are "none".
+        """Return the params of a rule that uses a mask.
+
+        Params that do not apply to the origin of that mask are "none".
 
         Args:
-            use: which mask: the one that an edit is drawn under, or that metrics go by.
+            use: which mask: the one used for drawing, or the one used by the metrics.
         """
 
         def only_with(source: str, key: str) -> Param:
@@ -119,47 +121,54 @@ class RuleParams:
         }
 
     def guidance(self, wildcards: Wildcards) -> str:
-        """The guidance of an edit."""
+        """Return the guidance of an edit."""
         return guidance_of(self._run.edit(wildcards).settings)
 
     def image(self, wildcards: Wildcards) -> str:
-        """Path of the photograph."""
+        """Return the path of the photograph."""
         return str(self._run.case(wildcards.case).image)
 
     def image_fingerprint(self, wildcards: Wildcards) -> str:
-        """Fingerprint of the photograph."""
+        """Return the fingerprint of the photograph."""
         image = self._run.case(wildcards.case).image
         return self._photographs.get(image) or fingerprint.of_file(image)
 
     @cached_property
     def _photographs(self) -> dict[Path, str]:
-        """Photograph of the run → its fingerprint, read side by side; a job reads its own alone."""
+        """Photograph → fingerprint for all cases of the run, read in parallel.
+
+        Empty in a job's process, which reads only its own photograph.
+        """
         if not self._run.whole_run:
             return {}
         images = [case.image for case in self._run.cases.by_name.values()]
         return fingerprint.of_each(images, "photographs")
 
     def crop(self, wildcards: Wildcards) -> str:
-        """The part of the photograph that a case is learned from."""
+        """Return the part of the photograph that training of a case uses (see ``crop_of``)."""
         name = wildcards.case
         if name not in self._crops:
             self._crops[name] = crop_of(self._run.case(name))
         return self._crops[name]
 
     def source_prompt_fingerprint(self, wildcards: Wildcards) -> str:
-        """Fingerprint of the source prompt."""
+        """Return the fingerprint of the source prompt."""
         return fingerprint.of_text(self._run.case(wildcards.case).source_prompt)
 
     def edit_prompt_fingerprint(self, wildcards: Wildcards) -> str:
-        """Fingerprint of the edit's prompt."""
+        """Return the fingerprint of the edit's prompt."""
         return fingerprint.of_text(self._run.edit(wildcards).prompt)
 
     def target_word_fingerprint(self, wildcards: Wildcards) -> str:
-        """Fingerprint of the edit's target word."""
+        """Return the fingerprint of the edit's target word."""
         return fingerprint.of_text(self._run.edit(wildcards).target_word)
 
     def backbones(self, wildcards: Wildcards) -> str:
-        """Which models judge an edit: one fetched meanwhile fills the cells that waited for it."""
+        """Return the identity of the models that metrics use.
+
+        It changes when a missing model has been downloaded, so that the metrics that need it are
+        computed.
+        """
         return self._backbones
 
     @cached_property
@@ -167,7 +176,7 @@ class RuleParams:
         return backbone_identity(self._run.config.settings)
 
     def drawn_with(self, wildcards: Wildcards) -> str:
-        """Identity of the settings that drew a picture; empty but for the benchmark's table."""
+        """Return the identity of the settings that drew a picture; empty without a benchmark."""
         if self._run.config.settings["pie_bench"] is None:
             return ""
         settings = self._run.edit(wildcards).settings
@@ -175,20 +184,20 @@ class RuleParams:
 
 
 def crop_of(case: Case) -> str:
-    """``full`` or ``top,left,height,width``: the part of a photograph that a case is learned from.
+    """Return the part of a photograph that training uses: ``full`` or ``top,left,height,width``.
 
-    A case is learned once for all its edits, so the crop holds the masks of all of them. It is
-    worked out while the workflow is planned, from the masks alone, so that a mask which moves the
-    crop learns the case anew and one which does not changes only its own edit.
+    A case is trained once for all its edits, so the crop contains the masks of all of them. It is
+    computed while the workflow is planned, from the masks alone: a changed mask that moves the crop
+    retrains the case, and one that does not changes only its own edit.
 
-    The whole photograph where an edit has no mask of the user's to crop by, or a file cannot be
-    read, which ``check`` tells.
+    The result is ``full`` if an edit has no user mask to crop by, or if a file cannot be read,
+    which ``check`` reports.
     """
     settings = case.settings
     edits = list(case.edits.values())
     if settings["crop"] == "full" or any(edit.mask_source != "user" for edit in edits):
         return "full"
-    # Pillow and numpy are of no use to other cases' planning.
+    # Imported here because planning other cases does not need Pillow and NumPy.
     from editinfinity.files.cropping import crop_around, region_text
     from editinfinity.files.masks import read_mask
     from editinfinity.files.opening import size_upright

@@ -1,7 +1,7 @@
-"""A run as it is planned: its configuration and cases, and how rules find theirs by wildcards.
+"""A planned run: its configuration and cases, and lookup of a job's case and edit by wildcards.
 
-``rules/common.smk`` makes one ``PlannedRun`` from Snakemake's config; ``rule_params`` and
-``rule_inputs`` answer the rules from it. Nothing here imports Snakemake or torch.
+``rules/common.smk`` creates one ``PlannedRun`` from Snakemake's config. ``rule_params`` and
+``rule_inputs`` use it to compute params and inputs. Nothing here imports Snakemake or torch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from editinfinity.planning.variants import Variant, chosen_by_settings, parse_va
 
 
 class Wildcards(Protocol):
-    """The wildcards of a job: attributes for those that its rule has, all of them texts."""
+    """The wildcards of a job, as attributes of type str; only those of its rule exist."""
 
     case: str
     edit: str
@@ -36,14 +36,14 @@ class Wildcards(Protocol):
     embedding: str
 
     def keys(self) -> Collection[str]:
-        """Names of the wildcards that the rule has."""
+        """Return the names of the rule's wildcards."""
 
 
 @contextmanager
 def faults_end_the_run() -> Iterator[None]:
-    """End the process at a ``UserError``, with one line a fault and no traceback.
+    """Exit the process on a ``UserError``, printing one line for each fault and no traceback.
 
-    Around a block, or as a decorator of what rules call.
+    Use it around a block, or as a decorator of functions that rules call.
     """
     try:
         yield
@@ -55,15 +55,15 @@ def faults_end_the_run() -> Iterator[None]:
 
 
 def config_file(folder: Path, others_named: bool) -> tuple[Path | None, list[str]]:
-    """(configuration file of a run's folder, if it sets anything; notices).
+    """Return (configuration file of a run's folder, or None if it sets nothing; notices).
 
     Args:
-        folder: that the run is started in.
-        others_named: whether ``--configfile`` names files; then one whose name is only nearly
-            ``config.yaml`` is not looked for.
+        folder: folder that the run is started in.
+        others_named: whether ``--configfile`` names files. If so, only the exact name
+            ``config.yaml`` is looked for, not nearly right names.
 
     Raises:
-        ConfigError: the file cannot be handed to Snakemake, or its name is misspelt.
+        ConfigError: Snakemake cannot read the file, or its name is misspelt.
     """
     path, notices = (folder / "config.yaml", []) if others_named else find_config_file(folder)
     return (path if path.exists() and check_yaml(path) else None), notices
@@ -71,15 +71,16 @@ def config_file(folder: Path, others_named: bool) -> tuple[Path | None, list[str
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """The cases of a run, and what its rules look up in them.
+    """The cases of a run, and the lookups that its rules need.
 
     Attributes:
-        config: of the run; ``config.results`` is where the results lie on the disk.
-        cases: of the run.
-        results: folder of the results as rules spell it. As a module with a ``prefix`` it differs
-            from ``config.results``, for Snakemake puts the prefix before every path of a rule.
-        whole_run: whether this is the run's main process, not that of a job; it holds the cases
-            until it ends.
+        config: configuration of the run; ``config.results`` is the results folder on disk.
+        cases: cases of the run.
+        results: results folder as rules spell it. If the workflow is a module with a ``prefix``, it
+            differs from ``config.results``, since Snakemake prepends the prefix to every path of a
+            rule.
+        whole_run: whether this is the main process of the run rather than that of a job. The main
+            process locks the cases until it ends.
     """
 
     config: Config
@@ -98,12 +99,13 @@ class PlannedRun:
         whole_run: bool = False,
         on_cluster: bool = False,
     ) -> PlannedRun:
-        """Validate a configuration, find its cases, and make sure that they can be run.
+        """Validate a configuration, load its cases, and check that they can be run.
 
         Args:
-            raw, source, command_line: of ``load_config``.
-            place: path of a rule → where Snakemake has it, which differs in a module with a prefix.
-            whole_run: of the run that is made.
+            raw, source, command_line: see ``load_config``.
+            place: maps the path of a rule to the path that Snakemake uses, which differs in a
+                module with a prefix.
+            whole_run: value of the attribute.
             on_cluster: whether jobs are submitted to a cluster.
 
         Raises:
@@ -116,21 +118,21 @@ class PlannedRun:
         if on_cluster:
             cases = fit_for_cluster(cases)
         check_plan(config, cases)
-        found_backbones(config.settings)  # a setting that names a wrong folder stops here
+        found_backbones(config.settings)  # fails early if a setting names a wrong folder
         return cls(config, cases, results, whole_run)
 
     @functools.cached_property
     def end(self) -> RunMarker:
-        """Whether the end of the run was told."""
+        """Marker that records whether the final report of the run was made."""
         return RunMarker(Path(self.config.results), self.cases.by_name)
 
     def layout(self, case: str) -> Layout:
-        """Where rules have the results of a case."""
+        """Return the paths of a case's results, as rules spell them."""
         return Layout(f"{self.results}/{case}")
 
     @faults_end_the_run()
     def case(self, name: str) -> Case:
-        """A case of this run, or, for targets named on the command line, any other."""
+        """Return a case of this run, or any other case for targets named on the command line."""
         if name in self.cases.by_name:
             return self.cases.by_name[name]
         if name not in self._others:
@@ -139,7 +141,7 @@ class PlannedRun:
 
     @faults_end_the_run()
     def edit(self, wildcards: Wildcards) -> Edit:
-        """The edit of a job."""
+        """Return the edit of a job."""
         case = self.case(wildcards.case)
         if wildcards.edit not in case.edits:
             raise UserError(f"{case.name}: there is no edit {wildcards.edit}; add its prompt")
@@ -147,22 +149,25 @@ class PlannedRun:
 
     @faults_end_the_run()
     def variant(self, wildcards: Wildcards) -> Variant:
-        """The variant that a job's file names stand for."""
+        """Return the variant that is named in a job's file names."""
         return _parsed(wildcards.variant)
 
     @faults_end_the_run()
     def drawn(self, edit: Edit) -> tuple[Variant, ...]:
-        """The variants of an edit, the product of its lists."""
+        """Return the variants of an edit: the product of its list settings."""
         return variants(edit.settings)
 
     @faults_end_the_run()
     def candidates(self, edit: Edit) -> tuple[Variant, ...]:
-        """The variants that may become the result: the one that settings name, or all."""
+        """Return the variants that may become the result: the one that settings name, or all."""
         settled = chosen_by_settings(edit.settings)
         return variants(edit.settings) if settled is None else (settled,)
 
     def targets(self) -> list[str]:
-        """Everything the configuration asks for, the end of a run that was killed included."""
+        """Return all files that the configuration requests.
+
+        If a previous run of these cases was killed, the target for its final report is included.
+        """
         targets = [
             target
             for name, case in self.cases.by_name.items()
@@ -172,14 +177,14 @@ class PlannedRun:
 
     @faults_end_the_run()
     def pie_bench_targets(self, wildcards: Wildcards) -> list[str]:
-        """Everything the benchmark asks for."""
+        """Return all files that a benchmark run requests."""
         if self.config.settings["pie_bench"] is None:
             raise UserError("pie_bench: is null; give its folder: --config pie_bench=FOLDER")
         return self.targets()
 
 
 def _hold(whole_run: bool) -> Hold:
-    """Keeps the files of cases as they are, in a process that lives as long as the run."""
+    """Return the function that locks the files of cases; it does nothing in a job's process."""
     return hold if whole_run else lambda paths: None
 
 

@@ -1,7 +1,8 @@
-"""Runs that were killed before their end was told: the next run of the same cases tells it.
+"""Marker of runs that were killed before their final report: the next run of these cases makes it.
 
-Snakemake calls ``onsuccess`` only where there was a job. After a run that was killed between its
-last job and its last word there is none, and contact sheet, tables and page would stay missing.
+Snakemake calls ``onsuccess`` only if it ran at least one job. If a run is killed between its last
+job and its final report, the next run has no job left, and contact sheet, tables and page would
+stay missing.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 MARK, TELLING = ".unfinished", ".telling"
-"""How the names of files in the results begin: of the mark of a run, and of what stands for telling
-how it ended, the target of a rule."""
+"""Prefixes of file names in the results folder: of the marker of an unfinished run, and of the
+dummy target of the rule that makes the missing final report."""
 
 
 class RunMarker:
-    """Whether the end of a run was told.
+    """Tracks whether the final report of a run was made.
 
     Args:
         results: folder of the results.
-        cases: names of the run's cases; runs of others, at the same time too, have other marks.
+        cases: names of the run's cases; runs of other cases, even simultaneous ones, have other
+            markers.
     """
 
     def __init__(self, results: Path, cases: Iterable[str]) -> None:
@@ -30,17 +32,20 @@ class RunMarker:
         self.mark = results / f"{MARK}-{self._run}"
 
     def begin(self) -> None:
-        """Before the first job: leave the mark."""
+        """Create the marker, before the first job."""
         self.mark.touch()
 
     def done(self) -> None:
-        """After the last word: remove it."""
+        """Remove the marker, after the final report."""
         for made in self._results.glob(f"{TELLING}-{self._run}-*"):
             made.unlink(missing_ok=True)
         self.mark.unlink(missing_ok=True)
 
     def target(self) -> list[Path]:
-        """The file that a run has to make after one that was killed; another for every kill."""
+        """Return the file that a run must make after a killed run, else none.
+
+        Its name contains the time of the killed run, so that every killed run has its own target.
+        """
         try:
             killed = self.mark.stat().st_mtime_ns
         except OSError:

@@ -1,6 +1,6 @@
-"""What a case asks to be made: its targets, the checkpoints they rest on, and what cannot be.
+"""Targets of a case, the checkpoints that they depend on, and requests that cannot be met.
 
-The one place that spells the paths of docs/layout.md outside the rules themselves.
+Apart from the rules, this is the only module that spells out the paths of docs/layout.md.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ TRAIN_EMBEDDING, TRAIN_LORA = "train_textembedding", "train_lora"
 
 
 def previous_iteration(iteration: int, every: int) -> int:
-    """The checkpoint that ``iteration`` grows from: 0 is a fresh start."""
+    """Return the checkpoint from which training to ``iteration`` resumes; 0 means from scratch."""
     return (iteration - 1) // every * every
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files of one case lie.
+    """Paths of the files of one case.
 
     Attributes:
         folder: ``results/CASE``.
@@ -44,68 +44,72 @@ class Layout:
     folder: str
 
     def embedding(self, iteration: int) -> str:
-        """The learned vectors after some iterations."""
+        """Return the path of the text embedding's learned vectors after an iteration."""
         return f"{self.folder}/text_embedding/iter{iteration}.safetensors"
 
     def lora_folder(self, base: int, iteration: int) -> str:
-        """The adapter after some iterations over the vectors of ``base``."""
+        """Return the folder of the adapter after an iteration, trained on embedding ``base``."""
         return f"{self.folder}/lora/embedding{base}/iter{iteration}"
 
     def lora(self, base: int, iteration: int) -> tuple[str, str]:
-        """The two files that make an adapter."""
+        """Return the paths of the two files of an adapter: weights and configuration."""
         folder = self.lora_folder(base, iteration)
         return f"{folder}/adapter_model.safetensors", f"{folder}/adapter_config.json"
 
     @property
     def source_text(self) -> str:
-        """The source prompt, encoded."""
+        """Path of the encoded source prompt."""
         return f"{self.folder}/features/text.safetensors"
 
     def attention(self, edit: str) -> str:
-        """The target word's attention map."""
+        """Return the path of the target word's attention map."""
         return f"{self.folder}/mask/{edit}/attention.safetensors"
 
     def kernel(self, edit: str, smoothing: str) -> str:
-        """The blending weights."""
+        """Return the path of the blending weights."""
         return f"{self.folder}/mask/{edit}/kernel-{smoothing}.safetensors"
 
     def mask_pictures(self, edit: str) -> tuple[str, str]:
-        """Where an edit goes, for people: as a mask, and over the photograph."""
+        """Return the paths of two pictures of the edited region, for people.
+
+        The first is the mask, the second a heatmap over the photograph.
+        """
         return f"{self.folder}/mask/{edit}/mask.png", f"{self.folder}/mask/{edit}/heatmap.png"
 
     def picture(self, edit: str, variant: Variant) -> str:
-        """A variant at the model's size."""
+        """Return the path of a variant's picture at the model's resolution."""
         return f"{self.folder}/edit/{edit}/{variant.name}.png"
 
     def metrics(self, edit: str, variant: Variant) -> str:
-        """What was measured of a variant."""
+        """Return the path of a variant's metrics."""
         return f"{self.folder}/edit/{edit}/{variant.name}.metrics.json"
 
     def selection(self, edit: str) -> str:
-        """Which variant was chosen, and why."""
+        """Return the path of the file that says which variant was chosen, and why."""
         return f"{self.folder}/{edit}.selection.json"
 
     def chosen(self, edit: str) -> str:
-        """The edit at the photograph's size."""
+        """Return the path of the result at the photograph's resolution."""
         return f"{self.folder}/{edit}.png"
 
 
 def layout(config: Config, case: str) -> Layout:
-    """Where a case's results lie."""
+    """Return the paths of a case's results."""
     return Layout(f"{config.results}/{case}")
 
 
 def cases_that_train(cases: Cases, stage: str) -> str:
-    """What a training rule may take for a case: a regular expression without those of train_X: 0.
+    """Return a regular expression for the case names that a training rule accepts.
 
-    Their checkpoints are then plain files to Snakemake, used as they are and never made anew.
+    It excludes cases with ``train_X: 0``. Their checkpoints are then plain files to Snakemake, used
+    as they are and never made again.
     """
     names = [re.escape(case.name) for case in cases.by_name.values() if not case.settings[stage]]
     return f"(?!(?:{'|'.join(names)})/)[^/]+" if names else "[^/]+"
 
 
 def case_targets(case: Case, where: Layout) -> list[str]:
-    """The files a case asks for."""
+    """Return the files that a case requests."""
     targets = [f"{where.folder}/check.json"]
     for edit in case.edits.values():
         if edit.mask_source != "none":
@@ -124,7 +128,7 @@ def case_targets(case: Case, where: Layout) -> list[str]:
 
 
 def trained(case: Case, edit: Edit, where: Layout) -> list[str]:
-    """The checkpoints that ``train_*: 1`` asks for, whether an edit uses them or not."""
+    """Return the checkpoints that ``train_*: 1`` requests, whether or not an edit uses them."""
     settings = case.settings
     targets = []
     if settings[TRAIN_EMBEDDING] and settings["train_textembedding_iter"]:
@@ -136,10 +140,11 @@ def trained(case: Case, edit: Edit, where: Layout) -> list[str]:
 
 
 def check_plan(config: Config, cases: Cases) -> None:
-    """Make sure that the model and every checkpoint an edit uses will exist.
+    """Check that the model, and every checkpoint that an edit uses, exist or will be made.
 
     Raises:
-        ConfigError: a line for each setting that asks for what is neither there nor trained.
+        ConfigError: with one line for each setting that needs something that neither exists nor
+            will be trained.
     """
     if fault := _no_results(config):
         raise ConfigError([f"{config.source}: {fault}"])
@@ -153,14 +158,17 @@ def check_plan(config: Config, cases: Cases) -> None:
             except UserError as fault:
                 found = [("", str(fault))]
             for kind, line in found:
-                # Many cases share one wrong setting: the first stands for all.
+                # Many cases may share one wrong setting: report only the first.
                 lines.setdefault(f"{kind}{line if not kind else ''}", f"{config.source}: {line}")
     if lines:
         raise ConfigError(lines.values())
 
 
 def _no_results(config: Config) -> str | None:
-    """Why there can be no folder for the results, if so; Snakemake would stop with a traceback."""
+    """Return why the results folder cannot be created, or None if it can.
+
+    Snakemake itself would stop with a traceback.
+    """
     cure = "choose another folder"
     for path in (Path(config.results), *Path(config.results).parents):
         try:
@@ -173,7 +181,7 @@ def _no_results(config: Config) -> str | None:
 
 
 def _no_model(config: Config) -> str | None:
-    """Why the model's weights cannot be found, if so; every job would stop for it."""
+    """Return why the model's weights cannot be found, or None; otherwise every job would fail."""
     folder = config.settings["model_dir"]
     try:
         check_model(
@@ -185,7 +193,7 @@ def _no_model(config: Config) -> str | None:
 
 
 def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, str]]:
-    """(kind of fault, line) for each checkpoint that neither exists nor will be trained."""
+    """Yield (kind of fault, line) for each checkpoint that neither exists nor will be trained."""
     if edit.infer_function == MAP_ONLY:
         return
     settings, drawn = edit.settings, variants(edit.settings)
@@ -220,7 +228,7 @@ def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, st
 
 
 def _bases_needed(case: Case, edit: Edit) -> tuple[int, ...]:
-    """Embeddings that a LoRA about to be trained starts from."""
+    """Return the iterations of the embeddings that LoRAs to be trained are based on."""
     trains = case.settings[TRAIN_LORA] and (
         case.settings["train_lora_iter"] or any(loras_used(edit.settings))
     )

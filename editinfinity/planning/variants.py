@@ -1,9 +1,9 @@
-"""Variants of an edit: the points of a sweep, and the file names that stand for them.
+"""Variants of an edit: the points of a parameter sweep, and their file names.
 
-``embedding10-lora50-cfg4-tau0.5-seed42``: checkpoints by iteration (0 is "without"), guidance,
-temperature and seed. A LoRA trained over another embedding than the edit uses is ``lora50on0``.
-Any further swept setting appends ``-key=value``. A name says everything that differs between the
-variants of an edit, so one read back from a file name gives the same variant.
+``embedding10-lora50-cfg4-tau0.5-seed42`` consists of the checkpoints by iteration (0 is "without"),
+guidance, temperature and seed. A LoRA that was trained on top of another embedding than the edit
+uses is written ``lora50on0``. Any further swept setting appends ``-key=value``. A name contains
+everything that differs between the variants of an edit, so parsing it gives the same variant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from editinfinity.settings.groups import SETTINGS
 from editinfinity.settings.types import InvalidValue
 
 NAMED = ("cfg", "tau", "seed")
-"""Settings of the drawing that every name carries."""
+"""Sampling settings that every name contains."""
 
 EXTRA = tuple(
     sorted(
@@ -28,7 +28,7 @@ EXTRA = tuple(
         if setting.sweep and key not in NAMED and not key.endswith("_iter")
     )
 )
-"""Settings that a name carries only while they are swept, in the order they are appended."""
+"""Settings that a name contains only if they are swept, in the order in which they are appended."""
 
 _NUMBER = r"\d+(?:\.\d+)?(?:e[-+]?\d+)?"
 _NAME = re.compile(
@@ -37,18 +37,18 @@ _NAME = re.compile(
     r"(?P<further>(?:-[a-z_]+=[^-=/]+(?:(?<=e)-\d+)?)*)"
 )
 PATTERN = r"embedding\d+-lora(?:(?!\.metrics)[^/])+"
-"""What Snakemake may take for a variant's name; ``parse_variant`` is stricter."""
+"""Regular expression of the ``variant`` wildcard for Snakemake; ``parse_variant`` is stricter."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One picture of an edit.
+    """One variant, i.e. one picture, of an edit.
 
     Attributes:
-        embedding: iteration of the text embedding the edit uses; 0 for none.
-        lora: iteration of the LoRA the edit uses; 0 for none.
-        base: iteration of the embedding that LoRA was trained over; 0 for none.
-        cfg, tau, seed: of the sampler.
+        embedding: iteration of the text embedding that the edit uses; 0 for none.
+        lora: iteration of the LoRA that the edit uses; 0 for none.
+        base: iteration of the embedding that the LoRA was trained on top of; 0 for none.
+        cfg, tau, seed: sampling settings.
         further: (key, value) of other swept settings.
     """
 
@@ -62,7 +62,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The variant's file name, without ending."""
+        """The variant's file name, without its ending."""
         on = f"on{self.base}" if self.lora and self.base != self.embedding else ""
         parts = [
             f"embedding{self.embedding}-lora{self.lora}{on}",
@@ -74,21 +74,24 @@ class Variant:
         return "-".join(parts)
 
     def setting(self, key: str, settings: Mapping[str, Any]) -> Any:
-        """The value of a setting: the name's, else the edit's, of a sweep the first."""
+        """Return the variant's value of a setting.
+
+        A setting that is not part of the name has the edit's value; of a list, the first element.
+        """
         value = settings[key]
         return dict(self.further).get(key, value[0] if SETTINGS[key].sweep else value)
 
 
 def number(value: object) -> str:
-    """A number as names show it, ``:g``; whole numbers in full, words as they are."""
+    """Format a value for a name: floats as ``:g``, whole numbers in full, words unchanged."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def parse_variant(name: str) -> Variant:
-    """The variant a name stands for.
+    """Return the variant that a name stands for.
 
     Raises:
-        UserError: it is no variant's name, or not the way this project would write it.
+        UserError: it is not the name of a variant, or not in canonical form.
     """
     cure = "write e.g. embedding10-lora50-cfg4-tau0.5-seed42"
     if not (match := _NAME.fullmatch(name)):
@@ -118,7 +121,9 @@ def parse_variant(name: str) -> Variant:
 
 
 def variants(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
-    """The product of an edit's lists, each picture once; the first is the chosen one.
+    """Return the variants in the product of an edit's lists, without duplicates.
+
+    The first one is chosen by ``select: first``.
 
     Raises:
         UserError: a number has more digits than a name shows.
@@ -149,10 +154,10 @@ def variants(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
 
 
 def chosen_by_settings(settings: Mapping[str, Any]) -> Variant | None:
-    """The variant that the settings name; None where metrics decide.
+    """Return the variant that the settings select; None if metrics decide.
 
     Raises:
-        UserError: they name one that is not drawn.
+        UserError: the settings name a variant that is not drawn.
     """
     asked, drawn = str(settings["select"]), variants(settings)
     if asked == "best" and len(drawn) > 1:
@@ -169,31 +174,31 @@ def chosen_by_settings(settings: Mapping[str, Any]) -> Variant | None:
 
 
 def is_training_free(settings: Mapping[str, Any]) -> bool:
-    """Whether an edit is drawn by the bare model (``method: training_free``)."""
+    """Return whether an edit is drawn by the untrained base model (``method: training_free``)."""
     return bool(settings["method"] == "training_free")
 
 
 def guidance_of(settings: Mapping[str, Any]) -> str:
-    """The guidance of an edit; editing without training always has one of its own."""
+    """Return the guidance of an edit; training-free editing always uses ``source_negative``."""
     return "source_negative" if is_training_free(settings) else str(settings["guidance"])
 
 
 def embeddings_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
-    """Iterations of the text embedding the edit uses; (0,) for none."""
+    """Return the iterations of the text embedding that the edit uses; (0,) for none."""
     if is_training_free(settings) or not settings["use_concat_embedding"]:
         return (0,)
     return _iterations(settings, "use_embedding_iter", "train_textembedding_iter")
 
 
 def lora_bases(settings: Mapping[str, Any]) -> tuple[int, ...]:
-    """Iterations of the text embedding LoRA trains over; (0,) for none."""
+    """Return the iterations of the text embedding that the LoRA is trained on; (0,) for none."""
     if is_training_free(settings) or not settings["use_textembedding"]:
         return (0,)
     return _iterations(settings, "use_textembedding_iter", "train_textembedding_iter")
 
 
 def loras_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
-    """Iterations of the LoRA the edit uses; (0,) for none."""
+    """Return the iterations of the LoRA that the edit uses; (0,) for none."""
     if is_training_free(settings) or not settings["use_lora"]:
         return (0,)
     return _iterations(settings, "use_lora_iter", "train_lora_iter")

@@ -1,4 +1,4 @@
-"""Settings, each declared once: types, what a setting is, and all of them in groups.
+"""All settings, each declared once: their types, the ``Setting`` class, and the groups.
 
-Free of torch, and below every room that takes settings.
+This package imports neither torch nor any package of this project that uses the settings.
 """

@@ -1,15 +1,15 @@
-"""One setting: what is declared of it, and what follows from that.
+"""Declaration of a setting, and everything that is derived from it.
 
-A setting is a field of a frozen dataclass: the annotation is its type, ``run``, ``case`` or
-``edit`` say its default and how far down it may differ, and a text below it (as in
-``groups``) what it does::
+A setting is a field of a frozen dataclass. The annotation is its type. ``run``, ``case`` or
+``edit`` declare its default and its level, i.e. how far down its value may differ. The docstring
+below the field (as in ``groups``) is its help text::
 
     @dataclass(frozen=True)
     class SamplingSettings(SettingsGroup):
         tau: Annotated[float, Number(above=0)] = edit(0.5, sweep=True)
 
-Validation, JSON schema, config.yaml, the table in the documentation, options of commands, params of
-rules and the defaults of Python follow from these fields.
+Validation, JSON schema, config.yaml, the table in the documentation, command-line options, params
+of rules and the defaults of the Python API are derived from these fields.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Group = TypeVar("Group", bound="SettingsGroup")
 
 
 Level = Literal["run", "case", "edit"]
-"""How far down a setting may differ: not at all; by case, because all edits of a case share what is
-trained; by edit."""
+"""Level at which a setting may differ: ``run`` (not at all); ``case`` (by case, because all edits
+of a case share what is trained); ``edit`` (by edit)."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Setting:
 
     Attributes:
         group: the dataclass that declares it.
-        key: its name.
-        type: which values it accepts.
-        default: the value where config.yaml leaves it out, in canonical form.
-        level: how far down it may differ.
-        nullable: null is accepted and means "the model's own" or "follow another setting".
-        sweep: a list is accepted; the product of all lists is drawn.
-        example: a value as config.yaml would have it, for messages.
+        key: name of the setting.
+        type: type that validates its values.
+        default: value if config.yaml does not set it, in canonical form.
+        level: level at which it may differ.
+        nullable: whether null is accepted; it means "the model's own" or "follow another setting".
+        sweep: whether a list is accepted; the product of all lists is drawn.
+        example: a value as written in config.yaml, for messages.
     """
 
     group: type[SettingsGroup]
@@ -62,22 +62,24 @@ class Setting:
 
     @property
     def help(self) -> str:
-        """What it does, in a line without a full stop at its end."""
+        """The help text, one line without a full stop at its end."""
         return self.group.texts()[self.key]
 
     @property
     def wording(self) -> str:
-        """What config.yaml accepts, in words."""
+        """Description of the accepted values, for messages."""
         return self._wording(", or a list of such" if self.sweep else "")
 
     def _wording(self, several: str) -> str:
         return self.type.wording + several + (", or null" if self.nullable else "")
 
     def parse(self, value: Any) -> Any:
-        """The canonical form of a value of config.yaml: a tuple for settings that sweep, else one.
+        """Return the canonical form of a value of config.yaml.
+
+        It is a tuple if the setting can be swept, else a single value; null stays None.
 
         Raises:
-            InvalidValue: with the whole complaint but for the file's and the setting's name.
+            InvalidValue: with the whole message except for the names of the file and the setting.
         """
         if not self.sweep or (self.nullable and value in (None, "null")):
             return self.parse_one(value)
@@ -91,10 +93,10 @@ class Setting:
         return tuple(dict.fromkeys(parsed))
 
     def parse_one(self, value: Any) -> Any:
-        """The canonical form of one value, of a setting that sweeps too.
+        """Return the canonical form of a single value, even if the setting can be swept.
 
         Raises:
-            InvalidValue: as ``parse``.
+            InvalidValue: see ``parse``.
         """
         if self.nullable and value in (None, "null"):
             return None
@@ -108,7 +110,7 @@ class Setting:
         return InvalidValue(f"must be {wording}, got {shown(value)}; {cure}")
 
     def schema(self) -> dict[str, Any]:
-        """The setting as JSON schema."""
+        """Return the JSON schema of the setting."""
         options = [self.type.schema()]
         if self.sweep:
             options.append({"type": "array", "minItems": 1, "items": self.type.schema()})
@@ -119,7 +121,7 @@ class Setting:
 
 
 def _declared(level: Level, default: Any, *, sweep: bool = False, example: Any = None) -> Any:
-    """A field of a group of settings; ``example`` where the default is null."""
+    """Return a dataclass field for a setting; ``example`` is needed if the default is null."""
     facts = {"level": level, "sweep": sweep, "example": example}
     return field(default=default, metadata=facts)
 
@@ -133,13 +135,14 @@ edit = functools.partial(_declared, "edit")
 class SettingsGroup:
     """Settings that belong together: a frozen dataclass whose fields are settings.
 
-    Making one turns each value into its canonical form.
+    Creating an instance converts each value to its canonical form.
 
     Attributes:
-        heading: of its section in config.yaml; where it is empty, the section before goes on.
+        heading: heading of the group's section in config.yaml; if empty, the group continues the
+            previous section.
 
     Raises:
-        UserError: values are not valid, with all of them.
+        UserError: values are not valid; the message lists all of them.
     """
 
     heading: ClassVar[str] = ""
@@ -159,13 +162,13 @@ class SettingsGroup:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """The group with its values of those by key; what is not there takes its default."""
+        """Create the group from values by key; missing keys take defaults, others are ignored."""
         return cls(**{key: values[key] for key in cls.settings() if key in values})
 
     @classmethod
     @functools.cache
     def settings(cls) -> Mapping[str, Setting]:
-        """The settings of the group by key, in the order they are declared."""
+        """Return the settings of the group by key, in the order of declaration."""
         hints = get_type_hints(cls, include_extras=True)
         found = {}
         for each in fields(cls):
@@ -186,7 +189,7 @@ class SettingsGroup:
     @classmethod
     @functools.cache
     def texts(cls) -> Mapping[str, str]:
-        """Field → the text below it, which Python does not keep: read from the source if asked."""
+        """Return field → docstring below it, parsed from the source, as Python does not keep it."""
         (tree,) = ast.parse(inspect.getsource(cls)).body
         assert isinstance(tree, ast.ClassDef)
         return {
@@ -200,10 +203,10 @@ class SettingsGroup:
 
 
 def divided(given: Mapping[str, Any], *groups: type[SettingsGroup]) -> list[Any]:
-    """Settings by key, as an object of each group.
+    """Distribute settings by key over instances of several groups.
 
     Raises:
-        UserError: a key is of none of the groups, or values are not valid.
+        UserError: a key belongs to none of the groups, or values are not valid.
     """
     known = [key for group in groups for key in group.settings()]
     for key in given:
@@ -213,22 +216,22 @@ def divided(given: Mapping[str, Any], *groups: type[SettingsGroup]) -> list[Any]
 
 
 def as_yaml(value: Any) -> str:
-    """A canonical value as config.yaml has it: switches as 0 and 1, numbers as short as can be."""
+    """Format a canonical value for config.yaml: switches as 0 and 1, numbers in shortest form."""
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, float):
         digits, e, power = f"{value:.15g}".partition("e")
-        return digits if not e else f"{float(digits)}e{int(power)}"  # YAML 1.1 wants the point
+        return digits if not e else f"{float(digits)}e{int(power)}"  # YAML 1.1 needs the point
     if isinstance(value, tuple):
         return f"[{', '.join(map(as_yaml, value))}]"
     return "null" if value is None else str(value)
 
 
 def renamed(**names: str | tuple[str, ...]) -> Callable[[type[Group]], type[Group]]:
-    """Accept earlier names of a group's settings, with a warning.
+    """Return a class decorator that accepts former names of settings, with a warning.
 
     Args:
-        names: earlier name → the names that took its place.
+        names: former name → current name or names.
     """
 
     def accept(group: type[Group]) -> type[Group]:

@@ -1,8 +1,9 @@
-"""Types of settings: which values one accepts, their one canonical form, and how to say so.
+"""Types of settings: the values that each accepts, their canonical form, and a description.
 
 A type is the metadata of an annotation, ``Annotated[int, Whole(1, 4096)]``. Snakemake compares
-params as text, so 50, 50.0 and "50.0" would be three values; every type turns what it accepts into
-one form. YAML 1.1 reads ``1e-4`` as text; numbers accept that too.
+params as text, so 50, 50.0 and "50.0" would be three values. Every type therefore converts the
+values that it accepts to one canonical form. YAML 1.1 parses ``1e-4`` as text; ``Number`` accepts
+that too.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 class InvalidValue(ValueError):
-    """A value that a type does not accept; the message is the type's wording."""
+    """A value that a type does not accept; the message describes the accepted values."""
 
 
 @dataclass(frozen=True)
 class Flag:
-    """The original guide's switches: 0/1, or true/false."""
+    """A switch, as in the original guide: 0/1, or true/false."""
 
     wording: str = "0 or 1 (or false or true)"
 
@@ -40,7 +41,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number not below ``low`` and, if given, not above ``high``."""
+    """A whole number that is at least ``low`` and, if given, at most ``high``."""
 
     low: int = 0
     high: int | None = None
@@ -68,7 +69,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number between two bounds; ``above`` and ``below`` are themselves left out."""
+    """A finite number within bounds; ``low`` and ``high`` are inclusive, the others exclusive."""
 
     low: float | None = None
     high: float | None = None
@@ -96,7 +97,7 @@ class Number:
             raise InvalidValue(self.wording)
         try:
             number = float(value)
-        except OverflowError:  # a whole number of more than 308 digits
+        except OverflowError:  # an int of more than 308 digits
             raise InvalidValue(self.wording) from None
         fits = (
             math.isfinite(number)
@@ -121,7 +122,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Numbers:
-    """A fixed count of numbers of one kind, as a list (``betas``)."""
+    """A list of a fixed number of numbers of one kind (``betas``)."""
 
     item: Number
     count: int
@@ -158,9 +159,9 @@ class Choice:
         return f"one of {', '.join(map(str, self.options))}"
 
     def parse(self, value: object) -> str | int:
-        if value is False and "off" in self.options:  # as YAML 1.1 reads it
+        if value is False and "off" in self.options:  # YAML 1.1 parses off as false
             return "off"
-        # True == 1 in Python, but `infer_function: true` is a slip of the pen.
+        # True == 1 in Python, but `infer_function: true` is a mistake.
         if isinstance(value, bool) or value not in self.options:
             raise InvalidValue(self.wording)
         return next(option for option in self.options if option == value)
@@ -171,7 +172,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Text:
-    """Words; ``pattern`` (with its own ``wording``) narrows them."""
+    """Text that matches ``pattern``; a narrower pattern needs its own ``wording``."""
 
     wording: str = "text"
     pattern: str = r"[^\x00-\x1f\x7f]+"
@@ -187,18 +188,18 @@ class Text:
 
 @dataclass(frozen=True)
 class FilePath(Text):
-    """A file or folder; ``~`` at its start is a home, which no shell has put in its place."""
+    """Path of a file or folder; a leading ``~`` is expanded, as no shell has done so."""
 
     def parse(self, value: object) -> Path:
         path = Path(super().parse(str(value) if isinstance(value, Path) else value))
-        with suppress(RuntimeError):  # there is no such home: a folder of that name
+        with suppress(RuntimeError):  # no such home: a folder named ~…
             path = Path(super().parse(str(path.expanduser())))
         return path
 
 
 @dataclass(frozen=True)
 class Either:
-    """A word, or else a value of another kind (``threads: auto`` or 4)."""
+    """A fixed word, or a whole number (``threads: auto`` or 4)."""
 
     word: str
     other: Whole
@@ -210,7 +211,7 @@ class Either:
     def parse(self, value: object) -> str | int:
         if value == self.word:
             return self.word
-        if isinstance(value, str) and value.isdecimal():  # as a command gives it
+        if isinstance(value, str) and value.isdecimal():  # from a command line
             value = int(value)
         try:
             return self.other.parse(value)
@@ -222,12 +223,12 @@ class Either:
 
 
 SettingType = Flag | Whole | Number | Numbers | Choice | Text | Either
-"""Each has ``wording``, which completes "must be …"; ``parse``, which returns the canonical form of
-a value or raises ``InvalidValue``; and ``schema``, the same rule as JSON schema."""
+"""Each type has ``wording``, which completes "must be …"; ``parse``, which returns the canonical
+form of a value or raises ``InvalidValue``; and ``schema``, the same constraint as JSON schema."""
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """A value as a user would write it, shortened: ``"fifty"``, ``null``, ``[1, 2]``."""
+    """Return a value as a user would write it, shortened: ``"fifty"``, ``null``, ``[1, 2]``."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
@@ -236,7 +237,10 @@ def shown(value: object, limit: int = 60) -> str:
 
 
 def _text_of(value: object) -> str:
-    """What JSON cannot hold; of whole numbers of thousands of digits Python writes no decimals."""
+    """Return a value that JSON cannot hold as text.
+
+    Python refuses to convert whole numbers of thousands of digits to decimal text.
+    """
     try:
         return str(value)
     except ValueError:
