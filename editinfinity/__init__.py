@@ -1,12 +1,12 @@
 """Edit photographs by text: inversion with Infinity, as stages of a Snakemake workflow.
 
-The parts most programs want are attributes of the package, loaded when first asked for, so that
-``import editinfinity`` costs nothing and needs no torch::
+The public API is exported at package level and loaded lazily, on first access, so that
+``import editinfinity`` is fast and does not import torch::
 
     from editinfinity import EditInfinityPipeline, Infinity, Tokenizer, preset, schedule
 
-The stages are functions of ``editinfinity.stages`` (also exported here), the models modules of
-``editinfinity.models``; see docs/architecture.md for the way data takes through them.
+The stages are functions in ``editinfinity.stages`` (also exported here); the models are modules in
+``editinfinity.models``. docs/architecture.md describes how data flows through them.
 """
 
 from __future__ import annotations
@@ -25,5 +25,5 @@ def __getattr__(name: str) -> Any:
 
     try:
         return version("editinfinity")
-    except PackageNotFoundError:  # run from a folder of sources
+    except PackageNotFoundError:  # run from a source checkout
         return "0+uninstalled"

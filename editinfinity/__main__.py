@@ -1,4 +1,4 @@
-"""``python -m editinfinity`` is the command ``editinfinity``."""
+"""Entry point of ``python -m editinfinity``, which runs the ``editinfinity`` command."""
 
 from editinfinity.cli import main
 

@@ -1,8 +1,8 @@
-"""Being asked to stop: by a signal, a cluster that wants its node back, or a workflow that is gone.
+"""Cancellation: stop on a signal, on preemption by a cluster, or when the workflow has exited.
 
-Torch-free. Work that cannot be left off anywhere else than between two of its steps waits for the
-next gap (:meth:`Cancellation.steps`); everything else ends where it stands, and files being written
-vanish with it.
+This module does not import torch. Work that can only be interrupted between two steps finishes the
+current step first (:meth:`Cancellation.steps`). All other work stops immediately, and files that
+are still being written are discarded.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import TypeVar
 Step = TypeVar("Step")
 
 _INSISTING = 5.0
-"""Seconds after which a second signal no longer waits for the end of a step."""
+"""Seconds after the first signal from which another signal interrupts a running step."""
 
 
 class Stopped(BaseException):
-    """The work was left off because somebody asked.
+    """Raised when the work stops because of a stop request.
 
-    Not an ``Exception``, as ``KeyboardInterrupt`` is none: nothing on the way may take it for a
-    fault of a file or a library.
+    Derives from ``BaseException``, like ``KeyboardInterrupt``, so that no ``except Exception``
+    handler on the call stack mistakes it for an error of a file or a library.
     """
 
 
 class Cancellation:
-    """Turns SIGTERM and SIGINT, and calls from other threads, into :class:`Stopped`.
+    """Converts SIGTERM, SIGINT and requests from other threads into :class:`Stopped`.
 
     Attributes:
-        asked: why to stop, once somebody has asked.
-        signalled: whether it was a signal from outside.
+        asked: reason of the stop request; None until there is one.
+        signalled: whether a signal arrived from outside this process.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Cancellation:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take over both signals for a while; in the main thread only."""
+        """Handle SIGTERM and SIGINT inside the block. Works in the main thread only."""
         numbers = (signal.SIGTERM, signal.SIGINT)
         before = [signal.signal(number, self._on_signal) for number in numbers]
         try:
@@ -58,7 +58,7 @@ class Cancellation:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Inside, being asked raises ``Stopped`` at once; what was asked before counts no more."""
+        """Raise ``Stopped`` at once on a request inside the block; forget earlier requests."""
         self.asked = None
         self._patient = False
         try:
@@ -68,9 +68,9 @@ class Cancellation:
 
     @contextmanager
     def patience(self) -> Iterator[None]:
-        """Inside, being asked only sets ``asked``; whoever is inside looks at it.
+        """Let a request inside the block only set ``asked``; the code in the block must check it.
 
-        A second signal, some seconds after the first, raises all the same.
+        A second signal that arrives a few seconds after the first one raises ``Stopped`` anyway.
         """
         before, self._patient = self._patient, True
         try:
@@ -79,7 +79,7 @@ class Cancellation:
             self._patient = before
 
     def steps(self, steps: Iterable[Step]) -> Iterator[Step]:
-        """The steps, until somebody asks to stop; a step that has begun is finished."""
+        """Yield the steps until a stop is requested; a step that has begun is completed."""
         with self.patience():
             for step in steps:
                 if self.asked is not None:
@@ -87,7 +87,7 @@ class Cancellation:
                 yield step
 
     def ask(self, reason: str) -> None:
-        """Ask from another thread."""
+        """Request a stop from another thread."""
         self._reason = reason
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -102,11 +102,11 @@ class Cancellation:
 
 
 def answer_beside_the_main_thread(number: int) -> None:
-    """Run a signal's present handler in a thread of its own from now on.
+    """Run the current handler of a signal in a separate thread from now on.
 
-    Snakemake's for SIGTERM waits for a lock that its main thread, where Python runs handlers, holds
-    while it picks the next jobs: it would wait for itself, for ever. Does nothing outside the main
-    thread, and where there is no handler.
+    Snakemake's SIGTERM handler acquires a lock that Snakemake's main thread holds while it selects
+    the next jobs. Python runs signal handlers in the main thread, so the handler would deadlock.
+    Does nothing outside the main thread, or if the signal has no Python handler.
     """
     handler = signal.getsignal(number)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():

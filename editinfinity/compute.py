@@ -1,4 +1,4 @@
-"""Where the numbers are crunched: device, threads, precision, and seeds of every iteration."""
+"""Compute environment: device, CPU threads, precision and the seeds of training iterations."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from editinfinity.errors import MemoryFault, UserError
 log = logging.getLogger(__name__)
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""Microseconds of CPU a period and the period, or "max"; where Linux shows a container its own."""
+"""File in which Linux shows a container its CPU quota.
+
+It holds the microseconds of CPU per period (or "max") and the period.
+"""
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of a setting: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the device for a setting: ``auto`` (a GPU if any), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        UserError: there is no such device here.
+        UserError: the device does not exist on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -40,10 +43,10 @@ def pick_device(name: str = "auto") -> torch.device:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Learn and draw as if alone in the process, and leave no trace in it.
+    """Isolate training and sampling from the caller's torch state.
 
-    The caller's generators go on where they were, and gradients are to be had even where the caller
-    has switched them off.
+    Restores the caller's random generators on exit, and enables gradients inside the block even if
+    the caller has disabled them.
     """
     cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(cards), torch.inference_mode(False), torch.enable_grad():
@@ -52,17 +55,19 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def determinism(wanted: bool) -> Iterator[None]:
-    """Have torch add up in the same order every time, which its fastest attention on GPUs does not.
+    """Enable deterministic algorithms in torch inside the block.
+
+    Without this, torch's fastest attention kernels on GPUs sum in a varying order.
 
     Args:
-        wanted: False changes nothing.
+        wanted: whether to enable them; False changes nothing.
     """
     if not wanted:
         yield
         return
     before = torch.are_deterministic_algorithms_enabled()
     warning = torch.is_deterministic_algorithms_warn_only_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else torch refuses
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch requires this for cuBLAS
     torch.use_deterministic_algorithms(True)
     try:
         yield
@@ -71,15 +76,15 @@ def determinism(wanted: bool) -> Iterator[None]:
 
 
 def current(device: torch.device) -> AbstractContextManager[None]:
-    """Have a device be the thread's current one meanwhile.
+    """Make a device the thread's current one inside the block.
 
-    Triton's kernels run there, wherever their tensors lie.
+    Triton launches kernels on the current device, whatever the device of their tensors.
     """
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def block_dtype(device: torch.device) -> torch.dtype:
-    """Precision of the transformer's blocks: bf16 on a GPU that has it, else fp32."""
+    """Return the precision of the transformer's blocks: bf16 on GPUs that support it, else fp32."""
     if device.type != "cuda":
         return torch.float32
     if torch.cuda.get_device_capability(device) >= (8, 0):
@@ -90,12 +95,12 @@ def block_dtype(device: torch.device) -> torch.dtype:
 
 
 def set_threads(threads: int | str = "auto") -> int:
-    """Let torch use so many CPU threads; ``auto`` is this job's share of the cores.
+    """Set and return the number of torch's CPU threads; ``auto`` is this job's share of the cores.
 
-    The share is every core this process may use, over the number of model jobs that a workflow may
-    run at once (``EDITINFINITY_JOBS_AT_ONCE``, one if unset).
+    The share is the number of cores this process may use, divided by the number of model jobs that
+    a workflow may run at once (``EDITINFINITY_JOBS_AT_ONCE``, one if unset).
 
-    Snakemake exports OMP_NUM_THREADS=1 to jobs of one core, so this has to be said.
+    The explicit setting is necessary because Snakemake exports OMP_NUM_THREADS=1 to one-core jobs.
     """
     if threads == "auto":
         threads = max(1, available_cores() // jobs_at_once())
@@ -104,7 +109,10 @@ def set_threads(threads: int | str = "auto") -> int:
 
 
 def available_cores() -> int:
-    """Cores this process may use: its affinity (a cluster job's), a container's quota if lower."""
+    """Return the number of cores this process may use.
+
+    This is the CPU affinity (as a cluster sets it for a job), or the container's quota if lower.
+    """
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
@@ -116,29 +124,29 @@ def available_cores() -> int:
 
 
 def seed_of(seed: int, stage: str, iteration: int) -> int:
-    """A seed of its own for every iteration of every stage.
+    """Return a seed that is specific to one iteration of one stage.
 
-    Iteration i draws the same whether its run began at 0 or was continued, which makes a
-    continued run equal to a straight one.
+    Iteration i therefore draws the same random numbers whether its run began at 0 or was resumed,
+    which makes a resumed run equal to an uninterrupted one.
     """
     digest = hashlib.sha256(f"{seed}/{stage}/{iteration}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits
 
 
 def reseed(seed: int, stage: str, iteration: int) -> None:
-    """Seed torch's generators, of the CPU and of every GPU, for an iteration."""
+    """Seed torch's generators (of the CPU and of every GPU) for one iteration."""
     torch.manual_seed(seed_of(seed, stage, iteration))
 
 
 @contextmanager
 def telling_memory_faults(cure: str) -> Iterator[None]:
-    """Turn "out of memory" on a GPU into one line.
+    """Convert torch's out-of-memory error on a GPU into a one-line :class:`MemoryFault`.
 
     Args:
-        cure: what to do about it.
+        cure: advice for the user, appended to the message.
 
     Raises:
-        MemoryFault: the GPU's memory ran out in the block.
+        MemoryFault: the GPU ran out of memory inside the block.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Where the workflow lies, and what its processes tell each other; free of torch."""
+"""Location of the workflow files, and environment variables shared by its processes (no torch)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def workflow_root() -> Path:
-    """Folder that holds Snakefile, rules, scripts, envs, profiles and config.yaml.
+    """Return the folder that holds Snakefile, rules, scripts, envs, profiles and config.yaml.
 
     Raises:
         UserError: the package was installed without its workflow.
@@ -24,10 +24,10 @@ def workflow_root() -> Path:
 
 
 JOBS_AT_ONCE = "EDITINFINITY_JOBS_AT_ONCE"
-"""Environment variable: how many model jobs of a workflow may run at once on this machine."""
+"""Environment variable with the number of model jobs a workflow may run at once on this machine."""
 
 
 def jobs_at_once() -> int:
-    """The number of ``JOBS_AT_ONCE``; one where it is not set."""
+    """Return the value of the environment variable ``JOBS_AT_ONCE``, or 1 if it is not set."""
     value = os.environ.get(JOBS_AT_ONCE, "")
     return max(1, int(value)) if value.isdecimal() else 1

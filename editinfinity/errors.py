@@ -1,11 +1,11 @@
-"""The one exception meant for the person at the terminal."""
+"""Exceptions whose messages are shown to the user."""
 
 
 class UserError(Exception):
-    """A fault the user can mend: one line naming the file, what is wrong and the cure.
+    """An error the user can fix; its one-line message names the file, the problem and the fix.
 
-    Commands and rules print it without a traceback and exit with status 1. Newlines are folded
-    so that hostile names and prompts cannot spread it over several lines.
+    Commands and rules print the message without a traceback and exit with status 1. Newlines are
+    replaced by spaces, so that malicious names and prompts cannot produce additional lines.
     """
 
     def __init__(self, message: str) -> None:
@@ -13,4 +13,4 @@ class UserError(Exception):
 
 
 class MemoryFault(UserError):
-    """A GPU's memory ran out."""
+    """Raised when a GPU runs out of memory."""

@@ -1,4 +1,4 @@
-"""What was learned of a photograph, kept in memory or in a folder."""
+"""The result of inverting a photograph, in memory or saved in a folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from editinfinity.presets import preset
 
 @dataclass(frozen=True)
 class Inversion:
-    """What was learned of a photograph.
+    """The result of inverting a photograph.
 
     Attributes:
-        photograph: as it came.
-        features: how the model sees it.
-        prompt: of the photograph, as the text encoder knows it.
-        embedding: learned vectors, or None.
-        adapter: LoRA in PEFT's format, or None.
+        photograph: the original photograph.
+        features: the photograph as encoded by the model's tokenizer.
+        prompt: the photograph's prompt (source prompt) as encoded by the text encoder.
+        embedding: the learned vectors, or None.
+        adapter: the LoRA adapter in PEFT's format, or None.
     """
 
     photograph: Photograph
@@ -32,12 +32,15 @@ class Inversion:
     adapter: Adapter | None
 
     def save(self, folder: Path | str) -> None:
-        """Write it into a folder, with the files that the workflow has; ``lora/`` loads in PEFT."""
+        """Save the inversion into a folder.
+
+        The files have the formats that the workflow writes; PEFT can load ``lora/``.
+        """
         folder = Path(folder)
         write_photograph(folder / "photograph.png", self.photograph)
         self.features.save(folder / "image.safetensors")
         self.prompt.save(folder / "text.safetensors")
-        # What another one left there is not this one's.
+        # An inversion saved here earlier may have left files that this one does not overwrite.
         (folder / "embedding.safetensors").unlink(missing_ok=True)
         shutil.rmtree(folder / "lora", ignore_errors=True)
         if self.embedding is not None:
@@ -47,7 +50,7 @@ class Inversion:
 
     @classmethod
     def load(cls, folder: Path | str) -> Inversion:
-        """Read one back.
+        """Load an inversion that ``save`` wrote.
 
         Raises:
             UserError: a file is missing or damaged.

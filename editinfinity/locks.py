@@ -1,4 +1,4 @@
-"""Locks that the kernel gives back when their holder dies, however it dies."""
+"""File locks that the kernel releases when the process that holds them exits or crashes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import os
 from pathlib import Path
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""What a file system says that knows no locks."""
+"""Error numbers reported by file systems without support for locks."""
 
 
 class Lock:
     """An open file with an exclusive ``flock`` on it.
 
-    The lock belongs to the open file: it is held for as long as any process has it open, so one
-    that was handed the descriptor keeps it when the first has died.
+    The lock belongs to the open file description and is held as long as any process keeps that
+    open. A process that inherited the descriptor keeps the lock after the first process exits.
 
     Attributes:
-        handle: the file's descriptor.
+        handle: the file descriptor.
     """
 
     def __init__(self, handle: int) -> None:
@@ -26,17 +26,17 @@ class Lock:
 
     @classmethod
     def take(cls, path: Path, wait: bool = False) -> Lock | None:
-        """Lock a file, made if missing.
+        """Lock a file, creating it if missing.
 
         Returns:
-            None where another holds it and ``wait`` is False.
+            The lock, or None if another process holds it and ``wait`` is False.
         """
         while True:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 if _is_file(path, handle):
-                    os.utime(handle)  # cleaners of temporary files go by age
+                    os.utime(handle)  # else cleaners of temporary files delete it
                     return cls(handle)
             except BlockingIOError:
                 os.close(handle)
@@ -44,10 +44,10 @@ class Lock:
             except BaseException:
                 os.close(handle)
                 raise
-            os.close(handle)  # was removed meanwhile: a lock on it would keep nobody out
+            os.close(handle)  # the file was removed meanwhile; retry with a new one
 
     def release(self) -> None:
-        """Give the lock back, unless another process has it open too."""
+        """Close the file; this releases the lock unless another process has the file open too."""
         if self.handle >= 0:
             os.close(self.handle)
             self.handle = -1
@@ -60,13 +60,13 @@ class Lock:
 
 
 def held(path: Path, wait: bool = False) -> bool:
-    """Whether somebody holds the lock of a file; with ``wait`` only told once nobody does."""
+    """Return whether a process holds the lock of a file; with ``wait``, wait until none does."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        # Shared, so that two who only look do not see one another.
+        # A shared lock, so that two concurrent checks do not see each other as a holder.
         fcntl.flock(handle, fcntl.LOCK_SH | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return True
@@ -76,12 +76,12 @@ def held(path: Path, wait: bool = False) -> bool:
 
 
 def wait_until_free(path: Path) -> None:
-    """Sleep until nobody holds the lock of a file, or there is no such file."""
+    """Block until no process holds the lock of a file; return at once if the file is missing."""
     held(path, wait=True)
 
 
 def _is_file(path: Path, handle: int) -> bool:
-    """Whether a path still leads to an open file."""
+    """Return whether a path still refers to the file behind an open descriptor."""
     try:
         return os.path.samestat(path.stat(), os.fstat(handle))
     except OSError:

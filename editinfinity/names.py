@@ -1,4 +1,4 @@
-"""Names of cases and edits: which of them Snakemake and a file system can carry."""
+"""Validation of the names of cases and edits for Snakemake and file systems."""
 
 from __future__ import annotations
 
@@ -9,23 +9,30 @@ from collections.abc import Iterable
 
 _SNAKEMAKE = frozenset('{},"\\')
 PATH_VARIABLE = r"<[a-z][a-z0-9_]*>"
-"""What Snakemake replaces in a path by a value of its own, and stops where it has none."""
+"""Pattern of a path variable, which Snakemake substitutes; undefined ones raise an error there."""
 
 _PERIODIC = re.compile(r"(.+)\1{19}", re.DOTALL)
-"""An end that Snakemake takes for rules which call themselves for ever: it stops the whole run."""
+"""Pattern of an ending (one piece 20 times) that Snakemake mistakes for a cyclic rule.
+
+It then stops the whole run.
+"""
 
 _LONGEST = 200
-"""Bytes of a name; file systems take 255, and what is made of a name adds to it."""
+"""Maximum length of a name, in bytes.
+
+File systems allow 255, and file names derived from a name are longer than it.
+"""
 
 _RESERVED = frozenset({"report.html", "metrics.tsv", "contact_sheet.png", ".thumbnails"})
 
 
 def why_unusable(name: str) -> str | None:
-    r"""Why a name cannot be a case's or an edit's, or None where it can.
+    r"""Return why a name is not usable for a case or an edit, or None if it is usable.
 
-    Spaces, dots, dashes, quotes and any script are welcome. Not: what Snakemake reads as wildcard
-    or list (``{ } , " \``), as a variable (``<name>``) or as a cycle (one piece twenty times at the
-    end), control characters, path separators, and bytes that are no UTF-8.
+    Spaces, dots, dashes, quotes and characters of any script are allowed. Not allowed are
+    characters that Snakemake reads as a wildcard or list (``{ } , " \``), path variables
+    (``<name>``), an ending Snakemake takes for a cycle (one piece twenty times), control
+    characters, path separators, and bytes that are not UTF-8.
     """
     if not name.strip() or name in (".", ".."):
         return "it is no name"
@@ -51,7 +58,7 @@ def why_unusable(name: str) -> str | None:
 
 
 def printable(name: str) -> str:
-    """The name fit for one line of a terminal: control characters and stray bytes escaped."""
+    """Escape control characters and undecodable bytes, so the name fits on one terminal line."""
     return "".join(
         character
         if unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
@@ -61,6 +68,6 @@ def printable(name: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean X?``, or nothing where nothing is near."""
+    """Return ``; did you mean X?`` with the closest known name, or "" if none is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {printable(close[0])}?" if close else ""

@@ -1,10 +1,10 @@
-"""The whole method in memory, in a few lines of Python, with the same results as the workflow.
+"""The Python API: the whole method in memory, with the same results as the workflow.
 
 >>> from PIL import Image
 >>> from editinfinity import EditInfinityPipeline
 >>> pipe = EditInfinityPipeline.from_pretrained("tiny", device="cpu")  # or "infinity_2b"
 >>> photograph = Image.new("RGB", (320, 240), "tan")
->>> few = {"embedding_iterations": 1, "lora_iterations": 1}  # leave this out
+>>> few = {"embedding_iterations": 1, "lora_iterations": 1}  # only to keep this example fast
 >>> inversion = pipe.invert(photograph, "a dog on a beach", **few)
 >>> picture = pipe.edit(inversion, "a cat on a beach", mask=(80, 60, 120, 100), seed=1)
 >>> picture.size
@@ -46,26 +46,26 @@ from editinfinity.settings.setting import divided
 
 
 class EditInfinityPipeline:
-    """A model, loaded once, that inverts photographs and edits them.
+    """Inverts and edits photographs with a model that is loaded once.
 
-    Several threads may use it; one works while the others wait.
+    The pipeline is thread-safe: one thread works while the others wait.
 
     Attributes:
-        preset: which model.
-        device: where it runs.
+        preset: the model's preset.
+        device: the device the model runs on.
     """
 
     def __init__(
         self, preset: Preset, device: torch.device, transformer: Infinity, tokenizer: Tokenizer,
         text_encoder: TextEncoder,
     ) -> None:  # fmt: skip
-        """Use loaded parts; ``from_pretrained`` loads them."""
+        """Create a pipeline from loaded models; ``from_pretrained`` loads them."""
         self.preset, self.device = preset, device
         self.transformer, self.tokenizer, self.text_encoder = transformer, tokenizer, text_encoder
         self._lock = threading.RLock()
         self._passes = (
             CudaGraphRunner()
-        )  # of the last shape: further pictures of it are drawn faster
+        )  # keeps CUDA graphs of the last shape, so that more pictures of it are faster
 
     @classmethod
     def from_pretrained(
@@ -76,13 +76,13 @@ class EditInfinityPipeline:
 
         Args:
             model: ``bundled``, ``infinity_2b`` or ``infinity_8b`` (``tiny`` is random).
-            model_dir: folder of converted weights; None for where ``weights fetch`` puts them.
+            model_dir: folder of converted weights; None for the folder of ``weights fetch``.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
             attention_bias: False drops the trained q and v biases, as upstream does.
-            threads: CPU threads; ``auto`` for all.
+            threads: number of CPU threads; ``auto`` for all.
 
         Raises:
-            UserError: the weights or the device are not there, or the threads are no number.
+            UserError: the weights or the device do not exist, or ``threads`` is not a number.
         """
         folder = None if model_dir is None else Path(model_dir)
         wanted = groups.ModelSettings(model, folder, device=device, threads=threads)
@@ -102,22 +102,23 @@ class EditInfinityPipeline:
         training: groups.TrainingSettings = groups.TrainingSettings(),
         lora: groups.LoraSettings = groups.LoraSettings(),
     ) -> Inversion:  # fmt: skip
-        """Learn a photograph, so that edits keep what words leave out.
+        """Invert a photograph, so that edits preserve details the prompt does not mention.
 
         Args:
             image: the photograph.
-            prompt: what it shows; may be empty.
-            embedding_iterations: updates of the learned vectors; 0 for none.
-            lora_iterations: updates of the adapter; more keeps more, 0 for none.
+            prompt: description of the photograph (source prompt); may be empty.
+            embedding_iterations: number of updates of the learned vectors; 0 trains none.
+            lora_iterations: number of updates of the LoRA adapter; 0 trains none. More updates
+                preserve more of the photograph.
             crop: ``full``, ``auto`` (around ``mask``), or (top, left, height, width) in pixels.
-            mask: for ``crop="auto"``.
-            mask_edit_region: which part of its picture will be edited.
-            pixel_budget: ``0.06M``, ``0.25M``, ``0.60M`` or ``1M``; None for the model's own.
-            training: hyperparameters, seed included.
-            lora: the adapter's shape.
+            mask: the mask for ``crop="auto"``.
+            mask_edit_region: which part of the mask's picture marks the edited region.
+            pixel_budget: ``0.06M``, ``0.25M``, ``0.60M`` or ``1M``; None for the model's default.
+            training: hyperparameters of the training, including the seed.
+            lora: shape of the LoRA adapter.
 
         Raises:
-            UserError: a file cannot be read, the prompt is too long, or a setting is not usable.
+            UserError: a file cannot be read, the prompt is too long, or a setting is invalid.
         """
         api_inputs.require_iterations(embedding_iterations, lora_iterations)
         budget = groups.PhotographSettings(pixel_budget).pixel_budget or self.preset.pixel_budget
@@ -127,7 +128,7 @@ class EditInfinityPipeline:
             features = encode_photograph(seen, region, budget, self.preset, self.tokenizer)
             text = encode_prompt(prompt, self.preset, self.text_encoder)
             if embedding_iterations or lora_iterations:
-                self._passes.forget()  # training wants their memory
+                self._passes.forget()  # free the memory of the CUDA graphs for training
             embedding, adapter = Trainer(self.transformer, self.preset, training).learn(
                 source_of(features, text, self.device), embedding_iterations, lora_iterations, lora
             )
@@ -141,28 +142,30 @@ class EditInfinityPipeline:
         self, inversion: Inversion, prompt: list[str] | tuple[str, ...], **options: Any
     ) -> list[Image.Image]: ...
 
-    def edit(  # type: ignore[misc]  # mypy wants **options here too; they are spelt out instead
+    def edit(  # type: ignore[misc]  # mypy expects **options, as in the overloads
         self, inversion: Inversion, prompt: str | list[str] | tuple[str, ...], *,
         mask: MaskLike | None = None, target_word: str | None = None,
         use_embedding: bool = True, use_lora: bool = True, **settings: Any,
     ) -> Image.Image | list[Image.Image]:  # fmt: skip
-        """Draw an edit at the photograph's size, or a list of them for several prompts.
+        """Draw an edit at the photograph's size, or a list of edits for a list of prompts.
 
         Args:
-            inversion: of ``invert`` or ``Inversion.load``, by the same model.
-            prompt: what the edited picture shows, or a list of such.
-            mask: where it may change; None for everywhere, or where ``target_word`` is.
-            target_word: word of the photograph's prompt whose place is edited, instead of a mask.
-            use_embedding: use the learned vectors.
-            use_lora: use the adapter.
-            settings: of the drawing, by the names of config.yaml: ``seed``, ``cfg``, ``tau``,
-                ``top_k``, ``top_p``; ``guidance``, ``lock_scales``, ``smoothing``;
+            inversion: result of ``invert`` or ``Inversion.load``, made with the same model.
+            prompt: description of the edited picture, or a list of descriptions.
+            mask: region that may change. None edits the region of ``target_word``, or the whole
+                picture if that is None too.
+            target_word: word of the source prompt that locates the edit, instead of a mask.
+            use_embedding: whether to use the learned vectors.
+            use_lora: whether to use the LoRA adapter.
+            settings: settings of the edit, with the names of config.yaml: ``seed``, ``cfg``,
+                ``tau``, ``top_k``, ``top_p``; ``guidance``, ``lock_scales``, ``smoothing``;
                 ``mask_edit_region``, ``mask_grow``, ``attention_threshold``; ``background``,
-                ``mask_feather`` (``editinfinity.settings.groups`` has all). Guidance
+                ``mask_feather`` (``editinfinity.settings.groups`` lists all of them). Guidance
                 ``source_negative`` with an inversion of 0 iterations is training-free editing.
 
         Raises:
-            UserError: mask or word do not fit, a setting is not usable, or the model is another.
+            UserError: the mask or word does not fit the photograph or its prompt, a setting is
+                invalid, or the inversion was made with another model.
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
         sampling, keep, place, finish = divided(

@@ -1,7 +1,7 @@
-"""The models the project knows, as plain numbers (no torch, no files).
+"""Presets: the configurations of all supported models, as plain numbers (no torch, no files).
 
-Architecture of the released models: docs/model.md. The bundled model is the project's
-own; ``tiny`` has random weights and exists for tests of the workflow.
+docs/model.md describes the architecture of the released models. The ``bundled`` model was trained
+by this project; ``tiny`` has random weights and exists for tests of the workflow.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ class TokenizerConfig:
         base_width: channels at full resolution.
         multipliers: width of each level as a multiple of ``base_width``, fine to coarse; every
             level but the last halves the resolution.
-        blocks: residual blocks an encoder level (the decoder has one more).
-        group_width: channels of a normalisation group; None means 32 groups, as released.
+        blocks: residual blocks per encoder level (decoder levels have one more).
+        group_width: channels per normalisation group; None means 32 groups, as in the released
+            models.
     """
 
     bits: int
@@ -47,11 +48,12 @@ class TransformerConfig:
         width: model width, C.
         depth: number of blocks.
         heads: attention heads.
-        chunks: groups the blocks are stored in (a detail of the released key names).
+        chunks: number of groups the blocks are stored in (part of the released key names).
         bits: bits of a tokenizer code, d.
         text_width: width of the text encoder's features.
-        text_length: rows of ``cfg_uncond``: the longest text, learned vectors included.
-        patchify: 2×2 tokenizer cells form one token of 4d bits.
+        text_length: rows of ``cfg_uncond``, which is the maximum length of a text including the
+            learned vectors.
+        patchify: whether 2×2 tokenizer cells form one token of 4d bits.
         attention_bias: False drops the trained q and v biases, as upstream EditInfinity does.
     """
 
@@ -75,24 +77,24 @@ class TransformerConfig:
 
     @property
     def token_bits(self) -> int:
-        """Bits a token, d or 4d."""
+        """Number of bits per token, d or 4d."""
         return self.bits * (4 if self.patchify else 1)
 
     @property
     def text_heads(self) -> int:
-        """Heads of the pooled start token."""
+        """Number of attention heads that pool the text into the start token."""
         return max(1, self.text_width // 128)
 
 
 @dataclass(frozen=True)
 class TextEncoderConfig:
-    """Which text encoder makes the features.
+    """Configuration of the text encoder.
 
     Attributes:
         kind: ``t5`` (flan-t5-xl), ``bert`` (MiniLM) or ``hashed`` (random, for tests).
-        width: channels of its features, Ct5.
-        max_length: longest text in tokens.
-        package: importable package that carries the weights, if any.
+        width: number of channels of its features, Ct5.
+        max_length: maximum length of a text, in tokens.
+        package: importable package that contains the weights, if any.
     """
 
     kind: Literal["t5", "bert", "hashed"]
@@ -103,9 +105,9 @@ class TextEncoderConfig:
 
 @dataclass(frozen=True)
 class TrainingDefaults:
-    """What the configuration's nulls mean for a model.
+    """A model's defaults for training settings that are null in the configuration.
 
-    Upstream's rate is 6e-3·B/256 with a global batch B of 2.
+    Upstream's learning rate is 6e-3·B/256 with a global batch size B of 2.
     """
 
     embedding_learning_rate: float = 6e-3 * 2 / 256
@@ -115,7 +117,7 @@ class TrainingDefaults:
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """Names of the weight files below the model's folder (glob patterns)."""
+    """Names (glob patterns) of the weight files in the model's folder."""
 
     tokenizer: str
     transformer: str
@@ -124,9 +126,9 @@ class WeightFiles:
 
 @dataclass(frozen=True)
 class Preset:
-    """A model: its three parts, the size it draws at and how it is trained on one image.
+    """Configuration of a model: its three networks, pixel budget and defaults for the inversion.
 
-    ``weights`` is None for ``tiny``, whose weights are random and made in memory.
+    ``weights`` is None for ``tiny``, whose random weights are generated in memory.
     """
 
     name: str
@@ -197,10 +199,10 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 
 
 def preset(name: str) -> Preset:
-    """The preset of that name.
+    """Return the preset with the given name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such preset.
     """
     if name not in PRESETS:
         raise UserError(f"model: there is no model {name!r}; choose one of {', '.join(PRESETS)}")

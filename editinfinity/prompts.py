@@ -1,4 +1,4 @@
-"""Prompts as the method uses them: the caption's suffix, and where a word stands. Free of torch.
+"""Prompt handling: the caption suffix, and locating a word in a prompt (no torch).
 
 Source: docs/method.md, "Stage 1: features".
 """
@@ -11,32 +11,32 @@ from collections.abc import Sequence
 from editinfinity.errors import UserError
 
 CAPTION_SUFFIX = ", the language style of this prompt is"
-"""Literal text between the prompt and the learned vectors, which learn to complete it."""
+"""Text between the prompt and the learned vectors, which are trained to complete it."""
 
 LEARNED_VECTORS = 20
-"""How many learned vectors follow the caption."""
+"""Number of learned vectors that follow the caption."""
 
 Span = tuple[int, int]
-"""First and one past the last."""
+"""Half-open range: the first index, and one past the last."""
 
 
 def caption(prompt: str) -> str:
-    """What the text encoder sees of a prompt."""
+    """Return the text that is encoded for a prompt: the prompt with ``CAPTION_SUFFIX``."""
     return prompt + CAPTION_SUFFIX
 
 
 def find_word(prompt: str, word: str, origin: str = "target word") -> Span:
-    """Characters of the first whole-word occurrence of a word, whatever its case.
+    """Return the character range of the first whole-word, case-insensitive occurrence of a word.
 
-    Several words are found where they follow one another, whatever white space lies between.
+    Several words match where they follow one another, separated by any white space.
 
     Args:
         prompt: the source prompt.
-        word: a word, or several.
-        origin: file or setting the word came from, for messages.
+        word: one or more words.
+        origin: file or setting that contains the word, for error messages.
 
     Raises:
-        UserError: the prompt lacks the word, or has it only inside other words.
+        UserError: the prompt does not contain the word, or only as a part of other words.
     """
     parts = word.split()
     if not parts:
@@ -57,14 +57,14 @@ def find_word(prompt: str, word: str, origin: str = "target word") -> Span:
 
 
 def tokens_of(span: Span, offsets: Sequence[Span]) -> Span:
-    """Tokens that touch a span of characters.
+    """Return the range of tokens that overlap a range of characters.
 
     Args:
-        span: characters.
-        offsets: characters of each token; empty (equal ends) for special tokens.
+        span: range of characters.
+        offsets: character range of each token; empty (start equals end) for special tokens.
 
     Raises:
-        UserError: no token does (the text was cut before the word).
+        UserError: no token overlaps it (the text was truncated before the word).
     """
     touching = [
         index

@@ -1,8 +1,9 @@
-"""Scale schedules: which token grids an image of a given shape passes through.
+"""Scale schedules: the sequence of token grids for each image shape.
 
-Infinity draws an image as a sequence of ever finer grids ("scales"). Each of 15 aspect ratios has
-13 of them; a pixel budget uses the first 7, 10, 12 or 13. Source: docs/model.md, "Schedules of
-scales". This module is free of torch so that the DAG can use it.
+Infinity generates an image as a sequence of increasingly fine grids ("scales"). Each of the 15
+aspect ratios has 13 scales; a pixel budget uses the first 7, 10, 12 or 13 of them. Source:
+docs/model.md, "Schedules of scales". This module does not import torch, because Snakemake imports
+it to build the DAG.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Grid = tuple[int, int]
 """Rows and columns of a scale, (h, w)."""
 
 PIXEL_BUDGETS: dict[str, int] = {"0.06M": 7, "0.25M": 10, "0.60M": 12, "1M": 13}
-"""Pixel budget → how many scales it uses."""
+"""Pixel budget → number of scales it uses."""
 
 PIXELS_PER_CELL = 16
 """Side in pixels of one cell of the last scale."""
@@ -32,7 +33,10 @@ _TABLE = """
 
 
 def _parse_table(table: str) -> dict[float, tuple[Grid, ...]]:
-    """Ratio h/w → its 13 scales, with the wide ratios added by swapping rows and columns."""
+    """Parse the table into ratio h/w → its 13 scales.
+
+    The table lists square and tall ratios; wide ones are added by swapping rows and columns.
+    """
     tall: dict[float, tuple[Grid, ...]] = {}
     for line in table.split("\n"):
         if fields := line.split():
@@ -57,7 +61,7 @@ class ScaleSchedule:
     Attributes:
         ratio: height over width, a key of ``SCALES_1M``.
         pixel_budget: a key of ``PIXEL_BUDGETS``.
-        patchify: the tokenizer's grids are twice the transformer's (8B).
+        patchify: whether the tokenizer's grids are twice as fine as the transformer's (8B model).
     """
 
     ratio: float
@@ -90,32 +94,32 @@ class ScaleSchedule:
 
     @property
     def tokenizer_grid(self) -> Grid:
-        """The grid codes are summed and blended on."""
+        """The tokenizer's last grid, on which codes are summed and blended."""
         return self.tokenizer_scales[-1]
 
     @property
     def reference_grid(self) -> Grid:
-        """The ratio's last grid at 1M, whatever the budget: of rotary angles and kernels."""
+        """The ratio's last grid at 1M (for any budget), used for rotary angles and kernels."""
         return SCALES_1M[self.ratio][-1]
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
+        """Size of the generated image, (height, width) in pixels."""
         return self.grid[0] * PIXELS_PER_CELL, self.grid[1] * PIXELS_PER_CELL
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:
-        """Tokens a scale."""
+        """Number of tokens of each scale."""
         return tuple(h * w for h, w in self.scales)
 
     @property
     def tokens(self) -> int:
-        """Length of the whole sequence (521 for 1:1 at 0.06M, 10,521 at 1M)."""
+        """Number of tokens of all scales (521 for 1:1 at 0.06M, 10,521 at 1M)."""
         return sum(self.lengths)
 
 
 def nearest_ratio(height: int, width: int) -> float:
-    """The supported height/width ratio nearest to an image's, in proportion."""
+    """Return the supported height/width ratio nearest to an image's, compared as a quotient."""
     if height < 1 or width < 1:
         raise ValueError(f"an image of {height}×{width} pixels has no aspect ratio")
     target = height / width
@@ -123,11 +127,11 @@ def nearest_ratio(height: int, width: int) -> float:
 
 
 def reference_grid(size: tuple[int, int]) -> Grid:
-    """``ScaleSchedule.reference_grid`` of a picture of (height, width)."""
+    """Return ``ScaleSchedule.reference_grid`` for a picture of size (height, width)."""
     return SCALES_1M[nearest_ratio(*size)][-1]
 
 
 def schedule(ratio: float, pixel_budget: str, patchify: bool = False) -> ScaleSchedule:
-    """The schedule of the supported ratio nearest to ``ratio`` (2/3 finds 0.667)."""
+    """Return the schedule of the supported ratio nearest to ``ratio`` (2/3 gives 0.667)."""
     nearest = min(SCALES_1M, key=lambda known: max(known / ratio, ratio / known))
     return ScaleSchedule(nearest, pixel_budget, patchify)

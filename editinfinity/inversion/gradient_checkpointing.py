@@ -1,8 +1,8 @@
-"""Gradient checkpointing of as many blocks as memory asks for, and no more.
+"""Gradient checkpointing of only as many blocks as are needed to fit into memory.
 
-A block that is recomputed keeps only its input; its forward pass runs twice. Which blocks are is
-decided before a training starts, from what the device has free. Nothing of it changes a result:
-the random numbers of a block's first run are drawn again in its second.
+A checkpointed block stores only its input, and its forward pass runs twice. The blocks are selected
+before the training starts, based on the device's free memory. Checkpointing does not change the
+results: the second forward pass of a block draws the same random numbers as the first.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from editinfinity.models.transformer import Infinity
 log = logging.getLogger(__name__)
 
 _KEPT_FUSED, _KEPT_PLAIN = 16, 42
-"""Numbers a block keeps for its gradient, as multiples of what enters its layers: tokens × width.
+"""Values a block stores for its backward pass, as a multiple of its input size (tokens × width).
 
-A little above what was measured with the fused kernels (14 under LoRA, 15.4 for the embedding), and
-a generous guess for the plain operations.
+The first number is for the fused kernels, slightly above the measured values (14 with LoRA, 15.4
+for the embedding). The second is a conservative estimate for the plain operations.
 """
 
 _WORKING_BLOCKS = 3
-"""Blocks' worth of memory that a backward pass needs besides."""
+"""Additional memory of a backward pass, as a multiple of what one block stores."""
 
 _RESERVE = 2**30
-"""Bytes for logits, optimizer and what the libraries take."""
+"""Bytes reserved for logits, the optimizer and memory that libraries allocate."""
 
 
 class GradientCheckpointing:
-    """Runs blocks, some of them under gradient checkpointing (a ``BlockRunner``)."""
+    """A ``BlockRunner`` that runs the given blocks with gradient checkpointing."""
 
     def __init__(self, blocks: Iterable[Block]) -> None:
         self.blocks = {id(block) for block in blocks}
@@ -46,19 +46,19 @@ class GradientCheckpointing:
 
 
 def _settled(block: Block, stream: Stream, *others: object) -> Stream:
-    """A block with its last sum made, so that the next one keeps a single tensor as its input."""
+    """Run a block and its pending residual sum, so that the next block stores only one tensor."""
     return Stream(block(stream, *others).settled(block.operations))
 
 
 def bytes_kept(model: Infinity, tokens: int) -> int:
-    """Bytes one block keeps for its gradient while so many tokens (of the whole batch) pass."""
+    """Return the bytes one block stores for its backward pass, given the tokens of a batch."""
     block = model.blocks[0]
     kept = _KEPT_PLAIN if block.operations is PLAIN else _KEPT_FUSED
     return kept * tokens * model.config.width * block.ffn_dtype.itemsize
 
 
 def blocks_to_recompute(model: Infinity, tokens: int, free: int) -> int:
-    """How many blocks must be recomputed for a training to fit into ``free`` bytes."""
+    """Return the number of blocks to checkpoint so that training fits into ``free`` bytes."""
     depth, kept = len(model.blocks), bytes_kept(model, tokens)
     entering = tokens * model.config.width * 4  # a recomputed block's input, fp32
     spare = free - _RESERVE - _WORKING_BLOCKS * kept - depth * entering
@@ -66,12 +66,12 @@ def blocks_to_recompute(model: Infinity, tokens: int, free: int) -> int:
 
 
 def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
-    """Have a model's training recompute what it must.
+    """Enable gradient checkpointing for the required number of a model's blocks.
 
     Args:
-        model: on its device.
-        tokens: of all samples of a batch together.
-        choice: ``auto`` (as few blocks as fit; none on a CPU), ``none`` or ``all``.
+        model: the transformer, already on its device.
+        tokens: total number of tokens of all samples of a batch.
+        choice: ``auto`` (as few blocks as memory allows; none on a CPU), ``none`` or ``all``.
     """
     device, depth = model.device, len(model.blocks)
     count = depth if choice == "all" else 0
@@ -83,6 +83,6 @@ def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes this process can still have on a card, what it holds unused included."""
+    """Return the bytes this process can still allocate on a GPU, including torch's unused cache."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused

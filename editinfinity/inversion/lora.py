@@ -16,7 +16,7 @@ TARGET_MODULES = ("ffn.fc1", "ffn.fc2")
 
 
 def add_lora(model: Infinity, settings: LoraSettings) -> PeftModel:
-    """Wrap the model with a fresh adapter; A draws from torch's global generator.
+    """Wrap the model with a new adapter; A is drawn from torch's global random generator.
 
     y = Wx + b + (lora_alpha / lora_rank)·B·A·dropout(x), A Kaiming-uniform (a = √5), B zero. Only
     the adapter requires gradients afterwards.

@@ -1,7 +1,7 @@
-"""What the transformer is shown and asked during training: inputs, targets and their loss.
+"""Teacher forcing: the transformer's inputs, targets and loss during training.
 
 Source: Infinity (arXiv 2412.04431, bitwise self-correction) and docs/method.md, "What
-training shows the model". Suffixes: B batch, L tokens, d bits a token.
+training shows the model". Dimensions: B batch, L tokens, d bits per token.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from editinfinity.scales import ScaleSchedule
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """One teacher-forced pass.
+    """Inputs and targets of one teacher-forced pass.
 
     Attributes:
-        inputs: (B, L − 1, d) fp32, what every scale but the first is shown.
+        inputs: (B, L − 1, d) fp32, the inputs of all scales but the first.
         targets: (B, L, d) bool, the bits to predict.
     """
 
@@ -31,17 +31,17 @@ class TrainingBatch:
 
 
 class SelfCorrectionNoise:
-    """Flips bits of every scale, each sample and scale with a probability of its own.
+    """Flips bits at random, with a probability drawn separately for each sample and scale.
 
-    The probability is uniform over {0, 0.01, …, ``strength``}. Draws come from torch's global
-    generator, which the training loop seeds each iteration.
+    The probability is uniform over {0, 0.01, …, ``strength``}. Random numbers come from torch's
+    global generator, which the training loop seeds in each iteration.
     """
 
     def __init__(self, strength: float) -> None:
         self.steps = round(strength * 100)
 
     def __call__(self, bits: Tensor) -> Tensor:
-        """True bits (B, h, w, d) bool → the bits later scales build on."""
+        """Map the true bits (B, h, w, d) bool to the noisy bits that later scales build on."""
         batch = bits.shape[0]
         probability = torch.randint(self.steps + 1, (batch, 1, 1, 1), device=bits.device) / 100
         return bits ^ (torch.rand(bits.shape, device=bits.device) < probability)
@@ -50,17 +50,17 @@ class SelfCorrectionNoise:
 def make_training_batch(
     features: Tensor, schedule: ScaleSchedule, corrupt: bsq.Corruption | None = None
 ) -> TrainingBatch:
-    """Inputs and targets of raw features (B, d, H, W), with noise from ``corrupt`` if given.
+    """Return inputs and targets for raw features (B, d, H, W), with noise of ``corrupt`` if given.
 
-    The flipped codes build the inputs of later scales; the targets are the true bits of the
-    residual left by them.
+    The inputs of later scales are built from the noisy codes. The targets are the true bits of the
+    residual that the noisy codes leave.
     """
     quantized = bsq.quantize(features, schedule.tokenizer_scales, corrupt)
     return training_batch_of(quantized, schedule)
 
 
 def training_batch_of(quantized: bsq.Quantized, schedule: ScaleSchedule) -> TrainingBatch:
-    """Fold running sums and bits of a quantised feature map into token sequences."""
+    """Convert the running sums and bits of a quantised feature map into token sequences."""
     patchify = schedule.patchify
     inputs = [
         bsq.fold(bsq.resized(running, grid), patchify)
@@ -74,8 +74,8 @@ def training_batch_of(quantized: bsq.Quantized, schedule: ScaleSchedule) -> Trai
 
 @lru_cache(maxsize=32)
 def token_weights(schedule: ScaleSchedule, device: torch.device | None = None) -> Tensor:
-    """Weight of every token, (L,), ∝ 1/√(h·w) of its scale, summing to 1."""
-    # Cached weights made while sampling must still serve training in the same process.
+    """Return the loss weight of every token, (L,), ∝ 1/√(h·w) of its scale, summing to 1."""
+    # Weights that are cached while sampling must not be inference tensors: training uses them too.
     with torch.inference_mode(False):
         weights = torch.cat([torch.full((n,), n**-0.5) for n in schedule.lengths])
         return (weights / weights.sum()).to(device)
@@ -83,11 +83,12 @@ def token_weights(schedule: ScaleSchedule, device: torch.device | None = None) -
 
 @dataclass(frozen=True)
 class BitLoss:
-    """Losses of a pass.
+    """Losses of one teacher-forced pass.
 
     Attributes:
-        cross_entropy: scalar, mean over bits, tokens weighted by :func:`token_weights`.
-        divergence: scalar, KL(one-hot ‖ prediction) summed over all tokens and bits, over B.
+        cross_entropy: scalar, mean over bits, with tokens weighted by :func:`token_weights`.
+        divergence: scalar, KL(one-hot ‖ prediction) summed over all tokens and bits, divided
+            by B.
     """
 
     cross_entropy: Tensor
@@ -95,8 +96,8 @@ class BitLoss:
 
 
 def bit_loss(logits: Tensor, targets: Tensor, schedule: ScaleSchedule) -> BitLoss:
-    """Losses of logits (B, L, d, 2) against bits (B, L, d)."""
-    # Two-way cross entropy is softplus of the wrong bit's margin.
+    """Return the losses of logits (B, L, d, 2) against target bits (B, L, d)."""
+    # Binary cross entropy equals softplus of (logit of the wrong bit − logit of the true bit).
     margin = (logits[..., 1] - logits[..., 0]).float()
     entropy = F.softplus(torch.where(targets, -margin, margin))
     weighted = (entropy.mean(-1) * token_weights(schedule, logits.device)).sum(1).mean()

@@ -1,8 +1,8 @@
-"""The training loop of both inversion stages: one image, few iterations, few parameters.
+"""Training loop of both inversion stages, for one image, few iterations and few parameters.
 
 Source: EditInfinity (arXiv 2510.20217) and docs/method.md, "What training shows the
-model". N iterations are N updates. Every iteration seeds its own randomness, so a resumed run
-equals a straight one.
+model". N iterations are N updates. The random generators are seeded in every iteration, so a
+resumed run equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from editinfinity.scales import ScaleSchedule
 from editinfinity.settings.groups import TrainingSettings
 
 _AHEAD = 1
-"""Iterations that are under way on the device while Python prepares the next."""
+"""Number of iterations that may still run on the device while Python queues the next one."""
 
 Loss = Callable[[], Tensor]
 Reseed = Callable[[int], None]
 
 ParameterState = dict[str, Tensor]
-"""What AdamW keeps of one parameter: ``step`` and two running means of its shape."""
+"""AdamW's state for one parameter: ``step``, and two running means of the parameter's shape."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The image to invert, as the transformer sees it.
+    """The image to invert, as input for the transformer.
 
     Attributes:
         features: raw tokenizer features, (1, d, H, W) fp32.
-        text: the source prompt's features, (1, T, Ct5), suffix included.
-        learned: the learned vectors that follow it, (N, Ct5), or None.
+        text: features of the source prompt including the caption suffix, (1, T, Ct5).
+        learned: learned vectors that are appended to the text, (N, Ct5), or None.
     """
 
     features: Tensor
@@ -50,13 +50,13 @@ class Source:
     learned: Tensor | None = None
 
     def batch_text(self, batch: int) -> TextFeatures:
-        """The text with the learned vectors, (batch, T + N, Ct5)."""
+        """Return the text followed by the learned vectors, (batch, T + N, Ct5)."""
         text = self.text if self.learned is None else self.text.append(self.learned)
         return TextFeatures(text.features.expand(batch, -1, -1))
 
 
 class InversionLoss:
-    """Draws a noisy batch of the source and returns the teacher-forced loss.
+    """Callable that draws a noisy batch of the source image and returns its teacher-forced loss.
 
     The loss is the weighted cross entropy plus ``kl_weight`` times the divergence.
     """
@@ -70,7 +70,7 @@ class InversionLoss:
         batch_size: int,
         kl_weight: float = 0.0,
     ) -> None:
-        """``model`` is ``base`` or ``base`` with an adapter; ``training`` says how much noise."""
+        """``model`` is ``base``, with or without an adapter; ``training`` sets the noise."""
         self.model, self.base, self.source = model, base, source
         self.cond_drop = training.cond_drop
         self.corrupt = SelfCorrectionNoise(training.noise_strength)
@@ -89,7 +89,8 @@ class InversionLoss:
     def _draw_text(self) -> TextFeatures:
         text = self.source.batch_text(self.batch_size)
         chance = torch.rand(self.batch_size, 1, 1, device=text.features.device)
-        # torch.where keeps the graph when every sample drops its text: the gradient is then zero.
+        # torch.where keeps the autograd graph even if every sample drops its text; the gradient is
+        # zero then.
         return TextFeatures(
             torch.where(
                 chance < self.cond_drop,
@@ -109,19 +110,19 @@ def train(
     state: Mapping[int, ParameterState] | None = None,
     on_iteration: Callable[[int, float], None] | None = None,
 ) -> dict[int, ParameterState]:
-    """Update ``parameters`` once an iteration.
+    """Train ``parameters`` with AdamW, one update per iteration.
 
     Args:
-        parameters: what trains.
-        loss: draws a batch and returns its loss.
-        settings: betas, weight decay and the largest norm of the gradient.
-        learning_rate: of AdamW, constant.
-        iterations: numbers of the iterations to run; they continue over resumed runs, and may end
-            early.
-        reseed: called with an iteration's number before it draws anything.
-        state: AdamW's state after the iteration before the first, by the parameters' order.
-        on_iteration: called with the iteration's number and loss after its update, in order, and
-            with the last one's before this returns.
+        parameters: the parameters to train.
+        loss: function that draws a batch and returns its loss.
+        settings: betas, weight decay and the maximum gradient norm.
+        learning_rate: constant learning rate of AdamW.
+        iterations: numbers of the iterations to run. A resumed run continues the numbering. The
+            iterable may end early.
+        reseed: called with the iteration's number before the iteration draws random numbers.
+        state: AdamW's state from before the first of these iterations, by parameter index.
+        on_iteration: called with the iteration's number and loss after its update, in order. The
+            call for the last iteration happens before this function returns.
 
     Returns:
         AdamW's state after the last iteration.
@@ -137,12 +138,12 @@ def train(
         weight_decay=settings.weight_decay,
     )
     if state is not None:
-        # Only the running means are an earlier run's; the rates are this one's.
+        # Restore only the running means; learning rate, betas and decay come from this run.
         optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
     launched: deque[tuple[int, Tensor]] = deque()
 
     def report() -> None:
-        """Wait for the oldest iteration that is under way."""
+        """Wait for the oldest pending iteration, and check and report its loss."""
         iteration, value = launched.popleft()
         if not math.isfinite(number := value.item()):
             raise FloatingPointError(f"the loss of iteration {iteration} is {number}")
@@ -155,7 +156,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         for parameter in trained:
-            if parameter.grad is None:  # of a branch that was dropped: not pushed, but still moving
+            if parameter.grad is None:  # dropped branch: AdamW's momentum still has to move it
                 parameter.grad = torch.zeros_like(parameter)
         nn.utils.clip_grad_norm_(trained, settings.grad_clip)
         optimizer.step()

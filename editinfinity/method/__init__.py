@@ -1,8 +1,9 @@
-"""The method, in memory: encode a photograph, invert it, locate the edit, draw it, composite it.
+"""The method in memory: encode and invert a photograph, then locate, draw and composite an edit.
 
-Plain objects in, plain objects out; nothing here reads or writes a file. The stages of the workflow
-load, call these functions and save; :class:`editinfinity.pipeline.EditInfinityPipeline` calls them
-in turn. A step that runs no model (``locate``, ``composite``) is free of torch.
+The functions take and return plain objects and neither read nor write files. Each stage of the
+workflow loads its inputs, calls these functions and saves the results;
+:class:`editinfinity.pipeline.EditInfinityPipeline` calls them one after the other. Modules that run
+no model (``locate``, ``composite``) do not import torch.
 
 Source: EditInfinity (arXiv 2510.20217).
 """

@@ -1,4 +1,4 @@
-"""Where a word of the source prompt looks: cross-attention over the photograph's own codes."""
+"""Cross-attention map of a word of the source prompt, computed on the photograph's own codes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from editinfinity.settings.groups import SamplingSettings
 def attention_map(
     transformer: Infinity, photograph: ImageFeatures, prompt: PromptFeatures, tokens: Span
 ) -> NDArray[np.float32]:
-    """Average the attention of some tokens over heads, blocks and scales (``infer_function`` 1).
+    """Average the attention to some tokens over heads, blocks and scales (``infer_function`` 1).
 
     Args:
-        transformer: without an adapter.
-        photograph: its own codes stand at every scale in the place of what is drawn.
-        prompt: the source prompt; no learned vectors follow it.
-        tokens: of the word, first and one past the last.
+        transformer: the transformer, without an adapter.
+        photograph: the photograph; its codes replace the generated codes at every scale.
+        prompt: the source prompt, which is used without learned vectors.
+        tokens: token range of the word: first, and one past the last.
 
     Returns:
-        (h, w) fp32 on the ratio's 1M last scale.
+        Attention map, (h, w) fp32 on the ratio's 1M last scale.
 
     Raises:
-        MemoryFault: the GPU's memory ran out.
+        MemoryFault: the GPU ran out of memory.
     """
     device, schedule = transformer.device, photograph.schedule
     collector = AttentionCollector(schedule, tokens)

@@ -1,4 +1,4 @@
-"""Composite a drawing into the photograph it was made of, behind a soft seam."""
+"""Composite a generated picture into the original photograph, with a soft seam."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def composite(
     kernel: NDArray[np.float32] | None,
     settings: FinishSettings = FinishSettings(),
 ) -> Photograph:
-    """Put a drawing back into the photograph; what the model did not see keeps its own pixels.
+    """Paste the generated picture into the photograph; pixels outside the model's crop are kept.
 
     Args:
-        photograph: as it came.
-        drawn: RGB in sRGB, at the model's size.
-        geometry: where it belongs.
+        photograph: the original photograph.
+        drawn: the generated picture, RGB in sRGB, at the model's size.
+        geometry: position of the generated picture in the photograph.
         kernel: G on the ratio's 1M last scale: the photograph keeps its pixels where G is 1. None
-            to take the whole drawing; only the crop has a seam then.
-        settings: ``background: decoded`` takes the whole drawing too.
+            pastes the whole generated picture; only the border of the crop has a seam then.
+        settings: settings of the composition; ``background: decoded`` also pastes the whole
+            generated picture.
     """
     if kernel is None or settings.background == "decoded":
         kernel = np.zeros(reference_grid(geometry.model_size), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Draw an edit scale by scale, and decode what was drawn."""
+"""Generate an edit scale by scale, and decode the generated code into a picture."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 def adapted(
     transformer: Infinity, adapter: Adapter | None, name: Path | str = "adapter"
 ) -> Iterator[None]:
-    """Have an adapter on the transformer's layers meanwhile; None for none.
+    """Apply an adapter to the transformer's layers inside the block.
 
     Args:
-        transformer: its layers are wrapped in place.
-        adapter: what to put on.
-        name: of the adapter, for messages.
+        transformer: the transformer; its layers are wrapped in place.
+        adapter: the adapter to apply, or None for none.
+        name: name of the adapter in error messages.
 
     Raises:
-        UserError: the adapter is another model's.
+        UserError: the adapter belongs to another model.
     """
     if adapter is None:
         yield
@@ -67,24 +67,25 @@ def draw(
     lock_scales: int = 0,
     passes: Callable[[Infinity, TextFeatures, ScaleSchedule], ScalePasses] = ScalePasses,
 ) -> Tensor:
-    """Sample the edit prompt, blended with the photograph's codes where there is a kernel.
+    """Sample a picture for the edit prompt; with a kernel, blend it with the photograph's codes.
 
     Args:
-        transformer: with the adapter on it, to edit with one.
-        photograph: what is edited.
-        prompt: what the edited picture shows.
-        sampling: seed, guidance, temperature and cut-offs.
-        vectors: learned ones, (N, Ct5), to follow each prompt; None to edit without.
-        kernel: G on the ratio's 1M last scale; None to let everything change.
-        negative_text: the source prompt, to lead away from what it says; None for plain guidance.
-        lock_scales: first scales that stay the photograph's.
-        passes: runs the model, as ``sampler.sample`` says.
+        transformer: the transformer, with the adapter applied if one is used.
+        photograph: the photograph to edit.
+        prompt: the edit prompt, which describes the edited picture.
+        sampling: seed, guidance scale, temperature and cut-offs (top-k, top-p).
+        vectors: learned vectors, (N, Ct5), appended to each prompt; None for none.
+        kernel: G on the ratio's 1M last scale; None lets the whole picture change.
+        negative_text: the source prompt, used as the negative prompt; None for plain
+            classifier-free guidance.
+        lock_scales: number of first scales that keep the photograph's codes.
+        passes: runs the model; see ``sampler.sample``.
 
     Returns:
-        The code of the picture, (1, d, H, W); ``decode`` shows it.
+        The code of the picture, (1, d, H, W); ``decode`` converts it into an image.
 
     Raises:
-        MemoryFault: the GPU's memory ran out.
+        MemoryFault: the GPU ran out of memory.
     """
     device, schedule = transformer.device, photograph.schedule
     blend: Editor = keep_generated
@@ -114,15 +115,15 @@ def draw(
 @telling_memory_faults("choose a smaller pixel_budget")
 @torch.inference_mode()
 def decode(tokenizer: Tokenizer, code: Tensor) -> Image.Image:
-    """The picture of a code (1, d, H, W), at the model's size.
+    """Decode a code (1, d, H, W) into a picture at the model's size.
 
     Raises:
-        MemoryFault: the GPU's memory ran out.
+        MemoryFault: the GPU ran out of memory.
     """
     return from_model(tokenizer.decode(code)[0].float().cpu().numpy())
 
 
 def _text_of(prompt: PromptFeatures, vectors: Tensor | None, device: torch.device) -> TextFeatures:
-    """A prompt, with the learned vectors behind it if any."""
+    """Return a prompt's features, followed by the learned vectors if there are any."""
     text = TextFeatures.of(prompt.features, device)
     return text if vectors is None else text.append(vectors.to(device))

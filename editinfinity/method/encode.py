@@ -1,4 +1,4 @@
-"""Encode a photograph, once for everything that follows."""
+"""Encode a photograph with the tokenizer, once for all later steps."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def encode_photograph(
     """Encode a photograph, or a region of it.
 
     Args:
-        photograph: RGB, upright.
-        region: (top, left, height, width) in pixels; None for all of it.
+        photograph: RGB image with its EXIF orientation applied.
+        region: (top, left, height, width) in pixels; None for the whole photograph.
         pixel_budget: a key of ``editinfinity.scales.PIXEL_BUDGETS``.
-        preset: the model.
-        tokenizer: its tokenizer.
+        preset: the model's preset.
+        tokenizer: the model's tokenizer.
 
     Raises:
-        MemoryFault: the GPU's memory ran out.
+        MemoryFault: the GPU ran out of memory.
     """
     size = size_of(photograph)
     schedule = schedule_for(

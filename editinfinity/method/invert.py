@@ -1,7 +1,7 @@
-"""Invert a photograph: learn vectors behind its prompt (stage 2), then a LoRA adapter (stage 3).
+"""Invert a photograph: learn vectors appended to its prompt (stage 2), then LoRA (stage 3).
 
-Source: EditInfinity (arXiv 2510.20217). Iteration i draws its noise from (seed, training, i), so a
-continued training learns the same numbers as a straight one.
+Source: EditInfinity (arXiv 2510.20217). The noise of iteration i depends only on (seed, training,
+i), so a resumed training yields the same numbers as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from editinfinity.settings.groups import LoraSettings, TrainingSettings
 log = logging.getLogger(__name__)
 
 VECTORS, ADAPTER = "train_textembedding", "train_lora"
-"""Names of the two trainings, of which their seeds are made."""
+"""Names of the two trainings; the seeds of their iterations depend on these names."""
 
 
 class TrainingCallbacks:
-    """What a training calls on its way: this one logs the losses and runs every iteration.
+    """Callbacks of a training. This base class logs the losses and runs every iteration.
 
-    A subclass may begin with what an earlier training has learned, and leave off before the end.
+    A subclass may resume an earlier training, and may stop before the last iteration.
     """
 
     def on_start(
         self, model: nn.Module, parameters: Sequence[nn.Parameter]
     ) -> OptimizerState | None:
-        """Put what an earlier training has learned into the model, in place.
+        """Load the parameters of an earlier training into the model, in place.
 
         Args:
-            model: the transformer, with the adapter that trains if one does.
-            parameters: what trains, in an order that is the same every time.
+            model: the transformer, with the adapter if an adapter is trained.
+            parameters: the trained parameters; their order is always the same.
 
         Returns:
-            The optimizer's state after the last iteration that was made, or None before the first.
+            The optimizer's state after the last completed iteration, or None if there is none.
         """
         return None
 
     def steps(self, iterations: Iterable[int]) -> Iterable[int]:
-        """The iterations to run; they may end early."""
+        """Return the iterations to run; the iterable may end early."""
         return iterations
 
     def on_iteration(self, name: str, iteration: int, last: int, loss: float) -> None:
-        """An iteration of a training is done; ``last`` is the number of its last one."""
+        """Handle a completed iteration; ``last`` is the number of the training's last iteration."""
         log.info("%s: iteration %d of %d, loss %.4f", name, iteration, last, loss)
 
     def on_end(self, parameters: Sequence[nn.Parameter], state: OptimizerState) -> None:
-        """No further iteration will be run; ``state`` tells the number of the one made last."""
+        """Handle the end of the run; ``state`` holds the number of the last completed iteration."""
 
 
 def source_of(
@@ -69,7 +69,7 @@ def source_of(
     device: torch.device,
     vectors: Tensor | None = None,
 ) -> Source:
-    """A photograph and its prompt to learn from, with vectors (N, Ct5) that were learned before."""
+    """Return a photograph and prompt as training input, with learned vectors (N, Ct5) if any."""
     raw = torch.from_numpy(photograph.raw)[None].to(device)
     learned = None if vectors is None else vectors.to(device)
     text = TextFeatures.of(prompt.features, device)
@@ -78,14 +78,16 @@ def source_of(
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains on one photograph; the transformer leaves as it came, bare and in ``eval`` mode.
+    """Trains vectors and adapters on one photograph.
+
+    Every training leaves the transformer without an adapter and in ``eval`` mode.
 
     Attributes:
-        transformer: frozen; what is learned lies beside its weights.
-        preset: the model.
+        transformer: the transformer; its weights are frozen.
+        preset: the model's preset.
         training: hyperparameters of the trainings.
-        callbacks: called on the way.
-        recomputed: the setting ``gradient_checkpointing``.
+        callbacks: called during each training.
+        recomputed: value of the setting ``gradient_checkpointing``.
     """
 
     transformer: Infinity
@@ -97,10 +99,10 @@ class Trainer:
     def learn(
         self, source: Source, vector_iterations: int, adapter_iterations: int, lora: LoraSettings
     ) -> tuple[Embedding | None, Adapter | None]:
-        """Learn vectors, then an adapter over them; 0 iterations leave one out.
+        """Learn vectors, then an adapter on top of them; 0 iterations skip a training.
 
         Raises:
-            UserError: as ``learn_vectors``.
+            UserError: for the same reasons as ``learn_vectors``.
         """
         embedding = adapter = None
         if vector_iterations:
@@ -112,17 +114,18 @@ class Trainer:
         return embedding, adapter
 
     def learn_vectors(self, source: Source, iterations: int) -> tuple[Embedding, OptimizerState]:
-        """Learn vectors that complete the source prompt, from zeros (stage 2).
+        """Learn vectors that complete the source prompt, starting from zeros (stage 2).
 
         Args:
-            source: of ``source_of``, without vectors.
-            iterations: number of the last one; the vectors have seen as many updates.
+            source: result of ``source_of``, without vectors.
+            iterations: number of the last iteration, which is the total number of updates.
 
         Returns:
             The vectors on the CPU, and the optimizer's state.
 
         Raises:
-            UserError: no iteration is left to run, the loss became infinite, or memory ran out.
+            UserError: no iteration is left to run, the loss is not finite, or the GPU ran out of
+                memory.
         """
         start = torch.zeros(LEARNED_VECTORS, self.preset.transformer.text_width)
         vectors = nn.Parameter(start.to(self.transformer.device))
@@ -135,18 +138,18 @@ class Trainer:
     def learn_adapter(
         self, source: Source, iterations: int, lora: LoraSettings
     ) -> tuple[Adapter, OptimizerState]:
-        """Learn the style of the photograph in a fresh LoRA adapter (stage 3).
+        """Learn the style of the photograph in a new LoRA adapter (stage 3).
 
         Args:
-            source: of ``source_of``, with the vectors to train over if any.
-            iterations: number of the last one; the adapter has seen as many updates.
-            lora: the adapter's shape and loss.
+            source: result of ``source_of``, with the learned vectors to use, if any.
+            iterations: number of the last iteration, which is the total number of updates.
+            lora: shape of the adapter, and weight of its KL loss.
 
         Returns:
             The adapter on the CPU, and the optimizer's state.
 
         Raises:
-            UserError: as ``learn_vectors``.
+            UserError: for the same reasons as ``learn_vectors``.
         """
         reseed(self.training.train_seed, ADAPTER, 0)
         adapted = add_lora(self.transformer, lora).to(self.transformer.device)
@@ -170,16 +173,16 @@ class Trainer:
         learning_rate: float,
         kl_weight: float = 0.0,
     ) -> OptimizerState:
-        """Update the parameters until ``iterations`` updates were made in all.
+        """Train the parameters until the total number of updates is ``iterations``.
 
         Args:
-            name: of the training; seeds and messages carry it.
-            model: the transformer, with the adapter that trains if one does.
-            parameters: what trains.
-            source: what to learn.
-            iterations: number of the last one.
-            learning_rate: of AdamW.
-            kl_weight: of ``InversionLoss``.
+            name: name of the training, used for seeds and messages.
+            model: the transformer, with the adapter if an adapter is trained.
+            parameters: the parameters to train.
+            source: the photograph and its prompt.
+            iterations: number of the last iteration.
+            learning_rate: learning rate of AdamW.
+            kl_weight: weight of the divergence in ``InversionLoss``.
         """
         callbacks, seed = self.callbacks, self.training.train_seed
         before = callbacks.on_start(model, parameters)
@@ -222,7 +225,7 @@ class Trainer:
         return state
 
     def _loss(self, model: nn.Module, source: Source, kl_weight: float) -> InversionLoss:
-        """The loss of a model in ``train`` mode."""
+        """Prepare the model for training (``train`` mode, checkpointing) and return its loss."""
         settings = self.training
         batch = settings.batch_size or self.preset.training.batch_size
         self.transformer.set_drop_path(settings.drop_path)

@@ -1,4 +1,4 @@
-"""Locate an edit: from the user's mask, or the attention of a word, to the blending weights G."""
+"""Locate an edit: compute the blending weights G from the user's mask or a word's attention."""
 
 from __future__ import annotations
 
@@ -17,22 +17,28 @@ from editinfinity.scales import ScaleSchedule
 log = logging.getLogger(__name__)
 
 _UNSEEN_WORTH_TELLING = 0.02
-"""Share of a mask; of most photographs the model sees all but a sliver."""
+"""Share of a mask outside the model's crop from which a warning is logged.
+
+For most photographs, the crop leaves out only a narrow strip.
+"""
 
 _FREE_ENOUGH = 0.5
-"""Share of what is drawn that some code has to take, or nobody sees that anything was."""
+"""Minimum weight of the generated code, 1 − G, at the cell where it is largest.
+
+Below this, no cell changes enough for the edit to be visible, and a warning is logged.
+"""
 
 
 @dataclass(frozen=True)
 class EditedRegion:
-    """The edited part of what the model sees of a photograph.
+    """The edited region inside the model's crop of a photograph.
 
     Attributes:
-        name: what it comes from, for messages.
+        name: source of the region, for messages.
         edited: (h, w) bool, at the photograph's resolution or on the grid of an attention map.
-        attention: the map it was made of, (h, w); None where it is the user's mask.
-        edit_region: part of the mask's picture that is edited; None of an attention map.
-        unseen: share of the user's mask that lies outside what the model sees.
+        attention: the attention map of the region, (h, w); None for a user's mask.
+        edit_region: part of the mask's picture that is edited; None for an attention map.
+        unseen: share of the user's mask that lies outside the model's crop.
     """
 
     name: Path | str
@@ -45,12 +51,12 @@ class EditedRegion:
 def region_of_mask(
     mask: NDArray[np.bool_], geometry: Geometry, name: object, edit_region: str
 ) -> EditedRegion:
-    """The user's mask, cropped to what the model sees.
+    """Return the region of the user's mask, cropped to the model's crop.
 
     Args:
         mask: (H, W) of the photograph, True = edited.
-        geometry: what the model sees of it.
-        name: the mask's file, or anything else for a mask that has none.
+        geometry: the model's crop of the photograph.
+        name: file of the mask (a string or path); any other object if the mask has no file.
         edit_region: part of the mask's picture that is edited, for messages.
     """
     shown, unseen = name if isinstance(name, str | Path) else "mask", unseen_of(mask, geometry)
@@ -60,24 +66,26 @@ def region_of_mask(
 def region_of_attention(
     attention: NDArray[np.float32], threshold: float, word: str
 ) -> EditedRegion:
-    """Cells above min + threshold·(max − min) of the attention of a word, (h, w)."""
+    """Return the cells whose attention exceeds min + threshold·(max − min); the map is (h, w)."""
     cells = cells_of_attention(attention, threshold)
     return EditedRegion(f"the attention of {word!r}", cells, attention)
 
 
 def kernel_of(region: EditedRegion, schedule: ScaleSchedule, smoothing: str) -> NDArray[np.float32]:
-    """The blending weights of a region; warns of one that changes nothing, all or too little.
+    """Return the blending weights of a region.
+
+    Logs a warning if the region is empty, covers everything, or is too small for a visible edit.
 
     Args:
-        region: where the edit goes.
-        schedule: of the photograph.
+        region: the edited region.
+        schedule: scale schedule of the photograph.
         smoothing: a key of ``editinfinity.editing.kernel.SMOOTHINGS``.
 
     Returns:
-        (h, w) on the ratio's 1M last scale: 1 keeps the source, 0 is edited freely.
+        G, (h, w) on the ratio's 1M last scale: 1 keeps the source, 0 is edited freely.
 
     Raises:
-        UserError: the mask lies where the model sees nothing of it.
+        UserError: the whole mask lies outside the model's crop.
     """
     require_seen(region.unseen, region.name)
     if region.unseen >= _UNSEEN_WORTH_TELLING:

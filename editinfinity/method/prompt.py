@@ -1,4 +1,4 @@
-"""Encode a prompt, and find a word of it among its tokens."""
+"""Encode a prompt, and find the tokens of a word in it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @telling_memory_faults("use device: cpu for the text stages")
 def encode_prompt(prompt: str, preset: Preset, encoder: TextEncoder) -> PromptFeatures:
-    """Encode a prompt with the method's suffix; white space in it counts as single spaces.
+    """Encode a prompt with the caption suffix; runs of white space become single spaces.
 
     Raises:
-        PromptTooLongError: the encoder takes fewer tokens.
-        MemoryFault: the GPU's memory ran out.
+        PromptTooLongError: the prompt has more tokens than the encoder accepts.
+        MemoryFault: the GPU ran out of memory.
     """
     text = " ".join(prompt.split())
     features = encoder.encode(caption(text)).features[0].cpu().numpy()
@@ -27,9 +27,9 @@ def encode_prompt(prompt: str, preset: Preset, encoder: TextEncoder) -> PromptFe
 
 
 def tokens_of_word(prompt: PromptFeatures, word: str) -> Span:
-    """Tokens of a word, or several, of a prompt: first and one past the last.
+    """Return the token range of one or more words of a prompt: first, and one past the last.
 
     Raises:
-        UserError: the prompt does not contain it.
+        UserError: the prompt does not contain the word.
     """
     return tokens_of(find_word(prompt.prompt, word), prompt.offsets)

@@ -1,4 +1,4 @@
-"""Stage ``attention_map``: where the model looks for a word (the automatic mask of Example3)."""
+"""Stage ``attention_map``: attention map of a word (for the automatic mask of Example3)."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ def collect_attention(
 ) -> None:
     """Average the cross-attention of the target word's tokens over all scales and layers.
 
-    Runs over the photograph's own codes with the source prompt, without learned vectors or LoRA.
+    Runs the transformer on the photograph's own codes with the source prompt, without learned
+    vectors and LoRA.
 
     Args:
-        image_features: of ``extract_image_features``.
-        text_features: of the *source* prompt, which must contain the word.
-        target_word: a word, or several, of the source prompt.
-        output: safetensors with ``attention`` (h, w) fp32 on the ratio's 1M last scale.
-        model: which model and device; the same preset as the features.
-        host: the process this runs in.
+        image_features: output of ``extract_image_features``.
+        text_features: features of the *source* prompt, which must contain the word.
+        target_word: one or more words of the source prompt.
+        output: safetensors file with ``attention`` (h, w) fp32 on the ratio's 1M last scale.
+        model: model and device; the preset must be that of the features.
+        host: the process that runs the stage.
 
     Raises:
         UserError: the source prompt does not contain the word.

@@ -1,6 +1,7 @@
-"""A stage to run, as something that can be written down, sent and run elsewhere.
+"""Calls of stages that can be serialised as JSON and run in another process.
 
-Free of torch: whoever only hands a call on needs none of what the stage imports.
+This module does not import torch, so a process that only forwards a call need not import what the
+stage imports.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ MODEL_STAGES: Mapping[str, str] = {
     "edit": "edit",
     "metrics": "measure_edit",
 }
-"""The stages that run a model, modules of ``editinfinity.stages``, and their functions."""
+"""Stages that run a model: module of ``editinfinity.stages`` → its function."""
 
 _SETTINGS = {kind.__name__: kind for kind in (*GROUPS, Pause)}
-"""Dataclasses that may be arguments, by name."""
+"""Dataclasses that are allowed as arguments, by class name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One of ``MODEL_STAGES`` with its arguments: paths, plain values and settings.
+    """A call of one of ``MODEL_STAGES``. Arguments are paths, plain values and settings.
 
     Raises:
-        ValueError: there is no such stage.
+        ValueError: the stage does not exist.
     """
 
     stage: str
@@ -48,23 +49,23 @@ class Call:
         """Run the stage in this process.
 
         Raises:
-            UserError: as the stage does.
-            Stopped: the host asked to stop.
+            UserError: raised by the stage.
+            Stopped: the host requested a stop.
         """
         module = importlib.import_module(f"editinfinity.stages.{self.stage}")
         getattr(module, MODEL_STAGES[self.stage])(**self.arguments, host=host)
 
     def to_json(self) -> dict[str, Any]:
-        """The call in what JSON can carry."""
+        """Return the call as a dictionary that can be serialised as JSON."""
         arguments = {name: _encode(value) for name, value in self.arguments.items()}
         return {"stage": self.stage, "arguments": arguments}
 
     @classmethod
     def from_json(cls, data: Any) -> Call:
-        """The call of ``to_json``.
+        """Return the call that ``to_json`` serialised.
 
         Raises:
-            ValueError: it is none, or names anything but a known stage and known settings.
+            ValueError: the data is not a call, or refers to an unknown stage or settings class.
         """
         try:
             arguments = {str(name): _decode(value) for name, value in data["arguments"].items()}

@@ -1,4 +1,4 @@
-"""Stage ``check``: look at everything the user gave for a case before anything expensive runs."""
+"""Stage ``check``: validate all user inputs of a case before any expensive stage runs."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from editinfinity.settings.groups import MaskSettings
 log = logging.getLogger(__name__)
 
 CROP_WORTH_TELLING = 0.25
-"""Share of the photograph that no edit can reach, from which the report says so."""
+"""Share of the photograph outside the model's crop from which the report contains a warning."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class EditInput:
-    """What the user gave for one edit of a case.
+    """User inputs of one edit of a case.
 
-    Texts are a ``Path`` of a UTF-8 file, or the text itself (as a table gives it).
+    A text is either the ``Path`` of a UTF-8 file or the text itself (if it comes from a table).
 
     Attributes:
-        name: the edit's name.
-        prompt: what the edited image shows.
-        mask: the mask's file; None where the edit uses none.
-        target_word: word of the source prompt to segment; None where the edit uses none.
-        settings: how the mask is read.
+        name: name of the edit.
+        prompt: the edit prompt, which describes the edited image.
+        mask: file of the mask; None if the edit uses no mask.
+        target_word: word of the source prompt to segment; None if the edit uses none.
+        settings: settings for reading the mask.
     """
 
     name: str
@@ -50,14 +50,14 @@ class EditInput:
 
 @dataclass(frozen=True)
 class CaseReport:
-    """What ``check_case`` saw.
+    """Result of ``check_case``.
 
     Attributes:
-        case: the case's name.
-        image_size: (height, width) in pixels, after EXIF orientation.
-        ratio: nearest of the model's ratios, height over width.
-        edits: names of the edits that were looked at.
-        warnings: things that work but are probably not meant, one line each.
+        case: name of the case.
+        image_size: (height, width) in pixels, after applying the EXIF orientation.
+        ratio: the supported ratio nearest to the photograph's, height over width.
+        edits: names of the checked edits.
+        warnings: valid inputs that are probably unintended, one line each.
     """
 
     case: str
@@ -76,20 +76,20 @@ def check_case(
     output: Path,
     faults: Sequence[str] = (),
 ) -> CaseReport:
-    """Check the inputs of a case and write what was seen as JSON.
+    """Check the inputs of a case and write a report as JSON.
 
-    Every fault is logged as a line of its own.
+    Every fault is logged on a separate line.
 
     Args:
-        case: the case's name, for messages.
-        image: the photograph.
-        source_prompt: describes the photograph; None where there is none (then it is empty).
-        edits: the case's edits.
-        output: JSON file of the report.
-        faults: what is already known to be wrong, a line each; reported with the rest.
+        case: name of the case, for messages.
+        image: file of the photograph.
+        source_prompt: description of the photograph; None is treated as an empty prompt.
+        edits: the edits of the case.
+        output: JSON file for the report.
+        faults: faults that are already known, one line each; they are reported with the others.
 
     Raises:
-        UserError: something is wrong; the message carries all faults.
+        UserError: an input is faulty; the message lists all faults.
     """
     inspection = _Inspection(list(faults))
     picture = inspection.attempt(lambda: read_image(image))
@@ -125,17 +125,17 @@ def check_case(
 
 
 class _Inspection:
-    """Gathers faults and warnings instead of stopping at the first."""
+    """Collects all faults and warnings, instead of stopping at the first fault."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults, self.warnings = faults, list[JobWarning]()
 
     def warn(self, text: str, about: str = INPUT) -> None:
-        """Note what works but is probably not meant."""
+        """Record a warning about a valid input that is probably unintended."""
         self.warnings.append(JobWarning(text, about))
 
     def attempt(self, look: Callable[[], T]) -> T | None:
-        """What ``look`` returns, or None after noting its fault."""
+        """Return the result of ``look``, or record its ``UserError`` and return None."""
         try:
             return look()
         except UserError as fault:
@@ -144,7 +144,7 @@ class _Inspection:
             return None
 
     def look_at(self, edit: EditInput, image: Path, size: Size | None, source_prompt: str) -> None:
-        """Look at one edit's texts and mask; the mask needs the photograph's size."""
+        """Check the texts and the mask of one edit; the mask only if ``size`` is known."""
         prompt = self.attempt(lambda: read_prompt(edit.prompt, what="edit prompt"))
         if prompt is not None and prompt == source_prompt:
             self.warn(f"{edit.name}: the edit prompt says the same as the source prompt")
@@ -163,6 +163,6 @@ class _Inspection:
 
 
 def _share_seen(size: Size, model_size: Size) -> float:
-    """Share of a photograph's pixels inside the model's crop."""
+    """Return the share of a photograph's pixels inside the model's crop."""
     geometry = Geometry.fit(size, model_size)
     return geometry.height * geometry.width / (size[0] * size[1])

@@ -1,4 +1,4 @@
-"""Stage ``edit``: draw the edited image (stage 4)."""
+"""Stage ``edit``: generate the edited image (stage 4)."""
 
 from __future__ import annotations
 
@@ -39,25 +39,26 @@ def edit(
     lock_scales: int = 0,
     host: Host = ALONE,
 ) -> None:
-    """Sample the edit prompt, blended with the photograph's codes where there is a kernel.
+    """Sample a picture for the edit prompt; with a kernel, blend it with the photograph's codes.
 
     Args:
-        image_features: of ``extract_image_features``.
-        text_features: of the *edit* prompt.
-        output: PNG at the model's resolution, its settings embedded as text.
-        settings: JSON of everything that made it.
-        model: which model and device; the same preset as the features.
-        sampling: seed, guidance, temperature and cut-offs.
-        embedding: learned vectors; None to edit without.
-        lora_dir: folder of a LoRA adapter; None to edit without.
-        kernel: of ``make_kernel``; None edits the whole image (upstream's ``infer_function 0``).
-        source_text: of the *source* prompt, to lead away from what it says (guidance
-            ``source_negative``); None for plain guidance.
-        lock_scales: first scales that stay the photograph's.
-        host: the process this runs in.
+        image_features: output of ``extract_image_features``.
+        text_features: features of the *edit* prompt.
+        output: PNG at the model's resolution, with its settings embedded as text.
+        settings: JSON file for all settings and inputs that produced the picture.
+        model: model and device; the preset must be that of the features.
+        sampling: seed, guidance scale, temperature and cut-offs (top-k, top-p).
+        embedding: file of the learned vectors; None for none.
+        lora_dir: folder of the LoRA adapter; None for none.
+        kernel: output of ``make_kernel``; None edits the whole image (upstream's
+            ``infer_function 0``).
+        source_text: features of the *source* prompt, used as the negative prompt (guidance
+            ``source_negative``); None for plain classifier-free guidance.
+        lock_scales: number of first scales that keep the photograph's codes.
+        host: the process that runs the stage.
 
     Raises:
-        UserError: files do not fit one another, or are missing.
+        UserError: a file is missing, or the files do not belong together.
     """
     preset, device = open_settings(model)
     photograph, prompt = open_features(image_features, text_features, preset)
@@ -90,7 +91,7 @@ def edit(
             negative_text=negative_text,
             lock_scales=lock_scales,
         )
-    del transformer  # its memory serves the decoder
+    del transformer  # free its memory for the decoder
     with telling_memory_faults("choose a smaller pixel_budget"):
         tokenizer = host.load(load_tokenizer, preset, device, model.model_dir)
     picture = decode(tokenizer, code)
@@ -105,7 +106,10 @@ def _facts(
     photograph: ImageFeatures,
     prompt: PromptFeatures,
 ) -> dict[str, Any]:
-    """Everything that made an edit, but for what is optional. No paths, no times."""
+    """Return the settings and inputs that produced an edit, with None for the optional ones.
+
+    They contain no paths and no times.
+    """
     return {
         "model": model.model,
         "attention_bias": model.attention_bias,

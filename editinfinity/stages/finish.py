@@ -1,4 +1,4 @@
-"""Stage ``finish``: put the edited image back into the user's photograph."""
+"""Stage ``finish``: paste the edited image into the user's photograph."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def finish(
     kernel: Path | None = None,
     **settings: Any,
 ) -> None:
-    """Put the drawing back into the photograph, at its size, with all that belongs to it.
+    """Paste the edited image into the photograph, at full size and with the photograph's metadata.
 
-    What the model did not see keeps the photograph's own pixels, behind a soft seam.
+    Pixels outside the model's crop are kept from the photograph, with a soft seam.
 
     Args:
-        edited: of ``edit``.
-        image: the user's photograph.
-        output: where the finished picture goes; its ending decides the format.
-        kernel: of ``make_kernel``, where the edit used one.
-        settings: of ``FinishSettings``, by name.
+        edited: output of ``edit``.
+        image: file of the user's photograph.
+        output: file for the finished picture; its extension determines the format.
+        kernel: output of ``make_kernel``, if the edit used one.
+        settings: fields of ``FinishSettings``, by name.
 
     Raises:
-        UserError: a picture cannot be read, or they do not belong together.
+        UserError: a picture cannot be read, or the pictures do not belong together.
     """
     finishing = FinishSettings(**settings)
     photograph, drawn = read_photograph(image), read_image(edited)
@@ -59,16 +59,17 @@ def finish(
 def _geometry(
     settings: str | None, photograph: Photograph, drawn: tuple[int, int], edited: Path, image: Path
 ) -> Geometry:
-    """Where the drawing belongs: as its settings say.
+    """Return the position of the edited image in the photograph, from its embedded settings.
 
-    A drawing of a whole photograph also fits the same photograph at another size.
+    An edit of a whole photograph also fits the same photograph at another size.
     """
     try:
         geometry = Geometry.from_dict(json.loads(settings or "{}")["geometry"])
     except (ValueError, KeyError, TypeError):
         geometry = None
     if geometry is not None and geometry.image_size == photograph.size:
-        # A crop of another shape than the photograph may lie just where such a whole one would.
+        # The ratios need not match here: a user's crop may have another shape than the photograph,
+        # even where it coincides with Geometry.fit.
         fits = geometry.model_size == drawn
     else:
         was_whole = geometry is None or geometry == Geometry.fit(

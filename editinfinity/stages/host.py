@@ -1,7 +1,8 @@
-"""The process a stage runs in: where its models come from, and whether it may go on.
+"""Host: the interface of the process that runs a stage, for loading models and stop requests.
 
-Stages are handed one. ``ALONE`` is a process that reads what it needs and cannot be asked to stop;
-a workflow's job listens to signals, and a warm worker has the models at hand already.
+Every stage that runs a model takes a host as an argument. ``ALONE`` loads models from disk and
+never requests a stop. The host of a workflow job handles signals, and the host of a warm worker
+keeps models in memory between stages.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ Model = TypeVar("Model")
 
 @dataclass(frozen=True)
 class Pause:
-    """Where a training that is asked to stop keeps what it has done.
+    """File in which a training saves its progress when a stop is requested.
 
     Attributes:
-        path: the file.
-        identity: text that is the same for the same training only: its settings, inputs and code.
-            A file of another identity is not gone on from.
+        path: path of the file.
+        identity: text that identifies the training by its settings, inputs and code. A file with
+            another identity is not resumed.
     """
 
     path: Path
@@ -29,22 +30,22 @@ class Pause:
 
 
 class Host:
-    """A process that reads its models from disk and is never asked to stop."""
+    """A host that loads its models from disk and never requests a stop."""
 
     @property
     def asked(self) -> str | None:
-        """Why to stop, once somebody has asked."""
+        """Reason of the stop request, or None if there is none."""
         return None
 
     def load(self, loader: Callable[..., Model], *arguments: object) -> Model:
-        """What ``loader(*arguments)`` gives, the caller's to train, adapt and wrap.
+        """Return the model of ``loader(*arguments)``, which the caller may train, adapt and wrap.
 
-        Its weights may be shared: nobody may write into the tensors of a loaded model.
+        The weights may be shared with other callers, so nobody may write to their tensors.
         """
         return loader(*arguments)
 
     def steps(self, iterations: Iterable[int]) -> Iterator[int]:
-        """The iterations, for as long as nobody asks to stop."""
+        """Yield the iterations until a stop is requested."""
         yield from iterations
 
 

@@ -1,4 +1,4 @@
-"""Stage ``image_features``: a photograph as bits of every scale and raw tokenizer features."""
+"""Stage ``image_features``: encode a photograph as bits of all scales and raw features."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def extract_image_features(
     crop: str = FULL,
     host: Host = ALONE,
 ) -> None:
-    """Encode the photograph once; every later stage reads only this file.
+    """Encode the photograph once; later stages read the output instead of encoding it again.
 
     ``output`` (safetensors) holds ``bits`` (packed bits of all scales, uint8), ``raw`` (d, h, w)
     fp32, and, as metadata, the preset, ratio, pixel budget and geometry.
 
     Args:
-        image: the photograph.
-        output: where the features go.
-        model: which model and device.
-        pixel_budget: a key of ``editinfinity.scales.PIXEL_BUDGETS``; None for the model's own.
+        image: file of the photograph.
+        output: file for the features.
+        model: model and device.
+        pixel_budget: a key of ``editinfinity.scales.PIXEL_BUDGETS``; None for the model's default.
         crop: ``full``, or ``top,left,height,width`` of the part to encode, in pixels.
-        host: the process this runs in.
+        host: the process that runs the stage.
 
     Raises:
         UserError: the image cannot be read, or the model's weights are missing.

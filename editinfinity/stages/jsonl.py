@@ -1,4 +1,4 @@
-"""Stage ``jsonl``: the training table of a case, one line of image path and source prompt."""
+"""Stage ``jsonl``: write the training table of a case, one line with image path and prompt."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from editinfinity.files.prompts import read_prompt
 def write_jsonl(*, image: Path, source_prompt: str, output: Path) -> None:
     """Write ``{"image_path": …, "source_prompt": …}`` as the only line of ``output``.
 
-    The prompt is stored without the suffix the caption gets (see ``editinfinity.prompts``).
+    The prompt is stored without the caption suffix (see ``editinfinity.prompts``).
 
     Raises:
-        UserError: the image is missing, or the prompt is not usable.
+        UserError: the image is missing, or the prompt is invalid.
     """
     if not image.is_file():
         raise UserError(f"{image}: there is no such file; put the picture there")
@@ -26,10 +26,10 @@ def write_jsonl(*, image: Path, source_prompt: str, output: Path) -> None:
 
 
 def read_jsonl(path: Path) -> tuple[Path, str]:
-    """Image path and source prompt of a table written by ``write_jsonl``.
+    """Return the image path and source prompt of a table written by ``write_jsonl``.
 
     Raises:
-        UserError: the file is missing or is no such table.
+        UserError: the file is missing or is not such a table.
     """
     try:
         line = json.loads(path.read_text(encoding="utf-8"))

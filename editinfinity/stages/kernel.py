@@ -1,4 +1,4 @@
-"""Stage ``kernel``: from a mask or an attention map to the blending weights G."""
+"""Stage ``kernel``: compute the blending weights G from a mask or an attention map."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ def make_kernel(
     smoothing: str = PreservationSettings.smoothing,
     **where: Any,
 ) -> None:
-    """Make the smoothing kernel of an edit (no model runs).
+    """Compute the smoothing kernel of an edit, without running a model.
 
     Args:
-        image_features: for the photograph's geometry and ratio.
-        output: safetensors with ``kernel`` (h, w) fp32 on the ratio's 1M last scale: 1 keeps the
-            source, 0 is edited freely.
+        image_features: output of ``extract_image_features``; provides geometry and ratio.
+        output: safetensors file with ``kernel`` (h, w) fp32 on the ratio's 1M last scale: 1 keeps
+            the source, 0 is edited freely.
         smoothing: a key of ``editinfinity.editing.kernel.SMOOTHINGS``.
-        where: the edit goes, as for ``find_region``: mask or attention, and ``MaskSettings``.
+        where: location of the edit, as keyword arguments of ``find_region``: mask or attention,
+            and fields of ``MaskSettings``.
 
     Raises:
-        UserError: the mask cannot be read, does not fit the photograph, or lies where the model
-            sees nothing of it.
+        UserError: the mask cannot be read, does not fit the photograph, or lies entirely outside
+            the model's crop.
     """
     source = ImageFeatures.load(image_features)
     region, made_of = find_region(source.geometry, **where)

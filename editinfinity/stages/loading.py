@@ -1,4 +1,4 @@
-"""What stages that run a model do first: pick the device, open features."""
+"""Common first steps of the stages that run a model: select the device, load features."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from editinfinity.settings.groups import ModelSettings
 
 
 def open_settings(model: ModelSettings) -> tuple[Preset, torch.device]:
-    """The preset and device of the settings; sets torch's threads and current device.
+    """Return preset and device for the settings; also set torch's threads and current device.
 
     Raises:
-        UserError: there is no such preset or device.
+        UserError: the preset or the device does not exist.
     """
     chosen, device = preset(model.model), pick_device(model.device)
     set_threads(model.threads)
     if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)  # where kernels run, wherever their tensors lie
+        torch.cuda.set_device(device)  # Triton ignores the tensors' device
     return chosen, device
 
 
 def open_features(
     image_features: Path, text_features: Path, preset: Preset
 ) -> tuple[ImageFeatures, PromptFeatures]:
-    """A photograph and a prompt, both as a model knows them.
+    """Load the features of a photograph and of a prompt.
 
     Raises:
-        UserError: a file is missing, damaged, or another model's.
+        UserError: a file is missing or damaged, or was made by another model.
     """
     photograph, prompt = ImageFeatures.load(image_features), PromptFeatures.load(text_features)
     for path, found in ((image_features, photograph.preset), (text_features, prompt.preset)):

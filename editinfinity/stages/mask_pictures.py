@@ -1,4 +1,4 @@
-"""Stage ``mask_pictures``: where an edit goes, shown before anything is trained."""
+"""Stage ``mask_pictures``: show the region of an edit, before anything is trained."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from editinfinity.stages.region import find_region
 def draw_mask_pictures(
     *, image_features: Path, mask_image: Path, heatmap: Path, **where: Any
 ) -> None:
-    """Draw the region of an edit.
+    """Write pictures of the region of an edit.
 
     Args:
-        image_features: for the photograph's geometry and ratio.
-        mask_image: PNG of the region, black = edited, at the photograph's size.
-        heatmap: PNG of the attention (or of the mask) over the photograph at the model's size.
-        where: the edit goes, as for ``find_region``: mask or attention, and ``MaskSettings``.
+        image_features: output of ``extract_image_features``; provides pixels, geometry and ratio.
+        mask_image: PNG file for the region, black = edited, at the photograph's size.
+        heatmap: PNG file for the attention (or the mask) over the photograph at the model's size.
+        where: location of the edit, as keyword arguments of ``find_region``: mask or attention,
+            and fields of ``MaskSettings``.
 
     Raises:
         UserError: the mask or the map cannot be read, or does not fit the photograph.
@@ -38,7 +39,7 @@ def draw_mask_pictures(
 
 
 def _mask_picture(edited: NDArray[np.bool_], geometry: Geometry) -> Image.Image:
-    """The edited region at the photograph's size: black is edited, white stays."""
+    """Return a picture of the region at the photograph's size: black is edited, white is kept."""
     picture = Image.new("L", geometry.image_size[::-1], 255)
     patch = Image.fromarray(np.where(edited, 0, 255).astype(np.uint8))
     patch = patch.resize((geometry.width, geometry.height), Image.Resampling.NEAREST)

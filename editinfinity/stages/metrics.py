@@ -1,4 +1,4 @@
-"""Stage ``metrics``: how good an edit is, in numbers beside its picture."""
+"""Stage ``metrics``: compute quality metrics of an edit."""
 
 from __future__ import annotations
 
@@ -44,26 +44,27 @@ def measure_edit(
     host: Host = ALONE,
     **settings: Any,
 ) -> None:
-    """Measure what the model drew against the part of the photograph that it saw.
+    """Compare the picture of an edit with the model's crop of the photograph.
 
-    Both come to one canvas of 512² (or of the picture's shape at that area) by Lanczos. What is
-    measured is the drawing itself, before it is put back into the photograph: there the background
-    is exact anyway.
+    Both are resampled with Lanczos to one canvas of 512² pixels (or of the picture's shape at that
+    area). The metrics are computed for the picture before it is pasted into the photograph, because
+    afterwards the background equals the photograph anyway.
 
     Args:
-        picture: of ``edit``, whose settings say what it shows and of which part.
-        image: the user's photograph.
-        output: JSON with ``values`` and ``missing``.
+        picture: output of ``edit``; its embedded settings provide the prompt and the crop.
+        image: file of the user's photograph.
+        output: JSON file with ``values`` and ``missing``.
         model: device and threads.
-        mask: the user's mask, where there is one.
-        attention: of ``collect_attention``, where the edit went by it instead.
-        lpips, clip, dino, image_reward: folders of weights; None leaves a metric out, and says so.
-        drawn_with: identity of the settings that drew it, to be kept with the numbers.
-        host: the process this runs in.
-        settings: of ``MaskSettings``, by name.
+        mask: file of the user's mask, if the edit used one.
+        attention: output of ``collect_attention``, if the edit used that instead.
+        lpips, clip, dino, image_reward: folders of weights; with None, the metric is omitted and
+            listed in ``missing``.
+        drawn_with: identity of the settings that produced the picture, stored with the metrics.
+        host: the process that runs the stage.
+        settings: fields of ``MaskSettings``, by name.
 
     Raises:
-        UserError: a file cannot be read, or they do not belong together.
+        UserError: a file cannot be read, or the files do not belong together.
     """
     _, device = open_settings(model)
     made_by, geometry = _facts(picture)
@@ -94,7 +95,7 @@ def measure_edit(
 
 
 def _facts(picture: Path) -> tuple[dict[str, object], Geometry]:
-    """What made a drawing, and which part of the photograph it is of."""
+    """Return the embedded settings of an edited picture, and its geometry in the photograph."""
     try:
         made_by = json.loads(read_settings(picture) or "{}")
         return made_by, Geometry.from_dict(made_by["geometry"])

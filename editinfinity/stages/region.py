@@ -1,4 +1,4 @@
-"""Where a picture is edited: the user's mask, or the cells an attention map leaves."""
+"""The edited region of a picture, from the user's mask or a thresholded attention map."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ def find_region(
     attention: Path | None = None,
     **settings: Any,
 ) -> tuple[EditedRegion, dict[str, Any]]:
-    """The region of an edit, and what decided it, for metadata.
+    """Return the region of an edit, and metadata that describes how it was determined.
 
     Args:
-        geometry: what the model sees of the photograph.
-        mask: the user's mask; give this or ``attention``.
-        photograph: its file, by whose name a mask of COCO that is of several images is searched.
-        attention: of ``collect_attention``.
-        settings: of ``MaskSettings``, by name.
+        geometry: the model's crop of the photograph.
+        mask: file of the user's mask; give either this or ``attention``.
+        photograph: file of the photograph. Its name selects the image in a COCO file that
+            annotates several images.
+        attention: output of ``collect_attention``.
+        settings: fields of ``MaskSettings``, by name.
 
     Raises:
         UserError: the mask or the map cannot be read, or does not fit the photograph.

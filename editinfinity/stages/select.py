@@ -1,8 +1,9 @@
-"""Stage ``select``: which variant of a sweep becomes the result, by a rule told in two lines.
+"""Stage ``select``: choose the variant of a sweep that becomes the result.
 
-Of the variants whose background keeps so many decibels (PSNR), the one most aligned with the
-prompt: by CLIP of the edited part where every variant has it, else by this project's own alignment.
-Where none keeps as much, the one that keeps most.
+Among the variants whose background PSNR reaches a minimum (in dB), the rule chooses the one that
+aligns best with the prompt. Alignment is the CLIP score of the edited part if every variant has it,
+else this project's own alignment metric. If no variant reaches the minimum, the rule chooses the
+one with the highest background PSNR.
 """
 
 from __future__ import annotations
@@ -19,21 +20,24 @@ from editinfinity.files.atomic import write_json
 log = logging.getLogger(__name__)
 
 MEASURES: Mapping[str, int] = {"clip_edited": 2, "alignment": 3}
-"""What may decide, the first that every variant has; and to how many digits it is compared."""
+"""Alignment metrics in order of preference → number of decimals for the comparison.
+
+The first metric that is known for every variant decides.
+"""
 
 PSNR_DIGITS = 2
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A choice among variants.
+    """The selected variant of a sweep.
 
     Attributes:
-        chosen: name of the variant.
-        why: one line for people.
-        measure: metric that decided; None where none is known.
-        floor: least PSNR of the background.
-        table: variant → what was compared, in the order of the sweep.
+        chosen: name of the selected variant.
+        why: one-line explanation for users.
+        measure: alignment metric that was compared; None if no metric is known for all variants.
+        floor: minimum background PSNR, in dB.
+        table: variant → compared values, in the order of the sweep.
     """
 
     chosen: str
@@ -43,7 +47,7 @@ class Selection:
     table: Mapping[str, Mapping[str, float | bool | None]]
 
     def save(self, path: Path) -> None:
-        """Write it, for people and for ``finish``."""
+        """Write the selection as JSON, for users and for the stage ``finish``."""
         rule = f"most {self.measure or 'background PSNR'}, of background PSNR ≥ {self.floor:g} dB"
         rows = [{"variant": name, **row} for name, row in self.table.items()]
         content = {"chosen": self.chosen, "why": self.why, "rule": rule, "variants": rows}
@@ -51,14 +55,15 @@ class Selection:
 
 
 def choose(measured: Mapping[str, MetricResults], floor: float) -> Selection:
-    """The best of some variants.
+    """Select the best variant.
 
-    Numbers are compared as tables round them; equals go to the better background, then to the
-    earlier of the sweep. A background that is empty keeps all there is to keep.
+    Values are rounded as in the tables before they are compared. Ties go to the variant with the
+    higher background PSNR, then to the earlier one in the sweep. A variant without background
+    counts as having infinite background PSNR.
 
     Args:
-        measured: variant → its metrics, in the order of the sweep; at least one.
-        floor: least PSNR of the background.
+        measured: variant → its metrics, in the order of the sweep; at least one variant.
+        floor: minimum background PSNR, in dB.
     """
     names = list(measured)
     known = [m for m in MEASURES if all(each.number(m) is not None for each in measured.values())]
@@ -114,12 +119,12 @@ def _why(
 
 
 def select_variant(*, metrics: Mapping[str, Path], output: Path, floor: float) -> None:
-    """Choose, and write what was chosen and why.
+    """Select a variant, and write the selection with its explanation.
 
     Args:
-        metrics: variant → file of ``metrics``, in the order of the sweep.
-        output: JSON with ``chosen``, ``why``, ``rule`` and the numbers of all ``variants``.
-        floor: least PSNR of the background.
+        metrics: variant → output file of the stage ``metrics``, in the order of the sweep.
+        output: JSON file with ``chosen``, ``why``, ``rule`` and the values of all ``variants``.
+        floor: minimum background PSNR, in dB.
 
     Raises:
         UserError: a file cannot be read.

@@ -1,4 +1,4 @@
-"""Settings of the stages, where they were before ``editinfinity.settings.groups``."""
+"""Aliases of settings that have moved to ``editinfinity.settings.groups``."""
 
 from editinfinity.settings.groups import LoraSettings as LoraSettings
 from editinfinity.settings.groups import ModelSettings as ModelSettings

@@ -1,4 +1,4 @@
-"""Stages ``text_features`` and ``edit_text_features``: a prompt as text-encoder features."""
+"""Stages ``text_features`` and ``edit_text_features``: encode a prompt with the text encoder."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def extract_text_features(
     origin: str = "prompt",
     host: Host = ALONE,
 ) -> None:
-    """Encode a prompt (with the caption suffix of the method) once.
+    """Encode a prompt, followed by the method's caption suffix.
 
     ``output`` (safetensors) holds ``features`` (T, Ct5), ``offsets`` (T, 2) int32 (each token's
     first and one-past-last character of the caption) and, as metadata, prompt and caption.
 
     Args:
         prompt: the source or the edit prompt, without suffix; may be empty.
-        output: where the features go.
-        model: which model and device.
-        origin: the file of the prompt, or what else to blame for it.
-        host: the process this runs in.
+        output: file for the features.
+        model: model and device.
+        origin: file or other source of the prompt, for error messages.
+        host: the process that runs the stage.
 
     Raises:
         UserError: the prompt is too long, or the text encoder is missing.

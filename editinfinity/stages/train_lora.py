@@ -35,30 +35,31 @@ def train_lora(
     pause: Pause | None = None,
     host: Host = ALONE,
 ) -> None:
-    """Train the adapter until ``iterations`` updates were made in all.
+    """Train the adapter until the total number of updates is ``iterations``.
 
     Writes ``adapter_model.safetensors`` and ``adapter_config.json`` (PEFT's format; load with
-    ``PeftModel``) and ``state.safetensors`` (the optimizer's) into
-    ``output_dir``. Starts fresh, or from the three files of ``previous_dir``.
+    ``PeftModel``) and ``state.safetensors`` (the optimizer's state) into ``output_dir``. Starts
+    with a new adapter, or continues from the three files in ``previous_dir``.
 
     Args:
-        image_features: of ``extract_image_features``.
-        text_features: of the source prompt.
-        output_dir: the adapter's folder; made if missing.
-        iterations: N; the adapter has seen N updates.
-        model: which model and device; the same preset as the features.
+        image_features: output of ``extract_image_features``.
+        text_features: features of the source prompt.
+        output_dir: folder for the adapter; created if missing.
+        iterations: N, the total number of updates of the adapter.
+        model: model and device; the preset must be that of the features.
         training: hyperparameters.
-        lora: the adapter's shape and loss.
-        embedding: the learned vectors to train over; None for none.
-        previous_dir: folder of an earlier checkpoint to grow from.
-        losses: where to write ``iteration<TAB>loss`` of the updates made here, if anywhere.
-        pause: where to keep what is done when asked to stop, and to look for it first; if None,
-            the work is lost.
-        host: the process this runs in.
+        lora: shape of the adapter, and weight of its KL loss.
+        embedding: file of the learned vectors to use during training; None for none.
+        previous_dir: folder of an earlier checkpoint to continue from.
+        losses: file for lines of ``iteration<TAB>loss`` for all updates since ``previous_dir`` (or
+            since the start); None writes no file.
+        pause: file that stores the progress when a stop is requested, and from which the training
+            resumes if it exists. With None, the progress is lost.
+        host: the process that runs the stage.
 
     Raises:
-        UserError: files do not fit one another, or are missing.
-        Stopped: the host asked to stop.
+        UserError: a file is missing, or the files do not belong together.
+        Stopped: the host requested a stop.
     """
     preset, device = open_settings(model)
     photograph, prompt = open_features(image_features, text_features, preset)
@@ -80,7 +81,7 @@ def train_lora(
 def _restore(
     folder: Path, preset: str, model: nn.Module, parameters: Sequence[nn.Parameter]
 ) -> OptimizerState:
-    """Give a fresh adapter the numbers of an earlier checkpoint."""
+    """Load an earlier checkpoint into a new adapter, and return its optimizer state."""
     restore_adapter(folder, model)
     shapes = [tensor.shape for tensor in parameters]
     return OptimizerState.load(folder / ADAPTER_STATE, preset, shapes)

@@ -36,30 +36,32 @@ def train_textembedding(
     pause: Pause | None = None,
     host: Host = ALONE,
 ) -> None:
-    """Train the learned vectors until ``iterations`` updates were made in all.
+    """Train the learned vectors until the total number of updates is ``iterations``.
 
-    Starts from zeros, or from ``previous`` with its optimizer state; the iteration a checkpoint
-    stands at is in its metadata. Continuing equals a straight run byte for byte on a CPU at equal
-    threads, because iteration i draws its noise from (seed, stage, i).
+    Starts from zeros, or continues from ``previous`` with its optimizer state. The metadata of a
+    checkpoint contains its iteration. On a CPU with the same number of threads, a continued run
+    equals an uninterrupted run byte for byte, because the noise of iteration i depends only on
+    (seed, stage, i).
 
     Args:
-        image_features: of ``extract_image_features``.
-        text_features: of the source prompt.
-        output: the checkpoint (safetensors, ``embedding`` (20, Ct5) fp32).
-        state: the optimizer's state beside it (safetensors).
-        iterations: N; the checkpoint has seen N updates.
-        model: which model and device; the same preset as the features.
+        image_features: output of ``extract_image_features``.
+        text_features: features of the source prompt.
+        output: file for the checkpoint (safetensors, ``embedding`` (20, Ct5) fp32).
+        state: file for the optimizer's state (safetensors).
+        iterations: N, the total number of updates of the vectors.
+        model: model and device; the preset must be that of the features.
         training: hyperparameters.
-        previous: an earlier checkpoint to grow from.
-        previous_state: its optimizer state; needed with ``previous``.
-        losses: where to write ``iteration<TAB>loss`` of the updates made here, if anywhere.
-        pause: where to keep what is done when asked to stop, and to look for it first; if None,
-            the work is lost.
-        host: the process this runs in.
+        previous: an earlier checkpoint to continue from.
+        previous_state: optimizer state of ``previous``; required with it.
+        losses: file for lines of ``iteration<TAB>loss`` for all updates since ``previous`` (or
+            since the start); None writes no file.
+        pause: file that stores the progress when a stop is requested, and from which the training
+            resumes if it exists. With None, the progress is lost.
+        host: the process that runs the stage.
 
     Raises:
-        UserError: files do not fit one another, or are missing.
-        Stopped: the host asked to stop.
+        UserError: a file is missing, or the files do not belong together.
+        Stopped: the host requested a stop.
     """
     preset, device = open_settings(model)
     checkpoint = None if previous is None else _checkpoint(previous, previous_state, preset)
@@ -74,7 +76,7 @@ def train_textembedding(
 
 
 def _checkpoint(previous: Path, previous_state: Path | None, preset: Preset) -> Checkpoint:
-    """Vectors that were learned before, with the optimizer's state that belongs to them."""
+    """Return a function that restores earlier vectors and returns their optimizer state."""
     if previous_state is None:
         raise UserError(f"{previous}: its optimizer state is needed to continue it")
     earlier = Embedding.load(previous, preset.name, preset.transformer.text_width)

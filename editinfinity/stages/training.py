@@ -1,8 +1,8 @@
-"""A training as a stage runs it: continued from a checkpoint, reported, paused and resumed.
+"""Training inside a stage: continue from a checkpoint, report progress, pause and resume.
 
-The file of a paused training lies beside the checkpoint that it was to become, under a
-name of its own: no rule knows it, so Snakemake neither takes it for a result nor deletes it when
-the job has failed.
+The file of a paused training is stored next to the checkpoint that the training will write, under a
+different name. It is not an output of any rule, so Snakemake neither mistakes it for a result nor
+deletes it when the job fails.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ KIND = "paused_training"
 
 @dataclass(frozen=True)
 class Paused:
-    """Everything a training needs to go on as if nothing had happened.
+    """State of a paused training, from which it resumes with unchanged results.
 
     Attributes:
-        parameters: what trains, in its order.
-        state: the optimizer's, of the same parameters; knows the iteration.
-        losses: of the iterations since the last checkpoint, in order.
+        parameters: values of the trained parameters, in the order of the training.
+        state: the optimizer's state for these parameters; it contains the iteration.
+        losses: losses of the iterations since the last checkpoint, in order.
     """
 
     parameters: Sequence[Tensor]
@@ -45,7 +45,7 @@ class Paused:
     losses: Sequence[float]
 
     def save(self, pause: Pause) -> None:
-        """Write the file."""
+        """Write the state to the file of ``pause``."""
         tensors = {
             **{f"parameter.{index:05d}": value for index, value in enumerate(self.parameters)},
             **{
@@ -65,12 +65,14 @@ class Paused:
 
 
 def resume(pause: Pause, parameters: Sequence[Tensor], preset: str) -> Paused | None:
-    """What was left off, if it is this very training; anything else is removed.
+    """Load the paused state of a training; return None if there is none.
+
+    A file that is damaged or belongs to another training is deleted.
 
     Args:
-        pause: where, and which training.
-        parameters: what trains, for the shapes.
-        preset: the model's name.
+        pause: the file, and the identity of the training.
+        parameters: the trained parameters; only their number is used.
+        preset: name of the model's preset.
     """
     if not pause.path.exists():
         return None
@@ -93,20 +95,21 @@ def resume(pause: Pause, parameters: Sequence[Tensor], preset: str) -> Paused | 
 
 
 Checkpoint = Callable[[nn.Module, Sequence[nn.Parameter]], OptimizerState]
-"""Puts an earlier checkpoint into what trains, and gives the optimizer's state beside it."""
+"""Function that loads a checkpoint into the trained parameters and returns its optimizer state."""
 
 
 class StageTraining(TrainingCallbacks):
-    """Reports every iteration, and runs none again that a checkpoint or a paused run has made.
+    """Callbacks that report every iteration, and continue from a checkpoint or a paused run.
 
     Args:
-        stage: its name, for messages.
-        iterations: number of the last one.
-        preset: the model's name.
-        host: the process it runs in, which may be asked to stop.
-        checkpoint: what to continue from, if anything.
-        losses: where to write ``iteration<TAB>loss`` of the updates made here, if anywhere.
-        pause: where to keep what is done when the host asks to stop; None to lose it.
+        stage: name of the stage, for messages.
+        iterations: number of the last iteration.
+        preset: name of the model's preset.
+        host: the process that runs the stage, which may request a stop.
+        checkpoint: restores the checkpoint to continue from; None starts from the beginning.
+        losses: file for lines of ``iteration<TAB>loss`` for the updates since the checkpoint;
+            None writes no file.
+        pause: file for the progress when the host requests a stop; with None, it is lost.
     """
 
     def __init__(
@@ -137,7 +140,7 @@ class StageTraining(TrainingCallbacks):
         return state
 
     def steps(self, iterations: Iterable[int]) -> Iterator[int]:
-        """Those that the host leaves time for."""
+        """Return the iterations, ending early if the host requests a stop."""
         return self.host.steps(iterations)
 
     def on_iteration(self, name: str, iteration: int, last: int, loss: float) -> None:
@@ -148,10 +151,10 @@ class StageTraining(TrainingCallbacks):
         log.info("%s", done, extra={"event": done})
 
     def on_end(self, parameters: Sequence[nn.Parameter], state: OptimizerState) -> None:
-        """Write the losses, or keep what is done.
+        """Write the losses or, if the training was stopped early, save its progress.
 
         Raises:
-            Stopped: the host asked to stop before the last iteration.
+            Stopped: the host requested a stop before the last iteration.
         """
         if state.iteration < self.iterations:
             if self.pause is not None and self.losses:
@@ -170,7 +173,7 @@ class StageTraining(TrainingCallbacks):
 
 
 def put_into(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
-    """Give parameters the values that were learned before."""
+    """Copy values that were learned earlier into the parameters, in place."""
     with torch.no_grad():
         for parameter, value in zip(parameters, values, strict=True):
             parameter.copy_(value)
