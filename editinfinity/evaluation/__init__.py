@@ -1,6 +1,7 @@
-"""How good an edit is: the benchmark's metrics as its own evaluator computes them, and ours.
+"""Metrics of edit quality: those of PIE-Bench, as its own evaluator computes them, and our own.
 
-A module a metric, each a plain function or a small model on arrays; ``canvas`` brings pictures and
-masks to what they are computed on, ``scorer`` holds the models that are there. Definitions follow
-docs/evaluation.md and the evaluator published with PIE-Bench (cure-lab/PnPInversion).
+Each metric has a module, with a plain function or a small model that takes arrays. ``canvas``
+converts pictures and masks to the size that metrics are computed on. ``scorer`` computes the
+metrics whose models are available. The definitions are in docs/evaluation.md and follow the
+evaluator published with PIE-Bench (cure-lab/PnPInversion).
 """

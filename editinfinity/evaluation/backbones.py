@@ -1,8 +1,9 @@
-"""The models that some metrics look through: where their weights lie, and what is said without.
+"""The backbones (pretrained networks) of some metrics: where to find or fetch their weights.
 
-They are the benchmark's own, published elsewhere and not carried here. Each can be named by a path
-(``clip_weights: FOLDER`` in config.yaml) or fetched once (``editinfinity weights fetch clip``). A
-metric whose weights are not there says so in its cell. Free of torch.
+They are the ones that the benchmark uses. They are published elsewhere and not part of this
+package. Each can be given as a path (``clip_weights: FOLDER`` in config.yaml) or fetched once
+(``editinfinity weights fetch clip``). If weights are missing, the metric's cell in the tables says
+so. Does not import torch.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from editinfinity.files.model_folder import hub_home
 
 @dataclass(frozen=True)
 class Backbone:
-    """One model behind one or two metrics.
+    """A pretrained network that one or two metrics use.
 
     Attributes:
-        name: of ``editinfinity weights fetch NAME``; ``NAME_weights`` is its setting.
-        title: what it is.
-        metrics: what it is needed for.
-        repository: on the Hugging Face hub; None for one that is published as a plain file.
-        files: globs of what to fetch, of which ``needed`` must be there.
-        needed: globs; each is one of several ways to have the weights, joined by |.
-        url: of a plain file, where there is no repository.
-        vocabulary: another repository, and its files, that go into the same folder.
+        name: NAME in ``editinfinity weights fetch NAME``; its setting is ``NAME_weights``.
+        title: the network's full name, for messages.
+        metrics: names of the metrics that need it.
+        repository: its repository on the Hugging Face hub; None if it is published as a plain file.
+        files: globs for the files to fetch. Those in ``needed`` must be present.
+        needed: requirements, each one or several alternative globs joined by |.
+        url: address of the plain file, if there is no repository.
+        vocabulary: another repository, and globs for its files, to fetch into the same folder.
     """
 
     name: str
@@ -43,29 +44,29 @@ class Backbone:
 
     @property
     def setting(self) -> str:
-        """Its key of config.yaml."""
+        """Its key in config.yaml."""
         return f"{self.name}_weights"
 
     @property
     def default_folder(self) -> Path:
-        """Where ``weights fetch`` puts it."""
+        """The folder into which ``weights fetch`` downloads it."""
         return hub_home() / "editinfinity" / self.name
 
     def lacks(self, folder: Path) -> str | None:
-        """What a folder lacks of it; None where it is complete."""
+        """Return the first required file that a folder lacks; None if the folder is complete."""
         for ways in self.needed:
             if not any(any(folder.glob(way)) for way in ways.split("|")):
                 return ways.replace("|", " or ")
         return None
 
     def found(self, given: Path | None) -> Path | None:
-        """The folder of its weights, None where there is none.
+        """Return the folder of its weights; None if they are not available.
 
         Args:
-            given: the setting; None looks where ``weights fetch`` puts it.
+            given: the folder from the settings; None for ``default_folder``.
 
         Raises:
-            UserError: the setting names what is not there, or not it.
+            UserError: if the settings name a folder that does not exist or is not complete.
         """
         folder = self.default_folder if given is None else given
         if is_folder(folder) and self.lacks(folder) is None:
@@ -83,12 +84,12 @@ class Backbone:
         )
 
     def files_in(self, folder: Path) -> list[Path]:
-        """The files of a folder that it is read from."""
+        """Return the files of a folder that belong to it."""
         return sorted({path for glob in self.files for path in folder.glob(glob)})
 
     @property
     def absence(self) -> str:
-        """What the cell of a metric says without it."""
+        """Text for a metric's cell if its weights are missing."""
         return (
             f"no weights of {self.title}; run `editinfinity weights fetch {self.name}`, or set "
             f"{self.setting}"
@@ -142,13 +143,13 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def found_backbones(settings: Mapping[str, Any]) -> dict[str, Path | None]:
-    """Folder of each backbone, None where it is not there.
+    """Return the folder of each backbone, by name; None for one that is not available.
 
     Args:
-        settings: of the configuration.
+        settings: the settings of the configuration.
 
     Raises:
-        UserError: a setting names what is not there.
+        UserError: if a setting names a folder that does not exist or is not complete.
     """
     found = {}
     for backbone in BACKBONES.values():

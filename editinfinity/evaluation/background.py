@@ -1,8 +1,8 @@
-"""How well what was not to change is kept: PSNR, SSIM and mean squared error outside the mask.
+"""Background preservation: PSNR, SSIM and mean squared error outside the mask.
 
-Through torchmetrics, ``data_range`` 1. As the evaluator has it, both pictures are multiplied by
-1 − mask and compared over the whole canvas, so that the black of the masked region counts as kept:
-the larger the mask, the kinder the number.
+Computed with torchmetrics, ``data_range`` 1. As in the benchmark's evaluator, both pictures are
+multiplied by 1 − mask and compared over the whole canvas. The masked region is black in both and so
+counts as preserved: the larger the mask, the better the numbers.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from editinfinity.evaluation.names import PSNR_CAP
 
 
 def background_of(pixels: Pixels, edited: Mask) -> Tensor:
-    """The picture multiplied by 1 − mask, (1, 3, H, W) fp32 in [0, 1]."""
+    """Return the picture multiplied by 1 − mask, (1, 3, H, W) fp32 in [0, 1]."""
     kept = pixels.astype(np.float32) / 255 * (~edited)[..., None].astype(np.float32)
     return torch.from_numpy(kept).permute(2, 0, 1)[None].contiguous()
 
 
 def background_metrics(source: Pixels, result: Pixels, edited: Mask) -> dict[str, float]:
-    """PSNR (decibels, at most ``PSNR_CAP``), SSIM and MSE of the background.
+    """Compute PSNR (decibels, at most ``PSNR_CAP``), SSIM and MSE of the background.
 
     Args:
-        source: the picture before.
-        result: the picture after, of the same size.
-        edited: True where it may change.
+        source: the picture before the edit.
+        result: the picture after the edit, of the same size.
+        edited: mask, True where the picture may change.
 
     Returns:
-        ``background_psnr``, ``background_ssim``, ``background_mse``; nan where nothing is
-        background.
+        ``background_psnr``, ``background_ssim``, ``background_mse``; nan if the mask covers the
+        whole picture.
 
     Raises:
-        ValueError: the sizes differ.
+        ValueError: if the sizes differ.
     """
     if not source.shape[:2] == result.shape[:2] == edited.shape:
         shapes = f"{source.shape[:2]}, {result.shape[:2]} and {edited.shape}"

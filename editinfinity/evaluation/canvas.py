@@ -1,8 +1,9 @@
-"""What metrics are computed on: pictures and masks as the benchmark's evaluator takes them.
+"""Convert pictures and masks to the canvas on which metrics are computed.
 
-Its quirks are kept: nothing is cropped to a region, pictures are multiplied by a mask over the
-whole canvas; the four border lines of a mask count as edited; of a picture that is not square only
-the right-bottom 512² is looked at.
+This reproduces the quirks of the benchmark's evaluator. Pictures are not cropped to a region, but
+multiplied by a mask over the whole canvas. The outermost row or column of pixels on each of the
+four sides of a mask counts as edited. Of a picture that is not square, only the bottom-right 512²
+is used.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 512
-"""Side in pixels of the benchmark's pictures."""
+"""Side of the benchmark's pictures, in pixels."""
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3) sRGB bytes."""
@@ -22,11 +23,12 @@ Mask = NDArray[np.bool_]
 
 
 def evaluator_canvas(picture: Image.Image) -> Pixels:
-    """A picture as the evaluator looks at it, (512, 512, 3).
+    """Return a picture as the evaluator sees it, (512, 512, 3).
 
-    Of one that is not square the right-bottom 512² is kept, unscaled (which suits editors that put
-    results beside one another; where it is smaller, black fills the rest). A square one of another
-    side is brought to 512 by Lanczos, which the evaluator leaves to whoever calls it.
+    A picture that is not square is cropped to its bottom-right 512², unscaled, because some editors
+    write several results side by side into one picture. If it is smaller, the rest is black. A
+    square picture of another size is resized to 512² by Lanczos; the evaluator leaves that to its
+    caller.
     """
     picture = picture.convert("RGB")
     width, height = picture.size
@@ -38,10 +40,11 @@ def evaluator_canvas(picture: Image.Image) -> Pixels:
 
 
 def canvas_size(height: int, width: int) -> tuple[int, int]:
-    """(height, width) of a canvas for pictures of a shape: 512² for square ones.
+    """Return the (height, width) of the canvas for pictures of a size: 512² for square ones.
 
-    Others keep their shape at the area of 512², to whole pixels. A benchmark has none such; the
-    right-bottom square of a wide photograph would tell nothing of its edit.
+    Other pictures keep their aspect ratio at the area of 512², rounded to whole pixels. The
+    benchmark has only square pictures. The evaluator's bottom-right crop of a wide photograph could
+    miss the edit.
     """
     scale = SIDE / (height * width) ** 0.5
     return max(1, round(height * scale)), max(1, round(width * scale))
@@ -52,10 +55,12 @@ def on_canvas(
     size: tuple[int, int],
     box: tuple[float, float, float, float] | None = None,
 ) -> Pixels:
-    """A picture, or a part of it, on a canvas of (height, width), by Lanczos.
+    """Resize a picture, or a part of it, to a canvas by Lanczos.
 
     Args:
-        box: left, top, right, bottom of the part; None for all.
+        picture: the picture.
+        size: (height, width) of the canvas.
+        box: left, top, right and bottom of the part; None for the whole picture.
     """
     picture = picture.convert("RGB")
     target = size[::-1]
@@ -65,13 +70,13 @@ def on_canvas(
 
 
 def mask_on_canvas(edited: Mask, size: tuple[int, int]) -> Mask:
-    """A mask of any size on a canvas of (height, width), nearest cell, without borders added."""
+    """Resize a mask to a canvas of (height, width), nearest neighbour, without adding borders."""
     picture = Image.fromarray(edited.astype(np.uint8) * 255)
     return np.array(picture.resize(size[::-1], Image.Resampling.NEAREST)) > 0
 
 
 def with_border(edited: Mask) -> Mask:
-    """The mask with its four border lines edited, as the benchmark decodes its own."""
+    """Return the mask with its four border lines set, as the benchmark does with its own masks."""
     edited = edited.copy()
     edited[[0, -1], :] = True
     edited[:, [0, -1]] = True

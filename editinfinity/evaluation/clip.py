@@ -1,8 +1,8 @@
-"""CLIP similarity of picture and edit prompt, 100·cos (arXiv 2104.08718), through transformers.
+"""CLIP similarity of picture and edit prompt, 100·cos (arXiv 2104.08718), with transformers.
 
-As torchmetrics' CLIPScore has it with ``openai/clip-vit-large-patch14``: below nothing it is 0, and
-a prompt is cut at the model's 77 tokens. The edited part is the picture multiplied by the mask, not
-cropped, against the whole prompt.
+Computed as torchmetrics' CLIPScore does with ``openai/clip-vit-large-patch14``: negative values
+become 0, and a prompt is truncated to the model's 77 tokens. For the edited region, the picture is
+multiplied by the mask, not cropped, and compared with the whole prompt.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from editinfinity.files.loading import frozen
 
 
 class Clip:
-    """CLIP with its two ways of reading, of a folder as ``save_pretrained`` or the hub lays it out.
+    """CLIP with its tokenizer and image processor, from a folder in the layout of transformers.
 
     Attributes:
-        model, tokenizer, images: of transformers.
+        model, tokenizer, images: the model, tokenizer and image processor of transformers.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: if the folder cannot be read.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -41,14 +41,14 @@ class Clip:
         self.device = device
 
     def text(self, prompt: str) -> Tensor:
-        """(1, width) of unit length."""
+        """Return the embedding of a prompt, (1, width), of unit length."""
         longest = self.model.config.text_config.max_position_embeddings
         tokens = self.tokenizer(prompt, return_tensors="pt", truncation=True, max_length=longest)
         pooled = self.model.text_model(**tokens.to(self.device)).pooler_output
         return F.normalize(self.model.text_projection(pooled), dim=-1)
 
     def picture(self, pixels: Pixels) -> Tensor:
-        """(1, width) of unit length."""
+        """Return the embedding of a picture, (1, width), of unit length."""
         inputs = self.images(
             images=[pixels], return_tensors="pt", input_data_format="channels_last"
         )
@@ -57,11 +57,11 @@ class Clip:
 
     @torch.inference_mode()
     def similarity(self, pixels: Pixels, prompt: str) -> float:
-        """100·cos, at least 0."""
+        """Return 100·cos of the embeddings of picture and prompt, at least 0."""
         return max(0.0, 100 * float((self.picture(pixels) * self.text(prompt)).sum()))
 
     def measure(self, edited: Edited) -> Mapping[str, float]:
-        """``clip_whole`` and ``clip_edited``."""
+        """Return ``clip_whole`` and ``clip_edited``; the latter is nan if the mask is empty."""
         region = edited.region
         part = (edited.result * region[..., None]).astype(np.uint8)
         whole = self.similarity(edited.result, edited.words)
@@ -70,7 +70,7 @@ class Clip:
 
 
 def _image_processor() -> Any:
-    """The one on Pillow, which transformers 4 and 5 call differently."""
+    """Return the image processor based on Pillow. Its name differs in transformers 4 and 5."""
     import transformers
 
     if hasattr(transformers, "CLIPImageProcessorPil"):

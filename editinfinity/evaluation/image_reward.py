@@ -1,7 +1,8 @@
-"""ImageReward v1.0: human preference for a picture of a prompt (arXiv 2304.05977).
+"""ImageReward v1.0: predicted human preference for a picture, given its prompt (arXiv 2304.05977).
 
-BLIP reads the prompt while looking at the picture, and five linear layers make a number of its
-first token. BLIP's two halves are transformers' own, the released file's names are translated.
+BLIP's text encoder reads the prompt with cross-attention to the picture's features, and five linear
+layers map its first token to a number. BLIP's vision and text encoders come from transformers; the
+tensor names of the released file are mapped to theirs.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from editinfinity.files.loading import frozen
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 
 LONGEST = 35
-"""Tokens of a prompt that are read; it is filled up to as many."""
+"""Number of tokens to which a prompt is truncated or padded."""
 
 _REWARD_MEAN, _REWARD_STD = 0.16717362830052426, 1.0333394966054072
-"""Of the rewards in its training, by which they are brought to mean 0 and deviation 1."""
+"""Mean and standard deviation of the rewards in training, used to normalise the reward."""
 
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _HEAD = 64
-"""Channels of an attention head in both halves."""
+"""Channels of an attention head, in both encoders."""
 
 _VISION_NAMES = (
     (r"^cls_token$", "embeddings.class_embedding"),
@@ -46,14 +47,14 @@ _VISION_NAMES = (
 
 
 def vision_name(released: str) -> str:
-    """What transformers calls a tensor of BLIP's picture half."""
+    """Return transformers' name for a tensor of BLIP's vision encoder."""
     for pattern, name in _VISION_NAMES:
         released = re.sub(pattern, name, released)
     return released
 
 
 def _vision(state: Mapping[str, Tensor]) -> nn.Module:
-    """BLIP's picture half, of the sizes that its tensors have."""
+    """Return BLIP's vision encoder. Its sizes are inferred from the tensors' shapes."""
     from transformers import BlipVisionConfig, BlipVisionModel
 
     patches = state["patch_embed.proj.weight"]
@@ -74,7 +75,7 @@ def _vision(state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _text(state: dict[str, Tensor], seen: int) -> nn.Module:
-    """BLIP's text half, which looks at ``seen`` channels of a picture."""
+    """Return BLIP's text encoder, which attends to picture features of ``seen`` channels."""
     from transformers import BlipTextConfig
     from transformers.models.blip.modeling_blip_text import BlipTextModel
 
@@ -101,7 +102,7 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def _head(state: Mapping[str, Tensor]) -> nn.Sequential:
-    """The linear layers; dropouts between them, idle here, keep the released numbering."""
+    """Return the linear layers. Inactive dropouts fill the gaps in the released numbering."""
     layers: list[nn.Module] = []
     for index in range(_count(state, r"(\d+)\.")):
         weight = state.get(f"{index}.weight")
@@ -112,10 +113,10 @@ def _head(state: Mapping[str, Tensor]) -> nn.Sequential:
 
 
 class ImageReward:
-    """The reward model, of a folder with the released file and BERT's vocabulary.
+    """The reward model, from a folder with the released file and BERT's vocabulary.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: if the folder cannot be read.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -141,7 +142,7 @@ class ImageReward:
 
     @torch.inference_mode()
     def measure(self, edited: Edited) -> Mapping[str, float]:
-        """``image_reward`` of the whole picture: about 0 on average, higher is preferred."""
+        """Return ``image_reward`` of the whole picture: about 0 on average, higher is better."""
         words = self.tokenizer(
             edited.words,
             padding="max_length",
@@ -161,7 +162,7 @@ class ImageReward:
         return {"image_reward": reward}
 
     def prepare(self, pixels: Pixels) -> Tensor:
-        """(1, 3, side, side): the middle square at BLIP's size, bicubic, normalised."""
+        """Return the central square at BLIP's size, bicubic, normalised, (1, 3, side, side)."""
         side = int(self.vision.config.image_size)
         picture = Image.fromarray(pixels)
         width, height = picture.size

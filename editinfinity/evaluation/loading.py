@@ -1,4 +1,4 @@
-"""The scorer of a machine: every metric whose weights are there, and a line for each other one."""
+"""Load a scorer with all metrics whose weights are available on this machine."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _LOADERS: dict[str, Callable[[Path, torch.device], Any]] = {
     "dino": Dino,
     "image_reward": ImageReward,
 }
-"""Backbone → what reads it of its folder; its ``measure`` gives its metrics."""
+"""Backbone → loader. The loaded model's ``measure`` computes the backbone's metrics."""
 
 
 def load_scorer(
     folders: Mapping[str, Path | None], device: torch.device, model: str, load: Load = call
 ) -> Scorer:
-    """A scorer of what is there.
+    """Return a scorer with all metrics whose weights are available, and reasons for the others.
 
     Args:
-        folders: backbone → folder of its weights, None where there are none
+        folders: backbone → folder of its weights, None if they are not available
             (``backbones.found_backbones``).
-        device: where the models run.
-        model: preset that made the pictures: alignment is of the bundled one's world.
-        load: gives a model as ``loader(*arguments)`` does, perhaps one loaded before.
+        device: device that the models run on.
+        model: preset that made the pictures. Alignment is only defined for the bundled model.
+        load: returns what ``loader(*arguments)`` returns, possibly from a cache.
 
     Raises:
-        UserError: weights cannot be read.
+        UserError: if weights cannot be read.
     """
     measures: list[Measure] = []
     missing: dict[str, str] = {}

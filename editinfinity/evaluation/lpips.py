@@ -1,7 +1,8 @@
-"""Background LPIPS: perceived distance outside the mask (arXiv 1801.03924), through SqueezeNet 1.1.
+"""Background LPIPS: perceptual distance outside the mask (arXiv 1801.03924), with SqueezeNet 1.1.
 
-torchmetrics' own needs torchvision for the network, so the network is here, and the learned heads
-are those that torchmetrics carries. Both pictures are multiplied by 1 − mask and scaled to [−1, 1].
+torchmetrics' LPIPS needs torchvision for the network. To avoid that, the network is defined here;
+the learned heads are those that torchmetrics ships. Both pictures are multiplied by 1 − mask and
+scaled to [−1, 1].
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from editinfinity.evaluation.scorer import EMPTY, Edited
 from editinfinity.files.loading import frozen
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 
-# How LPIPS brings [−1, 1] to what the network was trained on.
+# LPIPS normalises pictures in [−1, 1] to the range that the network was trained on.
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _SLICES = ((0, 2), (2, 5), (5, 8), (8, 10), (10, 11), (11, 12), (12, 13))
-"""Layers of the network after which features are compared, as ranges."""
+"""Slices of the network's layers, as index ranges. Features are compared after each slice."""
 
 
 class Fire(nn.Module):
-    """SqueezeNet's block: squeezed to a few channels, then widened 1×1 and 3×3 side by side."""
+    """SqueezeNet's block: reduces the channels, then expands them by parallel 1×1 and 3×3."""
 
     def __init__(self, width: int, squeezed: int, widened: int) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class Fire(nn.Module):
 
 
 def squeezenet_features() -> nn.Sequential:
-    """The thirteen feature layers of SqueezeNet 1.1, keys as torchvision publishes them."""
+    """Return the thirteen feature layers of SqueezeNet 1.1, with torchvision's parameter names."""
 
     def pool() -> nn.MaxPool2d:
         return nn.MaxPool2d(3, 2, ceil_mode=True)
@@ -56,7 +57,7 @@ def squeezenet_features() -> nn.Sequential:
 
 
 class Lpips(nn.Module):
-    """Distance of two pictures (1, 3, H, W) in [−1, 1]."""
+    """LPIPS distance of two pictures, (1, 3, H, W) in [−1, 1]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +66,7 @@ class Lpips(nn.Module):
         self.heads = nn.ModuleList(nn.Conv2d(width, 1, 1, bias=False) for width in widths)
 
     def layers(self, pictures: Tensor) -> list[Tensor]:
-        """Features of the seven slices, each of unit length along its channels."""
+        """Return the features of the seven slices, each of unit length along the channels."""
         x = normalized(pictures, _SHIFT, _SCALE)
         found = []
         for first, end in _SLICES:
@@ -80,7 +81,7 @@ class Lpips(nn.Module):
 
     @torch.inference_mode()
     def measure(self, edited: Edited) -> Mapping[str, float]:
-        """``background_lpips``, nan where nothing is background."""
+        """Return ``background_lpips``; nan if the mask covers the whole picture."""
         region = edited.region
         if region.all():
             return {"background_lpips": EMPTY}
@@ -93,10 +94,10 @@ class Lpips(nn.Module):
 
 
 def load_lpips(folder: Path, device: torch.device) -> Lpips:
-    """The network of a folder with torchmetrics' heads.
+    """Load the network from a folder, with the heads that torchmetrics ships.
 
     Raises:
-        UserError: the file is not SqueezeNet 1.1.
+        UserError: if the file is not SqueezeNet 1.1.
     """
     files = find_weight_files(folder, "squeezenet1_1*", "SqueezeNet 1.1")
     model = Lpips()

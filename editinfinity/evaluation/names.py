@@ -1,24 +1,25 @@
-"""The metrics by name, in the order tables show them. Free of torch."""
+"""The metrics by name, in the order of the tables. Does not import torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 PSNR_CAP = 100.0
-"""The most decibels that are told: an exact background has infinitely many. One level of one byte
-of a 512² picture would be 107 dB, so that whatever is told as 100 is exact or as good as exact."""
+"""Maximum PSNR reported, in decibels, because an identical background has an infinite PSNR. A
+difference of one level in one byte of a 512² picture gives 107 dB, so a background that is reported
+as 100 is identical or almost identical."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number about an edit.
+    """One metric of an edit.
 
     Attributes:
-        name: column of ``results/metrics.tsv``.
-        title: for headings.
-        higher_is_better: which way is good.
-        published_times: what papers multiply it by.
-        meaning: one line for readers.
+        name: name of its column in ``results/metrics.tsv``.
+        title: title for headings.
+        higher_is_better: whether a higher value is better.
+        published_times: factor by which papers multiply it in their tables.
+        meaning: explanation in one line.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What metrics share that look through models: reading these, and pictures as they want them."""
+"""Helpers for metrics with pretrained models: loading the models and normalising pictures."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from editinfinity.errors import UserError
 
 
 def from_folder(kind: Any, folder: Path, **options: Any) -> Any:
-    """``kind.from_pretrained`` of a folder on this machine, nothing else being asked.
+    """Call ``kind.from_pretrained`` on a local folder, without any network access.
 
-    Pickled weights are read by transformers with ``weights_only``.
+    transformers reads pickled weights with ``weights_only``.
 
     Raises:
-        UserError: it holds no such thing, or a damaged one.
+        UserError: if the folder does not hold what ``kind`` loads, or if that is damaged.
     """
     try:
         return kind.from_pretrained(str(folder), local_files_only=True, **options)
@@ -29,11 +29,11 @@ def from_folder(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors below a prefix, under what follows it."""
+    """Return the tensors whose names begin with a prefix, with the prefix removed."""
     return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
 
 
 def normalized(pictures: Tensor, mean: Sequence[float], deviation: Sequence[float]) -> Tensor:
-    """Pictures (B, 3, H, W) less a mean, over a deviation of every channel."""
+    """Subtract the channels' means from pictures (B, 3, H, W), and divide by their deviations."""
     shift, scale = (pictures.new_tensor(v).view(1, 3, 1, 1) for v in (mean, deviation))
     return (pictures - shift) / scale

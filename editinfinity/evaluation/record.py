@@ -1,4 +1,4 @@
-"""What was measured of one picture, as a file beside it and as a row of a table. Free of torch."""
+"""The metrics of one picture, as a JSON file and as table cells. Does not import torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class MetricResults:
     """The metrics of one picture.
 
     Attributes:
-        values: metric → its number; nan where the region it is about is empty.
-        missing: metric → why there is no number, and the cure, in one line.
-        picture: which one, by its content; "" where that was not written down.
-        drawn_with: identity of the settings that drew it, where a run asks for that.
+        values: metric → value; nan if the region that it measures is empty.
+        missing: metric → one line with the reason why there is no value; what to do may follow
+            after a semicolon.
+        picture: digest of the picture's file (``content_of``); "" if that was not recorded.
+        drawn_with: identity of the settings that drew the picture, if the run records it, else "".
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
@@ -31,23 +32,26 @@ class MetricResults:
     drawn_with: str = ""
 
     def number(self, name: str) -> float | None:
-        """A metric's number where it is a finite one."""
+        """Return a metric's value if it is finite, else None."""
         value = self.values.get(name)
         return value if value is not None and math.isfinite(value) else None
 
     def cell(self, name: str) -> str:
-        """What a table shows: the number, ``nan``, or why there is none, without the cure."""
+        """Return the text of a table cell: value, ``nan``, or the reason up to the semicolon."""
         value = self.values.get(name)
         if value is not None:
             return "nan" if math.isnan(value) else f"{value:.6g}"
         return self.missing.get(name, "not measured").partition(";")[0]
 
     def is_of(self, picture: Path) -> bool:
-        """Whether it was measured of the picture that now lies there."""
+        """Whether the results are of the file's present content. True if no digest was recorded."""
         return not self.picture or self.picture == content_of(picture)
 
     def save(self, path: Path) -> None:
-        """Write the file. JSON has no nan: it becomes null, with a line that begins with it."""
+        """Write the file.
+
+        JSON has no nan: it is written as null, and ``missing`` gets a line that begins with "nan".
+        """
         known = {name: self.values.get(name, math.nan) for name in NAMES}
         empty = {
             name: "nan: the region it is about is empty"
@@ -64,7 +68,7 @@ class MetricResults:
         """Read the file.
 
         Raises:
-            UserError: it is missing or no such file.
+            UserError: if the file is missing or invalid.
         """
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -81,7 +85,7 @@ class MetricResults:
 
 
 def content_of(picture: Path) -> str:
-    """A digest of a picture's file; "" where there is none."""
+    """Return a digest of a picture's file; "" if it cannot be read."""
     try:
         with picture.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]

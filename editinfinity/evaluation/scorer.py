@@ -1,4 +1,4 @@
-"""All metrics of a picture, through the models that are there."""
+"""Compute all metrics of a picture whose models are available."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from editinfinity.evaluation.record import MetricResults
 
 @dataclass(frozen=True)
 class Edited:
-    """A picture before and after, on one canvas.
+    """A picture before and after an edit, on the same canvas.
 
     Attributes:
-        source, result: the pictures, of one size.
-        mask: where it was to change; None where all of it may.
-        prompt: what the result should show, perhaps with the benchmark's brackets.
+        source, result: the pictures before and after, of the same size.
+        mask: True where the picture may change; None if all of it may.
+        prompt: the edit prompt, possibly with the benchmark's brackets around changed words.
     """
 
     source: Pixels
@@ -31,26 +31,26 @@ class Edited:
 
     @property
     def region(self) -> Mask:
-        """The evaluator's mask: border lines edited too, and everything where there is none."""
+        """The mask as the evaluator uses it: with border lines, or all True if there is no mask."""
         if self.mask is None:
             return np.ones(self.result.shape[:2], dtype=np.bool_)
         return with_border(self.mask)
 
     @property
     def words(self) -> str:
-        """The prompt without the brackets by which the benchmark marks changed words."""
+        """The prompt without the brackets with which the benchmark marks changed words."""
         return self.prompt.replace("[", "").replace("]", "")
 
 
 Measure = Callable[[Edited], Mapping[str, float]]
-"""Metric → number of a picture, nan where the region it is about is empty.
+"""Returns metric → value for a picture; nan if the region that it measures is empty.
 
-May raise ``NotMeasuredError``, having nothing to say of this picture.
+May raise ``NotMeasuredError`` if the metric does not apply to the picture.
 """
 
 
 class NotMeasuredError(Exception):
-    """Why a metric has nothing to say, in one line; ``names`` are the metrics."""
+    """Raised if the metrics ``names`` do not apply to a picture. The message says why."""
 
     def __init__(self, names: Sequence[str], line: str) -> None:
         self.names = tuple(names)
@@ -58,21 +58,21 @@ class NotMeasuredError(Exception):
 
 
 class Scorer:
-    """Measures pictures.
+    """Computes the metrics of pictures.
 
     Args:
-        measures: models that are there.
-        missing: metric → why there is no model for it.
+        measures: functions that compute the metrics whose models are available.
+        missing: metric → why its model is not available.
     """
 
     def __init__(self, measures: Sequence[Measure], missing: Mapping[str, str]) -> None:
         self.measures, self.missing = tuple(measures), dict(missing)
 
     def measure(self, edited: Edited) -> MetricResults:
-        """All metrics of a picture: a number each, or a line that says why not.
+        """Compute all metrics of a picture: for each a value, or the reason why there is none.
 
         Raises:
-            ValueError: the pictures and the mask differ in size.
+            ValueError: if the pictures and the mask differ in size.
         """
         values = background_metrics(edited.source, edited.result, edited.region)
         missing = dict(self.missing)
@@ -86,4 +86,4 @@ class Scorer:
 
 
 EMPTY = math.nan
-"""The number of a metric whose region is empty."""
+"""Value of a metric whose region is empty."""

@@ -1,12 +1,12 @@
-"""Structure distance: how the self-similarity of DINO's keys changes (arXiv 2201.00424).
+"""Structure distance: how much the self-similarity of DINO's keys changes (arXiv 2201.00424).
 
-Keys of the last of twelve layers of DINO ViT-B/8, all heads side by side, the class token included;
-cosines of all pairs of tokens; mean squared difference between the two pictures.
+It uses the keys of the last of the twelve layers of DINO ViT-B/8, with all heads concatenated and
+the class token included. The self-similarity is the cosine of each pair of tokens. The distance is
+the mean squared difference between the self-similarities of the two pictures.
 
-Two quirks of the benchmark's evaluator are kept. Its input is 0–255 and is *never* divided by 255
-before the ImageNet normalisation, so that a white pixel comes in at about 1100 and not at 2.6. And
-its resizing to 224 (of torchvision 0.13, which it was published with) does not smooth what it
-shrinks.
+Two quirks of the benchmark's evaluator are reproduced. Its input is 0–255 and is *never* divided by
+255 before the ImageNet normalisation, so the value of a white pixel is about 1100 instead of 2.6.
+And its resizing to 224 (by torchvision 0.13, with which it was published) has no antialiasing.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from editinfinity.files.loading import frozen
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIDE, LONGEST = 224, 480
-"""Shorter side of what DINO looks at, and the most of its longer one."""
+"""Shorter side of DINO's input, and maximum of its longer side, in pixels."""
 
 
 def prepare(pixels: Pixels) -> Tensor:
-    """(1, 3, h, w) fp32 as the evaluator feeds it: of the size, unscaled, normalised."""
+    """Return the evaluator's input to DINO, (1, 3, h, w) fp32: resized, not / 255, normalised."""
     picture = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
     height, width = picture.shape[-2:]
     short, long = min(height, width), max(height, width)
@@ -44,16 +44,16 @@ def prepare(pixels: Pixels) -> Tensor:
 
 
 def self_similarity(keys: Tensor) -> Tensor:
-    """(1, tokens, width) → (1, tokens, tokens) cosines."""
+    """Return the cosines of all pairs of tokens: (1, tokens, width) → (1, tokens, tokens)."""
     norms = keys.norm(dim=2, keepdim=True)
     return (keys @ keys.transpose(1, 2)) / (norms @ norms.transpose(1, 2)).clamp(min=1e-8)
 
 
 class Dino:
-    """DINO, of which the last layer's keys are read; a folder as the hub lays it out.
+    """DINO, loaded from a folder in the hub's layout, to get the keys of its last layer.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: if the folder cannot be read.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -65,7 +65,7 @@ class Dino:
 
     @torch.inference_mode()
     def keys(self, picture: Tensor) -> Tensor:
-        """(1, 3, h, w) → (1, 1 + patches, width), heads side by side."""
+        """Return the keys, heads concatenated: (1, 3, h, w) → (1, 1 + patches, width)."""
         seen: list[Tensor] = []
         hook = self._key.register_forward_hook(lambda module, given, keys: seen.append(keys))
         try:
@@ -75,14 +75,14 @@ class Dino:
         return seen[0].float()
 
     def measure(self, edited: Edited) -> Mapping[str, float]:
-        """``structure_distance``: mean squared difference of both pictures' self-similarities."""
+        """Return ``structure_distance``: mean squared difference of the two self-similarities."""
         pictures = (edited.source, edited.result)
         before, after = (self_similarity(self.keys(prepare(pixels))) for pixels in pictures)
         return {"structure_distance": float(F.mse_loss(after, before))}
 
 
 def _last_key(model: nn.Module, folder: Path) -> nn.Module:
-    """The layer that makes the last block's keys; transformers 4 and 5 name it differently."""
+    """Find the layer of the last block's keys; transformers 4 and 5 name it differently."""
     found = [
         module
         for name, module in model.named_modules()

@@ -1,6 +1,6 @@
-"""The released models' files: fetched from the hub, converted once, and verified.
+"""Fetch the released models' files from the Hugging Face hub, convert them once, and verify them.
 
-Released files are pickles of several layouts. The workflow uses what :mod:`.convert` makes of
-them: safetensors of one layout (:mod:`editinfinity.files.model_folder`), mapped from disk in a
-moment, that cannot run code and say which model they are.
+The released files are pickles of several layouts. :mod:`.convert` turns them into the files that
+the workflow uses: safetensors of one layout (:mod:`editinfinity.files.model_folder`). These are
+memory-mapped, so they load fast, they cannot execute code, and their metadata names the model.
 """

@@ -1,4 +1,4 @@
-"""Which released files make a model, and where they are published. Free of torch."""
+"""The files of each released model, and where they are published. Does not import torch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class ReleasedPart:
     """One part of a released model.
 
     Attributes:
-        repository: where it is published, on the Hugging Face hub.
-        pattern: glob of its file, or of the folder of its shards, below a folder of released files.
-        files: globs of what to fetch of the repository.
-        folder: folder, below that of the released files, that a whole repository goes into.
+        repository: the Hugging Face repository that publishes it.
+        pattern: glob for its file, or for the folder of its shards, in a folder of released files.
+        files: globs for the files of the repository to fetch.
+        folder: subfolder of the folder of released files into which the repository is downloaded.
     """
 
     repository: str
@@ -32,7 +32,7 @@ class ReleasedPart:
 T5 = ReleasedPart(
     TEXT_ENCODER,
     "flan-t5-xl*",
-    # The repository also has pickles and other frameworks' weights: 35 GB that nothing reads.
+    # The repository also has pickles and weights for other frameworks: 35 GB of unused files.
     (
         "config.json",
         "model*.safetensors",
@@ -61,14 +61,14 @@ RELEASES: dict[str, dict[str, ReleasedPart]] = {
         "text_encoder": T5,
     },
 }
-"""Model → part → where it comes from."""
+"""Model name → part name → the released part."""
 
 
 def release(model: str) -> dict[str, ReleasedPart]:
-    """The parts of a released model.
+    """Return the parts of a released model.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: if no released model has that name.
     """
     if model not in RELEASES:
         raise UserError(

@@ -1,7 +1,8 @@
-"""Released files → the layout the workflow uses (:mod:`editinfinity.files.model_folder`), once.
+"""Convert released files to the workflow's layout (:mod:`editinfinity.files.model_folder`).
 
-Flat and nested pickles, Hugging Face shards, both namings of the tokenizer, both layouts of
-``scale_mul``. One tensor is in memory at a time; types stay as released, so no number changes.
+Reads flat and nested pickles, Hugging Face shards, both naming schemes of the tokenizer and both
+layouts of ``scale_mul``. Only one tensor is in memory at a time. Data types stay as released, so no
+value changes.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ CONVERTED = {
     "transformer": "transformer.safetensors",
     "text_encoder": "text_encoder/model.safetensors",
 }
-"""Part → its file below a model's folder."""
+"""Part name → path of its converted file, relative to the model's folder."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of one part.
+    """The result of converting one part.
 
     Attributes:
         file: the converted file.
-        sha256: of that file.
-        bytes: its size.
-        tensors, parameters: how many it holds.
+        sha256: SHA-256 of that file.
+        bytes: size of that file.
+        tensors, parameters: number of tensors and of parameters in it.
         sources: names of the released files.
-        unused: released names that were left out.
+        unused: names of released tensors that were left out.
     """
 
     file: Path
@@ -58,16 +59,16 @@ class Converted:
     unused: list[str]
 
     def report(self, folder: Path) -> dict[str, Any]:
-        """For the report, without paths of this machine."""
+        """Return the part's entry in the report, with paths relative to ``folder``."""
         file = self.file.relative_to(folder).as_posix()
         return {**asdict(self), "file": file, "missing": [], "unexpected": []}
 
 
 def released_files(model: str, folder: Path) -> dict[str, list[Path]]:
-    """The files of a released model in a plain folder, by part.
+    """Find the files of a released model in a plain folder, by part.
 
     Raises:
-        UserError: one is missing, or several may be meant.
+        UserError: if a file is missing, or several files match.
     """
     return {
         part: find_weight_files(folder, source.pattern, f"{model}'s {part}")
@@ -81,16 +82,16 @@ def convert(
     """Convert a released model into ``folder``, with a report beside it.
 
     Args:
-        preset: which model.
-        files: part → its released files, of ``released_files`` or ``fetch``.
-        folder: where the converted ones go; made if missing.
+        preset: the model.
+        files: part → its released files, from ``released_files`` or ``fetch``.
+        folder: folder for the converted files; created if missing.
 
     Returns:
-        What became of each part.
+        Part → result of its conversion.
 
     Raises:
-        UserError: a file is damaged or another model's, or does not read back as it was written.
-            Parts already converted stay.
+        UserError: if a file is damaged or belongs to another model, or if a converted file does
+            not read back as it was written. Parts that were already converted stay.
     """
     done = {part: _convert_part(preset, part, files[part], folder) for part in PARTS}
     report = {
@@ -130,7 +131,7 @@ def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path
 
 
 def _check_against(target: Path, tensors: StoredState) -> None:
-    """Read what was written with the library, and compare every bit with the release."""
+    """Read the written file with the safetensors library, and compare every tensor bit by bit."""
     written = open_state([target])
     if written.keys() != tensors.keys():
         raise UserError(f"{target}: does not hold what was written; convert again")
@@ -145,7 +146,7 @@ def _check_against(target: Path, tensors: StoredState) -> None:
 
 
 def _copy_beside(source: Path, target: Path) -> None:
-    """What a text encoder needs beside its weights, where the release has it."""
+    """Copy the text encoder's other files (configuration, vocabulary) that the release contains."""
     for name in T5.files:
         if "safetensors" not in name and (source / name).is_file():
             try:

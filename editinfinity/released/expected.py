@@ -1,4 +1,4 @@
-"""What a model's parts hold: every tensor's name and shape, and what released files call them."""
+"""The tensors that each part of a model must have: names, shapes, and names in released files."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from editinfinity.presets import Preset
 from editinfinity.released.stored import StoredState, StoredTensor
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Of every tensor of a part, by our names."""
+"""Tensor name in this package → shape, for every tensor of a part."""
 
 Rename = Callable[[str], str | None]
-"""A released name → ours; None for what is not used."""
+"""Maps a tensor's released name to its name in this package; None if the tensor is not used."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How files compare with what a part should hold.
+    """The differences between the tensors in files and those that a part must have.
 
     Attributes:
-        tensors: the part's, by our names and in our shapes.
-        missing: names the files lack.
-        unexpected: released names that belong to no such part.
-        misshapen: "NAME is SHAPE, not SHAPE".
-        unused: released names that are known and left out.
+        tensors: the part's tensors, with the names and shapes that this package uses.
+        missing: names of tensors that the files lack.
+        unexpected: released names that do not belong to the part.
+        misshapen: tensors of wrong shape, each as "NAME is SHAPE, not SHAPE".
+        unused: released names that are known, but not used.
     """
 
     tensors: dict[str, StoredTensor]
@@ -45,21 +45,21 @@ class Comparison:
 
     @property
     def fits(self) -> bool:
-        """Whether the files hold exactly this part."""
+        """Whether the files hold exactly the tensors of this part."""
         return not (self.missing or self.unexpected or self.misshapen)
 
     @property
     def alike(self) -> int:
-        """How many tensors the files and the part have in common."""
+        """Number of tensors of the files that match the part in name and shape."""
         return len(self.tensors) - len(self.misshapen)
 
     @property
     def parameters(self) -> int:
-        """How many numbers the part holds."""
+        """Number of parameters of the part."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
 
     def faults(self) -> str:
-        """What does not fit, counted, with an example of each."""
+        """Describe the differences: for each kind, the number of tensors and an example."""
         kinds = (
             ("lacks {} tensors such as {}", self.missing),
             ("has besides {} tensors such as {}", self.unexpected),
@@ -69,15 +69,15 @@ class Comparison:
 
 
 def expected(preset: Preset, part: str, folder: Path) -> tuple[Shapes, Rename]:
-    """What ``tokenizer``, ``transformer`` or ``text_encoder`` of a preset holds.
+    """Return the tensor shapes of a part, and the function that maps released names to ours.
 
     Args:
         preset: the model.
-        part: one of the three.
-        folder: that of the part's files; a text encoder's has its config.json.
+        part: ``tokenizer``, ``transformer`` or ``text_encoder``.
+        folder: folder of the part's files. For a text encoder, it contains config.json.
 
     Raises:
-        UserError: the text encoder's configuration cannot be read, or is another model's.
+        UserError: if the text encoder's configuration cannot be read, or is for another model.
     """
     if part == "tokenizer":
         return _shapes(lambda: Tokenizer(preset.tokenizer)), tokenizer_key
@@ -90,11 +90,11 @@ def expected(preset: Preset, part: str, folder: Path) -> tuple[Shapes, Rename]:
 
 
 def compare(state: StoredState, preset: Preset, part: str, folder: Path) -> Comparison:
-    """Put the tensors of files under our names, and tell what does not fit.
+    """Rename the tensors of files to this package's names, and list what does not fit the part.
 
     Args:
-        state: what the files hold.
-        preset, part, folder: as of ``expected``, which may raise.
+        state: the tensors in the files.
+        preset, part, folder: as for ``expected``, whose errors are raised here too.
     """
     shapes, rename = expected(preset, part, folder)
     tensors, unexpected, misshapen, unused = {}, [], [], []
@@ -141,7 +141,7 @@ def _t5_encoder(preset: Preset, folder: Path) -> nn.Module:
 
 
 def _t5_key(key: str) -> str | None:
-    """The encoder's half of T5, its embedding once; the decoder and its head are not used."""
+    """Map a released T5 name. Decoder and head are unused; the shared embedding is kept once."""
     if key.startswith(("decoder.", "lm_head.")):
         return None
     return "shared.weight" if key == "encoder.embed_tokens.weight" else key

@@ -1,7 +1,8 @@
-"""Released files from the Hugging Face hub, into its cache: resumed, checked, or offline.
+"""Download released files from the Hugging Face hub into its cache, and check them.
 
-``huggingface_hub`` does the work and so honours ``HF_HOME``, ``HF_ENDPOINT`` (a mirror),
-``HF_HUB_OFFLINE`` and ``HF_TOKEN``. It checks sizes; checksums are checked here.
+Downloads are resumed, and work offline if the files are in the cache. They use ``huggingface_hub``,
+and so honour ``HF_HOME``, ``HF_ENDPOINT`` (a mirror), ``HF_HUB_OFFLINE`` and ``HF_TOKEN``. That
+library checks only sizes; this module checks checksums.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def fetch(
     model: str, into: Path | None = None, revision: str | None = None
 ) -> dict[str, list[Path]]:
-    """Download what is missing of a released model's files, and check what came.
+    """Download the missing files of a released model, and check all of them.
 
     Args:
         model: a key of the catalogue.
         into: a plain folder for the files; None for the hub's cache.
-        revision: commit or tag of the Infinity repository; None for its newest.
+        revision: commit or tag of the Infinity repository; None for the newest.
 
     Returns:
-        Part → its weight files, as ``convert`` wants them.
+        Part → its weight files, as ``convert`` takes them.
 
     Raises:
-        UserError: the hub cannot be reached or has no such files, the disk is full, or a file is
-            damaged (it is deleted, so that the next call gets it anew).
+        UserError: if the hub cannot be reached or has no such files, the disk is full, or a file
+            is damaged (it is deleted, so that the next call downloads it again).
     """
     found = {}
     for part, source in release(model).items():
@@ -43,30 +44,30 @@ def fetch(
         target = None if into is None else into / source.folder
         wanted = revision if source.repository == INFINITY else None
         snapshot = fetch_part(source, target, wanted)
-        whole = source.folder != "."  # the repository itself is the folder of the shards
+        whole = source.folder != "."  # the shards are in the root of the repository
         folder, pattern = (snapshot.parent, snapshot.name) if whole else (snapshot, source.pattern)
         found[part] = find_weight_files(folder, pattern, f"{model}'s {part}")
     return found
 
 
 def fetch_part(source: ReleasedPart, target: Path | None, revision: str | None = None) -> Path:
-    """Download what is missing of one part's files, and check what came.
+    """Download the missing files of one part, and check all of them.
 
     Args:
-        source: which files of which repository.
-        target: a plain folder for them; None for the hub's cache.
+        source: the repository and the globs for its files.
+        target: a plain folder for the files; None for the hub's cache.
         revision: commit or tag; None for the newest.
 
     Returns:
-        The folder they lie in.
+        The folder that contains the files.
 
     Raises:
-        UserError: as ``fetch`` does.
+        UserError: in the same cases as ``fetch``.
     """
     from huggingface_hub import errors, snapshot_download
 
     repository = source.repository
-    # What the hub's own HTTP library raises; which one that is changes between its versions.
+    # The base error of the hub's HTTP library, which differs between versions of the hub.
     http_error: type[Exception] = vars(errors).get("HTTPError", errors.HfHubHTTPError)
     try:
         snapshot = snapshot_download(
@@ -104,10 +105,11 @@ def fetch_part(source: ReleasedPart, target: Path | None, revision: str | None =
 
 
 def _check(path: Path, snapshot: Path) -> None:
-    """Compare a file with the checksum the hub gave for it, where it gave one.
+    """Compare a file with the checksum that the hub gave for it, if any.
 
-    Large files are named by their SHA-256: as the blob behind a link of the cache, or in what the
-    library notes beside the files of a plain folder.
+    The hub gives the SHA-256 of large files. In the cache it is the name of the blob that the
+    file's symbolic link points to. In a plain folder it is in the metadata file that the library
+    writes.
     """
     expected = path.resolve().name
     note = snapshot / ".cache/huggingface/download" / f"{path.relative_to(snapshot)}.metadata"
@@ -115,7 +117,7 @@ def _check(path: Path, snapshot: Path) -> None:
         lines = note.read_text(encoding="utf-8").splitlines()
         expected = lines[1] if len(lines) > 1 else ""
     if not _SHA256.fullmatch(expected):
-        return  # a small file, of which the hub has no SHA-256
+        return  # a small file, for which the hub gives no SHA-256
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     if digest.hexdigest() != expected:

@@ -1,4 +1,4 @@
-"""The models behind some metrics, from where they are published into a folder of their own."""
+"""Download the models that some metrics need (:mod:`editinfinity.evaluation.backbones`)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ log = logging.getLogger(__name__)
 
 
 def fetch_backbone(backbone: Backbone, into: Path | None = None) -> Path:
-    """Download what is missing of a backbone, and check what came.
+    """Download the missing files of a backbone, and check them.
 
     Args:
-        backbone: of the evaluation's catalogue.
-        into: folder for its files; None for where metrics look for them.
+        backbone: a backbone of the evaluation's catalogue.
+        into: folder for its files; None for the default folder, where the metrics look for them.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: it cannot be reached or stored, or came damaged.
+        UserError: if the files cannot be downloaded or stored, or are damaged.
     """
     folder = into or backbone.default_folder
     if folder.is_dir() and backbone.lacks(folder) is None:
@@ -47,7 +47,7 @@ def fetch_backbone(backbone: Backbone, into: Path | None = None) -> Path:
 
 
 def _download(url: str, target: Path) -> None:
-    """A plain file, whose name ends with the first digits of its SHA-256."""
+    """Download a plain file, and check the digits of its SHA-256 that its name ends with."""
     from torch.hub import download_url_to_file
 
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):

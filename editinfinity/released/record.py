@@ -1,6 +1,7 @@
-"""The record of a conversion, ``conversion.json`` beside the converted files. Free of torch.
+"""Read the record of a conversion, ``conversion.json``. Does not import torch.
 
-It has the SHA-256 of each file, so that weights of gigabytes are known without reading them.
+The record is in the folder of the converted files. It holds the SHA-256 of each file, so that files
+of several gigabytes can be identified without reading them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.input_files import read_text
 
 REPORT = "conversion.json"
-"""Name of the record of a conversion, beside the converted files."""
+"""File name of the record of a conversion, in the folder of the converted files."""
 
 _LONGEST = 2**24
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -22,13 +23,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the record of a conversion says of one file.
+    """The entry for one file in the record of a conversion.
 
     Attributes:
-        report: the record.
-        file: name of the file, from the record's folder.
-        sha256: of the file as it was written.
-        size: bytes; None where the record does not say.
+        report: path of the record.
+        file: path of the file, relative to the record's folder.
+        sha256: SHA-256 of the file as it was written.
+        size: size in bytes; None if the record does not state it.
     """
 
     report: Path
@@ -38,7 +39,7 @@ class Recorded:
 
 
 def recorded(path: Path) -> Recorded | None:
-    """What is recorded of a file, in its folder or the one above; None where nothing is."""
+    """Return a file's entry in the record in its folder or the one above; None if there is none."""
     path = path.absolute()
     for folder in (path.parent, path.parent.parent):
         try:
@@ -54,11 +55,12 @@ def recorded(path: Path) -> Recorded | None:
 
 
 def unchanged_sha256(path: Path) -> str | None:
-    """The recorded SHA-256 of a file that has not changed since; None where that is not sure.
+    """Return the recorded SHA-256 of a file if it has certainly not changed since, else None.
 
-    It has the recorded size, and neither it nor its name, owner or mode changed after the record
-    was written: a file put in its place may well be older than the record, but not its change of
-    name (``ctime``). Nor do symbolic links lead from the record's folder to it.
+    A file counts as unchanged if it has the recorded size, if neither its content nor its name,
+    owner or mode (``ctime``) changed after the record was written, and if no symbolic link leads
+    from the record's folder to it. The modification time alone would not do: a file that was moved
+    there later may have been modified before the record was written, but its ``ctime`` is later.
     """
     found = recorded(path)
     if found is None or not _SHA256.fullmatch(found.sha256):

@@ -1,7 +1,8 @@
-"""State dicts as they lie in files: names, shapes and types at once, values one at a time.
+"""Lazy state dicts: names, shapes and types are read at once, the values one tensor at a time.
 
-A model of 8 billion parameters is larger than most memories. Of safetensors, one tensor is read at
-a time; a pickle's are mapped from disk, read when touched, and let go of again.
+A model of 8 billion parameters does not fit into the memory of most machines. From safetensors
+files, one tensor is read at a time. The tensors of a pickle are memory-mapped, loaded when they are
+accessed, and released again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""Name of a type in safetensors files → the type."""
+"""Name of a type in safetensors files → torch type."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class StoredTensor:
     Attributes:
         shape: its shape.
         dtype: its type.
-        read: gives its values.
-        release: gives back the memory that reading took, where only the kernel knows of it.
+        read: returns the tensor with its values.
+        release: frees the memory-mapped pages that reading loaded. Does nothing for other tensors.
     """
 
     shape: tuple[int, ...]
@@ -55,11 +56,11 @@ StoredState = Mapping[str, StoredTensor]
 
 
 def open_state(files: Sequence[Path]) -> dict[str, StoredTensor]:
-    """What a model's files hold, shards together.
+    """Return the tensors of a model's files. Shards are merged.
 
     Raises:
-        UserError: a file is missing, damaged or cut short, holds no state dict, or two hold the
-            same tensor.
+        UserError: if a file is missing, damaged or truncated, or holds no state dict, or if two
+            files hold the same tensor.
     """
     state: dict[str, StoredTensor] = {}
     for path in files:
@@ -104,10 +105,11 @@ def _itself(tensor: Tensor) -> Tensor:
 
 
 def _forget_pages(tensor: Tensor) -> None:
-    """Have the kernel drop the pages of a mapped tensor; they come back from disk if touched.
+    """Let the kernel drop the pages of a memory-mapped tensor. Access reads them from disk again.
 
-    Otherwise a whole pickle would pile up in memory while it is walked through. Never for a tensor
-    that is not mapped from a file: its values would be lost. Only whole pages inside it are named.
+    Otherwise a whole pickle would accumulate in memory while its tensors are read. Must not be
+    called for a tensor that is not mapped from a file: its values would be lost. Drops only pages
+    that lie completely inside the tensor.
     """
     if not hasattr(mmap, "MADV_DONTNEED"):
         return

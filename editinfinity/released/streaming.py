@@ -1,9 +1,9 @@
-"""A safetensors file written tensor by tensor, of any size in bounded memory.
+"""Write a safetensors file tensor by tensor, so that memory use does not grow with the file.
 
-The library's own writer wants all tensors at once. The format: eight bytes with the header's
-length (little endian), a JSON header padded with spaces to a multiple of eight, then the tensors
-one after another (https://huggingface.co/docs/safetensors). What is written is read back with the
-library.
+The safetensors library's own writer needs all tensors in memory at once. The format: eight bytes
+with the header's length (little endian), a JSON header padded with spaces to a multiple of eight,
+then the tensors one after another (https://huggingface.co/docs/safetensors). After a conversion,
+:mod:`.convert` reads the file back with the library.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from editinfinity.released.stored import TYPES, StoredTensor
 _NAMES = {dtype: name for name, dtype in TYPES.items()}
 
 _CHUNK = 64 * 2**20
-"""Bytes hashed and written at a time."""
+"""Number of bytes hashed and written at a time."""
 
 
 def write_streamed(
     path: Path, tensors: Mapping[str, StoredTensor], metadata: Mapping[str, Any]
 ) -> str:
-    """Write tensors to one safetensors file, one in memory at a time; atomic.
+    """Write tensors to one safetensors file atomically, with one tensor in memory at a time.
 
     Args:
-        path: where to.
+        path: path of the file.
         tensors: name → tensor; written in the order of their names.
-        metadata: what JSON can carry; ``kind`` says what the file is.
+        metadata: values that JSON can represent; ``kind`` says what the file is.
 
     Returns:
         SHA-256 of the file, in hexadecimal digits.
 
     Raises:
-        UserError: a number is not finite.
+        UserError: if a value is not finite.
     """
     header: dict[str, Any] = {
         "__metadata__": {

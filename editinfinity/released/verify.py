@@ -1,4 +1,4 @@
-"""Whose weights a file holds, and whether it is complete."""
+"""Find out which part of which model a weight file holds, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from editinfinity.released.stored import open_state
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a file is.
+    """The result of verifying a weight file.
 
     Attributes:
         path: the file, or the first of its shards.
-        model, part: whose it is.
-        comparison: how it compares with that.
-        checksum: whether its bytes are those that were written; None where nothing says.
+        model, part: the model and the part that it matches best.
+        comparison: how its tensors differ from those of that part.
+        checksum: whether its SHA-256 is the recorded one; None if no record is checked.
     """
 
     path: Path
@@ -36,11 +36,11 @@ class Verdict:
 
     @property
     def sound(self) -> bool:
-        """Whether it can be used."""
+        """Whether the file can be used."""
         return self.comparison.fits and self.checksum is not False
 
     def line(self) -> str:
-        """One line for people."""
+        """Describe the verdict in one line, for users."""
         if not self.comparison.fits:
             return (
                 f"{self.path}: resembles {self.model}'s {self.part}, but {self.comparison.faults()}"
@@ -55,17 +55,17 @@ class Verdict:
 
 
 def verify(path: Path, checksums: bool = True) -> list[Verdict]:
-    """Look at a file of weights, the folder of its shards, or a converted model's folder.
+    """Verify a weight file, the folder of its shards, or a converted model's folder.
 
     Args:
         path: the file or folder.
-        checksums: read converted files whole and compare their checksums too.
+        checksums: also read converted files completely and compare their checksums.
 
     Returns:
         A verdict for each part found.
 
     Raises:
-        UserError: there is no such file, it is damaged or cut short, or no model's.
+        UserError: if a file is missing, damaged or truncated, or belongs to no known model.
     """
     if not is_folder(path):
         return [_verdict([path], checksums)]
@@ -91,7 +91,7 @@ def _verdict(files: list[Path], checksums: bool) -> Verdict:
                     candidates.append((preset.name, part, found))
     if not candidates:
         raise UserError(f"{first}: holds the weights of no model known here")
-    # What fits wins; else what has the most in common.
+    # Prefer an exact match, else the part with the most matching tensors.
     model, part, found = max(candidates, key=lambda each: (each[2].fits, each[2].alike))
     known = recorded(first) if checksums else None
     checksum = None if known is None else sha256_of(first) == known.sha256

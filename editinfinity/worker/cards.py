@@ -1,7 +1,8 @@
-"""The GPUs a job may use, without importing torch: what CUDA_VISIBLE_DEVICES and SLURM leave it.
+"""Find the GPUs that CUDA_VISIBLE_DEVICES and SLURM allow a job to use, without importing torch.
 
-Rules of CUDA_VISIBLE_DEVICES: CUDA C++ Programming Guide, "CUDA Environment Variables". Entries are
-indices, (beginnings of) UUIDs or MIG names; the first that is none ends the list.
+CUDA_VISIBLE_DEVICES follows the CUDA C++ Programming Guide, "CUDA Environment Variables". Its
+entries are indices, UUIDs or prefixes of UUIDs, or MIG names. The first invalid entry ends the
+list.
 """
 
 from __future__ import annotations
@@ -15,24 +16,24 @@ from pathlib import Path
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
-"""Where the driver lists the cards, a folder each, named by the card's place on the bus."""
+"""Where the driver lists the GPUs: one subfolder per GPU, named by its PCI bus address."""
 
 DEVICES = Path("/dev")
-"""Where cards are files (``nvidia0``); all there is in sandboxes that hide the driver's list."""
+"""Folder with one device file per GPU (``nvidia0``). Some sandboxes hide all but this."""
 
 _WSL = Path("/usr/lib/wsl/lib/libcuda.so.1")
-"""Windows' Linux has cards if this is there, and tells nowhere how many."""
+"""WSL (Linux on Windows) has a GPU if this file exists. WSL does not say how many it has."""
 
 _ENTRY = re.compile(r"\d+|GPU-[0-9a-fA-F-]+|MIG-[0-9A-Za-z/-]+")
 
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU, or a slice of one.
+    """A GPU, or a MIG slice of one.
 
     Attributes:
-        entry: what CUDA_VISIBLE_DEVICES is set to, so that a process sees this card alone.
-        identity: the same for every way to name it, safe as a file name.
+        entry: value of CUDA_VISIBLE_DEVICES with which a process sees only this GPU.
+        identity: unique name of the GPU, however ``entry`` names it. Safe as a file name.
     """
 
     entry: str
@@ -42,10 +43,10 @@ class Card:
 def visible_cards(
     environment: Mapping[str, str] = os.environ, driver: Path = DRIVER, devices: Path = DEVICES
 ) -> tuple[Card, ...]:
-    """The cards a process may use, in CUDA's order; none on a machine without.
+    """Return the GPUs that a process may use, in CUDA's order. Empty on a machine without GPUs.
 
     Args:
-        environment: of the process.
+        environment: environment variables of the process.
         driver: see ``DRIVER``.
         devices: see ``DEVICES``.
     """
@@ -53,8 +54,9 @@ def visible_cards(
     given = environment.get(VISIBLE)
     of_node = None
     if given is None and "SLURM_JOB_ID" in environment:
-        # Set by the same plugin as the variable above, which a script may have unset. They are the
-        # node's numbers, though CUDA may count only the job's cards: a UUID means the same to both.
+        # SLURM's plugin sets these together with CUDA_VISIBLE_DEVICES, which a script may have
+        # unset. They hold the node's indices, but CUDA may number only the job's GPUs. So prefer
+        # the UUID below: it names the same GPU in both numberings.
         of_node = environment.get("SLURM_STEP_GPUS", environment.get("SLURM_JOB_GPUS"))
     if given is None and of_node is None:
         return tuple(there)
@@ -71,10 +73,10 @@ def visible_cards(
 
 
 def _named(entry: str, there: list[Card]) -> Card | None:
-    """The card that an entry of CUDA_VISIBLE_DEVICES means; None if it means none.
+    """Return the GPU that an entry of CUDA_VISIBLE_DEVICES names, or None if it is invalid.
 
-    Indices are taken in the order of the bus, which is CUDA's wherever all cards are of one kind.
-    Where the cards are not known, every well-formed entry is taken for one.
+    Indices count in PCI bus order, which is CUDA's order if all GPUs are of the same model. If the
+    machine's GPUs are unknown (``there`` is empty), every well-formed entry counts as a GPU.
     """
     if not _ENTRY.fullmatch(entry):
         return None
@@ -93,9 +95,10 @@ def _named(entry: str, there: list[Card]) -> Card | None:
 
 
 def _listed(driver: Path) -> list[Card]:
-    """The driver's cards by their place on the bus, which they keep.
+    """Return the GPUs that the driver lists, identified by PCI bus address, which does not change.
 
-    A card's UUID stands there only once somebody has used it; until then it has its number.
+    The driver knows a GPU's UUID only once a process has used the GPU. Until then its entry is its
+    index.
     """
     found: list[Card] = []
     for information in sorted(driver.glob("*/information")):
@@ -109,7 +112,7 @@ def _listed(driver: Path) -> list[Card]:
 
 
 def _by_file(devices: Path) -> list[Card]:
-    """The cards by their number alone."""
+    """Return the GPUs that have a device file, identified by index only."""
     count = sum(
         re.fullmatch(r"nvidia\d+", path.name) is not None for path in devices.glob("nvidia*")
     )

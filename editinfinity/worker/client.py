@@ -1,4 +1,4 @@
-"""A job's side: find the worker of its slot, or start it, and hand the stage over."""
+"""The job's side of the worker connection: find or start the slot's worker, and send the stage."""
 
 from __future__ import annotations
 
@@ -27,31 +27,32 @@ from editinfinity.worker.session import SERVING, SOCKET, STARTING, Session
 log = logging.getLogger(__name__)
 
 _START_SECONDS = 20.0
-"""How long a new worker may take until it listens, which it does before it imports torch."""
+"""Seconds within which a new worker must listen. It listens before it imports torch."""
 
 _GREETING = 30.0
-"""How long a worker that listens may take to answer."""
+"""Seconds within which a listening worker must answer a request."""
 
 _GLANCE = 0.25
-"""Seconds between two looks at whether this job is to stop."""
+"""Seconds between two checks whether this job has been asked to stop."""
 
 
 class NoWorkerError(Exception):
-    """No worker has run the stage; this process has to. The message says why."""
+    """Raised if no worker ran the stage, so this process must run it. The message says why."""
 
 
 class UnexpectedFault(Exception):
-    """The stage failed in the worker with something that is no user's fault."""
+    """Raised if the stage failed in the worker with an error that is not the user's fault."""
 
 
 def socket_of(session: Session, slot: Slot, model: ModelSettings) -> Path:
-    """Where the worker of a slot and a model listens.
+    """Return the path of the socket on which the worker of a slot and a model listens.
 
-    The name stands for everything a worker cannot change: folder, model, device and with it
-    precision, threads, and whose code and libraries it runs.
+    The file name is a hash of everything that is fixed for the life of a worker: working folder,
+    slot, model, model folder, device (which determines the precision), number of threads, and the
+    installation of Python and of this package that it runs.
     """
     facts = [
-        os.getcwd(),  # noqa: PTH109  # as the jobs' relative paths see it
+        os.getcwd(),  # noqa: PTH109  # the folder that the jobs' relative paths refer to
         slot.name,
         model.model,
         str(model.model_dir),
@@ -67,28 +68,28 @@ def socket_of(session: Session, slot: Slot, model: ModelSettings) -> Path:
 def hand_over(
     call: Call, digest: str, session: Session, lease: Lease, cancellation: Cancellation
 ) -> None:
-    """Have the slot's worker run a stage, and wait for its end.
+    """Run a stage in the slot's worker, and wait until it ends.
 
-    The worker holds the lease too while it works, so that a slot is not free before it is.
+    The worker also holds the lease while it works, so the slot is not free before the worker is.
 
     Args:
-        call: the stage.
-        digest: of its code.
-        session: the run this job belongs to.
-        lease: of the slot.
-        cancellation: asks the worker to stop when this job is asked.
+        call: the stage and its arguments.
+        digest: digest of the stage's code.
+        session: the run that this job belongs to.
+        lease: the lease of the slot.
+        cancellation: of this job. A request to stop is passed on to the worker.
 
     Raises:
-        NoWorkerError: there is none, it refused, or it died.
-        UserError: as the stage does.
-        Stopped: somebody asked to stop, and the worker did.
-        UnexpectedFault: the stage failed for another reason.
+        NoWorkerError: if there is no worker, it refused, or it died.
+        UserError: if the stage raises it.
+        Stopped: if the job was asked to stop, and the worker stopped.
+        UnexpectedFault: if the stage failed for another reason.
     """
     path = socket_of(session, lease.slot, call.arguments["model"])
     request = {"run": {"call": call.to_json(), "digest": digest}}
     try:
         with cancellation.patience():
-            for _ in range(2):  # one that was about to leave hangs up without an answer
+            for _ in range(2):  # a worker that is about to exit closes without an answer
                 with closing(_reach(path, lease.slot)) as line:
                     try:
                         line.send(request, [lease.lock.handle])
@@ -107,12 +108,12 @@ def hand_over(
 
 
 def _follow(line: Line, cancellation: Cancellation, path: Path) -> None:
-    """Pass on what the worker logs until it is done."""
+    """Log what the worker logs until the stage ends, and raise the error that it reports."""
     told = False
     while True:
         if cancellation.asked is not None and not told:
             told = True
-            with suppress(OSError):  # gone: the next look says so
+            with suppress(OSError):  # the worker is gone: the receive below reports it
                 line.send({"stop": cancellation.asked})
         try:
             message = line.receive(_GLANCE)
@@ -142,10 +143,10 @@ def _follow(line: Line, cancellation: Cancellation, path: Path) -> None:
 
 
 def _reach(path: Path, slot: Slot) -> Line:
-    """A line to the worker; one is started if there is none.
+    """Connect to the worker. Start one if none is running.
 
     Raises:
-        OSError: none can be had.
+        OSError: if no worker can be started or reached.
     """
     try:
         return connect(path)
@@ -164,14 +165,14 @@ def _reach(path: Path, slot: Slot) -> Line:
                     raise
                 if process is not None and process.poll() is not None:
                     raise OSError(f"it ended{_last_words(path)}") from fault
-            # One that is on its way out still holds its lock, and would send a new one home.
+            # A worker that is exiting still holds its lock, and a new one would exit at once.
             if process is None and not held(path.with_suffix(SERVING)):
                 process = _start(path, slot)
             time.sleep(0.01)
 
 
 def _start(path: Path, slot: Slot) -> subprocess.Popen[bytes]:
-    """A new worker, which outlives this job."""
+    """Start a worker process, which outlives this job."""
     environment = dict(os.environ)
     if slot.card is not None:
         environment[VISIBLE] = slot.card.entry
@@ -179,7 +180,7 @@ def _start(path: Path, slot: Slot) -> subprocess.Popen[bytes]:
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     with path.with_suffix(".log").open("ab") as output:
         return subprocess.Popen(
-            # -P: modules of the folder the workflow runs in must not pass for Python's own.
+            # -P: modules in the working folder must not shadow the standard library.
             [sys.executable, "-P", "-m", "editinfinity.worker.server", str(path)],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -190,12 +191,12 @@ def _start(path: Path, slot: Slot) -> subprocess.Popen[bytes]:
 
 
 def _package_parent() -> Path:
-    """What has to be on the path, symbolic links as they are (``location.lend_to_jobs``)."""
+    """Return the folder for PYTHONPATH, symbolic links unresolved (``location.lend_to_jobs``)."""
     return Path(editinfinity.__path__[0]).parent
 
 
 def _last_words(path: Path) -> str:
-    """The end of a worker's own log, as part of a line."""
+    """Return the end of the worker's log, to be appended to an error message."""
     try:
         lines = path.with_suffix(".log").read_text("utf-8", errors="replace").split("\n")
     except OSError:

@@ -1,4 +1,4 @@
-"""Where a job's stage runs: with the warm worker of a slot, or in the job's own process."""
+"""Run a job's stage in the worker of a slot, or else in the job's own process."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ log = logging.getLogger(__name__)
 
 
 def dispatch(call: Call, digest: str, worker: bool, cancellation: Cancellation) -> None:
-    """Run a stage on a slot of its own.
+    """Run a stage on a slot that no other job uses meanwhile.
 
     Args:
-        call: the stage.
-        digest: of its code, which a worker must have too.
-        worker: whether a warm worker may run it.
+        call: the stage and its arguments.
+        digest: digest of the stage's code. A worker must run the same code.
+        worker: whether a worker may run the stage.
         cancellation: of this job.
 
     Raises:
-        UserError: as the stage does.
-        Stopped: somebody asked to stop.
+        UserError: if the stage raises it.
+        Stopped: if the job was asked to stop.
     """
     session = Session.current() if worker else None
     with _leased(call.arguments["model"], session) as (leased, model):
@@ -52,7 +52,7 @@ def dispatch(call: Call, digest: str, worker: bool, cancellation: Cancellation) 
 def _leased(
     model: ModelSettings, session: Session | None
 ) -> Iterator[tuple[Lease | None, ModelSettings]]:
-    """A slot, which from here on is the only one this process sees, and the model to run on it."""
+    """Lease a slot, hide all other GPUs from this process, and yield lease and model settings."""
     slots = slots_of(model.device, visible_cards(), jobs_at_once())
     folder = session.folder if session is not None else None
     if slots[0].card is not None:
@@ -76,7 +76,7 @@ def _leased(
 
 
 def _on(slot: Slot, model: ModelSettings) -> ModelSettings:
-    """The model as a process runs it that sees one card, or none."""
+    """Return the settings for a process that sees only the slot: ``cuda:N`` becomes ``cuda``."""
     if slot.card is not None and model.device.startswith("cuda:"):
         return replace(model, device="cuda")
     return model

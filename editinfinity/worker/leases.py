@@ -1,9 +1,9 @@
-"""One job at a time on a card: slots, leased by locks that the kernel gives back.
+"""Slots that limit each GPU to one job at a time, leased through file locks.
 
-``gpu`` is only a number to Snakemake, which never says which card a job may use. So every job takes
-the lock of one slot before it touches a card. Slots are files in the user's private folder, shared
-by all workflows of the user on this machine; a lock dies with whoever works under it, so a killed
-job frees its card at once, and not before.
+Snakemake only counts its ``gpu`` resource and never says which GPU a job may use. So every job
+takes the lock of one slot before it uses a GPU. The lock files are in the user's private folder,
+shared by all workflows of the user on this machine. The kernel releases a lock when the processes
+that hold it end. A killed job therefore frees its GPU at once, and not before it has ended.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from editinfinity.worker.cards import Card
 log = logging.getLogger(__name__)
 
 _PAUSE = 0.1
-"""Seconds between two looks at slots that are all taken."""
+"""Seconds between two attempts to take a slot while all are taken."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one job: a card, or a share of the CPU.
+    """A place for one job: a GPU, or a share of the CPU.
 
     Attributes:
-        name: safe as a file name.
-        card: the card; None for the CPU.
+        name: unique name, safe as a file name.
+        card: the GPU; None for the CPU.
     """
 
     name: str
@@ -40,23 +40,23 @@ class Slot:
 
 @dataclass(frozen=True)
 class Lease:
-    """A slot that is this job's until the lock is released."""
+    """A slot that this job holds until the lock is released."""
 
     slot: Slot
     lock: Lock
 
 
 def slots_of(device: str, cards: Sequence[Card], jobs_at_once: int) -> list[Slot]:
-    """The slots that serve a setting.
+    """Return the slots that can be used with a ``device`` setting.
 
     Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of ``cuda:N`` the N-th visible card.
-        cards: the visible ones.
-        jobs_at_once: how many jobs may share the CPU where no card is used.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, where N is an index into ``cards``.
+        cards: the visible GPUs.
+        jobs_at_once: how many jobs may share the CPU if no GPU is used.
 
     Returns:
-        At least one; CPU slots where the device is a card that is not there, which the stage will
-        say.
+        At least one slot. CPU slots if the setting names a GPU that does not exist; the stage then
+        reports that error.
     """
     kind, _, index = device.partition(":")
     if kind != "cpu" and cards and not index:
@@ -68,10 +68,10 @@ def slots_of(device: str, cards: Sequence[Card], jobs_at_once: int) -> list[Slot
 
 
 def lease_folder(private: Path, environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the locks of cards lie; made if missing.
+    """Return the folder of the GPUs' lock files. It is created if missing.
 
-    SLURM keeps the jobs of a node apart, and may number each job's cards from 0: inside one, only
-    its own processes share cards.
+    SLURM gives each job on a node its own GPUs, and may number them from 0 in every job. So each
+    SLURM job has a folder of its own: only processes of the same SLURM job share GPUs.
     """
     job = environment.get("SLURM_JOB_ID", "")
     folder = private / (f"cards-slurm-{job}" if job.isdecimal() else "cards")
@@ -81,12 +81,12 @@ def lease_folder(private: Path, environment: Mapping[str, str] = os.environ) -> 
 
 @contextmanager
 def lease(slots: Sequence[Slot], folder: Path, first: Callable[[Slot], bool]) -> Iterator[Lease]:
-    """Take a free slot; wait for one where all are taken.
+    """Take a free slot and yield its lease. Wait if all slots are taken.
 
     Args:
-        slots: to choose from.
-        folder: of the locks.
-        first: slots to try before the others (those with a warm model).
+        slots: the slots to choose from.
+        folder: folder of the lock files.
+        first: returns True for slots to try before the others (those with a running worker).
     """
     told = False
     while True:

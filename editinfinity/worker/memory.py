@@ -1,4 +1,4 @@
-"""How much memory kept models may fill, on a card and in RAM."""
+"""Limits on the GPU memory and RAM that the worker's cached models may use."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import torch
 from torch import nn
 
 CARD_SHARE = 0.25
-"""Of a card's memory. The rest belongs to the job: a small card holds only the model that runs, a
-large one all three."""
+"""Fraction of a GPU's memory that cached models may use. The rest is for the job. So a small GPU
+holds only the model that is running, a large one all three models."""
 
 RAM_RESERVE = 2**30
-"""Bytes of RAM left to everything else."""
+"""Bytes of RAM to leave free for everything else."""
 
 MACHINE = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")
-"""Where Linux shows a container its own limits."""
+"""Folder in which Linux shows a container its own limits (cgroup v2)."""
 
 
 class MemoryBudget:
-    """What there is to keep the models of a device in: a card and RAM, or RAM alone.
+    """The memory available for cached models of a device: GPU memory and RAM, or RAM only.
 
     Attributes:
-        card_budget: bytes of the card that kept models may fill; None where models run from RAM.
+        card_budget: bytes of GPU memory that cached models may use; None if models run on the CPU.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class MemoryBudget:
             self.card_budget = int(total * CARD_SHARE)
 
     def ram_left(self) -> int:
-        """Bytes that models may still fill: what the machine, or the container, has available."""
+        """Return the bytes of RAM that the machine or the container can still give to models."""
         left = [2**63]
         for line in _lines(MACHINE):
             name, _, value = line.partition(":")
@@ -43,13 +43,13 @@ class MemoryBudget:
         limit = "".join(_lines(GROUP / "memory.max"))
         if limit.isdecimal():
             used = int("".join(_lines(GROUP / "memory.current")) or 0)
-            # Files read lately count as used until somebody needs the memory.
+            # Cached pages of files count as used, but the kernel frees them when memory is needed.
             facts = dict(line.split() for line in _lines(GROUP / "memory.stat"))
             left.append(int(limit) - used + int(facts.get("inactive_file", 0)))
         return min(left) - RAM_RESERVE
 
     def move(self, module: nn.Module, to_card: bool) -> None:
-        """Move the tensors in place; the card's memory is free for others afterwards."""
+        """Move a module's tensors in place. Moving to the CPU also releases the GPU memory."""
         module.to(self.device if to_card else "cpu")
         if not to_card:
             torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""A folder that only this user can look into, for sockets and locks."""
+"""The folder for sockets and locks, which only its owner can access."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import tempfile
 from pathlib import Path
 
 _LONGEST = 60
-"""Of the folder's path: a Unix socket's must stay below 104 bytes."""
+"""Maximum length of the folder's path, in bytes. A Unix socket's path must be below 104 bytes."""
 
 
 def private_folder() -> Path:
-    """The user's folder for things that live as long as the machine runs; made if missing.
+    """Return the user's folder for files that need not survive a reboot. Create it if missing.
 
-    Below /tmp, unless ``$XDG_RUNTIME_DIR`` says otherwise. The one that a login sets comes after
-    /tmp: it is taken away at logout, under a run that goes on.
+    It is below /tmp, unless ``$XDG_RUNTIME_DIR`` names another folder. The folder that a login sets
+    as ``$XDG_RUNTIME_DIR`` is tried only after /tmp: it is removed at logout, even if a run
+    continues.
 
     Raises:
-        OSError: there is none that belongs to this user alone.
+        OSError: if there is no folder that only this user can access.
     """
     fault: OSError | None = None
     for folder in _candidates():
@@ -33,10 +34,10 @@ def private_folder() -> Path:
 
 
 def require_private(folder: Path) -> None:
-    """Refuse a folder that others may write to or look into, or that is only a link.
+    """Check that a path is a real folder, not a link, that only this user can access.
 
     Raises:
-        PermissionError: it is one.
+        PermissionError: if it is not.
     """
     facts = folder.lstat()
     if (
@@ -51,7 +52,7 @@ def _candidates() -> list[Path]:
     of_login = Path(f"/run/user/{os.getuid()}")
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or of_login)
     folders = [] if runtime == of_login or not runtime.is_dir() else [runtime / "editinfinity"]
-    # /tmp first: TMPDIR differs between shells, and all jobs of a user must meet.
+    # /tmp first: TMPDIR differs between shells, but all jobs of a user must use the same folder.
     parents = (Path("/tmp"), of_login, Path(tempfile.gettempdir()))
     folders += [parent / f"editinfinity-{os.getuid()}" for parent in parents if parent.is_dir()]
     return [folder for folder in folders if len(os.fsencode(folder)) <= _LONGEST]

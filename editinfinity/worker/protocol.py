@@ -1,10 +1,10 @@
-"""What a job and a worker say to each other: JSON, a line for each message.
+"""The protocol between a job and a worker: JSON messages, one per line.
 
 Every message is an object with one key. A job sends ``run`` (a call and the digest of its code)
 or ``leave``, and may send ``stop`` while the stage runs. A worker answers ``accepted`` or
-``refused``, then any number of ``log`` (level, text, and an event of the job's record or null),
-then one of ``done``, ``fault``, ``stopped``, ``unexpected``. Never anything that runs code when it
-is read.
+``refused``, then any number of ``log`` messages (level, text, and an event of the job's record or
+null), then one of ``done``, ``fault``, ``stopped``, ``unexpected`` or ``refused``. The format is
+JSON, not pickle, because reading a message must never execute code.
 """
 
 from __future__ import annotations
@@ -22,45 +22,45 @@ from typing import Any
 _CREDENTIALS = struct.Struct("3i")
 _LONGEST = 16 * 2**20
 _PATIENCE = 5.0
-"""Seconds that a worker has to take a call, and one that is sent away to go."""
+"""Seconds to wait for a worker to accept a connection, and for a worker told to leave to exit."""
 
 
 class ProtocolError(Exception):
-    """The other side said what nobody of ours says."""
+    """Raised if a message does not follow the protocol."""
 
 
 class Line:
-    """One end of a connection."""
+    """One end of a connection that sends and receives messages."""
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
         self.handles: list[int] = []
-        """Descriptors that came with the messages; the caller's to close."""
+        """File descriptors that were received with messages. :meth:`close` closes them."""
         self._bytes = b""
 
     def send(self, message: Mapping[str, Any], handles: Sequence[int] = ()) -> None:
-        """Send a message, and perhaps open files with it.
+        """Send a message, and optionally file descriptors with it.
 
         Raises:
-            OSError: the other side is gone.
+            OSError: if the other side is gone.
         """
         data = json.dumps(message).encode() + b"\n"
         if handles:
             sent = socket.send_fds(self.socket, [data], list(handles))
             data = data[sent:]
-        # Even nothing cannot be sent to one that has answered and hung up by now.
+        # The other side may have answered and closed already: then even an empty send fails.
         if data:
             self.socket.sendall(data)
 
     def receive(self, timeout: float | None = None) -> dict[str, Any] | None:
-        """The next message.
+        """Return the next message.
 
         Returns:
-            None when the other side has closed, or gone.
+            The message; None if the other side has closed the connection or is gone.
 
         Raises:
-            TimeoutError: nothing came for ``timeout`` seconds.
-            ProtocolError: it is no message.
+            TimeoutError: if nothing arrived for ``timeout`` seconds.
+            ProtocolError: if what arrived is not a valid message.
         """
         while (message := self._whole()) is None:
             if not select.select([self.socket], [], [], timeout)[0]:
@@ -76,14 +76,14 @@ class Line:
         return message
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection and the received file descriptors."""
         for handle in self.handles:
             os.close(handle)
         self.handles = []
         self.socket.close()
 
     def _whole(self) -> dict[str, Any] | None:
-        """The message at the front of what has arrived, if all of it has."""
+        """Remove and return the first message in the buffer; None if it is not complete yet."""
         text, end, rest = self._bytes.partition(b"\n")
         if len(text) > _LONGEST:
             raise ProtocolError(f"a message of {len(text)} bytes and more is too long")
@@ -100,10 +100,10 @@ class Line:
 
 
 def connect(path: Path) -> Line:
-    """Call a worker.
+    """Connect to a worker's socket.
 
     Raises:
-        OSError: nobody of this user listens there.
+        OSError: if no process of this user listens there.
     """
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -118,13 +118,13 @@ def connect(path: Path) -> Line:
 
 
 def require_same_user(end: socket.socket) -> None:
-    """Refuse to talk to anybody else's process.
+    """Check that the process at the other end belongs to the same user.
 
-    Linux tells whose it is; elsewhere the folder of the socket, which only its owner can enter, has
-    to do.
+    Only Linux reports the user. On other systems nothing is checked: there the socket is protected
+    by its folder, which only its owner can access.
 
     Raises:
-        PermissionError: it is another user's.
+        PermissionError: if it belongs to another user.
     """
     if not hasattr(socket, "SO_PEERCRED"):
         return
@@ -135,7 +135,7 @@ def require_same_user(end: socket.socket) -> None:
 
 
 def ask_to_leave(path: Path) -> None:
-    """Send a worker away and wait until it has gone; one that is busy goes later by itself."""
+    """Tell a worker to exit, and wait until it has. A busy worker exits later by itself."""
     with suppress(OSError, ProtocolError), closing(connect(path)) as line:
         line.send({"leave": None})
         line.receive(_PATIENCE)

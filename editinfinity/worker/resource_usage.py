@@ -1,4 +1,4 @@
-"""The process that runs a stage: whether it is to stop, and the seconds and memory it takes."""
+"""The host of a stage in this process: stop requests, and measured run time and peak memory."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ log = logging.getLogger(__name__)
 
 
 class JobHost(Host):
-    """A process that may be asked to stop, by signals or over a worker's line."""
+    """The host of a stage that can be stopped by a signal or by a message to the worker."""
 
     def __init__(self, cancellation: Cancellation) -> None:
         self.cancellation = cancellation
 
     @property
     def asked(self) -> str | None:
-        """Why to stop, once somebody has asked."""
+        """Reason of the request to stop; None if there is none."""
         return self.cancellation.asked
 
     def steps(self, iterations: Iterable[int]) -> Iterator[int]:
-        """The iterations, until somebody asks to stop."""
+        """Yield the iterations until a stop is requested."""
         return self.cancellation.steps(iterations)
 
 
 @contextmanager
 def measured(stage: str) -> Iterator[None]:
-    """Log what the block took; nothing if it fails."""
+    """Log the time and peak memory that the block used. Logs nothing if the block fails."""
     began = time.perf_counter()
     _forget_peaks()
     yield
@@ -43,7 +43,7 @@ def measured(stage: str) -> Iterator[None]:
 
 
 def _forget_peaks() -> None:
-    """Have the peaks begin anew: a worker's earlier stages may have needed more."""
+    """Reset the peak counters, because earlier stages of a worker may have used more memory."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", "ascii")
     if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():
@@ -51,7 +51,7 @@ def _forget_peaks() -> None:
 
 
 def peak_of_ram() -> int | None:
-    """Bytes of RAM that this process has held at most, as Linux counts them."""
+    """Return the peak RAM of this process in bytes (Linux's ``VmHWM``); None if unknown."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text("utf-8").splitlines():
             if line.startswith("VmHWM:"):

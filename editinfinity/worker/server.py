@@ -1,9 +1,9 @@
-"""The worker: a process that keeps models warm and runs one stage at a time for the jobs of a run.
+"""The worker process: keeps models loaded and runs one stage at a time for the jobs of a run.
 
-``python -m editinfinity.worker.server SOCKET``, in the folder the workflow runs in. It listens
-before it has imported anything large, so that the job which started it can hand over at once. It
-leaves when sent away, when it had nothing to do for a while, when its run of the workflow is over,
-and after any fault that it does not understand.
+Started as ``python -m editinfinity.worker.server SOCKET`` in the workflow's working folder. It
+listens before it imports any large library, so the job that started it can send its stage at once.
+It exits when it is told to leave, after ``IDLE_SECONDS`` without a job, when its run of the
+workflow is over, and after any unexpected error.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 300.0
-"""How long a worker waits for another job."""
+"""Seconds that a worker waits for another job before it exits."""
 
 _LOOK = 1.0
-"""Seconds between two looks at whether the run is over."""
+"""Seconds between two checks whether the run is over."""
 
 _GREETING = 10.0
-"""Seconds a job has to say what it wants."""
+"""Seconds within which a connected job must send its request."""
 
 
 class Worker:
-    """Serves one socket.
+    """Serves the jobs that connect to one socket.
 
     Args:
-        path: where to listen; its folder is the run's.
-        idle: see ``IDLE_SECONDS``.
+        path: path of the socket, in the folder of the run.
+        idle: seconds without a job after which to exit, see ``IDLE_SECONDS``.
     """
 
     def __init__(self, path: Path, idle: float = IDLE_SECONDS) -> None:
@@ -62,11 +62,11 @@ class Worker:
         self.leaving = False
         self._imported: set[str] = set()
         self._models: WarmModels | None = None
-        # The code as it is now, before any of it is imported.
+        # Taken before any stage is imported, so that later changes of the code are noticed.
         self.digests = running_digests()
 
     def serve(self, listener: socket.socket) -> None:
-        """Take one job after the other until it is time to leave."""
+        """Serve one job after the other until the worker has to exit."""
         last = time.monotonic()
         while not self.leaving and not self.cancellation.signalled:
             if select.select([listener], [], [], _LOOK)[0]:
@@ -76,8 +76,8 @@ class Worker:
                 break
 
     def _answer(self, line: Line) -> None:
-        """Do whatever one caller wants."""
-        with closing(line):  # which gives the lease back too
+        """Handle the request of one connection."""
+        with closing(line):  # also releases the lease: closes the descriptor of its lock
             try:
                 require_same_user(line.socket)
                 message = line.receive(_GREETING) or {}
@@ -89,7 +89,7 @@ class Worker:
                 log.warning("a caller was turned away: %s", fault)
 
     def _take(self, line: Line, request: Any) -> None:
-        """Accept a job or refuse it."""
+        """Accept a job and run it, or refuse it."""
         try:
             call, digest = Call.from_json(request["call"]), request["digest"]
         except (KeyError, TypeError, ValueError, UserError) as fault:
@@ -104,7 +104,7 @@ class Worker:
         line.send(outcome)
 
     def _run(self, call: Call, line: Line) -> dict[str, str | None]:
-        """Run a stage; how it went."""
+        """Run a stage and return its outcome as a message of the protocol."""
         try:
             with self.cancellation.working(), _listening(line, self.cancellation):
                 if not self._import(call.stage):
@@ -116,14 +116,14 @@ class Worker:
         except Stopped as stopped:
             return {"stopped": str(stopped)}
         except Exception as fault:
-            # The next job gets a worker that is known to be sound.
+            # This process may be in a bad state now: the next job starts a new worker.
             self.leaving = True
             log.exception("an unexpected fault")
             return {"unexpected": " ".join(f"{type(fault).__name__}: {fault}".split())}
         return {"done": None}
 
     def _import(self, stage: str) -> bool:
-        """Import a stage; False if its code is not what it was when this worker began."""
+        """Import a stage. Returns False if its code has changed since this worker started."""
         if stage not in self._imported:
             importlib.import_module(f"editinfinity.stages.{stage}")
             if current_digests()[stage] != self.digests[stage]:
@@ -142,7 +142,7 @@ class Worker:
                     return
                 except MemoryFault as fault:
                     log.info("%s; once more, with the card to itself", fault)
-                # Only here, with the fault, what it met in memory has been let go.
+                # Outside the except block, because the exception keeps tensors of the run alive.
                 self._models.finish_job()
                 self._models.park_all()
                 call.run(host)
@@ -151,7 +151,7 @@ class Worker:
 
 
 class _WarmHost(JobHost):
-    """A stage's view of the worker."""
+    """The host of a stage in a worker: it loads models from the worker's cache."""
 
     def __init__(self, models: WarmModels, cancellation: Cancellation) -> None:
         super().__init__(cancellation)
@@ -162,8 +162,8 @@ class _WarmHost(JobHost):
 
 
 def _warm_models(device: str) -> WarmModels:
-    """Nothing yet, and the memory of a device to keep it in."""
-    # Not before a job is there: this imports torch.
+    """Return an empty model cache for a device."""
+    # Imported late because they import torch, which must not delay listening.
     from editinfinity.compute import pick_device
     from editinfinity.worker.memory import MemoryBudget
     from editinfinity.worker.warm import WarmModels
@@ -173,7 +173,7 @@ def _warm_models(device: str) -> WarmModels:
 
 @contextmanager
 def _listening(line: Line, cancellation: Cancellation) -> Iterator[None]:
-    """Stop the stage when its job asks for it, or is gone."""
+    """Within the block, stop the stage if its job asks for that or disconnects."""
     end, other_end = os.pipe()
 
     def listen() -> None:
@@ -197,7 +197,7 @@ def _listening(line: Line, cancellation: Cancellation) -> Iterator[None]:
 
 
 class _Forwarder(logging.Handler):
-    """Sends what is logged to the job, whose log and record it belongs to."""
+    """Sends log records to the job, which writes them to its own log and record."""
 
     def __init__(self, line: Line) -> None:
         super().__init__(logging.INFO)
@@ -207,7 +207,7 @@ class _Forwarder(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         event = event_of(record)
         content = [record.levelno, self.format(record), None if event is None else to_json(event)]
-        with suppress(OSError):  # the job is gone; whoever listens to the line notices
+        with suppress(OSError):  # the job is gone; ``_listening`` notices that
             self.line.send({"log": content})
 
 
@@ -222,9 +222,9 @@ def _forwarding_logs(line: Line) -> Iterator[None]:
 
 
 def main(path: Path, idle: float = IDLE_SECONDS) -> None:
-    """Listen on a socket until it is time to leave; nothing stays behind."""
+    """Run a worker on a socket until it has to exit, then remove its files."""
     serving = Lock.take(path.with_suffix(SERVING))
-    if serving is None:  # another one serves there
+    if serving is None:  # another worker serves this socket
         return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.captureWarnings(True)

@@ -1,7 +1,8 @@
-"""One run of the workflow: the folder its workers live in, and the sign that it is alive.
+"""One run of the workflow: the folder of its workers' files, and a lock that shows it is alive.
 
-The folder is private and named in the environment of the run's jobs. A lock in it is held by
-Snakemake's process: when that is gone, however it went, workers and jobs notice and leave.
+The folder is private. An environment variable passes its path to the jobs of the run. Snakemake's
+process holds a lock in it. When that process ends, for whatever reason, the lock is released, and
+workers and jobs notice and exit.
 """
 
 from __future__ import annotations
@@ -18,25 +19,25 @@ from editinfinity.worker.private import private_folder, require_private
 from editinfinity.worker.protocol import ask_to_leave
 
 SESSION = "EDITINFINITY_SESSION"
-"""Environment variable: the folder of the run a job belongs to."""
+"""Environment variable that holds the folder of the run that a job belongs to."""
 
 SOCKET, SERVING, STARTING = ".socket", ".serving", ".starting"
-"""Endings of a worker's files: where it listens, the lock it holds for as long as it lives, and the
-lock of whoever starts it."""
+"""Suffixes of a worker's files: the socket, the lock that the worker holds while it runs, and the
+lock that a job holds while it starts the worker."""
 
 _PATIENCE = 3.0
-"""Seconds to wait for workers that were sent away."""
+"""Seconds to wait for workers to exit after they were told to leave."""
 
 _ALIVE = "alive"
 _PREFIX = "run-"
 
 
 class Session:
-    """The folder of one run.
+    """One run of the workflow and its folder.
 
     Args:
-        folder: private; its workers live there.
-        lock: the sign that the run is alive, in Snakemake's own process; None in any other.
+        folder: the private folder with the files of the run's workers.
+        lock: the lock that shows that the run is alive, in Snakemake's own process; None in others.
     """
 
     def __init__(self, folder: Path, lock: Lock | None = None) -> None:
@@ -44,7 +45,7 @@ class Session:
 
     @classmethod
     def current(cls) -> Session | None:
-        """The run this job belongs to; None outside of one, or if its folder is not private."""
+        """Return the run of this job; None if it belongs to no run or the folder is not private."""
         name = os.environ.get(SESSION)
         if not name:
             return None
@@ -56,7 +57,7 @@ class Session:
 
     @property
     def sign(self) -> Path:
-        """The file whose lock says that Snakemake is running."""
+        """The file that is locked while Snakemake is running."""
         return self.folder / _ALIVE
 
     @property
@@ -65,20 +66,20 @@ class Session:
         return held(self.sign)
 
     def tidy(self) -> None:
-        """Remove the folder of a run that is over, once no worker is left."""
+        """Remove the folder if the run is over and no worker is left."""
         over = self.sign.exists() and not self.alive
         if over and not any(held(lock) for lock in self.folder.glob(f"*{SERVING}")):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Send the workers away and remove everything; may be called again."""
+        """Tell the workers to exit and remove the folder. Further calls do nothing."""
         if self._lock is None or self._lock.handle < 0:
             return
         os.environ.pop(SESSION, None)
         for socket in self.folder.glob(f"*{SOCKET}"):
             ask_to_leave(socket)
         self._lock.release()
-        # One that is busy for longer leaves, and tidies up, by itself.
+        # A worker that stays busy for longer exits and removes the folder by itself.
         give_up = time.monotonic() + _PATIENCE
         while self.folder.exists() and time.monotonic() < give_up:
             self.tidy()
@@ -89,10 +90,10 @@ _open: Session | None = None
 
 
 def open_session() -> Session | None:
-    """Begin a run: its jobs may start workers from here on.
+    """Open the session of a run, so that its jobs may start workers.
 
     Returns:
-        None where there is no private folder to have them in; jobs then work by themselves.
+        The session; None if no private folder can be created. Jobs then run without workers.
     """
     global _open
     try:
@@ -111,11 +112,11 @@ def open_session() -> Session | None:
 
 
 def close_session() -> None:
-    """End the run of this process, if one was begun."""
+    """Close the session that this process opened, if any."""
     if _open is not None:
         _open.close()
 
 
 def forget_session() -> None:
-    """Have the jobs of this process belong to no run: they live elsewhere than its workers."""
+    """Detach the jobs of this process from the run: on a cluster, its workers are out of reach."""
     os.environ.pop(SESSION, None)

@@ -1,8 +1,8 @@
-"""Models kept between jobs: each read from disk once, on the card or waiting in RAM.
+"""The worker's cache of models: each is read from disk once, then kept on the GPU or in RAM.
 
-A job gets a model of its own whose tensors are the kept ones: modules are copied, weights are not.
-Adapters, ``train()`` and drop path therefore end with the job, and the next finds the model as it
-was read.
+Each job gets its own copy of a model's modules, which shares the cached tensors: modules are
+copied, weights are not. Changes such as adapters, ``train()`` or drop path therefore end with the
+job, and the next job gets the model as it was read.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Model = TypeVar("Model")
 
 @dataclass
 class _Kept:
-    """A model that is kept.
+    """A cached model.
 
     Attributes:
-        model: as it was read.
-        size: bytes of its tensors.
-        on_card: whether it is there; None while, or after, a move that did not end.
-        given: the running job's copies, as long as it has them.
+        model: the model as it was read.
+        size: total size of its tensors, in bytes.
+        on_card: whether it is on the job's device; None during a move, or after a failed one.
+        given: weak references to the copies that the running job still uses.
         check: fingerprint of its tensors.
-        used: by the running job.
+        used: whether the running job has loaded it.
     """
 
     model: Any
@@ -47,18 +47,18 @@ class _Kept:
 
 
 class WarmModels:
-    """Loads what loaders load, once.
+    """Loads models through loader functions, and caches them.
 
     Args:
-        memory: the card's and the machine's.
+        memory: the limits on GPU memory and RAM.
     """
 
     def __init__(self, memory: MemoryBudget) -> None:
         self.memory = memory
-        self._kept: dict[Any, _Kept] = {}  # the one used last stands last
+        self._kept: dict[Any, _Kept] = {}  # least recently used first
 
     def load(self, loader: Callable[..., Model], *arguments: object) -> Model:
-        """What ``loader(*arguments)`` gives, read from disk the first time only."""
+        """Return what ``loader(*arguments)`` returns. Only the first call reads from disk."""
         key = (f"{loader.__module__}.{loader.__qualname__}", arguments)
         kept = self._kept.pop(key, None)
         if kept is None:
@@ -74,7 +74,7 @@ class WarmModels:
         return self._copy(kept)
 
     def finish_job(self) -> None:
-        """After a job: take back what it had, and drop models whose weights it wrote into."""
+        """Clean up after a job, and drop models whose weights the job has modified."""
         gc.collect()
         for key, kept in list(self._kept.items()):
             if kept.used and kept.on_card and kept.check != _fingerprint(_tensors(kept.model)):
@@ -83,7 +83,7 @@ class WarmModels:
             kept.used = False
 
     def park_all(self) -> None:
-        """Leave the card to a job that found too little memory on it."""
+        """Move all models off the GPU, for a job that ran out of GPU memory."""
         for kept in list(self._kept.values()):
             self._park(kept)
 
@@ -99,11 +99,11 @@ class WarmModels:
         return _Kept(model, size, check=_fingerprint(tensors))
 
     def _make_room(self, wanted: int, but: _Kept | None = None) -> None:
-        """Park models that nobody uses until ``wanted`` more bytes fit, least recently used first.
+        """Park unused models until ``wanted`` more bytes fit, least recently used first.
 
-        One model may always be on the card, however large.
+        The model ``but`` is never parked: one model may be on the GPU whatever its size.
         """
-        gc.collect()  # what a job has let go of may hang in a cycle
+        gc.collect()  # copies that a job has dropped may be in reference cycles
         for kept in list(self._kept.values()):
             if kept is not but and not kept.given and not self._fits(wanted):
                 self._park(kept)
@@ -115,7 +115,7 @@ class WarmModels:
         return wanted + sum(kept.size for kept in self._kept.values() if kept.on_card) <= budget
 
     def _park(self, kept: _Kept) -> None:
-        """Off the card into RAM, or out of both where RAM is short."""
+        """Move a model from the GPU to RAM, or drop it if RAM is short or models run on the CPU."""
         if kept.on_card is False or not kept.size:
             return
         if self.memory.card_budget is None or self.memory.ram_left() < kept.size:
@@ -130,9 +130,9 @@ class WarmModels:
         kept.on_card = on_card
 
     def _copy(self, kept: _Kept) -> Any:
-        """The model with modules of its own and shared tensors."""
+        """Return a copy of the model with its own modules but shared tensors."""
         if not isinstance(kept.model, nn.Module):
-            return kept.model  # a text encoder, which nothing adapts
+            return kept.model  # a text encoder, which no job modifies
         shared = {id(tensor): tensor for tensor in _tensors(kept.model)}
         given = copy.deepcopy(kept.model, shared)
         kept.given.add(given)
@@ -140,7 +140,7 @@ class WarmModels:
 
 
 def _modules(model: Any) -> Iterator[nn.Module]:
-    """The modules of a model, or of an object that has them among its attributes."""
+    """Yield the model itself if it is a module, else the modules among its attributes."""
     if isinstance(model, nn.Module):
         yield model
     else:
@@ -154,7 +154,7 @@ def _tensors(model: Any) -> Iterator[Tensor]:
 
 
 def _fingerprint(tensors: Iterable[Tensor]) -> int:
-    """A number that changes when any weight does, whichever way it was written to."""
+    """Return a number that changes when a weight changes, however it was modified."""
     widths = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     with torch.no_grad():
         sums = [

@@ -1,1 +1,4 @@
-"""What the bundled model knows, and a judge of its pictures. Ours alone: no benchmark has it."""
+"""The bundled model's world: its objects, colours and backgrounds, and a judge of its pictures.
+
+The metric computed here (``alignment``) is this project's own. It is not part of any benchmark.
+"""

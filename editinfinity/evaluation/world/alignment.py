@@ -1,17 +1,19 @@
-"""Alignment of a picture with its prompt in the bundled model's world: ours, and not CLIP.
+"""Alignment of a picture with its prompt, for pictures of the bundled model. Not CLIP.
 
-CLIP's weights are a gigabyte and a half that not every machine can fetch. Pictures of the bundled
-model show one or two of 76 things, so the judge that tells these apart can say how sure it is that
-they show what the prompt names. The number is that of the *least* certain thing asked for:
+This is the project's own metric, because CLIP's weights are a gigabyte and a half that not every
+machine can fetch. Pictures of the bundled model show one or two of 76 objects. The judge, a small
+network that recognises these objects, gives the probability that a picture shows what its prompt
+names. The metric is the minimum of these terms:
 
-- a named thing, in its named colour: the judge's probability of both in the window of the picture
-  where they are surest, of the mask's square and of squares all over the picture (those of the
-  named half, where the prompt says left or right);
-- a thing that the prompt says is absent, or what lies under the mask where the prompt names no
-  thing: one minus the probability of seeing it, or that of seeing nothing;
-- under a mask, what is seen there must be one of the things named, or nothing.
+- For an object that the prompt names: the probability of the object (times that of its colour, if
+  the prompt names one), in the window where it is highest. The windows are the square around the
+  mask and squares all over the picture. If the prompt says left or right, only the windows whose
+  centre is in that half count.
+- For an object that the prompt says is absent: one minus that probability.
+- If there is a mask: the probability that the square around it shows nothing or one of the objects
+  that the prompt asks for. If the prompt describes an empty scene, only "nothing" counts.
 
-Backgrounds, styles and counts are not looked at.
+Backgrounds, styles and counts are ignored.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from editinfinity.evaluation.world.reading import Reading, read_prompt_of_world
 
 NAME = "alignment"
 LOOK = 256
-"""Side of what the judge's windows are cut from, about that of the pictures it learned from."""
+"""Shorter side, in pixels, to which a picture is scaled: about that in the judge's training."""
 
 _SHARES = (0.85, 0.7, 0.55, 0.42)
 """Sides of the windows, relative to the picture's shorter side."""
@@ -40,7 +42,7 @@ _STRIDE = 0.15
 
 
 def windows(height: int, width: int) -> Tensor:
-    """Squares all over a picture as masks (n, height, width), largest first."""
+    """Return squares all over a picture as masks, (n, height, width), largest first."""
     boxes = []
     for share in _SHARES:
         side = round(share * min(height, width))
@@ -54,20 +56,20 @@ def windows(height: int, width: int) -> Tensor:
 
 
 def _starts(extent: int, side: int, step: int) -> list[int]:
-    """Where windows begin along one axis: about every ``step``, first and last place too."""
+    """Return the windows' starts on one axis: about every ``step``, from first to last position."""
     count = max(1, round((extent - side) / step)) + 1 if extent > side else 1
     return [round(place) for place in np.linspace(0, extent - side, count)]
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What the judge saw in the windows of a picture.
+    """The judge's output for the windows of a picture.
 
     Attributes:
-        things: (n, things + 1) probabilities, the last of nothing.
-        colours: (n, colours) probabilities.
-        middles: (n,) where the windows' middles lie, 0 left … 1 right.
-        masked: whether the first window is the mask's.
+        things: (n, things + 1) probabilities of the objects; the last is "nothing".
+        colours: (n, colours) probabilities of the colours.
+        middles: (n,) horizontal centres of the windows, 0 left … 1 right.
+        masked: whether the first window is the one around the mask.
     """
 
     things: Tensor
@@ -76,7 +78,7 @@ class Looked:
     masked: bool
 
     def score(self, reading: Reading) -> float | None:
-        """How far the picture shows what a prompt asks for; None where it asks for nothing."""
+        """Return the alignment with a prompt, 0…1; None if the prompt gives nothing to check."""
         terms = []
         for wanted in reading.wanted:
             sure = self.things[:, wanted.thing].clone()
@@ -94,13 +96,17 @@ class Looked:
 
 
 class Alignment:
-    """Scores pictures by what the judge sees in them."""
+    """Computes the metric ``alignment`` with the judge."""
 
     def __init__(self, judge: Judge, device: torch.device) -> None:
         self.judge, self.device = judge, device
 
     def measure(self, edited: Edited) -> Mapping[str, float]:
-        """``alignment``, of the whole picture: how sure the judge is, 0…1."""
+        """Return ``alignment`` of the whole picture, 0…1.
+
+        Raises:
+            NotMeasuredError: if the prompt names nothing that the judge knows.
+        """
         looked = self.looked(edited.result, edited.mask)
         score = looked.score(read_prompt_of_world(edited.words))
         if score is None:
@@ -109,7 +115,7 @@ class Alignment:
 
     @torch.inference_mode()
     def looked(self, pixels: Pixels, mask: Mask | None) -> Looked:
-        """What the judge sees in a picture, whatever it is asked for."""
+        """Run the judge on all windows of a picture. The result does not depend on a prompt."""
         picture = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
         scale = LOOK / min(picture.shape[-2:])
         size = [round(scale * side) for side in picture.shape[-2:]]
@@ -131,7 +137,7 @@ class Alignment:
 
 
 def _region(mask: Mask | None, size: list[int]) -> Tensor | None:
-    """(1, h, w): the mask at the size that is looked at; None where it says nothing of where."""
+    """Resize a mask to (1, h, w); None if there is none, or if it is empty or covers everything."""
     if mask is None or not mask.any() or mask.all():
         return None
     small = F.interpolate(torch.from_numpy(mask)[None, None].float(), size)[0] > 0

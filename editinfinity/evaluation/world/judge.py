@@ -1,8 +1,8 @@
-"""A small network that names the object and its colour in a part of a picture.
+"""The judge: a small network that names the object in a part of a picture, and its colour.
 
-Trained by ``training/judge.py`` on real renderings of made scenes alone, apart from tokenizer and
-transformer, whose pictures it never saw. It knows the bundled model's 76 things, "nothing" and ten
-colours; of anything else it names what is nearest.
+Trained by ``training/judge.py`` only on rendered synthetic scenes, independently of tokenizer and
+transformer, whose pictures it never saw. It knows the bundled model's 76 objects, "nothing" and ten
+colours. For anything else it names the most similar of these.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from editinfinity.evaluation.world.vocabulary import COLOUR_NAMES, read_objects
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "judge" / "judge.safetensors"
-"""The judge that comes with the package."""
+"""Weights of the judge, included in the package."""
 
 SIDE = 96
-"""Side of what the judge looks at, pixels."""
+"""Side of the judge's input, in pixels."""
 
 ROOM = 1.15
-"""Side of its square around the mask, relative to the mask's longer side."""
+"""Side of the square crop around a mask, relative to the mask's longer side."""
 
 
 class _Stage(nn.Module):
@@ -44,7 +44,7 @@ class _Stage(nn.Module):
 
 
 class Judge(nn.Module):
-    """(B, 3, SIDE, SIDE) in [−1, 1] → logits of objects (the last is "nothing") and of colours."""
+    """Maps (B, 3, SIDE, SIDE) in [−1, 1] to logits of objects (the last: "nothing") and colours."""
 
     def __init__(self, objects: int, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
         super().__init__()
@@ -60,32 +60,34 @@ class Judge(nn.Module):
 
     @property
     def nothing(self) -> int:
-        """The index that says there is no object."""
+        """Index of the class "nothing"."""
         return self.objects.out_features - 1
 
     @torch.no_grad()
     def name(self, pictures: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest object and colour (B,) inside masks (B, H, W) of pictures in [−1, 1]."""
+        """Return the likeliest object and colour (B,) in masks (B, H, W) of pictures in [−1, 1]."""
         objects, colours = self(crop(pictures, mask))
         return objects.argmax(1), colours.argmax(1)
 
 
 def load_judge(path: Path, device: torch.device) -> Judge:
-    """The trained judge, in evaluation mode."""
+    """Load the trained judge, in evaluation mode."""
     judge = Judge(len(read_objects()))
     weights = {k: v.float() for k, v in load_file(path).items()}
-    judge.load_state_dict(weights, strict=False)  # counts of batches are not kept
+    judge.load_state_dict(weights, strict=False)  # the file lacks the batch counts of batch norm
     return judge.to(device).eval()
 
 
 def crop(
     pictures: Tensor, mask: Tensor, zoom: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
-    """The square around each mask, (B, 3, SIDE, SIDE).
+    """Return the square around each mask, resampled to (B, 3, SIDE, SIDE).
 
     Args:
-        zoom: (B,) factors of the square's side.
-        shift: (B, 2) of its middle, in sides.
+        pictures: (B, 3, H, W).
+        mask: (B, H, W).
+        zoom: (B,) factors for the square's side.
+        shift: (B, 2) shifts (x, y) of the square's centre, in units of its side.
     """
     height, width = mask.shape[1:]
     spans = []

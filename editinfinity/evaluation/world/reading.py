@@ -1,4 +1,4 @@
-"""What a prompt asks for, in the words of the bundled model's world. Free of torch."""
+"""Parse a prompt into objects, colours and sides that the judge knows. Does not import torch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _ABSENT = re.compile(
 )
 _NOR = re.compile(r"^\s*,?\s*(?:n?or|and|,)\s+(?:any )?(?:[\w-]+\s+)?$")
 _NOR_A = re.compile(r"^\s*,?\s*(?:n?or|and|,)\s+(?:an?|any|the)\s+(?:[\w-]+\s+)?$")
-"""Between two things, when what was said of the first goes on: "no cup or ball"; with an article of
-its own ("no cup and a ball") only after "without", or where "or" says so."""
+"""``_NOR`` and ``_NOR_A`` match the text between two objects if a negation of the first may also
+apply to the second, as in "no cup or ball". ``_NOR_A`` is the case in which the second has its own
+article ("no cup and a ball"): there the negation applies only after "without" or with "or"."""
 _AFTER = re.compile(r"^\s*,?\s*(?:on|to|at) the (left|right)\b")
 _FILLING = (
     "a an the and or of with next to beside near on in at left right just only nothing but no "
@@ -27,18 +28,18 @@ _FILLING = (
     "close-up nice small little big large plain wall background"
 )
 _PLAIN = frozenset(_FILLING.split())
-"""Words of the captions that name neither things nor places."""
+"""Words of the captions that name neither objects nor places."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One thing that a prompt names.
+    """One object that a prompt names.
 
     Attributes:
         thing: index into ``read_objects()``.
-        colour: index into ``COLOUR_NAMES``; None where none is named.
-        side: ``left``, ``right``, or None where none is named.
-        absent: the prompt says that it is not there.
+        colour: index into ``COLOUR_NAMES``; None if the prompt names no colour.
+        side: ``left`` or ``right``; None if the prompt names no side.
+        absent: whether the prompt says that the object is absent.
     """
 
     thing: int
@@ -49,11 +50,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a prompt asks for.
+    """The parsed prompt.
 
     Attributes:
-        wanted: its things, in its order.
-        empty: it describes a scene without things, in words of the world alone.
+        wanted: the objects that it names, in the prompt's order.
+        empty: whether it describes a scene without objects, using only known words.
     """
 
     wanted: tuple[Wanted, ...]
@@ -61,15 +62,15 @@ class Reading:
 
 
 def read_prompt_of_world(prompt: str) -> Reading:
-    """Things, colours and sides that a prompt names, and whether it names none on purpose.
+    """Find the objects, colours and sides in a prompt, and whether it describes an empty scene.
 
-    Longer names go first ("teddy bear" is no bear); places are taken out beforehand, so that the
-    red of "a red wall" paints nothing.
+    Longer names are matched first, so "teddy bear" does not count as "bear". Phrases for places are
+    removed beforehand, so the colour in "a red wall" is not assigned to an object.
     """
     text = re.sub(r"\s+", " ", prompt.lower()).strip()
     text = _places().sub(lambda match: "~" * len(match.group()), text)
     found, rest = [], text
-    absent, end = None, 0  # what said that the last thing is not there, and where that thing ends
+    absent, end = None, 0  # negation of the last object, and its end
     for match in _things().finditer(text):
         said = _ABSENT.search(text[: match.start()])
         if said is None and absent and _goes_on(absent, text[end : match.start()]):
@@ -91,14 +92,14 @@ def read_prompt_of_world(prompt: str) -> Reading:
 
 
 def _goes_on(said: re.Match[str], between: str) -> bool:
-    """Whether what was said of a thing goes for the next, by the words between them."""
+    """Whether a negation of one object also applies to the next, given the text between them."""
     if _NOR_A.match(between):
         return bool(said["without"]) or re.search(r"\bn?or\b", between) is not None
     return _NOR.match(between) is not None
 
 
 def _side_of_pair(text: str, start: int, end: int) -> str | None:
-    """The side of a thing in "A to the left of B"."""
+    """Return the side of an object in "A to the left of B"; None without that phrase."""
     if re.match(r"^\s*to the left of\b", text[end:]):
         return "left"
     if re.search(r"\bto the left of\s+(?:an? |the )?$", text[:start]):
@@ -108,7 +109,7 @@ def _side_of_pair(text: str, start: int, end: int) -> str | None:
 
 @cache
 def _names() -> dict[str, int]:
-    """Every name of a thing → its index."""
+    """Return every name of an object → its index."""
     names: dict[str, int] = {}
     for index, thing in enumerate(read_objects()):
         for name in (thing.name, *thing.synonyms, *thing.unseen_synonyms):
@@ -124,7 +125,7 @@ def _singular(name: str) -> str:
 
 @cache
 def _colours() -> dict[str, int]:
-    """Every name of a colour → its index."""
+    """Return every name of a colour → its index."""
     names = {name: index for index, name in enumerate(COLOUR_NAMES)}
     for colour, others in COLOUR_SYNONYMS.items():
         names |= dict.fromkeys(others, names[colour])

@@ -1,6 +1,6 @@
-"""What made scenes are made of: objects, colours and backgrounds.
+"""The objects, colours and backgrounds of which synthetic scenes are composed.
 
-Free of torch, so that tests and documents can use it.
+Does not import torch, so that tests and documentation can use it cheaply.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 OBJECTS_TABLE = Path(__file__).parent / "objects.tsv"
 BACKDROPS_TABLE = OBJECTS_TABLE.with_name("backdrops.tsv")
-"""Surfaces, then places; their phrases are divided by |."""
+"""Table of backgrounds: surfaces first, then places. Phrases are separated by |."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (208, 34, 40),
@@ -26,7 +26,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (34, 34, 38),
     "white": (240, 240, 243),
 }
-"""Named colours as sRGB bytes: what "a blue ball" is painted with."""
+"""Colour name → sRGB bytes with which an object of that colour ("a blue ball") is painted."""
 
 COLOUR_NAMES = tuple(COLOURS)
 
@@ -47,12 +47,12 @@ class Thing:
     """One object of the list.
 
     Attributes:
-        name: as people type it, singular.
-        picture: code points of its picture, or ``own:NAME`` for one drawn here.
+        name: the name as people type it, in the singular.
+        picture: emoji code points of its picture, or ``own:NAME`` for one drawn by this project.
         synonyms: other names used in training captions.
-        unseen_synonyms: names kept out of training, for tests of free-form prompts.
-        recolourable: its body can be painted.
-        colour: the colour it has by nature, or None when it has several.
+        unseen_synonyms: names not used in training, for tests of free-form prompts.
+        recolourable: whether its body can be painted in another colour.
+        colour: its natural colour; None if it has several.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Thing:
 
 
 def read_objects() -> tuple[Thing, ...]:
-    """The objects of ``objects.tsv``, in its order."""
+    """Return the objects of ``objects.tsv``, in the order of the file."""
     return tuple(
         Thing(
             name=row["name"],
@@ -94,11 +94,11 @@ class Backdrop:
     """One kind of background.
 
     Attributes:
-        name: of the kind; with an object's name it decides what is held out.
+        name: name of the kind. Combinations of object and background names are held out by it.
         places: phrases that follow an object ("on a wooden table").
         nouns: phrases for the empty scene ("a wooden table").
-        weight: how often it is drawn, relative to the others.
-        colour: of a plain background, else None.
+        weight: how often it is drawn, relative to the other kinds.
+        colour: colour of a plain background, else None.
     """
 
     name: str
