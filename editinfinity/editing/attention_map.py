@@ -1,4 +1,4 @@
-"""Where a word looks: cross-attention gathered while the sampler replays the source.
+"""Attention map of a word: cross-attention averaged while the sampler replays the source image.
 
 Source: EditInfinity (arXiv 2510.20217); docs/method.md, "The automatic mask".
 """
@@ -12,14 +12,14 @@ from editinfinity.scales import ScaleSchedule
 
 
 class AttentionCollector:
-    """Averages a target word's attention over heads, tokens, blocks and scales.
+    """Averages the attention to a target word over heads, the word's tokens, blocks and scales.
 
-    Hand it to the sampler; afterwards :attr:`mean` is the map. Maps are enlarged and summed as
-    they come, so nothing of the size of the full attention is kept.
+    Pass it to the sampler as ``watcher``; afterwards, :attr:`mean` is the attention map. Each map
+    is upsampled and added to a sum at once, so the full attention is never stored.
     """
 
     def __init__(self, schedule: ScaleSchedule, span: tuple[int, int]) -> None:
-        """``span`` is the word's tokens [start, end) in the conditional text."""
+        """Collect the attention to tokens ``span`` = [start, end) of the conditional text."""
         if not 0 <= span[0] < span[1]:
             raise ValueError(f"a token span {span} holds no token")
         self.schedule = schedule
@@ -28,12 +28,12 @@ class AttentionCollector:
         self.count = 0
 
     def watch(self, scale: int, q: Tensor, k: Tensor) -> None:
-        """Add one block's attention; row 0 of the batch is the conditional branch.
+        """Add the attention of one block; only row 0 of the batch, the conditional text, is used.
 
         Args:
-            scale: index of the scale of the queries.
-            q: (B, heads, h·w, head width).
-            k: (B, heads, T, head width).
+            scale: Index of the scale of the queries.
+            q: Queries, (B, heads, h·w, head width).
+            k: Keys, (B, heads, T, head width).
         """
         scores = q[0].float() @ k[0].float().transpose(-1, -2) * q.shape[-1] ** -0.5
         word = scores.softmax(-1)[..., self.span].mean(dim=(0, 2))
@@ -46,7 +46,7 @@ class AttentionCollector:
 
     @property
     def mean(self) -> Tensor:
-        """The map on the ratio's 1M last grid, fp32."""
+        """Attention map on the last 1M grid of the aspect ratio, fp32."""
         if self.total is None:
             raise ValueError("no attention was collected")
         return self.total / self.count

@@ -1,4 +1,4 @@
-"""Editing objects: what the sampler does with a freshly drawn scale.
+"""Editors: functions and objects that change the code of each scale that the sampler generates.
 
 Source: EditInfinity (arXiv 2510.20217), blending at every scale; docs/method.md, "Stage 4:
 sampling".
@@ -13,23 +13,31 @@ from torch import Tensor
 
 
 class Editor(Protocol):
-    """Turns the generated code of a scale into the one that is kept."""
+    """Computes the code to keep at a scale from the generated code."""
 
     def __call__(self, scale: int, generated: Tensor) -> Tensor:
-        """Both (B, d, H, W), enlarged to the full grid; ``scale`` counts from 0."""
+        """Return the code to keep, (B, d, H, W) on the full grid.
+
+        Args:
+            scale: Index of the scale, from 0.
+            generated: Code that the sampler generated, (B, d, H, W), upsampled to the full grid.
+        """
         ...
 
 
 def keep_generated(scale: int, generated: Tensor) -> Tensor:
-    """No blending: the whole picture may change (``infer_function`` 0)."""
+    """Keep the generated code, so the whole image may change (``infer_function`` 0)."""
     return generated
 
 
 class ReplaySource:
-    """The source's own code at every scale (``infer_function`` 1): only to watch attention."""
+    """Keeps the source image's code at every scale (``infer_function`` 1).
+
+    It reproduces the source, so that an attention map of the source can be collected.
+    """
 
     def __init__(self, source: Sequence[Tensor]) -> None:
-        """``source`` holds the enlarged code of every scale, (1, d, H, W) each."""
+        """``source`` holds the upsampled code of every scale, each (1, d, H, W)."""
         self.source = source
 
     def __call__(self, scale: int, generated: Tensor) -> Tensor:
@@ -37,23 +45,31 @@ class ReplaySource:
 
 
 class KernelBlend:
-    """E = G·source + (1 − G)·generated at every scale (``infer_function`` 2)."""
+    """Blends E = G·source + (1 − G)·generated at every scale (``infer_function`` 2)."""
 
     def __init__(self, source: Sequence[Tensor], kernel: Tensor) -> None:
-        """``kernel`` G is (H, W): 1 keeps the source, 0 takes what is generated."""
+        """Blend ``source`` with the kernel G.
+
+        Args:
+            source: Upsampled code of every scale, each (1, d, H, W).
+            kernel: G, (H, W): 1 keeps the source, 0 takes the generated code.
+        """
         self.source = source
         self.kernel = kernel
 
     def __call__(self, scale: int, generated: Tensor) -> Tensor:
-        # Written out, not lerp: exactly the source where G is 1, the generated where it is 0.
+        # Unlike torch.lerp, exact: the source where G is 1, the generated code where G is 0.
         return self.kernel * self.source[scale] + (1 - self.kernel) * generated
 
 
 class LockFirst:
-    """The source's own code at the first scales, which hold the picture's layout; then another."""
+    """Keeps the source's code at the first scales, then applies another editor.
+
+    The first scales determine the layout of the image.
+    """
 
     def __init__(self, source: Sequence[Tensor], scales: int, then: Editor) -> None:
-        """``scales`` are locked; ``then`` edits the rest."""
+        """Lock the first ``scales`` scales to the code ``source``; ``then`` edits the others."""
         self.source, self.scales, self.then = source, scales, then
 
     def __call__(self, scale: int, generated: Tensor) -> Tensor:

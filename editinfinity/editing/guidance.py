@@ -1,7 +1,8 @@
-"""What the sampler's rows say together: guidance, as an object handed to the sampler.
+"""Guidance methods of the sampler.
 
-Each guidance names the texts it wants a prediction of and combines their logits. Source of
-``SourceNegative``: training-free editing on the same backbone, with the published constants.
+A guidance object selects the texts for which the model predicts logits, and combines these logits.
+``SourceNegative`` follows the published training-free editing on the same backbone and uses its
+constants.
 """
 
 from __future__ import annotations
@@ -18,25 +19,28 @@ from editinfinity.scales import ScaleSchedule
 
 
 class Guidance(Protocol):
-    """Turns predictions for several texts into one."""
+    """Combines the predictions for several texts into one."""
 
     def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
-        """The rows to predict, the conditional ones first; ``text`` is (B, T, Ct5)."""
+        """Return the texts to predict for, conditional rows first; ``text`` is (B, T, Ct5)."""
         ...
 
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
-        """Logits (rows·B, L, d, 2) of a scale → guided ones (B, L, d, 2), before temperature."""
+        """Combine logits (rows·B, L, d, 2) of a scale to (B, L, d, 2), before temperature."""
         ...
 
 
 @dataclass(frozen=True)
 class ClassifierFree:
-    """Unconditional + cfg·(conditional − unconditional), as the model was made for."""
+    """Classifier-free guidance: unconditional + cfg·(conditional − unconditional).
+
+    The model is designed for this guidance.
+    """
 
     cfg: float
 
     def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
-        """Rows [conditional…, unconditional…]."""
+        """Return the rows [conditional…, unconditional…]."""
         without = model.unconditional(text)
         mask = None if text.mask is None else text.mask.repeat(2, 1)
         return TextFeatures(torch.cat([text.features, without.features]), mask)
@@ -47,10 +51,13 @@ class ClassifierFree:
 
 
 class Unguided:
-    """What is predicted for the text alone: half the work, for passes that only look."""
+    """No guidance: the prediction for the text alone.
+
+    It halves the work; use it for passes that only collect attention.
+    """
 
     def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
-        """The conditional rows alone."""
+        """Return the conditional rows only."""
         return text
 
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
@@ -58,30 +65,31 @@ class Unguided:
 
 
 FIRST_STRENGTH = 2.39
-"""η at the first scale; it falls linearly to 0 at the last."""
+"""Strength η at the first scale; it falls linearly to 0 at the last scale."""
 
 MOST_DIVERGENCE = 0.3
-"""Largest Bernoulli KL from plain guidance, a bit."""
+"""Maximum Bernoulli KL divergence of each bit from classifier-free guidance."""
 
 MOST_SHIFT = 5.0
-"""Largest change of a bit's log-odds from plain guidance."""
+"""Maximum change of the log-odds of each bit from classifier-free guidance."""
 
 _HALVINGS = 16
 
 
 @dataclass(frozen=True)
 class SourceNegative:
-    """Classifier-free guidance that also leads away from what the source prompt says.
+    """Classifier-free guidance that also moves away from the source prompt.
 
-    With d = logit(1) − logit(0) for target (T), no (N) and source (S) text:
-    d_cfg = d_T + (cfg − 1)(d_T − d_N), minus η_k(d_S − d_T) inside the mask, pulled back toward
-    d_cfg until the Bernoulli divergence and the shift of every bit keep their bounds.
+    Let d = logit(1) − logit(0) for the target (T), no (N) and source (S) text. Classifier-free
+    guidance gives d_cfg = d_T + (cfg − 1)(d_T − d_N). Inside the mask, η_k(d_S − d_T) is
+    subtracted. This shift is reduced until the Bernoulli divergence from d_cfg and the shift of
+    every bit are at most ``MOST_DIVERGENCE`` and ``MOST_SHIFT``.
 
     Attributes:
-        cfg: strength of the plain guidance; 4.04 is published.
-        source: features of the source prompt, (1, S, Ct5), learned vectors included if any.
-        inside: (H, W) of the final grid, 1 where the edit may be; None for everywhere.
-        schedule: the scales.
+        cfg: Strength of the classifier-free guidance; the published value is 4.04.
+        source: Features of the source prompt, (1, S, Ct5), including any learned vectors.
+        inside: Mask on the final grid, (H, W), 1 where editing is allowed; None for everywhere.
+        schedule: The scales.
     """
 
     cfg: float
@@ -90,7 +98,7 @@ class SourceNegative:
     schedule: ScaleSchedule
 
     def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
-        """Rows [target…, no text…, source…], padded to one length."""
+        """Return the rows [target…, no text…, source…], padded to the same length."""
         batch = text.features.shape[0]
         source = self.source.features.to(text.features).expand(batch, -1, -1)
         rows = [text.features, model.unconditional(text).features, source]
@@ -112,16 +120,16 @@ class SourceNegative:
         return torch.stack([torch.zeros_like(odds), odds], dim=-1)
 
     def _inside_at(self, scale: int) -> Tensor:
-        """How far each token of a scale lies inside, (L, 1)."""
+        """Return the fraction of each token of a scale that is inside the mask, (L, 1)."""
         assert self.inside is not None
         grid = self.schedule.scales[scale]
         return F.adaptive_avg_pool2d(self.inside[None, None], grid).reshape(-1, 1)
 
 
 def bounded_shift(plain: Tensor, shift: Tensor) -> Tensor:
-    """As much of a shift of log-odds as the bounds allow, bit by bit.
+    """Return the largest part of a log-odds shift that satisfies the bounds, for each bit.
 
-    The divergence grows with the share that is taken, so that share is found by halving.
+    The divergence grows with the fraction of the shift, so bisection finds the largest fraction.
     """
     shift = shift.clamp(-MOST_SHIFT, MOST_SHIFT)
     low, high = torch.zeros_like(shift), torch.ones_like(shift)
@@ -134,6 +142,6 @@ def bounded_shift(plain: Tensor, shift: Tensor) -> Tensor:
 
 
 def bernoulli_divergence(odds: Tensor, other: Tensor) -> Tensor:
-    """KL(p ‖ q) of bits with these log-odds."""
+    """Return KL(p ‖ q) of bits p with log-odds ``odds`` and q with log-odds ``other``."""
     p = torch.sigmoid(odds)
     return p * (odds - other) - F.softplus(odds) + F.softplus(other)

@@ -1,9 +1,9 @@
-"""The smoothing kernel G: how much of the source's code each cell keeps while editing.
+"""The smoothing kernel G: the fraction of the source's code that each cell keeps.
 
 ``E_k = G·source_k + (1 − G)·generated_k`` (EditInfinity, arXiv 2510.20217; docs/method.md,
-"The blend mask G"). G lives on the ratio's 1M last scale whatever the
-pixel budget, 64×64 for a square, and is brought to the grid of the codes by ``resample_kernel``.
-Everything here is numpy; masks are bool, True where the image is edited.
+"The blend mask G"). G is computed on the last 1M grid of the aspect ratio (64×64 for a square),
+whatever the pixel budget; ``resample_kernel`` resamples it to the grid of the codes. This module
+uses numpy only. Masks are bool, True where the image is edited.
 """
 
 from __future__ import annotations
@@ -19,57 +19,61 @@ BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
 
 EDITED_PERCENT = 20
-"""A cell is edited when at least this share of its pixels is."""
+"""Minimum percentage of edited pixels for a cell to count as edited."""
 
 COARSE_GRID = (4, 4)
 COARSE_BLOCKS_FOR_HARD = 6
-"""Upstream drops the ramp when this many of the picture's 4×4 coarse blocks are edited."""
+"""Minimum number of edited cells in ``COARSE_GRID`` (4×4) for a hard mask in ``linear``.
+
+As in the upstream code, such a large edit gets no linear ramp.
+"""
 
 GAUSSIAN_SIGMA = 1.5
-"""Width of the gaussian smoothing, in cells."""
+"""Standard deviation of the Gaussian smoothing, in cells."""
 
 
 def edited_cells(mask: BoolArray, grid: tuple[int, int]) -> BoolArray:
-    """Cells of ``grid`` (h, w) of which at least 20 % of the pixels are edited.
+    """Return the cells of ``grid`` (h, w) in which at least 20 % of the pixels are edited.
 
-    Areas are exact where the grid does not divide the mask's sides: a pixel on a border counts
-    for each cell by the part that lies in it.
+    Areas are exact even if the grid does not divide the sides of the mask: a pixel on a border
+    counts for each cell in proportion to its overlap with the cell.
 
     Args:
         mask: (H, W), True = edited.
-        grid: rows and columns of cells.
+        grid: Rows and columns of cells.
 
     Returns:
         (h, w), True = edited.
     """
-    # Whole numbers below 2^53 throughout, so the comparison at exactly 20 % is exact.
+    # All values are integers below 2^53, so the comparison is exact at exactly 20 %.
     return np.asarray(_sums(mask, grid) * 100 >= EDITED_PERCENT * mask.size)
 
 
 def cells_of_attention(attention: FloatArray, threshold: float = 0.5) -> BoolArray:
-    """Cells (h, w) edited by an attention map: those above min + threshold·(max − min).
+    """Return the cells (h, w) where the attention exceeds min + threshold·(max − min).
 
-    A flat map edits nothing.
+    A constant map selects no cell.
     """
     low, high = attention.min(), attention.max()
     return np.asarray(attention > low + np.float32(threshold) * (high - low))
 
 
 def smoothing_kernel(mask: BoolArray, grid: tuple[int, int], smoothing: str) -> FloatArray:
-    """The kernel G of a mask.
+    """Return the kernel G of a mask.
 
     Args:
         mask: (H, W), True = edited.
-        grid: rows and columns of cells, the ratio's 1M last scale.
-        smoothing: a key of ``SMOOTHINGS``.
+        grid: Rows and columns of cells, the last 1M scale of the aspect ratio.
+        smoothing: A key of ``SMOOTHINGS``.
 
     Returns:
-        (h, w) in [0, 1]: 1 keeps the source, 0 is edited freely. All 1 if no cell is edited. Less
-        than 1, so that pixels change, up to 0 (none), 1 (hard, and linear under a large mask), 3
-        (paper), 4 (linear), 6 (gaussian) or 7 cells (dilated) beside an edited one.
+        (h, w) in [0, 1]: 1 keeps the source, 0 takes the generated code. All 1 if no cell is
+        edited. Pixels change where G is less than 1; this reaches beyond the edited cells by up to
+        0 (none), 1 (hard, and linear with a large mask), 3 (paper), 4 (linear), 6 (gaussian) or 7
+        cells (dilated).
 
     Raises:
-        UserError: there is no such smoothing.
+        UserError: ``smoothing`` is not a key of ``SMOOTHINGS``.
     """
     if smoothing not in SMOOTHINGS:
         raise UserError(
@@ -82,20 +86,20 @@ def smoothing_kernel(mask: BoolArray, grid: tuple[int, int], smoothing: str) -> 
 
 
 def resample_kernel(kernel: FloatArray, grid: tuple[int, int]) -> FloatArray:
-    """The kernel on the grid of the codes: averaged by area downwards, repeated upwards.
+    """Resample the kernel to the grid of the codes: area average down, repetition up.
 
     Args:
         kernel: (h, w).
-        grid: rows and columns wanted.
+        grid: Rows and columns of the result.
 
     Returns:
-        ``grid``-shaped; equal to ``kernel`` where the grids are.
+        Array of shape ``grid``; equal to ``kernel`` if its grid is the same.
     """
     return (_sums(kernel, grid) / kernel.size).astype(np.float32)
 
 
 def manhattan_distance(cells: BoolArray) -> NDArray[np.int64]:
-    """Distance of each cell to the nearest True cell, in cells along rows and columns.
+    """Return the Manhattan distance, in cells, of each cell to the nearest True cell.
 
     Args:
         cells: (h, w) with at least one True cell.
@@ -111,7 +115,7 @@ def manhattan_distance(cells: BoolArray) -> NDArray[np.int64]:
 
 
 def _nearest_along(distance: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
-    """Smallest distance[j] + |i − j| over j along one axis (the metric is separable)."""
+    """Return min over j of distance[j] + |i − j| along one axis (the metric is separable)."""
     shape = [1, 1]
     shape[axis] = -1
     index = np.arange(distance.shape[axis]).reshape(shape)
@@ -123,7 +127,7 @@ def _nearest_along(distance: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
 
 
 def _linear(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
-    """Upstream's: (d − 1)/4 for 1 < d ≤ 4, then 1; a hard mask when the edit is large."""
+    """Upstream kernel: 0 for d ≤ 1, (d − 1)/4 for 1 < d ≤ 4, then 1; hard if the edit is large."""
     if edited_cells(mask, COARSE_GRID).sum() >= COARSE_BLOCKS_FOR_HARD:
         return _hard(mask, cells)
     distance = manhattan_distance(cells)
@@ -131,22 +135,22 @@ def _linear(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
 
 
 def _paper(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
-    """The paper's: 0 for d ≤ 1, 1 for d ≥ 4, linear between."""
+    """Kernel of the paper: 0 for d ≤ 1, 1 for d ≥ 4, linear between."""
     return np.clip((manhattan_distance(cells) - 1) / 3, 0.0, 1.0)
 
 
 def _hard(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
-    """0 on edited cells and their direct neighbours, else 1."""
+    """Hard kernel: 0 on edited cells and their direct neighbours, else 1."""
     return np.where(manhattan_distance(cells) <= 1, 0.0, 1.0)
 
 
 def _none(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
-    """0 on the edited cells alone, else 1."""
+    """Kernel without smoothing: 0 on edited cells, else 1."""
     return np.where(cells, 0.0, 1.0)
 
 
 def _gaussian(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
-    """The hard edit mask blurred, then stretched until every edited cell is 0 again."""
+    """Gaussian kernel: blur the edited cells, then rescale so that G is 0 on every edited cell."""
     edited = cells.astype(np.float64)
     for axis in (0, 1):
         edited = _blur_along(edited, axis)
@@ -154,12 +158,15 @@ def _gaussian(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
 
 
 def _dilated(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
-    """The edit mask with its neighbours, blurred and normalised (training-free editing)."""
+    """Dilated kernel: like :func:`_gaussian`, but direct neighbours count as edited cells.
+
+    Source: training-free editing.
+    """
     return _gaussian(mask, manhattan_distance(cells) <= 1)
 
 
 def _blur_along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Gaussian blur along one axis, borders mirrored."""
+    """Apply a Gaussian blur along one axis, with mirrored borders."""
     radius = int(np.ceil(4 * GAUSSIAN_SIGMA))
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / GAUSSIAN_SIGMA) ** 2)
     weights /= weights.sum()
@@ -171,13 +178,16 @@ def _blur_along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
 
 
 def _sums(values: BoolArray | FloatArray, grid: tuple[int, int]) -> NDArray[np.float64]:
-    """What lies in each cell of a grid, weighted by area; all of it is worth ``values.size``."""
+    """Return the sum of the values in each cell of a grid, weighted by area.
+
+    The weights of a cell add up to ``values.size``, so dividing by it gives the mean of the cell.
+    """
     rows, columns = (_overlaps(*pair) for pair in zip(values.shape, grid, strict=True))
     return rows @ values.astype(np.float64) @ columns.T
 
 
 def _overlaps(pixels: int, cells: int) -> NDArray[np.float64]:
-    """How much of each pixel lies in each cell, (cells, pixels), in units of 1/cells pixel.
+    """Return the overlap of each cell with each pixel, (cells, pixels), in units of 1/cells pixel.
 
     Cell i covers pixels [i·pixels/cells, (i+1)·pixels/cells), so each row sums to ``pixels``.
     """
@@ -195,4 +205,7 @@ SMOOTHINGS: dict[str, Callable[[BoolArray, BoolArray], NDArray[np.floating]]] = 
     "dilated": _dilated,
     "none": _none,
 }
-"""Smoothing's name → (mask, edited cells) → G. The default is upstream's ``linear``."""
+"""Name of a smoothing → function of (mask, edited cells) that returns G.
+
+The default is ``linear``, as in the upstream code.
+"""

@@ -1,8 +1,8 @@
-"""The sampler: draws an image scale by scale, letting an editor change what is kept.
+"""The sampler: generates an image scale by scale; an editor may change the code of each scale.
 
-Reads like the algorithm of the paper: predict the bits of a scale, enlarge their code, edit it,
-add it to the running sum, show the sum to the next scale. Source: EditInfinity (arXiv 2510.20217),
-docs/method.md, "Stage 4: sampling". It knows nothing of the kind of edit.
+For each scale, as in the paper: predict the bits, upsample their code, edit it and add it to the
+running sum, which is the input of the next scale. The editor alone determines the kind of edit.
+Source: EditInfinity (arXiv 2510.20217), docs/method.md, "Stage 4: sampling".
 """
 
 from __future__ import annotations
@@ -28,20 +28,26 @@ from editinfinity.settings.groups import SamplingSettings
 
 
 class Watcher(Protocol):
-    """Sees cross-attention while sampling; the first row of the batch is conditional."""
+    """Observes cross-attention while sampling; the first row of the batch is conditional."""
 
     def watch(self, scale: int, q: Tensor, k: Tensor) -> None:
-        """``q`` (2B, heads, h·w, ·) and ``k`` (2B, heads, T, ·) of the next block."""
+        """Receive the queries and keys of the next block, in block order.
+
+        Args:
+            scale: Index of the scale.
+            q: Queries, (2B, heads, h·w, ·).
+            k: Keys, (2B, heads, T, ·).
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What was drawn.
+    """Result of :func:`sample`.
 
     Attributes:
-        code: (B, d, H, W), the edited running sum: decode it for the picture.
-        bits: the model's own bits of every scale before editing, (B, h·w, d) bool each.
+        code: Sum of the edited codes, (B, d, H, W); the tokenizer decodes it to the image.
+        bits: Bits that the model generated at every scale, before editing; each (B, h·w, d) bool.
     """
 
     code: Tensor
@@ -51,10 +57,10 @@ class Sample:
 def draw_noise(
     batch: int, schedule: ScaleSchedule, bits: int, generator: torch.Generator, device: torch.device
 ) -> list[Tensor]:
-    """What decides the bits of every scale, uniform in [0, 1), (B, h·w, d) each.
+    """Draw the noise that decides the bits of every scale: uniform in [0, 1), each (B, h·w, d).
 
-    The CPU draws, whatever the device, so that a seed means the same noise everywhere; all at
-    once, so that the device need not wait for it between scales.
+    The noise is always drawn on the CPU, so a seed gives the same noise on every device. It is
+    drawn for all scales at once, so the device need not wait for it between scales.
     """
     shapes = [(batch, length, bits) for length in schedule.lengths]
     noise = torch.cat([torch.rand(shape, generator=generator).flatten() for shape in shapes])
@@ -63,7 +69,7 @@ def draw_noise(
 
 
 def draw_bits(logits: Tensor, settings: SamplingSettings, noise: Tensor) -> Tensor:
-    """Bits (…) drawn from guided logits (…, 2) before temperature, by noise (…) in [0, 1)."""
+    """Draw bits (…) from guided logits (…, 2), before temperature, with noise (…) in [0, 1)."""
     margin = (logits[..., 1] - logits[..., 0]) / settings.tau
     likelier = margin > 0
     if settings.top_k == 1:
@@ -86,16 +92,21 @@ def sample(
     guidance: Guidance | None = None,
     passes: Callable[[Infinity, TextFeatures, ScaleSchedule], ScalePasses] = ScalePasses,
 ) -> Sample:
-    """Draw an image for each row of ``text`` (B, T, Ct5), learned vectors included.
+    """Generate an image for each row of ``text`` (B, T, Ct5), which includes any learned vectors.
 
     Args:
-        generator: a CPU generator; it alone decides the draws.
-        edit: changes the enlarged code of a scale, see :mod:`editinfinity.editing.blend`.
-        watcher: sees cross-attention, see :mod:`editinfinity.editing.attention_map`.
-        on_logits: sees the scale and its raw logits (2B, h·w, d, 2).
-        guidance: combines what is predicted; None for classifier-free guidance.
-        passes: runs the model; a :class:`~editinfinity.models.scale_passes.CudaGraphRunner` kept
-            between pictures of one shape is faster on a card, and cannot be watched.
+        model: The transformer.
+        text: Text features to condition on.
+        schedule: The scales.
+        settings: Sampling settings.
+        generator: CPU generator, the only source of randomness.
+        edit: Changes the upsampled code of a scale, see :mod:`editinfinity.editing.blend`.
+        watcher: Observes cross-attention, see :mod:`editinfinity.editing.attention_map`.
+        on_logits: Callback for the index and the raw logits (2B, h·w, d, 2) of each scale.
+        guidance: Combines the predictions; None for classifier-free guidance.
+        passes: Creates the forward passes. A
+            :class:`~editinfinity.models.scale_passes.CudaGraphRunner` that is kept between images
+            of the same shape is faster on a GPU, but does not support ``watcher``.
     """
     patchify = schedule.patchify
     guide = ClassifierFree(settings.cfg) if guidance is None else guidance
@@ -123,6 +134,6 @@ def sample(
 def codes_of(
     bits: Iterable[NDArray[np.bool_]], schedule: ScaleSchedule, device: torch.device
 ) -> list[Tensor]:
-    """The enlarged code (1, d, H, W) of every scale of a source's bits (h, w, d), on a device."""
+    """Return the upsampled code (1, d, H, W), on a device, of each scale's bits (h, w, d)."""
     there = [torch.from_numpy(each)[None].to(device) for each in bits]
     return bsq.enlarged(there, schedule.tokenizer_grid)

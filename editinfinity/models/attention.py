@@ -1,10 +1,11 @@
 """Self-attention over scales and cross-attention to the text.
 
-How tokens see each other is an object handed in (an :class:`AttentionContext`): teacher forcing
-shows each scale itself and all coarser ones, sampling keeps their keys and values. Source:
+An :class:`AttentionContext` object decides which tokens a token attends to. A token attends to its
+own scale and all coarser ones: :class:`TeacherForcing` processes all scales in one pass, and
+:class:`ScaleCache` processes one scale at a time and caches keys and values for sampling. Source:
 docs/model.md, "Transformer".
 
-Suffixes name dimensions: B batch, L tokens, T text tokens, C width.
+Dimensions: B batch, L tokens, T text tokens, C width.
 """
 
 from __future__ import annotations
@@ -24,37 +25,44 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from editinfinity.models.operations import PLAIN, Operations
 
 KeysValues = tuple[Tensor, Tensor]
-"""Keys and values, (B, heads, T, head width) each."""
+"""Keys and values, each (B, heads, T, head width)."""
 
 Observer = Callable[[Tensor, Tensor], None]
-"""Sees the queries (B, heads, L, head width) and keys (B, heads, T, ·) of a cross-attention."""
+"""Callback for cross-attention queries (B, heads, L, head width) and keys (B, heads, T, ·)."""
 
 
 class AttentionContext(Protocol):
-    """What the tokens of a pass attend to."""
+    """Computes self-attention over the tokens that are visible in a forward pass."""
 
     def kv_buffer(self, x: Tensor, heads: int) -> KeysValues | None:
-        """Where keys and values of tokens x (B, L, C) are best written; None for anywhere."""
+        """Return buffers for the keys and values of tokens x (B, L, C), or None for new tensors.
+
+        Writing into them is optional; it saves :meth:`attend` a copy.
+        """
         ...
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention output for queries, keys and values (B, heads, L, head width), scale 1."""
+        """Return the attention output for q, k and v (B, heads, L, head width), with scale 1."""
         ...
 
 
 TOGETHER = 600
-"""Tokens of the first, small scales that share one call: one by one they cost only launches."""
+"""Maximum total number of tokens in the first scales, which share one attention call.
+
+Separate calls for such small scales would spend their time on kernel launches.
+"""
 
 
 class TeacherForcing:
-    """All scales at once; each sees itself and every coarser one.
+    """Block-causal attention over all scales in one pass, for training.
 
-    One attention call a scale over its prefix, so that no masked work is done, but for the first
-    scales, which share a call under a mask. Exact.
+    The tokens of a scale attend to their own scale and all coarser ones. Each scale gets one
+    attention call over its prefix of the sequence, so nothing is computed only to be masked out.
+    The first, small scales share one call with a mask. The result is exact.
 
     Args:
-        lengths: of the scales.
-        operations: compute what PyTorch's attention leaves to do.
+        lengths: Number of tokens of each scale.
+        operations: Implementation that adds up the gradients of the prefixes.
     """
 
     def __init__(self, lengths: Sequence[int], operations: Operations = PLAIN) -> None:
@@ -66,37 +74,37 @@ class TeacherForcing:
         self.ends = ends[first - 1 :]
 
     def kv_buffer(self, x: Tensor, heads: int) -> None:
-        """Anywhere."""
+        """Return None: keys and values need no particular buffer."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        # Split as they lie in memory, (B, L, heads, ·): so their gradients are joined quickest.
+        # Splitting in memory order, (B, L, heads, ·), makes concatenating the gradients fastest.
         queries = [part.transpose(1, 2) for part in q.transpose(1, 2).split(self.lengths, dim=1)]
         keys = _Prefixes.apply(k, self.ends, self.operations)
         values = _Prefixes.apply(v, self.ends, self.operations)
         mask = _first_mask(self.small, q.dtype, q.device) if len(self.small) > 1 else None
         attended = [attend(queries[0], keys[0], values[0], mask)]
         attended += map(attend, queries[1:], keys[1:], values[1:])
-        # Joined in the order they are projected in, (B, L, heads, ·).
+        # Concatenate as (B, L, heads, ·), the memory order that the output projection reads.
         return torch.cat([part.transpose(1, 2) for part in attended], dim=1).transpose(1, 2)
 
 
 @lru_cache(maxsize=32)
 def _first_mask(lengths: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What is added to the scores of scales in one call: 0 where a token sees another, else −∞."""
-    # A cached mask made while sampling must still serve training in the same process.
+    """Return the block-causal mask to add to the scores: 0 where attention is allowed, else −∞."""
+    # The cache may be filled while sampling; inference tensors could not be used for training.
     with torch.inference_mode(False):
         level = torch.repeat_interleave(torch.tensor(lengths))
         size = len(level)
-        # Rows of a multiple of 16 values: what the attention kernels want of a mask.
+        # Attention kernels expect mask rows with a stride that is a multiple of 16 values.
         rows = torch.zeros(size, -(-size // 16) * 16, dtype=dtype)
         rows[:, :size].masked_fill_(level[:, None] < level, -math.inf)
         return rows.to(device)[:, :size]
 
 
 class _Prefixes(torch.autograd.Function):
-    """x (B, heads, L, ·) → its first tokens up to each end, the last of which is L.
+    """Return the prefix of x (B, heads, L, ·) up to each end; the last end is L.
 
-    Slices would each be given a gradient of the whole length, of zeros for the most part.
+    With plain slicing, autograd would allocate a mostly zero gradient of full length per prefix.
     """
 
     @staticmethod
@@ -109,15 +117,16 @@ class _Prefixes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         *shorter, total = grads
-        ctx.operations.add_prefixes(total, shorter)  # attention made these for nobody else
+        ctx.operations.add_prefixes(total, shorter)  # in place: these gradients have no other user
         return total, None, None
 
 
 class ScaleCache:
-    """One scale after another; keeps the keys and values of all seen so far (one block's).
+    """Key-value cache of one block, for processing one scale after another.
 
     Args:
-        tokens: how many there will be in all; memory for them is taken at the first.
+        tokens: Total number of tokens of all scales. Memory for all of them is allocated at the
+            first scale.
     """
 
     def __init__(self, tokens: int) -> None:
@@ -125,7 +134,7 @@ class ScaleCache:
         self._kept: Tensor | None = None
 
     def kv_buffer(self, x: Tensor, heads: int) -> KeysValues:
-        """Behind those seen so far."""
+        """Return the part of the cache that follows the tokens processed so far."""
         batch, length, width = x.shape
         if self._kept is None:
             self._kept = x.new_empty(2, batch, self.tokens, heads, width // heads).transpose(2, 3)
@@ -145,15 +154,16 @@ class ScaleCache:
 
 
 LARGE = 3000
-"""Queries from which on cuDNN's attention is used for drawing: see :func:`quick_to_start`."""
+"""Minimum number of queries for cuDNN attention while sampling; see :func:`quick_to_start`."""
 
 
 def quick_to_start(queries: int) -> AbstractContextManager[None]:
-    """Attention of so many queries as it is quickest for one picture.
+    """Return a context that selects the attention backend that is fastest for a single image.
 
-    Where PyTorch prefers cuDNN, every new shape costs a tenth of a second once, and there is a
-    shape for every scale; only for the large ones a few pictures earn that back. The choice is the
-    whole process's: pictures are drawn by one thread.
+    PyTorch prefers cuDNN on some GPUs. cuDNN needs 0.1 s once for every new shape, and each scale
+    has its own shape; a few images make up for that only at large scales. Below ``LARGE`` queries,
+    this context therefore excludes cuDNN. The selection applies to the whole process, which is
+    safe because one thread generates all images.
     """
     if queries >= LARGE:
         return nullcontext()
@@ -162,12 +172,12 @@ def quick_to_start(queries: int) -> AbstractContextManager[None]:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention of scale 1, (B, heads, L, ·) each; a mask (L, T) is added to the scores."""
+    """Return attention with scale 1 of q, k, v (B, heads, L, ·); ``mask`` (L, T) is additive."""
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
 
 
 class SelfAttention(nn.Module):
-    """Attention with normalised queries and keys and a learned temperature a head."""
+    """Self-attention with L2-normalised queries and keys and a learned temperature per head."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -185,14 +195,14 @@ class SelfAttention(nn.Module):
         context: AttentionContext,
         operations: Operations = PLAIN,
     ) -> Tensor:
-        """(B, L, C) → (B, L, C); ``rotary`` is the table of these L tokens."""
+        """Map x (B, L, C) to (B, L, C); ``rotary`` is the rotary table of these L tokens."""
         kv_buffer = context.kv_buffer(x, self.heads)
         attended = context.attend(*operations.queries_keys_values(self, x, rotary, kv_buffer))
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 
 class _TextAttention(nn.Module):
-    """What attends to text: where keys and values come from, and where the outcome goes."""
+    """Base of the attention to text: key and value projection and output projection."""
 
     def __init__(self, mat_q: Any, text_width: int, width: int, heads: int) -> None:
         super().__init__()
@@ -203,7 +213,7 @@ class _TextAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def keys_values(self, text: Tensor) -> KeysValues:
-        """Keys (without bias) and values (with) of text (B, T, ·), for every scale."""
+        """Return keys (no bias) and values (with bias) of text (B, T, ·), shared by all scales."""
         bias = torch.cat([torch.zeros_like(self.v_bias), self.v_bias]).to(text.dtype)
         kv = F.linear(text, self.mat_kv.weight, bias)
         k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -223,7 +233,7 @@ class CrossAttention(_TextAttention):
         mask: Tensor | None = None,
         observe: Observer | None = None,
     ) -> Tensor:
-        """(B, L, C) → (B, L, C); ``mask`` (B, 1, 1, T) is True where there is text."""
+        """Map x (B, L, C) to (B, L, C); ``mask`` (B, 1, 1, T) is True at real text tokens."""
         q = self.mat_q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         if observe is not None:
             observe(q, text[0])
@@ -232,7 +242,10 @@ class CrossAttention(_TextAttention):
 
 
 class TextPool(_TextAttention):
-    """The start token: text (B, T, Ct5) → (B, C) by attention of one learned query a head."""
+    """Attention pooling of text (B, T, Ct5) to (B, C), with one learned query per head.
+
+    The result is the base of the start token.
+    """
 
     def __init__(self, text_width: int, width: int, heads: int) -> None:
         query = torch.empty(1, heads, width // heads).normal_(0, 0.02)

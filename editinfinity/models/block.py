@@ -1,7 +1,6 @@
-"""A block of the transformer: attention and feed-forward around a residual stream.
+"""A transformer block: attention and feed-forward branches on a residual stream.
 
-Source: docs/model.md, "Transformer". Suffixes name dimensions: B batch, L tokens,
-C width.
+Source: docs/model.md, "Transformer". Dimensions: B batch, L tokens, C width.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from editinfinity.models.operations import EPSILON, PLAIN, Operations
 
 
 class Modulation(NamedTuple):
-    """What the text makes of a block's two modulated branches, (B, 1, C) each.
+    """Adaptive layer norm parameters of one block, computed from the text; each (B, 1, C).
 
-    1 is self-attention, 2 feed-forward; a scale multiplies the normalised input as it is. A branch
-    without a gate is dropped.
+    Suffix 1 is the self-attention branch, suffix 2 the feed-forward branch. The normalised input is
+    multiplied by the scale itself, not by 1 + scale. A branch whose gate is None is skipped.
     """
 
     gate1: Tensor | None
@@ -39,12 +38,12 @@ class Modulation(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """The residual stream, whose last sum is left to whoever reads it: it can go with a norm.
+    """Residual stream whose last addition is pending, so that it can be fused with the next norm.
 
     Attributes:
-        x: (B, L, C) fp32.
-        branch: (B, L, C), still to be added; None where nothing is.
-        gate: (B, 1, C) fp32, of the branch; None for 1.
+        x: Residual stream before the pending addition, (B, L, C) fp32.
+        branch: Branch output that is still to be added, (B, L, C); None if there is none.
+        gate: Factor of the branch, (B, 1, C) fp32; None for 1.
     """
 
     x: Tensor
@@ -52,7 +51,7 @@ class Stream(NamedTuple):
     gate: Tensor | None = None
 
     def settled(self, do: Operations) -> Tensor:
-        """The sum."""
+        """Return the residual stream with the pending branch added."""
         if self.branch is None:
             return self.x
         if self.gate is None:
@@ -62,12 +61,12 @@ class Stream(NamedTuple):
     def norm(
         self, do: Operations, scale: Tensor, shift: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """The sum, and its layer norm in ``dtype``."""
+        """Return the residual stream with the branch added, and its layer norm in ``dtype``."""
         return do.add_norm(self.x, self.branch, self.gate, scale, shift, dtype)
 
 
 class FeedForward(nn.Module):
-    """Linear C → 4C, GELU (tanh), linear 4C → C: the layers LoRA adapts."""
+    """Linear C → 4C, GELU (tanh), linear 4C → C. LoRA adapts these two linear layers."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -79,7 +78,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention and feed-forward around an fp32 residual stream."""
+    """Self-attention, cross-attention and feed-forward on an fp32 residual stream."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -100,7 +99,7 @@ class Block(nn.Module):
         context: AttentionContext,
         observe: Observer | None = None,
     ) -> Stream:
-        """The stream behind this block."""
+        """Return the residual stream after this block."""
         dtype, do, ca_norm = self.ffn_dtype, self.operations, self.ca_norm
         if modulation.gate1 is None:
             x, h = stream.norm(do, ca_norm.weight, ca_norm.bias, dtype)
@@ -116,14 +115,14 @@ class Block(nn.Module):
 
     @property
     def ffn_dtype(self) -> torch.dtype:
-        """The dtype the linear layers run in."""
+        """The dtype in which the linear layers run."""
         return self.sa.mat_qkv.weight.dtype
 
 
 BlockRunner = Callable[..., Stream]
-"""Runs a block on its arguments; gradient checkpointing is one such."""
+"""Calls a block with its arguments, for example with gradient checkpointing."""
 
 
 def run_block(block: Block, stream: Stream, *others: object) -> Stream:
-    """Run a block plainly."""
+    """Call a block directly, without gradient checkpointing."""
     return block(stream, *others)

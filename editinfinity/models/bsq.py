@@ -1,11 +1,12 @@
 """Multi-scale binary spherical quantisation (BSQ): feature maps ↔ residual bit maps.
 
-A feature map is approximated by a sum of codes, one a scale. At each scale the residual is shrunk
-to the scale's grid, its signs are kept as bits, and the code they stand for (±1/√d a channel, a
-point on the unit sphere) is enlarged and subtracted. Source: BSQ (arXiv 2406.07548), Infinity
-(arXiv 2412.04431) and docs/model.md, "Bits in place of codebook indices".
+A feature map is approximated by a sum of codes, one per scale. At each scale, the residual is
+downsampled to the scale's grid and its signs are stored as bits. The code of these bits (±1/√d per
+channel, a point on the unit sphere) is upsampled and subtracted from the residual. Source: BSQ
+(arXiv 2406.07548), Infinity (arXiv 2412.04431) and docs/model.md, "Bits in place of codebook
+indices".
 
-Suffixes name dimensions: B batch, d bits of a code, h and w a scale's grid, H and W the full grid.
+Dimensions: B batch, d bits of a code, h and w grid of a scale, H and W full (last) grid.
 """
 
 from __future__ import annotations
@@ -20,38 +21,39 @@ from torch import Tensor
 from editinfinity.scales import Grid
 
 Corruption = Callable[[Tensor], Tensor]
-"""Takes the true bits (B, h, w, d) of a scale and returns those the next scales build on."""
+"""Maps the true bits (B, h, w, d) of a scale to the bits on which the next scales build."""
 
 
 def code_of(bits: Tensor) -> Tensor:
-    """The code that bits stand for: (B, h, w, d) bool → (B, d, h, w) float of ±1/√d."""
+    """Return the code of bits: (B, h, w, d) bool → (B, d, h, w) float with values ±1/√d."""
     signs = bits.to(torch.float32).mul(2).sub(1)
     return signs.permute(0, 3, 1, 2) * bits.shape[-1] ** -0.5
 
 
 def resized(code: Tensor, grid: Grid, mode: str = "bilinear") -> Tensor:
-    """A code, a sum or a residual (B, d, ·, ·) on another grid.
+    """Resize a code, a running sum or a residual (B, d, ·, ·) to another grid.
 
-    Codes are enlarged, and sums shrunk for the transformer, bilinearly and without antialiasing, as
-    the released ones were trained; residuals are averaged (``area``).
+    Use the default ``bilinear`` mode, without antialiasing, to upsample codes and to downsample
+    running sums for the transformer: the released models were trained this way. Use ``area``
+    (averaging) to downsample residuals.
     """
     same = tuple(code.shape[-2:]) == tuple(grid)
     return code if same else F.interpolate(code, size=grid, mode=mode)
 
 
 def enlarged(bits: Sequence[Tensor], grid: Grid) -> list[Tensor]:
-    """The code (B, d, H, W) on the full grid of every scale's bits (B, h, w, d)."""
+    """Return the code on the full grid (B, d, H, W) of the bits (B, h, w, d) of every scale."""
     return [resized(code_of(scale_bits), grid) for scale_bits in bits]
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """A feature map as bits.
+    """Result of :func:`quantize`.
 
     Attributes:
-        bits: the true bits of every scale's residual, (B, h, w, d) bool each.
-        running: the sum of codes before each scale, (B, d, H, W) each; the first is zero.
-        total: the sum of all codes, (B, d, H, W).
+        bits: True bits of the residual at every scale, each (B, h, w, d) bool.
+        running: Sum of the codes before each scale, each (B, d, H, W); the first is zero.
+        total: Sum of all codes, (B, d, H, W).
     """
 
     bits: list[Tensor]
@@ -62,13 +64,13 @@ class Quantized:
 def quantize(
     features: Tensor, scales: Sequence[Grid], corrupt: Corruption | None = None
 ) -> Quantized:
-    """Write raw features (B, d, H, W) as bits over ``scales``, coarse to fine.
+    """Quantise raw features (B, d, H, W) to bits at each of ``scales``, coarse to fine.
 
-    With ``corrupt`` (bitwise self-correction), later scales see the corrupted code, and their
-    true bits are those of the residual it leaves.
+    ``corrupt`` flips bits for bitwise self-correction: the running sum and the residual then use
+    the code of the corrupted bits, so the true bits of the later scales correct the error.
 
     Raises:
-        ValueError: the last scale is not the features' grid.
+        ValueError: The last scale differs from the grid of the features.
     """
     if tuple(features.shape[-2:]) != tuple(scales[-1]):
         raise ValueError(
@@ -79,7 +81,7 @@ def quantize(
     bits, running = [], []
     for grid in scales:
         running.append(total)
-        # The unit sphere's normalisation leaves signs alone, so the residual's own sign is the bit.
+        # Normalising to the unit sphere does not change signs, so it can be skipped here.
         true_bits = (resized(residual, grid, "area") > 0).permute(0, 2, 3, 1)
         bits.append(true_bits)
         seen = corrupt(true_bits) if corrupt else true_bits
@@ -90,9 +92,10 @@ def quantize(
 
 
 def fold(code: Tensor, patchify: bool) -> Tensor:
-    """Cells to tokens: (B, d, h, w) → (B, h·w, d), or 2×2 cells to one token of 4d values.
+    """Convert cells to tokens, (B, d, h, w) → (B, h·w, d).
 
-    The folded channel order is c·4 + 2·dy + dx.
+    With ``patchify``, 2×2 cells become one token of 4d values, with channel order
+    c·4 + 2·dy + dx.
     """
     if patchify:
         code = F.pixel_unshuffle(code, 2)
@@ -100,7 +103,7 @@ def fold(code: Tensor, patchify: bool) -> Tensor:
 
 
 def unfold(tokens: Tensor, grid: Grid, patchify: bool) -> Tensor:
-    """Tokens to cells, the inverse of :func:`fold`; ``grid`` is the transformer's (h, w)."""
+    """Convert tokens to cells (inverse of :func:`fold`); ``grid`` is the transformer's (h, w)."""
     batch, _, width = tokens.shape
     code = tokens.transpose(1, 2).reshape(batch, width, *grid)
     return F.pixel_shuffle(code, 2) if patchify else code

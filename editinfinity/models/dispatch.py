@@ -1,9 +1,9 @@
-"""Which operations a model gets on a device: the fused kernels where they work, else the plain.
+"""Select the operations of a model on a device: fused kernels where they work, else plain PyTorch.
 
-The first time on a machine, building a kernel takes about 0.3 s, most of it a C compiler's, and a
-model needs several before its first picture. So the choice is made in the background, beside the
-reading of the weights, by a warm-up: what will be needed is built by running it. A warm-up that
-fails is the reason to fall back.
+Triton compiles a kernel the first time a machine runs it. That takes about 0.3 s, mostly in a C
+compiler, and a model needs several kernels before its first image. A background thread therefore
+runs the required kernels once (warm-up) while the weights are loaded. If the warm-up fails, the
+model uses the plain operations.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ def choose_operations(
     model: TransformerConfig | TokenizerConfig | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Future[Operations]:
-    """The operations for a device, once they are ready; falling back to ``PLAIN`` is logged.
+    """Return a future of the operations for a device; log a warning if it falls back to ``PLAIN``.
 
     Args:
-        device: where the model will run.
-        model: whose drawing or decoding to warm_up; None only tries whether kernels work.
-        dtype: of a transformer's blocks.
+        device: Device on which the model will run.
+        model: Transformer (sampling) or tokenizer (decoding) whose kernels to warm up. None only
+            tests whether kernels work.
+        dtype: Dtype of the blocks of a transformer.
     """
     chosen: Future[Operations] = Future()
     if device.type != "cuda":
@@ -57,9 +58,10 @@ def why_not(
     model: TransformerConfig | TokenizerConfig | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> str | None:
-    """Why a card cannot run the kernels; None where it can, and those of the model are built.
+    """Return the reason why a GPU cannot run the fused kernels, or None if it can.
 
-    Arguments are those of :func:`choose_operations`.
+    If it can, the kernels of the model have been compiled on return. The arguments are those of
+    :func:`choose_operations`.
     """
     if importlib.util.find_spec("triton") is None:
         return "Triton, which the fused kernels need, is not installed"
@@ -71,7 +73,7 @@ def why_not(
         warm_up(device, model, dtype)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # whatever a compiler, a driver or a full disk says
+    except Exception as error:  # compiler, driver and disk errors have no common type
         log.debug("the kernels could not be built", exc_info=error)
         what = f"{type(error).__name__}: {error}".splitlines()[0][:160]
         return (

@@ -1,11 +1,11 @@
-"""The steps around a model's matrix products and convolutions, as an object that it is handed.
+"""Replaceable implementations of the steps between matrix products and convolutions.
 
-What a block computes stands in :mod:`editinfinity.models.block`; how its norms, residual
-sums, rotations and adapters are computed is one of the :class:`Operations`. ``PLAIN`` is PyTorch's
-own and the reference. :mod:`editinfinity.models.dispatch` picks the kernels of
-:mod:`editinfinity.models.fused` where a card can run them; the tests compare the two.
+:mod:`editinfinity.models.block` defines what a block computes. An :class:`Operations` object
+defines how norms, residual sums, rotary embeddings and adapters are computed. ``PLAIN`` uses
+PyTorch and is the reference. :mod:`editinfinity.models.dispatch` selects the kernels of
+:mod:`editinfinity.models.fused` where the GPU can run them; the tests compare both.
 
-Suffixes name dimensions: B batch, L tokens, C width.
+Dimensions: B batch, L tokens, C width.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from editinfinity.models.block import FeedForward
 
 EPSILON = 1e-6
-"""Of every layer norm."""
+"""Epsilon of every layer norm."""
 
 MAX_LOG_SCALE = math.log(100)
-"""Largest logarithm of a head's temperature."""
+"""Maximum of the learned logarithm of a head's temperature."""
 
 
 class Operations:
-    """What a transformer's block asks for besides cross-attention, and a tokenizer's.
+    """Operations of a transformer block (except cross-attention) and of a tokenizer block.
 
-    Here they are PyTorch's own, one after another: the reference. The residual stream ``x`` is
+    This class is the reference implementation, unfused PyTorch. The residual stream ``x`` is
     (B, L, C) fp32. ``gate``, ``scale`` and ``shift`` are fp32 and broadcast over tokens: (B, 1, C),
     (1, 1, C) or (C,).
     """
@@ -48,16 +48,18 @@ class Operations:
         shift: Tensor,
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        """The sum y = x + branch·gate, or x itself, and layer_norm(y)·scale + shift in ``dtype``.
+        """Return y = x + branch·gate and layer_norm(y)·scale + shift in ``dtype``.
 
-        Whoever goes on with the y that comes back has the gradients of both added in one pass.
+        Without a branch, y is x; without a gate, the gate is 1. Callers should continue with the
+        returned y instead of x: an implementation can then add the gradients of both outputs in
+        one pass.
         """
         if branch is not None:
             x = x + (branch.float() if gate is None else branch.float() * gate)
         return x, (F.layer_norm(x, x.shape[-1:], eps=EPSILON) * scale + shift).to(dtype)
 
     def add(self, x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
-        """X + branch·gate."""
+        """Return x + branch·gate."""
         return x + branch.float() * gate
 
     def queries_keys_values(
@@ -67,10 +69,11 @@ class Operations:
         table: Tensor,
         kv_buffer: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries and keys, normalised, scaled and rotated, and values of h (B, L, C).
+        """Return the queries and keys (normalised, scaled, rotated) and the values of h (B, L, C).
 
-        (B, heads, L, head width) each, in h's dtype; ``table`` is of these tokens, (2, L, ·).
-        Keys and values may be written into ``kv_buffer``, and are what comes back all the same.
+        Only queries are scaled. Each result is (B, heads, L, head width) in the dtype of h.
+        ``table`` (2, L, ·) is the rotary table of these tokens. An implementation may write keys
+        and values into ``kv_buffer``; it returns them in either case.
         """
         q_bias, v_bias = attention.q_bias, attention.v_bias
         bias = torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
@@ -82,16 +85,16 @@ class Operations:
         return rotate(q, table).to(v.dtype), rotate(k, table).to(v.dtype), v
 
     def add_prefixes(self, total: Tensor, parts: Sequence[Tensor]) -> None:
-        """Add parts (B, heads, ·, head width) to the first tokens of ``total``, in place."""
+        """Add each part (B, heads, ·, head width) to the first tokens of ``total``, in place."""
         for part in parts:
             total[:, :, : part.shape[2]] += part
 
     def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
-        """The feed-forward layers, adapted or not, of h (B, L, C)."""
+        """Return the output of the feed-forward layers, with or without LoRA, for h (B, L, C)."""
         return layers(h)
 
     def group_norm_swish(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
-        """swish(norm(x)) of a tokenizer's features (B, C, H, W)."""
+        """Return swish(norm(x)) of tokenizer features x (B, C, H, W)."""
         return F.silu(F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps))
 
 

@@ -1,8 +1,9 @@
-"""Key names of released weight files ↔ those of our modules (tensors in, tensors out; no files).
+"""Convert between the key names of released weight files and those of this project's modules.
 
-Source: docs/model.md, "Released weights": block n is ``block_chunks.i.module.j``, convolutions and
-norms of the newer tokenizer files sit in a wrapper (``conv1.conv.weight``), ``scale_mul_1H11``
-comes in two layouts, ``zero_k_bias`` buffers and the quantiser's masks are not used.
+The functions map keys and state dicts; they read no files. Released files differ as follows: block
+n is ``block_chunks.i.module.j``; newer tokenizer files wrap convolutions and norms
+(``conv1.conv.weight``); ``scale_mul_1H11`` has two layouts; ``zero_k_bias`` buffers and the masks
+of the quantiser are not used. Source: docs/model.md, "Released weights".
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _TOKENIZER_PARTS = ("encoder.", "decoder.")
 
 
 def transformer_key(key: str, config: TransformerConfig) -> str | None:
-    """Our name of a released transformer key; None for what is not used."""
+    """Return this project's name of a released transformer key; None for an unused key."""
     if key.endswith(".zero_k_bias"):
         return None
     per_chunk = config.depth // config.chunks
@@ -30,19 +31,25 @@ def transformer_key(key: str, config: TransformerConfig) -> str | None:
 
 
 def tokenizer_key(key: str) -> str | None:
-    """Our name of a released tokenizer key; None for losses, discriminators and masks."""
+    """Return this project's name of a released tokenizer key.
+
+    Return None for keys of losses, discriminators and masks.
+    """
     if not key.startswith(_TOKENIZER_PARTS):
         return None
     return key if _RESAMPLED.search(key) else _WRAPPED.sub(r".\2", key)
 
 
 def fitted(key: str, tensor: Tensor) -> Tensor:
-    """A released tensor in our shape: ``scale_mul_1H11`` comes as (1, H, 1, 1) or (1, 1, H, 1)."""
+    """Return a released tensor in this project's shape.
+
+    Files store ``scale_mul_1H11`` as (1, H, 1, 1) or (1, 1, H, 1); the modules use the former.
+    """
     return tensor.reshape(1, -1, 1, 1) if key.endswith(".scale_mul_1H11") else tensor
 
 
 def released_transformer_key(key: str, config: TransformerConfig) -> str:
-    """The released name of one of our transformer keys."""
+    """Return the released name of one of this project's transformer keys."""
     per_chunk = config.depth // config.chunks
 
     def chunked(match: re.Match[str]) -> str:
@@ -53,12 +60,15 @@ def released_transformer_key(key: str, config: TransformerConfig) -> str:
 
 
 def transformer_state(state: Mapping[str, Tensor], config: TransformerConfig) -> dict[str, Tensor]:
-    """A released transformer state dict under our names and shapes."""
+    """Return a released transformer state dict with this project's names and shapes."""
     named = ((transformer_key(key, config), tensor) for key, tensor in state.items())
     return {name: fitted(name, tensor) for name, tensor in named if name is not None}
 
 
 def tokenizer_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A released tokenizer state dict under our names; losses and discriminators are left out."""
+    """Return a released tokenizer state dict with this project's names.
+
+    Losses, discriminators and masks are left out.
+    """
     named = ((tokenizer_key(key), tensor) for key, tensor in state.items())
     return {name: tensor for name, tensor in named if name is not None}

@@ -1,7 +1,7 @@
 """Two-dimensional rotary position embedding shared by all scales.
 
-Positions of every scale are stretched onto the ratio's last grid at 1M, so that a coarse cell
-shares the angles of the fine cells it covers. Source: docs/model.md, "Transformer".
+The positions of every scale are stretched to the last 1M grid of the aspect ratio, so a coarse cell
+has the angles of a fine cell that it covers. Source: docs/model.md, "Transformer".
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from editinfinity.scales import Grid, ScaleSchedule
 
 
 def _positions(count: int, reference: int) -> Tensor:
-    """Indices 0…count−1 stretched to ``reference`` rows; fp32, halves rounded to even."""
+    """Return indices 0…count−1 stretched to ``reference`` rows; fp32, halves rounded to even."""
     return torch.round(torch.arange(count, dtype=torch.float32) * (reference / count))
 
 
 def _scale_angles(grid: Grid, reference: Grid, head_width: int) -> Tensor:
-    """Angles of one scale, (h·w, head_width / 2): those of the row, then those of the column."""
+    """Return the angles of one scale, (h·w, head_width / 2): row angles, then column angles."""
     half = head_width // 2
     frequencies = 10000.0 ** -(torch.arange(0, half, 2, dtype=torch.float32) / half)
     rows = _positions(grid[0], reference[0])[:, None] * frequencies
@@ -34,8 +34,8 @@ def _scale_angles(grid: Grid, reference: Grid, head_width: int) -> Tensor:
 
 @lru_cache(maxsize=32)
 def rotary_table(schedule: ScaleSchedule, head_width: int, device: torch.device) -> Tensor:
-    """Cosines and sines of every token, (2, L, head_width / 2) fp32."""
-    # A cached table made while sampling must still serve training in the same process.
+    """Return the cosines and sines of every token, (2, L, head_width / 2) fp32."""
+    # The cache may be filled while sampling; inference tensors could not be used for training.
     with torch.inference_mode(False):
         angles = torch.cat(
             [_scale_angles(grid, schedule.reference_grid, head_width) for grid in schedule.scales]
@@ -44,7 +44,7 @@ def rotary_table(schedule: ScaleSchedule, head_width: int, device: torch.device)
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate consecutive pairs of channels of (B, heads, L, head_width) by ``table`` (2, L, ·)."""
+    """Rotate consecutive channel pairs of x (B, heads, L, head_width) by ``table`` (2, L, ·)."""
     cos, sin = table
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)

@@ -1,9 +1,9 @@
-"""One picture's passes through the transformer, a scale after another.
+"""Forward passes of the transformer for one image, one pass per scale.
 
-:class:`ScalePasses` runs the model as it stands. :class:`GraphedPasses` is the same recorded as
-CUDA graphs: small scales spend their time on launching kernels, not on running them. Recording
-costs as much as drawing a picture, so :class:`CudaGraphRunner` only does it for a shape that it
-sees again.
+:class:`ScalePasses` calls the model directly. :class:`GraphedPasses` records the same passes as
+CUDA graphs and replays them, because small scales spend their time on launching kernels, not on
+running them. Recording takes as long as generating an image, so :class:`CudaGraphRunner` records a
+shape only when it occurs a second time in a row.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 
 class ScalePasses:
-    """Passes of one picture (or batch), coarse to fine.
+    """Forward passes for one image or batch, from the coarsest to the finest scale.
 
     Args:
-        model: the transformer.
-        text: what to predict for, (rows, T, Ct5).
-        schedule: the scales.
+        model: The transformer.
+        text: Text features to condition on, (rows, T, Ct5).
+        schedule: The scales.
     """
 
     def __init__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> None:
@@ -36,13 +36,13 @@ class ScalePasses:
         self.contexts = [ScaleCache(schedule.tokens) for _ in model.blocks]
 
     def logits(self, scale: int, seen: Tensor | None, observe: Observer | None = None) -> Tensor:
-        """Logits (rows, h·w, d, 2) of the next scale.
+        """Return the logits (rows, h·w, d, 2) of the next scale.
 
         Args:
-            scale: its index; each comes once, in order.
-            seen: the running sum on its grid, folded, (B, h·w, d); None at the first scale. Rows
-                are a multiple of B, and all see the same.
-            observe: sees the cross-attention of every block.
+            scale: Index of the scale. Call once for each scale, in order.
+            seen: Running sum resized to the grid of this scale and folded, (B, h·w, d); None at the
+                first scale. The number of rows is a multiple of B; ``seen`` is repeated for them.
+            observe: Callback for the cross-attention of every block.
         """
         if seen is None:
             tokens = self.model.start_token(self.condition)
@@ -56,37 +56,37 @@ class ScalePasses:
 
 
 class GraphedPasses(ScalePasses):
-    """Passes that are recorded the first time and replayed for every picture after.
+    """Forward passes that are recorded for the first image and replayed for the following ones.
 
-    The model's weights, adapters included, must stay where they are. A scale's logits are
-    overwritten by the next picture's.
+    The model's weights, including adapters, must stay at the same memory addresses. The logits of
+    a scale are overwritten when the next image is generated.
     """
 
     def __init__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> None:
         super().__init__(model, text, schedule)
-        # What a recording reads stays where it is, so that nobody else comes to lie there.
+        # References keep the memory that the graphs read from being freed and reused.
         self._read = (*model.parameters(), model.rotary(schedule, text.features.device))
         self._graphs: list[tuple[torch.cuda.CUDAGraph, Tensor | None, Tensor]] = []
         self._pool = torch.cuda.graph_pool_handle()
-        # PyTorch's own lies on the card that was current when a graph was first recorded.
+        # PyTorch's default capture stream belongs to the GPU of the process's first recording.
         self._stream = torch.cuda.Stream(text.features.device)
 
     @property
     def complete(self) -> bool:
-        """Whether all scales are recorded."""
+        """Whether all scales have been recorded."""
         return len(self._graphs) == len(self.schedule.scales)
 
     def begin(self, text: TextFeatures) -> GraphedPasses:
-        """Another picture: a text of the same shape."""
+        """Start another image with text features of the same shape."""
         fresh = self.model.condition(text)
         torch._foreach_copy_(list(_tensors(self.condition)), list(_tensors(fresh)))
         return self
 
     def logits(self, scale: int, seen: Tensor | None, observe: Observer | None = None) -> Tensor:
-        """See :class:`ScalePasses`; nobody can observe a replay.
+        """See :meth:`ScalePasses.logits`; ``observe`` must be None, a replay cannot be observed.
 
         Raises:
-            ValueError: somebody wants to.
+            ValueError: ``observe`` is not None.
         """
         if observe is not None:
             raise ValueError("what happens inside of a recorded pass cannot be observed")
@@ -109,10 +109,12 @@ class GraphedPasses(ScalePasses):
 
 
 class CudaGraphRunner:
-    """Passes for pictures of one process: plain for a shape's first picture, then recorded ones.
+    """Creates the forward passes of each image of a process, with CUDA graphs for repeated shapes.
 
-    Keeps the recordings of one shape, with their keys and values: what a picture takes anyway. A
-    picture that failed while it was recorded leaves none, and its shape's are drawn plainly.
+    The first image of a shape uses :class:`ScalePasses`. If the next image has the same shape, its
+    passes are recorded; the images after it replay them. Only the recording of the last shape is
+    kept, with its key-value cache, which takes no more memory than generating an image. If an image
+    fails while it is recorded, the recording is discarded and its shape uses :class:`ScalePasses`.
     """
 
     def __init__(self) -> None:
@@ -121,7 +123,7 @@ class CudaGraphRunner:
         self._recorded: GraphedPasses | None = None
 
     def __call__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> ScalePasses:
-        """Passes for a text."""
+        """Return the forward passes for a text."""
         device = text.features.device
         if device.type != "cuda" or text.mask is not None:
             return ScalePasses(model, text, schedule)
@@ -140,21 +142,25 @@ class CudaGraphRunner:
         return self._recorded.begin(text)
 
     def forget(self) -> None:
-        """Give the memory back."""
+        """Discard the recording and free its memory."""
         self._last = self._failed = self._recorded = None
 
 
 def _baked_in(model: Infinity) -> Iterator[object]:
-    """What a recording takes from a model: where its numbers lie, and which copies it made."""
+    """Yield everything that invalidates a recording when it changes.
+
+    These are the address, shape, dtype and version of each parameter, and the adapter scalings. The
+    version matters because recordings also use converted copies of parameters.
+    """
     for name, parameter in model.named_parameters():
         changes = None if parameter.is_inference() else parameter._version
         yield name, parameter.data_ptr(), parameter.shape, parameter.dtype, changes
     for module in model.modules():
-        yield str(getattr(module, "scaling", ""))  # of an adapter
+        yield str(getattr(module, "scaling", ""))  # scaling of a LoRA layer
 
 
 def _tensors(condition: Condition) -> Iterator[Tensor]:
-    """All tensors of a condition without a mask, in a fixed order."""
+    """Yield all tensors of a condition that has no mask, in a fixed order."""
     yield condition.pooled
     for modulation in condition.modulation:
         yield from (part for part in modulation if part is not None)

@@ -1,8 +1,8 @@
-"""Text encoders: a prompt as features a token, and where its tokens stand.
+"""Text encoders: compute features for each token of a prompt, and the tokens' character offsets.
 
-flan-t5-xl serves the released models, MiniLM the bundled one, and a hash of each word the ``tiny``
-preset of the tests. Encoders take text as it is: put :func:`editinfinity.prompts.caption` around
-a prompt. Only real tokens' features are kept, so nothing is padded.
+The released models use flan-t5-xl, the bundled model uses MiniLM, and the ``tiny`` preset of the
+tests uses a hash of each word. Encoders do not modify the text: apply
+:func:`editinfinity.prompts.caption` to a prompt first. The features contain no padding tokens.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ from editinfinity.prompts import Span
 
 
 class TextEncoder(Protocol):
-    """What every text encoder can do.
+    """Interface of all text encoders.
 
     Attributes:
-        width: channels of the features, Ct5.
-        max_length: longest text, in tokens.
+        width: Number of feature channels, Ct5.
+        max_length: Maximum length of a text, in tokens.
     """
 
     width: int
     max_length: int
 
     def encode(self, text: str) -> TextFeatures:
-        """Features (1, T, Ct5) fp32 of the T tokens of a text.
+        """Return the features (1, T, Ct5) fp32 of the T tokens of a text.
 
         Raises:
-            UserError: the text has more than ``max_length`` tokens.
+            UserError: The text has more than ``max_length`` tokens.
         """
         ...
 
     def offsets(self, text: str) -> list[Span]:
-        """First and one-past-last character of each of the T tokens; empty for special tokens."""
+        """Return the character span [start, end) of each of the T tokens, empty if special."""
         ...
 
 
 class TransformersEncoder:
-    """An encoder of the transformers library: T5 or BERT."""
+    """T5 or BERT encoder of the transformers library."""
 
     def __init__(self, tokenizer: Any, model: nn.Module, width: int, max_length: int) -> None:
-        """Use a fast tokenizer (offsets are needed) and its model.
+        """Wrap a tokenizer and a model.
 
         Args:
-            tokenizer: ``PreTrainedTokenizerFast``.
-            model: returns ``last_hidden_state``; its device is where it runs.
-            width: channels of its features.
-            max_length: longest text, in tokens.
+            tokenizer: A ``PreTrainedTokenizerFast``; others return no character offsets.
+            model: Model that returns ``last_hidden_state``. Texts are encoded on its device.
+            width: Number of channels of its features.
+            max_length: Maximum length of a text, in tokens.
 
         Raises:
-            ValueError: the tokenizer gives no offsets.
+            ValueError: The tokenizer is not a fast one, so it returns no offsets.
         """
         if not tokenizer.is_fast:
             raise ValueError("the text encoder's tokenizer has no offsets; it needs tokenizer.json")
@@ -85,12 +85,12 @@ class TransformersEncoder:
 
 
 class PromptTooLongError(UserError):
-    """A prompt has more tokens than the model reads.
+    """A prompt has more tokens than the model accepts.
 
     Args:
-        tokens: of the prompt with its suffix.
-        limit: the model's.
-        origin: what to blame.
+        tokens: Number of tokens of the prompt with its suffix.
+        limit: Maximum number of tokens of the model.
+        origin: Name of the input at fault, for the error message.
     """
 
     def __init__(self, tokens: int, limit: int, origin: str = "prompt") -> None:
@@ -102,9 +102,10 @@ class PromptTooLongError(UserError):
 
 
 class HashedEncoder:
-    """Random features drawn from a hash of each word: no weights, the same everywhere.
+    """Pseudo-random features from a hash of each word, without weights.
 
-    Equal words get equal features wherever they stand; words of other cases are equal.
+    The features are the same on every machine. They depend on the lower-case word alone, not on its
+    position in the text.
     """
 
     _WORD = re.compile(r"\w+|[^\w\s]")
@@ -119,11 +120,11 @@ class HashedEncoder:
         return TextFeatures(torch.stack([self._features(word) for word in words])[None])
 
     def offsets(self, text: str) -> list[Span]:
-        """See :class:`TextEncoder`; the first token stands for the beginning of every text."""
+        """See :class:`TextEncoder`; the first token is a special start-of-text token."""
         return [(0, 0)] + [match.span() for match in self._WORD.finditer(text)]
 
     def _features(self, word: str) -> Tensor:
-        # Bytes of SHA-256 rather than a random generator, whose stream a new version may change.
+        # SHA-256 is fixed; a new library version could change the output of a random generator.
         blocks = (
             hashlib.sha256(f"{block}:{word}".encode()).digest()
             for block in range(-(-self.width // 32))

@@ -1,7 +1,7 @@
-"""The tokenizer: a convolutional autoencoder whose codes are bits.
+"""The image tokenizer: a convolutional autoencoder with binary codes.
 
-Weight-compatible with the released Infinity tokenizers (key names are those of the older files,
-without the inner ``.conv``/``.norm``). Source: docs/model.md, "Tokenizer".
+It can load the released Infinity tokenizers. Key names are those of the older files, without the
+inner ``.conv``/``.norm``. Source: docs/model.md, "Tokenizer".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from editinfinity.presets import TokenizerConfig
 
 
 class NormSwish(nn.GroupNorm):
-    """Group normalisation (eps 1e-6, of 32 groups or of groups of a given width), then swish."""
+    """Group norm (eps 1e-6), then swish; 32 groups, or groups of ``group_width`` channels."""
 
     def __init__(self, channels: int, group_width: int | None) -> None:
         groups = channels // group_width if group_width else 32
@@ -27,7 +27,7 @@ class NormSwish(nn.GroupNorm):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions, each after normalisation and swish, around a shortcut."""
+    """Two 3×3 convolutions, each after normalisation and swish, with a shortcut."""
 
     def __init__(self, width_in: int, width_out: int, group_width: int | None) -> None:
         super().__init__()
@@ -46,28 +46,28 @@ class ResidualBlock(nn.Module):
 
 
 def _named(**layers: nn.Module) -> nn.Sequential:
-    """One layer after another; their names are in the files' keys."""
+    """Return a sequence of layers with the names that the keys of the weight files contain."""
     return nn.Sequential(OrderedDict(layers))
 
 
 def _blocks(ins: list[int], width: int, group_width: int | None) -> nn.Sequential:
-    """The residual blocks of one resolution, of these widths in."""
+    """Return the residual blocks of one resolution; ``ins`` are their input widths."""
     return nn.Sequential(*(ResidualBlock(width_in, width, group_width) for width_in in ins))
 
 
 def _downsample(width: int) -> nn.Sequential:
-    """Halve the resolution: a stride-2 convolution after padding right and bottom by one."""
+    """Halve the resolution: pad right and bottom by one, then apply a stride-2 convolution."""
     return _named(pad=nn.ZeroPad2d((0, 1, 0, 1)), conv=nn.Conv2d(width, width, 3, stride=2))
 
 
 def _upsample(width: int) -> nn.Sequential:
-    """Double the resolution: nearest neighbour, then a convolution."""
+    """Double the resolution: nearest-neighbour upsampling, then a convolution."""
     nearest = nn.Upsample(scale_factor=2.0, mode="nearest")
     return _named(nearest=nearest, conv=nn.Conv2d(width, width, 3, padding=1))
 
 
 def _middle(width: int, group_width: int | None) -> nn.Sequential:
-    """Two residual blocks at the coarsest resolution."""
+    """Return two residual blocks for the coarsest resolution."""
     return _named(
         block_1=ResidualBlock(width, width, group_width),
         block_2=ResidualBlock(width, width, group_width),
@@ -75,7 +75,7 @@ def _middle(width: int, group_width: int | None) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Image (B, 3, H·s, W·s) → raw features (B, d, H, W), s = 2^(levels − 1)."""
+    """Maps images (B, 3, H·s, W·s) to raw features (B, d, H, W), s = 2^(levels − 1)."""
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -98,14 +98,14 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Codes (B, d, H, W) → image (B, 3, H·s, W·s)."""
+    """Maps sums of codes (B, d, H, W) to images (B, 3, H·s, W·s)."""
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         width = config.base_width * config.multipliers[-1]
         self.conv_in = nn.Conv2d(config.bits, width, 3, padding=1)
         self.mid = _middle(width, config.group_width)
-        self.up = nn.ModuleList()  # stored fine to coarse, as released
+        self.up = nn.ModuleList()  # fine to coarse, the order in the released files
         for level, multiplier in reversed(list(enumerate(config.multipliers))):
             out = config.base_width * multiplier
             ins = [width] + [out] * config.blocks
@@ -124,9 +124,10 @@ class Decoder(nn.Module):
 
 
 class Tokenizer(nn.Module):
-    """Images ↔ features whose signs are bits (see :mod:`editinfinity.models.bsq`).
+    """Encodes images to features and decodes codes to images.
 
-    Images are RGB in [−1, 1]. Runs in fp32, as upstream.
+    :mod:`editinfinity.models.bsq` quantises the features to bits. Images are RGB in [−1, 1]. The
+    tokenizer runs in fp32, like the upstream code.
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
@@ -136,16 +137,16 @@ class Tokenizer(nn.Module):
         self.decoder = Decoder(config)
 
     def use_operations(self, operations: Operations) -> Tokenizer:
-        """Compute normalisation and nonlinearity so (PLAIN unless said)."""
+        """Set the implementation of group norm and swish (default: ``PLAIN``); return self."""
         for module in self.modules():
             if isinstance(module, NormSwish):
                 module.operations = operations
         return self
 
     def encode(self, image: Tensor) -> Tensor:
-        """Raw, un-normalised features (B, d, H, W) of an image (B, 3, H·s, W·s) in [−1, 1]."""
+        """Return raw, unnormalised features (B, d, H, W) of images (B, 3, H·s, W·s) in [−1, 1]."""
         return self.encoder(image)
 
     def decode(self, code: Tensor) -> Tensor:
-        """The image (B, 3, H·s, W·s) in [−1, 1] of a sum of codes (B, d, H, W)."""
+        """Return the images (B, 3, H·s, W·s) in [−1, 1] for sums of codes (B, d, H, W)."""
         return self.decoder(code).clamp(-1, 1)

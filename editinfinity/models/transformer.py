@@ -1,13 +1,13 @@
 """Infinity: a transformer that predicts the bits of the next scale.
 
-Weight-compatible with the released models: keys are theirs, except that block n is ``blocks.n``
-instead of ``block_chunks.i.module.j``. Source: Infinity (arXiv 2412.04431) and docs/model.md,
-"Transformer".
+It can load the released models. Key names are the released ones, except that block n is
+``blocks.n`` instead of ``block_chunks.i.module.j``. Source: Infinity (arXiv 2412.04431) and
+docs/model.md, "Transformer".
 
-Precision is explicit: the blocks' linear layers run in their weights' dtype (fp32 or bf16); norms,
-modulation, text projections, the residual stream and the head stay in fp32.
+The linear layers of the blocks run in the dtype of their weights (fp32 or bf16). Norms, modulation,
+text projections, the residual stream and the head stay in fp32; autocast is not used.
 
-Suffixes name dimensions: B batch, L tokens, T text tokens, C width, d bits a token.
+Dimensions: B batch, L tokens, T text tokens, C width, d bits per token.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from editinfinity.presets import TransformerConfig
 from editinfinity.scales import ScaleSchedule
 
 MAX_SCALES = 15
-"""Rows of the scale embedding in the released files."""
+"""Number of rows of the scale embedding in the released files."""
 
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """What the text encoder says of a batch of prompts.
+    """Text encoder output for a batch of prompts.
 
     Attributes:
-        features: (B, T, Ct5).
-        mask: (B, T) bool, True for real tokens; None when all are.
+        features: Features of the tokens, (B, T, Ct5).
+        mask: (B, T) bool, True for real tokens and False for padding; None if there is no padding.
     """
 
     features: Tensor
@@ -51,11 +51,15 @@ class TextFeatures:
 
     @classmethod
     def of(cls, features: NDArray[np.float32], device: torch.device) -> TextFeatures:
-        """One text's features (T, Ct5) on a device."""
+        """Create a batch of one on a device from the features (T, Ct5) of one text."""
         return cls(torch.from_numpy(features)[None].to(device))
 
     def append(self, vectors: Tensor) -> TextFeatures:
-        """The same text followed by (N, Ct5) vectors, learned ones say. Needs an unpadded text."""
+        """Return this text followed by vectors (N, Ct5), for example learned ones.
+
+        Raises:
+            ValueError: The text has padding.
+        """
         if self.mask is not None:
             raise ValueError("vectors can only follow text without padding")
         batch = self.features.shape[0]
@@ -65,13 +69,13 @@ class TextFeatures:
 
 @dataclass(frozen=True)
 class Condition:
-    """A text as every block needs it.
+    """Everything that the transformer computes from the text alone.
 
     Attributes:
-        pooled: (B, C), the pooled text: start token, modulation and head.
-        modulation: every block's gates, scales and shifts.
-        text: keys and values of every block's cross-attention.
-        mask: (B, 1, 1, T) bool or None.
+        pooled: Pooled text, (B, C); input of the start token, the modulation and the head.
+        modulation: Gates, scales and shifts of every block.
+        text: Keys and values of every block's cross-attention.
+        mask: Cross-attention mask, (B, 1, 1, T) bool, or None.
     """
 
     pooled: Tensor
@@ -81,10 +85,10 @@ class Condition:
 
 
 class RMSNorm(nn.Module):
-    """x / √(mean x² + 1e-6) · weight.
+    """RMS normalisation: x / √(mean x² + 1e-6) · weight.
 
-    The epsilon matters: it amplifies the learned vectors, which start at zero, about 900 times
-    (docs/method.md, "Stage 2").
+    The epsilon matters for the learned vectors, which start at zero: with it, the norm amplifies
+    them about 900 times (docs/method.md, "Stage 2").
     """
 
     def __init__(self, width: int) -> None:
@@ -97,7 +101,7 @@ class RMSNorm(nn.Module):
 
 
 class Head(nn.Module):
-    """Modulated layer norm before the output layer."""
+    """Layer norm, modulated by the pooled text, before the output layer."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -110,10 +114,10 @@ class Head(nn.Module):
 
 
 class Infinity(nn.Module):
-    """The whole transformer.
+    """The complete transformer.
 
-    ``forward`` is teacher forcing over all scales; ``condition`` and ``forward_scale`` serve the
-    sampler, one scale at a time.
+    Training calls ``forward``, which processes all scales at once (teacher forcing). The sampler
+    calls ``condition`` once and then ``forward_scale`` for one scale after another.
     """
 
     blocks: Sequence[Block]
@@ -128,7 +132,7 @@ class Infinity(nn.Module):
         self.pos_start = nn.Parameter(torch.empty(1, 1, width).normal_(0, 0.02))
         self.text_norm = RMSNorm(config.text_width)
         pool = TextPool(config.text_width, width, config.text_heads)
-        self.text_proj_for_sos = nn.ModuleDict({"ca": pool})  # a level of the files' keys
+        self.text_proj_for_sos = nn.ModuleDict({"ca": pool})  # "ca" is in the released key names
         self.text_proj_for_ca = nn.Sequential(
             nn.Linear(config.text_width, width),
             nn.GELU(approximate="tanh"),
@@ -146,11 +150,11 @@ class Infinity(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """Device of the model."""
         return self.pos_start.device
 
     def set_block_dtype(self, dtype: torch.dtype) -> Infinity:
-        """Run the blocks' linear layers in ``dtype``; the rest stays in fp32."""
+        """Convert the blocks' linear layers to ``dtype``; the rest stays in fp32. Return self."""
         for block in self.blocks:
             for layer in block.modules():
                 if isinstance(layer, nn.Linear):
@@ -158,19 +162,25 @@ class Infinity(nn.Module):
         return self
 
     def use_operations(self, operations: Operations) -> Infinity:
-        """Compute norms, sums, rotations and adapters so (PLAIN unless said)."""
+        """Set the implementation of norms, residual sums, rotary embeddings and adapters.
+
+        The default is ``PLAIN``. Return self.
+        """
         for block in self.blocks:
             block.operations = operations
         self.head_nm.operations = operations
         return self
 
     def set_drop_path(self, rate: float) -> Infinity:
-        """While training, drop branches with probability rising linearly from 0 to ``rate``."""
+        """Set drop path: while training, drop branches at random. Return self.
+
+        The probability rises linearly from 0 in the first block to ``rate`` in the last.
+        """
         self.drop_path = torch.linspace(0, rate, len(self.blocks))
         return self
 
     def zero_attention_bias(self) -> Infinity:
-        """Drop the trained q and v biases, as upstream EditInfinity does when it adapts layers."""
+        """Zero the trained q and v biases, as upstream EditInfinity does when it adds LoRA layers."""
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if name.endswith((".q_bias", ".v_bias")):
@@ -178,10 +188,10 @@ class Infinity(nn.Module):
         return self
 
     def unconditional(self, text: TextFeatures) -> TextFeatures:
-        """The text that stands for "no text", of the same shape.
+        """Return the learned features for "no text", with the shape and mask of ``text``.
 
         Raises:
-            ValueError: the text is longer than the model has rows for.
+            ValueError: The text has more tokens than the model has unconditional vectors.
         """
         batch, length, _ = text.features.shape
         if length > len(self.cfg_uncond):
@@ -192,11 +202,12 @@ class Infinity(nn.Module):
         return TextFeatures(rows.expand(batch, -1, -1), text.mask)
 
     def condition(self, text: TextFeatures, keep: Tensor | None = None) -> Condition:
-        """Everything the blocks need of a text; gradients reach ``text.features``.
+        """Compute everything that depends on the text alone; gradients reach ``text.features``.
 
         Args:
-            text: (B, T, Ct5).
-            keep: which branches of which samples are not dropped, of :meth:`_draw_kept`.
+            text: Text features, (B, T, Ct5).
+            keep: Branches of each sample that drop path keeps, from :meth:`_draw_kept`; None
+                keeps all.
         """
         mask = None if text.mask is None else text.mask[:, None, None, :]
         normalized = self.text_norm(text.features)
@@ -206,10 +217,11 @@ class Infinity(nn.Module):
         return Condition(pooled, self._modulation(pooled, keep), text_kv, mask)
 
     def _modulation(self, pooled: Tensor, keep: Tensor | None) -> list[Modulation]:
-        """Every block's; all at once, for as single vectors they would take hundreds of passes.
+        """Return the modulation of every block.
 
-        Gates of dropped branches (drop path) are 0, and larger for the other samples. A branch
-        that every sample drops loses its gate, and need not be computed.
+        It is computed for all blocks at once; one vector at a time would take hundreds of small
+        operations. Drop path sets the gate of a dropped branch to 0 and divides the others by the
+        keep probability. If all samples drop a branch, its gate is None and the block skips it.
         """
         shared = self.shared_ada_lin(pooled).unflatten(-1, (6, -1)).transpose(0, 1)
         own = torch.cat([block.ada_gss for block in self.blocks]).transpose(1, 2)
@@ -230,15 +242,15 @@ class Infinity(nn.Module):
         ]
 
     def forward(self, inputs: Tensor, text: TextFeatures, schedule: ScaleSchedule) -> Tensor:
-        """Teacher forcing.
+        """Predict the bits of all scales in one pass, given the running sums (teacher forcing).
 
         Args:
-            inputs: (B, L − 1, d), the running sums seen by every scale but the first.
-            text: the prompts, learned vectors included.
-            schedule: the scales; L is ``schedule.tokens``.
+            inputs: Running sums that are the inputs of all scales but the first, (B, L − 1, d).
+            text: Text features, including any learned vectors.
+            schedule: The scales; L is ``schedule.tokens``.
 
         Returns:
-            Logits (B, L, d, 2), fp32; the last dimension is the bit's value.
+            Logits (B, L, d, 2), fp32; the last dimension is the value of the bit, 0 or 1.
         """
         condition = self.condition(text, self._draw_kept(len(inputs)))
         start = self.start_token(condition)
@@ -255,7 +267,7 @@ class Infinity(nn.Module):
         return self.logits(stream, condition)
 
     def start_token(self, condition: Condition) -> Tensor:
-        """The single token of scale 0, (B, 1, C), without its scale embedding."""
+        """Return the only token of scale 0, (B, 1, C), without the scale embedding."""
         return condition.pooled[:, None] + self.pos_start
 
     def forward_scale(
@@ -267,12 +279,15 @@ class Infinity(nn.Module):
         contexts: Sequence[AttentionContext],
         observe: Observer | None = None,
     ) -> Tensor:
-        """Logits (B, h·w, d, 2) of one scale.
+        """Return the logits (B, h·w, d, 2) of one scale.
 
         Args:
-            tokens: (B, h·w, C), embedded inputs of this scale without the scale embedding.
-            contexts: one a block, holding the coarser scales.
-            observe: sees every block's cross-attention, in order.
+            tokens: Embedded inputs of this scale, without the scale embedding, (B, h·w, C).
+            scale: Index of the scale.
+            condition: Result of :meth:`condition`.
+            schedule: The scales.
+            contexts: One attention context per block, which holds the coarser scales.
+            observe: Callback for the cross-attention of every block, in order.
         """
         start = sum(schedule.lengths[:scale])
         rotary = self.rotary(schedule, tokens.device)[:, start : start + schedule.lengths[scale]]
@@ -284,22 +299,22 @@ class Infinity(nn.Module):
         return self.logits(stream, condition)
 
     def logits(self, stream: Stream, condition: Condition) -> Tensor:
-        """The head: (B, L, d, 2), fp32."""
+        """Apply the head and return the logits (B, L, d, 2), fp32."""
         return self.head(self.head_nm(stream, condition.pooled)).unflatten(-1, (-1, 2))
 
     def _blocks(self, condition: Condition) -> Iterator[tuple[Block, Modulation, KeysValues]]:
-        """Every block with what it needs of the text."""
+        """Yield every block with its modulation and its text keys and values."""
         return zip(self.blocks, condition.modulation, condition.text, strict=True)
 
     def _draw_kept(self, batch: int) -> Tensor | None:
-        """Which branches of which samples are kept while training, (blocks, 2, B) bool.
+        """Draw which branches of each sample drop path keeps, (blocks, 2, B) bool.
 
-        Drawn on the CPU, so that this is known without waiting for the device. None for all.
+        Return None to keep all. The draw is on the CPU, so reading it needs no GPU synchronisation.
         """
         if not self.training or not self.drop_path.any():
             return None
         return torch.rand(len(self.blocks), 2, batch) >= self.drop_path[:, None, None]
 
     def rotary(self, schedule: ScaleSchedule, device: torch.device) -> Tensor:
-        """Cosines and sines of every token's position, (2, L, head width / 2)."""
+        """Return the cosines and sines of every token's position, (2, L, head width / 2)."""
         return rotary_table(schedule, self.config.width // self.config.heads, device)

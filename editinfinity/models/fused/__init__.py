@@ -1,5 +1,5 @@
-"""The memory-bound steps of a block, each in one pass over the card's memory (Triton kernels).
+"""Triton kernels for the memory-bound steps of a block, each one pass over the GPU memory.
 
-Every module holds kernels, the autograd function around them, and no other way to compute the same:
-the reference is :class:`~editinfinity.models.operations.Operations`.
+Every module contains kernels and the autograd functions that call them. The reference
+implementation is :class:`~editinfinity.models.operations.Operations`.
 """

@@ -1,8 +1,8 @@
-"""Dropout whose mask is a function of a seed and of the place, so that nobody has to keep it.
+"""Dropout with a mask that is computed from a seed and the element index, so it is never stored.
 
-A place's 32-bit index, mixed with the seed, is hashed (the finaliser "lowbias32" by C. Wellons, but
-for its last step, which mixes the low bits); the place is kept where the hash is at or above
-rate·2³². ``tests/models/test_fused.py`` has the same in PyTorch.
+The 32-bit index of an element, combined with the seed, is hashed with the finaliser "lowbias32" by
+C. Wellons, without its last step, which mixes the low bits. The element is kept if the hash is at
+least rate·2³². ``tests/models/test_fused.py`` contains the same computation in PyTorch.
 """
 
 from __future__ import annotations
@@ -33,5 +33,5 @@ def dropped(x, index, seed, threshold, DROP: tl.constexpr):
 
 
 def threshold_of(rate: float) -> int:
-    """The hash from which on a place is kept."""
+    """Return the smallest hash of a kept element."""
     return min(round(rate * 2**32), 2**32 - 1)

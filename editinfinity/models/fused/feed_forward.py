@@ -1,12 +1,12 @@
-"""Feed-forward layers under LoRA: the adapter's low rank rides along with passes made anyway.
+"""Feed-forward layers with LoRA; the LoRA products are fused with GELU, dropout and gradients.
 
 u = W₁h + b₁ + B₁t₁ with t₁ = A₁·drop(h); g = gelu(u); y = W₂g + b₂ + B₂t₂ with t₂ = A₂·drop(g).
-W are frozen; gradients reach h, A and B. Kept for the gradient are h, W₁h + b₁ and the t: masks are
-drawn again from their seeds (:mod:`editinfinity.models.fused.dropout`), g is computed again.
-Sums over tokens or channels that cross programs are left as partials and added afterwards, in the
-same order every time.
+W are frozen; gradients reach h, A and B. The forward pass saves h, W₁h + b₁, t₁ and t₂ for the
+backward pass, which recomputes g and the dropout masks, the latter from their seeds
+(:mod:`editinfinity.models.fused.dropout`). For sums over tokens or channels across programs, each
+program writes a partial sum; the partial sums are added afterwards, always in the same order.
 
-Suffixes name dimensions: M tokens of the whole batch, C width, r rank.
+Dimensions: M tokens of the whole batch, C width, r rank.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from editinfinity.models.fused.dropout import dropped, threshold_of
 from editinfinity.models.fused.gelu import gelu_and_slope
 
 LARGEST_RANK = 32
-"""Adapters of a larger rank are left to the plain operations."""
+"""Maximum rank of a LoRA adapter; the plain operations compute adapters of a larger rank."""
 
 _PROGRAMS = 2048
-"""How many to aim at, one warp each: about as many as a large card runs at once."""
+"""Target number of programs of one warp each: about as many as a large GPU runs at once."""
 
 _STAGES = 4
-"""Tokens that are being read at a time."""
+"""Pipeline stages of the loop over tokens: the number of tokens that are loaded at a time."""
 
 
 @triton.jit
@@ -183,13 +183,13 @@ def _spread_backward(
 
 @dataclass(frozen=True)
 class LowRank:
-    """A LoRA adapter of one linear layer: s·B·A·drop(x).
+    """LoRA adapter of one linear layer: s·B·A·drop(x).
 
     Attributes:
-        a: (r, inputs).
-        b: (outputs, r).
-        scaling: s.
-        rate: of the dropout; 0 outside of training.
+        a: Matrix A, (r, inputs).
+        b: Matrix B, (outputs, r).
+        scaling: Factor s.
+        rate: Dropout rate; 0 outside training.
     """
 
     a: Tensor
@@ -199,14 +199,14 @@ class LowRank:
 
 
 class _Drop(NamedTuple):
-    """The dropout of an adapter's input, in one pass."""
+    """Dropout of the input of an adapter in one forward pass: its rate and seed."""
 
     rate: float
     seed: int
 
     @property
     def spread(self) -> float:
-        """By what is kept, as much as was there before."""
+        """Factor 1 / (1 − rate) for the kept values, which preserves their expected value."""
         return 1 / (1 - self.rate)
 
 
@@ -241,13 +241,13 @@ class _AdaptedFeedForward(torch.autograd.Function):
         drop1, drop2 = ctx.drops
         dy = grads[0].reshape(len(x), -1).contiguous()
         t2_grad, b2_grad = passes.run(_spread_backward, dy, t2, out2, low=True, matrices=1)
-        # Gradients are made in the memory of those above: nobody else has these.
+        # The kernels overwrite ``below`` in place to save memory; nothing else refers to it.
         below = dy @ w2
         t1_grad, b1_grad, a2_grad = passes.run(
             _bend_backward, below, raw, t1, out1, into2, t2_grad, below,
             drop=drop2, low=True, matrices=2,
         )  # fmt: skip
-        # Nobody asks what comes before the first block.
+        # The input of the first block may need no gradient.
         below = below @ w1 if ctx.needs_input_grad[2] else torch.zeros_like(x)
         (a1_grad,) = passes.run(
             _project_backward, below, x, into1, t1_grad, below, drop=drop1, matrices=1
@@ -261,14 +261,15 @@ class _AdaptedFeedForward(torch.autograd.Function):
 
 
 def to_multiple_of_8(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """(·, R) with zeros up to a multiple of 8 columns, which matrix products need to be fast."""
+    """Pad a matrix (·, R) with zeros to a multiple of 8 columns, for fast matrix products."""
     return F.pad(matrix, (0, -matrix.shape[1] % 8)).to(dtype)
 
 
 class _Passes:
-    """The kernels over M tokens: a warp goes down a strip of tokens of some channels.
+    """Launches the kernels over M tokens; each warp processes a strip of tokens of some channels.
 
-    Matrices of the adapter are (R, ·) and (M, R) fp32, R being the rank, or more with zeros.
+    The matrices of an adapter are (R, ·) and (M, R) fp32. R is the rank, rounded up to a power of
+    two; the extra rows and columns are zero.
     """
 
     def __init__(self, count: int, rank: int, device: torch.device) -> None:
@@ -276,7 +277,7 @@ class _Passes:
         self.tile = max(32, min(256, 1024 // self.rank))
 
     def padded(self, matrix: Tensor) -> Tensor:
-        """(r, ·) with zeros, (R, ·) fp32, contiguous."""
+        """Pad a matrix (r, ·) with zeros to (R, ·) fp32, contiguous."""
         return F.pad(matrix.float(), (0, 0, 0, self.rank - len(matrix))).contiguous()
 
     def run(
@@ -287,18 +288,20 @@ class _Passes:
         low: bool = False,
         matrices: int = 0,
     ) -> list[Tensor]:
-        """Run a kernel; the partials it leaves are its last tensors, and come back added up.
+        """Run a kernel and return its outputs, with their partial sums added up.
+
+        The kernel takes the tensors for the partial sums after the tensors ``given``.
 
         Args:
-            kernel: what to run.
-            given: its other tensors, the first of which is (M, channels).
-            drop: its dropout, if it has one.
-            low: it leaves an (M, R) as partials over channels.
-            matrices: how many (R, channels) it leaves, as partials over tokens.
+            kernel: The kernel.
+            given: Its other tensors; the first is (M, channels).
+            drop: Its dropout; None if it has none.
+            low: Whether it writes a matrix (M, R) as partial sums over channels.
+            matrices: Number of matrices (R, channels) it writes as partial sums over tokens.
         """
         width = given[0].shape[1]
         tiles = triton.cdiv(width, self.tile)
-        steps = triton.cdiv(self.count, max(1, _PROGRAMS // tiles))  # tokens a strip
+        steps = triton.cdiv(self.count, max(1, _PROGRAMS // tiles))  # tokens per strip
         strips = triton.cdiv(self.count, steps)
         partials: list[Tensor] = []
         if low:
@@ -318,10 +321,10 @@ class _Passes:
 def adapted_feed_forward(
     h: Tensor, first: torch.nn.Linear, second: torch.nn.Linear, low1: LowRank, low2: LowRank
 ) -> Tensor:
-    """Both layers with their adapters, h (B, L, C) → (B, L, C); the layers themselves are frozen.
+    """Apply both frozen layers with their adapters, h (B, L, C) → (B, L, C).
 
-    Dropout's seeds come from torch's generator on the CPU, so that gradient checkpointing, which
-    puts that back, draws the same masks twice.
+    The dropout seeds come from torch's CPU generator. Gradient checkpointing restores its state, so
+    the recomputation uses the same masks.
     """
     seed1, seed2 = torch.randint(2**31, (2,)).tolist()
     return _AdaptedFeedForward.apply(

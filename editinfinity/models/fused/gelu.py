@@ -1,4 +1,4 @@
-"""GELU (tanh), and its gradient in the memory of the one that comes in."""
+"""GELU (tanh); the backward pass overwrites the incoming gradient to save memory."""
 
 from __future__ import annotations
 
@@ -60,5 +60,8 @@ class _Gelu(torch.autograd.Function):
 
 
 def gelu_between_layers(raw: Tensor) -> Tensor:
-    """GELU of what a linear layer gives for another alone: its gradient is overwritten."""
+    """Return the GELU of ``raw``, the output of a linear layer.
+
+    Only another linear layer may use the result, because the backward pass overwrites its gradient.
+    """
     return _Gelu.apply(raw.contiguous())

@@ -1,7 +1,8 @@
-"""Group normalisation and swish in two passes: one for the moments, one for the rest.
+"""Group normalisation and swish in two passes: one for the moments, one for the output.
 
-PyTorch's own gives each group to one multiprocessor; a decoder's few, large groups leave most of a
-card idle. Here many programs share a group; their moments are put together afterwards.
+PyTorch's kernel assigns each group to one multiprocessor. The decoder has few, large groups, so
+most of the GPU would be idle. Here, many programs share a group and their moments are combined
+afterwards.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 
 _BLOCK = 4096
 _PARTS = 64
-"""Programs a group, at most."""
+"""Maximum number of programs per group."""
 
 
 @triton.jit
@@ -50,12 +51,12 @@ def _scale_swish(x, out, factor, offset, size, BLOCK: tl.constexpr):
 
 
 def group_norm_swish(norm: torch.nn.GroupNorm, x: Tensor) -> Tensor:
-    """swish(norm(x)) of x (B, C, H, W) fp32; without gradients."""
+    """Return swish(norm(x)) of x (B, C, H, W) fp32; it does not support gradients."""
     x = x.contiguous()
     batch, channels, height, width = x.shape
     groups = norm.num_groups
     size = channels // groups * height * width
-    part_size = triton.cdiv(size, 16 * _PARTS) * 16  # a multiple of 16 is read faster
+    part_size = triton.cdiv(size, 16 * _PARTS) * 16  # multiples of 16 load faster
     parts = -(-size // part_size)
     means, squares = x.new_empty(2, batch * groups, parts).unbind(0)
     _moments[(batch * groups, parts)](x, means, squares, size, part_size, BLOCK=_BLOCK)

@@ -1,9 +1,9 @@
-"""Residual sums and modulated layer norms in one pass, and their gradients in another.
+"""Residual sum and modulated layer norm in one kernel, and their gradients in another.
 
-y = x + branch·gate and h = layer_norm(y)·scale + shift. For the gradient only the normalised y is
-kept, in h's dtype, with each token's 1/σ; y itself is nobody's to keep.
+y = x + branch·gate and h = layer_norm(y)·scale + shift. For the backward pass, only the normalised
+y, in the dtype of h, and 1/σ of each token are saved; y itself is not needed.
 
-Suffixes name dimensions: B batch, L tokens, C width.
+Dimensions: B batch, L tokens, C width.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from torch import Tensor
 from editinfinity.models.operations import EPSILON
 
 _ROWS = 32
-"""Tokens a program goes over where it sums gradients over tokens."""
+"""Number of tokens per program if it sums gradients over tokens."""
 
 _SHARED_WIDTH = 2048
-"""Widest channels of which three tokens at a time fit into any card's shared memory, else two."""
+"""Maximum width at which three tokens at a time fit into the shared memory of any GPU.
+
+Wider layers load two tokens at a time.
+"""
 
 
 @triton.jit(do_not_specialize=["length"])
@@ -112,7 +115,10 @@ def _backward(
 
 
 def _rows(vector: Tensor | None, batch: int) -> tuple[Tensor | None, int]:
-    """(C,), (1, 1, C) or (B, 1, C) in fp32 with neighbouring channels, and the step to a row."""
+    """Return a vector (C,), (1, 1, C) or (B, 1, C) in fp32 with stride 1, and its batch stride.
+
+    The batch stride is 0 if all samples share the vector.
+    """
     if vector is None:
         return None, 0
     if vector.dtype != torch.float32 or vector.stride(-1) != 1:
@@ -138,7 +144,10 @@ def _run(
     dtype: torch.dtype | None,
     keep: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    """Y (None without a branch), h (without a scale), and to ``keep`` the normalised y and 1/σ."""
+    """Return y (None without a branch), h (None without a scale), the normalised y and 1/σ.
+
+    The last two are None unless ``keep`` is set and there is a scale.
+    """
     batch, length, width = x.shape
     (scale, scale_stride), (shift, shift_stride) = _rows(scale, batch), _rows(shift, batch)
     gate, gate_stride = _rows(gate, batch)
@@ -157,7 +166,7 @@ def _run(
 
 
 class _AddNorm(torch.autograd.Function):
-    """(x, branch, gate, scale, shift) → (y, h); y is x without a branch, h None without a scale."""
+    """Maps (x, branch, gate, scale, shift) to (y, h); h is None without a scale."""
 
     @staticmethod
     def forward(
@@ -196,7 +205,7 @@ class _AddNorm(torch.autograd.Function):
         summed = ["scale", "shift"] * modulation + ["gate"] * (branch is not None)
         rows = _ROWS if summed else 1
         programs = triton.cdiv(length, rows)
-        # One tensor, so that one more pass adds all of them up.
+        # One tensor for all partial sums, so that a single reduction adds them up.
         partials = torch.empty(len(summed), batch, programs, width, device=ctx.device)
         into = dict(zip(summed, partials, strict=True))
         _backward[(programs, batch)](
@@ -216,7 +225,7 @@ class _AddNorm(torch.autograd.Function):
 
 
 def _of_shape(total: Tensor | None, shape: torch.Size | None) -> Tensor | None:
-    """The gradient of a vector from the sums (B, C) of every sample's; None where nobody asked."""
+    """Return the gradient of a vector from its sums (B, C) per sample; None if not required."""
     if total is None or shape is None:
         return None
     shared = len(shape) == 1 or shape[0] == 1
@@ -231,7 +240,7 @@ def add_norm(
     shift: Tensor | None,
     dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
-    """Y = x + branch·gate, or x itself, and layer_norm(y)·scale + shift in ``dtype``."""
+    """See :meth:`~editinfinity.models.operations.Operations.add_norm`."""
     x, branch = x.contiguous(), None if branch is None else branch.contiguous()
     if torch.is_grad_enabled():
         return _AddNorm.apply(x, branch, gate, scale, shift, dtype)
@@ -240,5 +249,5 @@ def add_norm(
 
 
 def add(x: Tensor, branch: Tensor, gate: Tensor) -> Tensor:
-    """X + branch·gate."""
+    """Return x + branch·gate."""
     return add_norm(x, branch, gate, None, None, None)[0]

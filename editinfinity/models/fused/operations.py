@@ -1,4 +1,4 @@
-"""The fused kernels as :class:`~editinfinity.models.operations.Operations`."""
+"""An :class:`~editinfinity.models.operations.Operations` implementation with the fused kernels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 
 class FusedOperations(Operations):
-    """One pass each. What they cannot differentiate by (a block's own weights) is done plainly."""
+    """Computes each operation in one fused pass.
+
+    The kernels have no gradients for a block's own weights. If these are needed, the plain
+    operations are used.
+    """
 
     add_norm = staticmethod(norm.add_norm)
     add = staticmethod(norm.add)
@@ -79,12 +83,12 @@ class FusedOperations(Operations):
 
 
 def _is_frozen(layer: nn.Module) -> bool:
-    """Whether it is a linear layer and nothing else, without gradients of its own."""
+    """Return whether a layer is exactly an ``nn.Linear``, with a weight that needs no gradient."""
     return type(layer) is nn.Linear and not layer.weight.requires_grad
 
 
 def _adapted(layer: nn.Linear, low: LowRank, x: Tensor) -> Tensor:
-    """An adapted layer without dropout or gradients: s·B·A·x is added where Wx + b lies."""
+    """Apply a layer with LoRA, without dropout or gradients; add s·B·A·x to Wx + b in place."""
     rows = x.reshape(-1, x.shape[-1])
     into, out_of = _ready(low, x.dtype)
     out = F.linear(rows, layer.weight, layer.bias)
@@ -94,12 +98,12 @@ def _adapted(layer: nn.Linear, low: LowRank, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """An adapter as a picture's many passes want it, and what it was made of.
+    """Cached matrices of an adapter, converted once for the many forward passes of an image.
 
     Attributes:
-        b: the adapter's second matrix; the first is the key this is kept by.
-        state: dtype, scaling, where both matrices lay and how often they had been written.
-        into: Aᵀ, (inputs, R); R is the rank with zeros up to a multiple of 8.
+        b: Matrix B of the adapter; matrix A is the key in the cache.
+        state: Dtype, scaling, and the address and version of both matrices at the conversion.
+        into: Aᵀ, (inputs, R). R is the rank, padded with zeros to a multiple of 8.
         out_of: s·Bᵀ, (R, outputs).
     """
 
@@ -110,13 +114,16 @@ class _Prepared:
 
 
 _prepared = WeakTensorKeyDictionary()
-"""First matrix → its adapter, as long as that lives: an address alone may be another's soon."""
+"""Matrix A → cached matrices of its adapter, for as long as A exists.
+
+The key is the tensor, not its address, because another tensor may reuse a freed address.
+"""
 
 
 def _ready(low: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """See ``into`` and ``out_of`` of :class:`_Prepared`."""
+    """Return ``into`` and ``out_of`` of :class:`_Prepared`, from the cache if up to date."""
     if low.a.is_inference() or low.b.is_inference():
-        return _converted(low, dtype)  # their changes are not counted
+        return _converted(low, dtype)  # inference tensors have no version counter
     matrices = [(matrix.data_ptr(), matrix._version) for matrix in (low.a, low.b)]
     state = (dtype, low.scaling, *matrices)
     known = _prepared.get(low.a)
@@ -126,13 +133,17 @@ def _ready(low: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def _converted(low: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False), torch.no_grad():  # what is kept serves training too
+    with torch.inference_mode(False), torch.no_grad():  # cached tensors must be usable in training
         into = to_multiple_of_8(low.a.T, dtype)
         return into, to_multiple_of_8(low.b * low.scaling, dtype).T.contiguous()
 
 
 def _low_rank(layer: Any) -> tuple[nn.Linear, LowRank] | None:
-    """A linear layer wrapped by PEFT and its one plain LoRA; None for anything else."""
+    """Return the linear layer and the LoRA adapter of a PEFT layer.
+
+    Return None unless the layer has exactly one active, enabled and unmerged LoRA adapter, without
+    DoRA or biases, of rank ``LARGEST_RANK`` at most.
+    """
     active = getattr(layer, "active_adapters", None)
     if active is None or len(active) != 1 or layer.disable_adapters or layer.merged:
         return None

@@ -1,7 +1,7 @@
-"""Gradients of prefixes, added up in one pass.
+"""Add up the gradients of all prefixes of the keys and values in one pass.
 
-Every scale attends to a longer prefix of the keys and values, so each of its gradients is of some
-first tokens. Suffixes: B batch, H heads, L tokens, D head width.
+Each scale attends to a longer prefix of the keys and values than the one before. Its gradients
+cover that prefix only. Dimensions: B batch, H heads, L tokens, D head width.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 _PARTS = 8
-"""Most parts that one pass adds: a schedule has fewer."""
+"""Maximum number of parts that one pass adds; a schedule has fewer."""
 
 
 @triton.jit
@@ -54,14 +54,14 @@ def _add(
 
 
 def can_add(total: Tensor, parts: Sequence[Tensor]) -> bool:
-    """Whether all lie in memory as (B, L, H, D)."""
+    """Return whether all tensors have the memory layout (B, L, H, D)."""
     return all(tensor.transpose(1, 2).is_contiguous() for tensor in (total, *parts))
 
 
 def add_prefixes(total: Tensor, parts: Sequence[Tensor]) -> None:
-    """Add parts (B, H, ·, D) to the first tokens of ``total`` (B, H, L, D), in place.
+    """Add each part (B, H, ·, D) to the first tokens of ``total`` (B, H, L, D), in place.
 
-    Sums are made in fp32, and rounded once in eight parts.
+    Sums are computed in fp32 and rounded once per eight parts.
     """
     batch, heads, length, head_width = total.shape
     width = heads * head_width

@@ -1,9 +1,10 @@
-"""Queries and keys normalised, scaled and rotated, and values, in one pass over a projection.
+"""Compute queries, keys and values in one pass over a projection.
 
-For the gradient, the rotated queries and keys (which attention keeps anyway) and the lengths they
-had are enough: turned back, they are the unit vectors.
+Queries and keys are normalised, scaled and rotated. The backward pass needs only the rotated
+queries and keys, which attention saves anyway, and their norms before normalisation: rotating them
+back gives the unit vectors.
 
-Suffixes name dimensions: B batch, L tokens, H heads, D head width.
+Dimensions: B batch, L tokens, H heads, D head width.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def _run(
     kv_buffer: tuple[Tensor, Tensor] | None = None,
     keep: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """q, k, v (B, L, H, D), and with ``keep`` one over the lengths of q and k, (B·L, H)."""
+    """Return q, k, v (B, L, H, D) and, with ``keep``, 1 / norm of q and of k, each (B·L, H)."""
     batch, length, _ = qkv.shape
     heads, half = log_scale.numel(), table.shape[-1]
     kept_length = None if kv_buffer is None else _fitting(kv_buffer, qkv.dtype, heads * 2 * half)
@@ -166,7 +167,10 @@ def _run(
 
 
 def _fitting(kv_buffer: tuple[Tensor, Tensor], dtype: torch.dtype, width: int) -> int | None:
-    """Tokens from a sample to the next in a buffer (B, H, L, D) that can be written into."""
+    """Return the batch stride, in tokens, of buffers (B, H, L, D) that the kernel can write into.
+
+    Return None if their dtype or strides do not fit.
+    """
     keys, values = kv_buffer
     _, _, _, head_width = keys.shape
     tokens, rest = divmod(keys.stride(0), width)
@@ -175,7 +179,7 @@ def _fitting(kv_buffer: tuple[Tensor, Tensor], dtype: torch.dtype, width: int) -
 
 
 class _QueriesKeysValues(torch.autograd.Function):
-    """(projection without biases, its biases, log scale, table) → q, k, v."""
+    """Maps (projection without biases, q and v biases, log scale, table) to q, k, v."""
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -211,18 +215,18 @@ def queries_keys_values(
     table: Tensor,
     kv_buffer: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Split and finish a projection (B, L, 3·H·D).
+    """Split a projection into queries, keys and values; normalise, scale and rotate them.
 
     Args:
-        qkv: without biases.
-        q_bias: (H·D,).
-        v_bias: (H·D,).
-        log_scale: logarithm of each head's temperature, H numbers.
-        table: cosines and sines of the tokens, (2, L, D / 2) fp32, rows contiguous.
-        kv_buffer: where keys and values go without gradients, (B, H, L, D) each.
+        qkv: Projection without biases, (B, L, 3·H·D).
+        q_bias: Bias of the queries, (H·D,).
+        v_bias: Bias of the values, (H·D,).
+        log_scale: Logarithm of the temperature of each head, H numbers.
+        table: Cosines and sines of the tokens, (2, L, D / 2) fp32, with contiguous rows.
+        kv_buffer: Buffers for keys and values, each (B, H, L, D); used only without gradients.
 
     Returns:
-        Queries, keys, values: (B, H, L, D) views of (B, L, H, D). Gradients reach ``qkv`` alone.
+        Queries, keys and values: (B, H, L, D) views of (B, L, H, D). Gradients reach only ``qkv``.
     """
     qkv = qkv.contiguous()
     if torch.is_grad_enabled():

@@ -1,7 +1,7 @@
-"""The kernels that a first picture needs, built by running each on a few tokens.
+"""Compile the kernels that the first image needs, by running each on a few tokens.
 
-What Triton builds anew for (dtypes, absent arguments, numbers that 16 divides) is as it will be for
-a picture: see tests/models/test_warm_up.py.
+Triton compiles a kernel again for other dtypes, for absent arguments and for integers that 16
+divides. The warm-up therefore matches a real image in these: see tests/models/test_warm_up.py.
 """
 
 from __future__ import annotations
@@ -29,10 +29,15 @@ def warm_up(
     model: TransformerConfig | TokenizerConfig | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Build what drawing (a transformer) or decoding (a tokenizer) needs; None for one kernel.
+    """Compile the kernels for sampling (a transformer) or decoding (a tokenizer).
+
+    Args:
+        device: GPU on which to run the kernels.
+        model: Configuration of the transformer or tokenizer; None compiles a single kernel.
+        dtype: Dtype of the blocks of a transformer.
 
     Raises:
-        Exception: of whatever kind, where the kernels do not work here.
+        Exception: Any exception that the compiler or driver raises if the kernels do not work.
     """
     with torch.no_grad(), current(device):
         if isinstance(model, TransformerConfig):
@@ -43,11 +48,11 @@ def warm_up(
             steps = _drawing(_SMALLEST, dtype, device)[:1]
 
         def run(step: Step) -> None:
-            with torch.no_grad(), current(device):  # a thread's own, both
+            with torch.no_grad(), current(device):  # both settings are per thread
                 step()
 
         first, *others = steps
-        run(first)  # alone, for it makes what all share
+        run(first)  # first and alone: it builds what all kernels share
         with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1)) as pool:
             list(pool.map(run, others))
 
@@ -56,7 +61,7 @@ _SMALLEST = TransformerConfig(width=64, depth=1, heads=1, chunks=1, bits=1, text
 
 
 def _drawing(model: TransformerConfig, dtype: torch.dtype, device: torch.device) -> list[Step]:
-    """A block's, of blocks in ``dtype``, and the head's."""
+    """Return calls of the kernels of a block in ``dtype`` and of the head."""
     width, heads = model.width, model.heads
     x = torch.zeros(1, _TOKENS, width, device=device)
     branch, qkv = x.to(dtype), x.to(dtype).repeat(1, 1, 3)
