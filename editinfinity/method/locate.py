@@ -34,10 +34,14 @@ class EditedRegion:
     """The edited region inside the model's crop of a photograph.
 
     Attributes:
-        name: source of the region, for messages.
-        edited: (h, w) bool, at the photograph's resolution or on the grid of an attention map.
-        attention: the attention map of the region, (h, w); None for a user's mask.
-        edit_region: part of the mask's picture that is edited; None for an attention map.
+        name: source of the region, for messages: the mask's file, or a phrase.
+        edited: (h, w) bool, True where the picture is edited. Of a user's mask: the crop of it, in
+            pixels of the photograph; else on the grid of the attention map.
+        attention: the attention map of the region, (h, w), which is drawn as a heat map; None for a
+            user's mask.
+        edit_region: value of the setting ``mask_edit_region`` (``black``, ``white``,
+            ``transparent`` or ``opaque``) that the user's mask was read with; None for an attention
+            map.
         unseen: share of the user's mask that lies outside the model's crop.
     """
 

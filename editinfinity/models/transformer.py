@@ -180,7 +180,7 @@ class Infinity(nn.Module):
         return self
 
     def zero_attention_bias(self) -> Infinity:
-        """Zero the trained q and v biases, as upstream EditInfinity does when it adds LoRA layers."""
+        """Zero the trained q and v biases, as the original EditInfinity does when it adds LoRA."""
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if name.endswith((".q_bias", ".v_bias")):

@@ -210,7 +210,12 @@ def job(snakemake: Any) -> Iterator[Job]:
 
 
 def _stop_with_the_workflow(cancellation: Cancellation) -> None:
-    """Stop the job when Snakemake has been killed, so that it does not collide with a new run."""
+    """Start a thread that requests a stop of this job as soon as its run of Snakemake has ended.
+
+    Without it, a job whose Snakemake was killed would go on and write the same files as the same
+    job of a new run. ``session.sign`` is a file that the run keeps locked while it is alive; jobs
+    that belong to no run on this machine (on a cluster, or by hand) have no session.
+    """
     session = Session.current()
     if session is None:
         return

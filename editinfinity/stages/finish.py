@@ -59,17 +59,27 @@ def finish(
 def _geometry(
     settings: str | None, photograph: Photograph, drawn: tuple[int, int], edited: Path, image: Path
 ) -> Geometry:
-    """Return the position of the edited image in the photograph, from its embedded settings.
+    """Return the position of the edited image in the photograph.
 
-    An edit of a whole photograph also fits the same photograph at another size.
+    The settings embedded in the edited image say it. If the photograph has another size than they
+    say, or if there are none, the edited image is taken for one of the whole photograph, whose
+    aspect ratio it must have.
+
+    Args:
+        settings: embedded in the edited image, as JSON; None if there are none.
+        photograph: the user's photograph.
+        drawn: (height, width) of the edited image.
+        edited, image: paths of both, for messages.
+
+    Raises:
+        UserError: the edited image is not of this photograph.
     """
     try:
         geometry = Geometry.from_dict(json.loads(settings or "{}")["geometry"])
     except (ValueError, KeyError, TypeError):
         geometry = None
     if geometry is not None and geometry.image_size == photograph.size:
-        # The ratios need not match here: a user's crop may have another shape than the photograph,
-        # even where it coincides with Geometry.fit.
+        # The aspect ratios of both may differ: the edit may be one of a crop.
         fits = geometry.model_size == drawn
     else:
         was_whole = geometry is None or geometry == Geometry.fit(

@@ -45,7 +45,11 @@ class Paused:
     losses: Sequence[float]
 
     def save(self, pause: Pause) -> None:
-        """Write the state to the file of ``pause``."""
+        """Write the paused training to a file, from which ``resume`` reads it.
+
+        Args:
+            pause: path of the file, and the identity of the training, which is written into it.
+        """
         tensors = {
             **{f"parameter.{index:05d}": value for index, value in enumerate(self.parameters)},
             **{
@@ -99,7 +103,12 @@ Checkpoint = Callable[[nn.Module, Sequence[nn.Parameter]], OptimizerState]
 
 
 class StageTraining(TrainingCallbacks):
-    """Callbacks that report every iteration, and continue from a checkpoint or a paused run.
+    """Callbacks of a training inside a stage: report, resume, pause, and write the losses.
+
+    The training starts from the file of a paused run if there is one, else from a checkpoint, else
+    from the beginning. Every iteration is logged. When the host requests a stop, the progress is
+    written to the file of the pause and ``Stopped`` is raised; at the end that file is deleted, and
+    the table of losses is written.
 
     Args:
         stage: name of the stage, for messages.
@@ -109,7 +118,8 @@ class StageTraining(TrainingCallbacks):
         checkpoint: restores the checkpoint to continue from; None starts from the beginning.
         losses: file for lines of ``iteration<TAB>loss`` for the updates since the checkpoint;
             None writes no file.
-        pause: file for the progress when the host requests a stop; with None, it is lost.
+        pause: file for the progress when the host requests a stop, and identity of the training;
+            with None the progress is lost.
     """
 
     def __init__(
