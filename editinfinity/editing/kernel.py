@@ -63,14 +63,16 @@ def smoothing_kernel(mask: BoolArray, grid: tuple[int, int], smoothing: str) -> 
 
     Args:
         mask: (H, W), True = edited.
-        grid: Rows and columns of cells, the last 1M scale of the aspect ratio.
+        grid: Rows and columns of cells: the finest grid of the image's aspect ratio at about one
+            million pixels, 64 × 64 for a square (``scales.reference_grid``).
         smoothing: A key of ``SMOOTHINGS``.
 
     Returns:
         (h, w) in [0, 1]: 1 keeps the source, 0 takes the generated code. All 1 if no cell is
-        edited. Pixels change where G is less than 1; this reaches beyond the edited cells by up to
-        0 (none), 1 (hard, and linear with a large mask), 3 (paper), 4 (linear), 6 (gaussian) or 7
-        cells (dilated).
+        edited. Cells beyond the edited ones change too, where G is less than 1. The number of such
+        cells in a row is at most 0 for ``none``, 1 for ``hard``, 3 for ``paper``, 4 for
+        ``linear`` (1 if the mask is large, see ``COARSE_BLOCKS_FOR_HARD``), 6 for ``gaussian`` and 7
+        for ``dilated``.
 
     Raises:
         UserError: ``smoothing`` is not a key of ``SMOOTHINGS``.

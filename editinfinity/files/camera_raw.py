@@ -156,7 +156,11 @@ class _Form:
 
 
 def _directories(file: BinaryIO, form: _Form, first: int) -> Iterator[_Tags]:
-    """Yield the directories of a TIFF, nested ones included, each once, up to a maximum number.
+    """Yield the directories of a TIFF, nested ones included, in the order of the file's pointers.
+
+    A directory is one of the file's pictures, or a table of EXIF or GPS values. Each is yielded
+    once, as tag → its numbers, for the tags of ``_KNOWN``; ``_COUNT`` → the number of its entries.
+    At most ``_MOST_DIRECTORIES`` are read, so that a hostile file cannot keep the reader busy.
 
     Args:
         file: the TIFF.

@@ -281,9 +281,15 @@ def _doubtful(file: str, slot: Slot, right_name: str) -> _Meant:
 
 
 def _of_no_edit(file: str, slot: Slot, stem: str, endings: Sequence[str]) -> _Meant:
-    """Describe a file whose name ends with the name of an edit that does not exist."""
+    """Return why a file is not used whose name goes on after the slot's, ``mask.foo.png``.
+
+    With the separator of edits (a dot), it is the mask of an edit ``foo`` that is not there: it is
+    left over, and nothing misses it. With another one (``mask_foo.png``), it is not known which of
+    the two was meant, the mask or that of an edit ``foo``; both right names are told.
+    """
     words = _SEPARATORS.pattern.join(map(re.escape, slot.stem.split("_")))
-    before = re.match(rf"{words}{_SEPARATORS.pattern}", stem, re.IGNORECASE)
+    pattern = rf"(?:{_SEPARATORS.pattern})?{words}{_SEPARATORS.pattern}"
+    before = re.match(pattern, stem, re.IGNORECASE)
     edit = stem[before.end() :].strip() if before else ""
     own = printable(replace(slot, edit=edit).right_name(endings))
     right_name = slot.right_name(endings)

@@ -90,8 +90,19 @@ class TeacherForcing:
 
 @lru_cache(maxsize=32)
 def _first_mask(lengths: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the block-causal mask to add to the scores: 0 where attention is allowed, else −∞."""
-    # The cache may be filled while sampling; inference tensors could not be used for training.
+    """Return the block-causal mask of the first, small scales, to add to the scores.
+
+    Args:
+        lengths: tokens of each of these scales.
+        dtype: of the scores.
+        device: of the scores.
+
+    Returns:
+        (L, L) for L tokens in all: 0 where the token of the row may attend to that of the column,
+        which is of the same scale or a coarser one; −∞ elsewhere.
+    """
+    # What lru_cache keeps here may first be asked for in inference mode, and later by a training,
+    # which cannot use tensors that were made in inference mode.
     with torch.inference_mode(False):
         level = torch.repeat_interleave(torch.tensor(lengths))
         size = len(level)

@@ -203,10 +203,17 @@ class SettingsGroup:
 
 
 def divided(given: Mapping[str, Any], *groups: type[SettingsGroup]) -> list[Any]:
-    """Distribute settings by key over instances of several groups.
+    """Make an object of each of several groups from the keyword arguments of a Python function.
+
+    Args:
+        given: setting → value; what is not there takes its default.
+        groups: which settings the function takes.
+
+    Returns:
+        An object of each group, in the order of ``groups``.
 
     Raises:
-        UserError: a key belongs to none of the groups, or values are not valid.
+        UserError: a key belongs to none of the groups, or values of a group are not valid.
     """
     known = [key for group in groups for key in group.settings()]
     for key in given:

@@ -1,4 +1,7 @@
-"""The host of a stage in this process: stop requests, and measured run time and peak memory."""
+"""What a job or a worker does around a stage that it runs: stop it on request, and measure it.
+
+Measured are run time and peak memory.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class JobHost(Host):
-    """The host of a stage that can be stopped by a signal or by a message to the worker."""
+    """The process that runs a stage, as the stage sees it: it may be asked to stop.
+
+    Args:
+        cancellation: hears signals, or the messages of the job that a worker works for.
+    """
 
     def __init__(self, cancellation: Cancellation) -> None:
         self.cancellation = cancellation
@@ -28,7 +35,7 @@ class JobHost(Host):
         return self.cancellation.asked
 
     def steps(self, iterations: Iterable[int]) -> Iterator[int]:
-        """Yield the iterations until a stop is requested."""
+        """Yield the iterations; end early, without an error, once a stop is requested."""
         return self.cancellation.steps(iterations)
 
 
