@@ -71,7 +71,7 @@ def smoothing_kernel(mask: BoolArray, grid: tuple[int, int], smoothing: str) -> 
         (h, w) in [0, 1]: 1 keeps the source, 0 takes the generated code. All 1 if no cell is
         edited. Cells beyond the edited ones change too, where G is less than 1. The number of such
         cells in a row is at most 0 for ``none``, 1 for ``hard``, 3 for ``paper``, 4 for
-        ``linear`` (1 if the mask is large, see ``COARSE_BLOCKS_FOR_HARD``), 6 for ``gaussian`` and 7
+        ``linear`` (1 if the mask is large, see ``COARSE_BLOCKS_FOR_HARD``), 6 for ``gaussian``, 7
         for ``dilated``.
 
     Raises:
