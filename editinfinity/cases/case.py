@@ -86,7 +86,11 @@ class Edit:
         return "user" if self.mask is not None else self.mask_source
 
     def faults(self) -> list[str]:
-        """Return one line for each input that the edit needs and the case does not have."""
+        """Return a line about the input that the edit's settings ask for and the case lacks.
+
+        The list is empty if nothing is missing. ``infer_function: 2`` needs a mask or a target
+        word; ``mask_source`` needs the one that it names.
+        """
         source, given = self.mask_source, self.settings["mask_source"]
         if self.infer_function == BLEND and source == "none":
             return [

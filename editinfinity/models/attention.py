@@ -253,9 +253,10 @@ class CrossAttention(_TextAttention):
 
 
 class TextPool(_TextAttention):
-    """Attention pooling of text (B, T, Ct5) to (B, C), with one learned query per head.
+    """Attention pooling of text features (B, T, Ct5) to (B, C), with one learned query per head.
 
-    The result is the base of the start token.
+    Ct5 is the width of the text encoder's features. The pooled text is the input of the first scale
+    (the start token), and conditions every block.
     """
 
     def __init__(self, text_width: int, width: int, heads: int) -> None:

@@ -87,8 +87,8 @@ class Condition:
 class RMSNorm(nn.Module):
     """RMS normalisation: x / √(mean x² + 1e-6) · weight.
 
-    The epsilon matters for the learned vectors, which start at zero: with it, the norm amplifies
-    them about 900 times (docs/method.md, "Stage 2").
+    The epsilon decides how much small inputs are amplified: by up to 1/√1e-6 = 1000. The learned
+    text embedding starts at zero, so its first updates are amplified nearly that much.
     """
 
     def __init__(self, width: int) -> None:
