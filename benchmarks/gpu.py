@@ -36,7 +36,7 @@ from gpu_models import (
 from torch import Tensor, nn
 
 from editinfinity.editing.attention_map import AttentionCollector
-from editinfinity.editing.blend import Editor, KernelBlend, ReplaySource, keep_generated
+from editinfinity.editing.blend import Editor, MaskBlend, ReplaySource, keep_generated
 from editinfinity.editing.guidance import Unguided
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.inversion.gradient_checkpointing import blocks_to_recompute, free_bytes, prepare
@@ -195,7 +195,7 @@ def measure_training(bench: Bench, model: Infinity, source: Source, budget: str)
 
 
 def measure_edits(bench: Bench, chosen: Preset, model: Infinity, source: Source) -> None:
-    """Edits with learned vectors and an adapter, as jobs draw them."""
+    """Edits with soft prompt and an adapter, as jobs draw them."""
     scales = source.schedule
     budget = scales.pixel_budget
     adapted = add_lora(model, LoraSettings()).to(DEVICE).eval().requires_grad_(False)
@@ -213,7 +213,7 @@ def measure_edits(bench: Bench, chosen: Preset, model: Infinity, source: Source)
             drawn = sample(model, text, scales, SamplingSettings(), generator, edit, passes=passes)
             return tokenizer.decode(drawn.code).cpu()
 
-    blend, replays = KernelBlend(codes, kernel), CudaGraphRunner()
+    blend, replays = MaskBlend(codes, kernel), CudaGraphRunner()
     bench.run("edit under a kernel", budget, lambda: draw(blend))
     bench.run("edit under a kernel, replayed", budget, lambda: draw(blend, replays), 8)
     same = torch.equal(draw(blend), draw(blend, replays))

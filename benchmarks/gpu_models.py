@@ -67,8 +67,8 @@ def random_source(preset: Preset, scales: ScaleSchedule, device: torch.device) -
 
 
 def with_learned(source: Source, vectors: Tensor) -> Source:
-    """The source with learned vectors behind its prompt."""
-    return replace(source, learned=vectors)
+    """The source with soft prompt behind its prompt."""
+    return replace(source, soft_prompt=vectors)
 
 
 def endless() -> Iterator[int]:

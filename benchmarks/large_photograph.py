@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from PIL import Image
 
-from editinfinity.editing.kernel import smoothing_kernel
+from editinfinity.editing.blend_mask import make_blend_mask
 from editinfinity.files.cropping import crop_around
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import read_image, schedule_for, to_model, write_png
@@ -56,7 +56,7 @@ def main() -> None:
         timed("scale for the model", lambda: to_model(image, geometry))
         grid = (54, 72) if geometry.model_size[0] < geometry.model_size[1] else (72, 54)
         grid = tuple(side // 16 for side in geometry.model_size)
-        kernel = timed("kernel", lambda: smoothing_kernel(edited, grid, "linear"))
+        kernel = timed("kernel", lambda: make_blend_mask(edited, grid, "linear"))
         save_map(folder / "kernel.st", KERNEL, kernel, {})
         drawn = Image.new("RGB", geometry.model_size[::-1], (200, 30, 30))
         write_png(folder / "drawn.png", drawn)

@@ -1,5 +1,6 @@
 # The names of the package and where they live: read by lazy_loader and by type checkers.
 
+from .editing.blend_mask import make_blend_mask as make_blend_mask
 from .editing.kernel import smoothing_kernel as smoothing_kernel
 from .errors import UserError as UserError
 from .files.weights import load_text_encoder as load_text_encoder

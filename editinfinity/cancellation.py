@@ -18,7 +18,7 @@ from typing import TypeVar
 
 Step = TypeVar("Step")
 
-_INSISTING = 5.0
+_SECOND_SIGNAL_AFTER = 5.0
 """Seconds after the first signal from which another signal interrupts a running step."""
 
 
@@ -34,19 +34,19 @@ class Cancellation:
     """Converts SIGTERM, SIGINT and requests from other threads into :class:`Stopped`.
 
     Attributes:
-        asked: reason of the stop request; None until there is one.
+        stop_reason: reason of the stop request; None until there is one.
         signalled: whether a signal arrived from outside this process.
     """
 
     def __init__(self) -> None:
-        self.asked: str | None = None
+        self.stop_reason: str | None = None
         self.signalled = False
-        self._patient = True
+        self._deferred = True
         self._since = 0.0
         self._reason: str | None = None
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def handling_signals(self) -> Iterator[None]:
         """Handle SIGTERM and SIGINT inside the block. Works in the main thread only."""
         numbers = (signal.SIGTERM, signal.SIGINT)
         before = [signal.signal(number, self._on_signal) for number in numbers]
@@ -57,36 +57,36 @@ class Cancellation:
                 signal.signal(number, handler)
 
     @contextmanager
-    def working(self) -> Iterator[None]:
+    def interruptible(self) -> Iterator[None]:
         """Raise ``Stopped`` at once on a request inside the block; forget earlier requests."""
-        self.asked = None
-        self._patient = False
+        self.stop_reason = None
+        self._deferred = False
         try:
             yield
         finally:
-            self._patient = True
+            self._deferred = True
 
     @contextmanager
-    def patience(self) -> Iterator[None]:
-        """Let a request inside the block only set ``asked``; the code in the block must check it.
+    def deferred(self) -> Iterator[None]:
+        """Let a request only set ``stop_reason``; the code in the block must check it.
 
         A second signal that arrives a few seconds after the first one raises ``Stopped`` anyway.
         """
-        before, self._patient = self._patient, True
+        before, self._deferred = self._deferred, True
         try:
             yield
         finally:
-            self._patient = before
+            self._deferred = before
 
     def steps(self, steps: Iterable[Step]) -> Iterator[Step]:
         """Yield the steps until a stop is requested; a step that has begun is completed."""
-        with self.patience():
+        with self.deferred():
             for step in steps:
-                if self.asked is not None:
+                if self.stop_reason is not None:
                     return
                 yield step
 
-    def ask(self, reason: str) -> None:
+    def request_stop(self, reason: str) -> None:
         """Request a stop from another thread."""
         self._reason = reason
         os.kill(os.getpid(), signal.SIGTERM)
@@ -95,13 +95,13 @@ class Cancellation:
         now = time.monotonic()
         reason, self._reason = self._reason, None
         self.signalled = self.signalled or reason is None
-        if self.asked is None:
-            self.asked, self._since = reason or signal.Signals(number).name, now
-        if not self._patient or now - self._since > _INSISTING:
-            raise Stopped(f"stopped ({self.asked})")
+        if self.stop_reason is None:
+            self.stop_reason, self._since = reason or signal.Signals(number).name, now
+        if not self._deferred or now - self._since > _SECOND_SIGNAL_AFTER:
+            raise Stopped(f"stopped ({self.stop_reason})")
 
 
-def answer_beside_the_main_thread(number: int) -> None:
+def run_handler_in_thread(number: int) -> None:
     """Run the current handler of a signal in a separate thread from now on.
 
     Snakemake's SIGTERM handler acquires a lock that Snakemake's main thread holds while it selects

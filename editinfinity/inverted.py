@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from editinfinity.files.checkpoints import Adapter, Embedding
+from editinfinity.files.checkpoints import Adapter, SoftPrompt
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.photograph import Photograph, read_photograph
 from editinfinity.files.writing import write_photograph
@@ -21,14 +21,14 @@ class Inversion:
         photograph: the original photograph.
         features: the photograph as encoded by the model's tokenizer.
         prompt: the photograph's prompt (source prompt) as encoded by the text encoder.
-        embedding: the learned vectors, or None.
+        embedding: the soft prompt, or None.
         adapter: the LoRA adapter in PEFT's format, or None.
     """
 
     photograph: Photograph
     features: ImageFeatures
     prompt: PromptFeatures
-    embedding: Embedding | None
+    embedding: SoftPrompt | None
     adapter: Adapter | None
 
     def save(self, folder: Path | str) -> None:
@@ -63,6 +63,6 @@ class Inversion:
             read_photograph(folder / "photograph.png"),
             features,
             PromptFeatures.load(folder / "text.safetensors"),
-            Embedding.load(embedding, features.preset, width) if embedding.exists() else None,
+            SoftPrompt.load(embedding, features.preset, width) if embedding.exists() else None,
             Adapter.load(folder / "lora") if (folder / "lora").exists() else None,
         )

@@ -34,7 +34,7 @@ from editinfinity.method.composite import composite
 from editinfinity.method.draw import adapted, decode, draw
 from editinfinity.method.encode import encode_photograph
 from editinfinity.method.invert import Trainer, source_of
-from editinfinity.method.locate import kernel_of, region_of_attention, region_of_mask
+from editinfinity.method.locate import blend_mask_of, region_of_attention, region_of_mask
 from editinfinity.method.prompt import encode_prompt, tokens_of_word
 from editinfinity.models.scale_passes import CudaGraphRunner
 from editinfinity.models.text_encoder import TextEncoder
@@ -107,7 +107,7 @@ class EditInfinityPipeline:
         Args:
             image: the photograph.
             prompt: description of the photograph (source prompt); may be empty.
-            embedding_iterations: number of updates of the learned vectors; 0 trains none.
+            embedding_iterations: number of updates of the soft prompt; 0 trains none.
             lora_iterations: number of updates of the LoRA adapter; 0 trains none. More updates
                 preserve more of the photograph.
             crop: ``full``, ``auto`` (around ``mask``), or (top, left, height, width) in pixels.
@@ -122,10 +122,10 @@ class EditInfinityPipeline:
         """
         api_inputs.require_iterations(embedding_iterations, lora_iterations)
         budget = groups.PhotographSettings(pixel_budget).pixel_budget or self.preset.pixel_budget
-        photograph, seen = api_inputs.open_photograph(image)
+        photograph, upright = api_inputs.open_photograph(image)
         region = api_inputs.crop_of(crop, mask, mask_edit_region, photograph, budget)
         with self._lock, current(self.device), undisturbed():
-            features = encode_photograph(seen, region, budget, self.preset, self.tokenizer)
+            features = encode_photograph(upright, region, budget, self.preset, self.tokenizer)
             text = encode_prompt(prompt, self.preset, self.text_encoder)
             if embedding_iterations or lora_iterations:
                 self._passes.forget()  # free the memory of the CUDA graphs for training
@@ -155,7 +155,7 @@ class EditInfinityPipeline:
             mask: region that may change. None edits the region of ``target_word``, or the whole
                 picture if that is None too.
             target_word: word of the source prompt that locates the edit, instead of a mask.
-            use_embedding: whether to use the learned vectors.
+            use_embedding: whether to use the soft prompt.
             use_lora: whether to use the LoRA adapter.
             settings: settings of the edit, with the names of config.yaml: ``seed``, ``cfg``,
                 ``tau``, ``top_k``, ``top_p``; ``guidance``, ``lock_scales``, ``smoothing``;
@@ -174,30 +174,34 @@ class EditInfinityPipeline:
         )  # fmt: skip
         if mask is not None and target_word is not None:
             raise UserError("mask, target_word: both say where to edit; give one of them")
-        seen, source, region, pictures = inversion.features, inversion.prompt, None, []
-        vectors = inversion.embedding.vectors if inversion.embedding and use_embedding else None
+        features, source, region, pictures = inversion.features, inversion.prompt, None, []
+        soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
         negative_text = source if keep.guidance == "source_negative" else None
         with self._lock, current(self.device), undisturbed():
             if mask is not None:
                 part = place.mask_edit_region
                 whole = grown(
-                    api_inputs.mask_of(mask, seen.geometry.image_size, part), place.mask_grow
+                    api_inputs.mask_of(mask, features.geometry.image_size, part), place.mask_grow
                 )
-                region = region_of_mask(whole, seen.geometry, mask, part)
+                region = region_of_mask(whole, features.geometry, mask, part)
             if target_word is not None:
                 tokens = tokens_of_word(source, target_word)
-                attention = attention_map(self.transformer, seen, source, tokens)
+                attention = attention_map(self.transformer, features, source, tokens)
                 region = region_of_attention(attention, place.attention_threshold, target_word)
-            kernel = None if region is None else kernel_of(region, seen.schedule, keep.smoothing)
+            blend_mask = (
+                None if region is None else blend_mask_of(region, features.schedule, keep.smoothing)
+            )
             with adapted(self.transformer, inversion.adapter if use_lora else None):
                 for text in [prompt] if isinstance(prompt, str) else prompt:
                     wanted = encode_prompt(text, self.preset, self.text_encoder)
                     code = draw(
-                        self.transformer, seen, wanted, sampling, vectors=vectors, kernel=kernel,
-                        negative_text=negative_text, lock_scales=keep.lock_scales,
-                        passes=self._passes,
+                        self.transformer, features, wanted, sampling, soft_prompt=soft_prompt,
+                        blend_mask=blend_mask, negative_text=negative_text,
+                        lock_scales=keep.lock_scales, passes=self._passes,
                     )  # fmt: skip
-                    drawn = decode(self.tokenizer, code)
-                    done = composite(inversion.photograph, drawn, seen.geometry, kernel, finish)
+                    generated = decode(self.tokenizer, code)
+                    done = composite(
+                        inversion.photograph, generated, features.geometry, blend_mask, finish
+                    )
                     pictures.append(done.picture())
         return pictures[0] if isinstance(prompt, str) else pictures

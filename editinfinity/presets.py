@@ -52,7 +52,7 @@ class TransformerConfig:
         bits: bits of a tokenizer code, d.
         text_width: width of the text encoder's features.
         text_length: rows of ``cfg_uncond``, which is the maximum length of a text including the
-            learned vectors.
+            soft prompt.
         patchify: whether 2×2 tokenizer cells form one token of 4d bits.
         attention_bias: False drops the trained q and v biases, as upstream EditInfinity does.
     """

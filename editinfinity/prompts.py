@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from editinfinity.errors import UserError
 
 CAPTION_SUFFIX = ", the language style of this prompt is"
-"""Text between the prompt and the learned vectors, which are trained to complete it."""
+"""Text between the prompt and the soft prompt, which is trained to complete it."""
 
-LEARNED_VECTORS = 20
-"""Number of learned vectors that follow the caption."""
+SOFT_PROMPT_LENGTH = 20
+"""Number of vectors of the soft prompt, which follows the caption."""
 
 Span = tuple[int, int]
 """Half-open range: the first index, and one past the last."""

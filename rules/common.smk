@@ -35,7 +35,7 @@ from editinfinity.settings.groups import (
     SamplingSettings,
     TrainingSettings,
 )
-from editinfinity.cancellation import answer_beside_the_main_thread
+from editinfinity.cancellation import run_handler_in_thread
 from editinfinity.worker.session import close_session, forget_session, open_session
 
 min_version("9.0")
@@ -113,7 +113,7 @@ def begin():
         refuse_second_copies(Path.cwd())
         require_writable(Path(RUN.config.results))
     RUN.end.begin()
-    answer_beside_the_main_thread(signal.SIGTERM)
+    run_handler_in_thread(signal.SIGTERM)
     open_session()
     LIVE.start()
 

@@ -1,4 +1,4 @@
-# Where to edit: from the user's mask, or from where the model looks for a word, to the kernel G.
+# Where to edit: from the user's mask, or from where the model looks for a word, to the blend mask G.
 
 
 rule attention_map:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from editinfinity.planning.job import job
-from editinfinity.planning.variants import variants
+from editinfinity.planning.variants import variants_of
 from editinfinity.results.selection import read_selection
 from editinfinity.settings.groups import FinishSettings
 from editinfinity.stages.finish import finish
@@ -12,7 +12,7 @@ from editinfinity.stages.finish import finish
 with job(snakemake) as this:
     picture, kernel = this.needed("picture"), this.input("kernel")
     if selection := this.input("selection"):
-        drawn = variants(this.edit.settings)
+        drawn = variants_of(this.edit.settings)
         chosen = read_selection(selection, drawn)
         picture = this.inputs("picture")[drawn.index(chosen)]
         if kernel is not None:

@@ -29,8 +29,8 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from editinfinity.editing.attention_map import AttentionCollector
-from editinfinity.editing.blend import Editor, KernelBlend, ReplaySource, keep_generated
-from editinfinity.editing.kernel import resample_kernel, smoothing_kernel
+from editinfinity.editing.blend import Editor, MaskBlend, ReplaySource, keep_generated
+from editinfinity.editing.blend_mask import make_blend_mask, resample_blend_mask
 from editinfinity.editing.sampler import Sample, SamplingSettings, sample
 from editinfinity.files.masks import MASK_THRESHOLD
 from editinfinity.inversion.lora import LoraSettings, add_lora
@@ -274,7 +274,7 @@ def teacher_forced(r: Recording, model: torch.nn.Module, text: TextFeatures) -> 
 
 @functools.cache
 def forward_pass(folder: Path, device: torch.device) -> tuple[Tensor, BitLoss, Tensor]:
-    """Logits, loss and gradient of the learnable vectors."""
+    """Logits, loss and gradient of the the soft prompt."""
     r = load(folder, device)
     learned = r["text.learnable"].clone().requires_grad_()
     logits = teacher_forced(r, r.transformer, r.text(learned))
@@ -358,8 +358,8 @@ def editor(r: Recording, mode: int) -> Editor:
     codes = bsq.enlarged(r.source_bits, grid)
     if mode == 1:
         return ReplaySource(codes)
-    kernel = torch.from_numpy(resample_kernel(r["infer.weight"].cpu().numpy(), grid))
-    return KernelBlend(codes, kernel.to(r.device))
+    kernel = torch.from_numpy(resample_blend_mask(r["infer.weight"].cpu().numpy(), grid))
+    return MaskBlend(codes, kernel.to(r.device))
 
 
 @dataclass(frozen=True)
@@ -430,7 +430,7 @@ def checks() -> Iterator[tuple[str, Check, float, str]]:
     yield "transformer targets", check_targets, FREE_BITS, "of bits"
     yield "logits", check_logits, RELATIVE, "of range"
     yield "loss", check_loss, RELATIVE, "of value"
-    yield "gradient of learnable vectors", check_gradient, RELATIVE, "of range"
+    yield "gradient of the soft prompt", check_gradient, RELATIVE, "of range"
     yield "LoRA logits", check_lora_logits, RELATIVE, "of range"
     yield "LoRA losses", check_lora_losses, RELATIVE, "of value"
     yield "LoRA gradients", check_lora_gradients, RELATIVE, "of range"
@@ -454,7 +454,7 @@ def compare_kernels(folder: Path) -> list[Result]:
     for name, recorded in sorted(load_file(folder / "weights.safetensors").items()):
         with Image.open(folder / f"{name}.png") as picture:
             mask = np.asarray(picture.convert("L")) <= MASK_THRESHOLD
-        ours = torch.from_numpy(smoothing_kernel(mask, tuple(recorded.shape), "linear"))
+        ours = torch.from_numpy(make_blend_mask(mask, tuple(recorded.shape), "linear"))
         error = (ours - recorded).abs().max().item()
         results.append(Result(f"kernel of {name}", error, 0.0, "absolute"))
     return results

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from editinfinity.cancellation import answer_beside_the_main_thread
+from editinfinity.cancellation import run_handler_in_thread
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_a_handler_may_wait_for_a_lock_that_the_main_thread_holds() -> None:
             answered.set()
 
     signal.signal(signal.SIGUSR1, handler)
-    answer_beside_the_main_thread(signal.SIGUSR1)
+    run_handler_in_thread(signal.SIGUSR1)
     with lock:
         os.kill(os.getpid(), signal.SIGUSR1)
         assert not answered.wait(0.05)
@@ -38,5 +38,5 @@ def test_a_handler_may_wait_for_a_lock_that_the_main_thread_holds() -> None:
 
 def test_a_signal_without_a_handler_stays_as_it_is() -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-    answer_beside_the_main_thread(signal.SIGUSR1)
+    run_handler_in_thread(signal.SIGUSR1)
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from editinfinity.editing.blend import KernelBlend
+from editinfinity.editing.blend import MaskBlend
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.models import bsq
 from editinfinity.models.tokenizer import Tokenizer
@@ -16,7 +16,7 @@ from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
 from editinfinity.scales import ScaleSchedule, schedule
 from training.captions import SUFFIX
-from training.masks import smoothing_kernel
+from training.masks import make_blend_mask
 from training.scenes import Scenes
 from training.state import read_weights
 from training.text import PrunedEncoder
@@ -30,7 +30,7 @@ class Edited:
     Attributes:
         rendering: the source through the tokenizer.
         edit: what was drawn.
-        kept: (B,) PSNR of the edit against the rendering where the kernel keeps the source.
+        kept: (B,) PSNR of the edit against the rendering where the blend mask keeps the source.
     """
 
     rendering: Tensor
@@ -55,17 +55,17 @@ class Editor:
         with torch.no_grad():
             source = bsq.quantize(self.tokenizer.encode(scenes.source), scales)
             codes = [bsq.resized(bsq.code_of(bits), scales[-1]) for bits in source.bits]
-            kernel = smoothing_kernel(scenes.mask, scales[-1][0])[:, None]
+            blend_mask = make_blend_mask(scenes.mask, scales[-1][0])[:, None]
             states, mask = self.text([caption + SUFFIX for caption in captions])
         drawn = sample(
             self.transformer, TextFeatures(states, mask), self.plan, settings,
-            torch.Generator().manual_seed(seed), KernelBlend(codes, kernel),
+            torch.Generator().manual_seed(seed), MaskBlend(codes, blend_mask),
         )  # fmt: skip
         with torch.no_grad():
             rendering = self.tokenizer.decode(source.total)
             edit = self.tokenizer.decode(drawn.code.clone())
-        side = rendering.shape[-1] // kernel.shape[-1]
-        keeps = kernel.repeat_interleave(side, 2).repeat_interleave(side, 3) > 0.999
+        side = rendering.shape[-1] // blend_mask.shape[-1]
+        keeps = blend_mask.repeat_interleave(side, 2).repeat_interleave(side, 3) > 0.999
         error = ((edit - rendering) / 2).square().mean(1, keepdim=True)
         kept = (error * keeps).sum((1, 2, 3)) / keeps.sum((1, 2, 3)).clamp(min=1)
         return Edited(rendering, edit, -10 * kept.clamp(min=1e-10).log10())

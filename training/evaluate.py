@@ -42,7 +42,7 @@ SLICE = 20
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge says of a picture; ``kept`` is an edit's dB outside the kernel's reach."""
+    """What the judge says of a picture; ``kept`` is an edit's dB outside the blend mask's reach."""
 
     kind: str
     prompt: str

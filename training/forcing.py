@@ -24,15 +24,15 @@ LEARNED_ROWS = 20
 def blended(
     target: Tensor,
     source: Tensor,
-    kernel: Tensor,
+    blend_mask: Tensor,
     schedule: ScaleSchedule,
     corrupt: bsq.Corruption | None,
 ) -> bsq.Quantized:
-    """Quantise ``target`` while the source's codes hold where the kernel says.
+    """Quantise ``target`` while the source's codes hold where the blend mask says.
 
     Args:
         target, source: raw features (B, d, H, W).
-        kernel: (B, H, W), G: 1 keeps the source.
+        blend_mask: (B, H, W), G: 1 keeps the source.
         corrupt: noise on the generated bits; the source's are exact, as while editing.
 
     Returns:
@@ -40,7 +40,7 @@ def blended(
     """
     scales = schedule.tokenizer_scales
     theirs = bsq.quantize(source, scales)
-    keep = kernel[:, None]
+    keep = blend_mask[:, None]
     total = torch.zeros_like(target, dtype=torch.float32)
     bits, running = [], []
     for grid, their_bits in zip(scales, theirs.bits, strict=True):
@@ -54,15 +54,15 @@ def blended(
     return bsq.Quantized(bits, running, total)
 
 
-def region_weights(kernel: Tensor, schedule: ScaleSchedule, emphasis: float) -> Tensor:
+def region_weights(blend_mask: Tensor, schedule: ScaleSchedule, emphasis: float) -> Tensor:
     """Weight of every token (B, L), summing to 1 a sample.
 
     ∝ 1/√(h·w) of its scale, as always, times 1 + emphasis where the edit is: the object's shape
     matters more than the grain of its backdrop.
     """
-    inside = 1 - kernel[:, None]
+    inside = 1 - blend_mask[:, None]
     parts = [F.adaptive_avg_pool2d(inside, grid).flatten(1) for grid in schedule.scales]
-    weights = token_weights(schedule, kernel.device) * (1 + emphasis * torch.cat(parts, 1))
+    weights = token_weights(schedule, blend_mask.device) * (1 + emphasis * torch.cat(parts, 1))
     return weights / weights.sum(1, keepdim=True)
 
 

@@ -20,11 +20,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editinfinity.editing.blend import KernelBlend
+from editinfinity.editing.blend import MaskBlend
 from editinfinity.presets import preset
 from training.bundled import Bundled, Inverted, Photograph
 from training.look import tile, to_bytes
-from training.masks import smoothing_kernel
+from training.masks import make_blend_mask
 from training.scenes import KINDS, SceneMaker, load_maker
 from training.tables import write_table
 from training.train_tokenizer import psnr
@@ -91,8 +91,8 @@ def _measured(
 ) -> dict[str, float]:
     losses = inverted.losses if inverted else [float("nan")] * 60
     free = bundled.draw(scene.prompt, inverted)
-    kernel = smoothing_kernel(scene.mask, 16)[0]
-    edited = bundled.draw(scene.wanted, inverted, KernelBlend(photograph.codes, kernel))
+    blend_mask = make_blend_mask(scene.mask, 16)[0]
+    edited = bundled.draw(scene.wanted, inverted, MaskBlend(photograph.codes, blend_mask))
     found = {
         "loss, vectors 1-3": mean_of(losses, 0, 3), "loss, vectors 8-10": mean_of(losses, 7, 10),
         "loss, lora 1-5": mean_of(losses, 10, 15), "loss, lora 21-25": mean_of(losses, 30, 35),
@@ -112,7 +112,7 @@ def edits(bundled: Bundled, maker: SceneMaker, count: int, path: Path) -> None:
     rows, cells = [], []
     for number, scene in enumerate(scenes(maker, count)):
         photograph = bundled.encode(scene.source)
-        kernel = smoothing_kernel(scene.mask, 16)[0]
+        blend_mask = make_blend_mask(scene.mask, 16)[0]
         inverted = bundled.invert(
             photograph, scene.prompt, training.embedding_learning_rate,
             training.lora_learning_rate,
@@ -120,7 +120,7 @@ def edits(bundled: Bundled, maker: SceneMaker, count: int, path: Path) -> None:
         shown = [scene.source, photograph.rendering]
         for name, model in (("without", None), ("with", inverted)):
             free = bundled.draw(scene.prompt, model)
-            edited = bundled.draw(scene.wanted, model, KernelBlend(photograph.codes, kernel))
+            edited = bundled.draw(scene.wanted, model, MaskBlend(photograph.codes, blend_mask))
             rows.append({
                 "scene": number, "inversion": name, "prompt": scene.wanted,
                 "teacher-forced loss": bundled.loss(photograph, scene.prompt, model),

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import ReplaySource
-from editinfinity.editing.kernel import cells_of_attention
+from editinfinity.editing.blend_mask import cells_of_attention
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.prompts import caption, find_word, tokens_of
 from training.bundled import Bundled

@@ -1,6 +1,6 @@
-"""Edit masks and their smoothing kernels, batched on the device.
+"""Edit masks and their blend masks, batched on the device.
 
-The kernel is that of :func:`editinfinity.editing.kernel.smoothing_kernel` with ``linear``
+The blend mask is that of :func:`editinfinity.editing.blend_mask.make_blend_mask` with ``linear``
 smoothing, brought to the codes' grid; a test holds the two together.
 """
 
@@ -20,20 +20,20 @@ def edited_cells(mask: Tensor, cells: int) -> Tensor:
     return share >= 0.2 - 1e-6
 
 
-def smoothing_kernel(mask: Tensor, grid: int) -> Tensor:
+def make_blend_mask(mask: Tensor, grid: int) -> Tensor:
     """(B, H, W) bool, True = edited → G (B, grid, grid): 1 keeps the source, 0 is drawn anew."""
     cells = edited_cells(mask, KERNEL_CELLS).float()[:, None]
     cross = torch.tensor([[0.0, 1, 0], [1, 1, 1], [0, 1, 0]], device=mask.device).view(1, 1, 3, 3)
-    reached, kernel = cells, torch.ones_like(cells)
+    reached, blend_mask = cells, torch.ones_like(cells)
     rings = [cells]
     for _ in range(4):
         reached = (F.conv2d(reached, cross, padding=1) > 0).float()
         rings.append(reached)
     for value, ring in ((0.75, rings[4]), (0.5, rings[3]), (0.25, rings[2]), (0.0, rings[1])):
-        kernel = torch.where(ring > 0, value, kernel)
+        blend_mask = torch.where(ring > 0, value, blend_mask)
     large = edited_cells(mask, 4).sum((1, 2)) >= COARSE_BLOCKS_FOR_HARD
-    kernel = torch.where(large[:, None, None, None], 1 - rings[1], kernel)
-    return F.adaptive_avg_pool2d(kernel, grid)[:, 0]
+    blend_mask = torch.where(large[:, None, None, None], 1 - rings[1], blend_mask)
+    return F.adaptive_avg_pool2d(blend_mask, grid)[:, 0]
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:

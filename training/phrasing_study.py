@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from editinfinity.editing.blend import KernelBlend
+from editinfinity.editing.blend import MaskBlend
 from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
 from training.bundled import Bundled
 from training.look import tile, to_bytes
-from training.masks import smoothing_kernel
+from training.masks import make_blend_mask
 from training.scenes import KINDS, SceneMaker, Scenes, load_maker
 from training.tables import write_table
 from training.vocabulary import BACKDROPS, COLOUR_NAMES
@@ -85,9 +85,7 @@ def main() -> None:
         scenes = scene_for(maker, phrasing, number)
         place = BACKDROPS[scenes.plan.backdrop[0]].places[0]
         prompt = f"{phrasing.phrase} {place}"
-        blend = KernelBlend(
-            bundled.encode(scenes.source).codes, smoothing_kernel(scenes.mask, 16)[0]
-        )
+        blend = MaskBlend(bundled.encode(scenes.source).codes, make_blend_mask(scenes.mask, 16)[0])
         edited = bundled.draw(prompt, edit=blend)
         guess, paint = judge.name(edited, scenes.mask)
         named, colour = names[int(guess)], COLOUR_NAMES[int(paint)]

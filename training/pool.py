@@ -17,7 +17,7 @@ from torch import Tensor
 from editinfinity.models.tokenizer import Tokenizer
 from training.captions import add_suffix
 from training.forcing import LEARNED_ROWS
-from training.masks import smoothing_kernel
+from training.masks import make_blend_mask
 from training.scenes import SceneMaker, Scenes
 from training.text import PrunedEncoder
 
@@ -33,13 +33,13 @@ class Encoded:
 
     Attributes:
         raw: (N, 2, d, H, W) raw tokenizer features.
-        kernel: (N, H, W) smoothing kernel G.
+        blend_mask: (N, H, W) blend mask G.
         states: (N, 2, TEXT_ROWS, C) token states, zeros after the text.
         lengths: (N, 2) real tokens.
     """
 
     raw: Tensor
-    kernel: Tensor
+    blend_mask: Tensor
     states: Tensor
     lengths: Tensor
 
@@ -48,7 +48,7 @@ class Encoded:
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All of them, in the order of the fields."""
-        return self.raw, self.kernel, self.states, self.lengths
+        return self.raw, self.blend_mask, self.states, self.lengths
 
 
 class SceneEncoder:
@@ -69,7 +69,7 @@ class SceneEncoder:
         with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
             parts = [self.tokenizer.encode(part).half() for part in pictures.split(128)]
         raw = torch.cat(parts).unflatten(0, (-1, 2))
-        kernel = smoothing_kernel(scenes.mask, raw.shape[-1]).half()
+        blend_mask = make_blend_mask(scenes.mask, raw.shape[-1]).half()
         captions = [text for pair in scenes.plan.captions for text in pair]
         states, mask = self.text(add_suffix(captions, np.random.default_rng(seed)))
         padded = states.new_zeros(len(states), TEXT_ROWS, states.shape[-1])
@@ -77,7 +77,7 @@ class SceneEncoder:
         padded[:, :width] = states[:, :width] * mask[:, :width, None]
         lengths = mask.sum(1).clamp(max=TEXT_TOKENS)
         return Encoded(
-            raw, kernel, padded.half().unflatten(0, (-1, 2)), lengths.unflatten(0, (-1, 2))
+            raw, blend_mask, padded.half().unflatten(0, (-1, 2)), lengths.unflatten(0, (-1, 2))
         )
 
     def batch(self, seed: int, step: int, size: int, held_out: bool = False) -> Encoded:
@@ -102,8 +102,8 @@ class Pool:
 
     def add(self, fresh: Encoded) -> None:
         """Add scenes, dropping the oldest when full."""
-        size = len(fresh.kernel)
-        where = torch.arange(self.next, self.next + size, device=fresh.kernel.device)
+        size = len(fresh.blend_mask)
+        where = torch.arange(self.next, self.next + size, device=fresh.blend_mask.device)
         for name in fresh.__dataclass_fields__:
             getattr(self.kept, name)[where % self.capacity] = getattr(fresh, name)
         self.next = (self.next + size) % self.capacity
@@ -115,4 +115,4 @@ def turned(scenes: Encoded, turn: Tensor) -> Encoded:
     rows = torch.arange(len(turn), device=turn.device)
     order = torch.stack([turn.long(), 1 - turn.long()], 1)
     pick = rows[:, None], order
-    return Encoded(scenes.raw[pick], scenes.kernel, scenes.states[pick], scenes.lengths[pick])
+    return Encoded(scenes.raw[pick], scenes.blend_mask, scenes.states[pick], scenes.lengths[pick])

@@ -30,7 +30,7 @@ from training.backgrounds import look_into, read_picture
 from training.captured import SideStream
 from training.loop import Recipe, add_options, set_up, train
 from training.lpips import Lpips, layer_distance
-from training.masks import smoothing_kernel
+from training.masks import make_blend_mask
 from training.scenes import SIDE, SceneMaker, load_maker
 from training.state import Average
 from training.textures import SIDE as BACKGROUND_SIDE
@@ -110,7 +110,7 @@ class Pictures:
         return cls(maker, photographs, stacked)
 
     def batch(self, seed: int, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """(size, 3, SIDE, SIDE) in [−1, 1], pairs first; and the pairs' kernels (P, h, w)."""
+        """(size, 3, SIDE, SIDE) in [−1, 1], pairs first; and the pairs' blend masks (P, h, w)."""
         pairs = max(1, round(size * PAIRS_SHARE / 2))
         scenes = self.maker.batch(seed, step, pairs)
         pictures = [torch.stack([scenes.source, scenes.target], 1).flatten(0, 1)]
@@ -122,7 +122,7 @@ class Pictures:
             else:
                 bank = self.views if kind == 1 else self.maker.backgrounds.pictures
                 pictures.append(_cut(bank, generator))
-        return torch.cat(pictures), smoothing_kernel(scenes.mask, SIDE // 16)
+        return torch.cat(pictures), make_blend_mask(scenes.mask, SIDE // 16)
 
 
 def _cut(bank: Tensor, generator: torch.Generator) -> Tensor:
@@ -165,9 +165,9 @@ class TokenizerCourse:
         self.scales = schedule(1.0, preset("bundled").pixel_budget).tokenizer_scales
         size = options.batch or BATCH
         self.source = SideStream(lambda step: pictures.batch(options.seed, step, size), self.device)
-        shown, kernel = self.source.take(0)
+        shown, blend_mask = self.source.take(0)
         layout = torch.channels_last if self.on_gpu else torch.contiguous_format
-        self.shown, self.kernel = shown.contiguous(memory_format=layout), kernel
+        self.shown, self.blend_mask = shown.contiguous(memory_format=layout), blend_mask
         if options.compile:
             self._compile()
 
@@ -181,9 +181,9 @@ class TokenizerCourse:
         self.distance.layer_distance = torch.compile(layer_distance, dynamic=False)
 
     def feed(self, step: int) -> None:
-        shown, kernel = self.source.take(step)
+        shown, blend_mask = self.source.take(step)
         self.shown.copy_(shown)
-        self.kernel.copy_(kernel)
+        self.blend_mask.copy_(blend_mask)
 
     def prepare(self, step: int) -> None:
         self.source.start(step)
@@ -206,7 +206,7 @@ class TokenizerCourse:
             + CONSISTENCY_WEIGHT * moved
         )  # fmt: skip
         quality = psnr(drawn.detach().clamp(-1, 1), wanted)
-        pairs = 2 * len(self.kernel)
+        pairs = 2 * len(self.blend_mask)
         return {
             "loss": loss, "l1": absolute, "lpips": perceptual, "commitment": commitment,
             "moved": moved, "psnr": quality.mean(), "psnr of scenes": quality[:pairs].mean(),
@@ -214,8 +214,8 @@ class TokenizerCourse:
 
     def _blend(self, latent: Tensor) -> Tensor:
         """Every other pair: codes after the edit where it is, those before where they are kept."""
-        pairs = latent[: 2 * len(self.kernel)].unflatten(0, (-1, 2))
-        keep = self.kernel[:, None].clone()
+        pairs = latent[: 2 * len(self.blend_mask)].unflatten(0, (-1, 2))
+        keep = self.blend_mask[:, None].clone()
         keep[1::2] = 0
         after = keep * pairs[:, 0] + (1 - keep) * pairs[:, 1]
         mixed = torch.stack([pairs[:, 0], after], 1).flatten(0, 1)
@@ -223,8 +223,8 @@ class TokenizerCourse:
 
     def _moved(self, drawn: Tensor) -> Tensor:
         """How far blended pictures moved where everything is kept."""
-        pairs = drawn[: 2 * len(self.kernel)].unflatten(0, (-1, 2))[::2]
-        kept = (self.kernel[::2, None] > 0.999).float()
+        pairs = drawn[: 2 * len(self.blend_mask)].unflatten(0, (-1, 2))[::2]
+        kept = (self.blend_mask[::2, None] > 0.999).float()
         kept = F.interpolate(kept, drawn.shape[-2:], mode="nearest")
         return ((pairs[:, 0] - pairs[:, 1]).abs() * kept).mean()
 

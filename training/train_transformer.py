@@ -122,9 +122,9 @@ class TransformerCourse:
 
     def losses(self) -> dict[str, Tensor]:
         batch = turned(self.pool.kept[self.index], self.turn)
-        kernel = batch.kernel.float()
-        edited = torch.rand(len(kernel), device=self.device) < EDIT_SHARE
-        kept = kernel * edited[:, None, None]
+        blend_mask = batch.blend_mask.float()
+        edited = torch.rand(len(blend_mask), device=self.device) < EDIT_SHARE
+        kept = blend_mask * edited[:, None, None]
         noise = SelfCorrectionNoise(NOISE_STRENGTH)
         with torch.no_grad():
             raw = batch.raw.float()
@@ -133,7 +133,7 @@ class TransformerCourse:
             text = append_rows(batch.states[:, 1].float(), batch.lengths[:, 1])
         text = drop_condition(text, self.model.cfg_uncond, CONDITION_DROP)
         logits = self._forward(self.model, training_batch.inputs, text)
-        weights = region_weights(kernel, self.plan, EMPHASIS)
+        weights = region_weights(blend_mask, self.plan, EMPHASIS)
         loss = (bit_losses(logits, training_batch.targets).mean(-1) * weights).sum(1).mean()
         right = (logits[..., 1] > logits[..., 0]) == training_batch.targets
         return {"loss": loss, "accuracy": right.float().mean()}
@@ -168,17 +168,17 @@ class TransformerCourse:
     @torch.no_grad()
     def _measured(self, model: Infinity, batch: Encoded, edit: bool) -> dict[str, float]:
         """Noise-free held-out loss (the method's weights) and bit accuracy, overall and inside."""
-        kernel = batch.kernel.float()
-        kept = kernel if edit else torch.zeros_like(kernel)
+        blend_mask = batch.blend_mask.float()
+        kept = blend_mask if edit else torch.zeros_like(blend_mask)
         raw = batch.raw.float()
         training_batch = training_batch_of(
             blended(raw[:, 1], raw[:, 0], kept, self.plan, None), self.plan
         )
-        position = torch.arange(TEXT_ROWS, device=kernel.device)[None]
+        position = torch.arange(TEXT_ROWS, device=blend_mask.device)[None]
         text = TextFeatures(batch.states[:, 1].float(), position < batch.lengths[:, 1:2])
         logits = self._forward(model, training_batch.inputs, text)
         right = ((logits[..., 1] > logits[..., 0]) == training_batch.targets).float().mean(-1)
-        inside = region_weights(kernel, self.plan, 1e6)
+        inside = region_weights(blend_mask, self.plan, 1e6)
         return {
             "loss": float(bit_loss(logits, training_batch.targets, self.plan).cross_entropy),
             "bit accuracy": float(right.mean()),

@@ -16,7 +16,7 @@ from editinfinity.errors import UserError
 log = logging.getLogger(__name__)
 
 
-class Delivered(NamedTuple):
+class PhotographResult(NamedTuple):
     """How the edit of one photograph went; ``show`` is the picture, or why there is none."""
 
     image: Path
@@ -25,7 +25,7 @@ class Delivered(NamedTuple):
     show: str
 
 
-def tell(photographs: Sequence[Delivered]) -> None:
+def print_results(photographs: Sequence[PhotographResult]) -> None:
     """What was made: a table for a person, for a script the paths alone, faults beside them."""
     from editinfinity.results.summary import columns_of, duration
 
@@ -103,7 +103,7 @@ def _holds(path: Path, content: bytes) -> bool:
         return False
 
 
-def tell_doubts(
+def log_warnings(
     project: Path, name: str, image: Path, place: str | None, smoothings: Iterable[str]
 ) -> None:
     """What works but may not be meant, such as 16 bits a channel that come back as 8.
@@ -119,11 +119,11 @@ def tell_doubts(
     from editinfinity.results.warnings import warnings_of
 
     records = read_records(project / "results" / name / "logs")
-    for doubt in warnings_of(records, {"edit": smoothings}):
-        log.warning("%s", readable(doubt, name, image, place))
+    for warning in warnings_of(records, {"edit": smoothings}):
+        log.warning("%s", in_users_terms(warning, name, image, place))
 
 
-def readable(fault: str, name: str, image: Path, place: str | None) -> str:
+def in_users_terms(fault: str, name: str, image: Path, place: str | None) -> str:
     """A line about a case that was made here, told of the user's own files."""
     line = fault.removeprefix(f"case {name}: ")
     for ours, theirs in (("original_image", str(image)), ("mask", place)):

@@ -15,13 +15,13 @@ import typer
 from editinfinity.cases.case import Case
 from editinfinity.cases.create import NewEdit, case_name, make_case, require_makeable
 from editinfinity.cli.delivery import (
-    Delivered,
+    PhotographResult,
     deliver,
     ending_for,
+    in_users_terms,
+    log_warnings,
     output_of,
-    readable,
-    tell,
-    tell_doubts,
+    print_results,
 )
 from editinfinity.cli.options import grouped, setting_option
 from editinfinity.errors import UserError
@@ -148,11 +148,11 @@ def edit(
         make_case(case, image, source, edits, ours=True)
         ran = run_workflow(project, settings, lock)
         if ran.failed:
-            raise UserError(readable(ran.failed[name][0], name, image, place))
-        tell_doubts(project, name, image, place, smoothings if place or wish.target else ())
+            raise UserError(in_users_terms(ran.failed[name][0], name, image, place))
+        log_warnings(project, name, image, place, smoothings if place or wish.target else ())
         picture = project / "results" / name / "edit.png"
         made = deliver(picture, image, target_output, output is not None)
-        tell([Delivered(image, "edited", ran.seconds(name), str(made))])
+        print_results([PhotographResult(image, "edited", ran.seconds(name), str(made))])
 
 
 def _smoothings(settings: dict[Any, Any]) -> tuple[str, ...]:
@@ -209,14 +209,14 @@ def batch(
         for name, (image, mask) in photographs.items():
             picture = project / "results" / name / "edit.png"
             marked = None if mask is None else str(mask)
-            tell_doubts(project, name, image, marked, smoothings if marked or wish.target else ())
+            log_warnings(project, name, image, marked, smoothings if marked or wish.target else ())
             if name in ran.failed:
-                reason = readable(ran.failed[name][0], name, image, marked)
-                told.append(Delivered(image, "failed", ran.seconds(name), reason))
+                reason = in_users_terms(ran.failed[name][0], name, image, marked)
+                told.append(PhotographResult(image, "failed", ran.seconds(name), reason))
             elif picture.exists():
                 made = deliver(picture, image, results / f"{image.stem}{ending_for(image)}", False)
-                told.append(Delivered(image, "edited", ran.seconds(name), str(made)))
-    tell(told)
+                told.append(PhotographResult(image, "edited", ran.seconds(name), str(made)))
+    print_results(told)
     if ran.failed:
         raise UserError(f"{len(ran.failed)} of {len(photographs)} photographs could not be edited")
 

@@ -171,7 +171,7 @@ def train_textembedding(
     training: Annotated[TrainingSettings, Without("lora_learning_rate")],
     model: ModelSettings,
 ) -> None:
-    """Learn 20 vectors that complete the source prompt (stage 2 of the method)."""
+    """Learn a soft prompt that completes the source prompt (stage 2 of the method)."""
     from editinfinity.stages.train_textembedding import train_textembedding as stage
 
     stage(
@@ -201,7 +201,7 @@ def train_lora(
     text_features: TextFeatures,
     output_dir: Annotated[Path, typer.Option(help="Folder of the adapter, in PEFT's format.")],
     iterations: Iterations = InversionSettings.train_lora_iter,
-    embedding: Annotated[Path | None, typer.Option(help="Learned vectors to train over.")] = None,
+    embedding: Annotated[Path | None, typer.Option(help="Soft prompt to train with.")] = None,
     previous_dir: Annotated[
         Path | None, typer.Option("--previous", help="Folder of an adapter to continue.")
     ] = None,
@@ -275,7 +275,7 @@ def edit(
     image_features: ImageFeatures,
     text_features: Annotated[Path, typer.Option(help="Features of the edit prompt.")],
     output: Annotated[Path, typer.Option(help="PNG to write; its settings go beside as JSON.")],
-    embedding: Annotated[Path | None, typer.Option(help="Learned vectors.")] = None,
+    embedding: Annotated[Path | None, typer.Option(help="Soft prompt.")] = None,
     lora_dir: Annotated[Path | None, typer.Option(help="Folder of a LoRA adapter.")] = None,
     kernel: Annotated[Path | None, typer.Option(help="Else the whole image may change.")] = None,
     source_text: Annotated[

@@ -44,22 +44,22 @@ class ReplaySource:
         return self.source[scale].expand_as(generated)
 
 
-class KernelBlend:
+class MaskBlend:
     """Blends E = G·source + (1 − G)·generated at every scale (``infer_function`` 2)."""
 
-    def __init__(self, source: Sequence[Tensor], kernel: Tensor) -> None:
-        """Blend ``source`` with the kernel G.
+    def __init__(self, source: Sequence[Tensor], blend_mask: Tensor) -> None:
+        """Blend ``source`` with the blend mask G.
 
         Args:
             source: Upsampled code of every scale, each (1, d, H, W).
-            kernel: G, (H, W): 1 keeps the source, 0 takes the generated code.
+            blend_mask: G, (H, W): 1 keeps the source, 0 takes the generated code.
         """
         self.source = source
-        self.kernel = kernel
+        self.blend_mask = blend_mask
 
     def __call__(self, scale: int, generated: Tensor) -> Tensor:
         # Unlike torch.lerp, exact: the source where G is 1, the generated code where G is 0.
-        return self.kernel * self.source[scale] + (1 - self.kernel) * generated
+        return self.blend_mask * self.source[scale] + (1 - self.blend_mask) * generated
 
 
 class LockFirst:

@@ -87,7 +87,7 @@ class SourceNegative:
 
     Attributes:
         cfg: Strength of the classifier-free guidance; the published value is 4.04.
-        source: Features of the source prompt, (1, S, Ct5), including any learned vectors.
+        source: Features of the source prompt, (1, S, Ct5), including any soft prompt.
         inside: Mask on the final grid, (H, W), 1 where editing is allowed; None for everywhere.
         schedule: The scales.
     """

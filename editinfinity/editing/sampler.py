@@ -92,7 +92,7 @@ def sample(
     guidance: Guidance | None = None,
     passes: Callable[[Infinity, TextFeatures, ScaleSchedule], ScalePasses] = ScalePasses,
 ) -> Sample:
-    """Generate an image for each row of ``text`` (B, T, Ct5), which includes any learned vectors.
+    """Generate an image for each row of ``text`` (B, T, Ct5), which includes any soft prompt.
 
     Args:
         model: The transformer.
@@ -115,12 +115,12 @@ def sample(
     noise = draw_noise(batch, schedule, model.config.token_bits, generator, device)
     grid = schedule.tokenizer_grid
     code = torch.zeros(batch, model.config.bits, *grid, device=device)
-    seen, all_bits = None, []
+    inputs, all_bits = None, []
     for scale, scale_grid in enumerate(schedule.scales):
         if scale:
-            seen = bsq.fold(bsq.resized(code, schedule.tokenizer_scales[scale]), patchify)
+            inputs = bsq.fold(bsq.resized(code, schedule.tokenizer_scales[scale]), patchify)
         observe = None if watcher is None else partial(watcher.watch, scale)
-        logits = run.logits(scale, seen, observe)
+        logits = run.logits(scale, inputs, observe)
         if on_logits is not None:
             on_logits(scale, logits)
         bits = draw_bits(guide(scale, logits), settings, noise[scale])

@@ -74,8 +74,8 @@ def _vision(state: Mapping[str, Tensor]) -> nn.Module:
     return model
 
 
-def _text(state: dict[str, Tensor], seen: int) -> nn.Module:
-    """Return BLIP's text encoder, which attends to picture features of ``seen`` channels."""
+def _text(state: dict[str, Tensor], vision_width: int) -> nn.Module:
+    """Return BLIP's text encoder; it attends to picture features of ``vision_width`` channels."""
     from transformers import BlipTextConfig
     from transformers.models.blip.modeling_blip_text import BlipTextModel
 
@@ -84,7 +84,7 @@ def _text(state: dict[str, Tensor], seen: int) -> nn.Module:
         BlipTextConfig(
             vocab_size=vocabulary,
             hidden_size=width,
-            encoder_hidden_size=seen,
+            encoder_hidden_size=vision_width,
             intermediate_size=state["encoder.layer.0.intermediate.dense.weight"].shape[0],
             num_hidden_layers=_count(state, r"encoder\.layer\.(\d+)\."),
             num_attention_heads=width // _HEAD,
@@ -126,8 +126,8 @@ class ImageReward:
         state = {name: tensor.float() for name, tensor in read_state_dict(files).items()}
         try:
             vision = _vision(below(state, "blip.visual_encoder."))
-            seen = int(vision.config.hidden_size)  # type: ignore[union-attr, arg-type]
-            text = _text(below(state, "blip.text_encoder."), seen)
+            vision_width = int(vision.config.hidden_size)  # type: ignore[union-attr, arg-type]
+            text = _text(below(state, "blip.text_encoder."), vision_width)
             head = _head(below(state, "mlp.layers."))
         except (KeyError, ValueError, RuntimeError, IndexError) as error:
             reason = " ".join(str(error).split())[:160]

@@ -66,13 +66,13 @@ class Dino:
     @torch.inference_mode()
     def keys(self, picture: Tensor) -> Tensor:
         """Return the keys, heads concatenated: (1, 3, h, w) → (1, 1 + patches, width)."""
-        seen: list[Tensor] = []
-        hook = self._key.register_forward_hook(lambda module, given, keys: seen.append(keys))
+        captured: list[Tensor] = []
+        hook = self._key.register_forward_hook(lambda module, inputs, keys: captured.append(keys))
         try:
             self.model(picture.to(self.device), interpolate_pos_encoding=True)
         finally:
             hook.remove()
-        return seen[0].float()
+        return captured[0].float()
 
     def measure(self, edited: Edited) -> Mapping[str, float]:
         """Return ``structure_distance``: mean squared difference of the two self-similarities."""

@@ -69,18 +69,18 @@ def mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> NDAr
     with _telling_faults(path):
         content = _content(path)
         if "shapes" in content:
-            drawn_on = _size(content.get("imageHeight"), content.get("imageWidth"))
+            annotated_size = _size(content.get("imageHeight"), content.get("imageWidth"))
             shapes = list(content["shapes"])
         elif "annotations" in content:
             content = _of_one_image(content, path, photograph)
             image: Mapping[str, Any] = next(iter(content.get("images") or []), {})
-            drawn_on = _size(image.get("height"), image.get("width"))
+            annotated_size = _size(image.get("height"), image.get("width"))
             shapes = list(_of_coco(content, path))
         else:
             raise UserError(f"{path}: is neither of LabelMe (shapes) nor of COCO (annotations)")
         if not shapes:
             raise UserError(f"{path}: holds no polygon, rectangle or circle; draw one")
-        return _drawn(shapes, drawn_on or size, size, path)
+        return _rasterised(shapes, annotated_size or size, size, path)
 
 
 def annotations_of_one(path: Path, photograph: Path) -> str | None:
@@ -125,7 +125,7 @@ def _size(height: Any, width: Any) -> Size | None:
     return size
 
 
-def _pixels_of(png: Any, corners: list[Point], drawn_on: Size, path: Path) -> Image.Image:
+def _pixels_of(png: Any, corners: list[Point], annotated_size: Size, path: Path) -> Image.Image:
     """Decode the pixels of a ``mask`` shape (made by LabelMe's AI tools), as mode ``1``."""
     (x1, y1), (x2, y2) = corners
     try:
@@ -136,7 +136,7 @@ def _pixels_of(png: Any, corners: list[Point], drawn_on: Size, path: Path) -> Im
             width, height = picture.size
             # Check the size before decoding, so that a huge mask is never decoded.
             fits = abs(x2 - x1 + 1 - width) <= 1 and abs(y2 - y1 + 1 - height) <= 1
-            if not fits or height > drawn_on[0] or width > drawn_on[1]:
+            if not fits or height > annotated_size[0] or width > annotated_size[1]:
                 raise UserError(
                     f"{path}: a mask in it, of {width}×{height} pixels, does not fill its corners; "
                     "export it again"
@@ -216,17 +216,19 @@ def _shown(name: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(name)[:100])
 
 
-def _drawn(shapes: list[_Shape], drawn_on: Size, size: Size, path: Path) -> NDArray[np.bool_]:
-    """Draw shapes annotated on a picture of size ``drawn_on`` into a mask of size ``size``."""
+def _rasterised(
+    shapes: list[_Shape], annotated_size: Size, size: Size, path: Path
+) -> NDArray[np.bool_]:
+    """Draw shapes into a mask of size ``size``; they were drawn at ``annotated_size``."""
     kinds = [shape.get("shape_type") or "polygon" for shape in shapes]
     if others := sorted({_shown(kind) for kind in kinds if kind not in _AREAS}):
         raise UserError(
             f"{path}: holds shapes without an area ({', '.join(others)}); delete them, or draw "
             "polygons, rectangles, circles or masks"
         )
-    require_shape(path, drawn_on, size)
-    scale = size[1] / drawn_on[1], size[0] / drawn_on[0]
-    far = _FARTHEST * max(drawn_on)
+    require_shape(path, annotated_size, size)
+    scale = size[1] / annotated_size[1], size[0] / annotated_size[0]
+    far = _FARTHEST * max(annotated_size)
     canvas = Image.new("1", (size[1], size[0]))
     for kind, shape in zip(kinds, shapes, strict=True):
         points = [(float(x), float(y)) for x, y in shape["points"]]
@@ -238,7 +240,7 @@ def _drawn(shapes: list[_Shape], drawn_on: Size, size: Size, path: Path) -> NDAr
         if not all(abs(number) <= far for point in points for number in point):
             raise UserError(f"{path}: a corner lies far outside the picture; export it again")
         if kind == "mask":
-            pixels = _pixels_of(shape.get("mask"), points, drawn_on, path)
+            pixels = _pixels_of(shape.get("mask"), points, annotated_size, path)
             _paste(canvas, pixels, points[0], scale)
         else:
             _draw(canvas, kind, [(x * scale[0], y * scale[1]) for x, y in points])

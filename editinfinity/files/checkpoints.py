@@ -1,4 +1,4 @@
-"""Checkpoints of the two training stages: learned vectors, LoRA adapters and optimizer states.
+"""Checkpoints of the two training stages: soft prompts, LoRA adapters and optimizer states.
 
 Adapters use PEFT's format, but PEFT's own writer is not used: it leaves sets unsorted and adds a
 model card, so that two identical runs would give different files.
@@ -45,8 +45,14 @@ _IMPORTING = ("auto_mapping", "megatron_config", "eva_config", "corda_config", "
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """Learned vectors, (N, Ct5) fp32, after ``iteration`` updates for a preset's model."""
+class SoftPrompt:
+    """A soft prompt: N learned vectors, (N, Ct5) fp32, that follow the prompt's text features.
+
+    Attributes:
+        vectors: the vectors.
+        iteration: number of updates that were made.
+        preset: name of the preset of the model they were trained for.
+    """
 
     vectors: Tensor
     iteration: int
@@ -58,7 +64,7 @@ class Embedding:
         save_tensors(path, {"embedding": self.vectors}, metadata)
 
     @classmethod
-    def load(cls, path: Path, preset: str, width: int) -> Embedding:
+    def load(cls, path: Path, preset: str, width: int) -> SoftPrompt:
         """Load a checkpoint for a preset whose text features have ``width`` channels.
 
         Raises:

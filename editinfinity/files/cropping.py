@@ -68,12 +68,12 @@ def crop_around(masks: Sequence[NDArray[np.bool_]], pixel_budget: str) -> Region
     whole = Geometry.fit(size, ScaleSchedule(nearest_ratio(*size), pixel_budget).image_size)
     found = _smallest_view(needed, size, pixel_budget)
     if found is None or found[0] * found[1] > WORTH_IT * whole.height * whole.width:
-        seen = whole.crop_mask(edited).sum()
-        if seen == edited.sum():
+        in_view = whole.crop_mask(edited).sum()
+        if in_view == edited.sum():
             return None
         if found is None:
             best = _fullest_view(edited, counts, needed, pixel_budget)
-            return best if _held(edited, best) > seen else None
+            return best if _held(edited, best) > in_view else None
     return _over(counts, found, size)
 
 

@@ -1,4 +1,4 @@
-"""Files of attention maps and smoothing kernels. This module does not import torch."""
+"""Files of attention maps and blend masks. This module does not import torch."""
 
 from __future__ import annotations
 

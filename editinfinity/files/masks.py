@@ -78,7 +78,7 @@ def mask_warning(mask: Mask, path: Path | str, edit_region: str) -> str | None:
     return f"{path}: marks {what} as edited ({edit_region} is edited); see mask_edit_region"
 
 
-def unseen_of(mask: Mask, geometry: Geometry) -> float:
+def share_out_of_view(mask: Mask, geometry: Geometry) -> float:
     """Return the share of a mask (H, W of the photograph) that lies outside the model's view.
 
     For an empty mask, it is 0.
@@ -87,17 +87,17 @@ def unseen_of(mask: Mask, geometry: Geometry) -> float:
     return 1 - int(geometry.crop_mask(mask).sum()) / whole if whole else 0.0
 
 
-def require_seen(unseen: float, name: Path | str) -> None:
+def require_in_view(out_of_view: float, name: Path | str) -> None:
     """Refuse a mask that would change nothing.
 
     Args:
-        unseen: share of the mask outside the model's view, from ``unseen_of``.
+        out_of_view: share of the mask outside the model's view, from ``share_out_of_view``.
         name: the mask's name, for messages.
 
     Raises:
         UserError: the whole mask lies outside the model's view.
     """
-    if unseen == 1:
+    if out_of_view == 1:
         raise UserError(
             f"{name}: lies outside the part of the photograph that the model sees, and would "
             "change nothing; set crop: auto, or make a case of its own of this edit"

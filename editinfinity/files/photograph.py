@@ -33,7 +33,7 @@ class Photograph:
         profile: the ICC profile of ``pixels``, or None.
         metadata: EXIF and XMP.
         format: Pillow's name of the file's format.
-        doubts: one message for each property of the file that could not be preserved.
+        warnings: one message for each property of the file that could not be preserved.
     """
 
     pixels: Image.Image
@@ -41,7 +41,7 @@ class Photograph:
     profile: bytes | None = None
     metadata: Metadata = field(default_factory=Metadata)
     format: str = "PNG"
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def size(self) -> Size:
@@ -49,18 +49,18 @@ class Photograph:
         return self.pixels.height, self.pixels.width
 
     def paste(
-        self, drawn: Image.Image, geometry: Geometry, opacity: Image.Image | None
+        self, generated: Image.Image, geometry: Geometry, opacity: Image.Image | None
     ) -> Photograph:
         """Return the photograph with generated pixels pasted into the model's crop.
 
         Args:
-            drawn: the generated picture, sRGB, at the model's size.
+            generated: the generated picture, sRGB, at the model's size.
             geometry: the crop that it was generated for.
             opacity: mode ``L``, of the crop's size: 0 keeps the photograph's exact pixels, 255
                 uses the generated ones. None uses the generated pixels everywhere.
         """
         size = (geometry.width, geometry.height)
-        patch = drawn.convert("RGB")
+        patch = generated.convert("RGB")
         coloured = self.pixels.mode == "RGB"
         patch = from_srgb(patch, self.profile) if coloured else patch.convert("L")
         if patch.size != size:
@@ -95,9 +95,9 @@ def _paste_deep(
         geometry.top : geometry.top + geometry.height,
         geometry.left : geometry.left + geometry.width,
     ]
-    drawn = np.asarray(patch, dtype=np.float32) * 257
+    generated = np.asarray(patch, dtype=np.float32) * 257
     share = np.float32(1) if opacity is None else np.asarray(opacity, dtype=np.float32) / 255
-    values[crop] = np.rint(values[crop] * (1 - share) + drawn * share).astype(values.dtype)
+    values[crop] = np.rint(values[crop] * (1 - share) + generated * share).astype(values.dtype)
     return Image.fromarray(values)
 
 
@@ -105,18 +105,18 @@ def read_photograph(path: Path) -> Photograph:
     """Load a photograph with everything that an edit must preserve.
 
     16-bit grey is kept. Other content is converted: 16-bit colour and 32-bit grey to 8-bit, CMYK
-    to sRGB, palettes to RGB, and animations to their first frame. Except for palettes, ``doubts``
+    to sRGB, palettes to RGB, and animations to their first frame. Except for palettes, ``warnings``
     gets a message for each conversion.
 
     Raises:
         UserError: the file is missing, damaged, not a picture, or too large.
     """
     image = open_picture(path)
-    return photograph_of(image, str(path), _doubts(image, path))
+    return photograph_of(image, str(path), _warnings_of(image, path))
 
 
 def photograph_of(
-    image: Image.Image, name: str = "the picture", doubts: Sequence[str] = ()
+    image: Image.Image, name: str = "the picture", warnings: Sequence[str] = ()
 ) -> Photograph:
     """As ``read_photograph``, for an open picture that is upright already."""
     metadata, format_ = metadata_of(image, name), image.format or "PNG"
@@ -135,20 +135,20 @@ def photograph_of(
             alpha = image.getchannel("A")
         pixels = image.convert("L" if grey else "RGB")
     pixels.info = {}
-    return Photograph(pixels, alpha, profile, metadata, format_, tuple(doubts))
+    return Photograph(pixels, alpha, profile, metadata, format_, tuple(warnings))
 
 
-def _doubts(image: Image.Image, path: Path) -> list[str]:
-    doubts = []
+def _warnings_of(image: Image.Image, path: Path) -> list[str]:
+    warnings = []
     if image.mode in ("RGB", "RGBA", "LA") and _depth(image, path) > 8:
-        doubts.append(f"{path}: has 16 bits a channel; 8 of them are kept")
+        warnings.append(f"{path}: has 16 bits a channel; 8 of them are kept")
     if image.mode in ("I", "F"):
-        doubts.append(f"{path}: has 32 bits a pixel; 8 of them are kept")
+        warnings.append(f"{path}: has 32 bits a pixel; 8 of them are kept")
     if image.mode == "CMYK":
-        doubts.append(f"{path}: is CMYK; it becomes sRGB")
+        warnings.append(f"{path}: is CMYK; it becomes sRGB")
     if image.info.get("duration") and image.format in ("GIF", "WEBP", "PNG", "AVIF"):
-        doubts.append(f"{path}: is an animation; its first frame is taken")
-    return doubts
+        warnings.append(f"{path}: is an animation; its first frame is taken")
+    return warnings
 
 
 def _depth(image: Image.Image, path: Path) -> int:

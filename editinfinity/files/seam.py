@@ -1,6 +1,6 @@
 """Blend an edit into the photograph: per-pixel opacity of the generated picture.
 
-The opacity is 0 outside the crop and outside the kernel's support (the cells that do not keep the
+The opacity is 0 outside the crop and outside the blend mask's support (cells that do not keep the
 source completely). Inside, it rises over about one cell. It is computed on a grid of a few points
 per cell, at the same cost for any size of photograph, and then enlarged.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from editinfinity.editing.kernel import manhattan_distance
+from editinfinity.editing.blend_mask import manhattan_distance
 from editinfinity.files.geometry import Geometry
 
 POINTS = 8
@@ -19,12 +19,12 @@ POINTS = 8
 
 
 def opacity_of(
-    kernel: NDArray[np.float32], geometry: Geometry, feather: float | None = None
+    blend_mask: NDArray[np.float32], geometry: Geometry, feather: float | None = None
 ) -> Image.Image:
     """Return the opacity of the generated picture over the photograph.
 
     Args:
-        kernel: the smoothing kernel G, (h, w) cells of the crop. 1 keeps the source; all cells
+        blend_mask: the blend mask G, (h, w) cells of the crop. 1 keeps the source; all cells
             are 0 if everything may change.
         geometry: the model's crop. The opacity also falls to 0 at the edges of the crop that lie
             inside the photograph.
@@ -34,7 +34,7 @@ def opacity_of(
         Picture of mode ``L`` and the crop's size; 255 shows only the generated picture. Exactly 0
         at every pixel whose centre lies in a cell with G = 1.
     """
-    support = kernel < 1
+    support = blend_mask < 1
     if not support.any():
         return Image.new("L", (geometry.width, geometry.height), 0)
     points = np.repeat(np.repeat(support, POINTS, axis=0), POINTS, axis=1)

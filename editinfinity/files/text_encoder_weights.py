@@ -12,7 +12,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.model_folder import model_folder
 from editinfinity.models.text_encoder import HashedEncoder, TextEncoder, TransformersEncoder
 from editinfinity.presets import Preset
-from editinfinity.prompts import LEARNED_VECTORS
+from editinfinity.prompts import SOFT_PROMPT_LENGTH
 
 
 def load_text_encoder(
@@ -24,8 +24,8 @@ def load_text_encoder(
         UserError: its weights are missing or unusable, or its features have another width.
     """
     config = preset.text_encoder
-    # The transformer has one "no text" row per token, and the learned vectors need rows too.
-    longest = min(config.max_length, preset.transformer.text_length - LEARNED_VECTORS)
+    # The transformer has one "no text" row per token, and the soft prompt needs rows too.
+    longest = min(config.max_length, preset.transformer.text_length - SOFT_PROMPT_LENGTH)
     if config.kind == "hashed":
         return HashedEncoder(config.width, longest)
     folder = _text_encoder_folder(preset, model_dir)

@@ -41,17 +41,17 @@ class Source:
     Attributes:
         features: raw tokenizer features, (1, d, H, W) fp32.
         text: features of the source prompt including the caption suffix, (1, T, Ct5).
-        learned: learned vectors that are appended to the text, (N, Ct5), or None.
+        soft_prompt: learned vectors that are appended to the text, (N, Ct5), or None.
     """
 
     features: Tensor
     text: TextFeatures
     schedule: ScaleSchedule
-    learned: Tensor | None = None
+    soft_prompt: Tensor | None = None
 
     def batch_text(self, batch: int) -> TextFeatures:
-        """Return the text followed by the learned vectors, (batch, T + N, Ct5)."""
-        text = self.text if self.learned is None else self.text.append(self.learned)
+        """Return the text followed by the soft prompt, (batch, T + N, Ct5)."""
+        text = self.text if self.soft_prompt is None else self.text.append(self.soft_prompt)
         return TextFeatures(text.features.expand(batch, -1, -1))
 
 

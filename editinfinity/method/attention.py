@@ -26,7 +26,7 @@ def attention_map(
     Args:
         transformer: the transformer, without an adapter.
         photograph: the photograph; its codes replace the generated codes at every scale.
-        prompt: the source prompt, which is used without learned vectors.
+        prompt: the source prompt, which is used without the soft prompt.
         tokens: token range of the word: first, and one past the last.
 
     Returns:

@@ -15,24 +15,24 @@ from editinfinity.settings.groups import FinishSettings
 
 def composite(
     photograph: Photograph,
-    drawn: Image.Image,
+    generated: Image.Image,
     geometry: Geometry,
-    kernel: NDArray[np.float32] | None,
+    blend_mask: NDArray[np.float32] | None,
     settings: FinishSettings = FinishSettings(),
 ) -> Photograph:
     """Paste the generated picture into the photograph; pixels outside the model's crop are kept.
 
     Args:
         photograph: the original photograph.
-        drawn: the generated picture, RGB in sRGB, at the model's size.
+        generated: the generated picture, RGB in sRGB, at the model's size.
         geometry: position of the generated picture in the photograph.
-        kernel: G on the ratio's 1M last scale: the photograph keeps its pixels where G is 1. None
-            pastes the whole generated picture; only the border of the crop has a seam then.
+        blend_mask: G on the ratio's 1M last scale. The photograph keeps its pixels where G is 1.
+            None pastes the whole generated picture; only the border of the crop has a seam then.
         settings: settings of the composition; ``background: decoded`` also pastes the whole
             generated picture.
     """
-    if kernel is None or settings.background == "decoded":
-        kernel = np.zeros(reference_grid(geometry.model_size), dtype=np.float32)
-    opacity = opacity_of(kernel, geometry, settings.mask_feather)
-    finished = photograph.paste(drawn, geometry, opacity)
+    if blend_mask is None or settings.background == "decoded":
+        blend_mask = np.zeros(reference_grid(geometry.model_size), dtype=np.float32)
+    opacity = opacity_of(blend_mask, geometry, settings.mask_feather)
+    finished = photograph.paste(generated, geometry, opacity)
     return finished.without_place() if settings.gps == "drop" else finished

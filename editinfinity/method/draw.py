@@ -15,9 +15,9 @@ from torch import Tensor
 
 from editinfinity.compute import telling_memory_faults
 from editinfinity.editing import sampler
-from editinfinity.editing.blend import Editor, KernelBlend, LockFirst, keep_generated
+from editinfinity.editing.blend import Editor, LockFirst, MaskBlend, keep_generated
+from editinfinity.editing.blend_mask import resample_blend_mask
 from editinfinity.editing.guidance import ClassifierFree, Guidance, SourceNegative
-from editinfinity.editing.kernel import resample_kernel
 from editinfinity.files.checkpoints import Adapter
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.images import from_model
@@ -61,21 +61,21 @@ def draw(
     prompt: PromptFeatures,
     sampling: SamplingSettings,
     *,
-    vectors: Tensor | None = None,
-    kernel: NDArray[np.float32] | None = None,
+    soft_prompt: Tensor | None = None,
+    blend_mask: NDArray[np.float32] | None = None,
     negative_text: PromptFeatures | None = None,
     lock_scales: int = 0,
     passes: Callable[[Infinity, TextFeatures, ScaleSchedule], ScalePasses] = ScalePasses,
 ) -> Tensor:
-    """Sample a picture for the edit prompt; with a kernel, blend it with the photograph's codes.
+    """Sample a picture for the edit prompt; with a blend mask, blend it into its codes.
 
     Args:
         transformer: the transformer, with the adapter applied if one is used.
         photograph: the photograph to edit.
         prompt: the edit prompt, which describes the edited picture.
         sampling: seed, guidance scale, temperature and cut-offs (top-k, top-p).
-        vectors: learned vectors, (N, Ct5), appended to each prompt; None for none.
-        kernel: G on the ratio's 1M last scale; None lets the whole picture change.
+        soft_prompt: learned vectors, (N, Ct5), appended to each prompt; None for none.
+        blend_mask: G on the ratio's 1M last scale; None lets the whole picture change.
         negative_text: the source prompt, used as the negative prompt; None for plain
             classifier-free guidance.
         lock_scales: number of first scales that keep the photograph's codes.
@@ -91,14 +91,14 @@ def draw(
     blend: Editor = keep_generated
     guidance: Guidance = ClassifierFree(sampling.cfg)
     codes, inside = sampler.codes_of(photograph.bits, schedule, device), None
-    if kernel is not None:
-        kept = torch.from_numpy(resample_kernel(kernel, schedule.tokenizer_grid)).to(device)
-        blend, inside = KernelBlend(codes, kept), 1 - kept
+    if blend_mask is not None:
+        kept = torch.from_numpy(resample_blend_mask(blend_mask, schedule.tokenizer_grid)).to(device)
+        blend, inside = MaskBlend(codes, kept), 1 - kept
     if lock_scales:
         blend = LockFirst(codes, lock_scales, blend)
-    text = _text_of(prompt, vectors, device)
+    text = _text_of(prompt, soft_prompt, device)
     if negative_text is not None:
-        source = _text_of(negative_text, vectors, device)
+        source = _text_of(negative_text, soft_prompt, device)
         guidance = SourceNegative(sampling.cfg, source, inside, schedule)
     return sampler.sample(
         transformer,
@@ -123,7 +123,9 @@ def decode(tokenizer: Tokenizer, code: Tensor) -> Image.Image:
     return from_model(tokenizer.decode(code)[0].float().cpu().numpy())
 
 
-def _text_of(prompt: PromptFeatures, vectors: Tensor | None, device: torch.device) -> TextFeatures:
-    """Return a prompt's features, followed by the learned vectors if there are any."""
+def _text_of(
+    prompt: PromptFeatures, soft_prompt: Tensor | None, device: torch.device
+) -> TextFeatures:
+    """Return a prompt's features, followed by the soft prompt if there is one."""
     text = TextFeatures.of(prompt.features, device)
-    return text if vectors is None else text.append(vectors.to(device))
+    return text if soft_prompt is None else text.append(soft_prompt.to(device))

@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 from editinfinity.compute import determinism, reseed, telling_memory_faults
 from editinfinity.errors import UserError
-from editinfinity.files.checkpoints import Adapter, Embedding, OptimizerState
+from editinfinity.files.checkpoints import Adapter, OptimizerState, SoftPrompt
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.inversion import gradient_checkpointing
 from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.training import InversionLoss, Source, train
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import Preset
-from editinfinity.prompts import LEARNED_VECTORS
+from editinfinity.prompts import SOFT_PROMPT_LENGTH
 from editinfinity.settings.groups import LoraSettings, TrainingSettings
 
 log = logging.getLogger(__name__)
 
-VECTORS, ADAPTER = "train_textembedding", "train_lora"
+SOFT_PROMPT, ADAPTER = "train_textembedding", "train_lora"
 """Names of the two trainings; the seeds of their iterations depend on these names."""
 
 
@@ -67,13 +67,14 @@ def source_of(
     photograph: ImageFeatures,
     prompt: PromptFeatures,
     device: torch.device,
-    vectors: Tensor | None = None,
+    soft_prompt: Tensor | None = None,
 ) -> Source:
-    """Return a photograph and prompt as training input, with learned vectors (N, Ct5) if any."""
+    """Return a photograph, its prompt and any soft prompt (N, Ct5) as training input."""
     raw = torch.from_numpy(photograph.raw)[None].to(device)
-    learned = None if vectors is None else vectors.to(device)
+    if soft_prompt is not None:
+        soft_prompt = soft_prompt.to(device)
     text = TextFeatures.of(prompt.features, device)
-    return Source(raw, text, photograph.schedule, learned)
+    return Source(raw, text, photograph.schedule, soft_prompt)
 
 
 @dataclass(frozen=True)
@@ -97,43 +98,49 @@ class Trainer:
     recomputed: str = "auto"
 
     def learn(
-        self, source: Source, vector_iterations: int, adapter_iterations: int, lora: LoraSettings
-    ) -> tuple[Embedding | None, Adapter | None]:
-        """Learn vectors, then an adapter on top of them; 0 iterations skip a training.
+        self,
+        source: Source,
+        soft_prompt_iterations: int,
+        adapter_iterations: int,
+        lora: LoraSettings,
+    ) -> tuple[SoftPrompt | None, Adapter | None]:
+        """Learn a soft prompt, then an adapter on top of it; 0 iterations skip a training.
 
         Raises:
-            UserError: for the same reasons as ``learn_vectors``.
+            UserError: for the same reasons as ``learn_soft_prompt``.
         """
-        embedding = adapter = None
-        if vector_iterations:
-            embedding, _ = self.learn_vectors(source, vector_iterations)
-            learned = embedding.vectors.to(self.transformer.device)
-            source = replace(source, learned=learned)
+        soft_prompt = adapter = None
+        if soft_prompt_iterations:
+            soft_prompt, _ = self.learn_soft_prompt(source, soft_prompt_iterations)
+            vectors = soft_prompt.vectors.to(self.transformer.device)
+            source = replace(source, soft_prompt=vectors)
         if adapter_iterations:
             adapter, _ = self.learn_adapter(source, adapter_iterations, lora)
-        return embedding, adapter
+        return soft_prompt, adapter
 
-    def learn_vectors(self, source: Source, iterations: int) -> tuple[Embedding, OptimizerState]:
-        """Learn vectors that complete the source prompt, starting from zeros (stage 2).
+    def learn_soft_prompt(
+        self, source: Source, iterations: int
+    ) -> tuple[SoftPrompt, OptimizerState]:
+        """Learn a soft prompt that completes the source prompt, starting from zeros (stage 2).
 
         Args:
-            source: result of ``source_of``, without vectors.
+            source: result of ``source_of``, without a soft prompt.
             iterations: number of the last iteration, which is the total number of updates.
 
         Returns:
-            The vectors on the CPU, and the optimizer's state.
+            The soft prompt on the CPU, and the optimizer's state.
 
         Raises:
             UserError: no iteration is left to run, the loss is not finite, or the GPU ran out of
                 memory.
         """
-        start = torch.zeros(LEARNED_VECTORS, self.preset.transformer.text_width)
+        start = torch.zeros(SOFT_PROMPT_LENGTH, self.preset.transformer.text_width)
         vectors = nn.Parameter(start.to(self.transformer.device))
-        learned = replace(source, learned=vectors)
+        prompted = replace(source, soft_prompt=vectors)
         own = self.preset.training.embedding_learning_rate
         rate = self.training.embedding_learning_rate or own
-        state = self._train(VECTORS, self.transformer, [vectors], learned, iterations, rate)
-        return Embedding(vectors.detach().cpu(), state.iteration, self.preset.name), state
+        state = self._train(SOFT_PROMPT, self.transformer, [vectors], prompted, iterations, rate)
+        return SoftPrompt(vectors.detach().cpu(), state.iteration, self.preset.name), state
 
     def learn_adapter(
         self, source: Source, iterations: int, lora: LoraSettings
@@ -141,7 +148,7 @@ class Trainer:
         """Learn the style of the photograph in a new LoRA adapter (stage 3).
 
         Args:
-            source: result of ``source_of``, with the learned vectors to use, if any.
+            source: result of ``source_of``, with the soft prompt to use, if any.
             iterations: number of the last iteration, which is the total number of updates.
             lora: shape of the adapter, and weight of its KL loss.
 
@@ -149,7 +156,7 @@ class Trainer:
             The adapter on the CPU, and the optimizer's state.
 
         Raises:
-            UserError: for the same reasons as ``learn_vectors``.
+            UserError: for the same reasons as ``learn_soft_prompt``.
         """
         reseed(self.training.train_seed, ADAPTER, 0)
         adapted = add_lora(self.transformer, lora).to(self.transformer.device)

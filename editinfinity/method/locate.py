@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from editinfinity.editing.kernel import cells_of_attention, resample_kernel, smoothing_kernel
+from editinfinity.editing.blend_mask import cells_of_attention, make_blend_mask, resample_blend_mask
 from editinfinity.files.geometry import Geometry
-from editinfinity.files.masks import mask_warning, require_seen, unseen_of
+from editinfinity.files.masks import mask_warning, require_in_view, share_out_of_view
 from editinfinity.scales import ScaleSchedule
 
 log = logging.getLogger(__name__)
@@ -42,14 +42,14 @@ class EditedRegion:
         edit_region: value of the setting ``mask_edit_region`` (``black``, ``white``,
             ``transparent`` or ``opaque``) that the user's mask was read with; None for an attention
             map.
-        unseen: share of the user's mask that lies outside the model's crop.
+        out_of_view: share of the user's mask that lies outside the model's crop.
     """
 
     name: Path | str
     edited: NDArray[np.bool_]
     attention: NDArray[np.float32] | None = None
     edit_region: str | None = None
-    unseen: float = 0.0
+    out_of_view: float = 0.0
 
 
 def region_of_mask(
@@ -63,8 +63,13 @@ def region_of_mask(
         name: file of the mask (a string or path); any other object if the mask has no file.
         edit_region: part of the mask's picture that is edited, for messages.
     """
-    shown, unseen = name if isinstance(name, str | Path) else "mask", unseen_of(mask, geometry)
-    return EditedRegion(shown, geometry.crop_mask(mask), edit_region=edit_region, unseen=unseen)
+    shown, out_of_view = (
+        name if isinstance(name, str | Path) else "mask",
+        share_out_of_view(mask, geometry),
+    )
+    return EditedRegion(
+        shown, geometry.crop_mask(mask), edit_region=edit_region, out_of_view=out_of_view
+    )
 
 
 def region_of_attention(
@@ -75,7 +80,9 @@ def region_of_attention(
     return EditedRegion(f"the attention of {word!r}", cells, attention)
 
 
-def kernel_of(region: EditedRegion, schedule: ScaleSchedule, smoothing: str) -> NDArray[np.float32]:
+def blend_mask_of(
+    region: EditedRegion, schedule: ScaleSchedule, smoothing: str
+) -> NDArray[np.float32]:
     """Return the blending weights of a region.
 
     Logs a warning if the region is empty, covers everything, or is too small for a visible edit.
@@ -83,7 +90,7 @@ def kernel_of(region: EditedRegion, schedule: ScaleSchedule, smoothing: str) -> 
     Args:
         region: the edited region.
         schedule: scale schedule of the photograph.
-        smoothing: a key of ``editinfinity.editing.kernel.SMOOTHINGS``.
+        smoothing: a key of ``editinfinity.editing.blend_mask.SMOOTHINGS``.
 
     Returns:
         G, (h, w) on the ratio's 1M last scale: 1 keeps the source, 0 is edited freely.
@@ -91,23 +98,26 @@ def kernel_of(region: EditedRegion, schedule: ScaleSchedule, smoothing: str) -> 
     Raises:
         UserError: the whole mask lies outside the model's crop.
     """
-    require_seen(region.unseen, region.name)
-    if region.unseen >= _UNSEEN_WORTH_TELLING:
+    require_in_view(region.out_of_view, region.name)
+    if region.out_of_view >= _UNSEEN_WORTH_TELLING:
         log.warning(
             "%s: %.0f %% of what it marks lies outside the part of the photograph that the model "
             "sees, and stays as it is",
             region.name,
-            100 * region.unseen,
+            100 * region.out_of_view,
         )
-    kernel = smoothing_kernel(region.edited, schedule.reference_grid, smoothing)
+    blend_mask = make_blend_mask(region.edited, schedule.reference_grid, smoothing)
     of_mask = region.edit_region
-    doubt = None if of_mask is None else mask_warning(region.edited, region.name, of_mask)
-    if not doubt and 1 - resample_kernel(kernel, schedule.tokenizer_grid).min() < _FREE_ENOUGH:
+    warning = None if of_mask is None else mask_warning(region.edited, region.name, of_mask)
+    if (
+        not warning
+        and 1 - resample_blend_mask(blend_mask, schedule.tokenizer_grid).min() < _FREE_ENOUGH
+    ):
         cure = "make it larger (mask_grow), or set crop: auto"
-        doubt = (
+        warning = (
             f"{region.name}: marks too little for the model to draw there, the picture stays as it "
             f"is; {'lower attention_threshold' if of_mask is None else cure}"
         )
-    if doubt:
-        log.warning("%s", doubt, extra={"about": "mask"})
-    return kernel
+    if warning:
+        log.warning("%s", warning, extra={"about": "mask"})
+    return blend_mask

@@ -141,7 +141,7 @@ class ScaleCache:
     """
 
     def __init__(self, tokens: int) -> None:
-        self.tokens, self.seen = tokens, 0
+        self.tokens, self.filled = tokens, 0
         self._kept: Tensor | None = None
 
     def kv_buffer(self, x: Tensor, heads: int) -> KeysValues:
@@ -149,18 +149,18 @@ class ScaleCache:
         batch, length, width = x.shape
         if self._kept is None:
             self._kept = x.new_empty(2, batch, self.tokens, heads, width // heads).transpose(2, 3)
-        keys, values = self._kept.narrow(3, self.seen, length)
+        keys, values = self._kept.narrow(3, self.filled, length)
         return keys, values
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         kept, length = self._kept, k.shape[2]
         if kept is None:
             raise ValueError("kv_buffer comes before attend")
-        for place, given in zip(kept.narrow(3, self.seen, length), (k, v), strict=True):
+        for place, given in zip(kept.narrow(3, self.filled, length), (k, v), strict=True):
             if place.data_ptr() != given.data_ptr():  # not written there already
                 place.copy_(given)
-        self.seen += length
-        keys, values = kept.narrow(3, 0, self.seen)
+        self.filled += length
+        keys, values = kept.narrow(3, 0, self.filled)
         return attend(q, keys, values)
 
 

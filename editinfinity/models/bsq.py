@@ -84,8 +84,8 @@ def quantize(
         # Normalising to the unit sphere does not change signs, so it can be skipped here.
         true_bits = (resized(residual, grid, "area") > 0).permute(0, 2, 3, 1)
         bits.append(true_bits)
-        seen = corrupt(true_bits) if corrupt else true_bits
-        code = resized(code_of(seen), scales[-1])
+        corrupted = corrupt(true_bits) if corrupt else true_bits
+        code = resized(code_of(corrupted), scales[-1])
         residual = residual - code
         total = total + code
     return Quantized(bits, running, total)

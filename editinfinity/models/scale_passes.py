@@ -35,19 +35,19 @@ class ScalePasses:
         self.condition = model.condition(text)
         self.contexts = [ScaleCache(schedule.tokens) for _ in model.blocks]
 
-    def logits(self, scale: int, seen: Tensor | None, observe: Observer | None = None) -> Tensor:
+    def logits(self, scale: int, inputs: Tensor | None, observe: Observer | None = None) -> Tensor:
         """Return the logits (rows, h·w, d, 2) of the next scale.
 
         Args:
             scale: Index of the scale. Call once for each scale, in order.
-            seen: Running sum resized to the grid of this scale and folded, (B, h·w, d); None at the
-                first scale. The number of rows is a multiple of B; ``seen`` is repeated for them.
+            inputs: Running sum resized to the grid of this scale and folded, (B, h·w, d); None at
+                the first scale. The number of rows is a multiple of B; ``inputs`` is repeated.
             observe: Callback for the cross-attention of every block.
         """
-        if seen is None:
+        if inputs is None:
             tokens = self.model.start_token(self.condition)
         else:
-            tokens = self.model.word_embed(seen)
+            tokens = self.model.word_embed(inputs)
             tokens = tokens.repeat(len(self.condition.pooled) // len(tokens), 1, 1)
         with quick_to_start(self.schedule.lengths[scale]):
             return self.model.forward_scale(
@@ -82,7 +82,7 @@ class GraphedPasses(ScalePasses):
         torch._foreach_copy_(list(_tensors(self.condition)), list(_tensors(fresh)))
         return self
 
-    def logits(self, scale: int, seen: Tensor | None, observe: Observer | None = None) -> Tensor:
+    def logits(self, scale: int, inputs: Tensor | None, observe: Observer | None = None) -> Tensor:
         """See :meth:`ScalePasses.logits`; ``observe`` must be None, a replay cannot be observed.
 
         Raises:
@@ -91,15 +91,15 @@ class GraphedPasses(ScalePasses):
         if observe is not None:
             raise ValueError("what happens inside of a recorded pass cannot be observed")
         if scale == len(self._graphs):
-            self._record(scale, seen)
+            self._record(scale, inputs)
         graph, place, logits = self._graphs[scale]
-        if place is not None and seen is not None:
-            place.copy_(seen)
+        if place is not None and inputs is not None:
+            place.copy_(inputs)
         graph.replay()
         return logits
 
-    def _record(self, scale: int, seen: Tensor | None) -> None:
-        graph, place = torch.cuda.CUDAGraph(), None if seen is None else seen.clone()
+    def _record(self, scale: int, inputs: Tensor | None) -> None:
+        graph, place = torch.cuda.CUDAGraph(), None if inputs is None else inputs.clone()
         torch.cuda.synchronize()
         with torch.cuda.graph(
             graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"

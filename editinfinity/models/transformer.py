@@ -246,7 +246,7 @@ class Infinity(nn.Module):
 
         Args:
             inputs: Running sums that are the inputs of all scales but the first, (B, L − 1, d).
-            text: Text features, including any learned vectors.
+            text: Text features, including any soft prompt.
             schedule: The scales; L is ``schedule.tokens``.
 
         Returns:

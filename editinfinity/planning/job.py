@@ -32,7 +32,7 @@ from editinfinity.planning.params import params_of, values_of
 from editinfinity.settings.groups import MaskSettings, ModelSettings
 from editinfinity.settings.setting import SettingsGroup
 from editinfinity.stages.calls import Call
-from editinfinity.stages.host import Pause
+from editinfinity.stages.host import PauseFile
 from editinfinity.worker.client import UnexpectedFault
 from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.resource_usage import peak_of_ram
@@ -140,11 +140,11 @@ class Job:
         """Return a named output, or the only output."""
         return Path(self.snakemake.output[0] if name is None else self.snakemake.output[name])
 
-    def pause(self, path: Path) -> Pause:
+    def pause(self, path: Path) -> PauseFile:
         """Return where a training saves its progress if it is asked to stop, and for which job."""
         files = [(path, *_stamp(Path(path))) for path in self.snakemake.input]
         facts = [self.params, dict(self.snakemake.wildcards.items()), files]
-        return Pause(path, hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest())
+        return PauseFile(path, hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest())
 
     def run(self, stage: str, **arguments: Any) -> None:
         """Run a stage that needs the model, in a warm worker or in this process.
@@ -182,7 +182,7 @@ def job(snakemake: Any) -> Iterator[Job]:
         return JobOutcome(state, time.perf_counter() - began, peak_of_ram(), message)
 
     try:
-        with cancellation.listening(), cancellation.working():
+        with cancellation.handling_signals(), cancellation.interruptible():
             _stop_with_the_workflow(cancellation)
             this = Job(snakemake, cancellation)
             # Digest the code before the stage is imported. The stage is taken from the version
@@ -222,7 +222,7 @@ def _stop_with_the_workflow(cancellation: Cancellation) -> None:
 
     def watch() -> None:
         wait_until_free(session.sign)
-        cancellation.ask("the workflow has gone")
+        cancellation.request_stop("the workflow has gone")
 
     threading.Thread(target=watch, daemon=True).start()
 

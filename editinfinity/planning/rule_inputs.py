@@ -118,4 +118,4 @@ class RuleInputs:
     def metrics_of_variants(self, wildcards: Wildcards) -> Paths:
         """Return the metrics files of all variants of an edit, in the order of the variants."""
         edit, where = self._run.edit(wildcards), self._run.layout(wildcards.case)
-        return [where.metrics(edit.name, variant) for variant in self._run.drawn(edit)]
+        return [where.metrics(edit.name, variant) for variant in self._run.variants(edit)]

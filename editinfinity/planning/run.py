@@ -23,7 +23,7 @@ from editinfinity.planning.cluster import fit_for_cluster
 from editinfinity.planning.in_use import hold
 from editinfinity.planning.run_marker import RunMarker
 from editinfinity.planning.targets import Layout, case_targets, check_plan
-from editinfinity.planning.variants import Variant, chosen_by_settings, parse_variant, variants
+from editinfinity.planning.variants import Variant, chosen_by_settings, parse_variant, variants_of
 
 
 class Wildcards(Protocol):
@@ -153,15 +153,15 @@ class PlannedRun:
         return _parsed(wildcards.variant)
 
     @faults_end_the_run()
-    def drawn(self, edit: Edit) -> tuple[Variant, ...]:
+    def variants(self, edit: Edit) -> tuple[Variant, ...]:
         """Return the variants of an edit: the product of its list settings."""
-        return variants(edit.settings)
+        return variants_of(edit.settings)
 
     @faults_end_the_run()
     def candidates(self, edit: Edit) -> tuple[Variant, ...]:
         """Return the variants that may become the result: the one that settings name, or all."""
         settled = chosen_by_settings(edit.settings)
-        return variants(edit.settings) if settled is None else (settled,)
+        return variants_of(edit.settings) if settled is None else (settled,)
 
     def targets(self) -> list[str]:
         """Return all files that the configuration requests.

@@ -21,7 +21,7 @@ from editinfinity.planning.variants import (
     is_training_free,
     lora_bases,
     loras_used,
-    variants,
+    variants_of,
 )
 from editinfinity.presets import preset
 
@@ -44,7 +44,7 @@ class Layout:
     folder: str
 
     def embedding(self, iteration: int) -> str:
-        """Return the path of the text embedding's learned vectors after an iteration."""
+        """Return the path of the soft prompt after an iteration."""
         return f"{self.folder}/text_embedding/iter{iteration}.safetensors"
 
     def lora_folder(self, base: int, iteration: int) -> str:
@@ -119,10 +119,10 @@ def case_targets(case: Case, where: Layout) -> list[str]:
             continue
         if not is_training_free(edit.settings):
             targets += trained(case, edit, where)
-        drawn = variants(edit.settings)
-        targets += [where.picture(edit.name, variant) for variant in drawn]
+        variants = variants_of(edit.settings)
+        targets += [where.picture(edit.name, variant) for variant in variants]
         if edit.settings["metrics"]:
-            targets += [where.metrics(edit.name, variant) for variant in drawn]
+            targets += [where.metrics(edit.name, variant) for variant in variants]
         targets.append(where.chosen(edit.name))
     return list(dict.fromkeys(targets))
 
@@ -196,7 +196,7 @@ def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, st
     """Yield (kind of fault, line) for each checkpoint that neither exists nor will be trained."""
     if edit.infer_function == MAP_ONLY:
         return
-    settings, drawn = edit.settings, variants(edit.settings)
+    settings, variants = edit.settings, variants_of(edit.settings)
     chosen_by_settings(settings)
     wanted: dict[tuple[str, str, int], str] = {}
     for key, iterations in (
@@ -206,7 +206,7 @@ def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, st
         switch = "use_concat_embedding" if key == "use_embedding_iter" else "use_textembedding"
         for iteration in iterations:
             wanted[switch, key, iteration] = where.embedding(iteration)
-    for variant in drawn:
+    for variant in variants:
         file = where.lora(variant.base, variant.lora)[0]
         wanted["use_lora", "use_lora_iter", variant.lora] = file
     for (switch, key, iteration), file in wanted.items():

@@ -120,7 +120,7 @@ def parse_variant(name: str) -> Variant:
     return variant
 
 
-def variants(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
+def variants_of(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
     """Return the variants in the product of an edit's lists, without duplicates.
 
     The first one is chosen by ``select: first``.
@@ -159,16 +159,16 @@ def chosen_by_settings(settings: Mapping[str, Any]) -> Variant | None:
     Raises:
         UserError: the settings name a variant that is not drawn.
     """
-    asked, drawn = str(settings["select"]), variants(settings)
-    if asked == "best" and len(drawn) > 1:
+    choice, variants = str(settings["select"]), variants_of(settings)
+    if choice == "best" and len(variants) > 1:
         return None
-    if asked in ("first", "best"):
-        return drawn[0]
-    found = next((variant for variant in drawn if variant.name == asked), None)
+    if choice in ("first", "best"):
+        return variants[0]
+    found = next((variant for variant in variants if variant.name == choice), None)
     if found is None:
         raise UserError(
-            f"select: {asked} is none of the {len(drawn)} variants that are drawn; name one, such "
-            f"as {drawn[0].name}, or write first or best"
+            f"select: {choice} is none of the {len(variants)} variants that are drawn; name one, "
+            f"such as {variants[0].name}, or write first or best"
         )
     return found
 

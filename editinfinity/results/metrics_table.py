@@ -21,7 +21,7 @@ from editinfinity.config.load import Config
 from editinfinity.evaluation.names import NAMES
 from editinfinity.files.atomic import write_text
 from editinfinity.planning.targets import layout
-from editinfinity.planning.variants import variants
+from editinfinity.planning.variants import variants_of
 from editinfinity.results.selection import metric_results_of
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
         for edit in case.edits.values():
             if edit.infer_function == MAP_ONLY:
                 continue
-            for variant in variants(edit.settings):
+            for variant in variants_of(edit.settings):
                 if measured := metric_results_of(edit, where, variant, log.warning):
                     cells = [measured.cell(name) for name in NAMES]
                     rows.append([case.name, edit.name, variant.name, *cells])

@@ -24,7 +24,7 @@ from editinfinity.files.atomic import write_text
 from editinfinity.names import printable
 from editinfinity.planning.model import drawing_identity, model_identity
 from editinfinity.planning.targets import Layout, layout
-from editinfinity.planning.variants import Variant, variants
+from editinfinity.planning.variants import Variant, variants_of
 from editinfinity.results.selection import metric_results_of
 
 NOTES = Path(__file__).with_name("pie_bench_notes.md")
@@ -104,7 +104,7 @@ def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
     model = model_identity(config.settings)
     cases = [(entry, case_of(entry, config)) for entry in entries]
     for edit, mask in MASKS.items():
-        for variant in variants({**config.settings, **FIXED}):
+        for variant in variants_of({**config.settings, **FIXED}):
             found = [
                 (entry, _measured(case.edits[edit], layout(config, case.name), variant, model))
                 for entry, case in cases

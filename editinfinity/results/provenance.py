@@ -10,7 +10,7 @@ from editinfinity.config.load import Config
 from editinfinity.jobs.record import Code, path_of, read_records
 from editinfinity.jobs.stage_version import recorded_versions, running_code, stage_of
 from editinfinity.planning.targets import TRAIN_EMBEDDING, TRAIN_LORA, Layout, layout
-from editinfinity.planning.variants import embeddings_used, lora_bases, loras_used, variants
+from editinfinity.planning.variants import embeddings_used, lora_bases, loras_used, variants_of
 
 FIRST_WITH_RECORDS = "0.2.0"
 """The first version whose jobs write records and whose Snakemake params have names."""
@@ -92,7 +92,7 @@ def _is_older(results: Path) -> bool:
 def _kept_checkpoints(case: Case, where: Layout) -> Iterator[Path]:
     """Yield the checkpoints that edits use although their training is switched off."""
     for edit in case.edits.values():
-        for variant in variants(edit.settings):
+        for variant in variants_of(edit.settings):
             if variant.embedding and not case.settings[TRAIN_EMBEDDING]:
                 yield Path(where.embedding(variant.embedding))
             if variant.lora and not case.settings[TRAIN_LORA]:
@@ -120,11 +120,11 @@ def _is_used(job: str, case: Case) -> bool:
         case ["mask" | "edit", edit, name]:
             if edit not in case.edits:
                 return False
-            asked = case.edits[edit].settings
+            of_edit = case.edits[edit].settings
             if name.startswith("kernel-"):
-                return name.removeprefix("kernel-") in asked["smoothing"]
-            drawn = {variant.name for variant in variants(asked)}
-            return not name.startswith("embedding") or name.removesuffix(".metrics") in drawn
+                return name.removeprefix("kernel-") in of_edit["smoothing"]
+            variants = {variant.name for variant in variants_of(of_edit)}
+            return not name.startswith("embedding") or name.removesuffix(".metrics") in variants
         case _:
             return True
     return bool(trains) and _iteration(name) <= max(wanted, default=0)

@@ -11,18 +11,18 @@ from editinfinity.cases.case import Edit
 from editinfinity.errors import UserError
 from editinfinity.evaluation.record import MetricResults
 from editinfinity.planning.targets import Layout
-from editinfinity.planning.variants import Variant, chosen_by_settings, variants
+from editinfinity.planning.variants import Variant, chosen_by_settings, variants_of
 
 
-def read_selection(path: Path, drawn: Sequence[Variant]) -> Variant:
+def read_selection(path: Path, variants: Sequence[Variant]) -> Variant:
     """Return the variant that a selection file names.
 
     Raises:
-        UserError: the file is missing or invalid, or names none of the variants ``drawn``.
+        UserError: the file is missing or invalid, or names none of the variants ``variants``.
     """
     try:
         name = json.loads(path.read_text(encoding="utf-8"))["chosen"]
-        return next(variant for variant in drawn if variant.name == name)
+        return next(variant for variant in variants if variant.name == name)
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         raise UserError(f"{path}: is no selection of this edit; delete it and run again") from None
 
@@ -31,7 +31,7 @@ def chosen_variant(edit: Edit, where: Layout) -> Variant | None:
     """Return the variant that was chosen as the result; None if it is not known yet."""
     with suppress(UserError):
         return chosen_by_settings(edit.settings) or read_selection(
-            Path(where.selection(edit.name)), variants(edit.settings)
+            Path(where.selection(edit.name)), variants_of(edit.settings)
         )
     return None
 

@@ -38,7 +38,7 @@ def end_of_run(
     from editinfinity.results.metrics_table import write_metrics_table
     from editinfinity.results.report.make import make_report
     from editinfinity.results.sheets import make_sheets
-    from editinfinity.results.warnings import doubts_about_masks
+    from editinfinity.results.warnings import mask_warnings
 
     makers: list[tuple[str, Callable[[], Path | list[Path] | None]]] = [
         ("side by side", lambda: make_sheets(config, cases)),
@@ -51,7 +51,7 @@ def end_of_run(
     # With several slices, each would overwrite the page of the others.
     if config.part == (1, 1):
         makers.append(("all of it, in a browser", lambda: make_report(config, cases)))
-    below = [*notices, *doubts_about_masks(config, cases)]
+    below = [*notices, *mask_warnings(config, cases)]
     for what, make in makers:
         try:
             made = make()

@@ -20,7 +20,7 @@ from editinfinity.evaluation.record import MetricResults
 from editinfinity.files.images import write_png
 from editinfinity.files.prompts import read_prompt
 from editinfinity.planning.targets import Layout
-from editinfinity.planning.variants import EXTRA, Variant, number, variants
+from editinfinity.planning.variants import EXTRA, Variant, number, variants_of
 from editinfinity.results.selection import chosen_variant, metric_results_of
 from editinfinity.results.thumbnails import SIDE, Cell, font, is_older, mask_cells, paste, write
 
@@ -82,11 +82,11 @@ def _value(key: str, variant: Variant) -> object:
     return dict(variant.further).get(key, getattr(variant, key, None))
 
 
-def axes_of(drawn: Sequence[Variant]) -> list[Axis]:
+def axes_of(variants: Sequence[Variant]) -> list[Axis]:
     """Return the settings in which variants differ, the one with the most values first."""
     found = []
     for key in dict.fromkeys([*_TITLES, *EXTRA]):
-        told = [variant for variant in drawn if variant.lora or key != "base"]
+        told = [variant for variant in variants if variant.lora or key != "base"]
         values = tuple(dict.fromkeys(_value(key, variant) for variant in told))
         if len(values) > 1:
             found.append(Axis(key, values))
@@ -108,28 +108,28 @@ def sweep_sheet(case: Case, edit: Edit, where: Layout) -> Path | None:
     Returns:
         The path of the sheet, whether rewritten or not; None if nothing is swept.
     """
-    drawn = variants(edit.settings)
-    if len(drawn) == 1:
+    variants = variants_of(edit.settings)
+    if len(variants) == 1:
         return None
     sheet = Path(where.folder, "edit", edit.name, "sweep.png")
     above = [Cell(case.image, "original"), *mask_cells(edit, where)]
     shown = [*(cell.path for cell in above), Path(where.chosen(edit.name))]
     for where_of in (where.picture, where.metrics):
-        shown += [Path(where_of(edit.name, variant)) for variant in drawn]
+        shown += [Path(where_of(edit.name, variant)) for variant in variants]
     if is_older(sheet, shown):
         title = f"{case.name}, {edit.name}"
         with suppress(UserError):
             title += f": {read_prompt(edit.prompt, what='edit prompt')}"
-        write_png(sheet, _draw(title, above, list(_rows(edit, where, drawn))))
+        write_png(sheet, _draw(title, above, list(_rows(edit, where, variants))))
     return sheet
 
 
-def _rows(edit: Edit, where: Layout, drawn: Sequence[Variant]) -> Iterator[Row]:
+def _rows(edit: Edit, where: Layout, variants: Sequence[Variant]) -> Iterator[Row]:
     """Yield the rows of the grid; columns beyond ``COLUMNS`` continue in further rows."""
-    across, *down = axes_of(drawn)
+    across, *down = axes_of(variants)
     chosen = chosen_variant(edit, where)
     by_row: dict[tuple[object, ...], dict[object, Variant]] = {}
-    for variant in drawn:
+    for variant in variants:
         place = tuple(axis.of(variant) for axis in down)
         by_row.setdefault(place, {})[across.of(variant)] = variant
     for first in range(0, len(across.values), COLUMNS):

@@ -36,7 +36,7 @@ def kernels_of(case: Case) -> dict[str, tuple[str, ...]]:
     return {edit.name: tuple(edit.settings["smoothing"]) for edit in masked}
 
 
-def doubts_about_masks(config: Config, cases: Cases) -> list[str]:
+def mask_warnings(config: Config, cases: Cases) -> list[str]:
     """Return one line for each mask that selects nothing, or everything, for editing."""
     lines = []
     for case in cases.by_name.values():

@@ -18,7 +18,7 @@ from editinfinity.settings.setting import Setting, SettingsGroup, case, edit, re
 from editinfinity.settings.types import Choice, Either, FilePath, Flag, Number, Numbers, Text, Whole
 
 SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "dilated", "none")
-"""Names of the smoothing kernels (``editinfinity.editing.kernel`` makes them)."""
+"""Names of the blend masks (``editinfinity.editing.blend_mask`` makes them)."""
 
 MASK_REGIONS = ("black", "white", "transparent", "opaque")
 """Parts of a mask's picture that may be the edited one (``editinfinity.files.masks``)."""
@@ -186,7 +186,7 @@ class FinishSettings(SettingsGroup):
     """How a drawing is put back into its photograph.
 
     ``background: exact`` keeps the photograph's own pixels wherever the kernel keeps all of the
-    source, which is not everywhere outside the mask (``smoothing_kernel``).
+    source, which is not everywhere outside the mask (``make_blend_mask``).
     """
 
     background: Annotated[str, Choice(("exact", "decoded"))] = edit("exact")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from editinfinity.settings.groups import GROUPS
-from editinfinity.stages.host import Host, Pause
+from editinfinity.stages.host import Host, PauseFile
 
 MODEL_STAGES: Mapping[str, str] = {
     "image_features": "extract_image_features",
@@ -26,7 +26,7 @@ MODEL_STAGES: Mapping[str, str] = {
 }
 """Stages that run a model: module of ``editinfinity.stages`` → its function."""
 
-_SETTINGS = {kind.__name__: kind for kind in (*GROUPS, Pause)}
+_SETTINGS = {kind.__name__: kind for kind in (*GROUPS, PauseFile)}
 """Dataclasses that are allowed as arguments, by class name."""
 
 

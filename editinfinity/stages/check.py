@@ -107,9 +107,9 @@ def check_case(
     if inspection.faults or picture is None or size is None:
         raise UserError(f"case {case}: " + "; ".join(inspection.faults))
     plan = schedule_for(size, "1M")
-    for doubt in read_photograph(image).doubts:
-        inspection.warn(doubt)
-    left = 1 - _share_seen(size, plan.image_size)
+    for message in read_photograph(image).warnings:
+        inspection.warn(message)
+    left = 1 - _share_in_view(size, plan.image_size)
     if left >= CROP_WORTH_TELLING:
         inspection.warn(
             f"{image}: {left:.0%} of it, at its ends, lies outside the widest shape the model "
@@ -157,12 +157,12 @@ class _Inspection:
         if edit.mask is not None and size is not None:
             path, part = edit.mask, edit.settings.mask_edit_region
             mask = self.attempt(lambda: read_mask(path, size, part, edit.settings.mask_grow, image))
-            doubt = None if mask is None else mask_warning(mask, path, part)
-            if doubt is not None:
-                self.warn(doubt, MASK)
+            warning = None if mask is None else mask_warning(mask, path, part)
+            if warning is not None:
+                self.warn(warning, MASK)
 
 
-def _share_seen(size: Size, model_size: Size) -> float:
+def _share_in_view(size: Size, model_size: Size) -> float:
     """Return the share of a photograph's pixels inside the model's crop."""
     geometry = Geometry.fit(size, model_size)
     return geometry.height * geometry.width / (size[0] * size[1])

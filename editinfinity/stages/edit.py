@@ -10,7 +10,7 @@ from typing import Any
 
 from editinfinity.compute import telling_memory_faults
 from editinfinity.files.atomic import write_json
-from editinfinity.files.checkpoints import Adapter, Embedding, adapter_iteration
+from editinfinity.files.checkpoints import Adapter, SoftPrompt, adapter_iteration
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.images import write_png
 from editinfinity.files.maps import KERNEL, load_map
@@ -39,7 +39,7 @@ def edit(
     lock_scales: int = 0,
     host: Host = ALONE,
 ) -> None:
-    """Sample a picture for the edit prompt; with a kernel, blend it with the photograph's codes.
+    """Sample a picture for the edit prompt; with a blend mask, blend it into its codes.
 
     Args:
         image_features: output of ``extract_image_features``.
@@ -48,7 +48,7 @@ def edit(
         settings: JSON file for all settings and inputs that produced the picture.
         model: model and device; the preset must be that of the features.
         sampling: seed, guidance scale, temperature and cut-offs (top-k, top-p).
-        embedding: file of the learned vectors; None for none.
+        embedding: file of the soft prompt; None for none.
         lora_dir: folder of the LoRA adapter; None for none.
         kernel: output of ``make_kernel``; None edits the whole image (upstream's
             ``infer_function 0``).
@@ -64,10 +64,10 @@ def edit(
     photograph, prompt = open_features(image_features, text_features, preset)
     made_by = _facts(model, sampling, photograph, prompt)
     negative_text = None if source_text is None else PromptFeatures.load(source_text)
-    vectors = weights = adapter = None
+    soft_prompt = weights = adapter = None
     if embedding is not None:
-        learned = Embedding.load(embedding, preset.name, preset.transformer.text_width)
-        vectors = learned.vectors
+        learned = SoftPrompt.load(embedding, preset.name, preset.transformer.text_width)
+        soft_prompt = learned.vectors
         made_by["embedding_iterations"] = learned.iteration
     if kernel is not None:
         weights, facts = load_map(kernel, KERNEL, photograph.schedule.reference_grid)
@@ -86,8 +86,8 @@ def edit(
             photograph,
             prompt,
             sampling,
-            vectors=vectors,
-            kernel=weights,
+            soft_prompt=soft_prompt,
+            blend_mask=weights,
             negative_text=negative_text,
             lock_scales=lock_scales,
         )

@@ -43,21 +43,25 @@ def finish(
         UserError: a picture cannot be read, or the pictures do not belong together.
     """
     finishing = FinishSettings(**settings)
-    photograph, drawn = read_photograph(image), read_image(edited)
-    for doubt in photograph.doubts:
-        log.warning("%s", doubt)
+    photograph, generated = read_photograph(image), read_image(edited)
+    for warning in photograph.warnings:
+        log.warning("%s", warning)
     made_by = read_settings(edited)
-    geometry = _geometry(made_by, photograph, size_of(drawn), edited, image)
+    geometry = _geometry(made_by, photograph, size_of(generated), edited, image)
     cells = None
     if kernel is not None:
         cells, _ = load_map(kernel, KERNEL, reference_grid(geometry.model_size))
-    finished = composite(photograph, drawn, geometry, cells, finishing)
+    finished = composite(photograph, generated, geometry, cells, finishing)
     write_photograph(output, finished, _with_background(made_by, finishing.background))
     log.info("%s: %d×%d pixels", output, *reversed(photograph.size))
 
 
 def _geometry(
-    settings: str | None, photograph: Photograph, drawn: tuple[int, int], edited: Path, image: Path
+    settings: str | None,
+    photograph: Photograph,
+    generated: tuple[int, int],
+    edited: Path,
+    image: Path,
 ) -> Geometry:
     """Return the position of the edited image in the photograph.
 
@@ -68,7 +72,7 @@ def _geometry(
     Args:
         settings: embedded in the edited image, as JSON; None if there are none.
         photograph: the user's photograph.
-        drawn: (height, width) of the edited image.
+        generated: (height, width) of the edited image.
         edited, image: paths of both, for messages.
 
     Raises:
@@ -80,16 +84,16 @@ def _geometry(
         geometry = None
     if geometry is not None and geometry.image_size == photograph.size:
         # The aspect ratios of both may differ: the edit may be one of a crop.
-        fits = geometry.model_size == drawn
+        fits = geometry.model_size == generated
     else:
         was_whole = geometry is None or geometry == Geometry.fit(
             geometry.image_size, geometry.model_size
         )
-        geometry = Geometry.fit(photograph.size, drawn)
-        fits = was_whole and nearest_ratio(*photograph.size) == nearest_ratio(*drawn)
+        geometry = Geometry.fit(photograph.size, generated)
+        fits = was_whole and nearest_ratio(*photograph.size) == nearest_ratio(*generated)
     if not fits:
         raise UserError(
-            f"{edited}: is {drawn[1]}×{drawn[0]}, not of the shape of {image}, which is "
+            f"{edited}: is {generated[1]}×{generated[0]}, not of the shape of {image}, which is "
             f"{photograph.size[1]}×{photograph.size[0]}; edit that photograph again"
         )
     return geometry

@@ -16,7 +16,7 @@ Model = TypeVar("Model")
 
 
 @dataclass(frozen=True)
-class Pause:
+class PauseFile:
     """File in which a training saves its progress when a stop is requested.
 
     Attributes:
@@ -33,7 +33,7 @@ class Host:
     """A host that loads its models from disk and never requests a stop."""
 
     @property
-    def asked(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """Reason of the stop request, or None if there is none."""
         return None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.maps import KERNEL, save_map
-from editinfinity.method.locate import kernel_of
+from editinfinity.method.locate import blend_mask_of
 from editinfinity.settings.groups import PreservationSettings
 from editinfinity.stages.region import find_region
 
@@ -22,13 +22,13 @@ def make_kernel(
     smoothing: str = PreservationSettings.smoothing,
     **where: Any,
 ) -> None:
-    """Compute the smoothing kernel of an edit, without running a model.
+    """Compute the blend mask of an edit, without running a model.
 
     Args:
         image_features: output of ``extract_image_features``; provides geometry and ratio.
         output: safetensors file with ``kernel`` (h, w) fp32 on the ratio's 1M last scale: 1 keeps
             the source, 0 is edited freely.
-        smoothing: a key of ``editinfinity.editing.kernel.SMOOTHINGS``.
+        smoothing: a key of ``editinfinity.editing.blend_mask.SMOOTHINGS``.
         where: location of the edit, as keyword arguments of ``find_region``: mask or attention,
             and fields of ``MaskSettings``.
 
@@ -38,6 +38,6 @@ def make_kernel(
     """
     source = ImageFeatures.load(image_features)
     region, made_of = find_region(source.geometry, **where)
-    kernel = kernel_of(region, source.schedule, smoothing)
+    kernel = blend_mask_of(region, source.schedule, smoothing)
     save_map(output, KERNEL, kernel, {"smoothing": smoothing, **made_of})
     log.info("%s: %.1f %% of the cells are edited freely", output, 100 * (kernel == 0).mean())

@@ -68,12 +68,12 @@ def measure_edit(
     """
     _, device = open_settings(model)
     made_by, geometry = _facts(picture)
-    photograph, drawn = read_image(image), read_image(picture)
+    photograph, generated = read_image(image), read_image(picture)
     if (photograph.height, photograph.width) != geometry.image_size:
         raise UserError(f"{picture}: is no edit of {image}, whose size is another; edit it again")
-    size = canvas_size(drawn.height, drawn.width)
-    seen = Image.fromarray(on_canvas(photograph, size, geometry.box))
-    source = on_canvas(to_srgb(seen, photograph.info.get("icc_profile")), size)
+    size = canvas_size(generated.height, generated.width)
+    crop = Image.fromarray(on_canvas(photograph, size, geometry.box))
+    source = on_canvas(to_srgb(crop, photograph.info.get("icc_profile")), size)
     edited: Mask | None = None
     if mask is not None or attention is not None:
         found, _ = find_region(
@@ -89,7 +89,7 @@ def measure_edit(
     region = None if edited is None else mask_on_canvas(edited, size)
     prompt = str(made_by.get("prompt", ""))
     with torch.inference_mode():
-        measured = scorer.measure(Edited(source, on_canvas(drawn, size), region, prompt))
+        measured = scorer.measure(Edited(source, on_canvas(generated, size), region, prompt))
     replace(measured, picture=content_of(picture), drawn_with=drawn_with).save(output)
     log.info("%s: %s", output, {name: round(v, 4) for name, v in measured.values.items()})
 

@@ -9,11 +9,16 @@ from pathlib import Path
 
 from torch import nn
 
-from editinfinity.files.checkpoints import ADAPTER_STATE, Embedding, OptimizerState, restore_adapter
+from editinfinity.files.checkpoints import (
+    ADAPTER_STATE,
+    OptimizerState,
+    SoftPrompt,
+    restore_adapter,
+)
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.invert import ADAPTER, Trainer, source_of
 from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
-from editinfinity.stages.host import ALONE, Host, Pause
+from editinfinity.stages.host import ALONE, Host, PauseFile
 from editinfinity.stages.loading import open_features, open_settings
 from editinfinity.stages.training import StageTraining
 
@@ -32,7 +37,7 @@ def train_lora(
     embedding: Path | None = None,
     previous_dir: Path | None = None,
     losses: Path | None = None,
-    pause: Pause | None = None,
+    pause: PauseFile | None = None,
     host: Host = ALONE,
 ) -> None:
     """Train the adapter until the total number of updates is ``iterations``.
@@ -49,7 +54,7 @@ def train_lora(
         model: model and device; the preset must be that of the features.
         training: hyperparameters.
         lora: shape of the adapter, and weight of its KL loss.
-        embedding: file of the learned vectors to use during training; None for none.
+        embedding: file of the soft prompt to use during training; None for none.
         previous_dir: folder of an earlier checkpoint to continue from.
         losses: file for lines of ``iteration<TAB>loss`` for all updates since ``previous_dir`` (or
             since the start); None writes no file.
@@ -65,7 +70,7 @@ def train_lora(
     photograph, prompt = open_features(image_features, text_features, preset)
     vectors = None
     if embedding is not None:
-        vectors = Embedding.load(embedding, preset.name, preset.transformer.text_width).vectors
+        vectors = SoftPrompt.load(embedding, preset.name, preset.transformer.text_width).vectors
     transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     checkpoint = None if previous_dir is None else partial(_restore, previous_dir, preset.name)
     callbacks = StageTraining(ADAPTER, iterations, preset.name, host, checkpoint, losses, pause)

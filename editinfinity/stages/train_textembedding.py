@@ -1,4 +1,4 @@
-"""Stage ``train_textembedding``: learn 20 vectors that complete the source prompt (stage 2)."""
+"""Stage ``train_textembedding``: learn a soft prompt that completes the source prompt (stage 2)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from torch import nn
 
 from editinfinity.errors import UserError
-from editinfinity.files.checkpoints import Embedding, OptimizerState
+from editinfinity.files.checkpoints import OptimizerState, SoftPrompt
 from editinfinity.files.transformer_weights import load_transformer
-from editinfinity.method.invert import VECTORS, Trainer, source_of
+from editinfinity.method.invert import SOFT_PROMPT, Trainer, source_of
 from editinfinity.presets import Preset
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
-from editinfinity.stages.host import ALONE, Host, Pause
+from editinfinity.stages.host import ALONE, Host, PauseFile
 from editinfinity.stages.loading import open_features, open_settings
 from editinfinity.stages.training import Checkpoint, StageTraining, put_into
 
@@ -33,10 +33,10 @@ def train_textembedding(
     previous: Path | None = None,
     previous_state: Path | None = None,
     losses: Path | None = None,
-    pause: Pause | None = None,
+    pause: PauseFile | None = None,
     host: Host = ALONE,
 ) -> None:
-    """Train the learned vectors until the total number of updates is ``iterations``.
+    """Train the soft prompt until the total number of updates is ``iterations``.
 
     Starts from zeros, or continues from ``previous`` with its optimizer state. The metadata of a
     checkpoint contains its iteration. On a CPU with the same number of threads, a continued run
@@ -67,9 +67,9 @@ def train_textembedding(
     checkpoint = None if previous is None else _checkpoint(previous, previous_state, preset)
     photograph, prompt = open_features(image_features, text_features, preset)
     transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
-    callbacks = StageTraining(VECTORS, iterations, preset.name, host, checkpoint, losses, pause)
+    callbacks = StageTraining(SOFT_PROMPT, iterations, preset.name, host, checkpoint, losses, pause)
     trainer = Trainer(transformer, preset, training, callbacks, model.gradient_checkpointing)
-    learned, after = trainer.learn_vectors(source_of(photograph, prompt, device), iterations)
+    learned, after = trainer.learn_soft_prompt(source_of(photograph, prompt, device), iterations)
     after.save(state)
     learned.save(output)
     log.info("%s: largest value %.3g", output, learned.vectors.abs().max())
@@ -79,7 +79,7 @@ def _checkpoint(previous: Path, previous_state: Path | None, preset: Preset) -> 
     """Return a function that restores earlier vectors and returns their optimizer state."""
     if previous_state is None:
         raise UserError(f"{previous}: its optimizer state is needed to continue it")
-    earlier = Embedding.load(previous, preset.name, preset.transformer.text_width)
+    earlier = SoftPrompt.load(previous, preset.name, preset.transformer.text_width)
     state = OptimizerState.load(previous_state, preset.name, [earlier.vectors.shape])
     if state.iteration != earlier.iteration:
         raise UserError(

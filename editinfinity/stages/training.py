@@ -23,7 +23,7 @@ from editinfinity.files.checkpoints import OptimizerState
 from editinfinity.files.tensors import load_tensors, save_tensors
 from editinfinity.jobs.record import Iteration
 from editinfinity.method.invert import TrainingCallbacks
-from editinfinity.stages.host import Host, Pause
+from editinfinity.stages.host import Host, PauseFile
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ KIND = "paused_training"
 
 
 @dataclass(frozen=True)
-class Paused:
+class PausedTraining:
     """State of a paused training, from which it resumes with unchanged results.
 
     Attributes:
@@ -44,7 +44,7 @@ class Paused:
     state: OptimizerState
     losses: Sequence[float]
 
-    def save(self, pause: Pause) -> None:
+    def save(self, pause: PauseFile) -> None:
         """Write the paused training to a file, from which ``resume`` reads it.
 
         Args:
@@ -68,7 +68,7 @@ class Paused:
         save_tensors(pause.path, tensors, metadata)
 
 
-def resume(pause: Pause, parameters: Sequence[Tensor], preset: str) -> Paused | None:
+def resume(pause: PauseFile, parameters: Sequence[Tensor], preset: str) -> PausedTraining | None:
     """Load the paused state of a training; return None if there is none.
 
     A file that is damaged or belongs to another training is deleted.
@@ -95,7 +95,7 @@ def resume(pause: Pause, parameters: Sequence[Tensor], preset: str) -> Paused | 
             states[int(index)][name] = tensor
     values = [tensors[f"parameter.{index:05d}"] for index in range(len(parameters))]
     state = OptimizerState(states, int(found["iteration"]), preset)
-    return Paused(values, state, tensors["losses"].tolist())
+    return PausedTraining(values, state, tensors["losses"].tolist())
 
 
 Checkpoint = Callable[[nn.Module, Sequence[nn.Parameter]], OptimizerState]
@@ -130,7 +130,7 @@ class StageTraining(TrainingCallbacks):
         host: Host,
         checkpoint: Checkpoint | None = None,
         losses: Path | None = None,
-        pause: Pause | None = None,
+        pause: PauseFile | None = None,
     ) -> None:
         self.stage, self.iterations, self.preset = stage, iterations, preset
         self.host, self.checkpoint, self.pause = host, checkpoint, pause
@@ -169,10 +169,10 @@ class StageTraining(TrainingCallbacks):
         if state.iteration < self.iterations:
             if self.pause is not None and self.losses:
                 done = [tensor.detach() for tensor in parameters]
-                Paused(done, state, self.losses).save(self.pause)
+                PausedTraining(done, state, self.losses).save(self.pause)
             raise Stopped(
                 f"{self.stage}: stopped after iteration {state.iteration} of {self.iterations} "
-                f"({self.host.asked}); run again, and it goes on from there"
+                f"({self.host.stop_reason}); run again, and it goes on from there"
             )
         if self.table is not None:
             first = self.iterations - len(self.losses) + 1

@@ -21,7 +21,7 @@ from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.calls import Call
 from editinfinity.worker.cards import VISIBLE
 from editinfinity.worker.leases import Lease, Slot
-from editinfinity.worker.protocol import Line, ProtocolError, connect
+from editinfinity.worker.protocol import Connection, ProtocolError, connect
 from editinfinity.worker.session import SERVING, SOCKET, STARTING, Session
 
 log = logging.getLogger(__name__)
@@ -88,42 +88,42 @@ def hand_over(
     path = socket_of(session, lease.slot, call.arguments["model"])
     request = {"run": {"call": call.to_json(), "digest": digest}}
     try:
-        with cancellation.patience():
+        with cancellation.deferred():
             for _ in range(2):  # a worker that is about to exit closes without an answer
-                with closing(_reach(path, lease.slot)) as line:
+                with closing(_reach(path, lease.slot)) as connection:
                     try:
-                        line.send(request, [lease.lock.handle])
-                        answer = line.receive(_GREETING)
+                        connection.send(request, [lease.lock.handle])
+                        answer = connection.receive(_GREETING)
                     except BrokenPipeError:
                         continue
                     if answer is None:
                         continue
                     if "accepted" not in answer:
                         raise NoWorkerError(str(answer.get("refused", answer)))
-                    _follow(line, cancellation, path)
+                    _follow(connection, cancellation, path)
                     return
     except (OSError, ProtocolError) as fault:
         raise NoWorkerError(f"there is no worker ({fault})") from None
     raise NoWorkerError(f"the worker hangs up{_last_words(path)}")
 
 
-def _follow(line: Line, cancellation: Cancellation, path: Path) -> None:
+def _follow(connection: Connection, cancellation: Cancellation, path: Path) -> None:
     """Log what the worker logs until the stage ends, and raise the error that it reports."""
     told = False
     while True:
-        if cancellation.asked is not None and not told:
+        if cancellation.stop_reason is not None and not told:
             told = True
             with suppress(OSError):  # the worker is gone: the receive below reports it
-                line.send({"stop": cancellation.asked})
+                connection.send({"stop": cancellation.stop_reason})
         try:
-            message = line.receive(_GLANCE)
+            message = connection.receive(_GLANCE)
         except TimeoutError:
             continue
         except ProtocolError as fault:
             raise NoWorkerError(str(fault)) from None
         if message is None:
-            if cancellation.asked is not None:
-                raise Stopped(f"stopped ({cancellation.asked})")
+            if cancellation.stop_reason is not None:
+                raise Stopped(f"stopped ({cancellation.stop_reason})")
             raise NoWorkerError(f"the worker died{_last_words(path)}")
         ((kind, content),) = message.items()
         match kind:
@@ -142,7 +142,7 @@ def _follow(line: Line, cancellation: Cancellation, path: Path) -> None:
                 raise NoWorkerError(str(content))
 
 
-def _reach(path: Path, slot: Slot) -> Line:
+def _reach(path: Path, slot: Slot) -> Connection:
     """Connect to the worker. Start one if none is running.
 
     Raises:

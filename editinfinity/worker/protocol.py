@@ -29,7 +29,7 @@ class ProtocolError(Exception):
     """Raised if a message does not follow the protocol."""
 
 
-class Line:
+class Connection:
     """One end of a connection that sends and receives messages."""
 
     def __init__(self, end: socket.socket) -> None:
@@ -99,7 +99,7 @@ class Line:
         return message
 
 
-def connect(path: Path) -> Line:
+def connect(path: Path) -> Connection:
     """Connect to a worker's socket.
 
     Raises:
@@ -114,7 +114,7 @@ def connect(path: Path) -> Line:
     except BaseException:
         end.close()
         raise
-    return Line(end)
+    return Connection(end)
 
 
 def require_same_user(end: socket.socket) -> None:

@@ -30,9 +30,9 @@ class JobHost(Host):
         self.cancellation = cancellation
 
     @property
-    def asked(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """Reason of the request to stop; None if there is none."""
-        return self.cancellation.asked
+        return self.cancellation.stop_reason
 
     def steps(self, iterations: Iterable[int]) -> Iterator[int]:
         """Yield the iterations; end early, without an error, once a stop is requested."""

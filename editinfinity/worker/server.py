@@ -28,7 +28,7 @@ from editinfinity.jobs.stage_version import current_digests, running_digests
 from editinfinity.locks import Lock
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import Model
-from editinfinity.worker.protocol import Line, ProtocolError, require_same_user
+from editinfinity.worker.protocol import Connection, ProtocolError, require_same_user
 from editinfinity.worker.resource_usage import JobHost, measured
 from editinfinity.worker.session import SERVING, Session
 
@@ -70,43 +70,43 @@ class Worker:
         last = time.monotonic()
         while not self.leaving and not self.cancellation.signalled:
             if select.select([listener], [], [], _LOOK)[0]:
-                self._answer(Line(listener.accept()[0]))
+                self._answer(Connection(listener.accept()[0]))
                 last = time.monotonic()
             elif time.monotonic() - last > self.idle or not self.session.alive:
                 break
 
-    def _answer(self, line: Line) -> None:
+    def _answer(self, connection: Connection) -> None:
         """Handle the request of one connection."""
-        with closing(line):  # also releases the lease: closes the descriptor of its lock
+        with closing(connection):  # also releases the lease: closes the descriptor of its lock
             try:
-                require_same_user(line.socket)
-                message = line.receive(_GREETING) or {}
+                require_same_user(connection.socket)
+                message = connection.receive(_GREETING) or {}
                 if "leave" in message:
                     self.leaving = True
                 elif "run" in message:
-                    self._take(line, message["run"])
+                    self._take(connection, message["run"])
             except (OSError, TimeoutError, ProtocolError) as fault:
                 log.warning("a caller was turned away: %s", fault)
 
-    def _take(self, line: Line, request: Any) -> None:
+    def _take(self, connection: Connection, request: Any) -> None:
         """Accept a job and run it, or refuse it."""
         try:
             call, digest = Call.from_json(request["call"]), request["digest"]
         except (KeyError, TypeError, ValueError, UserError) as fault:
-            line.send({"refused": str(fault)})
+            connection.send({"refused": str(fault)})
             return
         if self.digests[call.stage] != digest:
-            line.send({"refused": f"{call.stage} has other code than the worker"})
+            connection.send({"refused": f"{call.stage} has other code than the worker"})
             return
-        line.send({"accepted": os.getpid()})
-        with _forwarding_logs(line):
-            outcome = self._run(call, line)
-        line.send(outcome)
+        connection.send({"accepted": os.getpid()})
+        with _forwarding_logs(connection):
+            outcome = self._run(call, connection)
+        connection.send(outcome)
 
-    def _run(self, call: Call, line: Line) -> dict[str, str | None]:
+    def _run(self, call: Call, connection: Connection) -> dict[str, str | None]:
         """Run a stage and return its outcome as a message of the protocol."""
         try:
-            with self.cancellation.working(), _listening(line, self.cancellation):
+            with self.cancellation.interruptible(), _listening(connection, self.cancellation):
                 if not self._import(call.stage):
                     self.leaving = True
                     return {"refused": f"the code of {call.stage} has changed"}
@@ -172,18 +172,18 @@ def _warm_models(device: str) -> WarmModels:
 
 
 @contextmanager
-def _listening(line: Line, cancellation: Cancellation) -> Iterator[None]:
+def _listening(connection: Connection, cancellation: Cancellation) -> Iterator[None]:
     """Within the block, stop the stage if its job asks for that or disconnects."""
     end, other_end = os.pipe()
 
     def listen() -> None:
-        if end in select.select([line.socket.fileno(), end], [], [])[0]:
+        if end in select.select([connection.socket.fileno(), end], [], [])[0]:
             return
         try:
-            message = line.receive() or {}
+            message = connection.receive() or {}
         except ProtocolError:
             message = {}
-        cancellation.ask(str(message.get("stop", "its job is gone")))
+        cancellation.request_stop(str(message.get("stop", "its job is gone")))
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
@@ -199,21 +199,21 @@ def _listening(line: Line, cancellation: Cancellation) -> Iterator[None]:
 class _Forwarder(logging.Handler):
     """Sends log records to the job, which writes them to its own log and record."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, connection: Connection) -> None:
         super().__init__(logging.INFO)
-        self.line = line
+        self.connection = connection
         self.setFormatter(logging.Formatter("%(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         event = event_of(record)
         content = [record.levelno, self.format(record), None if event is None else to_json(event)]
         with suppress(OSError):  # the job is gone; ``_listening`` notices that
-            self.line.send({"log": content})
+            self.connection.send({"log": content})
 
 
 @contextmanager
-def _forwarding_logs(line: Line) -> Iterator[None]:
-    handler, root = _Forwarder(line), logging.getLogger()
+def _forwarding_logs(connection: Connection) -> Iterator[None]:
+    handler, root = _Forwarder(connection), logging.getLogger()
     root.addHandler(handler)
     try:
         yield
@@ -235,7 +235,7 @@ def main(path: Path, idle: float = IDLE_SECONDS) -> None:
         listener.listen()
         worker = Worker(path, idle)
         try:
-            with worker.cancellation.listening(), suppress(Stopped):
+            with worker.cancellation.handling_signals(), suppress(Stopped):
                 worker.serve(listener)
         finally:
             path.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from editinfinity.cases.table import read_table
 from editinfinity.config.load import ConfigError, check_yaml, load_config
 from editinfinity.errors import UserError
-from editinfinity.files.checkpoints import Embedding, OptimizerState
+from editinfinity.files.checkpoints import OptimizerState, SoftPrompt
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.images import read_image
 from editinfinity.files.maps import KERNEL, load_map, save_map
@@ -194,7 +194,7 @@ def tensor_files() -> dict[str, bytes]:
     """A sound file of each kind."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        Embedding(torch.ones(20, 128), 3, "tiny").save(folder / "embedding")
+        SoftPrompt(torch.ones(20, 128), 3, "tiny").save(folder / "embedding")
         state = {"step": torch.ones(()), "exp_avg": torch.ones(4), "exp_avg_sq": torch.ones(4)}
         OptimizerState([state], 3, "tiny").save(folder / "state")
         ones = np.ones((7, 128), np.float32)
@@ -204,7 +204,7 @@ def tensor_files() -> dict[str, bytes]:
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "embedding": lambda path: Embedding.load(path, "tiny", 128),
+    "embedding": lambda path: SoftPrompt.load(path, "tiny", 128),
     "state": lambda path: OptimizerState.load(path, "tiny", [torch.Size([4])]),
     "text": PromptFeatures.load,
     "kernel": lambda path: load_map(path, KERNEL, GRID),

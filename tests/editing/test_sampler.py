@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from editinfinity.editing.attention_map import AttentionCollector
-from editinfinity.editing.blend import KernelBlend, ReplaySource
+from editinfinity.editing.blend import MaskBlend, ReplaySource
 from editinfinity.editing.sampler import SamplingSettings, draw_bits, sample
 from editinfinity.errors import UserError
 from editinfinity.models import bsq
@@ -48,11 +48,11 @@ def test_a_seed_decides_the_picture(model: Infinity, text: TextFeatures) -> None
 def test_blend_keeps_the_source_where_the_kernel_is_one(
     model: Infinity, text: TextFeatures, source: bsq.Quantized
 ) -> None:
-    kernel = torch.zeros(16, 16)
-    kernel[:, :7] = 1
+    blend_mask = torch.zeros(16, 16)
+    blend_mask[:, :7] = 1
     codes = bsq.enlarged(source.bits, SCHEDULE.tokenizer_grid)
     drawn = sample(
-        model, text, SCHEDULE, SamplingSettings(), seeded(), KernelBlend(codes, kernel)
+        model, text, SCHEDULE, SamplingSettings(), seeded(), MaskBlend(codes, blend_mask)
     ).code
     assert torch.equal(drawn[..., :7], source.total[..., :7])
     assert not torch.isclose(drawn[..., 7:], source.total[..., 7:]).all()

@@ -58,7 +58,7 @@ def test_kept_pixels_are_identical_in_lossless_formats(tmp_path: Path, name: str
     options = {"lossless": True, "exact": True} if path.suffix == ".webp" else {}
     KINDS[name].save(path, **options)
     photograph = read_photograph(path)
-    assert photograph.doubts == ()
+    assert photograph.warnings == ()
     drawn = Image.new("RGB", (96, 64), (250, 10, 10))
     finished = photograph.paste(drawn, whole(), half_open())
     write_photograph(tmp_path / f"out{path.suffix}", finished, SETTINGS, like=path)
@@ -91,7 +91,7 @@ def test_sixteen_bit_colour_becomes_eight_with_a_word(tmp_path: Path) -> None:
     data = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
     photograph = read_photograph(tmp_path / "a.png")
-    assert "has 16 bits a channel; 8 of them are kept" in photograph.doubts[0]
+    assert "has 16 bits a channel; 8 of them are kept" in photograph.warnings[0]
     assert np.abs(np.asarray(photograph.pixels).astype(int) - pixels // 256).max() <= 1
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from editinfinity.editing.kernel import SMOOTHINGS, smoothing_kernel
+from editinfinity.editing.blend_mask import SMOOTHINGS, make_blend_mask
 from editinfinity.errors import UserError
 from editinfinity.files.cropping import crop_around, parse_region, region_text
 from editinfinity.files.geometry import Geometry
@@ -21,11 +21,11 @@ def geometry(height: int, width: int) -> Geometry:
     return Geometry((height, width), 0, 0, height, width, (256, 256))
 
 
-def outside(kernel: np.ndarray, height: int, width: int) -> np.ndarray:
+def outside(blend_mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """Pixels whose centre lies in a cell that keeps the source."""
-    rows = ((np.arange(height) + 0.5) * kernel.shape[0] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * kernel.shape[1] / width).astype(int)
-    return (kernel == 1)[rows][:, columns]
+    rows = ((np.arange(height) + 0.5) * blend_mask.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * blend_mask.shape[1] / width).astype(int)
+    return (blend_mask == 1)[rows][:, columns]
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
@@ -35,10 +35,10 @@ def test_nothing_outside_the_support_and_everything_inside(
 ) -> None:
     mask = np.zeros((100, 100), bool)
     mask[30:60, 40:70] = True
-    kernel = smoothing_kernel(mask, (64, 64), smoothing)
-    opacity = np.asarray(opacity_of(kernel, geometry(*size)))
+    blend_mask = make_blend_mask(mask, (64, 64), smoothing)
+    opacity = np.asarray(opacity_of(blend_mask, geometry(*size)))
     assert opacity.shape == size
-    assert (opacity[outside(kernel, *size)] == 0).all()
+    assert (opacity[outside(blend_mask, *size)] == 0).all()
     inner = np.s_[round(0.36 * size[0]) : round(0.54 * size[0]),
                   round(0.46 * size[1]) : round(0.64 * size[1])]  # fmt: skip
     assert (opacity[inner] > 250).all()
@@ -61,8 +61,8 @@ def test_an_edit_reaches_as_far_as_the_docs_say(
     top, left, height, width = box
     mask = np.zeros((640, 640), bool)
     mask[top : top + height, left : left + width] = True
-    kernel = smoothing_kernel(mask, (64, 64), smoothing)
-    changed = np.asarray(opacity_of(kernel, geometry(640, 640))) > 0
+    blend_mask = make_blend_mask(mask, (64, 64), smoothing)
+    changed = np.asarray(opacity_of(blend_mask, geometry(640, 640))) > 0
     beyond = 10 * REACH[smoothing]  # a cell is 10 pixels
     near = np.zeros_like(mask)
     near[max(0, top - beyond) : top + height + beyond,
@@ -88,17 +88,17 @@ def test_the_docs_name_every_smoothings_reach() -> None:
 )
 def test_no_mask_ever_leaks(seed: int, height: int, width: int, feather: float | None) -> None:
     generator = np.random.default_rng(seed)
-    kernel = generator.choice([0, 0.3, 1, 1], (12, 20)).astype(np.float32)
-    opacity = np.asarray(opacity_of(kernel, geometry(height, width), feather))
-    assert (opacity[outside(kernel, height, width)] == 0).all()
+    blend_mask = generator.choice([0, 0.3, 1, 1], (12, 20)).astype(np.float32)
+    opacity = np.asarray(opacity_of(blend_mask, geometry(height, width), feather))
+    assert (opacity[outside(blend_mask, height, width)] == 0).all()
 
 
 def test_a_wider_feather_is_softer() -> None:
     mask = np.zeros((100, 100), bool)
     mask[20:80, 20:80] = True
-    kernel = smoothing_kernel(mask, (64, 64), "hard")
+    blend_mask = make_blend_mask(mask, (64, 64), "hard")
     narrow, wide = (
-        np.asarray(opacity_of(kernel, geometry(1000, 1000), width), int) for width in (4, 100)
+        np.asarray(opacity_of(blend_mask, geometry(1000, 1000), width), int) for width in (4, 100)
     )
     assert (narrow >= wide).all() and (narrow > wide).mean() > 0.05
 

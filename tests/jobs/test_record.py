@@ -372,14 +372,17 @@ def test_check_speaks_of_masks_only_until_there_are_kernels(tmp_path: Path) -> N
         "p.png: 16 bits",
         "m: marks all",
     ]
-    unseen = JobWarning("m: 3 % of what it marks is unseen")
-    write_record(logs, "mask/edit/kernel-linear", unseen, ALL[5])
+    out_of_view = JobWarning("m: 3 % of what it marks is unseen")
+    write_record(logs, "mask/edit/kernel-linear", out_of_view, ALL[5])
     write_record(logs, "mask/other/kernel-linear", JobWarning("not asked for", MASK))
-    assert warnings_of(read_records(tmp_path / "logs"), kernels) == ["p.png: 16 bits", unseen.text]
-    write_record(logs, "mask/edit/kernel-hard", of_mask, unseen)
     assert warnings_of(read_records(tmp_path / "logs"), kernels) == [
         "p.png: 16 bits",
-        unseen.text,
+        out_of_view.text,
+    ]
+    write_record(logs, "mask/edit/kernel-hard", of_mask, out_of_view)
+    assert warnings_of(read_records(tmp_path / "logs"), kernels) == [
+        "p.png: 16 bits",
+        out_of_view.text,
         of_mask.text,
     ]
     assert warnings_of(read_records(tmp_path / "logs"), {}) == ["p.png: 16 bits", of_mask.text], (

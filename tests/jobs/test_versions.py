@@ -104,9 +104,9 @@ def test_prose_formatting_and_places_are_not_in_a_digest(package: Path) -> None:
         "is not UTF-8 text; save it",
         "is not in UTF-8; save it",
     )
-    (package / "editing" / "kernel.py").rename(package / "editing" / "blend_mask.py")
+    (package / "editing" / "blend_mask.py").rename(package / "editing" / "weights.py")
     for path in package.rglob("*.py"):
-        text = path.read_text("utf-8").replace("editing.kernel", "editing.blend_mask")
+        text = path.read_text("utf-8").replace("editing.blend_mask", "editing.weights")
         path.write_text(text, encoding="utf-8")
     assert changed_in(package) == []
 

@@ -68,7 +68,7 @@ def test_every_iteration_is_told_and_the_state_is_of_the_last(
     model: Infinity, source: Source
 ) -> None:
     watching = Watching()
-    embedding, state = Trainer(model, TINY, FAST, watching).learn_vectors(source, 3)
+    embedding, state = Trainer(model, TINY, FAST, watching).learn_soft_prompt(source, 3)
     assert watching.told == [("train_textembedding", number, 3) for number in (1, 2, 3)]
     assert watching.ended is state and state.iteration == embedding.iteration == 3
     assert not model.training
@@ -76,20 +76,20 @@ def test_every_iteration_is_told_and_the_state_is_of_the_last(
 
 def test_a_training_that_is_left_off_says_where(model: Infinity, source: Source) -> None:
     watching = Watching(steps=2)
-    embedding, state = Trainer(model, TINY, FAST, watching).learn_vectors(source, 5)
+    embedding, state = Trainer(model, TINY, FAST, watching).learn_soft_prompt(source, 5)
     assert state.iteration == embedding.iteration == 2
-    straight, _ = Trainer(model, TINY, FAST).learn_vectors(source, 2)
+    straight, _ = Trainer(model, TINY, FAST).learn_soft_prompt(source, 2)
     assert torch.equal(embedding.vectors, straight.vectors)
 
 
 def test_a_training_goes_on_after_what_was_learned(model: Infinity, source: Source) -> None:
     before = torch.full((20, TINY.transformer.text_width), 0.5)
     watching = Watching(learned=before)
-    embedding, _ = Trainer(model, TINY, FAST, watching).learn_vectors(source, 3)
+    embedding, _ = Trainer(model, TINY, FAST, watching).learn_soft_prompt(source, 3)
     assert watching.told == [("train_textembedding", 3, 3)]
     assert (embedding.vectors - before).abs().max() < 0.02  # one step from there
     with pytest.raises(UserError, match="cannot make iteration 2 from iteration 2"):
-        Trainer(model, TINY, FAST, watching).learn_vectors(source, 2)
+        Trainer(model, TINY, FAST, watching).learn_soft_prompt(source, 2)
 
 
 def test_an_adapter_that_fails_leaves_the_model_bare(model: Infinity, source: Source) -> None:

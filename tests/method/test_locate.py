@@ -9,7 +9,7 @@ import pytest
 
 from editinfinity.errors import UserError
 from editinfinity.files.geometry import Geometry
-from editinfinity.method.locate import kernel_of, region_of_attention, region_of_mask
+from editinfinity.method.locate import blend_mask_of, region_of_attention, region_of_mask
 from editinfinity.scales import reference_grid, schedule
 
 SCALES = schedule(1, "0.06M")
@@ -24,19 +24,19 @@ def mask_of(left: int, right: int) -> np.ndarray:
 
 def test_a_mask_beyond_the_crop_is_told_of_or_refused(caplog: pytest.LogCaptureFixture) -> None:
     inside = region_of_mask(mask_of(100, 200), GEOMETRY, Path("m.png"), "black")
-    assert inside.unseen == 0 and inside.edited.shape == (300, 300)
-    kernel = kernel_of(inside, SCALES, "hard")
-    assert kernel.shape == (64, 64) and kernel.min() == 0 and caplog.messages == []
+    assert inside.out_of_view == 0 and inside.edited.shape == (300, 300)
+    blend_mask = blend_mask_of(inside, SCALES, "hard")
+    assert blend_mask.shape == (64, 64) and blend_mask.min() == 0 and caplog.messages == []
     half = region_of_mask(mask_of(250, 350), GEOMETRY, Path("m.png"), "black")
-    assert half.unseen == 0.5
-    kernel_of(half, SCALES, "hard")
+    assert half.out_of_view == 0.5
+    blend_mask_of(half, SCALES, "hard")
     assert caplog.messages == [
         "m.png: 50 % of what it marks lies outside the part of the photograph that the model "
         "sees, and stays as it is"
     ]
     beyond = region_of_mask(mask_of(310, 350), GEOMETRY, object(), "black")
     with pytest.raises(UserError, match="mask: lies outside the part"):
-        kernel_of(beyond, SCALES, "hard")
+        blend_mask_of(beyond, SCALES, "hard")
 
 
 def test_attention_that_leaves_too_little_says_what_to_lower(
@@ -46,7 +46,7 @@ def test_attention_that_leaves_too_little_says_what_to_lower(
     attention[10, 10] = 1
     region = region_of_attention(attention, 0.5, "cup")
     assert region.attention is attention and region.edited.sum() == 1
-    kernel_of(region, SCALES, "none")
+    blend_mask_of(region, SCALES, "none")
     (message,) = caplog.messages
     assert message.startswith("the attention of 'cup': marks too little")
     assert message.endswith("; lower attention_threshold")

@@ -272,7 +272,7 @@ def test_what_the_kernels_cannot_do_is_left_to_the_plain_operations() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(DEVICE.type == "cpu", reason="takes minutes in the interpreter")
 def test_whole_model() -> None:
-    """Logits and the gradients of learned vectors and of every adapter."""
+    """Logits and the gradients of soft prompt and of every adapter."""
     base, parameters = adapted(0.0)
     base.train()
     s = schedule(1.5, "0.06M")

@@ -47,9 +47,9 @@ class _Recorded:
     def __init__(self, kernel: Any, found: set[tuple[object, ...]]) -> None:
         self.kernel, self.found = kernel, found
         if hasattr(kernel, "params"):
-            self.unseen = {each.name for each in kernel.params if each.do_not_specialize}
+            self.out_of_view = {each.name for each in kernel.params if each.do_not_specialize}
         else:  # in the interpreter
-            self.unseen = set(kernel.kwargs["do_not_specialize"] or ())
+            self.out_of_view = set(kernel.kwargs["do_not_specialize"] or ())
 
     def __getitem__(self, grid: object) -> Callable[..., None]:
         def launch(*arguments: object, **constants: object) -> None:
@@ -63,7 +63,7 @@ class _Recorded:
     def _look(self, name: str, value: object) -> object:
         if isinstance(value, torch.Tensor):
             return value.dtype, value.data_ptr() % 16 == 0
-        if isinstance(value, int) and name not in self.unseen:
+        if isinstance(value, int) and name not in self.out_of_view:
             return int, value == 1, value % 16 == 0
         return type(value)
 

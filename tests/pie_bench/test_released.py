@@ -24,7 +24,7 @@ from editinfinity.evaluation.names import NAMES
 from editinfinity.evaluation.record import MetricResults
 from editinfinity.planning.model import drawing_identity, model_identity
 from editinfinity.planning.targets import layout
-from editinfinity.planning.variants import variants
+from editinfinity.planning.variants import variants_of
 from editinfinity.results.pie_bench import PUBLISHED, write_tables
 from tests.pie_bench import made
 
@@ -200,7 +200,7 @@ def _measured(config: Config, name: str, measured: MetricResults) -> None:
     """What a run under a configuration leaves of an entry edited under its mask."""
     entry = next(entry for entry in chosen_entries(config).entries if entry.name == name)
     settings = case_of(entry, config).edits[GIVEN].settings
-    variant = variants(settings)[0]
+    variant = variants_of(settings)[0]
     identity = drawing_identity(settings, variant, model_identity(config.settings))
     path = Path(layout(config, name).metrics(GIVEN, variant))
     path.parent.mkdir(parents=True, exist_ok=True)

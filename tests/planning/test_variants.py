@@ -10,11 +10,11 @@ import pytest
 
 from editinfinity.config.load import load_config
 from editinfinity.errors import UserError
-from editinfinity.planning.variants import PATTERN, Variant, parse_variant, variants
+from editinfinity.planning.variants import PATTERN, Variant, parse_variant, variants_of
 
 
 def names(**settings: Any) -> list[str]:
-    return [variant.name for variant in variants(load_config(settings).settings)]
+    return [variant.name for variant in variants_of(load_config(settings).settings)]
 
 
 @pytest.mark.parametrize(

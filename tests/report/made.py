@@ -17,7 +17,7 @@ from editinfinity.files.maps import ATTENTION, KERNEL, save_map
 from editinfinity.files.tensors import save_tensors
 from editinfinity.jobs.record import ResourceUsage
 from editinfinity.planning.targets import layout
-from editinfinity.planning.variants import variants
+from editinfinity.planning.variants import variants_of
 from tests.jobs.records import done, write_record
 from tests.jobs.records import failed as failed_with
 from tests.workflow.project import draw_mask, write
@@ -85,7 +85,7 @@ def make_results(
         for edit in case.edits.values():
             place = folder / "edit" / edit.name
             place.mkdir(parents=True)
-            for index, variant in enumerate(variants(edit.settings)):
+            for index, variant in enumerate(variants_of(edit.settings)):
                 picture = edited or scene((64, 64), 100 + number + index)
                 picture.save(place / f"{variant.name}.png")
                 facts = {"prompt": "a cat", "seed": variant.seed, "geometry": geometry}

@@ -15,7 +15,7 @@ from editinfinity.cases.load import load_cases
 from editinfinity.config.load import Config, load_config
 from editinfinity.evaluation.record import MetricResults
 from editinfinity.planning.targets import layout
-from editinfinity.planning.variants import variants
+from editinfinity.planning.variants import variants_of
 from editinfinity.results import metrics_table
 from editinfinity.results.metrics_table import write_metrics_table
 from tests.cases.test_cases import make_case
@@ -36,7 +36,7 @@ def load(**settings: Any) -> tuple[Config, Cases]:
 def measure(config: Config, cases: Cases) -> None:
     for case in cases.by_name.values():
         where = layout(config, case.name)
-        for index, variant in enumerate(variants(case.edits["edit"].settings)):
+        for index, variant in enumerate(variants_of(case.edits["edit"].settings)):
             measured = MetricResults(
                 {"background_psnr": 30.0 + index}, {"clip_whole": "no weights; x"}
             )

@@ -14,7 +14,7 @@ from editinfinity.cases.load import load_cases
 from editinfinity.config.load import Config, load_config
 from editinfinity.jobs.record import JobWarning
 from editinfinity.planning.targets import layout
-from editinfinity.planning.variants import variants
+from editinfinity.planning.variants import variants_of
 from editinfinity.results.sheets import make_sheets
 from editinfinity.results.summary import end_of_run, summarise
 from editinfinity.results.thumbnails import SIDE
@@ -42,7 +42,7 @@ def pretend(config: Config, cases: Cases) -> None:
     for case in cases.by_name.values():
         where = layout(config, case.name)
         for edit in case.edits.values():
-            for variant in variants(edit.settings):
+            for variant in variants_of(edit.settings):
                 draw_image(Path(where.picture(edit.name, variant)), seed=2, size=(64, 64))
             draw_image(Path(where.chosen(edit.name)), seed=2)
             mask = Path(where.folder, "mask", edit.name, "mask.png")

@@ -14,7 +14,7 @@ from editinfinity.cases.load import load_cases
 from editinfinity.config.load import load_config
 from editinfinity.evaluation.record import MetricResults
 from editinfinity.planning.targets import Layout, layout
-from editinfinity.planning.variants import variants
+from editinfinity.planning.variants import variants_of
 from editinfinity.results.sweep_sheet import COLUMNS, _rows, axes_of, sweep_sheet
 from editinfinity.results.thumbnails import SIDE
 from tests.cases.test_cases import make_case
@@ -28,7 +28,7 @@ def swept(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tup
     config = load_config(settings)
     case = load_cases(config).by_name["a"]
     edit, where = case.edits["edit"], layout(config, "a")
-    for index, variant in enumerate(variants(edit.settings)):
+    for index, variant in enumerate(variants_of(edit.settings)):
         draw_image(Path(where.picture("edit", variant)), seed=index, size=(64, 64))
         measured = MetricResults({"background_psnr": 30.0 + index, "alignment": 0.5})
         measured.save(Path(where.metrics("edit", variant)))
@@ -42,9 +42,9 @@ def test_axes_are_what_differs_the_longest_across(
     edit, where = swept(
         tmp_path, monkeypatch, cfg=[4, 3], use_lora_iter=[50, 30, 10], smoothing=["linear", "hard"]
     )
-    drawn = variants(edit.settings)
-    assert [axis.key for axis in axes_of(drawn)] == ["lora", "cfg", "smoothing"]
-    rows = list(_rows(edit, where, drawn))
+    variants = variants_of(edit.settings)
+    assert [axis.key for axis in axes_of(variants)] == ["lora", "cfg", "smoothing"]
+    rows = list(_rows(edit, where, variants))
     assert len(rows) == 4
     assert list(rows[0].headings) == [f"LoRA: {n} iterations" for n in (50, 30, 10)]
     assert [list(row.label) for row in rows] == [
@@ -54,7 +54,7 @@ def test_axes_are_what_differs_the_longest_across(
         ["guidance 3", "kernel hard"],
     ]
     shown = [cell.path for row in rows for cell in row.cells if cell]
-    assert len(shown) == len(set(shown)) == len(drawn) == 12
+    assert len(shown) == len(set(shown)) == len(variants) == 12
     assert [cell.chosen for row in rows for cell in row.cells if cell] == [True] + [False] * 11
     assert rows[0].cells[0].words == "30.0 dB kept, alignment 0.50"
 
@@ -63,7 +63,7 @@ def test_none_of_something_is_a_value_like_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit, where = swept(tmp_path, monkeypatch, use_lora_iter=[0, 50], use_embedding_iter=[10, 0])
-    rows = list(_rows(edit, where, variants(edit.settings)))
+    rows = list(_rows(edit, where, variants_of(edit.settings)))
     labels = {label for row in rows for label in (*row.label, *row.headings)}
     assert {"no LoRA", "no text embedding", "LoRA: 50 iterations"} <= labels
     # What a LoRA was trained over says nothing where there is none, so that it is no axis.
@@ -73,7 +73,7 @@ def test_none_of_something_is_a_value_like_others(
 
 def test_a_long_axis_goes_on_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit, where = swept(tmp_path, monkeypatch, seed=list(range(COLUMNS + 3)))
-    rows = list(_rows(edit, where, variants(edit.settings)))
+    rows = list(_rows(edit, where, variants_of(edit.settings)))
     assert [len(row.cells) for row in rows] == [COLUMNS, 3]
     case = load_cases(load_config({"seed": list(range(COLUMNS + 3))})).by_name["a"]
     sheet = sweep_sheet(case, edit, where)
@@ -84,7 +84,7 @@ def test_a_long_axis_goes_on_below(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_frame_follows_the_selection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit, where = swept(tmp_path, monkeypatch, cfg=[4, 3], select="best")
-    first, second = variants(edit.settings)
+    first, second = variants_of(edit.settings)
 
     def framed() -> list[bool]:
         return [c.chosen for row in _rows(edit, where, [first, second]) for c in row.cells if c]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from editinfinity.editing.kernel import cells_of_attention, smoothing_kernel
+from editinfinity.editing.blend_mask import cells_of_attention, make_blend_mask
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.masks import read_mask
@@ -72,7 +72,7 @@ def test_a_word_that_is_not_there_is_an_error(
 def test_kernel_of_a_users_mask(worked: Worked, tmp_path: Path) -> None:
     kernel = load_file(worked.kernel)["kernel"]
     edited = read_mask(worked.mask, (256, 320))
-    assert np.array_equal(kernel, smoothing_kernel(edited, (56, 70), "linear"))
+    assert np.array_equal(kernel, make_blend_mask(edited, (56, 70), "linear"))
     picture = tmp_path / "mask_out.png"
     make_kernel(
         image_features=worked.image,

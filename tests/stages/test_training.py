@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from editinfinity.errors import UserError
 from editinfinity.files import transformer_weights
-from editinfinity.files.checkpoints import Embedding
+from editinfinity.files.checkpoints import SoftPrompt
 from editinfinity.files.weights import load_transformer
 from editinfinity.models.rotary import rotary_table
 from editinfinity.presets import preset
@@ -54,7 +54,7 @@ def adapt(case: Worked, folder: Path, iterations: int, **more: object) -> Path:
 
 
 def test_embedding_is_twenty_vectors_that_moved_from_zero(worked: Worked) -> None:
-    checkpoint = Embedding.load(worked.embedding, "tiny", 128)
+    checkpoint = SoftPrompt.load(worked.embedding, "tiny", 128)
     assert checkpoint.vectors.shape == (20, 128) and checkpoint.vectors.dtype == torch.float32
     assert checkpoint.iteration == 3
     assert (checkpoint.vectors.abs().amax(1) > 0).all()
@@ -77,7 +77,7 @@ def test_n_iterations_are_n_updates(worked: Worked) -> None:
 def test_one_small_step_moves_by_the_learning_rate(worked: Worked, tmp_path: Path) -> None:
     # AdamW's first step is lr·sign(gradient): fixes learning rate and weight decay at once.
     training = TrainingSettings(embedding_learning_rate=5e-4, lora_learning_rate=5e-4, batch_size=1)
-    vectors = Embedding.load(
+    vectors = SoftPrompt.load(
         embed(worked, tmp_path, "e", 1, training=training), "tiny", 128
     ).vectors
     assert vectors.abs().max().item() == pytest.approx(5e-4, rel=1e-3)
@@ -87,8 +87,10 @@ def test_weight_decay_shrinks(worked: Worked, tmp_path: Path) -> None:
     decayed = TrainingSettings(
         embedding_learning_rate=1e-3, lora_learning_rate=1e-3, batch_size=1, weight_decay=100
     )
-    vectors = Embedding.load(embed(worked, tmp_path, "e", 3, training=decayed), "tiny", 128).vectors
-    plain = Embedding.load(worked.embedding, "tiny", 128).vectors
+    vectors = SoftPrompt.load(
+        embed(worked, tmp_path, "e", 3, training=decayed), "tiny", 128
+    ).vectors
+    plain = SoftPrompt.load(worked.embedding, "tiny", 128).vectors
     assert vectors.abs().mean() < 0.95 * plain.abs().mean()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from editinfinity.editing.blend import KernelBlend
+from editinfinity.editing.blend import MaskBlend
 from editinfinity.inversion.teacher_forcing import make_training_batch, token_weights
 from editinfinity.models import bsq
 from editinfinity.scales import schedule
@@ -28,11 +28,11 @@ def test_without_a_kernel_it_is_plain_teacher_forcing() -> None:
 
 
 def test_sums_are_those_of_the_samplers_blend() -> None:
-    source, kernel = _features(1), torch.rand(2, 16, 16)
-    found = blended(_features(0), source, kernel, PLAN, None)
+    source, blend_mask = _features(1), torch.rand(2, 16, 16)
+    found = blended(_features(0), source, blend_mask, PLAN, None)
     theirs = bsq.quantize(source, PLAN.tokenizer_scales).bits
     codes = bsq.enlarged(theirs, (16, 16))
-    blend = KernelBlend(codes, kernel[:, None])
+    blend = MaskBlend(codes, blend_mask[:, None])
     total = torch.zeros_like(source)
     for scale, bits in enumerate(found.bits):
         torch.testing.assert_close(found.running[scale], total)
@@ -48,10 +48,10 @@ def test_noise_reaches_generated_bits_only() -> None:
 
 
 def test_weights_sum_to_one_and_favour_the_edit() -> None:
-    kernel = torch.ones(1, 16, 16)
-    torch.testing.assert_close(region_weights(kernel, PLAN, 1.0)[0], token_weights(PLAN))
-    kernel[0, :8] = 0
-    weights = region_weights(kernel, PLAN, 1.0)
+    blend_mask = torch.ones(1, 16, 16)
+    torch.testing.assert_close(region_weights(blend_mask, PLAN, 1.0)[0], token_weights(PLAN))
+    blend_mask[0, :8] = 0
+    weights = region_weights(blend_mask, PLAN, 1.0)
     assert abs(float(weights.sum()) - 1) < 1e-5
     last = weights[0, -256:].view(16, 16)
     torch.testing.assert_close(last[0, 0], 2 * last[-1, -1])
@@ -81,13 +81,15 @@ def test_turning_swaps_before_and_after() -> None:
 
 def test_the_pool_is_a_ring_in_place() -> None:
     def scenes(*values: float) -> Encoded:
-        kernel = torch.tensor(values)[:, None, None]
-        return Encoded(kernel[:, None, None], kernel, kernel[:, None], torch.zeros(len(values), 2))
+        blend_mask = torch.tensor(values)[:, None, None]
+        return Encoded(
+            blend_mask[:, None, None], blend_mask, blend_mask[:, None], torch.zeros(len(values), 2)
+        )
 
     pool = Pool(4, scenes(1, 2, 3))
-    place = pool.kept.kernel.data_ptr()
+    place = pool.kept.blend_mask.data_ptr()
     assert pool.filled == 3
     pool.add(scenes(4, 5))
     assert pool.filled == 4
-    assert pool.kept.kernel.flatten().tolist() == [5, 2, 3, 4]
-    assert pool.kept.kernel.data_ptr() == place
+    assert pool.kept.blend_mask.flatten().tolist() == [5, 2, 3, 4]
+    assert pool.kept.blend_mask.data_ptr() == place

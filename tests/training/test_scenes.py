@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from editinfinity.editing.kernel import resample_kernel, smoothing_kernel
+from editinfinity.editing.blend_mask import make_blend_mask, resample_blend_mask
 from training import masks
 from training.captions import Placed, caption
 from training.scenes import KINDS, NATURAL, SceneMaker, synthetic_maker
@@ -141,6 +141,6 @@ def test_kernel_equals_the_workflows(maker: SceneMaker) -> None:
     small = torch.zeros(1, 256, 256, dtype=torch.bool)
     small[0, 100:107, 40:47] = True
     for mask in torch.cat([scenes.mask, small, torch.zeros_like(small), ~small]):
-        expected = resample_kernel(smoothing_kernel(mask.numpy(), (64, 64), "linear"), (16, 16))
-        found = masks.smoothing_kernel(mask[None], 16)[0].numpy()
+        expected = resample_blend_mask(make_blend_mask(mask.numpy(), (64, 64), "linear"), (16, 16))
+        found = masks.make_blend_mask(mask[None], 16)[0].numpy()
         np.testing.assert_allclose(found, expected, atol=1e-6)

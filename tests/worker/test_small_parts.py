@@ -15,12 +15,12 @@ import pytest
 from editinfinity.locks import Lock, held
 from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.calls import MODEL_STAGES, Call
-from editinfinity.stages.host import Pause
+from editinfinity.stages.host import PauseFile
 from editinfinity.worker import private, protocol
 from editinfinity.worker.cards import Card, visible_cards
 from editinfinity.worker.leases import lease_folder, slots_of
 from editinfinity.worker.private import private_folder, require_private
-from editinfinity.worker.protocol import Line, ProtocolError, connect
+from editinfinity.worker.protocol import Connection, ProtocolError, connect
 
 CALL = Call(
     "train_lora",
@@ -31,13 +31,13 @@ CALL = Call(
         "model": ModelSettings("tiny", Path("weights"), threads=3),
         "training": TrainingSettings(betas=(0.8, 0.9), lora_learning_rate=4.69e-5),
         "lora": LoraSettings(),
-        "pause": Pause(Path("p"), "x"),
+        "pause": PauseFile(Path("p"), "x"),
     },
 )
 
 
 def test_a_call_comes_back_as_it_was_over_a_line() -> None:
-    one, other = (Line(end) for end in socket.socketpair(socket.AF_UNIX))
+    one, other = (Connection(end) for end in socket.socketpair(socket.AF_UNIX))
     one.send({"run": CALL.to_json()})
     assert Call.from_json((other.receive() or {})["run"]) == CALL
     for line in (one, other):
@@ -48,7 +48,7 @@ def test_what_is_sent_with_a_file_is_sent_though_the_other_end_hangs_up_on_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A worker that refuses at once has answered and gone while the job's call returns."""
-    one, other = (Line(end) for end in socket.socketpair(socket.AF_UNIX))
+    one, other = (Connection(end) for end in socket.socketpair(socket.AF_UNIX))
     send_fds = socket.send_fds
 
     def quickly_refused(*arguments: object) -> int:
@@ -87,14 +87,14 @@ def test_messages_that_are_none(tmp_path: Path) -> None:
         near, far = socket.socketpair(socket.AF_UNIX)
         near.sendall(data)
         with far, near, pytest.raises(ProtocolError):
-            Line(far).receive(1)
+            Connection(far).receive(1)
     near, far = socket.socketpair(socket.AF_UNIX)
     with far:
         near.sendall(b"{")
         with pytest.raises(TimeoutError):
-            Line(far).receive(0.01)
+            Connection(far).receive(0.01)
         near.close()
-        assert Line(far).receive(1) is None
+        assert Connection(far).receive(1) is None
 
 
 def test_a_message_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_a_message_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     near, far = socket.socketpair(socket.AF_UNIX)
     near.sendall(b'{"log": 1}')
     with far, near, pytest.raises(ProtocolError, match="too long"):
-        Line(far).receive(1)
+        Connection(far).receive(1)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")

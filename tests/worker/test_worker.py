@@ -35,7 +35,7 @@ from editinfinity.jobs.stage_version import running_digests
 from editinfinity.locks import held
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from editinfinity.stages.calls import Call
-from editinfinity.stages.host import ALONE, Pause
+from editinfinity.stages.host import ALONE, PauseFile
 from editinfinity.worker import client, server
 from editinfinity.worker.dispatch import dispatch
 from editinfinity.worker.leases import Slot
@@ -58,7 +58,7 @@ from editinfinity.cancellation import Stopped, Cancellation
 from editinfinity.worker.dispatch import dispatch
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 cancellation = Cancellation()
-with cancellation.listening(), cancellation.working():
+with cancellation.handling_signals(), cancellation.interruptible():
     try:
         call = Call.from_json(json.loads(sys.argv[1]))
         dispatch(call, sys.argv[2], sys.argv[3] == "on", cancellation)
@@ -122,7 +122,7 @@ def text(output: str, prompt: str = "a dog", **settings: Any) -> Call:
     return Call("text_features", {"prompt": prompt, "output": Path(output), "model": model})
 
 
-def training(output: str, iterations: int, pause: Pause | None = None) -> Call:
+def training(output: str, iterations: int, pause: PauseFile | None = None) -> Call:
     """A training of vectors; ``prepare`` makes its inputs."""
     arguments = {
         "image_features": Path("image"),
@@ -305,7 +305,7 @@ def test_two_jobs_at_once_start_one_worker(session: Session) -> None:
 
 
 def test_a_killed_job_stops_its_work_and_not_the_worker(going_on: Session) -> None:
-    pause = Pause(Path("paused by death"), "this one")
+    pause = PauseFile(Path("paused by death"), "this one")
     said, _ = job(text("a job's")).communicate()
     assert "NO TORCH" in said, "a job whose worker does the work imports nothing large"
     killed = job(training("killed", 100000, pause))
@@ -341,7 +341,7 @@ def test_a_killed_worker_leaves_its_job_to_the_job(going_on: Session) -> None:
 def test_a_training_told_to_stop_goes_on_to_the_same_bytes(
     going_on: Session, worker: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    output, pause = f"stopped {worker}", Pause(Path(f"paused {worker}"), "this one")
+    output, pause = f"stopped {worker}", PauseFile(Path(f"paused {worker}"), "this one")
     call = training(output, LONG, pause)
     for number, words in ((signal.SIGTERM, "iteration 7 of"), (signal.SIGINT, "iteration 20 of")):
         process = job(call, worker)

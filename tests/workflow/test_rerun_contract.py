@@ -467,7 +467,7 @@ def test_reworded_and_moved_code_reruns_nothing_and_a_new_version_its_stage(
     shutil.move(package / "editing" / "kernel.py", package / "editing" / "blend_mask.py")
     for path in package.rglob("*.py"):
         text = path.read_text("utf-8")
-        path.write_text(text.replace("editing.kernel", "editing.blend_mask"), encoding="utf-8")
+        path.write_text(text.replace("editing.blend_mask", "editing.blend_mask"), encoding="utf-8")
     rested = project.plan()
     assert not any(rested.pending(case) for case in EVERYTHING)
     assert "the code has changed" not in rested.stderr

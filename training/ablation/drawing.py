@@ -18,9 +18,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from editinfinity.compute import reseed
-from editinfinity.editing.blend import Editor, KernelBlend, LockFirst, keep_generated
+from editinfinity.editing.blend import Editor, LockFirst, MaskBlend, keep_generated
+from editinfinity.editing.blend_mask import make_blend_mask, resample_blend_mask
 from editinfinity.editing.guidance import ClassifierFree, Guidance
-from editinfinity.editing.kernel import resample_kernel, smoothing_kernel
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
@@ -28,7 +28,7 @@ from editinfinity.models import bsq
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
-from editinfinity.prompts import LEARNED_VECTORS
+from editinfinity.prompts import SOFT_PROMPT_LENGTH
 from editinfinity.scales import ScaleSchedule, schedule
 from editinfinity.settings.groups import TrainingSettings
 from training.ablation.edits import Edits, read, read_facts
@@ -124,10 +124,10 @@ class Slice:
         reseed(SEED, f"ablation/{self.number}/lora", 0)
         self.adapted = Adapted(studio.transformer, len(self.edits))
 
-    def invert(self, inversions: Sequence[Learned], vector_iterations: int) -> None:
+    def invert(self, inversions: Sequence[Learned], soft_prompt_iterations: int) -> None:
         """Learn the vectors, then adapters over them and, where asked for, over none."""
         if any(each.vectors for each in inversions):
-            self.vectors = self._learn_vectors(vector_iterations)
+            self.vectors = self._learn_vectors(soft_prompt_iterations)
         for over in (True, False):
             wanted = {each.lora: each.name for each in inversions if each.vectors is over}
             wanted.pop(0, None)
@@ -141,7 +141,7 @@ class Slice:
         for parameter in self.adapted.parameters:
             parameter.requires_grad_(False)
         width = self.studio.config.transformer.text_width
-        zeros = torch.zeros(len(self.edits), LEARNED_VECTORS, width, device=self.studio.device)
+        zeros = torch.zeros(len(self.edits), SOFT_PROMPT_LENGTH, width, device=self.studio.device)
         vectors = nn.Parameter(zeros)
         self._train([vectors], vectors, "vectors", iterations, 0.0, lambda _: None)
         return vectors.detach()
@@ -217,13 +217,13 @@ class Slice:
             return keep_generated, None
         plan = self.studio.plan
         kernels = [
-            resample_kernel(
-                smoothing_kernel(mask, plan.reference_grid, variant.kernel), plan.tokenizer_grid
+            resample_blend_mask(
+                make_blend_mask(mask, plan.reference_grid, variant.kernel), plan.tokenizer_grid
             )
             for mask in self.edits.mask.cpu().numpy()
         ]
         kept = torch.from_numpy(np.stack(kernels)).to(self.studio.device)
-        blend: Editor = KernelBlend(self.codes, kept[:, None])
+        blend: Editor = MaskBlend(self.codes, kept[:, None])
         if variant.lock_scales:
             blend = LockFirst(self.codes, variant.lock_scales, blend)
         return blend, 1 - kept
@@ -232,7 +232,7 @@ class Slice:
 def draw_all(
     pack: Path, output: Path, studio: Studio, witnesses: Witnesses, size: int = 40,
     shown: Sequence[int] = (), variants: Sequence[Variant] = VARIANTS,
-    inversions: Sequence[Learned] = INVERSIONS, vector_iterations: int = VECTOR_ITERATIONS,
+    inversions: Sequence[Learned] = INVERSIONS, soft_prompt_iterations: int = VECTOR_ITERATIONS,
 ) -> None:  # fmt: skip
     """Draw all edits of a pack in slices; rows in ``output/edits.tsv`` and ``inversions.tsv``.
 
@@ -251,7 +251,7 @@ def draw_all(
         began = time.monotonic()
         edits = read(pack, numbers[number::count], studio.device)
         part = Slice(studio, edits, number)
-        part.invert(inversions, vector_iterations)
+        part.invert(inversions, soft_prompt_iterations)
         log.info("slice %d of %d: %d sources inverted in %.0f s", number + 1, count, len(edits),
                  time.monotonic() - began)  # fmt: skip
         write_table(output / f"slice{number}.inversions.tsv", _inversion_rows(part, inversions))

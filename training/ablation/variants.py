@@ -46,7 +46,7 @@ class Variant:
 
     Attributes:
         learned: of the source.
-        kernel: a smoothing of :mod:`editinfinity.editing.kernel`, or ``EVERYWHERE``.
+        kernel: a smoothing of :mod:`editinfinity.editing.blend_mask`, or ``EVERYWHERE``.
         guidance: ``cfg`` or ``source_negative``.
         lock_scales: first scales that stay the source's.
     """

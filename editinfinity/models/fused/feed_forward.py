@@ -73,9 +73,9 @@ def _project(
     for step in tl.range(0, tl.minimum(steps, count - start), num_stages=STAGES):
         row = start + step
         at = row.to(tl.int64) * width + columns
-        seen = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-        seen = dropped(seen, at.to(tl.uint32), seed, threshold, DROP)
-        _store_row(t, tl.sum(seen[None, :] * into, 1), row, count, RANK)
+        dropped_x = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+        dropped_x = dropped(dropped_x, at.to(tl.uint32), seed, threshold, DROP)
+        _store_row(t, tl.sum(dropped_x[None, :] * into, 1), row, count, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
@@ -96,8 +96,8 @@ def _bend_forward(
         u += tl.sum(_row(t1, row, RANK) * out1, 0)
         bent = gelu_and_slope(u)[0].to(g.dtype.element_ty)
         tl.store(g + at, bent, mask=inside)
-        seen = dropped(bent.to(tl.float32), at.to(tl.uint32), seed, threshold, DROP)
-        _store_row(t2, tl.sum(seen[None, :] * into2, 1), row, count, RANK)
+        dropped_x = dropped(bent.to(tl.float32), at.to(tl.uint32), seed, threshold, DROP)
+        _store_row(t2, tl.sum(dropped_x[None, :] * into2, 1), row, count, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
@@ -156,8 +156,8 @@ def _project_backward(
         total = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
         total += dropped(tl.sum(low * into, 0), index, seed, threshold, DROP)
         tl.store(out + at, total.to(out.dtype.element_ty), mask=inside)
-        seen = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-        of_a += low * dropped(seen, index, seed, threshold, DROP)[None, :]
+        dropped_x = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+        of_a += low * dropped(dropped_x, index, seed, threshold, DROP)[None, :]
     _store_matrix(a_grad, of_a, tl.program_id(0), columns, width, RANK)
 
 

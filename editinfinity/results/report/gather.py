@@ -31,7 +31,7 @@ from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.files.tensors import METADATA_KEY
 from editinfinity.jobs.record import JobRecord, largest, read_records
 from editinfinity.planning.targets import Layout, layout
-from editinfinity.planning.variants import Variant, chosen_by_settings, parse_variant, variants
+from editinfinity.planning.variants import Variant, chosen_by_settings, parse_variant, variants_of
 from editinfinity.results.outcomes import Outcome, outcomes
 from editinfinity.results.selection import chosen_variant, metric_results_of
 from editinfinity.results.warnings import kernels_of, warnings_of
@@ -135,8 +135,8 @@ class Gatherer:
 
         ``prompt`` is None if it cannot be read. ``reason`` says why there is no picture. ``link``
         points to the picture at the photograph's size, and ``made`` is its modification time in
-        seconds since the epoch; both are None if there is no picture. The kernel and the attention
-        map cover ``box``. ``why`` explains why the metrics selected the chosen variant.
+        seconds since the epoch; both are None if there is no picture. The blend mask and the
+        attention map cover ``box``. ``why`` explains why the metrics selected the chosen variant.
         ``settings`` are those that differ from the settings of the run and the case.
         """
         where = layout(self.config, case.name)
@@ -176,7 +176,7 @@ class Gatherer:
         """
         planned: Sequence[Variant] = ()
         with suppress(UserError):
-            planned = variants(edit.settings)
+            planned = variants_of(edit.settings)
         order = {variant.name: number for number, variant in enumerate(planned)}
         found: dict[str, Variant] = {}
         for path in Path(where.folder, "edit", edit.name).glob("embedding*.png"):
@@ -187,13 +187,13 @@ class Gatherer:
         chosen = chosen_variant(edit, where)
         told: list[Told] = []
         for name in names:
-            drawn = found[name]
-            picture = Path(where.picture(edit.name, drawn))
+            variant = found[name]
+            picture = Path(where.picture(edit.name, variant))
             settings = _json(picture.with_suffix(".json"))
-            measured = metric_results_of(edit, where, drawn) or MetricResults()
+            measured = metric_results_of(edit, where, variant) or MetricResults()
             smoothing = None
             if edit.mask_source != "none":
-                smoothing = str(drawn.setting("smoothing", edit.settings))
+                smoothing = str(variant.setting("smoothing", edit.settings))
             told.append(
                 {
                     "name": name,
@@ -202,7 +202,7 @@ class Gatherer:
                     "settings": settings,
                     "metrics": {metric: measured.number(metric) for metric in measured.values},
                     "missing": dict(measured.missing),
-                    "chosen": drawn == chosen,
+                    "chosen": variant == chosen,
                     "smoothing": smoothing,
                     "box": _box(settings.get("geometry")),
                 }

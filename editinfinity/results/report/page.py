@@ -28,7 +28,7 @@ from editinfinity.results.report.gather import Gatherer, Told
 from editinfinity.results.report.pictures import (
     ThumbnailCache,
     attention_overlay,
-    kernel_overlay,
+    blend_mask_overlay,
     mask_overlay,
     thumbnails,
 )
@@ -135,13 +135,15 @@ def _of_case(
     edits = []
     for edit, shown in zip(case.edits.values(), told["edits"], strict=True):
         smoothings = sorted({each["smoothing"] for each in shown["variants"] if each["smoothing"]})
-        kernels = {name: kernel_overlay(Path(where.kernel(edit.name, name))) for name in smoothings}
+        blend_masks = {
+            name: blend_mask_overlay(Path(where.kernel(edit.name, name))) for name in smoothings
+        }
         folder = Path(where.folder, "edit", edit.name)
         names = [each["name"] for each in shown["variants"]]
         variants = {name: small.get(folder / f"{name}.png") for name in names}
         pictures: dict[str, Any] = {
             "after": small.get(picture_of(edit, where)) if shown["link"] else None,
-            "kernels": _there(kernels),
+            "kernels": _there(blend_masks),
             "variants": _there(variants),
         }
         if edit.mask_source != "none":

@@ -1,4 +1,4 @@
-"""Pictures embedded in the page as data URIs: thumbnails, masks, kernels and attention maps.
+"""Pictures embedded in the page as data URIs: thumbnails, masks, blend masks and attention maps.
 
 The page must stay small for any number of pictures, so more pictures mean smaller thumbnails. A
 cache beside the results, keyed by the content of the original file, makes rebuilding a page fast.
@@ -117,7 +117,7 @@ def mask_overlay(path: Path, shelf: ThumbnailCache) -> str | None:
     return None if data is None else _uri("png", data)
 
 
-def kernel_overlay(path: Path) -> str | None:
+def blend_mask_overlay(path: Path) -> str | None:
     """Return a tinted map of how freely each cell may be edited; None if unreadable."""
     with suppress(UserError):
         arrays, _ = load_arrays(path, KERNEL, [KERNEL])

@@ -1,4 +1,4 @@
-"""The smoothing kernel against recordings, and its rules on masks small enough to read."""
+"""The blend mask against recordings, and its rules on masks small enough to read."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from editinfinity.editing.kernel import (
+from editinfinity.editing.blend_mask import (
     SMOOTHINGS,
     cells_of_attention,
     edited_cells,
+    make_blend_mask,
     manhattan_distance,
-    resample_kernel,
-    smoothing_kernel,
+    resample_blend_mask,
 )
 from editinfinity.errors import UserError
 
@@ -35,10 +35,10 @@ def test_the_recordings_are_there() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_linear_equals_the_recorded_kernel_exactly(name: str) -> None:
     mask = np.asarray(Image.open(RECORDED / f"{name}.png").convert("L")) <= 128
-    kernel = smoothing_kernel(mask, (64, 64), "linear")
+    blend_mask = make_blend_mask(mask, (64, 64), "linear")
     recorded = load_file(RECORDED / "weights.safetensors")[name]
-    assert kernel.dtype == recorded.dtype == np.float32
-    assert np.array_equal(kernel, recorded)
+    assert blend_mask.dtype == recorded.dtype == np.float32
+    assert np.array_equal(blend_mask, recorded)
 
 
 @pytest.mark.parametrize("pixels, edited", [(12, False), (13, True)])
@@ -83,17 +83,17 @@ def test_distance_is_manhattan() -> None:
 )
 def test_ramp_of_each_smoothing(smoothing: str, along_row: list[float]) -> None:
     mask = square_mask(64, 32, 32, 1, 1)
-    kernel = smoothing_kernel(mask, (64, 64), smoothing)
-    assert np.allclose(kernel[32, 32:39], along_row, atol=1e-7)
-    assert np.array_equal(kernel[32, 32:], kernel[32:, 32])
+    blend_mask = make_blend_mask(mask, (64, 64), smoothing)
+    assert np.allclose(blend_mask[32, 32:39], along_row, atol=1e-7)
+    assert np.array_equal(blend_mask[32, 32:], blend_mask[32:, 32])
 
 
 def test_linear_turns_hard_from_six_coarse_blocks() -> None:
-    ramp = smoothing_kernel(
+    ramp = make_blend_mask(
         square_mask(64, 0, 0, 16, 64) | square_mask(64, 16, 0, 16, 16), (64, 64), "linear"
     )  # 5 blocks
     assert np.any((ramp > 0) & (ramp < 1))
-    hard = smoothing_kernel(
+    hard = make_blend_mask(
         square_mask(64, 0, 0, 16, 64) | square_mask(64, 16, 0, 16, 32), (64, 64), "linear"
     )  # 6 blocks
     assert set(np.unique(hard)) == {0.0, 1.0}
@@ -101,37 +101,39 @@ def test_linear_turns_hard_from_six_coarse_blocks() -> None:
 
 def test_gaussian_keeps_edited_cells_free_and_fades_to_the_source() -> None:
     mask = square_mask(64, 20, 20, 8, 12)
-    kernel = smoothing_kernel(mask, (64, 64), "gaussian")
-    assert np.all(kernel[mask] == 0)
-    assert np.all(np.diff(kernel[24, 31:40]) >= 0)
-    assert 0 < kernel[24, 33] < 1
-    assert np.all(kernel[40:, 40:] == 1)
+    blend_mask = make_blend_mask(mask, (64, 64), "gaussian")
+    assert np.all(blend_mask[mask] == 0)
+    assert np.all(np.diff(blend_mask[24, 31:40]) >= 0)
+    assert 0 < blend_mask[24, 33] < 1
+    assert np.all(blend_mask[40:, 40:] == 1)
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_no_edited_cell_keeps_everything_and_all_edited_frees_everything(smoothing: str) -> None:
-    assert np.all(smoothing_kernel(np.zeros((64, 64), bool), (64, 64), smoothing) == 1)
-    assert np.all(smoothing_kernel(np.ones((64, 64), bool), (64, 64), smoothing) == 0)
+    assert np.all(make_blend_mask(np.zeros((64, 64), bool), (64, 64), smoothing) == 1)
+    assert np.all(make_blend_mask(np.ones((64, 64), bool), (64, 64), smoothing) == 0)
 
 
 def test_unknown_smoothing_names_the_choices() -> None:
     with pytest.raises(UserError, match="smoothing: there is no 'cubic'.*gaussian"):
-        smoothing_kernel(np.ones((4, 4), bool), (4, 4), "cubic")
+        make_blend_mask(np.ones((4, 4), bool), (4, 4), "cubic")
 
 
 def test_kernel_is_averaged_down_and_repeated_up() -> None:
-    kernel = np.arange(16, dtype=np.float32).reshape(4, 4) / 7
-    assert np.array_equal(resample_kernel(kernel, (4, 4)), kernel)
-    down = kernel.reshape(2, 2, 2, 2).mean((1, 3))
-    assert np.allclose(resample_kernel(kernel, (2, 2)), down, atol=1e-7)
-    assert np.array_equal(resample_kernel(kernel, (8, 8)), kernel.repeat(2, 0).repeat(2, 1))
+    blend_mask = np.arange(16, dtype=np.float32).reshape(4, 4) / 7
+    assert np.array_equal(resample_blend_mask(blend_mask, (4, 4)), blend_mask)
+    down = blend_mask.reshape(2, 2, 2, 2).mean((1, 3))
+    assert np.allclose(resample_blend_mask(blend_mask, (2, 2)), down, atol=1e-7)
+    assert np.array_equal(
+        resample_blend_mask(blend_mask, (8, 8)), blend_mask.repeat(2, 0).repeat(2, 1)
+    )
 
 
 def test_resampling_between_grids_that_do_not_divide_keeps_the_mean() -> None:
-    kernel = np.random.default_rng(0).random((111, 37), dtype=np.float32)
-    down = resample_kernel(kernel, (27, 9))
+    blend_mask = np.random.default_rng(0).random((111, 37), dtype=np.float32)
+    down = resample_blend_mask(blend_mask, (27, 9))
     assert down.shape == (27, 9)
-    assert np.isclose(down.mean(), kernel.mean(), atol=1e-6)
+    assert np.isclose(down.mean(), blend_mask.mean(), atol=1e-6)
 
 
 def test_cells_of_attention_are_relative_to_its_range() -> None:

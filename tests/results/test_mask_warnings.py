@@ -8,7 +8,7 @@ import pytest
 
 from editinfinity.cases.load import load_cases
 from editinfinity.config.load import load_config
-from editinfinity.results.warnings import doubts_about_masks
+from editinfinity.results.warnings import mask_warnings
 from tests.workflow.project import BARE, SETTINGS, Project, draw_image, draw_mask
 
 pytestmark = pytest.mark.slow
@@ -54,5 +54,5 @@ def test_only_the_kernels_that_are_asked_for_are_told_of(
     monkeypatch.chdir(project.folder)
     for smoothing, told in (("linear", False), ("none", True)):
         config = load_config({**SETTINGS, **BARE, "smoothing": smoothing})
-        said = "".join(doubts_about_masks(config, load_cases(config)))
+        said = "".join(mask_warnings(config, load_cases(config)))
         assert ("marks too little" in said) is told, smoothing

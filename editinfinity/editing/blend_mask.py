@@ -1,0 +1,213 @@
+"""The blend mask G: the fraction of the source's code that each cell keeps.
+
+``E_k = G·source_k + (1 − G)·generated_k`` (EditInfinity, arXiv 2510.20217; docs/method.md,
+"The blend mask G"). G is computed on the last 1M grid of the aspect ratio (64×64 for a square),
+whatever the pixel budget; ``resample_blend_mask`` resamples it to the grid of the codes. This
+module uses numpy only. Masks are bool, True where the image is edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editinfinity.errors import UserError
+
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
+
+EDITED_PERCENT = 20
+"""Minimum percentage of edited pixels for a cell to count as edited."""
+
+COARSE_GRID = (4, 4)
+COARSE_BLOCKS_FOR_HARD = 6
+"""Minimum number of edited cells in ``COARSE_GRID`` (4×4) for a hard mask in ``linear``.
+
+As in the upstream code, such a large edit gets no linear ramp.
+"""
+
+GAUSSIAN_SIGMA = 1.5
+"""Standard deviation of the Gaussian smoothing, in cells."""
+
+
+def edited_cells(mask: BoolArray, grid: tuple[int, int]) -> BoolArray:
+    """Return the cells of ``grid`` (h, w) in which at least 20 % of the pixels are edited.
+
+    Areas are exact even if the grid does not divide the sides of the mask: a pixel on a border
+    counts for each cell in proportion to its overlap with the cell.
+
+    Args:
+        mask: (H, W), True = edited.
+        grid: Rows and columns of cells.
+
+    Returns:
+        (h, w), True = edited.
+    """
+    # All values are integers below 2^53, so the comparison is exact at exactly 20 %.
+    return np.asarray(_sums(mask, grid) * 100 >= EDITED_PERCENT * mask.size)
+
+
+def cells_of_attention(attention: FloatArray, threshold: float = 0.5) -> BoolArray:
+    """Return the cells (h, w) where the attention exceeds min + threshold·(max − min).
+
+    A constant map selects no cell.
+    """
+    low, high = attention.min(), attention.max()
+    return np.asarray(attention > low + np.float32(threshold) * (high - low))
+
+
+def make_blend_mask(mask: BoolArray, grid: tuple[int, int], smoothing: str) -> FloatArray:
+    """Return the blend mask G of a mask.
+
+    Args:
+        mask: (H, W), True = edited.
+        grid: Rows and columns of cells: the finest grid of the image's aspect ratio at about one
+            million pixels, 64 × 64 for a square (``scales.reference_grid``).
+        smoothing: A key of ``SMOOTHINGS``.
+
+    Returns:
+        (h, w) in [0, 1]: 1 keeps the source, 0 takes the generated code. All 1 if no cell is
+        edited. Cells beyond the edited ones change too, where G is less than 1. The number of such
+        cells in a row is at most 0 for ``none``, 1 for ``hard``, 3 for ``paper``, 4 for
+        ``linear`` (1 if the mask is large, see ``COARSE_BLOCKS_FOR_HARD``), 6 for ``gaussian``, 7
+        for ``dilated``.
+
+    Raises:
+        UserError: ``smoothing`` is not a key of ``SMOOTHINGS``.
+    """
+    if smoothing not in SMOOTHINGS:
+        raise UserError(
+            f"smoothing: there is no {smoothing!r}; choose one of {', '.join(SMOOTHINGS)}"
+        )
+    cells = edited_cells(mask, grid)
+    if not cells.any():
+        return np.ones(grid, dtype=np.float32)
+    return SMOOTHINGS[smoothing](mask, cells).astype(np.float32)
+
+
+def resample_blend_mask(blend_mask: FloatArray, grid: tuple[int, int]) -> FloatArray:
+    """Resample the blend mask to the grid of the codes: area average down, repetition up.
+
+    Args:
+        blend_mask: (h, w).
+        grid: Rows and columns of the result.
+
+    Returns:
+        Array of shape ``grid``; equal to ``blend_mask`` if its grid is the same.
+    """
+    return (_sums(blend_mask, grid) / blend_mask.size).astype(np.float32)
+
+
+def manhattan_distance(cells: BoolArray) -> NDArray[np.int64]:
+    """Return the Manhattan distance, in cells, of each cell to the nearest True cell.
+
+    Args:
+        cells: (h, w) with at least one True cell.
+
+    Returns:
+        (h, w), 0 at the True cells.
+    """
+    far = sum(cells.shape)
+    distance = np.where(cells, 0, far).astype(np.int64)
+    for axis in (0, 1):
+        distance = _nearest_along(distance, axis)
+    return distance
+
+
+def _nearest_along(distance: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
+    """Return min over j of distance[j] + |i − j| along one axis (the metric is separable)."""
+    shape = [1, 1]
+    shape[axis] = -1
+    index = np.arange(distance.shape[axis]).reshape(shape)
+    forward = np.minimum.accumulate(distance - index, axis=axis) + index
+    backward = (
+        np.flip(np.minimum.accumulate(np.flip(distance + index, axis), axis=axis), axis) - index
+    )
+    return np.minimum(forward, backward)
+
+
+def _linear(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
+    """As upstream: 0 for d ≤ 1, (d − 1)/4 for 1 < d ≤ 4, then 1; hard if the edit is large."""
+    if edited_cells(mask, COARSE_GRID).sum() >= COARSE_BLOCKS_FOR_HARD:
+        return _hard(mask, cells)
+    distance = manhattan_distance(cells)
+    return np.where(distance > 4, 1.0, np.maximum(distance - 1, 0) / 4)
+
+
+def _paper(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
+    """As in the paper: 0 for d ≤ 1, 1 for d ≥ 4, linear between."""
+    return np.clip((manhattan_distance(cells) - 1) / 3, 0.0, 1.0)
+
+
+def _hard(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
+    """Hard: 0 on edited cells and their direct neighbours, else 1."""
+    return np.where(manhattan_distance(cells) <= 1, 0.0, 1.0)
+
+
+def _none(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
+    """No smoothing: 0 on edited cells, else 1."""
+    return np.where(cells, 0.0, 1.0)
+
+
+def _gaussian(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
+    """Gaussian: blur the edited cells, then rescale so that G is 0 on every edited cell."""
+    edited = cells.astype(np.float64)
+    for axis in (0, 1):
+        edited = _blur_along(edited, axis)
+    return np.clip(1 - edited / edited[cells].min(), 0.0, 1.0)
+
+
+def _dilated(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
+    """Dilated: like :func:`_gaussian`, but direct neighbours count as edited cells.
+
+    Source: training-free editing.
+    """
+    return _gaussian(mask, manhattan_distance(cells) <= 1)
+
+
+def _blur_along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Apply a Gaussian blur along one axis, with mirrored borders."""
+    radius = int(np.ceil(4 * GAUSSIAN_SIGMA))
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / GAUSSIAN_SIGMA) ** 2)
+    weights /= weights.sum()
+    margins = [(0, 0), (0, 0)]
+    margins[axis] = (radius, radius)
+    padded = np.pad(values, margins, mode="symmetric")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, weights.size, axis=axis)
+    return np.asarray(windows @ weights)
+
+
+def _sums(values: BoolArray | FloatArray, grid: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the sum of the values in each cell of a grid, weighted by area.
+
+    The weights of a cell add up to ``values.size``, so dividing by it gives the mean of the cell.
+    """
+    rows, columns = (_overlaps(*pair) for pair in zip(values.shape, grid, strict=True))
+    return rows @ values.astype(np.float64) @ columns.T
+
+
+def _overlaps(pixels: int, cells: int) -> NDArray[np.float64]:
+    """Return the overlap of each cell with each pixel, (cells, pixels), in units of 1/cells pixel.
+
+    Cell i covers pixels [i·pixels/cells, (i+1)·pixels/cells), so each row sums to ``pixels``.
+    """
+    start = np.arange(cells)[:, None] * pixels
+    pixel = np.arange(pixels)[None, :] * cells
+    overlap = np.minimum(start + pixels, pixel + cells) - np.maximum(start, pixel)
+    return np.maximum(overlap, 0).astype(np.float64)
+
+
+SMOOTHINGS: dict[str, Callable[[BoolArray, BoolArray], NDArray[np.floating]]] = {
+    "linear": _linear,
+    "paper": _paper,
+    "hard": _hard,
+    "gaussian": _gaussian,
+    "dilated": _dilated,
+    "none": _none,
+}
+"""Name of a smoothing → function of (mask, edited cells) that returns G.
+
+The default is ``linear``, as in the upstream code.
+"""
