@@ -18,7 +18,7 @@ class Metric:
         name: name of its column in ``results/metrics.tsv``.
         title: title for headings.
         higher_is_better: whether a higher value is better.
-        published_times: factor by which papers multiply it in their tables.
+        published_factor: factor by which papers multiply it in their tables.
         meaning: explanation in one line.
     """
 

@@ -17,9 +17,9 @@ const detail = {
   },
 
   step(by) {
-    const place = shown.indexOf(this.entry);
+    const position = shown.indexOf(this.entry);
     // An entry hidden by the filter counts as before the first and after the last.
-    const from = place < 0 && by < 0 ? 0 : place;
+    const from = position < 0 && by < 0 ? 0 : position;
     const next = shown[(from + by + shown.length) % shown.length];
     if (next) this.open(next);
   },
@@ -107,13 +107,13 @@ const detail = {
 
   draw() {
     const { photo, edit } = this.entry;
-    const place = shown.indexOf(this.entry);
+    const position = shown.indexOf(this.entry);
     const icon = (label, path, action) => make("button", { type: "button", class: "icon", "aria-label": label, title: label, onclick: action },
       draw("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, draw("path", { d: path, fill: "none", stroke: "currentColor", "stroke-width": 2, "stroke-linecap": "round", "stroke-linejoin": "round" })));
     const focused = this.dialog.contains(document.activeElement) ? selectorOf(document.activeElement) : null;
     this.dialog.replaceChildren(
       make("header", { class: "head" },
-        make("h2", { id: "detail-title" }, make("bdi", { text: photo.name }), make("small", {}, " · ", make("bdi", { text: edit.name }), place < 0 ? "" : ` · ${place + 1} of ${shown.length}`)),
+        make("h2", { id: "detail-title" }, make("bdi", { text: photo.name }), make("small", {}, " · ", make("bdi", { text: edit.name }), position < 0 ? "" : ` · ${position + 1} of ${shown.length}`)),
         icon("Previous (k)", "M15 5l-7 7 7 7", () => this.step(-1)),
         icon("Next (j)", "M9 5l7 7-7 7", () => this.step(1)),
         icon("Close (Esc)", "M6 6l12 12M18 6L6 18", () => this.dialog.close())),

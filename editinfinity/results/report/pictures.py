@@ -61,7 +61,7 @@ class ThumbnailCache:
 
         Args:
             path: the original file.
-            ending: end of the file name in the cache; it identifies the kind of small picture.
+            suffix: end of the file name in the cache; it identifies the kind of small picture.
             make: creates the small picture of a path.
 
         Returns:
@@ -95,7 +95,7 @@ def thumbnails(
 
     Args:
         paths: pictures of any format that ``open_picture`` supports.
-        shelf: the cache of thumbnails.
+        cache: the cache of thumbnails.
         budget: maximum size of all data URIs together, in bytes.
 
     Returns:
@@ -144,7 +144,7 @@ def _mask(path: Path) -> bytes:
 
 
 def _tinted(opacities: NDArray[np.floating]) -> bytes:
-    """Return a PNG of one colour whose opacity is given by shares (h, w) in [0, 1]."""
+    """Return a PNG of one colour whose opacity is given by ``opacities`` (h, w) in [0, 1]."""
     alpha = np.round(opacities * _MAX_OPACITY).astype(np.uint8)
     tint = np.broadcast_to(np.array(_TINT, np.uint8), (*alpha.shape, 3))
     return _png(Image.fromarray(np.dstack([tint, alpha])))
