@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from editinfinity.evaluation.backbones import found_backbones
+from editinfinity.evaluation.backbones import backbone_folders
 from editinfinity.planning.job import job
 from editinfinity.settings.groups import MaskSettings
 
@@ -17,5 +17,5 @@ with job(snakemake) as this:
         attention=this.input("attention"),
         **vars(MaskSettings.of(edit.settings)),
         drawn_with=this.params["drawn_with"],
-        **found_backbones(this.config.settings),
+        **backbone_folders(this.config.settings),
     )

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 
 from editinfinity.editing.sampler import SamplingSettings
-from editinfinity.evaluation.world.alignment import Alignment, Looked
+from editinfinity.evaluation.world.alignment import Alignment, JudgeOutput
 from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
-from editinfinity.evaluation.world.reading import Reading, Wanted, read_prompt_of_world
+from editinfinity.evaluation.world.reading import NamedObject, ParsedPrompt, parse_prompt
 from training.editor import load_editor
 from training.evaluate import held_out_scenes
 from training.look import to_bytes
@@ -65,22 +65,22 @@ class Score:
     best_colour: float | None
 
 
-def without_mask(looked: Looked) -> Looked:
+def without_mask(looked: JudgeOutput) -> JudgeOutput:
     """The same where nobody told of a mask."""
     first = int(looked.masked)
-    parts = looked.things[first:], looked.colours[first:], looked.middles[first:]
-    return Looked(*parts, masked=False)
+    parts = looked.things[first:], looked.colours[first:], looked.centres[first:]
+    return JudgeOutput(*parts, masked=False)
 
 
-def edited_wanted(reading: Reading, thing: int) -> Wanted | None:
+def edited_wanted(reading: ParsedPrompt, thing: int) -> NamedObject | None:
     """What a question says of the edited thing."""
-    return next((wanted for wanted in reading.wanted if wanted.thing == thing), None)
+    return next((wanted for wanted in reading.objects if wanted.thing == thing), None)
 
 
-def swapped(reading: Reading, old: Wanted, new: Wanted) -> Reading:
+def swapped(reading: ParsedPrompt, old: NamedObject, new: NamedObject) -> ParsedPrompt:
     """The same question about another thing or colour."""
-    wanted = tuple(new if each == old else each for each in reading.wanted)
-    return replace(reading, wanted=wanted)
+    wanted = tuple(new if each == old else each for each in reading.objects)
+    return replace(reading, objects=wanted)
 
 
 def scores_of(
@@ -90,16 +90,16 @@ def scores_of(
     for index, pixels in enumerate(to_bytes(pictures)):
         kind = KINDS[scenes.plan.kind[index]]
         caption = scenes.target_captions[index]
-        reading = read_prompt_of_world(caption)
+        reading = parse_prompt(caption)
         thing = int(scenes.plan.things[index, 1])
         mask = scenes.mask[index].cpu().numpy()
-        told = alignment.looked(pixels, mask)
+        told = alignment.judge_windows(pixels, mask)
         for looked in (told, without_mask(told)):
             score = looked.score(reading)
             other = colour = None
             wanted = edited_wanted(reading, thing)
             if wanted is not None and picture != "before":
-                named = {each.thing for each in reading.wanted}
+                named = {each.thing for each in reading.objects}
                 other = max(
                     looked.score(swapped(reading, wanted, replace(wanted, thing=t))) or 0.0
                     for t in range(things)

@@ -22,7 +22,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.jobs.record import read_records
 from editinfinity.locks import NO_LOCKS, Lock
-from editinfinity.results.outcomes import reason_of, seconds_of
+from editinfinity.results.outcomes import failure_message, total_seconds
 from editinfinity.results.provenance import older_folders
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Ran:
 
     def seconds(self, case: str) -> float | None:
         """What the jobs of a case took in this run; None where there were none."""
-        return seconds_of(read_records(self.results / case / "logs"), self.since)
+        return total_seconds(read_records(self.results / case / "logs"), self.since)
 
 
 _MESSAGE = re.compile(r"Job \d+: (?:.*?: )?(.*)")
@@ -120,7 +120,7 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
 
 def _reasons(logs: Path, since: float) -> list[str]:
     """Why jobs of a case failed since a time, a line each."""
-    found = (reason_of(record, since) for record in read_records(logs))
+    found = (failure_message(record, since) for record in read_records(logs))
     return [reason for reason in found if reason is not None]
 
 

@@ -340,7 +340,7 @@ def metrics(
 ) -> None:
     """Measure an edit: background, alignment, and what there are models for."""
     given = {"lpips": lpips, "clip": clip, "dino": dino, "image_reward": image_reward}
-    folders: dict[str, Any] = {name: BACKBONES[name].found(at) for name, at in given.items()}
+    folders: dict[str, Any] = {name: BACKBONES[name].locate(at) for name, at in given.items()}
     from editinfinity.stages.metrics import measure_edit
 
     measure_edit(

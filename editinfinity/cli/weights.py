@@ -125,6 +125,6 @@ def verify(
             path = default_folder(given)
         for verdict in look(path, checksums=not quick):
             typer.echo(verdict.line())
-            bad += not verdict.sound
+            bad += not verdict.usable
     if bad:
         raise typer.Exit(1)

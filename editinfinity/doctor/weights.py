@@ -9,11 +9,11 @@ from pathlib import Path
 from editinfinity.config.load import Config
 from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.errors import UserError
-from editinfinity.evaluation.backbones import found_backbones
+from editinfinity.evaluation.backbones import backbone_folders
 from editinfinity.files.input_files import sha256_of
 from editinfinity.planning.location import weight_files
 from editinfinity.presets import Preset, preset
-from editinfinity.released.record import recorded
+from editinfinity.released.record import find_entry
 
 SUMS = "SHA256SUMS"
 """Name of the checksum file beside weights, in the format of ``sha256sum``. Converted weights have
@@ -54,7 +54,7 @@ def _judges(config: Config) -> Iterator[Finding]:
     if not config.settings["metrics"]:
         return
     try:
-        found = found_backbones(config.settings)
+        found = backbone_folders(config.settings)
     except UserError as error:
         yield fault("metrics", str(error))
         return
@@ -74,7 +74,7 @@ def _checksums(files: list[Path]) -> Iterator[Finding]:
         sums |= _sums_in(folder)
     known: dict[Path, str] = {}
     for path in files:
-        if found := recorded(path):
+        if found := find_entry(path):
             known[path] = found.sha256
         elif path.resolve() in sums:
             known[path] = sums[path.resolve()]

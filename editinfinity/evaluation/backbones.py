@@ -27,8 +27,8 @@ class Backbone:
         title: the network's full name, for messages.
         metrics: names of the metrics that need it.
         repository: its repository on the Hugging Face hub; None if it is published as a plain file.
-        files: globs for the files to fetch. Those in ``needed`` must be present.
-        needed: requirements, each one or several alternative globs joined by |.
+        files: globs for the files to fetch.
+        needed: required files: each a glob, or alternative globs joined by |.
         url: address of the plain file, if there is no repository.
         vocabulary: another repository, and globs for its files, to fetch into the same folder.
     """
@@ -52,35 +52,35 @@ class Backbone:
         """The folder into which ``weights fetch`` downloads it."""
         return hub_home() / "editinfinity" / self.name
 
-    def lacks(self, folder: Path) -> str | None:
-        """Return the first required file that a folder lacks; None if the folder is complete."""
-        for ways in self.needed:
-            if not any(any(folder.glob(way)) for way in ways.split("|")):
-                return ways.replace("|", " or ")
+    def missing_file(self, folder: Path) -> str | None:
+        """Return the first required file that is missing in a folder; None if it is complete."""
+        for alternatives in self.needed:
+            if not any(any(folder.glob(pattern)) for pattern in alternatives.split("|")):
+                return alternatives.replace("|", " or ")
         return None
 
-    def found(self, given: Path | None) -> Path | None:
+    def locate(self, configured: Path | None) -> Path | None:
         """Return the folder of its weights; None if they are not available.
 
         Args:
-            given: the folder from the settings; None for ``default_folder``.
+            configured: the folder from the settings; None for ``default_folder``.
 
         Raises:
             UserError: if the settings name a folder that does not exist or is not complete.
         """
-        folder = self.default_folder if given is None else given
-        if is_folder(folder) and self.lacks(folder) is None:
+        folder = self.default_folder if configured is None else configured
+        if is_folder(folder) and self.missing_file(folder) is None:
             return folder
-        if given is None:
+        if configured is None:
             return None
         if not is_folder(folder):
             raise UserError(
-                f"{self.setting}: {folder} is no folder; give the one with the weights of "
+                f"{self.setting}: {folder} is not a folder; give the one with the weights of "
                 f"{self.title}"
             )
         raise UserError(
-            f"{self.setting}: {folder} holds no {self.lacks(folder)} of {self.title}; give its "
-            f"folder, or run `editinfinity weights fetch {self.name}`"
+            f"{self.setting}: {folder} contains no {self.missing_file(folder)} of {self.title}; "
+            f"give its folder, or run `editinfinity weights fetch {self.name}`"
         )
 
     def files_in(self, folder: Path) -> list[Path]:
@@ -88,8 +88,8 @@ class Backbone:
         return sorted({path for glob in self.files for path in folder.glob(glob)})
 
     @property
-    def absence(self) -> str:
-        """Text for a metric's cell if its weights are missing."""
+    def missing_message(self) -> str:
+        """Text for the metric's cell in the tables if the weights are missing."""
         return (
             f"no weights of {self.title}; run `editinfinity weights fetch {self.name}`, or set "
             f"{self.setting}"
@@ -142,7 +142,7 @@ BACKBONES: dict[str, Backbone] = {
 """Backbones by name."""
 
 
-def found_backbones(settings: Mapping[str, Any]) -> dict[str, Path | None]:
+def backbone_folders(settings: Mapping[str, Any]) -> dict[str, Path | None]:
     """Return the folder of each backbone, by name; None for one that is not available.
 
     Args:
@@ -151,8 +151,8 @@ def found_backbones(settings: Mapping[str, Any]) -> dict[str, Path | None]:
     Raises:
         UserError: if a setting names a folder that does not exist or is not complete.
     """
-    found = {}
+    folders = {}
     for backbone in BACKBONES.values():
-        given = settings[backbone.setting]
-        found[backbone.name] = backbone.found(None if given is None else Path(str(given)))
-    return found
+        path = settings[backbone.setting]
+        folders[backbone.name] = backbone.locate(None if path is None else Path(str(path)))
+    return folders

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editinfinity.evaluation.canvas import Pixels
-from editinfinity.evaluation.pretrained import from_folder
-from editinfinity.evaluation.scorer import EMPTY, Edited
+from editinfinity.evaluation.pretrained import load_pretrained
+from editinfinity.evaluation.scorer import EMPTY, EditedPicture
 from editinfinity.files.loading import frozen
 
 
@@ -35,9 +35,9 @@ class Clip:
     def __init__(self, folder: Path, device: torch.device) -> None:
         from transformers import CLIPModel, CLIPTokenizer
 
-        self.model: Any = frozen(from_folder(CLIPModel, folder), device)
-        self.tokenizer: Any = from_folder(CLIPTokenizer, folder)
-        self.images: Any = from_folder(_image_processor(), folder)
+        self.model: Any = frozen(load_pretrained(CLIPModel, folder), device)
+        self.tokenizer: Any = load_pretrained(CLIPTokenizer, folder)
+        self.images: Any = load_pretrained(_image_processor(), folder)
         self.device = device
 
     def text(self, prompt: str) -> Tensor:
@@ -60,12 +60,12 @@ class Clip:
         """Return 100·cos of the embeddings of picture and prompt, at least 0."""
         return max(0.0, 100 * float((self.picture(pixels) * self.text(prompt)).sum()))
 
-    def measure(self, edited: Edited) -> Mapping[str, float]:
+    def measure(self, edited: EditedPicture) -> Mapping[str, float]:
         """Return ``clip_whole`` and ``clip_edited``; the latter is nan if the mask is empty."""
         region = edited.region
         part = (edited.result * region[..., None]).astype(np.uint8)
-        whole = self.similarity(edited.result, edited.words)
-        inside = self.similarity(part, edited.words) if region.any() else EMPTY
+        whole = self.similarity(edited.result, edited.plain_prompt)
+        inside = self.similarity(part, edited.plain_prompt) if region.any() else EMPTY
         return {"clip_whole": whole, "clip_edited": inside}
 
 

@@ -19,19 +19,19 @@ from torch import Tensor, nn
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.canvas import Pixels
-from editinfinity.evaluation.pretrained import below, from_folder, normalized
-from editinfinity.evaluation.scorer import Edited
+from editinfinity.evaluation.pretrained import load_pretrained, normalized, sub_state_dict
+from editinfinity.evaluation.scorer import EditedPicture
 from editinfinity.files.loading import frozen
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 
-LONGEST = 35
+MAX_TOKENS = 35
 """Number of tokens to which a prompt is truncated or padded."""
 
 _REWARD_MEAN, _REWARD_STD = 0.16717362830052426, 1.0333394966054072
 """Mean and standard deviation of the rewards in training, used to normalise the reward."""
 
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-_HEAD = 64
+_HEAD_WIDTH = 64
 """Channels of an attention head, in both encoders."""
 
 _VISION_NAMES = (
@@ -64,7 +64,7 @@ def _vision(state: Mapping[str, Tensor]) -> nn.Module:
             hidden_size=width,
             intermediate_size=state["blocks.0.mlp.fc1.weight"].shape[0],
             num_hidden_layers=_count(state, r"blocks\.(\d+)\."),
-            num_attention_heads=width // _HEAD,
+            num_attention_heads=width // _HEAD_WIDTH,
             image_size=round((state["pos_embed"].shape[1] - 1) ** 0.5) * patch,
             patch_size=patch,
             layer_norm_eps=1e-6,
@@ -87,13 +87,13 @@ def _text(state: dict[str, Tensor], vision_width: int) -> nn.Module:
             encoder_hidden_size=vision_width,
             intermediate_size=state["encoder.layer.0.intermediate.dense.weight"].shape[0],
             num_hidden_layers=_count(state, r"encoder\.layer\.(\d+)\."),
-            num_attention_heads=width // _HEAD,
+            num_attention_heads=width // _HEAD_WIDTH,
             max_position_embeddings=state["embeddings.position_embeddings.weight"].shape[0],
         ),
         add_pooling_layer=False,
     )
-    wanted = model.state_dict().keys()
-    model.load_state_dict({name: tensor for name, tensor in state.items() if name in wanted})
+    expected = model.state_dict().keys()
+    model.load_state_dict({name: tensor for name, tensor in state.items() if name in expected})
     return model
 
 
@@ -125,10 +125,10 @@ class ImageReward:
         files = find_weight_files(folder, "ImageReward.*", "ImageReward v1.0")
         state = {name: tensor.float() for name, tensor in read_state_dict(files).items()}
         try:
-            vision = _vision(below(state, "blip.visual_encoder."))
+            vision = _vision(sub_state_dict(state, "blip.visual_encoder."))
             vision_width = int(vision.config.hidden_size)  # type: ignore[union-attr, arg-type]
-            text = _text(below(state, "blip.text_encoder."), vision_width)
-            head = _head(below(state, "mlp.layers."))
+            text = _text(sub_state_dict(state, "blip.text_encoder."), vision_width)
+            head = _head(sub_state_dict(state, "mlp.layers."))
         except (KeyError, ValueError, RuntimeError, IndexError) as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(
@@ -137,28 +137,28 @@ class ImageReward:
         self.vision: Any = frozen(vision, device)
         self.text: Any = frozen(text, device)
         self.head = frozen(head, device)
-        self.tokenizer: Any = from_folder(BertTokenizer, folder)
+        self.tokenizer: Any = load_pretrained(BertTokenizer, folder)
         self.device = device
 
     @torch.inference_mode()
-    def measure(self, edited: Edited) -> Mapping[str, float]:
+    def measure(self, edited: EditedPicture) -> Mapping[str, float]:
         """Return ``image_reward`` of the whole picture: about 0 on average, higher is better."""
-        words = self.tokenizer(
-            edited.words,
+        tokens = self.tokenizer(
+            edited.plain_prompt,
             padding="max_length",
             truncation=True,
-            max_length=LONGEST,
+            max_length=MAX_TOKENS,
             return_tensors="pt",
         ).to(self.device)
         picture = self.prepare(edited.result).to(self.device)
         features = self.vision(pixel_values=picture).last_hidden_state
-        read = self.text(
-            input_ids=words.input_ids,
-            attention_mask=words.attention_mask,
+        hidden_states = self.text(
+            input_ids=tokens.input_ids,
+            attention_mask=tokens.attention_mask,
             encoder_hidden_states=features,
             encoder_attention_mask=torch.ones(features.shape[:2], device=self.device).long(),
         ).last_hidden_state
-        reward = (float(self.head(read[:, 0])) - _REWARD_MEAN) / _REWARD_STD
+        reward = (float(self.head(hidden_states[:, 0])) - _REWARD_MEAN) / _REWARD_STD
         return {"image_reward": reward}
 
     def prepare(self, pixels: Pixels) -> Tensor:
@@ -166,8 +166,8 @@ class ImageReward:
         side = int(self.vision.config.image_size)
         picture = Image.fromarray(pixels)
         width, height = picture.size
-        short = min(width, height)
-        size = (side * width // short, side * height // short)
+        shorter = min(width, height)
+        size = (side * width // shorter, side * height // shorter)
         left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
         scaled = picture.resize(size, Image.Resampling.BICUBIC)
         cut = np.array(scaled.crop((left, top, left + side, top + side)), dtype=np.float32) / 255

@@ -37,7 +37,7 @@ def load_scorer(
 
     Args:
         folders: backbone → folder of its weights, None if they are not available
-            (``backbones.found_backbones``).
+            (``backbones.backbone_folders``).
         device: device that the models run on.
         model: preset that made the pictures. Alignment is only defined for the bundled model.
         load: returns what ``loader(*arguments)`` returns, possibly from a cache.
@@ -50,7 +50,7 @@ def load_scorer(
     for name, backbone in BACKBONES.items():
         folder = folders.get(name)
         if folder is None:
-            missing.update(dict.fromkeys(backbone.metrics, backbone.absence))
+            missing.update(dict.fromkeys(backbone.metrics, backbone.missing_message))
         else:
             measures.append(load(_LOADERS[name], folder, device).measure)
     if model == "bundled":

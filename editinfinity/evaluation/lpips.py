@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.background import background_of
-from editinfinity.evaluation.pretrained import below, normalized
-from editinfinity.evaluation.scorer import EMPTY, Edited
+from editinfinity.evaluation.pretrained import normalized, sub_state_dict
+from editinfinity.evaluation.scorer import EMPTY, EditedPicture
 from editinfinity.files.loading import frozen
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 
@@ -68,11 +68,11 @@ class Lpips(nn.Module):
     def layers(self, pictures: Tensor) -> list[Tensor]:
         """Return the features of the seven slices, each of unit length along the channels."""
         x = normalized(pictures, _SHIFT, _SCALE)
-        found = []
+        features = []
         for first, end in _SLICES:
             x = self.features[first:end](x)
-            found.append(x / (x.square().sum(1, keepdim=True) + 1e-8).sqrt())
-        return found
+            features.append(x / (x.square().sum(1, keepdim=True) + 1e-8).sqrt())
+        return features
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         pairs = zip(self.heads, self.layers(first), self.layers(second), strict=True)
@@ -80,7 +80,7 @@ class Lpips(nn.Module):
         return torch.stack(parts).sum(0)
 
     @torch.inference_mode()
-    def measure(self, edited: Edited) -> Mapping[str, float]:
+    def measure(self, edited: EditedPicture) -> Mapping[str, float]:
         """Return ``background_lpips``; nan if the mask covers the whole picture."""
         region = edited.region
         if region.all():
@@ -102,12 +102,12 @@ def load_lpips(folder: Path, device: torch.device) -> Lpips:
     files = find_weight_files(folder, "squeezenet1_1*", "SqueezeNet 1.1")
     model = Lpips()
     try:  # the classifier is not used
-        model.features.load_state_dict(below(read_state_dict(files), "features."))
+        model.features.load_state_dict(sub_state_dict(read_state_dict(files), "features."))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{files[0]}: is not SqueezeNet 1.1 ({reason}); get it again") from None
-    carried = Path(torchmetrics.__file__).parent / "functional/image/lpips_models/squeeze.pth"
-    heads = read_state_dict([carried])
+    heads_file = Path(torchmetrics.__file__).parent / "functional/image/lpips_models/squeeze.pth"
+    heads = read_state_dict([heads_file])
     for index, head in enumerate(model.heads):
         head.load_state_dict({"weight": heads[f"lin{index}.model.1.weight"]})
     return frozen(model, device)

@@ -18,14 +18,14 @@ class Metric:
         name: name of its column in ``results/metrics.tsv``.
         title: title for headings.
         higher_is_better: whether a higher value is better.
-        published_times: factor by which papers multiply it in their tables.
+        published_factor: factor by which papers multiply it in their tables.
         meaning: explanation in one line.
     """
 
     name: str
     title: str
     higher_is_better: bool
-    published_times: int
+    published_factor: int
     meaning: str
 
 
@@ -35,17 +35,17 @@ METRICS: dict[str, Metric] = {
         Metric("background_psnr", "Background PSNR", True, 1, "decibels outside the mask"),
         Metric("background_ssim", "Background SSIM", True, 100, "structure outside the mask"),
         Metric("background_mse", "Background MSE", False, 10_000, "squared error outside the mask"),
-        Metric("background_lpips", "Background LPIPS", False, 1000, "perceived distance outside"),
-        Metric("clip_whole", "CLIP whole", True, 1, "likeness of picture and edit prompt, 0…100"),
-        Metric("clip_edited", "CLIP edited", True, 1, "the same, of what lies under the mask"),
+        Metric("background_lpips", "Background LPIPS", False, 1000, "perceptual distance outside"),
+        Metric("clip_whole", "CLIP whole", True, 1, "similarity to the edit prompt, 0…100"),
+        Metric("clip_edited", "CLIP edited", True, 1, "the same, in the masked region"),
         Metric("structure_distance", "Structure distance", False, 1000, "change of DINO structure"),
-        Metric("image_reward", "ImageReward", True, 10, "human preference, learned"),
+        Metric("image_reward", "ImageReward", True, 10, "predicted human preference"),
         Metric(
             "alignment",
             "Alignment (bundled world)",
             True,
             1,
-            "this project's own judge of the bundled model's things, 0…1; not CLIP",
+            "how surely this project's judge recognises what the prompt names, 0…1; not CLIP",
         ),
     )
 }

@@ -11,24 +11,24 @@ from torch import Tensor
 from editinfinity.errors import UserError
 
 
-def from_folder(kind: Any, folder: Path, **options: Any) -> Any:
-    """Call ``kind.from_pretrained`` on a local folder, without any network access.
+def load_pretrained(model_class: Any, folder: Path, **options: Any) -> Any:
+    """Call ``model_class.from_pretrained`` on a local folder, without any network access.
 
     transformers reads pickled weights with ``weights_only``.
 
     Raises:
-        UserError: if the folder does not hold what ``kind`` loads, or if that is damaged.
+        UserError: if the folder contains no such model, or a damaged one.
     """
     try:
-        return kind.from_pretrained(str(folder), local_files_only=True, **options)
+        return model_class.from_pretrained(str(folder), local_files_only=True, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"{folder}: holds no usable {kind.__name__} ({reason}); get the files again"
+            f"{folder}: contains no usable {model_class.__name__} ({reason}); get the files again"
         ) from None
 
 
-def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def sub_state_dict(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with a prefix, with the prefix removed."""
     return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
 

@@ -20,9 +20,9 @@ class MetricResults:
 
     Attributes:
         values: metric → value; nan if the region that it measures is empty.
-        missing: metric → one line with the reason why there is no value; what to do may follow
+        missing: metric → reason why there is no value, in one line; what to do may follow
             after a semicolon.
-        picture: digest of the picture's file (``content_of``); "" if that was not recorded.
+        picture: digest of the picture's file (``picture_digest``); "" if that was not recorded.
         drawn_with: identity of the settings that drew the picture, if the run records it, else "".
     """
 
@@ -43,9 +43,9 @@ class MetricResults:
             return "nan" if math.isnan(value) else f"{value:.6g}"
         return self.missing.get(name, "not measured").partition(";")[0]
 
-    def is_of(self, picture: Path) -> bool:
-        """Whether the results are of the file's present content. True if no digest was recorded."""
-        return not self.picture or self.picture == content_of(picture)
+    def describes(self, picture: Path) -> bool:
+        """Whether the results describe the picture's present content; True without a digest."""
+        return not self.picture or self.picture == picture_digest(picture)
 
     def save(self, path: Path) -> None:
         """Write the file.
@@ -54,14 +54,14 @@ class MetricResults:
         """
         known = {name: self.values.get(name, math.nan) for name in NAMES}
         empty = {
-            name: "nan: the region it is about is empty"
+            name: "nan: the region that it measures is empty"
             for name, value in self.values.items()
             if math.isnan(value)
         }
         values = {name: None if math.isnan(value) else value for name, value in known.items()}
-        of = {"picture": self.picture, "drawn_with": self.drawn_with}
-        of = {key: value for key, value in of.items() if value}
-        write_json(path, {"values": values, "missing": {**self.missing, **empty}, **of})
+        identity = {"picture": self.picture, "drawn_with": self.drawn_with}
+        identity = {key: value for key, value in identity.items() if value}
+        write_json(path, {"values": values, "missing": {**self.missing, **empty}, **identity})
 
     @classmethod
     def load(cls, path: Path) -> MetricResults:
@@ -72,19 +72,19 @@ class MetricResults:
         """
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            given = {name: found["values"].get(name) for name in NAMES}
-            said = {str(name): str(line) for name, line in found["missing"].items()}
-            values = {name: float(value) for name, value in given.items() if value is not None}
-            of = (str(found.get("picture", "")), str(found.get("drawn_with", "")))
+            stored = {name: found["values"].get(name) for name in NAMES}
+            missing = {str(name): str(line) for name, line in found["missing"].items()}
+            values = {name: float(value) for name, value in stored.items() if value is not None}
+            identity = (str(found.get("picture", "")), str(found.get("drawn_with", "")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{path}: holds no metrics; delete it and run again") from None
-        for name in [name for name, line in said.items() if line.startswith("nan")]:
+            raise UserError(f"{path}: is not a metrics file; delete it and run again") from None
+        for name in [name for name, line in missing.items() if line.startswith("nan")]:
             values[name] = math.nan
-            del said[name]
-        return cls(values, said, *of)
+            del missing[name]
+        return cls(values, missing, *identity)
 
 
-def content_of(picture: Path) -> str:
+def picture_digest(picture: Path) -> str:
     """Return a digest of a picture's file; "" if it cannot be read."""
     try:
         with picture.open("rb") as file:

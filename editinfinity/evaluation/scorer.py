@@ -15,7 +15,7 @@ from editinfinity.evaluation.record import MetricResults
 
 
 @dataclass(frozen=True)
-class Edited:
+class EditedPicture:
     """A picture before and after an edit, on the same canvas.
 
     Attributes:
@@ -37,12 +37,12 @@ class Edited:
         return with_border(self.mask)
 
     @property
-    def words(self) -> str:
+    def plain_prompt(self) -> str:
         """The prompt without the brackets with which the benchmark marks changed words."""
         return self.prompt.replace("[", "").replace("]", "")
 
 
-Measure = Callable[[Edited], Mapping[str, float]]
+Measure = Callable[[EditedPicture], Mapping[str, float]]
 """Returns metric → value for a picture; nan if the region that it measures is empty.
 
 May raise ``NotMeasuredError`` if the metric does not apply to the picture.
@@ -52,9 +52,9 @@ May raise ``NotMeasuredError`` if the metric does not apply to the picture.
 class NotMeasuredError(Exception):
     """Raised if the metrics ``names`` do not apply to a picture. The message says why."""
 
-    def __init__(self, names: Sequence[str], line: str) -> None:
+    def __init__(self, names: Sequence[str], reason: str) -> None:
         self.names = tuple(names)
-        super().__init__(line)
+        super().__init__(reason)
 
 
 class Scorer:
@@ -68,7 +68,7 @@ class Scorer:
     def __init__(self, measures: Sequence[Measure], missing: Mapping[str, str]) -> None:
         self.measures, self.missing = tuple(measures), dict(missing)
 
-    def measure(self, edited: Edited) -> MetricResults:
+    def measure(self, edited: EditedPicture) -> MetricResults:
         """Compute all metrics of a picture: for each a value, or the reason why there is none.
 
         Raises:

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.canvas import Pixels
-from editinfinity.evaluation.pretrained import from_folder, normalized
-from editinfinity.evaluation.scorer import Edited
+from editinfinity.evaluation.pretrained import load_pretrained, normalized
+from editinfinity.evaluation.scorer import EditedPicture
 from editinfinity.files.loading import frozen
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SIDE, LONGEST = 224, 480
+SHORTER_SIDE, MAX_LONGER_SIDE = 224, 480
 """Shorter side of DINO's input, and maximum of its longer side, in pixels."""
 
 
@@ -34,11 +34,11 @@ def prepare(pixels: Pixels) -> Tensor:
     """Return the evaluator's input to DINO, (1, 3, h, w) fp32: resized, not / 255, normalised."""
     picture = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
     height, width = picture.shape[-2:]
-    short, long = min(height, width), max(height, width)
-    wanted_short, wanted_long = SIDE, int(SIDE * long / short)
-    if wanted_long > LONGEST:
-        wanted_short, wanted_long = int(LONGEST * wanted_short / wanted_long), LONGEST
-    size = (wanted_short, wanted_long) if height <= width else (wanted_long, wanted_short)
+    shorter, longer = min(height, width), max(height, width)
+    new_shorter, new_longer = SHORTER_SIDE, int(SHORTER_SIDE * longer / shorter)
+    if new_longer > MAX_LONGER_SIDE:
+        new_shorter, new_longer = int(MAX_LONGER_SIDE * new_shorter / new_longer), MAX_LONGER_SIDE
+    size = (new_shorter, new_longer) if height <= width else (new_longer, new_shorter)
     picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=False)
     return normalized(picture, _MEAN, _STD)
 
@@ -59,7 +59,7 @@ class Dino:
     def __init__(self, folder: Path, device: torch.device) -> None:
         from transformers import ViTModel
 
-        self.model: Any = frozen(from_folder(ViTModel, folder, add_pooling_layer=False), device)
+        self.model: Any = frozen(load_pretrained(ViTModel, folder, add_pooling_layer=False), device)
         self.device = device
         self._key = _last_key(self.model, folder)
 
@@ -74,7 +74,7 @@ class Dino:
             hook.remove()
         return captured[0].float()
 
-    def measure(self, edited: Edited) -> Mapping[str, float]:
+    def measure(self, edited: EditedPicture) -> Mapping[str, float]:
         """Return ``structure_distance``: mean squared difference of the two self-similarities."""
         pictures = (edited.source, edited.result)
         before, after = (self_similarity(self.keys(prepare(pixels))) for pixels in pictures)
@@ -82,12 +82,12 @@ class Dino:
 
 
 def _last_key(model: nn.Module, folder: Path) -> nn.Module:
-    """Find the layer of the last block's keys; transformers 4 and 5 name it differently."""
-    found = [
+    """Return the key layer of the last block; transformers 4 and 5 name it differently."""
+    layers = [
         module
         for name, module in model.named_modules()
         if name.endswith((".attention.attention.key", ".attention.k_proj"))
     ]
-    if not found:
-        raise UserError(f"{folder}: is no vision transformer with keys; give DINO ViT-B/8")
-    return found[-1]
+    if not layers:
+        raise UserError(f"{folder}: has no attention key layers; use the folder of DINO ViT-B/8")
+    return layers[-1]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from editinfinity.evaluation.backbones import BACKBONES, found_backbones
+from editinfinity.evaluation.backbones import BACKBONES, backbone_folders
 from editinfinity.planning import fingerprint
 from editinfinity.planning.location import weight_files
 from editinfinity.planning.variants import NAMED, Variant
@@ -57,7 +57,7 @@ def backbone_identity(settings: Mapping[str, Any]) -> str:
         UserError: a setting names a folder that does not contain them.
     """
     parts = []
-    for name, folder in found_backbones(settings).items():
+    for name, folder in backbone_folders(settings).items():
         files = [] if folder is None else BACKBONES[name].files_in(folder)
         parts.append(f"{name}={fingerprint.of_files(files) if files else 'none'}")
     return " ".join(parts)

@@ -18,7 +18,7 @@ from editinfinity.cases.case import Case, Cases, Edit
 from editinfinity.cases.load import Hold, load_case, load_cases
 from editinfinity.config.load import Config, check_yaml, find_config_file, load_config
 from editinfinity.errors import UserError
-from editinfinity.evaluation.backbones import found_backbones
+from editinfinity.evaluation.backbones import backbone_folders
 from editinfinity.planning.cluster import fit_for_cluster
 from editinfinity.planning.in_use import hold
 from editinfinity.planning.run_marker import RunMarker
@@ -118,7 +118,7 @@ class PlannedRun:
         if on_cluster:
             cases = fit_for_cluster(cases)
         check_plan(config, cases)
-        found_backbones(config.settings)  # fails early if a setting names a wrong folder
+        backbone_folders(config.settings)  # fails early if a setting names a wrong folder
         return cls(config, cases, results, whole_run)
 
     @functools.cached_property

@@ -21,7 +21,7 @@ from editinfinity.files.state_dicts import find_weight_files
 from editinfinity.presets import Preset
 from editinfinity.released.catalogue import PARTS, T5, release
 from editinfinity.released.expected import compare
-from editinfinity.released.record import REPORT
+from editinfinity.released.record import RECORD_NAME
 from editinfinity.released.stored import StoredState, open_state
 from editinfinity.released.streaming import write_streamed
 
@@ -38,7 +38,7 @@ CONVERTED = {
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConvertedPart:
     """The result of converting one part.
 
     Attributes:
@@ -58,8 +58,8 @@ class Converted:
     sources: list[str]
     unused: list[str]
 
-    def report(self, folder: Path) -> dict[str, Any]:
-        """Return the part's entry in the report, with paths relative to ``folder``."""
+    def entry(self, folder: Path) -> dict[str, Any]:
+        """Return the part's entry in the record, with paths relative to ``folder``."""
         file = self.file.relative_to(folder).as_posix()
         return {**asdict(self), "file": file, "missing": [], "unexpected": []}
 
@@ -78,8 +78,8 @@ def released_files(model: str, folder: Path) -> dict[str, list[Path]]:
 
 def convert(
     preset: Preset, files: Mapping[str, Sequence[Path]], folder: Path
-) -> dict[str, Converted]:
-    """Convert a released model into ``folder``, with a report beside it.
+) -> dict[str, ConvertedPart]:
+    """Convert a released model into ``folder``, and write a record of it there.
 
     Args:
         preset: the model.
@@ -91,18 +91,18 @@ def convert(
 
     Raises:
         UserError: if a file is damaged or belongs to another model, or if a converted file does
-            not read back as it was written. Parts that were already converted stay.
+            not contain what was written. Parts that were already converted stay.
     """
     done = {part: _convert_part(preset, part, files[part], folder) for part in PARTS}
-    report = {
+    record = {
         "model": preset.name,
-        "parts": {part: converted.report(folder) for part, converted in done.items()},
+        "parts": {part: converted.entry(folder) for part, converted in done.items()},
     }
-    write_json(folder / REPORT, report)
+    write_json(folder / RECORD_NAME, record)
     return done
 
 
-def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path) -> Converted:
+def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path) -> ConvertedPart:
     source = files[0].parent
     found = compare(open_state(files), preset, part, source)
     if not found.fits:
@@ -110,16 +110,16 @@ def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path
             for name in getattr(found, kind):
                 log.info("%s: %s", kind, name)
         raise UserError(
-            f"{files[0]}: is not {preset.name}'s {part}: {found.faults()}; check the file"
+            f"{files[0]}: is not {preset.name}'s {part}: {found.differences()}; check the file"
         )
     target = folder / CONVERTED[part]
     metadata = {"kind": KIND, "model": preset.name, "part": part}
     log.info("%s: %d tensors of %s", target, len(found.tensors), ", ".join(f.name for f in files))
     digest = write_streamed(target, found.tensors, metadata)
     if part == "text_encoder":
-        _copy_beside(source, target.parent)
-    _check_against(target, found.tensors)
-    return Converted(
+        _copy_configuration(source, target.parent)
+    _verify_written(target, found.tensors)
+    return ConvertedPart(
         target,
         digest,
         target.stat().st_size,
@@ -130,22 +130,21 @@ def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path
     )
 
 
-def _check_against(target: Path, tensors: StoredState) -> None:
+def _verify_written(target: Path, tensors: StoredState) -> None:
     """Read the written file with the safetensors library, and compare every tensor bit by bit."""
     written = open_state([target])
     if written.keys() != tensors.keys():
-        raise UserError(f"{target}: does not hold what was written; convert again")
+        raise UserError(f"{target}: does not contain what was written; convert again")
     for name, stored in tensors.items():
         same = torch.equal(written[name].read(), stored.read())
         stored.release()
         if not same:
             raise UserError(
-                f"{target}: {name} reads back otherwise than it was written; check the disk and "
-                "convert again"
+                f"{target}: {name} is not what was written; check the disk and convert again"
             )
 
 
-def _copy_beside(source: Path, target: Path) -> None:
+def _copy_configuration(source: Path, target: Path) -> None:
     """Copy the text encoder's other files (configuration, vocabulary) that the release contains."""
     for name in T5.files:
         if "safetensors" not in name and (source / name).is_file():

@@ -45,11 +45,11 @@ class Comparison:
 
     @property
     def fits(self) -> bool:
-        """Whether the files hold exactly the tensors of this part."""
+        """Whether the files contain exactly the tensors of this part."""
         return not (self.missing or self.unexpected or self.misshapen)
 
     @property
-    def alike(self) -> int:
+    def matching(self) -> int:
         """Number of tensors of the files that match the part in name and shape."""
         return len(self.tensors) - len(self.misshapen)
 
@@ -58,11 +58,11 @@ class Comparison:
         """Number of parameters of the part."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
 
-    def faults(self) -> str:
+    def differences(self) -> str:
         """Describe the differences: for each kind, the number of tensors and an example."""
         kinds = (
             ("lacks {} tensors such as {}", self.missing),
-            ("has besides {} tensors such as {}", self.unexpected),
+            ("has {} unexpected tensors such as {}", self.unexpected),
             ("has {} tensors of other shapes: {}", self.misshapen),
         )
         return " and ".join(text.format(len(names), names[0]) for text, names in kinds if names)
@@ -131,10 +131,10 @@ def _t5_encoder(preset: Preset, folder: Path) -> nn.Module:
         config: Any = T5Config.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         reason = str(error).split("\n", 1)[0][:200]
-        raise UserError(f"{folder}: holds no configuration of T5 ({reason})") from None
+        raise UserError(f"{folder}: has no valid configuration of T5 ({reason})") from None
     if config.d_model != preset.text_encoder.width:
         raise UserError(
-            f"{folder}: its features are {config.d_model} wide, {preset.name} needs "
+            f"{folder}: its features have {config.d_model} channels, {preset.name} needs "
             f"{preset.text_encoder.width}; give the folder of the right text encoder"
         )
     return T5EncoderModel(config)

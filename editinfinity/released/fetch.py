@@ -44,9 +44,9 @@ def fetch(
         target = None if into is None else into / source.folder
         wanted = revision if source.repository == INFINITY else None
         snapshot = fetch_part(source, target, wanted)
-        whole = source.folder != "."  # the shards are in the root of the repository
-        folder, pattern = (snapshot.parent, snapshot.name) if whole else (snapshot, source.pattern)
-        found[part] = find_weight_files(folder, pattern, f"{model}'s {part}")
+        sharded = source.folder != "."  # the shards are in the root of the repository
+        folder, glob = (snapshot.parent, snapshot.name) if sharded else (snapshot, source.pattern)
+        found[part] = find_weight_files(folder, glob, f"{model}'s {part}")
     return found
 
 
@@ -79,27 +79,26 @@ def fetch_part(source: ReleasedPart, target: Path | None, revision: str | None =
         ) from None
     except errors.LocalEntryNotFoundError:
         raise UserError(
-            f"{repository}: cannot be reached, and what is here is not complete; go online (and "
+            f"{repository}: cannot be reached, and the local files are incomplete; go online (and "
             "unset HF_HUB_OFFLINE), set HF_ENDPOINT to a mirror, or give the files with "
             "`editinfinity weights convert MODEL --from FOLDER`"
         ) from None
     except (http_error, ConnectionError, TimeoutError) as error:
         raise UserError(
-            f"{repository}: the download stopped ({_first_line(error)}); run again, it goes on "
-            "from there"
+            f"{repository}: the download stopped ({_first_line(error)}); run again to resume it"
         ) from None
     except OSError as error:
         raise UserError(
-            f"{repository}: cannot be stored ({_first_line(error)}); make room, or set HF_HOME to "
-            "another disk"
+            f"{repository}: cannot be stored ({_first_line(error)}); free disk space, or set "
+            "HF_HOME to another disk"
         ) from None
     folder = Path(snapshot)
-    came = [path for glob in source.files for path in sorted(folder.glob(glob))]
-    if not came:
+    files = [path for glob in source.files for path in sorted(folder.glob(glob))]
+    if not files:
         raise UserError(
-            f"{repository}: has no {', '.join(source.files)}; look at its page for their new names"
+            f"{repository}: has no {', '.join(source.files)}; look at its page for new names"
         )
-    for path in came:
+    for path in files:
         _check(path, folder)
     return folder
 
@@ -112,9 +111,9 @@ def _check(path: Path, snapshot: Path) -> None:
     writes.
     """
     expected = path.resolve().name
-    note = snapshot / ".cache/huggingface/download" / f"{path.relative_to(snapshot)}.metadata"
-    if note.is_file():
-        lines = note.read_text(encoding="utf-8").splitlines()
+    metadata = snapshot / ".cache/huggingface/download" / f"{path.relative_to(snapshot)}.metadata"
+    if metadata.is_file():
+        lines = metadata.read_text(encoding="utf-8").splitlines()
         expected = lines[1] if len(lines) > 1 else ""
     if not _SHA256.fullmatch(expected):
         return  # a small file, for which the hub gives no SHA-256
@@ -124,7 +123,7 @@ def _check(path: Path, snapshot: Path) -> None:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise UserError(
-            f"{path}: came damaged (its checksum differs) and was deleted; run again to get it anew"
+            f"{path}: was downloaded damaged (its checksum differs) and deleted; run again"
         )
 
 

@@ -30,7 +30,7 @@ def fetch_backbone(backbone: Backbone, into: Path | None = None) -> Path:
         UserError: if the files cannot be downloaded or stored, or are damaged.
     """
     folder = into or backbone.default_folder
-    if folder.is_dir() and backbone.lacks(folder) is None:
+    if folder.is_dir() and backbone.missing_file(folder) is None:
         return folder
     if backbone.url is not None:
         _download(backbone.url, folder / backbone.url.rpartition("/")[2])
@@ -38,10 +38,10 @@ def fetch_backbone(backbone: Backbone, into: Path | None = None) -> Path:
     for repository, files in [*sources, *filter(None, [backbone.vocabulary])]:
         log.info("%s: %s of %s", backbone.name, ", ".join(files), repository)
         fetch_part(ReleasedPart(repository, "*", files), folder)
-    if lacking := backbone.lacks(folder):
+    if missing := backbone.missing_file(folder):
         raise UserError(
-            f"{folder}: has no {lacking} of {backbone.title} after the download; look at the page "
-            f"of {backbone.repository or backbone.url} for new names"
+            f"{folder}: has no {missing} of {backbone.title} after the download; check on the "
+            f"page of {backbone.repository or backbone.url} whether its files were renamed"
         )
     return folder
 
@@ -51,14 +51,14 @@ def _download(url: str, target: Path) -> None:
     from torch.hub import download_url_to_file
 
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
-        raise UserError(f"{url}: is not here, and HF_HUB_OFFLINE is set; unset it, or get the file")
+        raise UserError(f"{url}: is not downloaded, and HF_HUB_OFFLINE is set; unset it")
     log.info("%s", url)
     try:
         with atomic_path(target) as temporary:
-            digits = target.stem.rpartition("-")[2]
-            download_url_to_file(url, str(temporary), hash_prefix=digits, progress=False)
+            hash_prefix = target.stem.rpartition("-")[2]
+            download_url_to_file(url, str(temporary), hash_prefix=hash_prefix, progress=False)
     except RuntimeError:
-        raise UserError(f"{url}: came damaged (its checksum differs); run again") from None
+        raise UserError(f"{url}: was downloaded damaged (checksum differs); run again") from None
     except (URLError, ConnectionError, TimeoutError) as error:
         reason = str(getattr(error, "reason", error))[:200]
         raise UserError(

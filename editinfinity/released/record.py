@@ -1,6 +1,6 @@
 """Read the record of a conversion, ``conversion.json``. Does not import torch.
 
-The record is in the folder of the converted files. It holds the SHA-256 of each file, so that files
+The record is in the folder of the converted files. It has the SHA-256 of each file, so that files
 of several gigabytes can be identified without reading them.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import read_text
 
-REPORT = "conversion.json"
+RECORD_NAME = "conversion.json"
 """File name of the record of a conversion, in the folder of the converted files."""
 
 _LONGEST = 2**24
@@ -22,32 +22,32 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordEntry:
     """The entry for one file in the record of a conversion.
 
     Attributes:
-        report: path of the record.
+        record: path of the record.
         file: path of the file, relative to the record's folder.
         sha256: SHA-256 of the file as it was written.
         size: size in bytes; None if the record does not state it.
     """
 
-    report: Path
+    record: Path
     file: str
     sha256: str
     size: int | None
 
 
-def recorded(path: Path) -> Recorded | None:
+def find_entry(path: Path) -> RecordEntry | None:
     """Return a file's entry in the record in its folder or the one above; None if there is none."""
     path = path.absolute()
     for folder in (path.parent, path.parent.parent):
         try:
-            report = json.loads(read_text(folder / REPORT, _LONGEST, "convert it again"))
-            for part in report["parts"].values():
+            record = json.loads(read_text(folder / RECORD_NAME, _LONGEST, "convert it again"))
+            for part in record["parts"].values():
                 if folder / part["file"] == path:
-                    return Recorded(
-                        folder / REPORT, part["file"], str(part["sha256"]), part.get("bytes")
+                    return RecordEntry(
+                        folder / RECORD_NAME, part["file"], str(part["sha256"]), part.get("bytes")
                     )
         except (UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
@@ -62,14 +62,14 @@ def unchanged_sha256(path: Path) -> str | None:
     from the record's folder to it. The modification time alone would not do: a file that was moved
     there later may have been modified before the record was written, but its ``ctime`` is later.
     """
-    found = recorded(path)
-    if found is None or not _SHA256.fullmatch(found.sha256):
+    entry = find_entry(path)
+    if entry is None or not _SHA256.fullmatch(entry.sha256):
         return None
     try:
-        file, report = path.stat(), found.report.stat()
-        linked = path.resolve() != found.report.parent.resolve() / found.file
+        file, record = path.stat(), entry.record.stat()
+        linked = path.resolve() != entry.record.parent.resolve() / entry.file
     except (OSError, ValueError):
         return None
     changed = max(file.st_mtime_ns, file.st_ctime_ns)
-    same = file.st_size == found.size and changed <= report.st_mtime_ns and not linked
-    return found.sha256 if same else None
+    same = file.st_size == entry.size and changed <= record.st_mtime_ns and not linked
+    return entry.sha256 if same else None

@@ -59,8 +59,8 @@ def open_state(files: Sequence[Path]) -> dict[str, StoredTensor]:
     """Return the tensors of a model's files. Shards are merged.
 
     Raises:
-        UserError: if a file is missing, damaged or truncated, or holds no state dict, or if two
-            files hold the same tensor.
+        UserError: if a file is missing, damaged or truncated, or contains no state dict, or if
+            two files contain the same tensor.
     """
     state: dict[str, StoredTensor] = {}
     for path in files:
@@ -68,7 +68,7 @@ def open_state(files: Sequence[Path]) -> dict[str, StoredTensor]:
         found = _in_safetensors(path) if path.suffix == ".safetensors" else _in_pickle(path)
         for name, tensor in found:
             if name in state:
-                raise UserError(f"{path}: holds {name}, as another of the files does; leave one")
+                raise UserError(f"{path}: {name} is also in another file; remove one of them")
             state[name] = tensor
     return state
 
@@ -77,15 +77,15 @@ def _in_safetensors(path: Path) -> Iterator[tuple[str, StoredTensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118
-                part = file.get_slice(name)
-                if part.get_dtype() not in TYPES:
-                    raise UserError(f"{path}: {name} is of the type {part.get_dtype()}, no weight")
+                piece = file.get_slice(name)
+                if piece.get_dtype() not in TYPES:
+                    raise UserError(f"{path}: {name} is of type {piece.get_dtype()}, not a weight")
                 read = partial(_read_safetensor, path, name)
-                yield name, StoredTensor(tuple(part.get_shape()), TYPES[part.get_dtype()], read)
+                yield name, StoredTensor(tuple(piece.get_shape()), TYPES[piece.get_dtype()], read)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     except SafetensorError as error:
-        raise UserError(f"{path}: is damaged or cut short ({error}); get the file again") from None
+        raise UserError(f"{path}: is damaged or truncated ({error}); get the file again") from None
 
 
 def _read_safetensor(path: Path, name: str) -> Tensor:

@@ -74,7 +74,7 @@ def write_streamed(
             tensor = tensors[name].read()
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise UserError(
-                    f"{name}: holds numbers that are not finite; get the released file again"
+                    f"{name}: contains values that are not finite; get the released file again"
                 )
             raw = tensor.contiguous().flatten().view(torch.uint8)
             for start in range(0, raw.numel(), _CHUNK):

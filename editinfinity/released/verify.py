@@ -1,4 +1,4 @@
-"""Find out which part of which model a weight file holds, and whether it is complete."""
+"""Find out which part of which model a weight file contains, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from editinfinity.presets import PRESETS
 from editinfinity.released.catalogue import PARTS
 from editinfinity.released.convert import CONVERTED
 from editinfinity.released.expected import Comparison, compare
-from editinfinity.released.record import REPORT, recorded
+from editinfinity.released.record import RECORD_NAME, find_entry
 from editinfinity.released.stored import open_state
 
 
@@ -25,7 +25,7 @@ class Verdict:
         path: the file, or the first of its shards.
         model, part: the model and the part that it matches best.
         comparison: how its tensors differ from those of that part.
-        checksum: whether its SHA-256 is the recorded one; None if no record is checked.
+        checksum: whether its SHA-256 is the recorded one; None if it was not compared.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class Verdict:
     checksum: bool | None
 
     @property
-    def sound(self) -> bool:
+    def usable(self) -> bool:
         """Whether the file can be used."""
         return self.comparison.fits and self.checksum is not False
 
@@ -43,11 +43,12 @@ class Verdict:
         """Describe the verdict in one line, for users."""
         if not self.comparison.fits:
             return (
-                f"{self.path}: resembles {self.model}'s {self.part}, but {self.comparison.faults()}"
+                f"{self.path}: resembles {self.model}'s {self.part}, but "
+                f"{self.comparison.differences()}"
             )
         if self.checksum is False:
-            return f"{self.path}: is not as it was written (its checksum differs); convert it again"
-        checked = ", checksum right" if self.checksum else ""
+            return f"{self.path}: has changed (its checksum differs); convert it again"
+        checked = ", checksum correct" if self.checksum else ""
         return (
             f"{self.path}: {self.model}'s {self.part}, complete: {len(self.comparison.tensors)} "
             f"tensors, {self.comparison.parameters / 1e6:,.1f} million parameters{checked}"
@@ -69,7 +70,7 @@ def verify(path: Path, checksums: bool = True) -> list[Verdict]:
     """
     if not is_folder(path):
         return [_verdict([path], checksums)]
-    if not (path / REPORT).is_file():
+    if not (path / RECORD_NAME).is_file():
         return [_verdict(weight_files_in(path), False)]
     converted = [path / name for name in CONVERTED.values()]
     for file in converted:
@@ -87,12 +88,12 @@ def _verdict(files: list[Path], checksums: bool) -> Verdict:
                 continue
             with suppress(UserError, KeyError):  # a text encoder of another width or kind
                 found = compare(state, preset, part, first.parent)
-                if found.alike:
+                if found.matching:
                     candidates.append((preset.name, part, found))
     if not candidates:
-        raise UserError(f"{first}: holds the weights of no model known here")
+        raise UserError(f"{first}: matches no known model; give the weights of one")
     # Prefer an exact match, else the part with the most matching tensors.
-    model, part, found = max(candidates, key=lambda each: (each[2].fits, each[2].alike))
-    known = recorded(first) if checksums else None
-    checksum = None if known is None else sha256_of(first) == known.sha256
+    model, part, found = max(candidates, key=lambda each: (each[2].fits, each[2].matching))
+    entry = find_entry(first) if checksums else None
+    checksum = None if entry is None else sha256_of(first) == entry.sha256
     return Verdict(first, model, part, found, checksum)

@@ -46,26 +46,26 @@ def write_metrics_table(config: Config, cases: Cases) -> Path | None:
             if edit.infer_function == MAP_ONLY:
                 continue
             for variant in variants_of(edit.settings):
-                if measured := metric_results_of(edit, where, variant, log.warning):
-                    cells = [measured.cell(name) for name in NAMES]
+                if metrics := metric_results_of(edit, where, variant, log.warning):
+                    cells = [metrics.cell(name) for name in NAMES]
                     rows.append([case.name, edit.name, variant.name, *cells])
     if not table.parent.is_dir():
         return None
-    with _alone(table.parent):
-        others = [row for row in _rows_of(table, config) if row[0] not in cases.by_name]
-        if not (others or rows):
+    with _locked(table.parent):
+        kept_rows = [row for row in _valid_rows(table, config) if row[0] not in cases.by_name]
+        if not (kept_rows or rows):
             table.unlink(missing_ok=True)
             return None
         text = io.StringIO()
         writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-        writer.writerows([COLUMNS, *others, *rows])
+        writer.writerows([COLUMNS, *kept_rows, *rows])
         if not table.exists() or table.read_text(encoding="utf-8") != text.getvalue():
             write_text(table, text.getvalue())
     return table
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Lock a folder, so that two slices that end together do not overwrite each other's rows."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -76,7 +76,7 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _rows_of(table: Path, config: Config) -> list[list[str]]:
+def _valid_rows(table: Path, config: Config) -> list[list[str]]:
     """Return the rows of an earlier table whose metrics files still exist."""
     try:
         with table.open(encoding="utf-8", newline="") as file:

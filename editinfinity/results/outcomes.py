@@ -19,20 +19,20 @@ class Outcome:
     """The outcome of one edit.
 
     Attributes:
-        word: ``edited``, ``mapped`` (only an attention map was requested), ``failed`` or
+        status: ``edited``, ``mapped`` (only an attention map was requested), ``failed`` or
             ``not made``.
-        show: the picture to open, or the reason why there is none; may be empty.
+        detail: the picture to open, or the reason why there is none; may be empty.
         seconds: total time of its jobs that succeeded; None if none succeeded.
     """
 
-    word: str
-    show: str
+    status: str
+    detail: str
     seconds: float | None
 
     @property
-    def good(self) -> bool:
+    def succeeded(self) -> bool:
         """Whether the edit has produced a picture."""
-        return self.word in (EDITED, MAPPED)
+        return self.status in (EDITED, MAPPED)
 
 
 def picture_of(edit: Edit, where: Layout) -> Path:
@@ -55,24 +55,25 @@ def outcomes(
             so that an error that has been fixed is not reported again. None reports the current
             state: an error counts until the picture of its edit is newer.
     """
-    told: dict[str, Outcome] = {}
+    result: dict[str, Outcome] = {}
     for edit in case.edits.values():
         picture = picture_of(edit, where)
-        made = _time_of(picture)
-        start = since if since is not None else (made or 0.0)
+        modified = _time_of(picture)
+        start = since if since is not None else (modified or 0.0)
         of_case = [record for record in records if record.edit is None]
-        own = [record for record in records if record.edit == edit.name]
-        found = [why for each in [*of_case, *own] if (why := reason_of(each, start)) is not None]
+        of_edit = [record for record in records if record.edit == edit.name]
+        messages = [failure_message(record, start) for record in [*of_case, *of_edit]]
+        errors = [message for message in messages if message is not None]
         # The time of jobs that all edits of a case share is added to the first edit only.
-        seconds = seconds_of(own if told else [*of_case, *own], since or 0.0)
-        if found:
-            told[edit.name] = Outcome(FAILED_EDIT, found[0], seconds)
-        elif made is not None:
-            word = MAPPED if edit.infer_function == MAP_ONLY else EDITED
-            told[edit.name] = Outcome(word, str(picture), seconds)
+        seconds = total_seconds(of_edit if result else [*of_case, *of_edit], since or 0.0)
+        if errors:
+            result[edit.name] = Outcome(FAILED_EDIT, errors[0], seconds)
+        elif modified is not None:
+            status = MAPPED if edit.infer_function == MAP_ONLY else EDITED
+            result[edit.name] = Outcome(status, str(picture), seconds)
         else:
-            told[edit.name] = Outcome(NOT_MADE, _silence(records, start), seconds)
-    return told
+            result[edit.name] = Outcome(NOT_MADE, _killed_job_message(records, start), seconds)
+    return result
 
 
 def _time_of(path: Path) -> float | None:
@@ -82,7 +83,7 @@ def _time_of(path: Path) -> float | None:
     return None
 
 
-def reason_of(record: JobRecord, since: float) -> str | None:
+def failure_message(record: JobRecord, since: float) -> str | None:
     """Return why a job failed; None if it did not fail or its record is older than ``since``."""
     outcome = record.outcome
     if outcome is None or outcome.state not in (FAILED, STOPPED) or record.written < since:
@@ -90,21 +91,21 @@ def reason_of(record: JobRecord, since: float) -> str | None:
     return outcome.message
 
 
-def seconds_of(records: Iterable[JobRecord], since: float) -> float | None:
+def total_seconds(records: Iterable[JobRecord], since: float) -> float | None:
     """Return the total seconds of the jobs that succeeded since a time; None if there were none."""
-    took = [each.seconds for each in records if each.written >= since and each.seconds is not None]
-    return sum(took) if took else None
+    times = [job.seconds for job in records if job.written >= since and job.seconds is not None]
+    return sum(times) if times else None
 
 
-def _silence(records: Iterable[JobRecord], since: float) -> str:
+def _killed_job_message(records: Iterable[JobRecord], since: float) -> str:
     """Return a message that points to the log of the last job that ended without an outcome.
 
     Such a job was killed or cancelled, or it ran out of time or memory. The message is empty if
     there is no such job.
     """
-    silent = [
+    unfinished = [
         (record.written, record.log)
         for record in records
         if record.written >= since and record.outcome is None and record.last(Code) is None
     ]
-    return f"its last job ended without a word; see {max(silent)[1]}" if silent else ""
+    return f"its last job ended without an outcome; see {max(unfinished)[1]}" if unfinished else ""

@@ -35,10 +35,10 @@ PUBLISHED = Path(__file__).with_name("pie_bench_published.tsv")
 picture."""
 
 ALL = "all"
-OTHERS = "of other settings"
+OTHER_SETTINGS = "measured with other settings"
 MASKS = {GIVEN: "given", FOUND: "not given"}
 
-SHOWN = tuple(name for name in METRICS if name != "alignment")
+COLUMNS = tuple(name for name in METRICS if name != "alignment")
 """The metrics of the benchmark; ``alignment`` only applies to pictures of the bundled world."""
 
 
@@ -51,30 +51,30 @@ class Group:
         variant: the name of the variant.
         type: one of ``TYPES``, or ``ALL``.
         entries: number of chosen pictures of that type.
-        measured: the metrics of those pictures that have been measured.
-        others: number of pictures left out because they were measured with other settings.
+        results: the metrics of those pictures that have been measured.
+        left_out: number of pictures left out because they were measured with other settings.
     """
 
     mask: str
     variant: str
     type: str
     entries: int
-    measured: Sequence[MetricResults]
-    others: int
+    results: Sequence[MetricResults]
+    left_out: int
 
     def numbers(self, name: str) -> list[float]:
         """Return the values of a metric; a value is nan if the region it measures is empty."""
-        return [each.values[name] for each in self.measured if name in each.values]
+        return [result.values[name] for result in self.results if name in result.values]
 
     def cell(self, name: str) -> str:
         """Return a mean in the benchmark's units, ``nan``, or the reason why there is no value."""
-        found = self.numbers(name)
-        if finite := [value for value in found if not math.isnan(value)]:
+        values = self.numbers(name)
+        if finite := [value for value in values if not math.isnan(value)]:
             mean = math.fsum(finite) / len(finite)
-            return f"{mean * METRICS[name].published_times:.2f}"
-        if found:
+            return f"{mean * METRICS[name].published_factor:.2f}"
+        if values:
             return "nan"
-        reasons = [each.missing[name] for each in self.measured if name in each.missing]
+        reasons = [result.missing[name] for result in self.results if name in result.missing]
         return reasons[0].partition(";")[0] if reasons else "not measured"
 
 
@@ -88,11 +88,11 @@ def write_tables(config: Config) -> list[Path]:
         UserError: the benchmark can no longer be read, or a table cannot be written.
     """
     groups = list(_groups(config, chosen_entries(config).entries))
-    if not any(group.measured for group in groups):
+    if not any(group.results for group in groups):
         return []
     tables = {
-        Path(config.results, "pie_bench.md"): _for_people(groups, config),
-        Path(config.results, "pie_bench.tsv"): _for_programs(groups),
+        Path(config.results, "pie_bench.md"): _markdown(groups, config),
+        Path(config.results, "pie_bench.tsv"): _tsv(groups),
     }
     for path, text in tables.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -105,41 +105,41 @@ def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
     cases = [(entry, case_of(entry, config)) for entry in entries]
     for edit, mask in MASKS.items():
         for variant in variants_of({**config.settings, **FIXED}):
-            found = [
-                (entry, _measured(case.edits[edit], layout(config, case.name), variant, model))
+            measured = [
+                (entry, _results_of(case.edits[edit], layout(config, case.name), variant, model))
                 for entry, case in cases
             ]
-            for index, kind in [(None, ALL), *enumerate(TYPES)]:
-                members = [each for entry, each in found if index in (None, entry.type)]
+            for index, type_name in [(None, ALL), *enumerate(TYPES)]:
+                members = [result for entry, result in measured if index in (None, entry.type)]
                 if members:
-                    there = [each for each in members if isinstance(each, MetricResults)]
-                    others = members.count(OTHERS)
-                    yield Group(mask, variant.name, kind, len(members), there, others)
+                    results = [result for result in members if isinstance(result, MetricResults)]
+                    left_out = members.count(OTHER_SETTINGS)
+                    yield Group(mask, variant.name, type_name, len(members), results, left_out)
 
 
-def _measured(
+def _results_of(
     edit: Edit, where: Layout, variant: Variant, model: str
 ) -> MetricResults | str | None:
-    """Return the metrics of an edit; None if there are none yet; ``OTHERS`` if settings differ."""
-    measured = metric_results_of(edit, where, variant)
-    if measured and measured.drawn_with != drawing_identity(edit.settings, variant, model):
-        return OTHERS
-    return measured
+    """Return the metrics of an edit; None if there are none; ``OTHER_SETTINGS`` if those differ."""
+    results = metric_results_of(edit, where, variant)
+    if results and results.drawn_with != drawing_identity(edit.settings, variant, model):
+        return OTHER_SETTINGS
+    return results
 
 
-def _for_programs(groups: Sequence[Group]) -> str:
-    counts = [f"{name}_pictures" for name in SHOWN]
-    heading = ("mask", "variant", "type", "entries", "measured", "with_background", *SHOWN, *counts)
-    rows: list[Sequence[object]] = [heading]
+def _tsv(groups: Sequence[Group]) -> str:
+    counts = [f"{name}_pictures" for name in COLUMNS]
+    names = ("mask", "variant", "type", "entries", "measured", "with_background", *COLUMNS, *counts)
+    rows: list[Sequence[object]] = [names]
     for group in groups:
-        with_background = sum(each.number("background_psnr") is not None for each in group.measured)
-        numbers = (len(group.numbers(name)) for name in SHOWN)
-        first = (group.mask, group.variant, group.type, group.entries, len(group.measured))
-        rows.append([*first, with_background, *map(group.cell, SHOWN), *numbers])
+        with_background = sum(each.number("background_psnr") is not None for each in group.results)
+        numbers = (len(group.numbers(name)) for name in COLUMNS)
+        first = (group.mask, group.variant, group.type, group.entries, len(group.results))
+        rows.append([*first, with_background, *map(group.cell, COLUMNS), *numbers])
     return "".join("\t".join(map(str, row)) + "\n" for row in rows)
 
 
-def _for_people(groups: Sequence[Group], config: Config) -> str:
+def _markdown(groups: Sequence[Group], config: Config) -> str:
     """Return Markdown: an overview, tables by mask and variant, published numbers and notes."""
     total = next(group.entries for group in groups)
     sampled = config.settings["pie_bench_sample"] is not None
@@ -153,31 +153,31 @@ def _for_people(groups: Sequence[Group], config: Config) -> str:
     reasons: dict[str, str] = {}
     for (mask, variant), rows in groupby(groups, lambda group: (group.mask, group.variant)):
         members = list(rows)
-        lines += ["", f"## Mask {mask}, {variant}", "", *_columns(["type", "measured"])]
+        lines += ["", f"## Mask {mask}, {variant}", "", *_heading_rows(["type", "measured"])]
         for group in members:
-            count = f"{len(group.measured)} of {group.entries}"
-            cells = [_cell(group, name, reasons) for name in SHOWN]
+            count = f"{len(group.results)} of {group.entries}"
+            cells = [_cell(group, name, reasons) for name in COLUMNS]
             lines.append(_row([group.type, count, *cells]))
-        if others := members[0].others:
+        if left_out := members[0].left_out:
             lines += [
                 "",
-                f"Left out: {others} {'picture' if others == 1 else 'pictures'} measured with "
-                "other settings; run their slices again with these.",
+                f"Left out: {left_out} {'picture' if left_out == 1 else 'pictures'} measured with "
+                "other settings; run their slices again with the current ones.",
             ]
-    lines += [f"\n{mark} {reason}" for reason, mark in reasons.items()]
-    lines += ["", "## Published", "", *_columns(["method", "seconds"])]
+    lines += [f"\n{reference} {reason}" for reason, reference in reasons.items()]
+    lines += ["", "## Published", "", *_heading_rows(["method", "seconds"])]
     with PUBLISHED.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
-            lines.append(_row([row.get(name) or "–" for name in ("method", "seconds", *SHOWN)]))
+            lines.append(_row([row.get(name) or "–" for name in ("method", "seconds", *COLUMNS)]))
     lines += ["", "## How to read this", "", NOTES.read_text(encoding="utf-8")]
     return "\n".join(lines)
 
 
-def _columns(first: Sequence[str]) -> list[str]:
-    titles = [METRICS[name].title.replace("Background ", "") for name in SHOWN]
-    arrows = ["↑" if METRICS[name].higher_is_better else "↓" for name in SHOWN]
-    heads = [f"{title} {arrow}" for title, arrow in zip(titles, arrows, strict=True)]
-    return [_row([*first, *heads]), _row(["---"] * (len(first) + len(heads)))]
+def _heading_rows(first: Sequence[str]) -> list[str]:
+    titles = [METRICS[name].title.replace("Background ", "") for name in COLUMNS]
+    arrows = ["↑" if METRICS[name].higher_is_better else "↓" for name in COLUMNS]
+    headings = [f"{title} {arrow}" for title, arrow in zip(titles, arrows, strict=True)]
+    return [_row([*first, *headings]), _row(["---"] * (len(first) + len(headings)))]
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -193,4 +193,4 @@ def _cell(group: Group, name: str, reasons: dict[str, str]) -> str:
     cell, pictures = group.cell(name), len(group.numbers(name))
     if not pictures:
         return reasons.setdefault(cell, f"[{len(reasons) + 1}]")
-    return cell if pictures == len(group.measured) else f"{cell} ({pictures})"
+    return cell if pictures == len(group.results) else f"{cell} ({pictures})"

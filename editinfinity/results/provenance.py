@@ -31,8 +31,8 @@ def older_results(config: Config, cases: Cases) -> list[str]:
         where = layout(config, case.name)
         if _is_older(Path(where.folder)):
             lines += [
-                f"{path}: is from a version before {FIRST_WITH_RECORDS}, and used as it is: its "
-                "training is switched off"
+                f"{path}: was made by a version before {FIRST_WITH_RECORDS} and is used "
+                "unchanged, because its training is switched off"
                 for path in sorted(map(str, _kept_checkpoints(case, where)))
                 if Path(path).exists()
             ]
@@ -50,8 +50,8 @@ def older_folders(results: Sequence[Path]) -> list[str]:
         return []
     which = older[0] if len(older) == 1 else f"{len(older)} cases"
     return [
-        f"{which}: the results are from a version before {FIRST_WITH_RECORDS}, whose reruns missed "
-        "changes of some settings; they are made again once (CHANGELOG.md)"
+        f"{which}: the results are from a version before {FIRST_WITH_RECORDS}, which did not "
+        "notice changes of some settings; this run makes them again (CHANGELOG.md)"
     ]
 
 
@@ -61,7 +61,7 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
     Only developers who change the code see it. For everybody else, equal versions mean equal
     results (:mod:`editinfinity.jobs.stage_version`).
     """
-    found: dict[str, set[str]] = {}
+    cases_by_rule: dict[str, set[str]] = {}
     for case in cases.by_name.values():
         logs = Path(layout(config, case.name).folder, "logs")
         for record in read_records(logs, _END_OF_RECORD):
@@ -71,15 +71,15 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
             now = running_code(code.rule)
             # If the version differs, Snakemake reruns the job anyway.
             if code.version == now.version and not code.agrees(now) and _is_used(record.job, case):
-                found.setdefault(code.rule, set()).add(case.name)
-    if not found:
+                cases_by_rule.setdefault(code.rule, set()).add(case.name)
+    if not cases_by_rule:
         return []
-    rules = sorted(found, key=lambda rule: list(recorded_versions()).index(stage_of(rule)))
-    count = len(set().union(*found.values()))
+    rules = sorted(cases_by_rule, key=lambda rule: list(recorded_versions()).index(stage_of(rule)))
+    count = len(set().union(*cases_by_rule.values()))
     return [
-        f"{', '.join(rules)}: the code has changed since it made results of "
-        f"{count} {'case' if count == 1 else 'cases'}, and its version has not; to make them "
-        f"again: --forcerun {' '.join(rules)}"
+        f"{', '.join(rules)}: the code has changed since it made the results of "
+        f"{count} {'case' if count == 1 else 'cases'}, but its version has not; to make them "
+        f"again, use --forcerun {' '.join(rules)}"
     ]
 
 
@@ -112,11 +112,11 @@ def _is_used(job: str, case: Case) -> bool:
     match job.split("/"):
         case ["text_embedding", name]:
             trains = case.settings[TRAIN_EMBEDDING]
-            wanted = [i for each in settings for i in embeddings_used(each) + lora_bases(each)]
+            iterations = [i for edit in settings for i in embeddings_used(edit) + lora_bases(edit)]
         case ["lora", base, name]:
             trains = case.settings[TRAIN_LORA]
-            over_it = [each for each in settings if _iteration(base) in lora_bases(each)]
-            wanted = [i for each in over_it for i in loras_used(each)]
+            with_base = [edit for edit in settings if _iteration(base) in lora_bases(edit)]
+            iterations = [i for edit in with_base for i in loras_used(edit)]
         case ["mask" | "edit", edit, name]:
             if edit not in case.edits:
                 return False
@@ -127,7 +127,7 @@ def _is_used(job: str, case: Case) -> bool:
             return not name.startswith("embedding") or name.removesuffix(".metrics") in variants
         case _:
             return True
-    return bool(trains) and _iteration(name) <= max(wanted, default=0)
+    return bool(trains) and _iteration(name) <= max(iterations, default=0)
 
 
 def _iteration(name: str) -> int:

@@ -18,13 +18,13 @@ def read_selection(path: Path, variants: Sequence[Variant]) -> Variant:
     """Return the variant that a selection file names.
 
     Raises:
-        UserError: the file is missing or invalid, or names none of the variants ``variants``.
+        UserError: the file is missing or invalid, or names none of ``variants``.
     """
     try:
         name = json.loads(path.read_text(encoding="utf-8"))["chosen"]
         return next(variant for variant in variants if variant.name == name)
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
-        raise UserError(f"{path}: is no selection of this edit; delete it and run again") from None
+        raise UserError(f"{path}: names no variant of this edit; delete it and rerun") from None
 
 
 def chosen_variant(edit: Edit, where: Layout) -> Variant | None:
@@ -50,11 +50,11 @@ def metric_results_of(
     """
     path = Path(where.metrics(edit.name, variant))
     try:
-        asked_for = edit.settings["metrics"] or chosen_by_settings(edit.settings) is None
-        measured = MetricResults.load(path) if asked_for and path.exists() else None
-    except UserError as fault:
+        requested = edit.settings["metrics"] or chosen_by_settings(edit.settings) is None
+        metrics = MetricResults.load(path) if requested and path.exists() else None
+    except UserError as error:
         if warn is not None:
-            warn(fault)
+            warn(error)
         return None
     picture = Path(where.picture(edit.name, variant))
-    return measured if measured is not None and measured.is_of(picture) else None
+    return metrics if metrics is not None and metrics.describes(picture) else None

@@ -18,12 +18,12 @@ from editinfinity.config.load import Config
 from editinfinity.files.images import write_png
 from editinfinity.planning.targets import layout
 from editinfinity.results.sweep_sheet import sweep_sheet
-from editinfinity.results.thumbnails import SIDE, Cell, is_older, mask_cells, paste, write
+from editinfinity.results.thumbnails import SIDE, Cell, draw_text, is_stale, mask_cells, paste
 
-MOST_ROWS = 40
+MAX_ROWS = 40
 """Maximum number of edits on the contact sheet; a longer sheet cannot be read at a glance."""
 
-_GAP, _LINE = 8, 22
+_GAP, _LINE = 8, 22  # in pixels
 
 
 def make_sheets(config: Config, cases: Cases) -> list[Path]:
@@ -47,20 +47,20 @@ def make_sheets(config: Config, cases: Cases) -> list[Path]:
     if not rows:
         return []
     sheet = Path(config.results, "contact_sheet.png")
-    _write(sheet, rows[:MOST_ROWS])
+    _write(sheet, rows[:MAX_ROWS])
     return [sheet, *sheets]
 
 
 def _write(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
     """Write a sheet, unless it is newer than all pictures on it."""
-    if not is_older(path, [cell.path for row in rows for cell in row]):
+    if not is_stale(path, [cell.path for row in rows for cell in row]):
         return
-    pitch, tall = SIDE + _GAP, SIDE + _LINE + _GAP
-    size = (max(map(len, rows)) * pitch + _GAP, len(rows) * tall + _GAP)
+    column_width, row_height = SIDE + _GAP, SIDE + _LINE + _GAP
+    size = (max(map(len, rows)) * column_width + _GAP, len(rows) * row_height + _GAP)
     sheet = Image.new("RGB", size, "white")
     for row, cells in enumerate(rows):
         for column, cell in enumerate(cells):
-            left, top = column * pitch + _GAP, row * tall + _GAP
+            left, top = column * column_width + _GAP, row * row_height + _GAP
             paste(sheet, cell.path, (left, top))
-            write(sheet, (left, top + SIDE + 2), cell.words, SIDE, 14)
+            draw_text(sheet, (left, top + SIDE + 2), cell.caption, SIDE, 14)
     write_png(path, sheet)

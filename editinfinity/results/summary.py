@@ -41,26 +41,26 @@ def end_of_run(
     from editinfinity.results.warnings import mask_warnings
 
     makers: list[tuple[str, Callable[[], Path | list[Path] | None]]] = [
-        ("side by side", lambda: make_sheets(config, cases)),
-        ("in numbers", lambda: write_metrics_table(config, cases)),
+        ("contact sheets", lambda: make_sheets(config, cases)),
+        ("metrics", lambda: write_metrics_table(config, cases)),
     ]
     if config.settings["pie_bench"] is not None:
         from editinfinity.results.pie_bench import write_tables
 
-        makers.append(("in numbers", lambda: write_tables(config)))
-    # With several slices, each would overwrite the page of the others.
+        makers.append(("metrics", lambda: write_tables(config)))
+    # Each of several slices would overwrite the report of the others.
     if config.part == (1, 1):
-        makers.append(("all of it, in a browser", lambda: make_report(config, cases)))
+        makers.append(("report", lambda: make_report(config, cases)))
     below = [*notices, *mask_warnings(config, cases)]
-    for what, make in makers:
+    for label, make in makers:
         try:
-            made = make()
-        except (UserError, OSError, ValueError) as fault:
+            written = make()
+        except (UserError, OSError, ValueError) as error:
             # A damaged file must not prevent the summary of the run.
-            warn(f"{what}: {fault}")
+            warn(f"{label}: {error}")
             continue
-        files = made if isinstance(made, list) else [made]
-        below += [f"{what}: {file}" for file in files if file is not None]
+        files = written if isinstance(written, list) else [written]
+        below += [f"{label}: {file}" for file in files if file is not None]
     return summarise(config, cases, since, below)
 
 
@@ -79,10 +79,10 @@ def summarise(config: Config, cases: Cases, since: float, below: Sequence[str] =
         where = layout(config, case.name)
         records = read_records(Path(where.folder, "logs"))
         for edit, outcome in outcomes(case, where, records, since).items():
-            took = "" if outcome.seconds is None else duration(outcome.seconds)
-            rows.append((case.name, edit, outcome.word, took, outcome.show))
+            time = "" if outcome.seconds is None else duration(outcome.seconds)
+            rows.append((case.name, edit, outcome.status, time, outcome.detail))
     count, failed = len(rows) - 1, sum(row[2] == FAILED_EDIT for row in rows)
-    closing = f"{count - failed} of {count} edits without a fault" if failed else ""
+    closing = f"{count - failed} of {count} edits without an error" if failed else ""
     return "\n".join(["", *columns_of(rows), *([closing] if closing else []), *below])
 
 

@@ -21,10 +21,10 @@ SIDE = 256
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture of a sheet, its caption, and whether it was chosen as the result of a sweep."""
+    """A picture on a sheet, its caption, and whether it was chosen as the result of a sweep."""
 
     path: Path
-    words: str
+    caption: str
     chosen: bool = False
 
 
@@ -46,26 +46,26 @@ def paste(sheet: Image.Image, path: Path, corner: tuple[int, int]) -> None:
     square = Image.new("RGB", (SIDE, SIDE), "white")
     try:
         picture = ImageOps.contain(read_image(path), (SIDE, SIDE))
-    except UserError as fault:
-        log.warning("%s", fault)
+    except UserError as error:
+        log.warning("%s", error)
         picture = Image.new("RGB", (SIDE, SIDE), "lightgrey")
     square.paste(picture, ((SIDE - picture.width) // 2, (SIDE - picture.height) // 2))
     sheet.paste(square, corner)
 
 
-def write(
+def draw_text(
     sheet: Image.Image, at: tuple[int, int], text: str, width: int, size: int, ink: str = "black"
 ) -> None:
-    """Write text, cut with an ellipsis if it is wider than ``width`` pixels."""
-    style = font(size)
-    if style.getlength(text) > width:
-        while text and style.getlength(text + "…") > width:
+    """Draw text at a position; shorten it with an ellipsis if it is wider than ``width`` pixels."""
+    typeface = font(size)
+    if typeface.getlength(text) > width:
+        while text and typeface.getlength(text + "…") > width:
             text = text[:-1]
         text += "…"
-    ImageDraw.Draw(sheet).text(at, text, fill=ink, font=style)
+    ImageDraw.Draw(sheet).text(at, text, fill=ink, font=typeface)
 
 
-def is_older(sheet: Path, shown: list[Path]) -> bool:
-    """Whether a sheet must be drawn: it is missing, or not newer than the files it shows."""
-    times = [path.stat().st_mtime_ns for path in shown if path.exists()]
+def is_stale(sheet: Path, sources: list[Path]) -> bool:
+    """Whether a sheet must be drawn again: it is missing, or not newer than its source files."""
+    times = [path.stat().st_mtime_ns for path in sources if path.exists()]
     return not (sheet.exists() and times and sheet.stat().st_mtime_ns > max(times))

@@ -14,20 +14,20 @@ from editinfinity.planning.targets import layout
 def warnings_of(records: Iterable[JobRecord], kernels: Mapping[str, Iterable[str]]) -> list[str]:
     """Return the warnings of a case, one line each.
 
-    A changed mask does not rerun ``check``. Therefore the mask warnings of ``check`` count only
-    until kernels exist; from then on, the warnings of the kernel jobs count.
+    A changed mask does not rerun ``check``. Therefore the mask warnings of ``check`` are returned
+    only until kernels exist, and from then on those of the kernel jobs.
 
     Args:
         records: the records of its jobs.
         kernels: the result of ``kernels_of``.
     """
     warnings = {record.job: record.all(JobWarning) for record in records}
-    made = [job for jobs in _jobs_of(kernels).values() for job in jobs if job in warnings]
-    told = [each for each in warnings.get("check", ()) if each.about]
-    if made:
-        told = [each for each in told if each.about != MASK]
-        told += [each for job in made for each in warnings[job]]
-    return list(dict.fromkeys(each.text for each in told))
+    kernel_jobs = [job for jobs in _jobs_of(kernels).values() for job in jobs if job in warnings]
+    selected = [warning for warning in warnings.get("check", ()) if warning.about]
+    if kernel_jobs:
+        selected = [warning for warning in selected if warning.about != MASK]
+        selected += [warning for job in kernel_jobs for warning in warnings[job]]
+    return list(dict.fromkeys(warning.text for warning in selected))
 
 
 def kernels_of(case: Case) -> dict[str, tuple[str, ...]]:
@@ -43,8 +43,8 @@ def mask_warnings(config: Config, cases: Cases) -> list[str]:
         logs = Path(layout(config, case.name).folder, "logs")
         for edit, jobs in _jobs_of(kernels_of(case)).items():
             records = filter(None, (read_record(logs, job) for job in jobs))
-            found = [each for record in records for each in record.all(JobWarning)]
-            lines += [f"{case.name}, {edit}: {each.text}" for each in found if each.about == MASK]
+            found = [w for record in records for w in record.all(JobWarning) if w.about == MASK]
+            lines += [f"{case.name}, {edit}: {w.text}" for w in found]
     return list(dict.fromkeys(lines))
 
 

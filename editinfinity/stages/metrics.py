@@ -14,8 +14,8 @@ from PIL import Image
 from editinfinity.errors import UserError
 from editinfinity.evaluation.canvas import Mask, canvas_size, mask_on_canvas, on_canvas
 from editinfinity.evaluation.loading import load_scorer
-from editinfinity.evaluation.record import content_of
-from editinfinity.evaluation.scorer import Edited
+from editinfinity.evaluation.record import picture_digest
+from editinfinity.evaluation.scorer import EditedPicture
 from editinfinity.files.colour import to_srgb
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import read_image
@@ -89,8 +89,8 @@ def measure_edit(
     region = None if edited is None else mask_on_canvas(edited, size)
     prompt = str(made_by.get("prompt", ""))
     with torch.inference_mode():
-        measured = scorer.measure(Edited(source, on_canvas(generated, size), region, prompt))
-    replace(measured, picture=content_of(picture), drawn_with=drawn_with).save(output)
+        measured = scorer.measure(EditedPicture(source, on_canvas(generated, size), region, prompt))
+    replace(measured, picture=picture_digest(picture), drawn_with=drawn_with).save(output)
     log.info("%s: %s", output, {name: round(v, 4) for name, v in measured.values.items()})
 
 

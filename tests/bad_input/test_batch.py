@@ -61,7 +61,7 @@ def test_ten_bad_of_twenty(tmp_path: Path) -> None:
         **dict.fromkeys(GOOD, "edited"),
         **dict.fromkeys((*CHOSEN, DAMAGED), "failed"),
     }
-    assert "10 of 20 edits without a fault" in run.stdout
+    assert "10 of 20 edits without an error" in run.stdout
     assert "skipped, " in run.stdout.partition("10 of 20 edits")[2]
     reasons = dict(re.findall(r"^(\S.*?) +edit +failed +(.*)$", run.stdout, re.M))
     for bad in chosen():

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from editinfinity.evaluation.loading import load_scorer
-from editinfinity.evaluation.scorer import Edited
-from editinfinity.evaluation.world.alignment import Alignment, Looked, windows
+from editinfinity.evaluation.scorer import EditedPicture
+from editinfinity.evaluation.world.alignment import Alignment, JudgeOutput, windows
 from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
-from editinfinity.evaluation.world.reading import Reading, Wanted, read_prompt_of_world
+from editinfinity.evaluation.world.reading import NamedObject, ParsedPrompt, parse_prompt
 from editinfinity.evaluation.world.vocabulary import COLOUR_NAMES, read_objects
 
 DATA = Path(__file__).parents[2] / "data"
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 def wanted(name: str, colour: str | None = None, side: str | None = None, absent: bool = False):
     paint = None if colour is None else COLOUR_NAMES.index(colour)
-    return Wanted(NAMES.index(name), paint, side, absent)
+    return NamedObject(NAMES.index(name), paint, side, absent)
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,17 @@ def wanted(name: str, colour: str | None = None, side: str | None = None, absent
         ),
     ],
 )
-def test_prompts_are_read(prompt: str, things: list[Wanted]) -> None:
-    assert list(read_prompt_of_world(prompt).wanted) == things
+def test_prompts_are_read(prompt: str, things: list[NamedObject]) -> None:
+    assert list(parse_prompt(prompt).objects) == things
 
 
 def test_a_scene_without_things_is_told_from_one_of_unknown_things() -> None:
-    assert read_prompt_of_world("an empty scene with a wooden table").empty
-    assert read_prompt_of_world("a dragon on a wooden table") == Reading((), empty=False)
-    assert read_prompt_of_world("") == Reading((), empty=False)
+    assert parse_prompt("an empty scene with a wooden table").empty
+    assert parse_prompt("a dragon on a wooden table") == ParsedPrompt((), empty=False)
+    assert parse_prompt("") == ParsedPrompt((), empty=False)
 
 
-def looked(masked: bool, *rows: dict[str, float]) -> Looked:
+def looked(masked: bool, *rows: dict[str, float]) -> JudgeOutput:
     """Windows in which the judge sees things with some probability, the rest being nothing."""
     things = torch.zeros(len(rows), len(NAMES) + 1)
     for row, seen in zip(things, rows, strict=True):
@@ -69,26 +69,26 @@ def looked(masked: bool, *rows: dict[str, float]) -> Looked:
             row[NAMES.index(name)] = sure
         row[-1] = 1 - row.sum()
     colours = torch.full((len(rows), len(COLOUR_NAMES)), 0.1)
-    return Looked(things, colours, torch.linspace(0.2, 0.8, len(rows)), masked)
+    return JudgeOutput(things, colours, torch.linspace(0.2, 0.8, len(rows)), masked)
 
 
 def test_the_number_is_of_the_least_certain_thing() -> None:
     seen = looked(False, {"cat": 0.9}, {"dog": 0.6})
-    assert seen.score(read_prompt_of_world("a cat")) == pytest.approx(0.9)
-    assert seen.score(read_prompt_of_world("a cat and a dog")) == pytest.approx(0.6)
-    assert seen.score(read_prompt_of_world("a red cat")) == pytest.approx(0.09)
-    assert seen.score(read_prompt_of_world("no cat, a dog")) == pytest.approx(0.1)
-    assert seen.score(read_prompt_of_world("a cat on the right")) == 0
-    assert seen.score(read_prompt_of_world("a cat on the left")) == pytest.approx(0.9)
+    assert seen.score(parse_prompt("a cat")) == pytest.approx(0.9)
+    assert seen.score(parse_prompt("a cat and a dog")) == pytest.approx(0.6)
+    assert seen.score(parse_prompt("a red cat")) == pytest.approx(0.09)
+    assert seen.score(parse_prompt("no cat, a dog")) == pytest.approx(0.1)
+    assert seen.score(parse_prompt("a cat on the right")) == 0
+    assert seen.score(parse_prompt("a cat on the left")) == pytest.approx(0.9)
 
 
 def test_under_a_mask_only_what_was_named_or_nothing_may_stand() -> None:
-    prompt = read_prompt_of_world("a cup on a wooden table")
+    prompt = parse_prompt("a cup on a wooden table")
     stayed = looked(True, {"cat": 0.8}, {"cup": 0.9})  # the cat should have been removed
     gone = looked(True, {}, {"cup": 0.9})
     assert stayed.score(prompt) == pytest.approx(0.2)
     assert gone.score(prompt) == pytest.approx(0.9)
-    empty = read_prompt_of_world("a wooden table")
+    empty = parse_prompt("a wooden table")
     assert stayed.score(empty) == pytest.approx(0.2)
     assert gone.score(empty) == pytest.approx(1)
     assert looked(False, {}).score(empty) is None  # nobody said where to look
@@ -124,16 +124,16 @@ def test_the_examples_show_what_their_prompts_say_and_nothing_else(
 ) -> None:
     with Image.open(DATA / case / "image" / "original_image.jpg") as picture:
         pixels = np.array(picture.convert("RGB").resize((512, 512)))
-    seen = alignment.looked(pixels, None)
-    assert seen.score(read_prompt_of_world(shown)) > 0.5
+    seen = alignment.judge_windows(pixels, None)
+    assert seen.score(parse_prompt(shown)) > 0.5
     for other in others:
-        assert seen.score(read_prompt_of_world(other)) < 0.5, other
+        assert seen.score(parse_prompt(other)) < 0.5, other
 
 
 def test_other_models_and_unknown_things_have_a_line_and_no_number() -> None:
     picture = np.zeros((32, 32, 3), np.uint8)
-    edited = Edited(picture, picture, None, "a dragon")
-    assert "names nothing" in load_scorer({}, CPU, "bundled").measure(edited).missing["alignment"]
+    edited = EditedPicture(picture, picture, None, "a dragon")
+    assert "names no object" in load_scorer({}, CPU, "bundled").measure(edited).missing["alignment"]
     found = load_scorer({}, CPU, "infinity_2b").measure(edited)
     assert "another model" in found.missing["alignment"]
     assert "alignment" not in found.values

@@ -17,7 +17,7 @@ from editinfinity.evaluation.canvas import (
     with_border,
 )
 from editinfinity.evaluation.names import PSNR_CAP
-from editinfinity.evaluation.scorer import Edited
+from editinfinity.evaluation.scorer import EditedPicture
 
 
 def pictures(size: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -164,5 +164,5 @@ def test_masks_grow_by_the_nearest_cell():
 
 def test_brackets_leave_prompts_and_their_words_stay():
     source, result = pictures()
-    edited = Edited(source, result, None, "a [red] cat [on] a mat")
-    assert edited.words == "a red cat on a mat"
+    edited = EditedPicture(source, result, None, "a [red] cat [on] a mat")
+    assert edited.plain_prompt == "a red cat on a mat"

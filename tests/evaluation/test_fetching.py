@@ -40,7 +40,7 @@ def test_a_metrics_model_is_fetched_by_name_to_where_metrics_look(tmp_path: Path
         assert done.returncode == 0, done.stderr
         folder = home / "editinfinity" / "clip"
         assert f"ready in {folder}" in done.stdout
-        assert clip.lacks(folder) is None
+        assert clip.missing_file(folder) is None
         assert not (folder / "tf_model.h5").exists()  # nothing reads other frameworks' weights
         asked = len(hub.downloads())
         assert weights("fetch", "clip", **place).returncode == 0

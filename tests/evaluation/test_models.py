@@ -19,24 +19,24 @@ from safetensors.torch import save_file
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation import structure
-from editinfinity.evaluation.backbones import BACKBONES, found_backbones
+from editinfinity.evaluation.backbones import BACKBONES, backbone_folders
 from editinfinity.evaluation.clip import Clip
 from editinfinity.evaluation.image_reward import ImageReward
 from editinfinity.evaluation.lpips import load_lpips, squeezenet_features
-from editinfinity.evaluation.scorer import Edited
+from editinfinity.evaluation.scorer import EditedPicture
 from editinfinity.evaluation.structure import Dino
 
 CPU = torch.device("cpu")
 
 
-def edited(size: int = 64, prompt: str = "a [red] cat", whole: bool = False) -> Edited:
+def edited(size: int = 64, prompt: str = "a [red] cat", whole: bool = False) -> EditedPicture:
     rng = np.random.default_rng(5)
     source, result = rng.integers(0, 256, (2, size, size, 3), dtype=np.uint8)
     mask = np.zeros((size, size), dtype=bool)
     mask[8:40, 8:40] = True
     if whole:
         mask[:] = True
-    return Edited(source, result, mask, prompt)
+    return EditedPicture(source, result, mask, prompt)
 
 
 # --- LPIPS --------------------------------------------------------------------------------------
@@ -254,7 +254,9 @@ def test_structure_distance_is_of_the_last_layers_keys(dino_folder: Path) -> Non
     assert found == pytest.approx(float(wanted), rel=1e-3)
     assert found > 0
     same = Dino(dino_folder, CPU)
-    assert same.measure(Edited(case.source, case.source, None, ""))["structure_distance"] == 0
+    assert (
+        same.measure(EditedPicture(case.source, case.source, None, ""))["structure_distance"] == 0
+    )
 
 
 def test_shapes_that_are_not_square_keep_theirs() -> None:
@@ -405,18 +407,18 @@ def test_weights_are_found_by_path_or_where_they_are_fetched_to(
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     settings = {backbone.setting: None for backbone in BACKBONES.values()}
-    assert set(found_backbones(settings).values()) == {None}
+    assert set(backbone_folders(settings).values()) == {None}
 
     fetched = tmp_path / "editinfinity" / "clip"
     fetched.parent.mkdir()
     fetched.symlink_to(clip_folder)
-    assert found_backbones(settings)["clip"] == fetched
-    assert found_backbones({**settings, "clip_weights": str(clip_folder)})["clip"] == clip_folder
+    assert backbone_folders(settings)["clip"] == fetched
+    assert backbone_folders({**settings, "clip_weights": str(clip_folder)})["clip"] == clip_folder
 
 
 def test_a_path_without_the_weights_is_told_in_a_line(tmp_path: Path) -> None:
     settings = {backbone.setting: None for backbone in BACKBONES.values()}
-    with pytest.raises(UserError, match="dino_weights: .* holds no config.json"):
-        found_backbones({**settings, "dino_weights": str(tmp_path)})
-    with pytest.raises(UserError, match="clip_weights: .* is no folder"):
-        found_backbones({**settings, "clip_weights": str(tmp_path / "none")})
+    with pytest.raises(UserError, match="dino_weights: .* contains no config.json"):
+        backbone_folders({**settings, "dino_weights": str(tmp_path)})
+    with pytest.raises(UserError, match="clip_weights: .* is not a folder"):
+        backbone_folders({**settings, "clip_weights": str(tmp_path / "none")})

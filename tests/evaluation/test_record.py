@@ -11,8 +11,8 @@ import pytest
 
 from editinfinity.errors import UserError
 from editinfinity.evaluation.names import NAMES
-from editinfinity.evaluation.record import MetricResults, content_of
-from editinfinity.evaluation.scorer import Edited, NotMeasuredError, Scorer
+from editinfinity.evaluation.record import MetricResults, picture_digest
+from editinfinity.evaluation.scorer import EditedPicture, NotMeasuredError, Scorer
 
 LINE = "no weights of CLIP ViT-L/14; run `editinfinity weights fetch clip`, or set clip_weights"
 
@@ -42,13 +42,13 @@ def test_numbers_nan_and_reasons_survive(tmp_path: Path) -> None:
 def test_numbers_are_of_the_picture_they_were_taken_of(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(b"one")
-    MetricResults(picture=content_of(picture), drawn_with="so").save(tmp_path / "a.json")
+    MetricResults(picture=picture_digest(picture), drawn_with="so").save(tmp_path / "a.json")
     found = MetricResults.load(tmp_path / "a.json")
-    assert found.is_of(picture) and found.drawn_with == "so"
+    assert found.describes(picture) and found.drawn_with == "so"
     picture.write_bytes(b"two")
-    assert not found.is_of(picture)
+    assert not found.describes(picture)
     picture.unlink()
-    assert not found.is_of(picture)
+    assert not found.describes(picture)
 
 
 def test_cells(tmp_path: Path) -> None:
@@ -71,21 +71,21 @@ def test_cells(tmp_path: Path) -> None:
 def test_a_damaged_file_is_told_in_a_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.metrics.json"
     path.write_text(content)
-    with pytest.raises(UserError, match="holds no metrics"):
+    with pytest.raises(UserError, match="is not a metrics file"):
         MetricResults.load(path)
 
 
 def test_a_scorer_keeps_what_a_model_cannot_say_apart_from_what_is_missing() -> None:
-    def says(edited: Edited) -> dict[str, float]:
-        assert edited.words == "a cat"
+    def says(edited: EditedPicture) -> dict[str, float]:
+        assert edited.plain_prompt == "a cat"
         return {"clip_whole": 20.0}
 
-    def silent(edited: Edited) -> dict[str, float]:
+    def silent(edited: EditedPicture) -> dict[str, float]:
         raise NotMeasuredError(("alignment",), "the prompt names nothing")
 
     picture = np.zeros((32, 32, 3), np.uint8)
     scorer = Scorer([says, silent], {"image_reward": "no weights"})
-    found = scorer.measure(Edited(picture, picture, None, "a [cat]"))
+    found = scorer.measure(EditedPicture(picture, picture, None, "a [cat]"))
 
     assert found.values["clip_whole"] == 20
     assert math.isnan(found.values["background_psnr"])  # no mask: all of it may change

@@ -174,7 +174,7 @@ def test_a_job_that_is_killed_leaves_what_it_had_come_to(here: Path) -> None:
     assert read().events == (Iteration("train_lora", 1, 9, 0.5, 2.0),)
     config = load_config({})
     row = summarise(config, load_cases(config), since=0).splitlines()[2]
-    said = "a     edit  not made        its last job ended without a word; see "
+    said = "a     edit  not made        its last job ended without an outcome; see "
     assert row == f"{said}results/a/logs/check.log"
 
 

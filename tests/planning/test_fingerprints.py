@@ -16,7 +16,7 @@ import pytest
 from editinfinity.files.opening import MAX_BYTES
 from editinfinity.planning import digests, fingerprint
 from editinfinity.planning.digests import KEPT_IN, SMALL, Digests
-from editinfinity.released.record import REPORT
+from editinfinity.released.record import RECORD_NAME
 from tests.workflow.project import BARE, Project
 
 CONTENT = bytes(range(256)) * 1024
@@ -307,8 +307,8 @@ def converted(folder: Path) -> Path:
         (folder / name).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         parts[name] = {"file": name, "sha256": digest, "bytes": len(content)}
-    (folder / REPORT).write_text(json.dumps({"parts": parts}))
-    os.utime(folder / REPORT)
+    (folder / RECORD_NAME).write_text(json.dumps({"parts": parts}))
+    os.utime(folder / RECORD_NAME)
     return folder
 
 
@@ -322,7 +322,7 @@ def test_weights_as_their_conversion_recorded_them_are_not_read(
     folder = converted(tmp_path / "weights")
     identity = weights_in(folder)
     assert not read
-    (folder / REPORT).rename(tmp_path / REPORT)
+    (folder / RECORD_NAME).rename(tmp_path / RECORD_NAME)
     assert weights_in(folder) == identity, "the record and the content give the same"
     assert len(read) == 2
 
@@ -376,7 +376,7 @@ def test_weights_that_were_swapped_are_seen(tmp_path: Path, way: str) -> None:
 def test_a_record_that_says_nothing_of_use_is_not_trusted(tmp_path: Path, record: str) -> None:
     folder = converted(tmp_path / "weights")
     identity = weights_in(folder)
-    (folder / REPORT).write_text(record)
+    (folder / RECORD_NAME).write_text(record)
     assert weights_in(folder) == identity
 
 

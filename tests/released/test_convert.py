@@ -17,7 +17,7 @@ import torch
 from editinfinity.errors import UserError
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.presets import PRESETS, Preset
-from editinfinity.released.convert import CONVERTED, REPORT, convert, released_files
+from editinfinity.released.convert import CONVERTED, RECORD_NAME, convert, released_files
 from editinfinity.released.expected import compare, expected
 from editinfinity.released.stored import open_state
 from editinfinity.released.verify import verify
@@ -119,12 +119,12 @@ def test_pickles_of_the_real_shapes_are_recognised(tmp_path: Path, name: str) ->
         torch.save(state, path)
         assert path.stat().st_size < 2**20
         (verdict,) = verify(path)
-        assert (verdict.model, verdict.part, verdict.sound) == (name, part, True)
+        assert (verdict.model, verdict.part, verdict.usable) == (name, part, True)
         assert "complete" in verdict.line()
         del state["encoder.conv_in.conv.weight" if part == "tokenizer" else "pos_start"]
         torch.save(state, path)
         (verdict,) = verify(path)
-        assert (verdict.model, verdict.part, verdict.sound) == (name, part, False)
+        assert (verdict.model, verdict.part, verdict.usable) == (name, part, False)
         assert "lacks 1 tensors such as" in verdict.line()
 
 
@@ -140,15 +140,15 @@ def test_verify_tells_damage(released: Path, tmp_path: Path, known: Preset) -> N
     convert(known, released_files("infinity_2b", released), tmp_path)
     verdicts = verify(tmp_path)
     assert [v.part for v in verdicts] == ["tokenizer", "transformer", "text_encoder"]
-    assert all(v.sound and v.checksum for v in verdicts)
+    assert all(v.usable and v.checksum for v in verdicts)
     file = tmp_path / "transformer.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert [v.sound for v in verify(tmp_path)] == [True, False, True]
+    assert [v.usable for v in verify(tmp_path)] == [True, False, True]
     assert "checksum differs" in verify(file)[0].line()
-    assert verify(tmp_path, checksums=False)[1].sound
+    assert verify(tmp_path, checksums=False)[1].usable
     file.write_bytes(whole[:-1000])
-    with pytest.raises(UserError, match=r"transformer\.safetensors: is damaged or cut short"):
+    with pytest.raises(UserError, match=r"transformer\.safetensors: is damaged or truncated"):
         verify(tmp_path)
     file.unlink()
     with pytest.raises(UserError, match=r"transformer\.safetensors: there is no such file"):
@@ -166,10 +166,10 @@ def test_verify_of_the_folder_one_is_in_and_of_odd_names(
     monkeypatch.chdir(shards)
     assert [v.part for v in verify(Path())] == ["transformer"]
     monkeypatch.chdir(converted)
-    assert all(v.sound and v.checksum for v in verify(Path()))
+    assert all(v.usable and v.checksum for v in verify(Path()))
     monkeypatch.chdir(converted / CONVERTED["text_encoder"].partition("/")[0])
     (verdict,) = verify(Path(CONVERTED["text_encoder"].rpartition("/")[2]))
-    assert verdict.sound and verdict.checksum
+    assert verdict.usable and verdict.checksum
 
 
 def pipe(path: Path) -> Path:
@@ -204,7 +204,7 @@ def test_what_holds_no_weights_is_one_line_at_once(
 
 
 def test_a_report_that_is_a_pipe_is_no_report(released: Path, tmp_path: Path) -> None:
-    pipe(tmp_path / REPORT)
+    pipe(tmp_path / RECORD_NAME)
     shutil.copy(released / "infinity_2b_reg.pth", tmp_path)
     (verdict,) = verify(tmp_path / "infinity_2b_reg.pth")
     assert verdict.checksum is None
@@ -221,7 +221,9 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(
     torch.save(state, source / "infinity_2b_reg.pth")
     with (
         caplog.at_level("INFO"),
-        pytest.raises(UserError, match=r"lacks 1 .*pos_start and has besides 1 .*something\.else"),
+        pytest.raises(
+            UserError, match=r"lacks 1 .*pos_start and has 1 unexpected .*something\.else"
+        ),
     ):
         convert(small, released_files("infinity_2b", source), tmp_path / "made")
     assert "misshapen: head.weight is (3, 3), not (64, 32)" in caplog.text
@@ -230,7 +232,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(
     state = transformer_state(small)
     state["head.bias"] = state["head.bias"] * float("nan")
     torch.save(state, source / "infinity_2b_reg.pth")
-    with pytest.raises(UserError, match=r"head\.bias: holds numbers that are not finite"):
+    with pytest.raises(UserError, match=r"head\.bias: contains values that are not finite"):
         convert(small, released_files("infinity_2b", source), tmp_path / "made")
     assert not list((tmp_path / "made").glob("*transformer*"))
 
@@ -251,7 +253,7 @@ def test_no_pickle_runs_code(released: Path, tmp_path: Path, capsys: pytest.Capt
 def test_a_text_encoder_of_another_width_is_refused(released: Path, tmp_path: Path) -> None:
     small = shrunk("infinity_2b")
     wide = replace(small, text_encoder=replace(small.text_encoder, width=2048))
-    with pytest.raises(UserError, match="its features are 128 wide, infinity_2b needs 2048"):
+    with pytest.raises(UserError, match="its features have 128 channels, infinity_2b needs 2048"):
         expected(wide, "text_encoder", released / "flan-t5-xl")
 
 

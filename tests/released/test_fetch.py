@@ -151,7 +151,7 @@ def test_damage_on_the_way_is_found_and_mended(
     hub.damage = {"infinity_vae_d32reg.pth"}
     done = weights(environment, "fetch", "infinity_2b")
     assert done.returncode == 1
-    assert "infinity_vae_d32reg.pth: came damaged (its checksum differs)" in done.stderr
+    assert "infinity_vae_d32reg.pth: was downloaded damaged (its checksum differs)" in done.stderr
     assert "Traceback" not in done.stderr
     hub.damage = set()
     done = weights(environment, "fetch", "infinity_2b", "--download-to", tmp_path / "plain")
@@ -160,7 +160,7 @@ def test_damage_on_the_way_is_found_and_mended(
     hub.damage = {"infinity_vae_d32reg.pth"}
     shutil.rmtree(tmp_path / "plain2", ignore_errors=True)
     done = weights(environment, "fetch", "infinity_2b", "--download-to", tmp_path / "plain2")
-    assert "came damaged" in done.stderr and done.returncode == 1
+    assert "downloaded damaged" in done.stderr and done.returncode == 1
 
     # The plain folder is what `convert` takes.
     made = tmp_path / "made"

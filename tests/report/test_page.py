@@ -198,7 +198,7 @@ def test_thumbnails_shrink_until_they_fit_and_are_kept(
     assert not any(name.endswith(f"-{pictures.SIDES[0]}.webp") for name in shelf.used)
     assert small.keys() == set(paths)
     assert sum(map(len, small.values())) <= budget
-    shelf.tidy()
+    shelf.remove_unused()
     assert {path.name for path in shelf.folder.iterdir()} == shelf.used
     assert len(shelf.used) == 4, "those of the other size are gone"
     monkeypatch.setattr(pictures, "_webp", lambda *_: pytest.fail("made again"))

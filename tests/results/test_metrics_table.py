@@ -67,14 +67,14 @@ def test_every_variant_has_a_row_and_another_slice_keeps_those_of_the_first() ->
 
 
 def test_slices_that_end_together_keep_each_others_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = metrics_table._rows_of
+    read = metrics_table._valid_rows
 
     def slowly(*arguments: Any) -> list[list[str]]:
         found = read(*arguments)
         time.sleep(0.3)
         return found
 
-    monkeypatch.setattr(metrics_table, "_rows_of", slowly)
+    monkeypatch.setattr(metrics_table, "_valid_rows", slowly)
     slices = [load(slice=f"{part}/2") for part in (1, 2)]
     for config, cases in slices:
         measure(config, cases)

@@ -95,7 +95,7 @@ def test_the_table_tells_outcomes_and_reasons(here: Path) -> None:
         "case  edit  outcome   time      open",
         "a     edit  failed    1:12 min  a.png: is broken; mend it",
         "犬    edit  not made",
-        "1 of 2 edits without a fault",
+        "1 of 2 edits without an error",
     ]
     # A record of an earlier run is no news.
     later = summarise(config, cases, since=record.stat().st_mtime + 1).splitlines()
@@ -106,7 +106,7 @@ def test_a_job_that_was_killed_has_not_said_how_it_ended(here: Path) -> None:
     config, cases = load()
     record = write_record(Path("results/a/logs"), "image_features", JobWarning("odd"))
     row = summarise(config, cases, since=0).splitlines()[2]
-    assert row.startswith("a     edit  not made        its last job ended without a word; see ")
+    assert row.startswith("a     edit  not made        its last job ended without an outcome; see ")
     assert row.endswith(str(record.with_suffix(".log")))
 
 
@@ -126,16 +126,16 @@ def test_a_run_ends_with_what_it_made_for_people_and_bears_what_cannot_be_made(h
     lines = end_of_run(config, cases, 0, ["a notice"], warned.append).splitlines()
     assert lines[-3:] == [
         "a notice",
-        "side by side: results/contact_sheet.png",
-        "all of it, in a browser: results/report.html",
+        "contact sheets: results/contact_sheet.png",
+        "report: results/report.html",
     ]
     assert not warned
     Path("results/report.html").unlink()
     Path("results/report.html").mkdir()
     lines = end_of_run(config, cases, 0, [], warned.append).splitlines()
-    assert lines[-1] == "side by side: results/contact_sheet.png"
+    assert lines[-1] == "contact sheets: results/contact_sheet.png"
     (line,) = warned
-    assert line.startswith("all of it, in a browser: ")
+    assert line.startswith("report: ")
     # A slice leaves the page of all cases alone.
     half, some = load(metrics=0, slice="1/2")
     assert "browser" not in end_of_run(half, some, 0, [], warned.append)

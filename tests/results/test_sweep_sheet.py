@@ -56,7 +56,7 @@ def test_axes_are_what_differs_the_longest_across(
     shown = [cell.path for row in rows for cell in row.cells if cell]
     assert len(shown) == len(set(shown)) == len(variants) == 12
     assert [cell.chosen for row in rows for cell in row.cells if cell] == [True] + [False] * 11
-    assert rows[0].cells[0].words == "30.0 dB kept, alignment 0.50"
+    assert rows[0].cells[0].caption == "30.0 dB background, alignment 0.50"
 
 
 def test_none_of_something_is_a_value_like_others(

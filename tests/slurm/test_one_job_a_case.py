@@ -140,7 +140,7 @@ def test_every_sound_case_is_edited(day: Day) -> None:
         assert (day.project.folder / "results" / name / "edit.png").is_file(), day.said
         assert re.search(rf"^{re.escape(name)} +edit +edited", day.said, re.M), day.said
     assert day.status == 1
-    assert "5 of 6 edits without a fault" in day.said
+    assert "5 of 6 edits without an error" in day.said
 
 
 def test_a_case_is_one_job_with_one_gpu(day: Day) -> None:

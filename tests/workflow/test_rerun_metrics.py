@@ -179,7 +179,7 @@ def table(project: Project) -> list[dict[str, str]]:
 
 
 def test_a_table_gathers_what_lies_beside_the_pictures(finished: Project) -> None:
-    assert "in numbers: results/metrics.tsv" in (finished.folder / "said").read_text("utf-8")
+    assert "metrics: results/metrics.tsv" in (finished.folder / "said").read_text("utf-8")
     rows = table(finished)
     assert [(row["case"], row["edit"], row["variant"]) for row in rows] == [
         (WORD, "edit", FIRST),

@@ -261,7 +261,7 @@ def test_a_failing_case_leaves_the_others_alone_and_all_are_summed_up(tmp_path: 
     assert "original_image" in rows["no image"]
     assert "failed" in rows["bad prompt"]
     assert "edit_image_prompt.txt: is not UTF-8" in rows["bad prompt"]
-    assert table[4] == "1 of 3 edits without a fault"
+    assert table[4] == "1 of 3 edits without an error"
     # The same lines came when they happened, and stand in the jobs' records and logs.
     for case in ("no image", "bad prompt"):
         logs = project.folder / "results" / case / "logs"

@@ -27,22 +27,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editinfinity.evaluation.canvas import Mask, Pixels
-from editinfinity.evaluation.scorer import Edited, NotMeasuredError
+from editinfinity.evaluation.scorer import EditedPicture, NotMeasuredError
 from editinfinity.evaluation.world.judge import Judge, crop
-from editinfinity.evaluation.world.reading import Reading, read_prompt_of_world
+from editinfinity.evaluation.world.reading import ParsedPrompt, parse_prompt
 
 NAME = "alignment"
-LOOK = 256
-"""Shorter side, in pixels, to which a picture is scaled: about that in the judge's training."""
+SHORTER_SIDE = 256
+"""Shorter side, in pixels, to which a picture is scaled: similar to the judge's training."""
 
 _SHARES = (0.85, 0.7, 0.55, 0.42)
 """Sides of the windows, relative to the picture's shorter side."""
 
-_STRIDE = 0.15
+_STRIDE = 0.15  # step between windows, relative to the picture's shorter side
 
 
 def windows(height: int, width: int) -> Tensor:
-    """Return squares all over a picture as masks, (n, height, width), largest first."""
+    """Return masks of squares all over a picture, (n, height, width), largest squares first."""
     boxes = []
     for share in _SHARES:
         side = round(share * min(height, width))
@@ -58,39 +58,39 @@ def windows(height: int, width: int) -> Tensor:
 def _starts(extent: int, side: int, step: int) -> list[int]:
     """Return the windows' starts on one axis: about every ``step``, from first to last position."""
     count = max(1, round((extent - side) / step)) + 1 if extent > side else 1
-    return [round(place) for place in np.linspace(0, extent - side, count)]
+    return [round(position) for position in np.linspace(0, extent - side, count)]
 
 
 @dataclass(frozen=True)
-class Looked:
+class JudgeOutput:
     """The judge's output for the windows of a picture.
 
     Attributes:
         things: (n, things + 1) probabilities of the objects; the last is "nothing".
         colours: (n, colours) probabilities of the colours.
-        middles: (n,) horizontal centres of the windows, 0 left … 1 right.
+        centres: (n,) horizontal centres of the windows, 0 left … 1 right.
         masked: whether the first window is the one around the mask.
     """
 
     things: Tensor
     colours: Tensor
-    middles: Tensor
+    centres: Tensor
     masked: bool
 
-    def score(self, reading: Reading) -> float | None:
+    def score(self, prompt: ParsedPrompt) -> float | None:
         """Return the alignment with a prompt, 0…1; None if the prompt gives nothing to check."""
         terms = []
-        for wanted in reading.wanted:
-            sure = self.things[:, wanted.thing].clone()
-            if wanted.colour is not None:
-                sure *= self.colours[:, wanted.colour]
-            if wanted.side is not None:
-                here = self.middles < 0.5 if wanted.side == "left" else self.middles > 0.5
-                sure[~here] = 0
-            terms.append(float(1 - sure.max() if wanted.absent else sure.max()))
-        if self.masked and (reading.wanted or reading.empty):
+        for named in prompt.objects:
+            probability = self.things[:, named.thing].clone()
+            if named.colour is not None:
+                probability *= self.colours[:, named.colour]
+            if named.side is not None:
+                in_half = self.centres < 0.5 if named.side == "left" else self.centres > 0.5
+                probability[~in_half] = 0
+            terms.append(float(1 - probability.max() if named.absent else probability.max()))
+        if self.masked and (prompt.objects or prompt.empty):
             nothing = self.things.shape[1] - 1
-            allowed = {wanted.thing for wanted in reading.wanted if not wanted.absent} | {nothing}
+            allowed = {named.thing for named in prompt.objects if not named.absent} | {nothing}
             terms.append(float(self.things[0, sorted(allowed)].sum()))
         return min(terms, default=None)
 
@@ -101,38 +101,38 @@ class Alignment:
     def __init__(self, judge: Judge, device: torch.device) -> None:
         self.judge, self.device = judge, device
 
-    def measure(self, edited: Edited) -> Mapping[str, float]:
+    def measure(self, edited: EditedPicture) -> Mapping[str, float]:
         """Return ``alignment`` of the whole picture, 0…1.
 
         Raises:
-            NotMeasuredError: if the prompt names nothing that the judge knows.
+            NotMeasuredError: if the prompt names no object that the judge knows.
         """
-        looked = self.looked(edited.result, edited.mask)
-        score = looked.score(read_prompt_of_world(edited.words))
+        output = self.judge_windows(edited.result, edited.mask)
+        score = output.score(parse_prompt(edited.plain_prompt))
         if score is None:
-            raise NotMeasuredError((NAME,), NOTHING_KNOWN)
+            raise NotMeasuredError((NAME,), NO_KNOWN_OBJECT)
         return {NAME: score}
 
     @torch.inference_mode()
-    def looked(self, pixels: Pixels, mask: Mask | None) -> Looked:
+    def judge_windows(self, pixels: Pixels, mask: Mask | None) -> JudgeOutput:
         """Run the judge on all windows of a picture. The result does not depend on a prompt."""
         picture = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
-        scale = LOOK / min(picture.shape[-2:])
+        scale = SHORTER_SIDE / min(picture.shape[-2:])
         size = [round(scale * side) for side in picture.shape[-2:]]
         if size != list(picture.shape[-2:]):
             picture = F.interpolate(picture, size, mode="bilinear", antialias=True)
-        looks = windows(*size)
+        masks = windows(*size)
         region = _region(mask, size)
         if region is not None:
-            looks = torch.cat([region, looks])
-        picture, looks = picture.to(self.device), looks.to(self.device)
-        crops = [crop(picture.expand(len(part), -1, -1, -1), part) for part in looks.split(32)]
+            masks = torch.cat([region, masks])
+        picture, masks = picture.to(self.device), masks.to(self.device)
+        crops = [crop(picture.expand(len(part), -1, -1, -1), part) for part in masks.split(32)]
         things, colours = self.judge(torch.cat(crops))
-        columns = looks.any(1).float()
-        place = torch.arange(columns.shape[1], device=self.device) + 0.5
-        middles = (columns * place).sum(1) / columns.sum(1) / columns.shape[1]
-        return Looked(
-            things.softmax(1).cpu(), colours.softmax(1).cpu(), middles.cpu(), region is not None
+        columns = masks.any(1).float()
+        position = torch.arange(columns.shape[1], device=self.device) + 0.5
+        centres = (columns * position).sum(1) / columns.sum(1) / columns.shape[1]
+        return JudgeOutput(
+            things.softmax(1).cpu(), colours.softmax(1).cpu(), centres.cpu(), region is not None
         )
 
 
@@ -144,5 +144,5 @@ def _region(mask: Mask | None, size: list[int]) -> Tensor | None:
     return small if small.any() else None
 
 
-NOTHING_KNOWN = "the prompt names nothing that the judge knows; name one of the things it does"
-OTHER_MODEL = "made by another model than bundled; this number is of its world alone"
+NO_KNOWN_OBJECT = "the prompt names no object that the judge knows; name one that it does"
+OTHER_MODEL = "alignment is only defined for the bundled model; this picture is by another model"

@@ -23,7 +23,7 @@ WEIGHTS = Path(__file__).parents[2] / "weights" / "judge" / "judge.safetensors"
 SIDE = 96
 """Side of the judge's input, in pixels."""
 
-ROOM = 1.15
+CROP_FACTOR = 1.15
 """Side of the square crop around a mask, relative to the mask's longer side."""
 
 
@@ -91,20 +91,20 @@ def crop(
     """
     height, width = mask.shape[1:]
     spans = []
-    for line, extent in ((mask.any(1), width), (mask.any(2), height)):
+    for occupied, extent in ((mask.any(1), width), (mask.any(2), height)):
         position = torch.arange(extent, device=mask.device)
-        low = torch.where(line, position, extent).amin(1)
-        high = torch.where(line, position, -1).amax(1)
+        low = torch.where(occupied, position, extent).amin(1)
+        high = torch.where(occupied, position, -1).amax(1)
         spans.append(((low + high + 1) / extent - 1, (high + 1 - low) / extent))
     (x, wide), (y, tall) = spans
-    side = torch.maximum(wide, tall) * ROOM
-    middle = torch.stack([x, y], 1)
+    side = torch.maximum(wide, tall) * CROP_FACTOR
+    centre = torch.stack([x, y], 1)
     if zoom is not None:
         side = side * zoom
     if shift is not None:
-        middle = middle + 2 * shift * side[:, None]
+        centre = centre + 2 * shift * side[:, None]
     matrix = torch.zeros(len(mask), 2, 3, device=mask.device)
     matrix[:, 0, 0] = matrix[:, 1, 1] = side
-    matrix[:, :, 2] = middle
+    matrix[:, :, 2] = centre
     grid = F.affine_grid(matrix, [len(mask), 3, SIDE, SIDE], align_corners=False)
     return F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)

@@ -1,4 +1,4 @@
-"""Parse a prompt into objects, colours and sides that the judge knows. Does not import torch."""
+"""Parse a prompt into the objects, colours and sides that it names. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from editinfinity.evaluation.world.vocabulary import (
     read_objects,
 )
 
-_ABSENT = re.compile(
+_NEGATION = re.compile(
     r"(?:\bno|\b(?P<without>without)(?: an?| any| the)?|\bnot an?)\s+(?:[\w-]+\s+)?$"
 )
 _NOR = re.compile(r"^\s*,?\s*(?:n?or|and|,)\s+(?:any )?(?:[\w-]+\s+)?$")
@@ -21,18 +21,18 @@ _NOR_A = re.compile(r"^\s*,?\s*(?:n?or|and|,)\s+(?:an?|any|the)\s+(?:[\w-]+\s+)?
 """``_NOR`` and ``_NOR_A`` match the text between two objects if a negation of the first may also
 apply to the second, as in "no cup or ball". ``_NOR_A`` is the case in which the second has its own
 article ("no cup and a ball"): there the negation applies only after "without" or with "or"."""
-_AFTER = re.compile(r"^\s*,?\s*(?:on|to|at) the (left|right)\b")
-_FILLING = (
+_SIDE = re.compile(r"^\s*,?\s*(?:on|to|at) the (left|right)\b")
+_NEUTRAL = (
     "a an the and or of with next to beside near on in at left right just only nothing but no "
     "without any empty scene there is this photo photograph picture image shot render rendering 3d "
     "close-up nice small little big large plain wall background"
 )
-_PLAIN = frozenset(_FILLING.split())
-"""Words of the captions that name neither objects nor places."""
+_NEUTRAL_WORDS = frozenset(_NEUTRAL.split())
+"""Words of the training captions that name neither objects nor backgrounds."""
 
 
 @dataclass(frozen=True)
-class Wanted:
+class NamedObject:
     """One object that a prompt names.
 
     Attributes:
@@ -49,52 +49,52 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The parsed prompt.
+class ParsedPrompt:
+    """What a prompt asks for.
 
     Attributes:
-        wanted: the objects that it names, in the prompt's order.
+        objects: the objects that it names, in the prompt's order.
         empty: whether it describes a scene without objects, using only known words.
     """
 
-    wanted: tuple[Wanted, ...]
+    objects: tuple[NamedObject, ...]
     empty: bool
 
 
-def read_prompt_of_world(prompt: str) -> Reading:
+def parse_prompt(prompt: str) -> ParsedPrompt:
     """Find the objects, colours and sides in a prompt, and whether it describes an empty scene.
 
-    Longer names are matched first, so "teddy bear" does not count as "bear". Phrases for places are
+    Longer names are matched first, so "teddy bear" does not count as "bear". Background phrases are
     removed beforehand, so the colour in "a red wall" is not assigned to an object.
     """
     text = re.sub(r"\s+", " ", prompt.lower()).strip()
-    text = _places().sub(lambda match: "~" * len(match.group()), text)
+    text = _background_pattern().sub(lambda match: "~" * len(match.group()), text)
     found, rest = [], text
-    absent, end = None, 0  # negation of the last object, and its end
-    for match in _things().finditer(text):
-        said = _ABSENT.search(text[: match.start()])
-        if said is None and absent and _goes_on(absent, text[end : match.start()]):
-            said = absent
-        absent, end = said, match.end()
+    previous, end = None, 0  # negation of the previous object, and that object's end
+    for match in _object_pattern().finditer(text):
+        negation = _NEGATION.search(text[: match.start()])
+        if negation is None and previous and _continues(previous, text[end : match.start()]):
+            negation = previous
+        previous, end = negation, match.end()
         rest = rest.replace(match.group(), "~", 1)
-        side = _AFTER.match(text[match.end() :])
+        side = _SIDE.match(text[match.end() :])
         colour = match["colour"]
         found.append(
-            Wanted(
-                _names()[_singular(match["thing"])],
-                None if colour is None else _colours()[colour],
+            NamedObject(
+                _object_indices()[_singular(match["thing"])],
+                None if colour is None else _colour_indices()[colour],
                 side[1] if side else _side_of_pair(text, match.start(), match.end()),
-                absent is not None,
+                negation is not None,
             )
         )
-    unknown = [word for word in re.findall(r"[\w-]+", rest) if word not in _PLAIN]
-    return Reading(tuple(found), not found and "~" in text and not unknown)
+    unknown = [word for word in re.findall(r"[\w-]+", rest) if word not in _NEUTRAL_WORDS]
+    return ParsedPrompt(tuple(found), not found and "~" in text and not unknown)
 
 
-def _goes_on(said: re.Match[str], between: str) -> bool:
+def _continues(negation: re.Match[str], between: str) -> bool:
     """Whether a negation of one object also applies to the next, given the text between them."""
     if _NOR_A.match(between):
-        return bool(said["without"]) or re.search(r"\bn?or\b", between) is not None
+        return bool(negation["without"]) or re.search(r"\bn?or\b", between) is not None
     return _NOR.match(between) is not None
 
 
@@ -108,7 +108,7 @@ def _side_of_pair(text: str, start: int, end: int) -> str | None:
 
 
 @cache
-def _names() -> dict[str, int]:
+def _object_indices() -> dict[str, int]:
     """Return every name of an object → its index."""
     names: dict[str, int] = {}
     for index, thing in enumerate(read_objects()):
@@ -118,13 +118,13 @@ def _names() -> dict[str, int]:
 
 
 def _singular(name: str) -> str:
-    if name in _names():
+    if name in _object_indices():
         return name
-    return next(cut for cut in (name[:-1], name[:-2]) if cut in _names())
+    return next(stem for stem in (name[:-1], name[:-2]) if stem in _object_indices())
 
 
 @cache
-def _colours() -> dict[str, int]:
+def _colour_indices() -> dict[str, int]:
     """Return every name of a colour → its index."""
     names = {name: index for index, name in enumerate(COLOUR_NAMES)}
     for colour, others in COLOUR_SYNONYMS.items():
@@ -133,16 +133,16 @@ def _colours() -> dict[str, int]:
 
 
 @cache
-def _things() -> re.Pattern[str]:
+def _object_pattern() -> re.Pattern[str]:
     things, colours = (
         "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-        for names in (_names(), _colours())
+        for names in (_object_indices(), _colour_indices())
     )
     return re.compile(rf"(?<![\w-])(?:(?P<colour>{colours})\s+)?(?P<thing>(?:{things})(?:e?s)?)\b")
 
 
 @cache
-def _places() -> re.Pattern[str]:
+def _background_pattern() -> re.Pattern[str]:
     phrases = {phrase for place in BACKDROPS for phrase in (*place.places, *place.nouns)}
     ordered = sorted(phrases, key=len, reverse=True)
     return re.compile(rf"\b(?:{'|'.join(map(re.escape, ordered))})\b")

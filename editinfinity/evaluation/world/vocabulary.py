@@ -108,15 +108,15 @@ class Backdrop:
     colour: tuple[int, int, int] | None = None
 
 
-def _plain(name: str, rgb: tuple[int, int, int]) -> Backdrop:
-    a = "an" if name[0] in "aeiou" else "a"
-    nouns = (f"a plain {name} background", f"{a} {name} background", f"{a} {name} wall")
+def _plain_backdrop(name: str, rgb: tuple[int, int, int]) -> Backdrop:
+    article = "an" if name[0] in "aeiou" else "a"
+    nouns = (f"a plain {name} background", f"{article} {name} background", f"{article} {name} wall")
     places = (
         f"on a plain {name} background",
-        f"on {a} {name} background",
-        f"against {a} {name} background",
-        f"in front of {a} {name} wall",
-        f"with {a} {name} background",
+        f"on {article} {name} background",
+        f"against {article} {name} background",
+        f"in front of {article} {name} wall",
+        f"with {article} {name} background",
     )
     return Backdrop(f"plain {name}", places, nouns, 3.2, rgb)
 
@@ -128,6 +128,6 @@ def _scenes() -> Iterator[Backdrop]:
 
 
 BACKDROPS: tuple[Backdrop, ...] = (
-    *(_plain(name, rgb) for name, rgb in {**COLOURS, "grey": GREY}.items()),
+    *(_plain_backdrop(name, rgb) for name, rgb in {**COLOURS, "grey": GREY}.items()),
     *_scenes(),
 )

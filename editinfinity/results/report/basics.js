@@ -20,6 +20,7 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Create an SVG element. */
 function draw(tag, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -45,43 +46,43 @@ function metricText(metric, value) {
 }
 
 /** Short label of a metric, for narrow places. */
-const short = (metric) => metric.label.replace(/^Background /, "").replace(/ \(.*/, "");
+const shortLabel = (metric) => metric.label.replace(/^Background /, "").replace(/ \(.*/, "");
 
-const counted = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+const countText = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
-const entries = data.cases.flatMap((photo, place) =>
-  photo.edits.map((edit, number) => {
-    const shared = number === 0 ? photo.stages : [];
+const entries = data.cases.flatMap((photo, caseIndex) =>
+  photo.edits.map((edit, editIndex) => {
+    const shared = editIndex === 0 ? photo.stages : [];
     const chosen = edit.variants.find((variant) => variant.chosen) || edit.variants[0] || null;
     return {
-      photo, edit, place, number, chosen,
+      photo, edit, caseIndex, editIndex, chosen,
       id: `${encodeURIComponent(photo.name)}/${encodeURIComponent(edit.name)}`,
       seconds: [...shared, ...edit.stages].reduce((sum, stage) => sum + stage.seconds, 0),
-      words: `${photo.name} ${edit.name} ${photo.source || ""} ${edit.prompt || ""} ${edit.word || ""} ${edit.reason}`.toLowerCase(),
+      searchText: `${photo.name} ${edit.name} ${photo.source || ""} ${edit.prompt || ""} ${edit.word || ""} ${edit.reason}`.toLowerCase(),
       ratio: photo.size ? photo.size[0] / photo.size[1] : 4 / 3,
     };
   }),
 );
 entries.forEach((entry, index) => { entry.index = index; });
 
-const known = new Map();
-/** Pictures of a case; null until the browser has loaded that part of the page. */
-function pictures(place) {
-  if (!known.has(place)) {
-    const block = $(`p${place}`);
+const picturesByCase = new Map();
+/** Return the pictures of a case; null until the browser has loaded that part of the page. */
+function pictures(caseIndex) {
+  if (!picturesByCase.has(caseIndex)) {
+    const block = $(`p${caseIndex}`);
     if (!block) return document.readyState === "loading" ? null : { edits: [] };
-    known.set(place, JSON.parse(block.textContent));
+    picturesByCase.set(caseIndex, JSON.parse(block.textContent));
   }
-  return known.get(place);
+  return picturesByCase.get(caseIndex);
 }
 
 function picturesOf(entry) {
-  const ours = pictures(entry.place);
-  return ours && { source: ours.source, kernels: {}, variants: {}, ...(ours.edits[entry.number] || {}) };
+  const casePictures = pictures(entry.caseIndex);
+  return casePictures && { source: casePictures.source, kernels: {}, variants: {}, ...(casePictures.edits[entry.editIndex] || {}) };
 }
 
-/** Compare two prompts word by word: parts [words, "same" | "old" | "new"]. */
-function compared(before, after) {
+/** Compare two prompts word by word: return parts [words, "same" | "old" | "new"], in order. */
+function diffWords(before, after) {
   const old = before.split(" "), fresh = after.split(" ");
   if (!before || old.length * fresh.length > 40000) return [[after, "same"]];
   const lengths = Array.from({ length: old.length + 1 }, () => new Uint16Array(fresh.length + 1));
@@ -108,7 +109,7 @@ function prompt(text, side = null, other = "") {
   if (text === null) return make("p", { class: "prompt muted", text: "the prompt cannot be read" });
   const paragraph = make("p", { class: "prompt", dir: "auto" });
   if (!text) { paragraph.textContent = "no prompt"; paragraph.classList.add("muted"); return paragraph; }
-  const parts = side === "new" ? compared(other, text) : side === "old" ? compared(text, other) : [[text, "same"]];
+  const parts = side === "new" ? diffWords(other, text) : side === "old" ? diffWords(text, other) : [[text, "same"]];
   for (const [words, kind] of parts) {
     if (kind !== "same" && kind !== side) continue;
     if (paragraph.childNodes.length) paragraph.append(" ");

@@ -17,9 +17,9 @@ const detail = {
   },
 
   step(by) {
-    const place = shown.indexOf(this.entry);
+    const position = shown.indexOf(this.entry);
     // An entry hidden by the filter counts as before the first and after the last.
-    const from = place < 0 && by < 0 ? 0 : place;
+    const from = position < 0 && by < 0 ? 0 : position;
     const next = shown[(from + by + shown.length) % shown.length];
     if (next) this.open(next);
   },
@@ -107,13 +107,13 @@ const detail = {
 
   draw() {
     const { photo, edit } = this.entry;
-    const place = shown.indexOf(this.entry);
+    const position = shown.indexOf(this.entry);
     const icon = (label, path, action) => make("button", { type: "button", class: "icon", "aria-label": label, title: label, onclick: action },
       draw("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, draw("path", { d: path, fill: "none", stroke: "currentColor", "stroke-width": 2, "stroke-linecap": "round", "stroke-linejoin": "round" })));
-    const held = this.dialog.contains(document.activeElement) ? like(document.activeElement) : null;
+    const focused = this.dialog.contains(document.activeElement) ? selectorOf(document.activeElement) : null;
     this.dialog.replaceChildren(
       make("header", { class: "head" },
-        make("h2", { id: "detail-title" }, make("bdi", { text: photo.name }), make("small", {}, " · ", make("bdi", { text: edit.name }), place < 0 ? "" : ` · ${place + 1} of ${shown.length}`)),
+        make("h2", { id: "detail-title" }, make("bdi", { text: photo.name }), make("small", {}, " · ", make("bdi", { text: edit.name }), position < 0 ? "" : ` · ${position + 1} of ${shown.length}`)),
         icon("Previous (k)", "M15 5l-7 7 7 7", () => this.step(-1)),
         icon("Next (j)", "M9 5l7 7-7 7", () => this.step(1)),
         icon("Close (Esc)", "M6 6l12 12M18 6L6 18", () => this.dialog.close())),
@@ -122,7 +122,7 @@ const detail = {
     this.redraw();
     this.describe();
     // The focused control was replaced. Focus its counterpart, or keyboard navigation would restart.
-    const again = held && this.dialog.querySelector(held);
+    const again = focused && this.dialog.querySelector(focused);
     if (again) again.focus();
   },
 
@@ -137,21 +137,21 @@ const detail = {
       make("div", {}, make("dt", { text: "The edit should show" }), make("dd", {}, prompt(edit.prompt, "new", photo.source || ""))),
       make("div", {}, make("dt", { text: "Mask" }), make("dd", { text: edit.word ? `where “${edit.word}” is` : edit.mask === "user" ? "drawn by hand" : "none, everything may change" })))));
     if (edit.why) parts.push(section("Why this variant", make("p", { text: edit.why })));
-    if (photo.warnings.length) parts.push(section("Worth a look", make("ul", { class: "files" }, photo.warnings.map((line) => make("li", { text: line })))));
+    if (photo.warnings.length) parts.push(section("Warnings", make("ul", { class: "files" }, photo.warnings.map((line) => make("li", { text: line })))));
     if (variant && data.metrics.length) {
       const rows = data.metrics.filter((metric) => metric.name in variant.metrics || metric.name in variant.missing).map((metric) => {
         const value = variant.metrics[metric.name];
         const there = typeof value === "number";
-        return make("tr", {}, make("th", { scope: "row", title: metric.about }, `${metric.label} `, make("span", { "aria-label": metric.higher ? "more is better" : "less is better", text: metric.higher ? "↑" : "↓" }),
+        return make("tr", {}, make("th", { scope: "row", title: metric.about }, `${metric.label} `, make("span", { "aria-label": metric.higher ? "higher is better" : "lower is better", text: metric.higher ? "↑" : "↓" }),
           there || !variant.missing[metric.name] ? null : make("span", { class: "missing", text: variant.missing[metric.name] })), make("td", { text: there ? metricText(metric, value) : "–" }));
       });
       if (rows.length) parts.push(section("Metrics", make("table", {}, make("tbody", {}, rows))));
     }
     if (photo.curves.length) parts.push(section("Training losses", ...photo.curves.map(curve)));
-    const stages = together([...photo.stages, ...edit.stages]);
+    const stages = mergeStages([...photo.stages, ...edit.stages]);
     if (stages.length) parts.push(section("Time and memory", times(stages)));
-    if (variant) parts.push(facets(`What made ${variant.label || "this picture"}`, variant.settings));
-    parts.push(facets("All settings", { ...data.settings, ...photo.settings, ...edit.settings }));
+    if (variant) parts.push(settingsTable(`Settings of ${variant.label || "this picture"}`, variant.settings));
+    parts.push(settingsTable("All settings", { ...data.settings, ...photo.settings, ...edit.settings }));
     const links = [["Photograph", photo.link], edit.link ? ["Result", edit.link] : null, variant ? ["At the model’s size", variant.link] : null, ...edit.files].filter(Boolean);
     parts.push(section("Open", make("ul", { class: "files" }, links.map(([text, href]) => make("li", {}, make("a", { href, target: "_blank", rel: "noopener", text }))))));
     this.dialog.querySelector(".panel").replaceChildren(...parts);
@@ -159,7 +159,7 @@ const detail = {
 };
 
 /** Selector of the same control after a redraw; null if the control is specific to this edit. */
-function like(control) {
+function selectorOf(control) {
   if (control.matches("button.icon")) return `button[aria-label="${control.getAttribute("aria-label")}"]`;
   if (control.matches('[name="mode"], [name="kind"]')) return `input[name="${control.name}"][value="${control.value}"]`;
   return null;
@@ -177,9 +177,9 @@ function curve({ name, points }) {
   let mean = points[0][1];
   const smooth = points.map(([iteration, loss]) => [iteration, (mean += (loss - mean) * 0.25)]);
   const text = (value, at, up, anchor) => { const label = draw("text", { x: at, y: up, "text-anchor": anchor }); label.textContent = value; return label; };
-  const said = `${name}: loss ${points[0][1].toPrecision(3)} at iteration ${first}, ${points.at(-1)[1].toPrecision(3)} at iteration ${last}`;
+  const description = `${name}: loss ${points[0][1].toPrecision(3)} at iteration ${first}, ${points.at(-1)[1].toPrecision(3)} at iteration ${last}`;
   return make("figure", { class: "curve" }, make("p", { text: name }),
-    draw("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": said },
+    draw("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": description },
       draw("path", { class: "axis", d: `M${left} 4V${height - low}H${width - 4}`, fill: "none" }),
       text(most.toPrecision(2), left - 5, 12, "end"), text(least.toPrecision(2), left - 5, height - low, "end"),
       text(first, left, height - 3, "start"), text(`iteration ${last}`, width - 6, height - 3, "end"),
@@ -187,7 +187,7 @@ function curve({ name, points }) {
 }
 
 /** Merge stages that have the same name. */
-function together(stages) {
+function mergeStages(stages) {
   const most = (one, other) => (one === null ? other : other === null ? one : Math.max(one, other));
   const found = new Map();
   for (const stage of stages) {
@@ -210,7 +210,7 @@ function times(stages) {
     })));
 }
 
-function facets(title, settings) {
+function settingsTable(title, settings) {
   const flat = (value, key = "") => (value !== null && typeof value === "object" && !Array.isArray(value)
     ? Object.entries(value).flatMap(([inner, each]) => flat(each, key ? `${key}.${inner}` : inner)) : [[key, value]]);
   return make("details", {}, make("summary", { text: title }), make("table", { class: "settings" }, make("tbody", {},

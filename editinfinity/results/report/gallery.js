@@ -3,7 +3,7 @@
 const gallery = $("gallery");
 const state = { find: "", outcome: "all", mask: "all", sort: "order", masks: false };
 const ratios = entries.map((entry) => entry.ratio).sort((a, b) => a - b);
-const usual = Math.min(1.5, Math.max(0.8, ratios[Math.floor(ratios.length / 2)] || 4 / 3));
+const typicalRatio = Math.min(1.5, Math.max(0.8, ratios[Math.floor(ratios.length / 2)] || 4 / 3));
 
 function fill(card) {
   const entry = entries[card.dataset.index];
@@ -21,9 +21,9 @@ function fill(card) {
     if (edit.outcome === "mapped") kinds.add("attention");
     const after = edit.link && edit.outcome === "edited" ? { source: small.after, part: WHOLE } : null;
     const view = frame({ before: { source: small.source, part: WHOLE }, after, over: edit.link ? overlays(entry, small, kinds, entry.chosen && entry.chosen.smoothing) : [], name });
-    const wide = entry.ratio > usual;
-    view.style.width = wide ? "100%" : `${(entry.ratio / usual) * 100}%`;
-    view.style.height = wide ? `${(usual / entry.ratio) * 100}%` : "100%";
+    const wide = entry.ratio > typicalRatio;
+    view.style.width = wide ? "100%" : `${(entry.ratio / typicalRatio) * 100}%`;
+    view.style.height = wide ? `${(typicalRatio / entry.ratio) * 100}%` : "100%";
     shot.append(view);
   }
   card.dataset.filled = "";
@@ -36,13 +36,13 @@ function facts(entry) {
   if (edit.outcome !== "edited") line.append(make("span", { class: edit.outcome === "failed" ? "failed" : "", text: edit.outcome }));
   if (edit.word) line.append(make("span", { text: `word: ${edit.word}` }));
   else if (edit.mask === "user") line.append(make("span", { text: "mask" }));
-  if (edit.variants.length > 1) line.append(make("span", { text: counted(edit.variants.length, "variant", "variants") }));
+  if (edit.variants.length > 1) line.append(make("span", { text: countText(edit.variants.length, "variant", "variants") }));
   for (const metric of data.metrics) {
     const value = entry.chosen && entry.chosen.metrics[metric.name];
     if (["background_psnr", "clip_edited", "alignment"].includes(metric.name) && typeof value === "number")
-      line.append(make("span", { text: `${short(metric)} ${metricText(metric, value)}`, title: `${metric.label}: ${metric.about}` }));
+      line.append(make("span", { text: `${shortLabel(metric)} ${metricText(metric, value)}`, title: `${metric.label}: ${metric.about}` }));
   }
-  if (entry.seconds) line.append(make("span", { text: duration(entry.seconds), title: "of work" }));
+  if (entry.seconds) line.append(make("span", { text: duration(entry.seconds), title: "total time of its jobs" }));
   return line;
 }
 
@@ -57,14 +57,14 @@ function card(entry) {
       prompt(edit.prompt, "new", photo.source || ""),
       edit.reason ? make("p", { class: "reason", dir: "auto", text: edit.reason }) : null,
       facts(entry)));
-  holder.firstElementChild.style.aspectRatio = usual;
+  holder.firstElementChild.style.aspectRatio = typicalRatio;
   return holder;
 }
 
 const cards = entries.map(card);
-const near = new IntersectionObserver((seen) => {
+const observer = new IntersectionObserver((seen) => {
   for (const { target, isIntersecting } of seen)
-    if (isIntersecting && fill(target)) near.unobserve(target);
+    if (isIntersecting && fill(target)) observer.unobserve(target);
 }, { rootMargin: "900px" });
 
 const metricsByName = Object.fromEntries(data.metrics.map((metric) => [metric.name, metric]));
@@ -96,18 +96,18 @@ function show() {
   shown = entries.filter((entry) =>
     (state.outcome === "all" || entry.edit.outcome === state.outcome) &&
     (state.mask === "all" || entry.edit.mask === state.mask) &&
-    words.every((word) => entry.words.includes(word)));
+    words.every((word) => entry.searchText.includes(word)));
   shown = [...shown].sort(order(state.sort));
   gallery.replaceChildren(...shown.map((entry) => cards[entry.index]));
   $("nothing").hidden = shown.length > 0;
-  $("count").textContent = `${counted(shown.length, "edit", "edits")} shown`;
-  for (const entry of shown) if (!("filled" in cards[entry.index].dataset)) near.observe(cards[entry.index]);
+  $("count").textContent = `${countText(shown.length, "edit", "edits")} shown`;
+  for (const entry of shown) if (!("filled" in cards[entry.index].dataset)) observer.observe(cards[entry.index]);
 }
 
 function controls() {
-  const many = (key) => entries.filter((entry) => entry.edit.outcome === key).length;
-  for (const key of ["all", ...OUTCOMES.filter(many)]) {
-    const label = key === "all" ? `All ${entries.length}` : `${key[0].toUpperCase()}${key.slice(1)} ${many(key)}`;
+  const countOf = (key) => entries.filter((entry) => entry.edit.outcome === key).length;
+  for (const key of ["all", ...OUTCOMES.filter(countOf)]) {
+    const label = key === "all" ? `All ${entries.length}` : `${key[0].toUpperCase()}${key.slice(1)} ${countOf(key)}`;
     $("outcomes").append(make("label", {},
       make("input", { type: "radio", name: "outcome", value: key, checked: key === "all", onchange: () => { state.outcome = key; show(); } }),
       make("span", { text: label })));
@@ -115,7 +115,7 @@ function controls() {
   const found = new Set(entries.map((entry) => entry.edit.mask));
   $("masks").append(make("option", { value: "all", text: "any" }), ...Object.keys(MASKS).filter((key) => found.has(key)).map((key) => make("option", { value: key, text: MASKS[key] })));
   $("masks").addEventListener("change", (event) => { state.mask = event.target.value; show(); });
-  const sorts = [["order", "as they ran"], ["name", "name"], ["faults", "faults first"], ["newest", "newest first"], ["slowest", "slowest first"],
+  const sorts = [["order", "in running order"], ["name", "name"], ["faults", "failed first"], ["newest", "newest first"], ["slowest", "slowest first"],
     ...data.metrics.map((metric) => [metric.name, `${metric.label}, best first`])];
   $("sort").append(...sorts.map(([value, text]) => make("option", { value, text })));
   $("sort").addEventListener("change", (event) => { state.sort = event.target.value; show(); });
@@ -134,11 +134,11 @@ function controls() {
     $("find").focus();
   });
   const seconds = entries.reduce((sum, entry) => sum + entry.seconds, 0);
-  const good = many("edited") + many("mapped");
+  const good = countOf("edited") + countOf("mapped");
   $("summary").textContent = [
-    counted(data.cases.length, "photograph", "photographs"),
-    `${good} of ${counted(entries.length, "edit", "edits")} made`,
-    seconds ? `${duration(seconds)} of work` : null,
+    countText(data.cases.length, "photograph", "photographs"),
+    `${good} of ${countText(entries.length, "edit", "edits")} made`,
+    seconds ? `${duration(seconds)} of job time` : null,
     `model ${data.settings.model}`,
     new Date(data.made * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }),
   ].filter(Boolean).join(" · ");

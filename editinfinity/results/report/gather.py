@@ -36,13 +36,13 @@ from editinfinity.results.outcomes import Outcome, outcomes
 from editinfinity.results.selection import chosen_variant, metric_results_of
 from editinfinity.results.warnings import kernels_of, warnings_of
 
-Told = dict[str, Any]
+Json = dict[str, Any]
 Box = tuple[float, float, float, float]
 """Left, top, width and height of a part of a photograph, as fractions of its size."""
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
-_MOST_POINTS = 200
+_MAX_POINTS = 200
 """Maximum number of points of a loss curve; a longer curve is averaged down."""
 
 _STAGES = {
@@ -60,7 +60,7 @@ _STAGES = {
 }
 """Title of a stage → pattern of its job names, in running order; the first match counts."""
 
-_DIGITS = {"background_psnr": 1, "background_mse": 5, "structure_distance": 4, "clip_whole": 1,
+_DECIMALS = {"background_psnr": 1, "background_mse": 5, "structure_distance": 4, "clip_whole": 1,
            "clip_edited": 1, "image_reward": 2, "alignment": 2}  # fmt: skip
 """Number of decimals of a metric; 3 for all others."""
 
@@ -76,16 +76,16 @@ class Gatherer:
     def __init__(self, config: Config, page: Path) -> None:
         self.config, self.root = config, page.parent
 
-    def gather(self, cases: Cases) -> Told:
+    def gather(self, cases: Cases) -> Json:
         """Return all data of the page for the given cases.
 
         ``made`` is in seconds since the epoch. ``settings`` are the settings of the run, without
         those that change no picture. ``metrics`` are those that at least one picture has.
         """
-        told = [self.case(case) for case in cases.by_name.values()]
+        content = [self.case(case) for case in cases.by_name.values()]
         names = {
             name
-            for case in told
+            for case in content
             for edit in case["edits"]
             for variant in edit["variants"]
             for name in (*variant["metrics"], *variant["missing"])
@@ -94,13 +94,13 @@ class Gatherer:
         return {
             "title": self.root.absolute().parent.name or "editinfinity",
             "made": time.time(),
-            "settings": {key: value for key, value in run.items() if key not in _PLACES},
-            "metrics": _described(names),
-            "cases": told,
+            "settings": {key: value for key, value in run.items() if key not in _HIDDEN},
+            "metrics": _metric_descriptions(names),
+            "cases": content,
             "notes": [*cases.notices],
         }
 
-    def case(self, case: Case) -> Told:
+    def case(self, case: Case) -> Json:
         """Return the data of one case; anything that cannot be read is left out.
 
         ``source`` is None if the prompt cannot be read. ``size`` is (width, height) in pixels, or
@@ -109,8 +109,8 @@ class Gatherer:
         """
         where = layout(self.config, case.name)
         folder = Path(where.folder)
-        ran = read_records(folder / "logs")
-        told = outcomes(case, where, ran, since=None)
+        records = read_records(folder / "logs")
+        by_edit = outcomes(case, where, records, since=None)
         box = _box_of_features(folder / "features" / "image.safetensors")
         size = None
         with suppress(UserError):
@@ -120,17 +120,17 @@ class Gatherer:
             "source": _text(case.source_prompt, "source prompt") if case.source_prompt else "",
             "link": self._link(case.image),
             "size": size,
-            "warnings": warnings_of(ran, kernels_of(case)),
-            "settings": _differing(case.settings, self.config.settings),
-            "stages": _stages(ran, None),
+            "warnings": warnings_of(records, kernels_of(case)),
+            "settings": _differences(case.settings, self.config.settings),
+            "stages": _stages(records, None),
             "curves": _curves(folder),
             "edits": [
-                self.edit(case, edit, told[edit.name], _stages(ran, edit.name), box)
+                self.edit(case, edit, by_edit[edit.name], _stages(records, edit.name), box)
                 for edit in case.edits.values()
             ],
         }
 
-    def edit(self, case: Case, edit: Edit, told: Outcome, stages: list[Told], box: Box) -> Told:
+    def edit(self, case: Case, edit: Edit, outcome: Outcome, stages: list[Json], box: Box) -> Json:
         """Return the data of one edit; the model sees the part ``box`` of the photograph.
 
         ``prompt`` is None if it cannot be read. ``reason`` says why there is no picture. ``link``
@@ -144,29 +144,29 @@ class Gatherer:
         if edit.target_word is not None and edit.mask_source == "attention":
             with suppress(UserError):
                 word = read_target_word(edit.target_word)
-        why = ""
+        reason = ""
         with suppress(UserError):
-            if chosen_by_settings(edit.settings) is None:  # the file may stem from other settings
-                why = str(_json(Path(where.selection(edit.name))).get("why") or "")
-        made = Path(told.show).stat().st_mtime if told.good and Path(told.show).exists() else None
+            if chosen_by_settings(edit.settings) is None:  # else the file may be outdated
+                reason = str(_json(Path(where.selection(edit.name))).get("why") or "")
+        picture = Path(outcome.detail) if outcome.succeeded else None
         return {
             "name": edit.name,
             "prompt": _text(edit.prompt, "edit prompt"),
-            "outcome": told.word,
-            "reason": "" if told.good else told.show,
+            "outcome": outcome.status,
+            "reason": "" if picture else outcome.detail,
             "mask": edit.mask_source,
             "word": word,
-            "link": self._link(Path(told.show)) if told.good else None,
-            "made": made,
+            "link": self._link(picture) if picture else None,
+            "made": picture.stat().st_mtime if picture and picture.exists() else None,
             "box": box,
-            "why": why,
-            "settings": _differing(edit.settings, {**self.config.settings, **case.settings}),
+            "why": reason,
+            "settings": _differences(edit.settings, {**self.config.settings, **case.settings}),
             "stages": stages,
             "variants": self._variants(edit, where),
             "files": self._files(edit, where),
         }
 
-    def _variants(self, edit: Edit, where: Layout) -> list[Told]:
+    def _variants(self, edit: Edit, where: Layout) -> list[Json]:
         """Return the data of all existing pictures of an edit, the configured variants first.
 
         ``name`` is the file name without extension. ``label`` distinguishes the picture from the
@@ -185,29 +185,29 @@ class Gatherer:
         names = sorted(found, key=lambda name: (order.get(name, len(order)), _natural(name)))
         labels = _labels(names)
         chosen = chosen_variant(edit, where)
-        told: list[Told] = []
+        content: list[Json] = []
         for name in names:
             variant = found[name]
             picture = Path(where.picture(edit.name, variant))
             settings = _json(picture.with_suffix(".json"))
-            measured = metric_results_of(edit, where, variant) or MetricResults()
+            results = metric_results_of(edit, where, variant) or MetricResults()
             smoothing = None
             if edit.mask_source != "none":
                 smoothing = str(variant.setting("smoothing", edit.settings))
-            told.append(
+            content.append(
                 {
                     "name": name,
                     "label": labels[name],
                     "link": self._link(picture),
                     "settings": settings,
-                    "metrics": {metric: measured.number(metric) for metric in measured.values},
-                    "missing": dict(measured.missing),
+                    "metrics": {metric: results.number(metric) for metric in results.values},
+                    "missing": dict(results.missing),
                     "chosen": variant == chosen,
                     "smoothing": smoothing,
                     "box": _box(settings.get("geometry")),
                 }
             )
-        return told
+        return content
 
     def _files(self, edit: Edit, where: Layout) -> list[tuple[str, str]]:
         """Return (label, link) of the other files to open."""
@@ -225,11 +225,11 @@ class Gatherer:
         return quote(os.fsencode(os.path.relpath(path, self.root)))
 
 
-_PLACES = {"model_dir", "device", "threads", "gradient_checkpointing", "deterministic", "worker"}
-"""Settings that do not affect any picture."""
+_HIDDEN = {"model_dir", "device", "threads", "gradient_checkpointing", "deterministic", "worker"}
+"""Settings that the page does not show, because they do not affect any picture."""
 
 
-def _described(wanted: Container[str]) -> list[dict[str, Any]]:
+def _metric_descriptions(names: Container[str]) -> list[dict[str, Any]]:
     """Return the description of the metrics with these names, in display order."""
     return [
         {
@@ -238,10 +238,10 @@ def _described(wanted: Container[str]) -> list[dict[str, Any]]:
             "about": metric.meaning,
             "higher": metric.higher_is_better,
             "unit": "dB" if name == "background_psnr" else "",
-            "digits": _DIGITS.get(name, 3),
+            "digits": _DECIMALS.get(name, 3),
         }
         for name, metric in METRICS.items()
-        if name in wanted
+        if name in names
     ]
 
 
@@ -253,7 +253,7 @@ def _text(source: Text, what: str) -> str | None:
         return None
 
 
-def _differing(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+def _differences(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings whose values differ from those in ``others``."""
     return {key: value for key, value in settings.items() if value != others.get(key)}
 
@@ -288,8 +288,8 @@ def _box_of_features(path: Path) -> Box:
     """Return the part of a photograph that the model sees; read only the header of the file."""
     with suppress(OSError, SafetensorError, ValueError, TypeError, AttributeError, RecursionError):
         with safe_open(path, framework="np") as file:
-            facts = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
-        return _box(facts.get("geometry"))
+            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
+        return _box(metadata.get("geometry"))
     return WHOLE
 
 
@@ -308,16 +308,16 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Told]:
+def _stages(records: Iterable[JobRecord], edit: str | None) -> list[Json]:
     """Return the stages of an edit in running order; None means those shared by all edits.
 
     ``memory`` and ``card`` are the peak use of RAM and GPU memory in bytes; None if not measured.
     """
     by_name: dict[str, list[JobRecord]] = {name: [] for name in _STAGES}
-    for record in ran:
+    for record in records:
         if record.edit == edit and record.seconds is not None:
-            fitting = (name for name in _STAGES if re.fullmatch(_STAGES[name], record.job))
-            by_name[next(fitting, "Draw")].append(record)
+            titles = (name for name in _STAGES if re.fullmatch(_STAGES[name], record.job))
+            by_name[next(titles, "Draw")].append(record)
     return [
         {
             "name": name,
@@ -331,7 +331,7 @@ def _stages(ran: Iterable[JobRecord], edit: str | None) -> list[Told]:
     ]
 
 
-def _curves(folder: Path) -> list[Told]:
+def _curves(folder: Path) -> list[Json]:
     """Return the loss curves of a case: of its text embedding, and of LoRA per base embedding."""
     tables = {"Text embedding": list((folder / "text_embedding").glob("iter*.losses.tsv"))}
     adapters = sorted((folder / "lora").glob("embedding*"), key=lambda path: _natural(path.name))
@@ -344,7 +344,7 @@ def _curves(folder: Path) -> list[Told]:
         for path in sorted(paths, key=lambda path: _natural(str(path))):
             losses.update(_losses(path))
         if losses:
-            curves.append({"name": name, "points": _thinned(losses)})
+            curves.append({"name": name, "points": _averaged(losses)})
     return curves
 
 
@@ -359,10 +359,10 @@ def _losses(path: Path) -> Mapping[int, float]:
     return losses
 
 
-def _thinned(losses: Mapping[int, float]) -> list[tuple[int, float]]:
-    """Return (iteration, loss) in order; average neighbours if there are too many points."""
+def _averaged(losses: Mapping[int, float]) -> list[tuple[int, float]]:
+    """Return (iteration, loss) in order; with too many points, neighbours are averaged."""
     points = sorted(losses.items())
-    step = -(-len(points) // _MOST_POINTS)
+    step = -(-len(points) // _MAX_POINTS)
     groups = [points[first : first + step] for first in range(0, len(points), step)]
     return [
         (group[-1][0], float(f"{sum(loss / len(group) for _, loss in group):.6g}"))

@@ -13,7 +13,7 @@ from editinfinity.results.report.page import write_page
 
 NAME = "report.html"
 
-MOST_CASES = 2000
+MAX_CASES = 2000
 """Maximum number of cases on one page; with more, the thumbnails would be too small."""
 
 
@@ -27,12 +27,10 @@ def make_report(config: Config, cases: Cases) -> Path:
         UserError: the page cannot be written.
     """
     page = Path(config.results, NAME)
-    chosen, notes = {**cases.by_name, **_others(config, cases)}, list(cases.notices)
-    if (left_out := len(chosen) - MOST_CASES) > 0:
-        notes.append(
-            f"{left_out} more cases are not on this page, which shows {MOST_CASES} at most"
-        )
-    write_page(config, Cases(dict(list(chosen.items())[:MOST_CASES]), tuple(notes)), page)
+    by_name, notes = {**cases.by_name, **_others(config, cases)}, list(cases.notices)
+    if (left_out := len(by_name) - MAX_CASES) > 0:
+        notes.append(f"{left_out} more cases are not on this page, which shows {MAX_CASES} at most")
+    write_page(config, Cases(dict(list(by_name.items())[:MAX_CASES]), tuple(notes)), page)
     return page
 
 
@@ -44,12 +42,12 @@ def _others(config: Config, cases: Cases) -> dict[str, Case]:
     """
     if config.table is not None or config.settings["pie_bench"] is not None:
         return {}
-    found: dict[str, Case] = {}
+    others: dict[str, Case] = {}
     for folder in sorted(Path(config.results).glob("*/logs")):
         name = folder.parent.name
         if name not in cases.by_name and why_unusable(name) is None:
             try:
-                found[name] = load_case(config, name)
+                others[name] = load_case(config, name)
             except UserError:
                 continue
-    return found
+    return others

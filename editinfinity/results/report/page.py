@@ -24,7 +24,7 @@ from editinfinity.files.atomic import atomic_path
 from editinfinity.names import printable
 from editinfinity.planning.targets import layout
 from editinfinity.results.outcomes import picture_of
-from editinfinity.results.report.gather import Gatherer, Told
+from editinfinity.results.report.gather import Gatherer, Json
 from editinfinity.results.report.pictures import (
     ThumbnailCache,
     attention_overlay,
@@ -33,14 +33,14 @@ from editinfinity.results.report.pictures import (
     thumbnails,
 )
 
-KEPT = ".thumbnails"
-"""Subfolder of the results folder that caches thumbnails for the next page."""
+CACHE_FOLDER = ".thumbnails"
+"""Subfolder of the results folder in which thumbnails are cached for the next page."""
 
 _SCRIPTS = ("basics.js", "frame.js", "gallery.js", "detail.js", "page.js")
 """Scripts in loading order: each uses the ones before it."""
 
-_FIRST = 12
-"""Number of cases whose pictures precede the script, so that it can show them immediately."""
+_FIRST_CASES = 12
+"""Number of cases whose pictures precede the script, so that it can show them at once."""
 
 
 def write_page(config: Config, cases: Cases, page: Path) -> None:
@@ -55,13 +55,13 @@ def write_page(config: Config, cases: Cases, page: Path) -> None:
         UserError: the page cannot be written.
     """
     content = Gatherer(config, page).gather(cases)
-    pictures = _pictures(config, cases, content, page.parent / KEPT)
+    pictures = _pictures(config, cases, content, page.parent / CACHE_FOLDER)
     with atomic_path(page) as temporary, temporary.open("w", encoding="utf-8") as file:
         for part in render(content, pictures):
             file.write(part)
 
 
-def render(content: Told, pictures: list[dict[str, Any]]) -> Iterator[str]:
+def render(content: Json, pictures: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the HTML of the page in parts.
 
     Args:
@@ -84,8 +84,8 @@ def render(content: Told, pictures: list[dict[str, Any]]) -> Iterator[str]:
         style=Markup(style),
         script=Markup(script),
         data=as_json(content),
-        first=list(enumerate(blocks))[:_FIRST],
-        others=list(enumerate(blocks))[_FIRST:],
+        first=list(enumerate(blocks))[:_FIRST_CASES],
+        others=list(enumerate(blocks))[_FIRST_CASES:],
         printable=printable,
     )
 
@@ -105,7 +105,7 @@ def _source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _pictures(config: Config, cases: Cases, content: Told, keep: Path) -> list[dict[str, Any]]:
+def _pictures(config: Config, cases: Cases, content: Json, folder: Path) -> list[dict[str, Any]]:
     """Return one dict per case: ``source`` and ``edits``.
 
     Each edit has ``after``, ``mask``, ``attention``, ``kernels`` and ``variants``. Keys whose
@@ -117,43 +117,43 @@ def _pictures(config: Config, cases: Cases, content: Told, keep: Path) -> list[d
         shown.append(case.image)
         for edit in case.edits.values():
             shown.append(picture_of(edit, where))
-            drawn = sorted(Path(where.folder, "edit", edit.name).glob("embedding*.png"))
-            shown += drawn if len(drawn) > 1 else []
-    shelf = ThumbnailCache(keep)
-    small = thumbnails(shown, shelf)
-    blocks = [_of_case(config, cases, told, small, shelf) for told in content["cases"]]
-    shelf.tidy()
+            variants = sorted(Path(where.folder, "edit", edit.name).glob("embedding*.png"))
+            shown += variants if len(variants) > 1 else []
+    cache = ThumbnailCache(folder)
+    small = thumbnails(shown, cache)
+    blocks = [_of_case(config, cases, case, small, cache) for case in content["cases"]]
+    cache.remove_unused()
     return blocks
 
 
 def _of_case(
-    config: Config, cases: Cases, told: Told, small: Mapping[Path, str], shelf: ThumbnailCache
+    config: Config, cases: Cases, content: Json, small: Mapping[Path, str], cache: ThumbnailCache
 ) -> dict[str, Any]:
-    """Return the pictures of one case."""
-    case = cases.by_name[told["name"]]
+    """Return the pictures of one case; ``small`` maps each picture to its thumbnail."""
+    case = cases.by_name[content["name"]]
     where = layout(config, case.name)
     edits = []
-    for edit, shown in zip(case.edits.values(), told["edits"], strict=True):
-        smoothings = sorted({each["smoothing"] for each in shown["variants"] if each["smoothing"]})
+    for edit, shown in zip(case.edits.values(), content["edits"], strict=True):
+        smoothings = sorted({v["smoothing"] for v in shown["variants"] if v["smoothing"]})
         blend_masks = {
             name: blend_mask_overlay(Path(where.kernel(edit.name, name))) for name in smoothings
         }
         folder = Path(where.folder, "edit", edit.name)
-        names = [each["name"] for each in shown["variants"]]
+        names = [variant["name"] for variant in shown["variants"]]
         variants = {name: small.get(folder / f"{name}.png") for name in names}
         pictures: dict[str, Any] = {
             "after": small.get(picture_of(edit, where)) if shown["link"] else None,
-            "kernels": _there(blend_masks),
-            "variants": _there(variants),
+            "kernels": _non_empty(blend_masks),
+            "variants": _non_empty(variants),
         }
         if edit.mask_source != "none":
-            pictures["mask"] = mask_overlay(Path(where.mask_pictures(edit.name)[0]), shelf)
+            pictures["mask"] = mask_overlay(Path(where.mask_pictures(edit.name)[0]), cache)
         if edit.mask_source == "attention":
             pictures["attention"] = attention_overlay(Path(where.attention(edit.name)))
-        edits.append(_there(pictures))
-    return _there({"edits": edits, "source": small.get(case.image)})
+        edits.append(_non_empty(pictures))
+    return _non_empty({"edits": edits, "source": small.get(case.image)})
 
 
-def _there(pictures: Mapping[str, Any]) -> dict[str, Any]:
+def _non_empty(pictures: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries that are not empty."""
     return {name: uri for name, uri in pictures.items() if uri}

@@ -41,7 +41,7 @@ _MASK_SIDE = 256
 _TINT = (255, 64, 64)
 """Colour (RGB) of the editable region in an overlay on the photograph."""
 
-_SHADE = 150
+_MAX_OPACITY = 150
 """Opacity, of 255, of the overlay where editing is unrestricted."""
 
 
@@ -56,12 +56,12 @@ class ThumbnailCache:
         self.folder = folder
         self.used: set[str] = set()
 
-    def take(self, path: Path, ending: str, make: Callable[[Path], bytes]) -> bytes | None:
+    def get(self, path: Path, suffix: str, make: Callable[[Path], bytes]) -> bytes | None:
         """Return the small picture of a file, from the cache or newly made.
 
         Args:
             path: the original file.
-            ending: end of the file name in the cache; it identifies the kind of small picture.
+            suffix: end of the file name in the cache; it identifies the kind of small picture.
             make: creates the small picture of a path.
 
         Returns:
@@ -69,18 +69,18 @@ class ThumbnailCache:
         """
         if not path.is_file():
             return None
-        name = f"{fingerprint.of_file(path)}-{ending}"
+        name = f"{fingerprint.of_file(path)}-{suffix}"
         self.used.add(name)
         with suppress(OSError):
             return (self.folder / name).read_bytes()
         with suppress(UserError, OSError, ValueError, MemoryError):
             data = make(path)
-            with suppress(UserError):  # the page keeps its pictures if the disk is full
+            with suppress(UserError):  # if the disk is full, the picture is only not cached
                 write_bytes(self.folder / name, data)
             return data
         return None
 
-    def tidy(self) -> None:
+    def remove_unused(self) -> None:
         """Remove the pictures that have not been used."""
         for path in [*self.folder.glob("[!.]*.webp"), *self.folder.glob("[!.]*.png")]:
             if path.name not in self.used:
@@ -89,31 +89,31 @@ class ThumbnailCache:
 
 
 def thumbnails(
-    paths: Iterable[Path], shelf: ThumbnailCache, budget: int = BUDGET
+    paths: Iterable[Path], cache: ThumbnailCache, budget: int = BUDGET
 ) -> dict[Path, str]:
     """Make thumbnails that are as large as the budget allows.
 
     Args:
         paths: pictures of any format that ``open_picture`` supports.
-        shelf: the cache of thumbnails.
+        cache: the cache of thumbnails.
         budget: maximum size of all data URIs together, in bytes.
 
     Returns:
         Path → data URI; pictures that cannot be read are missing.
     """
-    wanted = list(dict.fromkeys(paths))
-    guessed = [side for side in SIDES[:-1] if len(wanted) * side * side * _TYPICAL > budget * 2]
-    for side in SIDES[len(guessed) :]:
-        shelf.used.clear()
-        uris = _of_side(wanted, shelf, side)
+    unique = list(dict.fromkeys(paths))
+    too_large = [side for side in SIDES[:-1] if len(unique) * side * side * _TYPICAL > budget * 2]
+    for side in SIDES[len(too_large) :]:
+        cache.used.clear()
+        uris = _of_side(unique, cache, side)
         if sum(map(len, uris.values())) <= budget:
             break
     return uris  # at the smallest size if none fits the budget
 
 
-def mask_overlay(path: Path, shelf: ThumbnailCache) -> str | None:
-    """Return the editable region of a mask picture (black there), tinted; None if unreadable."""
-    data = shelf.take(path, "mask.png", _mask)
+def mask_overlay(path: Path, cache: ThumbnailCache) -> str | None:
+    """Return a tinted overlay of a mask picture's editable (black) region; None if unreadable."""
+    data = cache.get(path, "mask.png", _mask)
     return None if data is None else _uri("png", data)
 
 
@@ -143,9 +143,9 @@ def _mask(path: Path) -> bytes:
     return _tinted(1 - np.asarray(mask, np.float32) / 255)
 
 
-def _tinted(shares: NDArray[np.floating]) -> bytes:
-    """Return a PNG of one colour whose opacity is given by shares (h, w) in [0, 1]."""
-    alpha = np.round(shares * _SHADE).astype(np.uint8)
+def _tinted(opacities: NDArray[np.floating]) -> bytes:
+    """Return a PNG of one colour whose opacity is given by ``opacities`` (h, w) in [0, 1]."""
+    alpha = np.round(opacities * _MAX_OPACITY).astype(np.uint8)
     tint = np.broadcast_to(np.array(_TINT, np.uint8), (*alpha.shape, 3))
     return _png(Image.fromarray(np.dstack([tint, alpha])))
 
@@ -156,20 +156,20 @@ def _png(picture: Image.Image) -> bytes:
     return data.getvalue()
 
 
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+def _uri(image_type: str, data: bytes) -> str:
+    return f"data:image/{image_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _of_side(paths: Iterable[Path], shelf: ThumbnailCache, side: int) -> dict[Path, str]:
+def _of_side(paths: Iterable[Path], cache: ThumbnailCache, side: int) -> dict[Path, str]:
     """Return path → thumbnail, as a data URI; leave out pictures that cannot be read."""
 
-    def one(path: Path) -> tuple[Path, str] | None:
-        data = shelf.take(path, f"{side}.webp", lambda path: _webp(path, side))
+    def thumbnail(path: Path) -> tuple[Path, str] | None:
+        data = cache.get(path, f"{side}.webp", lambda path: _webp(path, side))
         return None if data is None else (path, _uri("webp", data))
 
     # Threads help because Pillow releases the GIL.
     with ThreadPoolExecutor() as pool:
-        return dict(filter(None, pool.map(one, paths)))
+        return dict(filter(None, pool.map(thumbnail, paths)))
 
 
 def _webp(path: Path, side: int) -> bytes:
