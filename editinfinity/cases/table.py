@@ -193,6 +193,6 @@ def _row_settings(row: Row, path: Path, number: int, faults: list[str]) -> dict[
             faults.append(f"{path}: line {number}: {error}")
         except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError):
             faults.append(
-                f"{path}: line {number}: {key}: {format_value(cell)} is not a value; correct it"
+                f"{path}: line {number}: {key}: {format_value(cell)} is invalid; correct it"
             )
     return settings

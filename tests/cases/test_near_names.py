@@ -284,9 +284,7 @@ def test_config_yaml_that_cannot_be_told(tmp_path: Path) -> None:
     assert find_config_file(tmp_path) == (tmp_path / "config.yaml", [])
     (tmp_path / "config.yaml").rename(tmp_path / "config.yml")
     (tmp_path / "Config.yaml").touch()
-    with pytest.raises(
-        ConfigError, match=r"holds Config\.yaml and config\.yml, each of them nearly"
-    ):
+    with pytest.raises(ConfigError, match=r"contains Config\.yaml and config\.yml; keep one"):
         find_config_file(tmp_path)
 
 
