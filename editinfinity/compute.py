@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from editinfinity.environment import jobs_at_once
-from editinfinity.errors import MemoryFault, UserError
+from editinfinity.errors import GpuMemoryError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -140,19 +140,19 @@ def reseed(seed: int, stage: str, iteration: int) -> None:
 
 @contextmanager
 def telling_memory_faults(cure: str) -> Iterator[None]:
-    """Convert torch's out-of-memory error on a GPU into a one-line :class:`MemoryFault`.
+    """Convert torch's out-of-memory error on a GPU into a one-line :class:`GpuMemoryError`.
 
     Args:
         cure: advice for the user, appended to the message.
 
     Raises:
-        MemoryFault: the GPU ran out of memory inside the block.
+        GpuMemoryError: the GPU ran out of memory inside the block.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         log.debug("out of memory", exc_info=error)
         free, total = torch.cuda.mem_get_info()
-        raise MemoryFault(
+        raise GpuMemoryError(
             f"GPU: out of memory ({free / 2**30:.1f} of {total / 2**30:.1f} GiB free); {cure}"
         ) from None

@@ -12,5 +12,5 @@ class UserError(Exception):
         super().__init__(" ".join(message.split()))
 
 
-class MemoryFault(UserError):
+class GpuMemoryError(UserError):
     """Raised when a GPU runs out of memory."""

@@ -7,23 +7,24 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-_SNAKEMAKE = frozenset('{},"\\')
+_SNAKEMAKE_SYNTAX = frozenset('{},"\\')
 PATH_VARIABLE = r"<[a-z][a-z0-9_]*>"
 """Pattern of a path variable, which Snakemake substitutes; undefined ones raise an error there."""
 
 _PERIODIC = re.compile(r"(.+)\1{19}", re.DOTALL)
-"""Pattern of an ending (one piece 20 times) that Snakemake mistakes for a cyclic rule.
+"""Pattern of an ending (the same text 20 times) that Snakemake mistakes for a cyclic rule.
 
 It then stops the whole run.
 """
 
-_LONGEST = 200
+_MAX_BYTES = 200
 """Maximum length of a name, in bytes.
 
 File systems allow 255, and file names derived from a name are longer than it.
 """
 
 _RESERVED = frozenset({"report.html", "metrics.tsv", "contact_sheet.png", ".thumbnails"})
+"""Names of files and folders that the workflow writes next to the cases' results."""
 
 
 def why_unusable(name: str) -> str | None:
@@ -31,27 +32,27 @@ def why_unusable(name: str) -> str | None:
 
     Spaces, dots, dashes, quotes and characters of any script are allowed. Not allowed are
     characters that Snakemake reads as a wildcard or list (``{ } , " \``), path variables
-    (``<name>``), an ending Snakemake takes for a cycle (one piece twenty times), control
+    (``<name>``), an ending Snakemake takes for a cycle (the same text twenty times), control
     characters, path separators, and bytes that are not UTF-8.
     """
     if not name.strip() or name in (".", ".."):
-        return "it is no name"
+        return "it is not a name"
     if "/" in name:
-        return "it holds a /"
+        return "it contains a /"
     if name in _RESERVED:
         return "a file of the results has that name"
-    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST:
-        return f"it is longer than {_LONGEST} bytes"
-    if found := re.search(PATH_VARIABLE, name):
-        return f"Snakemake cannot carry {found[0]} in a name"
+    if len(name.encode("utf-8", "surrogatepass")) > _MAX_BYTES:
+        return f"it is longer than {_MAX_BYTES} bytes"
+    if match := re.search(PATH_VARIABLE, name):
+        return f"Snakemake cannot handle {match[0]} in a name"
     if any(_PERIODIC.fullmatch(name, start) for start in range(len(name) - 19)):
-        return "Snakemake cannot carry a name that ends in one piece twenty times"
+        return "Snakemake cannot handle a name that ends with the same text twenty times"
     for character in name:
-        if character in _SNAKEMAKE:
-            return f"Snakemake cannot carry {character} in a name"
+        if character in _SNAKEMAKE_SYNTAX:
+            return f"Snakemake cannot handle {character} in a name"
         category = unicodedata.category(character)
         if category in ("Cc", "Zl", "Zp"):
-            return "it holds a control character"
+            return "it contains a control character"
         if category == "Cs":
             return "it is not UTF-8"
     return None

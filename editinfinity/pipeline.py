@@ -42,7 +42,7 @@ from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
 from editinfinity.settings import groups
-from editinfinity.settings.setting import divided
+from editinfinity.settings.setting import make_groups
 
 
 class EditInfinityPipeline:
@@ -168,7 +168,7 @@ class EditInfinityPipeline:
                 invalid, or the inversion was made with another model.
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
-        sampling, keep, place, finish = divided(
+        sampling, keep, place, finish = make_groups(
             settings, groups.SamplingSettings, groups.PreservationSettings, groups.MaskSettings,
             groups.FinishSettings,
         )  # fmt: skip

@@ -94,7 +94,8 @@ class TextEncoderConfig:
         kind: ``t5`` (flan-t5-xl), ``bert`` (MiniLM) or ``hashed`` (random, for tests).
         width: number of channels of its features, Ct5.
         max_length: maximum length of a text, in tokens.
-        package: importable package that contains the weights, if any.
+        package: importable package that contains the weights; None if they are in the model's
+            folder or not needed.
     """
 
     kind: Literal["t5", "bert", "hashed"]

@@ -42,16 +42,16 @@ def find_word(prompt: str, word: str, origin: str = "target word") -> Span:
     if not parts:
         raise UserError(f"{origin}: is empty; write one word of the source prompt")
     pattern = r"\s+".join(re.escape(part) for part in parts)
-    if found := re.search(rf"(?<!\w){pattern}(?!\w)", prompt, re.IGNORECASE):
-        return found.span()
-    quoted = " ".join(parts)
-    if inside := re.search(rf"\w*{pattern}\w*", prompt, re.IGNORECASE):
+    if match := re.search(rf"(?<!\w){pattern}(?!\w)", prompt, re.IGNORECASE):
+        return match.span()
+    phrase = " ".join(parts)
+    if longer := re.search(rf"\w*{pattern}\w*", prompt, re.IGNORECASE):
         raise UserError(
-            f"{origin}: {quoted!r} stands only inside {inside.group()!r} of the source prompt "
-            f"{prompt!r}; give the whole word"
+            f"{origin}: {phrase!r} is only a part of {longer.group()!r} in the source prompt "
+            f"{prompt!r}; write the whole word"
         )
     raise UserError(
-        f"{origin}: {quoted!r} is not in the source prompt {prompt!r}; "
+        f"{origin}: {phrase!r} is not in the source prompt {prompt!r}; "
         "choose a word of that prompt or change the prompt"
     )
 
@@ -66,11 +66,11 @@ def tokens_of(span: Span, offsets: Sequence[Span]) -> Span:
     Raises:
         UserError: no token overlaps it (the text was truncated before the word).
     """
-    touching = [
+    overlapping = [
         index
         for index, (start, end) in enumerate(offsets)
         if start < end and start < span[1] and end > span[0]
     ]
-    if not touching:
+    if not overlapping:
         raise UserError("target word: the text encoder has no token for it; choose another word")
-    return touching[0], touching[-1] + 1
+    return overlapping[0], overlapping[-1] + 1

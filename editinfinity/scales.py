@@ -84,8 +84,8 @@ class ScaleSchedule:
     @cached_property
     def tokenizer_scales(self) -> tuple[Grid, ...]:
         """The tokenizer's grids: the same, or twice as fine with patchify."""
-        fold = 2 if self.patchify else 1
-        return tuple((h * fold, w * fold) for h, w in self.scales)
+        factor = 2 if self.patchify else 1
+        return tuple((h * factor, w * factor) for h, w in self.scales)
 
     @property
     def grid(self) -> Grid:

@@ -97,7 +97,7 @@ def test_a_faulty_case_is_a_note(folder: Path) -> None:
     next((folder / "data" / "case" / "image").glob("original*")).unlink()
     findings = examine(folder)
     assert works(findings)
-    assert any("holds no original_image" in line for line in notes(findings))
+    assert any("has no original_image" in line for line in notes(findings))
 
 
 def test_checksums(tmp_path: Path) -> None:

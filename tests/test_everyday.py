@@ -191,20 +191,20 @@ def test_a_mask_of_a_case_is_never_lost(folder: Path) -> None:
 
     done = run(folder, *line, "a dog")
     assert done.returncode == 0 and mask.read_bytes() == content
-    assert "data/trip/image/mask.png: stays, and says where to edit" in done.stderr
+    assert "data/trip/image/mask.png: still limits where to edit" in done.stderr
     assert (case / "prompt" / "edit_image_prompt.txt").read_text() == "a dog\n"
 
     for name in ((), ("--name", "cup")):  # the mask serves an edit of another name too
         done = run(folder, *line, "a cup", "--target", "cat", "--source", "a cat", *name)
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-        assert "mask.png: is a mask of this edit, which goes before the word 'cat'" in done.stderr
+        assert "mask.png: is a mask of this edit and would override the word 'cat'" in done.stderr
     assert sorted(path.name for path in (case / "prompt").iterdir()) == ["edit_image_prompt.txt"]
 
     assert run(folder, *line, "a dog", "--mask", str(mask)).stderr == ""  # the same
     done = run(folder, *line, "a dog", "--mask", "none.png")
     assert "none.png: there is no such file" in done.stderr and mask.read_bytes() == content
     done = run(folder, *line, "a dog", "--box", "1,2,30,40")
-    assert "mask.png: gives way to the new one; it is kept as old_mask.png" in done.stderr
+    assert "mask.png: is replaced; the old file is kept as old_mask.png" in done.stderr
     files = {path.name: path for path in (case / "image").iterdir()}
     assert set(files) == {"original_image.jpg", "old_mask.png", "mask.txt"}
     assert files["old_mask.png"].read_bytes() == content
@@ -224,7 +224,7 @@ def test_a_word_of_a_case_is_kept_where_a_mask_takes_its_place(folder: Path) -> 
     line = ("new", "trip", "my photo.jpg", "--source", "a cup", "--prompt", "a cat")
     assert run(folder, *line, "--target", "cup").returncode == 0
     done = run(folder, *line, "--mask", "mask.png")
-    assert "target_word.txt: gives way to the new one; it is kept as old_" in done.stderr
+    assert "target_word.txt: is replaced; the old file is kept as old_" in done.stderr
     names = sorted(path.name for path in (folder / "data" / "trip" / "prompt").iterdir())
     assert "old_target_word.txt" in names and "target_word.txt" not in names
 
@@ -288,11 +288,11 @@ def test_preview(folder: Path) -> None:
         (("edit", "my photo.jpg", "--prompt", "x", "--target", "horse", "--source", "a cup"),
          "'horse' is not in the source prompt 'a cup'"),
         (("edit", "my photo.jpg", "--prompt", "x", "--set", "cfg"), "'cfg' is not KEY=VALUE"),
-        (("edit", "my photo.jpg", "--prompt", "x", "--set", "cgf=3"), "cgf: is no setting; did"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--set", "cgf=3"), "cgf: is not a setting; did"),
         (("edit", "my photo.jpg", "--prompt", "x", "--set", "results=out"), "decided by this"),
         (("edit", "my photo.jpg", "--prompt", "x", "--model", "big"), "model: must be one of"),
         (("batch", "nowhere", "--prompt", "x"), "nowhere: is no folder"),
-        (("new", "a/b", "my photo.jpg", "--prompt", "x"), "it holds a /"),
+        (("new", "a/b", "my photo.jpg", "--prompt", "x"), "it contains a /"),
         (("new", "a{b", "my photo.jpg", "--prompt", "x"), "cannot be a name"),
         (("preview", "my photo.jpg"), "give either --mask or --box"),
         (("preview", "my photo.jpg", "--box", "900,1,2,2"), "--box: the box 900,1,2,2 lies"),

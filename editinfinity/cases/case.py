@@ -50,13 +50,14 @@ class Edit:
         forced = self.settings["infer_function"]
         if forced is not None:
             return int(forced)
-        return DRAW_FREELY if self._mask_source_unforced == "none" else BLEND
+        return DRAW_FREELY if self._chosen_mask_source == "none" else BLEND
 
     @property
-    def _mask_source_unforced(self) -> str:
-        asked = str(self.settings["mask_source"])
-        if asked != "auto":
-            return asked
+    def _chosen_mask_source(self) -> str:
+        """The setting ``mask_source`` with ``auto`` resolved, ignoring ``infer_function``."""
+        setting = str(self.settings["mask_source"])
+        if setting != "auto":
+            return setting
         if self.mask is not None:
             return "user"
         return "none" if self.target_word is None else "attention"
@@ -65,16 +66,16 @@ class Edit:
     def mask_source(self) -> str:
         """Origin of the mask: ``user``, ``attention`` or ``none``."""
         forced = {DRAW_FREELY: "none", MAP_ONLY: "attention"}
-        return forced.get(self.infer_function, self._mask_source_unforced)
+        return forced.get(self.infer_function, self._chosen_mask_source)
 
     @property
-    def goes_everywhere_unasked(self) -> bool:
+    def edits_everything_by_default(self) -> bool:
         """Whether the whole picture may change only because the edit has neither a mask nor a word.
 
         False if the user set ``mask_source`` or ``infer_function`` explicitly.
         """
-        unasked = (self.settings["mask_source"], self.settings["infer_function"]) == ("auto", None)
-        return unasked and self.mask_source == "none"
+        default = (self.settings["mask_source"], self.settings["infer_function"]) == ("auto", None)
+        return default and self.mask_source == "none"
 
     @property
     def judged_mask(self) -> str:
@@ -86,21 +87,21 @@ class Edit:
         return "user" if self.mask is not None else self.mask_source
 
     def faults(self) -> list[str]:
-        """Return a line about the input that the edit's settings ask for and the case lacks.
+        """Return one message about the input that the edit's settings need and the case lacks.
 
         The list is empty if nothing is missing. ``infer_function: 2`` needs a mask or a target
         word; ``mask_source`` needs the one that it names.
         """
-        source, given = self.mask_source, self.settings["mask_source"]
+        source, setting = self.mask_source, self.settings["mask_source"]
         if self.infer_function == BLEND and source == "none":
             return [
-                f"edit {self.name}: infer_function: 2 blends under a mask, but there is none; add "
+                f"edit {self.name}: infer_function: 2 needs a mask, but there is none; add "
                 "image/mask.png or prompt/target_word.txt, or set infer_function: 0"
             ]
         if source == "user" and self.mask is None:
             return [
-                f"edit {self.name}: mask_source: {given}: there is no mask; add image/mask.png or "
-                "set mask_source: auto"
+                f"edit {self.name}: mask_source: {setting}: there is no mask; add image/mask.png "
+                "or set mask_source: auto"
             ]
         if source == "attention" and self.target_word is None:
             return [

@@ -12,16 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from editinfinity.cases.folders import IMAGE_ENDINGS, MASK, MASK_ENDINGS, UNNAMED
+from editinfinity.cases.folders import IMAGE_ENDINGS, MASK, MASK_ENDINGS, UNNAMED_EDIT
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_bytes, write_text
 from editinfinity.files.input_files import require_file
-from editinfinity.files.near_names import fill
+from editinfinity.files.near_names import assign_files
 from editinfinity.names import why_unusable
 
 log = logging.getLogger(__name__)
 
-_LARGEST_MASK = 2**30
+_MAX_MASK_BYTES = 2**30
+"""Maximum size of a mask file."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class NewEdit:
     target_word: str | None = None
 
     @property
-    def has_place(self) -> bool:
+    def is_localised(self) -> bool:
         """Whether the edit specifies where to edit, by a mask, a box or a target word."""
-        return any(place is not None for place in (self.mask, self.box, self.target_word))
+        return any(value is not None for value in (self.mask, self.box, self.target_word))
 
 
 def make_case(
@@ -51,7 +52,7 @@ def make_case(
     image: Path,
     source_prompt: str | None,
     edits: Mapping[str, NewEdit],
-    ours: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Write a case, leaving files that already have the right content untouched.
 
@@ -64,41 +65,42 @@ def make_case(
         image: the photograph, which is copied.
         source_prompt: description of the photograph; None keeps an existing one.
         edits: edits by name; ``edit`` is the unnamed one.
-        ours: the folder contains only copies, and is overwritten to match the arguments exactly.
+        overwrite: whether files that differ are replaced without a warning or backup; for a folder
+            that contains only copies.
 
     Raises:
         UserError: a name is not usable, a file is missing or of an unsupported kind, or the case
             already has a different photograph, or a mask that would override a new target word.
     """
-    places = require_makeable(folder, image, edits, ours)
+    mask_files = require_creatable(folder, image, edits, overwrite)
     # With several edits, the files of the unnamed one would apply to the others too.
-    alone = len(edits) == 1 and not any((folder / "prompt").glob("edit_image_prompt.*.txt"))
-    stems = {name: "" if name == UNNAMED and alone else f".{name}" for name in edits}
+    is_only = len(edits) == 1 and not any((folder / "prompt").glob("edit_image_prompt.*.txt"))
+    suffixes = {name: "" if name == UNNAMED_EDIT and is_only else f".{name}" for name in edits}
     _copy_image(image, folder / "image")
     if source_prompt is not None:
         write_text(folder / "prompt" / "original_image_prompt.txt", source_prompt + "\n")
     for name, edit in edits.items():
-        ending = "" if name == UNNAMED else f".{name}"
+        ending = "" if name == UNNAMED_EDIT else f".{name}"
         write_text(folder / "prompt" / f"edit_image_prompt{ending}.txt", edit.prompt + "\n")
-        if not ours and not edit.has_place:
-            for stem in dict.fromkeys((stems[name], f".{name}", "")):
-                for kept in (*_masks(folder, stem), _word(folder, stem)):
-                    if kept.exists():
-                        said = "stays, and says where to edit; delete it to edit all"
-                        log.warning("%s: %s", kept, said)
+        if not overwrite and not edit.is_localised:
+            for suffix in dict.fromkeys((suffixes[name], f".{name}", "")):
+                for path in (*_mask_paths(folder, suffix), _word_path(folder, suffix)):
+                    if path.exists():
+                        message = "still limits where to edit; delete it to edit the whole picture"
+                        log.warning("%s: %s", path, message)
             continue
-        _set_one_of(_masks(folder, stems[name]), places[name], ours)
+        _keep_only(_mask_paths(folder, suffixes[name]), mask_files[name], overwrite)
         word = None if edit.target_word is None else (".txt", f"{edit.target_word}\n".encode())
-        _set_one_of([_word(folder, stems[name])], word, ours)
+        _keep_only([_word_path(folder, suffixes[name])], word, overwrite)
 
 
-def require_makeable(
-    folder: Path, image: Path, edits: Mapping[str, NewEdit], ours: bool = False
+def require_creatable(
+    folder: Path, image: Path, edits: Mapping[str, NewEdit], overwrite: bool = False
 ) -> dict[str, tuple[str, bytes] | None]:
     """Check that a case can be created, before any file of it or of other cases is written.
 
     Args:
-        folder, image, edits, ours: see ``make_case``.
+        folder, image, edits, overwrite: see ``make_case``.
 
     Returns:
         Edit → (file ending, content) of its mask file; None for an edit without one.
@@ -110,8 +112,8 @@ def require_makeable(
         if reason := why_unusable(name):
             raise UserError(f"{name!r} cannot be a name: {reason}")
     _require_readable(image)
-    places = {name: _place_of(edit, image) for name, edit in edits.items()}
-    if not ours:
+    mask_files = {name: _mask_file_of(edit, image) for name, edit in edits.items()}
+    if not overwrite:
         for other in (folder / "image").glob("original_image.*"):
             endings = {other.suffix.lower(), image.suffix.lower()}
             if endings <= set(IMAGE_ENDINGS) and not filecmp.cmp(other, image, shallow=False):
@@ -119,9 +121,9 @@ def require_makeable(
                     f"{other}: is another photograph than {image}; choose another name for the case"
                 )
         for name, edit in edits.items():
-            if edit.target_word is not None and places[name] is None:
+            if edit.target_word is not None and mask_files[name] is None:
                 _require_no_mask(folder, name, edit.target_word)
-    return places
+    return mask_files
 
 
 def _require_readable(image: Path) -> None:
@@ -135,18 +137,23 @@ def _require_readable(image: Path) -> None:
         ) from None
 
 
-def _masks(folder: Path, stem: str) -> list[Path]:
-    """Return the files of a case that may hold an edit's mask; a nearly right name comes last."""
-    images, own = folder / "image", replace(MASK, edit=stem[1:] or None)
-    names = [path.name for path in images.iterdir()] if images.is_dir() else []
-    near = fill(images, sorted(names), list(dict.fromkeys((MASK, own)))).paths.get(own.name)
-    right = [images / f"{own.name}{ending}" for ending in MASK_ENDINGS]
-    return right if near is None or near in right else [*right, near]
+def _mask_paths(folder: Path, suffix: str) -> list[Path]:
+    """Return the paths at which an edit's mask may be; one with a nearly right name comes last.
+
+    Args:
+        folder: folder of the case.
+        suffix: ``.NAME`` for the mask of one edit, empty for that of all edits.
+    """
+    images, slot = folder / "image", replace(MASK, edit=suffix[1:] or None)
+    names = sorted(path.name for path in images.iterdir()) if images.is_dir() else []
+    used = assign_files(images, names, list(dict.fromkeys((MASK, slot)))).paths.get(slot.name)
+    right = [images / f"{slot.name}{ending}" for ending in MASK_ENDINGS]
+    return right if used is None or used in right else [*right, used]
 
 
-def _word(folder: Path, stem: str) -> Path:
-    """Return the file of a case that may hold an edit's target word."""
-    return folder / "prompt" / f"target_word{stem}.txt"
+def _word_path(folder: Path, suffix: str) -> Path:
+    """Return the path at which an edit's target word may be; ``suffix`` as in ``_mask_paths``."""
+    return folder / "prompt" / f"target_word{suffix}.txt"
 
 
 def _require_no_mask(folder: Path, name: str, word: str) -> None:
@@ -155,11 +162,11 @@ def _require_no_mask(folder: Path, name: str, word: str) -> None:
     Raises:
         UserError: the edit has a mask, its own or that of the unnamed edit.
     """
-    for mask in (*_masks(folder, f".{name}"), *_masks(folder, "")):
+    for mask in (*_mask_paths(folder, f".{name}"), *_mask_paths(folder, "")):
         if mask.exists():
             raise UserError(
-                f"{mask}: is a mask of this edit, which goes before the word {word!r}; move it "
-                f"away, or rename it mask.NAME{mask.suffix} if it is only the edit NAME's"
+                f"{mask}: is a mask of this edit and would override the word {word!r}; move it "
+                f"away, or rename it to mask.NAME{mask.suffix} if it belongs only to an edit NAME"
             )
 
 
@@ -186,7 +193,7 @@ def _copy_image(image: Path, folder: Path) -> None:
             other.unlink()
 
 
-def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
+def _mask_file_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
     """Return (file ending, content) of the mask file for a case; None if there is no mask."""
     if edit.box is not None:
         return ".txt", f"{edit.box}\n".encode()
@@ -197,8 +204,8 @@ def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
         from editinfinity.files.pixels import to_grey
 
         buffer, picture = io.BytesIO(), open_picture(edit.mask)
-        of_png = picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-        (picture if of_png else to_grey(picture, 255)).save(buffer, "PNG")
+        fits_png = picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+        (picture if fits_png else to_grey(picture, 255)).save(buffer, "PNG")
         return ".png", buffer.getvalue()
     if ending == ".json":
         from editinfinity.files.annotations import annotations_of_one
@@ -207,40 +214,40 @@ def _place_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
         # stores the photograph under another name.
         if (part := annotations_of_one(edit.mask, image)) is not None:
             return ending, part.encode()
-    require_file(edit.mask, _LARGEST_MASK, "give the path of a mask")
+    require_file(edit.mask, _MAX_MASK_BYTES, "give the path of a mask")
     try:
         return ending, edit.mask.read_bytes()
     except OSError as error:
         raise UserError(f"{edit.mask}: cannot be read ({error.strerror})") from None
 
 
-def _set_one_of(paths: Sequence[Path], place: tuple[str, bytes] | None, ours: bool) -> None:
+def _keep_only(paths: Sequence[Path], file: tuple[str, bytes] | None, overwrite: bool) -> None:
     """Keep exactly one of the alternative files, with the given (ending, content), or none.
 
     The file is written under the stem of ``paths[0]``, which is spelled correctly.
     """
-    ending, content = place or ("", None)
+    ending, content = file or ("", None)
     for path in paths:
-        there = path.read_bytes() if path.is_file() else None
-        wanted = content if path.name == f"{paths[0].stem}{ending}" else None
-        if there == wanted:
+        old_content = path.read_bytes() if path.is_file() else None
+        new_content = content if path.name == f"{paths[0].stem}{ending}" else None
+        if old_content == new_content:
             continue
-        if there is not None and ours:
+        if old_content is not None and overwrite:
             path.unlink()
-        elif there is not None:
-            log.warning("%s: gives way to the new one; it is kept as %s", path, _kept(path))
-        if wanted is not None:
-            write_bytes(path, wanted)
+        elif old_content is not None:
+            log.warning("%s: is replaced; the old file is kept as %s", path, _rename_to_old(path))
+        if new_content is not None:
+            write_bytes(path, new_content)
 
 
-def _kept(path: Path) -> str:
+def _rename_to_old(path: Path) -> str:
     """Rename a file so that no edit uses it any more, and return its new name."""
-    kept, number = path.with_name(f"old_{path.name}"), 1
-    while kept.exists():
+    new, number = path.with_name(f"old_{path.name}"), 1
+    while new.exists():
         number += 1
-        kept = path.with_name(f"old_{number}_{path.name}")
-    path.rename(kept)
-    return kept.name
+        new = path.with_name(f"old_{number}_{path.name}")
+    path.rename(new)
+    return new.name
 
 
 def case_name(image: Path) -> str:
@@ -249,5 +256,5 @@ def case_name(image: Path) -> str:
         "".join(c if why_unusable(c) is None or c in ". " else "_" for c in image.stem).strip()
         or "photo"
     )
-    place = hashlib.sha256(str(image.absolute()).encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{stem[:60]}-{place[:8]}"
+    digest = hashlib.sha256(str(image.absolute()).encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{stem[:60]}-{digest[:8]}"

@@ -11,27 +11,27 @@ from editinfinity.cases.table import read_table
 from editinfinity.config.load import Config, ConfigError
 from editinfinity.names import did_you_mean, printable
 
-Hold = Callable[[Iterable[Path]], None]
-"""Function that locks the folders or files of cases before they are read (``in_use.hold``)."""
+LockFiles = Callable[[Iterable[Path]], None]
+"""Function that locks the folders or files of cases against changes (``in_use.hold``)."""
 
 
-def load_cases(config: Config, hold: Hold = lambda paths: None) -> Cases:
+def load_cases(config: Config, lock_files: LockFiles = lambda paths: None) -> Cases:
     """Load the cases that a configuration selects.
 
     Args:
         config: the configuration.
-        hold: locks the files that the cases are read from against changes.
+        lock_files: called with the files or folders of the cases; the default locks nothing.
 
     Raises:
         ConfigError: a named case does not exist, there are no cases, or the table is not usable.
     """
     if config.settings["pie_bench"] is not None:
         # Imported here because it imports NumPy and Pillow, which other plans do not need.
-        from editinfinity.cases.pie_bench import cases_of, chosen_entries
+        from editinfinity.cases.pie_bench import cases_of_benchmark, selected_entries
 
-        benchmark = chosen_entries(config)
+        benchmark = selected_entries(config)
         _check_overrides(config, [entry.name for entry in benchmark.entries])
-        cases = cases_of(benchmark, config)
+        cases = cases_of_benchmark(benchmark, config)
     elif config.table is not None:
         notices: list[str] = []
         rows = read_table(config.table, config, notices)
@@ -39,49 +39,49 @@ def load_cases(config: Config, hold: Hold = lambda paths: None) -> Cases:
         part = {name: rows[name] for name in config.slice_of(list(rows))}
         cases = Cases(part, tuple(notices))
     else:
-        return _cases_of_folders(config, hold)
+        return _cases_of_folders(config, lock_files)
     # The files of these cases may be in any folder, so each file is locked individually.
     edits = [edit for case in cases.by_name.values() for edit in case.edits.values()]
-    hold(case.image for case in cases.by_name.values())
-    hold(edit.mask for edit in edits if edit.mask is not None)
+    lock_files(case.image for case in cases.by_name.values())
+    lock_files(edit.mask for edit in edits if edit.mask is not None)
     return cases
 
 
-def _cases_of_folders(config: Config, hold: Hold) -> Cases:
+def _cases_of_folders(config: Config, lock_files: LockFiles) -> Cases:
     folders, notices = find_folders(config.data)
     chosen = folders if config.cases is None else list(config.cases)
-    lines = [_no_folder(config, name, folders) for name in chosen if not _exists(config, name)]
+    faults = [_no_folder(config, name, folders) for name in chosen if not _exists(config, name)]
     if not chosen:
-        lines.append(f"{config.data}: holds no case; add {config.data}/NAME/image and prompt")
-    if lines:
-        raise ConfigError(lines)
+        faults.append(f"{config.data}: contains no case; add {config.data}/NAME/image and prompt")
+    if faults:
+        raise ConfigError(faults)
     _check_overrides(config, folders)
     names = config.slice_of(chosen)
-    hold(config.data / name for name in names)
+    lock_files(config.data / name for name in names)
     by_name = {}
     for name in names:
-        by_name[name], passed_over = read_folder(name, config)
-        notices.extend(passed_over)
+        by_name[name], file_notices = read_folder(name, config)
+        notices.extend(file_notices)
     return Cases(by_name, tuple(notices))
 
 
-def load_case(config: Config, name: str, hold: Hold = lambda paths: None) -> Case:
+def load_case(config: Config, name: str, lock_files: LockFiles = lambda paths: None) -> Case:
     """Load one case again, for a job.
 
     Args:
         config: the configuration.
         name: name of the case.
-        hold: see ``load_cases``.
+        lock_files: see ``load_cases``.
 
     Raises:
         ConfigError: there is no such case, or the table is not usable.
     """
-    if is_by_folder(config):
+    if cases_are_folders(config):
         if not _exists(config, name):
             raise ConfigError([_no_folder(config, name, find_folders(config.data)[0])])
-        hold([config.data / name])
+        lock_files([config.data / name])
         return read_folder(name, config)[0]
-    cases = load_cases(config, hold).by_name
+    cases = load_cases(config, lock_files).by_name
     if name not in cases:
         raise ConfigError(
             [f"{config.table or 'pie_bench'}: has no case {printable(name)}; add its row"]
@@ -89,7 +89,7 @@ def load_case(config: Config, name: str, hold: Hold = lambda paths: None) -> Cas
     return cases[name]
 
 
-def is_by_folder(config: Config) -> bool:
+def cases_are_folders(config: Config) -> bool:
     """Whether cases are folders below ``data``, not rows of a table or benchmark entries."""
     return config.table is None and config.settings["pie_bench"] is None
 
@@ -99,17 +99,17 @@ def _exists(config: Config, name: str) -> bool:
 
 
 def _no_folder(config: Config, name: str, folders: list[str]) -> str:
-    cure = did_you_mean(name, folders) or "; make it, or correct the name"
+    cure = did_you_mean(name, folders) or "; create it or correct the name"
     return f"{config.source}: cases: there is no folder {config.data}/{printable(name)}{cure}"
 
 
 def _check_overrides(config: Config, names: list[str]) -> None:
     """Reject unknown cases below ``overrides``, since a misspelt name would be ignored silently."""
-    lines = [
+    faults = [
         f"{config.source}: overrides: there is no case {printable(name)}"
         f"{did_you_mean(name, names) or '; correct the name or remove it'}"
         for name in config.overrides
-        if name not in names and not (is_by_folder(config) and _exists(config, name))
+        if name not in names and not (cases_are_folders(config) and _exists(config, name))
     ]
-    if lines:
-        raise ConfigError(lines)
+    if faults:
+        raise ConfigError(faults)

@@ -22,48 +22,46 @@ from editinfinity.files.images import write_png
 from editinfinity.names import printable
 
 SEED = 42
-"""Random seed for drawing a sample of the benchmark."""
+"""Random seed for choosing a sample of the benchmark's entries."""
 
 GIVEN, FOUND = "given", "found"
-"""Names of the two edits of every entry."""
+"""Names of the two edits of every entry: with the given mask, or one found by attention."""
 
 FIXED = {
     "mask_edit_region": "black", "mask_grow": 0, "background": "decoded", "metrics": True,
     "infer_function": None,
 }  # fmt: skip
-"""Settings that the benchmark overrides, whatever config.yaml says; the background is the method's
-own (``decoded``)."""
+"""Settings that the benchmark overrides, whatever config.yaml says."""
 
 
-def chosen_entries(config: Config) -> Benchmark:
+def selected_entries(config: Config) -> Benchmark:
     """Return the entries that a configuration selects, before slicing.
 
     Raises:
         ConfigError: the benchmark cannot be read.
     """
     try:
-        found = read_benchmark(Path(str(config.settings["pie_bench"])))
-    except UserError as fault:
-        raise ConfigError([f"pie_bench: {fault}"]) from None
+        benchmark = read_benchmark(Path(str(config.settings["pie_bench"])))
+    except UserError as error:
+        raise ConfigError([f"pie_bench: {error}"]) from None
     count = config.settings["pie_bench_sample"]
-    return Benchmark(
-        tuple(sample(found.entries, None if count is None else int(str(count)))), found.notices
-    )
+    entries = sample(benchmark.entries, None if count is None else int(str(count)))
+    return Benchmark(tuple(entries), benchmark.notices)
 
 
-def cases_of(benchmark: Benchmark, config: Config) -> Cases:
+def cases_of_benchmark(benchmark: Benchmark, config: Config) -> Cases:
     """Return the cases of this run's slice, and write their masks to the results folder."""
     by_name = {entry.name: entry for entry in benchmark.entries}
     names = config.slice_of(list(by_name))
     return Cases(
-        {name: case_of(by_name[name], config) for name in names},
+        {name: case_of_entry(by_name[name], config) for name in names},
         tuple(printable(line) for line in benchmark.notices),
     )
 
 
-def case_of(entry: Entry, config: Config) -> Case:
+def case_of_entry(entry: Entry, config: Config) -> Case:
     """Return the case of an entry, and write its mask."""
-    settings = {**config.of_case(entry.name), **FIXED}
+    settings = {**config.settings_of(entry.name), **FIXED}
     mask = write_mask(entry, Path(config.results))
     edits = {
         GIVEN: Edit(GIVEN, entry.prompt, mask, None, {**settings, "mask_source": "user"}),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import require_file
 from editinfinity.names import printable
-from editinfinity.settings.types import shown
+from editinfinity.settings.types import format_value
 
 MAPPING, IMAGES = "mapping_file.json", "annotation_images"
 
@@ -31,10 +31,12 @@ TYPES = (
 )  # fmt: skip
 """Types of edit; ``editing_type_id`` is the index into this tuple."""
 
-_LONGEST = 2**28
+_MAX_BYTES = 2**28
 """Maximum size of the mapping file, in bytes; the released one has a few million."""
 
-_MOST_RUNS = SIDE * SIDE
+_MAX_NUMBERS = SIDE * SIDE
+"""Maximum number of starts and lengths in a mask."""
+
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
@@ -76,58 +78,58 @@ def read_benchmark(folder: Path) -> Benchmark:
             entry is usable.
     """
     path = folder / MAPPING
-    require_file(path, _LONGEST, f"set pie_bench to the folder that holds {MAPPING} and {IMAGES}")
+    require_file(path, _MAX_BYTES, f"set pie_bench to the folder with {MAPPING} and {IMAGES}")
     try:
         mapping = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as fault:
-        reason = str(fault).split("\n", 1)[0][:120]
-        raise UserError(f"{path}: is no JSON ({reason}); fetch it again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).split("\n", 1)[0][:120]
+        raise UserError(f"{path}: is not valid JSON ({reason}); download it again") from None
     if not isinstance(mapping, dict) or not mapping:
-        raise UserError(f"{path}: must map ids to entries; fetch it again")
+        raise UserError(f"{path}: must map ids to entries; download it again")
     entries: list[Entry] = []
     notices: list[str] = []
     for name, fields in mapping.items():
         try:
-            entries.append(_entry(name, fields, folder))
-        except UserError as fault:
-            notices.append(f"{path}: {printable(name)[:60]}: left out, {fault}")
+            entries.append(_parse_entry(name, fields, folder))
+        except UserError as error:
+            notices.append(f"{path}: {printable(name)[:60]}: left out, {error}")
     if not entries:
         raise UserError(f"{path}: no entry can be used; {notices[0]}")
     return Benchmark(tuple(entries), tuple(notices))
 
 
-def _entry(name: str, fields: Any, folder: Path) -> Entry:
+def _parse_entry(name: str, fields: Any, folder: Path) -> Entry:
     """Parse the entry of one id.
 
     Raises:
         UserError: the entry is not usable.
     """
     if not _ID.fullmatch(name) or name.lower() == "masks":
-        raise UserError("an id is of letters, digits, _ and -")
+        raise UserError("the id must consist of letters, digits, _ and -")
     if not isinstance(fields, Mapping):
-        raise UserError(f"must be an object of fields, got {shown(fields)}")
+        raise UserError(f"must be an object of fields, got {format_value(fields)}")
     number = str(fields.get("editing_type_id"))
     if number not in {str(index) for index in range(len(TYPES))}:
-        raise UserError(f"editing_type_id: must be 0 to 9, got {shown(number)}")
-    source, prompt = (_words(fields, key) for key in ("original_prompt", "editing_prompt"))
+        raise UserError(f"editing_type_id: must be 0 to 9, got {format_value(number)}")
+    source, prompt = (_text_field(fields, key) for key in ("original_prompt", "editing_prompt"))
     if not prompt:
         raise UserError("editing_prompt: is empty")
-    word = target_word(_words(fields, "blended_word"), source)
+    word = target_word(_text_field(fields, "blended_word"), source)
     return Entry(
-        name, _image(fields.get("image_path"), folder), source, prompt, int(number), word,
-        _runs(fields.get("mask")),
+        name, _image_path(fields.get("image_path"), folder), source, prompt, int(number), word,
+        _parse_runs(fields.get("mask")),
     )  # fmt: skip
 
 
-def _words(fields: Mapping[str, Any], key: str) -> str:
+def _text_field(fields: Mapping[str, Any], key: str) -> str:
     """Return a text field without brackets, on one line."""
     text = fields.get(key, "")
     if not isinstance(text, str):
-        raise UserError(f"{key}: must be text, got {shown(text)}")
+        raise UserError(f"{key}: must be text, got {format_value(text)}")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{key}: holds half a character") from None
+        raise UserError(f"{key}: contains half a surrogate pair") from None
     return " ".join(text.replace("[", "").replace("]", "").split())
 
 
@@ -147,35 +149,35 @@ def target_word(blended: str, source_prompt: str) -> str:
     return ""
 
 
-def _image(given: Any, folder: Path) -> Path:
+def _image_path(value: Any, folder: Path) -> Path:
     """Return the path of the picture, which must be below the benchmark's image folder."""
-    if not isinstance(given, str) or not given:
-        raise UserError(f"image_path: must name a picture, got {shown(given)}")
-    home = folder / IMAGES
-    path = home / given
+    if not isinstance(value, str) or not value:
+        raise UserError(f"image_path: must name a picture, got {format_value(value)}")
+    images = folder / IMAGES
+    path = images / value
     try:
-        inside = path.resolve().is_relative_to(home.resolve())
-        there = inside and path.is_file()
+        is_inside = path.resolve().is_relative_to(images.resolve())
+        exists = is_inside and path.is_file()
     except (OSError, ValueError, RuntimeError):  # a null byte, a name too long, a loop of links
-        raise UserError(f"image_path: {shown(given)} is no path") from None
-    if not inside:
-        raise UserError(f"image_path: {shown(given)} leads out of {home}")
-    if not there:
+        raise UserError(f"image_path: {format_value(value)} is not a path") from None
+    if not is_inside:
+        raise UserError(f"image_path: {format_value(value)} is outside of {images}")
+    if not exists:
         raise UserError(f"there is no picture {printable(str(path))}")
     return path
 
 
-def _runs(given: Any) -> tuple[int, ...]:
-    if not isinstance(given, list):
-        raise UserError(f"mask: must be a list of starts and lengths, got {shown(given)}")
-    if len(given) % 2:
-        raise UserError(f"mask: its last start has no length ({len(given)} numbers)")
-    if len(given) > _MOST_RUNS:
-        raise UserError(f"mask: has {len(given)} numbers, more than there are pixels")
-    for number in given:
+def _parse_runs(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise UserError(f"mask: must be a list of starts and lengths, got {format_value(value)}")
+    if len(value) % 2:
+        raise UserError(f"mask: its last start has no length ({len(value)} numbers)")
+    if len(value) > _MAX_NUMBERS:
+        raise UserError(f"mask: has {len(value)} numbers, more than there are pixels")
+    for number in value:
         if type(number) is not int or number < 0:
-            raise UserError(f"mask: must hold whole numbers from 0, got {shown(number)}")
-    return tuple(given)
+            raise UserError(f"mask: must contain whole numbers ≥ 0, got {format_value(number)}")
+    return tuple(value)
 
 
 def decode_mask(runs: tuple[int, ...]) -> NDArray[np.bool_]:

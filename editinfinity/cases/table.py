@@ -18,18 +18,19 @@ from typing import Any
 import yaml
 
 from editinfinity.cases.case import Case, Edit
-from editinfinity.cases.folders import UNNAMED
+from editinfinity.cases.folders import UNNAMED_EDIT
 from editinfinity.config.load import Config, ConfigError, parse_setting
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import read_text
 from editinfinity.names import did_you_mean, printable, why_unusable
 from editinfinity.settings.groups import CASE_KEYS, RUN_KEYS, SETTINGS
-from editinfinity.settings.types import InvalidValue, shown
+from editinfinity.settings.types import InvalidValue, format_value
 
-NEEDED = ("case", "image", "edit_prompt")
-COLUMNS = (*NEEDED, "mask", "source_prompt", "edit", "target_word")
+REQUIRED = ("case", "image", "edit_prompt")
+COLUMNS = (*REQUIRED, "mask", "source_prompt", "edit", "target_word")
+"""Columns that are inputs rather than settings."""
 
-_LONGEST = 2**26
+_MAX_BYTES = 2**26
 """Maximum size of a table, in bytes."""
 
 _QUOTED = re.compile(r'".*"', re.DOTALL)
@@ -51,18 +52,19 @@ def read_table(path: Path, config: Config, notices: list[str] | None = None) -> 
     faults: list[str] = []
     rows = _read_rows(path, faults, [] if notices is None else notices)
     if not rows:
-        faults.append(f"{path}: has no rows; add one case a line below the heading")
+        faults.append(f"{path}: has no rows; add one line per edit below the heading")
     grouped: dict[str, list[tuple[int, Row]]] = {}
     for number, row in rows:
-        empty = [column for column in NEEDED if not row[column]]
+        empty = [column for column in REQUIRED if not row[column]]
         if empty:
             faults.append(f"{path}: line {number}: {empty[0]} is empty; fill it in")
             continue
         for key in ("case", "edit"):
-            name = row.get(key) or UNNAMED
+            name = row.get(key) or UNNAMED_EDIT
             if reason := why_unusable(name):
                 faults.append(
-                    f"{path}: line {number}: {key}: {shown(name)} is no name: {reason}; rename"
+                    f"{path}: line {number}: {key}: {format_value(name)} cannot be a name: "
+                    f"{reason}; rename it"
                 )
         grouped.setdefault(row["case"], []).append((number, row))
     cases = {
@@ -84,19 +86,19 @@ def _read_rows(path: Path, faults: list[str], notices: list[str]) -> list[tuple[
     lines = _read_lines(path)
     _, heading = lines[0] if lines else (1, [])
     columns = [column for column in heading if column]
-    if found := [f"{path}: {line}" for line in _heading_faults(columns)]:
-        raise ConfigError(found)
+    if heading_faults := [f"{path}: {line}" for line in _heading_faults(columns)]:
+        raise ConfigError(heading_faults)
     rows: list[tuple[int, Row]] = []
     for number, cells in lines[1:]:
         cells += [""] * (len(heading) - len(cells))
-        named = {column: cell for column, cell in zip(heading, cells, strict=False) if column}
-        rows.append((number, named))
-        faults.extend(f"{path}: line {number}: {fault}" for fault in _unnamed(heading, cells))
+        row = {column: cell for column, cell in zip(heading, cells, strict=False) if column}
+        rows.append((number, row))
+        faults.extend(f"{path}: line {number}: {line}" for line in _row_faults(heading, cells))
     quoted = [number for number, cells in lines for cell in cells if _QUOTED.fullmatch(cell)]
     if quoted:
         notices.append(
-            f"{printable(str(path))}: line {quoted[0]}: a cell stands in double quotes, which are "
-            "taken as part of the text; if a spreadsheet put them there, remove them"
+            f"{printable(str(path))}: line {quoted[0]}: a cell is in double quotes, which are "
+            "taken as part of the text; if a spreadsheet added them, remove them"
         )
     return rows
 
@@ -108,56 +110,56 @@ def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
         ConfigError: the table cannot be read.
     """
     try:
-        text = read_text(path, _LONGEST, "make it, or mend the path")
-    except UserError as fault:
-        raise ConfigError([f"cases: {fault}"]) from None
+        text = read_text(path, _MAX_BYTES, "create it or correct the path")
+    except UserError as error:
+        raise ConfigError([f"cases: {error}"]) from None
     reader = csv.reader(io.StringIO(text, newline=None), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error:
-        number, most = reader.line_num, f"{csv.field_size_limit():,}"
+        number, limit = reader.line_num, f"{csv.field_size_limit():,}"
         raise ConfigError(
-            [f"{path}: line {number}: a cell is longer than {most} characters; shorten it"]
+            [f"{path}: line {number}: a cell is longer than {limit} characters; shorten it"]
         ) from None
     return [(number, cells) for number, cells in lines if any(cells)]
 
 
-def _unnamed(heading: list[str], cells: list[str]) -> Iterator[str]:
-    """Yield the faults of a row's cells that have no column name above them."""
+def _row_faults(heading: list[str], cells: list[str]) -> Iterator[str]:
+    """Yield one message for each cell of a row that has no column name above it."""
     if any(cells[len(heading) :]):
-        yield f"has more cells than the heading, which has {len(heading)}; mend it"
+        yield f"has more cells than the heading, which has {len(heading)}; remove the extra cells"
         return
-    for place, (column, cell) in enumerate(zip(heading, cells, strict=False), start=1):
+    for number, (column, cell) in enumerate(zip(heading, cells, strict=False), start=1):
         if cell and not column:
-            yield f"column {place} holds {shown(cell)} but has no name in the heading; name it"
+            yield f"column {number} has no heading but contains {format_value(cell)}; name it"
 
 
 def _heading_faults(columns: list[str]) -> Iterator[str]:
-    """Yield the faults of the column names."""
+    """Yield one message for each fault of the column names."""
     for column in {column: None for column in columns if columns.count(column) > 1}:
-        yield f"column {shown(column)}: is there twice; remove one"
-    for key in NEEDED:
+        yield f"column {format_value(column)}: occurs twice; remove one"
+    for key in REQUIRED:
         if key not in columns:
-            yield f"has no column {key}; the heading names {', '.join(NEEDED)}, tabs between"
+            yield f"has no column {key}; the first line must name {', '.join(REQUIRED)}, with tabs"
     for column in dict.fromkeys(columns):
         if column in RUN_KEYS:
-            yield f"column {column}: is one for the whole run; set it in config.yaml"
+            yield f"column {column}: applies to the whole run; set it in config.yaml"
         elif column not in COLUMNS and column not in SETTINGS:
             hint = did_you_mean(column, [*COLUMNS, *SETTINGS]) or "; remove the column"
-            yield f"column {shown(column)}: is neither an input nor a setting{hint}"
+            yield f"column {format_value(column)}: is neither an input nor a setting{hint}"
 
 
 def _read_case(
     name: str, members: list[tuple[int, Row]], path: Path, config: Config, faults: list[str]
 ) -> Case:
-    """Return one case; its faults are appended to ``faults``."""
+    """Return one case; one message for each of its faults is appended to ``faults``."""
     edits: dict[str, Edit] = {}
     first_number, first = members[0]
     shared: dict[str, Any] = {}
     for number, row in members:
-        settings = {**config.of_case(name), **_row_settings(row, path, number, faults)}
+        settings = {**config.settings_of(name), **_row_settings(row, path, number, faults)}
         shared = shared or settings
-        edit = row.get("edit") or UNNAMED
+        edit = row.get("edit") or UNNAMED_EDIT
         if edit in edits:
             faults.append(f"{path}: line {number}: case {name} has edit {edit} twice; rename one")
             continue
@@ -171,8 +173,8 @@ def _read_case(
         differing = [key for key in sorted(CASE_KEYS) if settings[key] != shared[key]]
         differing += [key for key in ("image", "source_prompt") if row.get(key) != first.get(key)]
         faults.extend(
-            f"{path}: line {number}: {key} differs from line {first_number}; the edits of one case "
-            "share what is trained, so give them the same or make two cases"
+            f"{path}: line {number}: {key} differs from line {first_number}, but the edits of a "
+            "case share what is trained; use the same value or make two cases"
             for key in differing
         )
     prompt = first.get("source_prompt") or None
@@ -187,8 +189,10 @@ def _row_settings(row: Row, path: Path, number: int, faults: list[str]) -> dict[
             continue
         try:
             settings[key] = parse_setting(key, yaml.safe_load(cell))
-        except InvalidValue as fault:
-            faults.append(f"{path}: line {number}: {fault}")
+        except InvalidValue as error:
+            faults.append(f"{path}: line {number}: {error}")
         except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError):
-            faults.append(f"{path}: line {number}: {key}: {shown(cell)} is no value; mend it")
+            faults.append(
+                f"{path}: line {number}: {key}: {format_value(cell)} is invalid; correct it"
+            )
     return settings

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from editinfinity.cases.case import Case
-from editinfinity.cases.create import NewEdit, case_name, make_case, require_makeable
+from editinfinity.cases.create import NewEdit, case_name, make_case, require_creatable
 from editinfinity.cli.delivery import (
     PhotographResult,
     deliver,
@@ -142,10 +142,10 @@ def edit(
     smoothings = _smoothings(settings)
     project = wish.work / name
     case, edits = project / "data" / name, {"edit": wish.edit(mask, box)}
-    require_makeable(case, image, edits, ours=True)
+    require_creatable(case, image, edits, overwrite=True)
     place = "--box" if box is not None else None if mask is None else str(mask)
     with changing(of_output(output) if output else []), alone(project) as lock:
-        make_case(case, image, source, edits, ours=True)
+        make_case(case, image, source, edits, overwrite=True)
         ran = run_workflow(project, settings, lock)
         if ran.failed:
             raise UserError(in_users_terms(ran.failed[name][0], name, image, place))
@@ -196,7 +196,7 @@ def batch(
     place = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
     project = wish.work / f"batch-{place}"
     for name, (image, mask) in photographs.items():
-        require_makeable(project / "data" / name, image, {"edit": wish.edit(mask)}, ours=True)
+        require_creatable(project / "data" / name, image, {"edit": wish.edit(mask)}, overwrite=True)
     told = []
     with alone(project) as lock:
         for image in left_out:
@@ -204,7 +204,7 @@ def batch(
         for name, (image, mask) in photographs.items():
             edits = {"edit": wish.edit(mask)}
             words = wish.source_prompt() or ""
-            make_case(project / "data" / name, image, words, edits, ours=True)
+            make_case(project / "data" / name, image, words, edits, overwrite=True)
         ran = run_workflow(project, settings, lock)
         for name, (image, mask) in photographs.items():
             picture = project / "results" / name / "edit.png"
@@ -305,7 +305,7 @@ def import_table(
     }
     with changing(path for name in cases for path in of_case(data / name)):
         for name, case in cases.items():
-            require_makeable(data / name, case.image, _edits_of(case))
+            require_creatable(data / name, case.image, _edits_of(case))
         if lost:
             said = f"folders hold no {', '.join(sorted(lost))}"
             log.warning("%s: %s; set it in config.yaml, below overrides", table, said)

@@ -44,9 +44,9 @@ def _lines() -> Iterator[str]:
 def config_schema() -> dict[str, Any]:
     """Return the JSON schema of config.yaml."""
     settings = {key: setting.schema() for key, setting in SETTINGS.items()}
-    by_case = {key: {"$ref": f"#/properties/{key}"} for key in settings if key not in RUN_KEYS}
+    overridable = {key: {"$ref": f"#/properties/{key}"} for key in settings if key not in RUN_KEYS}
     names = {"type": "array", "minItems": 1, "items": {"type": "string"}}
-    places = {
+    selection = {
         "cases": {"anyOf": [{"type": "string"}, names, {"type": "null"}]},
         "data": {"type": "string"},
         "results": {"type": "string"},
@@ -58,7 +58,7 @@ def config_schema() -> dict[str, Any]:
                     "additionalProperties": {
                         "type": "object",
                         "additionalProperties": False,
-                        "properties": by_case,
+                        "properties": overridable,
                     },
                 },
                 {"type": "null"},
@@ -70,7 +70,7 @@ def config_schema() -> dict[str, Any]:
         "title": "editinfinity's config.yaml",
         "type": "object",
         "additionalProperties": False,
-        "properties": {**places, **settings},
+        "properties": {**selection, **settings},
     }
 
 

@@ -13,17 +13,17 @@ import yaml
 
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import require_file
-from editinfinity.files.near_names import Slot, fill
+from editinfinity.files.near_names import Slot, assign_files
 from editinfinity.names import did_you_mean, printable, why_unusable
 from editinfinity.settings.groups import PATH, RUN_KEYS, SETTINGS
-from editinfinity.settings.types import InvalidValue, shown
+from editinfinity.settings.types import InvalidValue, format_value
 
-PLACE_KEYS = ("cases", "data", "results", "overrides", "slice")
+SELECTION_KEYS = ("cases", "data", "results", "overrides", "slice")
 """Keys that select the cases to run and the folders to use, rather than how cases are edited."""
 
 _CONFIG = Slot("config", (".yaml",), (".yml", ".txt"))
 
-_LONGEST = 2**20
+_MAX_BYTES = 2**20
 """Maximum size of a configuration file, in bytes."""
 
 _CASES_CURE = "write e.g. cases: [example_1, example_2], cases: cases.tsv, or null for every folder"
@@ -71,7 +71,7 @@ class Config:
         index, count = self.part
         return names[(index - 1) * len(names) // count : index * len(names) // count]
 
-    def of_case(self, case: str) -> dict[str, object]:
+    def settings_of(self, case: str) -> dict[str, object]:
         """Return the settings of a case: those of the run, updated with the case's overrides."""
         return {**self.settings, **self.overrides.get(case, {})}
 
@@ -84,13 +84,13 @@ def parse_setting(key: str, value: object) -> object:
             wrong``.
     """
     if key not in SETTINGS:
-        known = [*SETTINGS, *PLACE_KEYS]
+        known = [*SETTINGS, *SELECTION_KEYS]
         hint = did_you_mean(key, known) or "; remove it"
-        raise InvalidValue(f"{printable(key)[:60]}: is no setting{hint}")
+        raise InvalidValue(f"{printable(key)[:60]}: is not a setting{hint}")
     try:
         return SETTINGS[key].parse(value)
-    except InvalidValue as fault:
-        raise InvalidValue(f"{key}: {fault}") from None
+    except InvalidValue as error:
+        raise InvalidValue(f"{key}: {error}") from None
 
 
 def load_config(
@@ -110,31 +110,31 @@ def load_config(
     """
     faults: list[str] = []
     # Snakemake parses --config cases=null as the text "null".
-    nothing: dict[object, object] = {k: None for k in command_line if raw.get(k) == "null"}
-    raw = {**raw, **nothing}
+    nulls: dict[object, object] = {k: None for k in command_line if raw.get(k) == "null"}
+    raw = {**raw, **nulls}
 
-    def blame(key: object, message: str) -> None:
+    def add_fault(key: object, message: str) -> None:
         faults.append(f"{'--config' if key in command_line else source}: {message}")
 
-    def parsed(key: str, parse: Callable[[object], Any], default: Any, cure: str = "") -> Any:
+    def parse_key(key: str, parse: Callable[[object], Any], default: Any, cure: str = "") -> Any:
         try:
             return parse(raw.get(key, default))
-        except InvalidValue as fault:
-            blame(key, f"{key}: {fault}{cure}")
+        except InvalidValue as error:
+            add_fault(key, f"{key}: {error}{cure}")
 
     settings = {key: setting.default for key, setting in SETTINGS.items()}
     for key, value in raw.items():
-        if key not in PLACE_KEYS:
+        if key not in SELECTION_KEYS:
             try:
-                settings[str(key)] = parse_setting(str(key), _inner_values(value))
-            except InvalidValue as fault:
-                blame(key, str(fault))
-    data, results = (parsed(key, partial(_parse_place, key), key) for key in ("data", "results"))
-    cases = parsed("cases", _parse_cases, None, f"; {_CASES_CURE}")
-    part = parsed("slice", _parse_slice, None)
-    overrides, complaints = _parse_overrides(_inner_values(raw.get("overrides")))
-    for complaint in complaints:
-        blame("overrides", f"overrides: {complaint}")
+                settings[str(key)] = parse_setting(str(key), _parse_elements(value))
+            except InvalidValue as error:
+                add_fault(key, str(error))
+    data, results = (parse_key(key, partial(_parse_path, key), key) for key in ("data", "results"))
+    cases = parse_key("cases", _parse_cases, None, f"; {_CASES_CURE}")
+    part = parse_key("slice", _parse_slice, None)
+    overrides, override_faults = _parse_overrides(_parse_elements(raw.get("overrides")))
+    for fault in override_faults:
+        add_fault("overrides", f"overrides: {fault}")
     if faults:
         raise ConfigError(faults)
     if settings["pie_bench"] is not None:
@@ -143,30 +143,30 @@ def load_config(
     return Config(settings, names, table, data, str(results), overrides, source, part)
 
 
-def _parse_place(key: str, value: object) -> Path:
+def _parse_path(key: str, value: object) -> Path:
     """Return the path of a folder; ``key`` is used in messages."""
     try:
         return PATH.parse(value)
-    except InvalidValue as fault:
+    except InvalidValue as error:
         cure = f"write e.g. {key}: {key}"
-        raise InvalidValue(f"must be {fault}, got {shown(value)}; {cure}") from None
+        raise InvalidValue(f"must be {error}, got {format_value(value)}; {cure}") from None
 
 
-def _inner_values(value: object) -> object:
+def _parse_elements(value: object) -> object:
     """Return a value whose nested list and mapping elements are parsed as YAML scalars.
 
     Snakemake parses ``--config cfg=3`` as a number, but every element of ``cfg=[3,4]`` as text.
     """
     if isinstance(value, list):
-        return [_inner_value(element) for element in value]
+        return [_parse_element(element) for element in value]
     if isinstance(value, dict):
-        return {key: _inner_value(element) for key, element in value.items()}
+        return {key: _parse_element(element) for key, element in value.items()}
     return value
 
 
-def _inner_value(value: object) -> object:
+def _parse_element(value: object) -> object:
     if not isinstance(value, str):
-        return _inner_values(value)
+        return _parse_elements(value)
     if re.fullmatch(r"[-+\d.eE]{1,32}|true|false|null", value):
         return yaml.safe_load(value)
     return value
@@ -180,12 +180,12 @@ def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
         return None, PATH.parse(value)
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not names:
-        raise InvalidValue(f"must be names of folders or a table, got {shown(value)}")
+        raise InvalidValue(f"must be names of folders or a table, got {format_value(value)}")
     for name in names:
         if not isinstance(name, str):
-            raise InvalidValue(f"must be names, got {shown(name)} (put numbers in quotes)")
+            raise InvalidValue(f"must be names, got {format_value(name)} (put numbers in quotes)")
         if reason := why_unusable(name):
-            raise InvalidValue(f"{shown(name)} cannot be a case: {reason}")
+            raise InvalidValue(f"{format_value(name)} cannot be a case: {reason}")
     return tuple(dict.fromkeys(names)), None
 
 
@@ -197,7 +197,7 @@ def _parse_slice(value: object) -> tuple[int, int]:
     index, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= index <= count:
         raise InvalidValue(
-            f"must be one of so many slices, got {shown(value)}; write e.g. slice: 1/50"
+            f"must be NUMBER/COUNT, got {format_value(value)}; write e.g. slice: 1/50"
         )
     return index, count
 
@@ -208,24 +208,24 @@ def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[
     if value is None:
         return {}, []
     if not isinstance(value, dict):
-        return {}, [f"must be a mapping from case to settings, got {shown(value)}; {cure}"]
+        return {}, [f"must be a mapping from case to settings, got {format_value(value)}; {cure}"]
     overrides: dict[str, dict[str, object]] = {}
-    complaints = []
+    faults = []
     for case, settings in value.items():
         name = printable(str(case))
         if not isinstance(settings, dict):
-            complaints.append(f"{name}: must be settings, got {shown(settings)}; {cure}")
+            faults.append(f"{name}: must be settings, got {format_value(settings)}; {cure}")
             continue
         overrides[str(case)] = parsed = {}
         for key, setting in settings.items():
-            if key in RUN_KEYS or key in PLACE_KEYS:
-                complaints.append(f"{name}: {key}: is one for the whole run; set it at the top")
+            if key in RUN_KEYS or key in SELECTION_KEYS:
+                faults.append(f"{name}: {key}: applies to the whole run; set it at the top level")
                 continue
             try:
                 parsed[str(key)] = parse_setting(str(key), setting)
-            except InvalidValue as fault:
-                complaints.append(f"{name}: {fault}")
-    return overrides, complaints
+            except InvalidValue as error:
+                faults.append(f"{name}: {error}")
+    return overrides, faults
 
 
 def find_config_file(folder: Path) -> tuple[Path, list[str]]:
@@ -234,22 +234,22 @@ def find_config_file(folder: Path) -> tuple[Path, list[str]]:
     A file whose name is nearly right is used in its place, with a notice.
 
     Raises:
-        ConfigError: several files could be meant, or the name of one is misspelt.
+        ConfigError: several files have nearly the right name, or the name of one is misspelt.
     """
     path = folder / _CONFIG.right_name()
     try:
-        names = sorted(each.name for each in folder.iterdir())
+        names = sorted(file.name for file in folder.iterdir())
     except OSError:
         return path, []
     # Files with other endings (config.json) belong to other programs.
-    endings = (*_CONFIG.endings, *_CONFIG.also, "")
-    filled = fill(
+    endings = (*_CONFIG.endings, *_CONFIG.also_read, "")
+    assigned = assign_files(
         folder, [name for name in names if Path(name).suffix.lower() in endings], [_CONFIG]
     )
-    faults = [*filled.faults, *(line for lacking, line in filled.unused if lacking)]
+    faults = [*assigned.faults, *(line for slot_name, line in assigned.unused if slot_name)]
     if faults:
         raise ConfigError(faults)
-    return filled.paths.get(_CONFIG.name, path), filled.notices
+    return assigned.paths.get(_CONFIG.name, path), assigned.notices
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -263,25 +263,25 @@ class _StrictLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise yaml.composer.ComposerError(
-                problem=f"*{event.anchor} refers to another place; write out what stands there",
+                problem=f"*{event.anchor} is an alias; write out the value it refers to",
                 problem_mark=event.start_mark,
             )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-        seen = set()
+        keys = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
                     problem="a key is in brackets; write it as a word, `setting: value`",
                     problem_mark=key_node.start_mark,
                 )
-            if key_node.value in seen:
+            if key_node.value in keys:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"{key_node.value} is given twice; keep one",
+                    problem=f"{key_node.value} occurs twice; keep one",
                     problem_mark=key_node.start_mark,
                 )
-            seen.add(key_node.value)
+            keys.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -295,26 +295,26 @@ def check_yaml(path: Path) -> bool:
         ConfigError: it is not UTF-8, not YAML, not a mapping, or contains a duplicate key.
     """
     try:
-        require_file(path, _LONGEST, "mend it")
+        require_file(path, _MAX_BYTES, "correct the file")
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except UserError as fault:
-        raise ConfigError([str(fault)]) from None
+    except UserError as error:
+        raise ConfigError([str(error)]) from None
     except RecursionError:
-        raise ConfigError([f"{path}: has brackets nested too deep; mend it"]) from None
+        raise ConfigError([f"{path}: has too deeply nested brackets; remove some"]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{path}: is not UTF-8; save it as UTF-8"]) from None
-    except OSError as fault:
-        raise ConfigError([f"{path}: cannot be read ({fault.strerror}); mend it"]) from None
-    except yaml.MarkedYAMLError as fault:
-        line = f"line {fault.problem_mark.line + 1}: " if fault.problem_mark else ""
-        problem = fault.problem or "is no YAML"
-        cure = "" if ";" in problem else "; mend it"
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror}); check it"]) from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        problem = error.problem or "is not valid YAML"
+        cure = "" if ";" in problem else "; correct it"
         raise ConfigError([f"{path}: {line}{problem}{cure}"]) from None
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as fault:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
         # PyYAML raises the others for malformed dates, numbers and tagged values.
-        raise ConfigError([f"{path}: is no YAML ({fault}); mend it"]) from None
+        raise ConfigError([f"{path}: is not valid YAML ({error}); correct it"]) from None
     if content is not None and not isinstance(content, dict):
         raise ConfigError(
-            [f"{path}: must be lines of `setting: value`, got {shown(content)}; mend it"]
+            [f"{path}: must be lines of `setting: value`, got {format_value(content)}; correct it"]
         )
     return content is not None

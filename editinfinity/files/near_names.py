@@ -28,11 +28,11 @@ _COPY_MARK = re.compile(
 )
 """Text that an operating system adds before or after the name of a copied file."""
 
-_remembered = lru_cache(maxsize=10_000)
+_cached = lru_cache(maxsize=10_000)
 """Cache decorator: the same file names occur in hundreds of folders."""
 
 _SHORTEST_MISSPELT = 3
-"""Minimum length of an edit's name, in letters, for which misspellings are detected.
+"""Minimum number of letters in an edit's name for which misspellings are detected.
 
 Edits are often called 1, 2, 3, which differ by one letter without being misspelt.
 """
@@ -45,17 +45,17 @@ class Slot:
     Attributes:
         stem: the file name without suffix, e.g. ``mask``.
         endings: correct suffixes, in order of preference if several such files exist.
-        also: further suffixes that are accepted and read like the first correct one.
+        also_read: further suffixes that are accepted; such files are read like ``endings[0]``.
         edit: for a file that applies to one edit only, the name of that edit, which follows
             ``stem`` and a dot in the file name; else None.
-        has_edits: whether files that apply to one edit only may exist for this slot.
+        per_edit: whether this slot may also have files that apply to one edit only.
     """
 
     stem: str
     endings: tuple[str, ...]
-    also: tuple[str, ...] = ()
+    also_read: tuple[str, ...] = ()
     edit: str | None = None
-    has_edits: bool = False
+    per_edit: bool = False
 
     @property
     def name(self) -> str:
@@ -64,19 +64,22 @@ class Slot:
 
     def right_name(self, endings: Sequence[str] = ()) -> str:
         """Return the correct name for a file that has these suffixes."""
-        kept = endings[-1] if endings and endings[-1] in self.endings else self.endings[0]
-        return f"{self.name}{kept}"
+        ending = endings[-1] if endings and endings[-1] in self.endings else self.endings[0]
+        return f"{self.name}{ending}"
 
-    def kind(self, ending: str) -> str:
-        """Return the correct suffix of the format as which a file with this suffix is read.
-
-        It is empty if files with this suffix are not read.
-        """
-        return self.endings[0] if ending in self.also else ending if ending in self.endings else ""
+    def correct_ending(self, ending: str) -> str:
+        """Return the correct suffix for a file with this suffix; empty if it cannot be read."""
+        return (
+            self.endings[0]
+            if ending in self.also_read
+            else ending
+            if ending in self.endings
+            else ""
+        )
 
 
 @dataclass
-class Filled:
+class AssignedFiles:
     """The files of a folder, assigned to slots.
 
     Attributes:
@@ -95,27 +98,28 @@ class Filled:
 
 
 @dataclass(frozen=True)
-class _Meant:
+class _Match:
     """A file with an almost right name, and the slot that it probably belongs to.
 
     Attributes:
         file: its name.
         slot: the slot it probably belongs to.
         right_name: its correct name.
-        doubt: if the file is not used, the reason and what to do; else None.
-        matters: whether the slot, if it is empty, may be empty because of this file.
-        companion: whether the file may legitimately exist beside the correctly named one.
+        problem: why the file is not used, and what to do; None if it is used.
+        may_fill_slot: whether the file is probably the slot's file. If it is and the slot is empty,
+            the user has to decide before the case runs.
+        may_coexist: whether the file may legitimately exist beside the correctly named one.
     """
 
     file: str
     slot: Slot
     right_name: str
-    doubt: str | None = None
-    matters: bool = True
-    companion: bool = False
+    problem: str | None = None
+    may_fill_slot: bool = True
+    may_coexist: bool = False
 
 
-def fill(folder: Path, files: Sequence[str], slots: Sequence[Slot]) -> Filled:
+def assign_files(folder: Path, files: Sequence[str], slots: Sequence[Slot]) -> AssignedFiles:
     """Assign the files of a folder to slots.
 
     Args:
@@ -123,222 +127,222 @@ def fill(folder: Path, files: Sequence[str], slots: Sequence[Slot]) -> Filled:
         files: names of all files in it, in order.
         slots: the files that the folder may contain.
     """
-    filled, slots = Filled(), tuple(slots)
+    result, slots = AssignedFiles(), tuple(slots)
     right_names = {f"{slot.name}{ending}" for slot in slots for ending in slot.endings}
     rest = [file for file in files if file not in right_names and not _BACKUP.fullmatch(file)]
-    near = [meant for file in rest if (meant := _meant(file, slots)) is not None]
-    near = [meant for meant in near if not is_folder(folder / meant.file)]
-    there = set(files)
+    matches = [match for file in rest if (match := _find_match(file, slots)) is not None]
+    matches = [match for match in matches if not is_folder(folder / match.file)]
+    existing = set(files)
     for slot in slots:
-        right = [name for end in slot.endings if (name := f"{slot.name}{end}") in there]
-        mine = [meant for meant in near if meant.slot == slot]
-        usable = [meant for meant in mine if meant.doubt is None]
+        right = [name for end in slot.endings if (name := f"{slot.name}{end}") in existing]
+        slot_matches = [match for match in matches if match.slot == slot]
+        usable = [match for match in slot_matches if match.problem is None]
         if right:
-            filled.paths[slot.name] = folder / right[0]
+            result.paths[slot.name] = folder / right[0]
         elif len(usable) == 1:
-            filled.paths[slot.name] = folder / usable[0].file
-            filled.notices.append(_used(folder, usable[0]))
+            result.paths[slot.name] = folder / usable[0].file
+            result.notices.append(_used_notice(folder, usable[0]))
         if len(right) > 1:
-            filled.faults.append(f"{folder}: holds {' and '.join(right)}; keep one")
+            result.faults.append(f"{folder}: contains {' and '.join(right)}; keep one")
         elif not right and len(usable) > 1:
-            names, wanted = " and ".join(printable(each.file) for each in usable), usable[0]
-            filled.faults.append(
-                f"{folder}: holds {names}, each of them nearly {wanted.right_name}; keep one and "
-                "rename it to that"
+            names = " and ".join(printable(match.file) for match in usable)
+            result.faults.append(
+                f"{folder}: contains {names}; keep one and rename it to {usable[0].right_name}"
             )
-        for meant in mine:
-            place = printable(str(folder / meant.file))
-            if meant.doubt is not None and not (right and meant.companion):
-                lacking = slot.name if meant.matters and slot.name not in filled.paths else ""
-                filled.unused.append((lacking, f"{place}: is not used, {meant.doubt}"))
-            elif meant.doubt is None and right:
-                filled.notices.append(
-                    f"{place}: is not used, because {right[0]} is there; delete the one that is "
-                    "not meant"
+        for match in slot_matches:
+            path = printable(str(folder / match.file))
+            if match.problem is not None and not (right and match.may_coexist):
+                missing = slot.name if match.may_fill_slot and slot.name not in result.paths else ""
+                result.unused.append((missing, f"{path}: is not used, because {match.problem}"))
+            elif match.problem is None and right:
+                result.notices.append(
+                    f"{path}: is not used, because {right[0]} exists; delete the one that you do "
+                    "not need"
                 )
-    return filled
+    return result
 
 
-def edits_of(files: Sequence[str], slot: Slot) -> dict[str, str]:
+def edit_names(files: Sequence[str], slot: Slot) -> dict[str, str]:
     """Return file name → edit name for the files of a slot that apply to one edit only.
 
-    Names that differ from the correct one only in form are included.
+    File names that differ from the correct one only in form are included; they get the spelling
+    of an edit whose file is named correctly, if there is one.
     """
-    found = {}
+    edits = {}
     for file in files:
         if _BACKUP.fullmatch(file):
             continue
-        stem, endings = _readings(file, (*slot.endings, *slot.also))[0]
+        stem, endings = _readings(file, (*slot.endings, *slot.also_read))[0]
         head, _, edit = stem.partition(".")
-        if endings and edit.strip() and _key(head) == _key(slot.stem):
-            found[file] = edit.strip()
-    right = {edit for file, edit in found.items() if file == f"{slot.stem}.{edit}{slot.endings[0]}"}
-    by_key = {_key(edit): edit for edit in right}
+        if endings and edit.strip() and _normalised(head) == _normalised(slot.stem):
+            edits[file] = edit.strip()
+    right = {edit for file, edit in edits.items() if file == f"{slot.stem}.{edit}{slot.endings[0]}"}
+    by_normalised = {_normalised(edit): edit for edit in right}
     return {
-        file: edit if edit in right else by_key.get(_key(edit), edit)
-        for file, edit in found.items()
+        file: edit if edit in right else by_normalised.get(_normalised(edit), edit)
+        for file, edit in edits.items()
     }
 
 
-def _used(folder: Path, meant: _Meant) -> str:
-    is_of_another_format = len(meant.slot.endings) > 1 and _ending(meant.file) in meant.slot.also
-    verb = "save it as" if is_of_another_format else "rename it to"
-    path = printable(str(folder / meant.file))
-    return f"{path}: is used as {meant.right_name}; {verb} {meant.right_name}"
+def _used_notice(folder: Path, match: _Match) -> str:
+    is_other_format = len(match.slot.endings) > 1 and _ending(match.file) in match.slot.also_read
+    verb = "save it as" if is_other_format else "rename it to"
+    path = printable(str(folder / match.file))
+    return f"{path}: is used as {match.right_name}; {verb} {match.right_name}"
 
 
-@_remembered
-def _meant(file: str, slots: tuple[Slot, ...]) -> _Meant | None:
+@_cached
+def _find_match(file: str, slots: tuple[Slot, ...]) -> _Match | None:
     """Find the slot that a file with an incorrect name probably belongs to; None if there is none.
 
-    Names that are already correct never get here.
+    Correct names must not be passed.
     """
-    endings = tuple({ending for slot in slots for ending in (*slot.endings, *slot.also)})
+    endings = tuple({ending for slot in slots for ending in (*slot.endings, *slot.also_read)})
     readings = _readings(file, endings)
-    for stem, found in readings:
-        if fitting := _fitting(stem, slots):
-            return _of_form(file, fitting, found)
+    for stem, stem_endings in readings:
+        if candidates := _slots_named(stem, slots):
+            return _match_by_form(file, candidates, stem_endings)
     name, _, ending = file.strip().rpartition(".")
     if not readings[0][1] and re.fullmatch(r"\w{1,5}", ending):
         for stem, _ in _readings(name, endings):
-            if fitting := _fitting(stem, slots):
-                return _unreadable(file, fitting[0], f".{ending}")
-    for stem, found in readings:
-        if meant := _misspelt(file, stem, found, slots):
-            return meant
+            if candidates := _slots_named(stem, slots):
+                return _unsupported_match(file, candidates[0], f".{ending}")
+    for stem, stem_endings in readings:
+        if match := _misspelt(file, stem, stem_endings, slots):
+            return match
     return None
 
 
-def _fitting(stem: str, slots: Sequence[Slot]) -> list[Slot]:
+def _slots_named(stem: str, slots: Sequence[Slot]) -> list[Slot]:
     """Return the slots whose names differ from a stem only in form."""
-    return [slot for slot in slots if _key(slot.name) == _key(stem)]
+    return [slot for slot in slots if _normalised(slot.name) == _normalised(stem)]
 
 
-def _of_form(file: str, fitting: Sequence[Slot], endings: Sequence[str]) -> _Meant:
+def _match_by_form(file: str, candidates: Sequence[Slot], endings: Sequence[str]) -> _Match:
     """Describe a file whose name differs from a correct one only in form."""
-    slot = fitting[0]
+    slot = candidates[0]
     right_name = slot.right_name(endings)
-    kinds = {slot.kind(ending) for ending in endings}
-    doubt, companion = None, False
-    if len(fitting) > 1:
-        names = " or ".join(each.right_name(endings) for each in fitting)
-        doubt = f"as it may be meant for several edits; rename it to {names}"
-    elif "" in kinds:
-        return _unreadable(file, slot, _ending(file))
-    elif len(kinds) > 1:
-        names, companion = " or ".join(f"{slot.name}{kind}" for kind in sorted(kinds)), True
-        doubt = f"as its name has endings of two kinds; rename it to {names}"
-    elif not kinds and len(slot.endings) > 1:
+    formats = {slot.correct_ending(ending) for ending in endings}
+    problem, may_coexist = None, False
+    if len(candidates) > 1:
+        names = " or ".join(slot.right_name(endings) for slot in candidates)
+        problem = f"it may belong to several edits; rename it to {names}"
+    elif "" in formats:
+        return _unsupported_match(file, slot, _ending(file))
+    elif len(formats) > 1:
+        names, may_coexist = " or ".join(f"{slot.name}{end}" for end in sorted(formats)), True
+        problem = f"its name has the endings of two file formats; rename it to {names}"
+    elif not formats and len(slot.endings) > 1:
         names = ", ".join(slot.endings[:3])
-        doubt = f"as it has no ending; name it {slot.name} with one of the endings {names}"
+        problem = f"it has no ending; name it {slot.name} with one of the endings {names}"
     elif len(slot.endings) > 1 and _ending(file) != endings[-1]:
-        doubt = f"as its name does not end in {endings[-1]}; rename it to {right_name}"
+        problem = f"its name does not end in {endings[-1]}; rename it to {right_name}"
     elif reason := why_unusable(file):
-        doubt = f"as {reason}; rename it to {right_name}"
-    return _Meant(file, slot, right_name, doubt, companion=companion)
+        problem = f"{reason}; rename it to {right_name}"
+    return _Match(file, slot, right_name, problem, may_coexist=may_coexist)
 
 
-def _unreadable(file: str, slot: Slot, ending: str) -> _Meant:
+def _unsupported_match(file: str, slot: Slot, ending: str) -> _Match:
     """Describe a file with a correct stem but an unsupported suffix, such as ``mask.psd``."""
     right_name = slot.right_name()
-    doubt = f"as files that end in {printable(ending)} are not read here; save it as {right_name}"
-    return _Meant(file, slot, right_name, doubt, companion=True)
+    problem = f"files that end in {printable(ending)} cannot be read here; save it as {right_name}"
+    return _Match(file, slot, right_name, problem, may_coexist=True)
 
 
-def _misspelt(file: str, stem: str, endings: Sequence[str], slots: Sequence[Slot]) -> _Meant | None:
+def _misspelt(file: str, stem: str, endings: Sequence[str], slots: Sequence[Slot]) -> _Match | None:
     """Describe a misspelt name, or one with the name of an unknown edit; None for other names.
 
     A misspelt name has one letter inserted, missing or changed, or two adjacent letters swapped.
     """
-    key, letters = _key(stem), _letters(stem)
+    normalised, letters = _normalised(stem), _letters(stem)
     head, dot, rest = stem.partition(".")
     for slot in slots:
-        if slot.edit is not None and _is_slip(letters, _letters(slot.name)):
+        if slot.edit is not None and _is_typo(letters, _letters(slot.name)):
             in_stem = not letters.startswith(_letters(slot.stem))
             if in_stem or len(_letters(slot.edit)) >= _SHORTEST_MISSPELT:
-                return _doubtful(file, slot, slot.right_name(endings))
+                return _misspelt_match(file, slot, slot.right_name(endings))
     for slot in slots:
         if slot.edit is not None:
             continue
-        if slot.has_edits and key.startswith(f"{_key(slot.stem)}_"):
-            return _of_no_edit(file, slot, stem, endings)
-        if _is_slip(letters, _letters(slot.name)):
-            return _doubtful(file, slot, slot.right_name(endings))
-        if slot.has_edits and dot and rest and _is_slip(_letters(head), _letters(slot.stem)):
-            own = replace(slot, edit=rest)
-            known = next((each for each in slots if each.name == own.name), slot)
-            return _doubtful(file, known, own.right_name(endings))
+        if slot.per_edit and normalised.startswith(f"{_normalised(slot.stem)}_"):
+            return _unknown_edit_match(file, slot, stem, endings)
+        if _is_typo(letters, _letters(slot.name)):
+            return _misspelt_match(file, slot, slot.right_name(endings))
+        if slot.per_edit and dot and rest and _is_typo(_letters(head), _letters(slot.stem)):
+            edit_slot = replace(slot, edit=rest)
+            known = next((slot for slot in slots if slot.name == edit_slot.name), slot)
+            return _misspelt_match(file, known, edit_slot.right_name(endings))
     return None
 
 
-def _doubtful(file: str, slot: Slot, right_name: str) -> _Meant:
-    kept = printable(f"old_{file}")
-    doubt = (
-        f"as its name is not quite {printable(right_name)}; rename it to that, or to {kept} if it "
-        "is not meant"
+def _misspelt_match(file: str, slot: Slot, right_name: str) -> _Match:
+    ignored_name = printable(f"old_{file}")
+    problem = (
+        f"its name looks like a misspelt {printable(right_name)}; rename it to that, or to "
+        f"{ignored_name} to ignore it"
     )
-    return _Meant(file, slot, right_name, doubt)
+    return _Match(file, slot, right_name, problem)
 
 
-def _of_no_edit(file: str, slot: Slot, stem: str, endings: Sequence[str]) -> _Meant:
-    """Return why a file is not used whose name goes on after the slot's, ``mask.foo.png``.
+def _unknown_edit_match(file: str, slot: Slot, stem: str, endings: Sequence[str]) -> _Match:
+    """Describe a file whose name continues after the slot's with the name of no known edit.
 
-    With the separator of edits (a dot), it is the mask of an edit ``foo`` that is not there: it is
-    left over, and nothing misses it. With another one (``mask_foo.png``), it is not known which of
-    the two was meant, the mask or that of an edit ``foo``; both right names are told.
+    With a dot (``mask.foo.png``), it is the mask of an edit ``foo`` that does not exist: it is left
+    over, and no slot is empty because of it. With another separator (``mask_foo.png``), it may be
+    the mask of all edits or that of an edit ``foo``; the message names both correct names.
     """
     words = _SEPARATORS.pattern.join(map(re.escape, slot.stem.split("_")))
     pattern = rf"(?:{_SEPARATORS.pattern})?{words}{_SEPARATORS.pattern}"
-    before = re.match(pattern, stem, re.IGNORECASE)
-    edit = stem[before.end() :].strip() if before else ""
-    own = printable(replace(slot, edit=edit).right_name(endings))
+    prefix = re.match(pattern, stem, re.IGNORECASE)
+    edit = stem[prefix.end() :].strip() if prefix else ""
+    edit_file = printable(replace(slot, edit=edit).right_name(endings))
     right_name = slot.right_name(endings)
-    if before and before[0] == f"{slot.stem}.":
-        doubt = f"as there is no edit {printable(edit)}; rename it to {right_name}, or delete it"
-        return _Meant(file, slot, right_name, doubt, matters=False)
-    doubt = f"as its name is not quite right; rename it to {right_name}, or to {own} for the edit "
-    return _Meant(file, slot, right_name, doubt + printable(edit))
+    if prefix and prefix[0] == f"{slot.stem}.":
+        problem = f"there is no edit {printable(edit)}; rename it to {right_name}, or delete it"
+        return _Match(file, slot, right_name, problem, may_fill_slot=False)
+    problem = f"its name is ambiguous; rename it to {right_name}, or to {edit_file} for the edit "
+    return _Match(file, slot, right_name, problem + printable(edit))
 
 
-@_remembered
+@_cached
 def _readings(file: str, endings: tuple[str, ...]) -> list[tuple[str, list[str]]]:
     """Return (stem, suffixes) of a name: first as it is, then after removing each copy mark."""
-    name, found, readings = file.strip(), list[str](), list[tuple[str, list[str]]]()
+    name, removed, readings = file.strip(), list[str](), list[tuple[str, list[str]]]()
     while True:
         stem, dot, last = name.rpartition(".")
         ending = f".{last.strip().lower()}"
         if dot and stem.strip() and ending in endings:
             name = stem.rstrip()
-            found = [ending, *found]
+            removed = [ending, *removed]
             continue
-        readings.append((name, found))
-        bare = _COPY_MARK.sub("", name, count=1).strip()
-        if bare in ("", name):
+        readings.append((name, removed))
+        without_mark = _COPY_MARK.sub("", name, count=1).strip()
+        if without_mark in ("", name):
             return readings
-        name = bare
+        name = without_mark
 
 
 def _ending(file: str) -> str:
     return Path(file).suffix.strip().lower()
 
 
-@_remembered
-def _key(stem: str) -> str:
+@_cached
+def _normalised(stem: str) -> str:
     """Normalise a stem, so that names that differ only in form become equal."""
     folded = unicodedata.normalize("NFC", stem.casefold())
     return _SEPARATORS.sub("_", folded).strip("_")
 
 
 def _letters(stem: str) -> str:
-    return _key(stem).replace("_", "")
+    return _normalised(stem).replace("_", "")
 
 
-def _is_slip(found: str, right: str) -> bool:
+def _is_typo(word: str, right: str) -> bool:
     """Return whether two words are equal or differ by one typing error.
 
     A typing error is one letter inserted, missing or changed, or two adjacent letters swapped.
     """
-    while found and right and found[0] == right[0]:
-        found, right = found[1:], right[1:]
-    swapped = found[:2] == right[1::-1] and found[2:] == right[2:]
-    return swapped or found[1:] == right or found == right[1:] or found[1:] == right[1:]
+    while word and right and word[0] == right[0]:
+        word, right = word[1:], right[1:]
+    swapped = word[:2] == right[1::-1] and word[2:] == right[2:]
+    return swapped or word[1:] == right or word == right[1:] or word[1:] == right[1:]

@@ -33,7 +33,7 @@ def attention_map(
         Attention map, (h, w) fp32 on the ratio's 1M last scale.
 
     Raises:
-        MemoryFault: the GPU ran out of memory.
+        GpuMemoryError: the GPU ran out of memory.
     """
     device, schedule = transformer.device, photograph.schedule
     collector = AttentionCollector(schedule, tokens)

@@ -85,7 +85,7 @@ def draw(
         The code of the picture, (1, d, H, W); ``decode`` converts it into an image.
 
     Raises:
-        MemoryFault: the GPU ran out of memory.
+        GpuMemoryError: the GPU ran out of memory.
     """
     device, schedule = transformer.device, photograph.schedule
     blend: Editor = keep_generated
@@ -118,7 +118,7 @@ def decode(tokenizer: Tokenizer, code: Tensor) -> Image.Image:
     """Decode a code (1, d, H, W) into a picture at the model's size.
 
     Raises:
-        MemoryFault: the GPU ran out of memory.
+        GpuMemoryError: the GPU ran out of memory.
     """
     return from_model(tokenizer.decode(code)[0].float().cpu().numpy())
 

@@ -39,7 +39,7 @@ def encode_photograph(
         tokenizer: the model's tokenizer.
 
     Raises:
-        MemoryFault: the GPU ran out of memory.
+        GpuMemoryError: the GPU ran out of memory.
     """
     size = size_of(photograph)
     schedule = schedule_for(

@@ -19,7 +19,7 @@ def encode_prompt(prompt: str, preset: Preset, encoder: TextEncoder) -> PromptFe
 
     Raises:
         PromptTooLongError: the prompt has more tokens than the encoder accepts.
-        MemoryFault: the GPU ran out of memory.
+        GpuMemoryError: the GPU ran out of memory.
     """
     text = " ".join(prompt.split())
     features = encoder.encode(caption(text)).features[0].cpu().numpy()

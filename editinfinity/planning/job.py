@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from editinfinity.cancellation import Cancellation, Stopped
 from editinfinity.cases.case import Case, Edit
-from editinfinity.cases.load import is_by_folder, load_case
+from editinfinity.cases.load import cases_are_folders, load_case
 from editinfinity.config.load import Config, load_config
 from editinfinity.errors import UserError
 from editinfinity.jobs.record import DONE, FAILED, STOPPED, JobOutcome, RecordHandler, path_of
@@ -87,7 +87,7 @@ class Job:
         Raises:
             UserError: with all faults of the case.
         """
-        if is_by_folder(self.config) and (faults := self.case.all_faults()):
+        if cases_are_folders(self.config) and (faults := self.case.all_faults()):
             raise UserError("; ".join(faults))
 
     def settings(self, group: type[Group], **given: Any) -> Group:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from editinfinity.cases.case import Case, Cases, Edit
-from editinfinity.cases.load import Hold, load_case, load_cases
+from editinfinity.cases.load import LockFiles, load_case, load_cases
 from editinfinity.config.load import Config, check_yaml, find_config_file, load_config
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import backbone_folders
@@ -183,7 +183,7 @@ class PlannedRun:
         return self.targets()
 
 
-def _hold(whole_run: bool) -> Hold:
+def _hold(whole_run: bool) -> LockFiles:
     """Return the function that locks the files of cases; it does nothing in a job's process."""
     return hold if whole_run else lambda paths: None
 

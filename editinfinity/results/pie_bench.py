@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 from editinfinity.cases.case import Edit
-from editinfinity.cases.pie_bench import FIXED, FOUND, GIVEN, case_of, chosen_entries
+from editinfinity.cases.pie_bench import FIXED, FOUND, GIVEN, case_of_entry, selected_entries
 from editinfinity.cases.pie_bench_layout import TYPES, Entry
 from editinfinity.config.load import Config
 from editinfinity.evaluation.names import METRICS
@@ -87,7 +87,7 @@ def write_tables(config: Config) -> list[Path]:
     Raises:
         UserError: the benchmark can no longer be read, or a table cannot be written.
     """
-    groups = list(_groups(config, chosen_entries(config).entries))
+    groups = list(_groups(config, selected_entries(config).entries))
     if not any(group.results for group in groups):
         return []
     tables = {
@@ -102,7 +102,7 @@ def write_tables(config: Config) -> list[Path]:
 
 def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
     model = model_identity(config.settings)
-    cases = [(entry, case_of(entry, config)) for entry in entries]
+    cases = [(entry, case_of_entry(entry, config)) for entry in entries]
     for edit, mask in MASKS.items():
         for variant in variants_of({**config.settings, **FIXED}):
             measured = [

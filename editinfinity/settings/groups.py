@@ -14,7 +14,14 @@ from typing import Annotated, ClassVar
 from editinfinity.names import PATH_VARIABLE
 from editinfinity.presets import PRESETS
 from editinfinity.scales import PIXEL_BUDGETS
-from editinfinity.settings.setting import Setting, SettingsGroup, case, edit, renamed, run
+from editinfinity.settings.setting import (
+    Setting,
+    SettingsGroup,
+    accept_former_names,
+    case,
+    edit,
+    run,
+)
 from editinfinity.settings.types import Choice, Either, FilePath, Flag, Number, Numbers, Text, Whole
 
 SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "dilated", "none")
@@ -24,28 +31,28 @@ MASK_REGIONS = ("black", "white", "transparent", "opaque")
 """Parts of a mask's picture that may be the edited one (``editinfinity.files.masks``)."""
 
 SELECT = r"first|best|embedding\d+-lora[^/\x00-\x1f]+"
-"""What may choose the variant that becomes the result."""
+"""Pattern of the values of ``select``: ``first``, ``best`` or the name of a variant."""
 
 PATH = FilePath(
     "a path without control characters, { } and <name>",
     rf"(?:(?!{PATH_VARIABLE})[^\x00-\x1f\x7f{{}}])+",
 )
-"""Of a file or folder, as Snakemake can carry it."""
+"""Type of the path of a file or folder that Snakemake can handle."""
 
-_LARGEST_SCHEDULE = 13
-"""Scales of it."""
+_MAX_SCALES = 13
+"""Number of scales of the largest pixel budget."""
 
 Switch = Annotated[bool, Flag()]
 Seed = Annotated[int, Whole(high=2**63 - 1)]  # the largest seed torch takes everywhere
 Share = Annotated[float, Number(low=0, below=1)]
 Iterations = Annotated[int, Whole(high=100_000)]
-"""Every checkpoint between is a job, which Snakemake plans beforehand."""
+"""Limited because Snakemake plans one job for every checkpoint."""
 IterationsOrNull = Annotated[int | None, Whole(high=100_000)]
 LearningRate = Annotated[float | None, Number(above=0)]
 Folder = Annotated[Path | None, PATH]
 
 
-@renamed(preset="model")
+@accept_former_names(preset="model")
 @dataclass(frozen=True)
 class ModelSettings(SettingsGroup):
     """Which model runs, and on what."""
@@ -57,14 +64,14 @@ class ModelSettings(SettingsGroup):
     model_dir: Folder = run(None, example="weights/infinity")
     """Folder of converted weights; null = where `editinfinity weights fetch` puts them."""
     attention_bias: Switch = run(True)
-    """0 drops the q and v biases, to repeat the original implementation's numbers."""
+    """0 drops the q and v biases, to reproduce the original implementation's numbers."""
     device: Annotated[str, Text("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?")] = run("auto")
     """auto (a GPU if there is one) | cpu | cuda | cuda:1."""
     threads: Annotated[int | str, Either("auto", Whole(1, 4096))] = run("auto")
-    """CPU threads of the model; auto = every core, shared by the jobs that run at once."""
+    """CPU threads of the model; auto = all cores, shared by the jobs that run at the same time."""
     gradient_checkpointing: Annotated[str, Choice(("auto", "none", "all"))] = run("auto")
     """auto | none | all: blocks that training on a GPU computes twice to save memory; auto = as
-    few as make it fit; results are the same."""
+    few as needed to fit; results are the same."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +85,22 @@ class WorkerSettings(SettingsGroup):
 
 @dataclass(frozen=True)
 class InversionSettings(SettingsGroup):
-    """What is learned of a photograph, and which of it is used."""
+    """What training learns from a photograph, and which checkpoints the next step uses."""
 
     heading: ClassVar[str] = "Steps 2 and 3: training the text embedding, then LoRA over it"
 
     train_textembedding: Switch = case(True)
-    """1 trains; 0 uses a checkpoint that is already there."""
+    """1 trains the text embedding; 0 uses an existing checkpoint."""
     train_textembedding_iter: Iterations = case(10)
-    """Number of iterations."""
+    """Number of training iterations of the text embedding."""
     use_textembedding: Switch = case(True)
-    """1 trains LoRA over the text embedding; 0 without it."""
+    """1 trains LoRA with the learned text embedding; 0 without it."""
     use_textembedding_iter: IterationsOrNull = case(None, sweep=True, example=10)
-    """Which iteration's; null = train_textembedding_iter."""
+    """Iteration whose text embedding LoRA trains with; null = train_textembedding_iter."""
     train_lora: Switch = case(True)
-    """1 trains; 0 uses a checkpoint that is already there."""
+    """1 trains LoRA; 0 uses an existing checkpoint."""
     train_lora_iter: Iterations = case(50)
-    """Number of iterations: more keep more of the photograph, fewer edit more."""
+    """Number of training iterations of LoRA: more keep more of the photograph, fewer edit more."""
     checkpoint_every: Annotated[int, Whole(1)] = case(10)
     """Iterations between checkpoints; a longer training continues from the last one."""
 
@@ -113,14 +120,14 @@ class EditSettings(SettingsGroup):
     use_concat_embedding: Switch = edit(True)
     """1 uses the learned text embedding."""
     use_embedding_iter: IterationsOrNull = edit(None, sweep=True, example=10)
-    """Which iteration's; null = train_textembedding_iter."""
+    """Iteration of the text embedding to use; null = train_textembedding_iter."""
     use_lora: Switch = edit(True)
     """1 uses LoRA."""
     use_lora_iter: IterationsOrNull = edit(None, sweep=True, example=50)
-    """Which iteration's; null = train_lora_iter."""
+    """Iteration of LoRA to use; null = train_lora_iter."""
     mask_source: Annotated[str, Choice(("auto", "user", "attention", "none"))] = edit("auto")
-    """user (image/mask.png, .json or .txt) | attention (of prompt/target_word.txt) | none; auto
-    takes the first there is."""
+    """user (image/mask.png, .json or .txt) | attention (of prompt/target_word.txt) | none; auto =
+    the first of these that is available."""
 
 
 @dataclass(frozen=True)
@@ -128,26 +135,26 @@ class SamplingSettings(SettingsGroup):
     """How the bits of an edit are drawn."""
 
     seed: Seed = edit(42, sweep=True)
-    """Seed of the drawing: another seed, another picture."""
+    """Random seed of the drawing; another seed gives another picture."""
     cfg: Annotated[float, Number(low=0)] = edit(4.0, sweep=True)
     """Strength of classifier-free guidance: logits are uncond + cfg·(cond − uncond)."""
     tau: Annotated[float, Number(above=0)] = edit(0.5, sweep=True)
     """Temperature: logits are divided by it."""
     top_k: Annotated[int, Whole(1)] = edit(900, sweep=True)
-    """1 takes the likelier value of every bit; from 2 up both values may be drawn."""
+    """1 takes the likelier value of every bit; with 2 or more, both values may be drawn."""
     top_p: Annotated[float, Number(above=0, high=1)] = edit(0.97, sweep=True)
     """The less likely value of a bit is not drawn where its probability is at most 1 − top_p."""
 
 
 @dataclass(frozen=True)
 class PreservationSettings(SettingsGroup):
-    """How the drawing keeps to the photograph."""
+    """How the drawing preserves the photograph."""
 
     guidance: Annotated[str, Choice(("cfg", "source_negative"))] = edit("cfg")
-    """cfg | source_negative: also away from what the source prompt says (training_free always
+    """cfg | source_negative: also guides away from the source prompt (training_free always
     does)."""
-    lock_scales: Annotated[int, Whole(high=_LARGEST_SCHEDULE)] = edit(0)
-    """Number of first scales that stay the photograph's, which keeps its layout; 3 for very large
+    lock_scales: Annotated[int, Whole(high=_MAX_SCALES)] = edit(0)
+    """Number of first scales copied from the photograph, which keeps its layout; 3 for very large
     masks."""
     smoothing: Annotated[str, Choice(SMOOTHINGS)] = edit("linear", sweep=True)
     """linear | paper | hard | gaussian | dilated | none: how the edit fades around its mask, over
@@ -156,14 +163,14 @@ class PreservationSettings(SettingsGroup):
 
 @dataclass(frozen=True)
 class MaskSettings(SettingsGroup):
-    """Which part of a photograph a mask or an attention map has edited."""
+    """Which part of a photograph is edited, given a mask or an attention map."""
 
     heading: ClassVar[str] = "The mask"
 
     mask_edit_region: Annotated[str, Choice(MASK_REGIONS)] = edit("black")
     """The part of the user's mask that is edited: black | white | transparent | opaque."""
     mask_grow: Annotated[int, Whole(high=10_000)] = edit(0)
-    """Pixels of the photograph by which the user's mask is made larger."""
+    """Number of pixels of the photograph by which the user's mask is enlarged."""
     attention_threshold: Annotated[float, Number(above=0, below=1)] = edit(0.5)
     """Edits the cells whose attention exceeds min + attention_threshold·(max − min)."""
 
@@ -175,15 +182,15 @@ class PhotographSettings(SettingsGroup):
     heading: ClassVar[str] = "The photograph"
 
     pixel_budget: Annotated[str | None, Choice(tuple(PIXEL_BUDGETS))] = case(None, example="1M")
-    """0.06M | 0.25M | 0.60M | 1M; null = the model's own."""
+    """0.06M | 0.25M | 0.60M | 1M; null = the model's default."""
     crop: Annotated[str, Choice(("full", "auto"))] = case("full")
-    """full | auto learns and edits only a part around the masks, at full detail (large
+    """full | auto: learns and edits only a part around the masks, at full detail (for large
     photographs)."""
 
 
 @dataclass(frozen=True)
 class FinishSettings(SettingsGroup):
-    """How a drawing is put back into its photograph.
+    """How a drawing is pasted back into its photograph.
 
     ``background: exact`` keeps the photograph's own pixels wherever the kernel keeps all of the
     source, which is not everywhere outside the mask (``make_blend_mask``).
@@ -195,7 +202,7 @@ class FinishSettings(SettingsGroup):
     mask_feather: Annotated[float | None, Number(low=0)] = edit(None, example=20)
     """Width in pixels of the seam around the edit; null = about 1/64 of the view."""
     gps: Annotated[str, Choice(("keep", "drop"))] = edit("keep")
-    """keep | drop where the photograph says it was taken."""
+    """keep | drop the location stored in the photograph."""
 
 
 @dataclass(frozen=True)
@@ -205,11 +212,11 @@ class EvaluationSettings(SettingsGroup):
     heading: ClassVar[str] = "Judging (docs/evaluation.md)"
 
     metrics: Switch = run(True)
-    """1 measures every picture: numbers beside it and in results/metrics.tsv; 0 loads nothing for
-    them."""
+    """1 measures every picture: numbers beside it and in results/metrics.tsv; 0 measures
+    nothing."""
     lpips_weights: Folder = run(None, example="weights/lpips")
-    """Folder of LPIPS; null = where `editinfinity weights fetch lpips` puts it; without it, its
-    column says so."""
+    """Folder of LPIPS; null = where `editinfinity weights fetch lpips` puts it; if it is missing,
+    its column says so."""
     clip_weights: Folder = run(None, example="weights/clip")
     """Folder of CLIP; null = where `editinfinity weights fetch clip` puts it."""
     dino_weights: Folder = run(None, example="weights/dino")
@@ -217,9 +224,9 @@ class EvaluationSettings(SettingsGroup):
     image_reward_weights: Folder = run(None, example="weights/reward")
     """Folder of ImageReward; null = where `editinfinity weights fetch image_reward` puts it."""
     select: Annotated[str, Text("first, best or the name of a variant", SELECT)] = edit("first")
-    """Of a sweep, which picture becomes results/CASE/NAME.png: first | best | a variant's name."""
+    """Picture of a sweep that becomes results/CASE/NAME.png: first | best | a variant's name."""
     select_floor: Annotated[float, Number(low=0)] = edit(25.0)
-    """For best: the most aligned of those whose background has at least this PSNR, in decibels."""
+    """best takes the most aligned picture whose background has at least this PSNR, in decibels."""
 
 
 @dataclass(frozen=True)
@@ -229,13 +236,13 @@ class BenchmarkSettings(SettingsGroup):
     heading: ClassVar[str] = "A benchmark in place of cases (docs/pie_bench.md)"
 
     pie_bench: Folder = run(None, example="PIE-Bench_v1")
-    """Folder with mapping_file.json and annotation_images: `snakemake pie_bench` edits it, into
-    results/pie_bench."""
+    """Folder with mapping_file.json and annotation_images; `snakemake pie_bench` writes the edits
+    to results/pie_bench."""
     pie_bench_sample: Annotated[int | None, Whole(1)] = run(None, example=20)
-    """Number of its pictures for a quick look, each type by its share; null = all."""
+    """Number of pictures for a quick look, with every type in proportion; null = all."""
 
 
-@renamed(
+@accept_former_names(
     seed="train_seed",
     learning_rate=("embedding_learning_rate", "lora_learning_rate"),
     gradient_clip="grad_clip",
@@ -245,34 +252,34 @@ class BenchmarkSettings(SettingsGroup):
 class TrainingSettings(SettingsGroup):
     """How a photograph is learned, the same for the text embedding and for LoRA."""
 
-    heading: ClassVar[str] = "How training goes"
+    heading: ClassVar[str] = "Training"
 
     train_seed: Seed = case(42)
     """Seed of all noise in training."""
     embedding_learning_rate: LearningRate = case(None, example=4.69e-5)
-    """Learning rate of the text embedding, constant; null = the model's own."""
+    """Learning rate of the text embedding, constant; null = the model's default."""
     lora_learning_rate: LearningRate = case(None, example=4.69e-5)
-    """Learning rate of LoRA, constant; null = the model's own."""
+    """Learning rate of LoRA, constant; null = the model's default."""
     batch_size: Annotated[int | None, Whole(1, 1024)] = case(None, example=2)
-    """Noisy copies of the image in an iteration; null = the model's own."""
+    """Number of noisy copies of the image in an iteration; null = the model's default."""
     betas: Annotated[tuple[float, float], Numbers(Number(low=0, below=1), 2)] = case((0.9, 0.97))
-    """Of AdamW."""
+    """Betas of AdamW."""
     weight_decay: Annotated[float, Number(low=0)] = case(0.0)
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     grad_clip: Annotated[float, Number(above=0)] = case(5.0)
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; larger gradients are clipped."""
     noise_strength: Share = case(0.3)
-    """Largest probability that a bit is flipped, so that the model learns to mend its mistakes."""
+    """Largest probability that a bit is flipped, so that the model learns to correct mistakes."""
     cond_drop: Share = case(0.1)
     """Probability that a sample trains without its text."""
     drop_path: Share = case(0.1)
     """Probability of skipping the last block; it rises linearly over depth, from 0."""
     deterministic: Switch = run(False)
-    """1 = two equal runs learn equal numbers on a GPU too; training takes up to twice as long
-    there."""
+    """1 = repeated runs learn identical numbers on a GPU too, where training takes up to twice as
+    long."""
 
 
-@renamed(rank="lora_rank", alpha="lora_alpha", dropout="lora_dropout")
+@accept_former_names(rank="lora_rank", alpha="lora_alpha", dropout="lora_dropout")
 @dataclass(frozen=True)
 class LoraSettings(SettingsGroup):
     """The adapter on both linear layers of every feed-forward block, and its loss."""
@@ -302,13 +309,13 @@ GROUPS: tuple[type[SettingsGroup], ...] = (
     TrainingSettings,
     LoraSettings,
 )
-"""In the order of config.yaml."""
+"""All groups, in the order of config.yaml."""
 
 SETTINGS: dict[str, Setting] = {
     key: setting for group in GROUPS for key, setting in group.settings().items()
 }
-"""Settings by key. ``cases``, ``data``, ``results`` and ``overrides`` say where things lie and
-which run; ``editinfinity.config.load`` reads them."""
+"""Settings by key. The other keys of config.yaml (``cases``, ``data``, ``results``, ``overrides``,
+``slice``) select cases and folders; ``editinfinity.config.load`` reads them."""
 
 RUN_KEYS = frozenset(key for key, setting in SETTINGS.items() if setting.level == "run")
 CASE_KEYS = frozenset(key for key, setting in SETTINGS.items() if setting.level == "case")

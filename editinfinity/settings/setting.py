@@ -26,14 +26,14 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_type_hin
 
 from editinfinity.errors import UserError
 from editinfinity.names import did_you_mean
-from editinfinity.settings.types import InvalidValue, SettingType, shown
+from editinfinity.settings.types import InvalidValue, SettingType, format_value
 
 Group = TypeVar("Group", bound="SettingsGroup")
 
 
 Level = Literal["run", "case", "edit"]
-"""Level at which a setting may differ: ``run`` (not at all); ``case`` (by case, because all edits
-of a case share what is trained); ``edit`` (by edit)."""
+"""Level at which a setting may differ: ``run`` (one value for the whole run); ``case`` (by case,
+because all edits of a case share what is trained); ``edit`` (by edit)."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Setting:
         type: type that validates its values.
         default: value if config.yaml does not set it, in canonical form.
         level: level at which it may differ.
-        nullable: whether null is accepted; it means "the model's own" or "follow another setting".
-        sweep: whether a list is accepted; the product of all lists is drawn.
+        nullable: whether null is accepted; it means the model's default or another setting's value.
+        sweep: whether a list is accepted; one picture is made for each combination of all lists.
         example: a value as written in config.yaml, for messages.
     """
 
@@ -68,10 +68,10 @@ class Setting:
     @property
     def wording(self) -> str:
         """Description of the accepted values, for messages."""
-        return self._wording(", or a list of such" if self.sweep else "")
+        return self._wording(", or a list of these" if self.sweep else "")
 
-    def _wording(self, several: str) -> str:
-        return self.type.wording + several + (", or null" if self.nullable else "")
+    def _wording(self, or_list: str) -> str:
+        return self.type.wording + or_list + (", or null" if self.nullable else "")
 
     def parse(self, value: Any) -> Any:
         """Return the canonical form of a value of config.yaml.
@@ -89,7 +89,7 @@ class Setting:
         except InvalidValue:
             parsed = []
         if not parsed:
-            raise self._complaint(value, self.wording)
+            raise self._error(value, self.wording)
         return tuple(dict.fromkeys(parsed))
 
     def parse_one(self, value: Any) -> Any:
@@ -103,11 +103,11 @@ class Setting:
         try:
             return self.type.parse(value)
         except InvalidValue:
-            raise self._complaint(value, self._wording("")) from None
+            raise self._error(value, self._wording("")) from None
 
-    def _complaint(self, value: Any, wording: str) -> InvalidValue:
+    def _error(self, value: Any, wording: str) -> InvalidValue:
         cure = f"write e.g. {self.key}: {self.example}"
-        return InvalidValue(f"must be {wording}, got {shown(value)}; {cure}")
+        return InvalidValue(f"must be {wording}, got {format_value(value)}; {cure}")
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema of the setting."""
@@ -120,15 +120,15 @@ class Setting:
         return {"description": self.help, **accepted}
 
 
-def _declared(level: Level, default: Any, *, sweep: bool = False, example: Any = None) -> Any:
+def _field(level: Level, default: Any, *, sweep: bool = False, example: Any = None) -> Any:
     """Return a dataclass field for a setting; ``example`` is needed if the default is null."""
-    facts = {"level": level, "sweep": sweep, "example": example}
-    return field(default=default, metadata=facts)
+    metadata = {"level": level, "sweep": sweep, "example": example}
+    return field(default=default, metadata=metadata)
 
 
-run = functools.partial(_declared, "run")
-case = functools.partial(_declared, "case")
-edit = functools.partial(_declared, "edit")
+run = functools.partial(_field, "run")
+case = functools.partial(_field, "case")
+edit = functools.partial(_field, "edit")
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,11 @@ class SettingsGroup:
         for key, setting in self.settings().items():
             value = getattr(self, key)
             try:
-                one = setting.parse_one(value)
-            except InvalidValue as fault:
-                faults.append(f"{key}: {fault}")
+                parsed = setting.parse_one(value)
+            except InvalidValue as error:
+                faults.append(f"{key}: {error}")
             else:
-                object.__setattr__(self, key, one)
+                object.__setattr__(self, key, parsed)
         if faults:
             raise UserError("; ".join(faults))
 
@@ -170,21 +170,21 @@ class SettingsGroup:
     def settings(cls) -> Mapping[str, Setting]:
         """Return the settings of the group by key, in the order of declaration."""
         hints = get_type_hints(cls, include_extras=True)
-        found = {}
-        for each in fields(cls):
-            value, setting_type = get_args(hints[each.name])
-            facts, default = each.metadata, each.default
-            found[each.name] = Setting(
+        settings = {}
+        for declared in fields(cls):
+            value_type, setting_type = get_args(hints[declared.name])
+            metadata, default = declared.metadata, declared.default
+            settings[declared.name] = Setting(
                 cls,
-                each.name,
+                declared.name,
                 setting_type,
-                (default,) if facts["sweep"] and default is not None else default,
-                facts["level"],
-                NoneType in get_args(value),
-                facts["sweep"],
-                as_yaml(default if facts["example"] is None else facts["example"]),
+                (default,) if metadata["sweep"] and default is not None else default,
+                metadata["level"],
+                NoneType in get_args(value_type),
+                metadata["sweep"],
+                as_yaml(default if metadata["example"] is None else metadata["example"]),
             )
-        return found
+        return settings
 
     @classmethod
     @functools.cache
@@ -202,24 +202,24 @@ class SettingsGroup:
         }
 
 
-def divided(given: Mapping[str, Any], *groups: type[SettingsGroup]) -> list[Any]:
-    """Make an object of each of several groups from the keyword arguments of a Python function.
+def make_groups(values: Mapping[str, Any], *groups: type[SettingsGroup]) -> list[Any]:
+    """Create an instance of each settings group from the keyword arguments of a Python function.
 
     Args:
-        given: setting → value; what is not there takes its default.
-        groups: which settings the function takes.
+        values: setting → value; missing settings take their defaults.
+        groups: the groups whose settings the function accepts.
 
     Returns:
-        An object of each group, in the order of ``groups``.
+        An instance of each group, in the order of ``groups``.
 
     Raises:
         UserError: a key belongs to none of the groups, or values of a group are not valid.
     """
     known = [key for group in groups for key in group.settings()]
-    for key in given:
+    for key in values:
         if key not in known:
-            raise UserError(f"{key}: is no setting of these{did_you_mean(key, known)}")
-    return [group.of(given) for group in groups]
+            raise UserError(f"{key}: is not a setting accepted here{did_you_mean(key, known)}")
+    return [group.of(values) for group in groups]
 
 
 def as_yaml(value: Any) -> str:
@@ -234,27 +234,27 @@ def as_yaml(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def renamed(**names: str | tuple[str, ...]) -> Callable[[type[Group]], type[Group]]:
+def accept_former_names(**names: str | tuple[str, ...]) -> Callable[[type[Group]], type[Group]]:
     """Return a class decorator that accepts former names of settings, with a warning.
 
     Args:
         names: former name → current name or names.
     """
 
-    def accept(group: type[Group]) -> type[Group]:
-        make = group.__init__
+    def decorate(group: type[Group]) -> type[Group]:
+        original_init = group.__init__
 
-        @functools.wraps(make)
-        def init(self: Any, *args: Any, **given: Any) -> None:
+        @functools.wraps(original_init)
+        def init(self: Any, *args: Any, **kwargs: Any) -> None:
             for old, new in names.items():
-                if old in given:
-                    now = (new,) if isinstance(new, str) else new
-                    told = f"{group.__name__}: {old} is now {' and '.join(now)}"
-                    warnings.warn(told, DeprecationWarning, stacklevel=2)
-                    given |= dict.fromkeys(now, given.pop(old))
-            make(self, *args, **given)
+                if old in kwargs:
+                    new_names = (new,) if isinstance(new, str) else new
+                    message = f"{group.__name__}: {old} is now {' and '.join(new_names)}"
+                    warnings.warn(message, DeprecationWarning, stacklevel=2)
+                    kwargs |= dict.fromkeys(new_names, kwargs.pop(old))
+            original_init(self, *args, **kwargs)
 
         group.__init__ = init  # type: ignore[method-assign]
         return group
 
-    return accept
+    return decorate

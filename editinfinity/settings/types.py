@@ -41,7 +41,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number that is at least ``low`` and, if given, at most ``high``."""
+    """A whole number that is at least ``low`` and, unless it is None, at most ``high``."""
 
     low: int = 0
     high: int | None = None
@@ -122,7 +122,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Numbers:
-    """A list of a fixed number of numbers of one kind (``betas``)."""
+    """A list of ``count`` numbers, each valid for ``item`` (``betas``)."""
 
     item: Number
     count: int
@@ -227,17 +227,17 @@ SettingType = Flag | Whole | Number | Numbers | Choice | Text | Either
 form of a value or raises ``InvalidValue``; and ``schema``, the same constraint as JSON schema."""
 
 
-def shown(value: object, limit: int = 60) -> str:
+def format_value(value: object, limit: int = 60) -> str:
     """Return a value as a user would write it, shortened: ``"fifty"``, ``null``, ``[1, 2]``."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
-        text = _text_of(value)
+        text = _as_text(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _text_of(value: object) -> str:
-    """Return a value that JSON cannot hold as text.
+def _as_text(value: object) -> str:
+    """Convert a value that JSON cannot represent to text.
 
     Python refuses to convert whole numbers of thousands of digits to decimal text.
     """

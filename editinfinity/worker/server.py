@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editinfinity.cancellation import Cancellation, Stopped
-from editinfinity.errors import MemoryFault, UserError
+from editinfinity.errors import GpuMemoryError, UserError
 from editinfinity.jobs.record import event_of, to_json
 from editinfinity.jobs.stage_version import current_digests, running_digests
 from editinfinity.locks import Lock
@@ -140,7 +140,7 @@ class Worker:
                 try:
                     call.run(host)
                     return
-                except MemoryFault as fault:
+                except GpuMemoryError as fault:
                     log.info("%s; once more, with the card to itself", fault)
                 # Outside the except block, because the exception keeps tensors of the run alive.
                 self._models.finish_job()

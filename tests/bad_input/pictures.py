@@ -255,9 +255,9 @@ IMAGES = (
     Bad("a bomb in a comment", as_image("png", text_bomb), EITHER, "original_image.png",
         right=shows(photograph)),
     Bad("an oversize file", lambda case: oversize(case / JPG), LINE, "original_image.jpg"),
-    Bad("no photograph", lambda case: (case / JPG).unlink(), LINE, "holds no original_image"),
+    Bad("no photograph", lambda case: (case / JPG).unlink(), LINE, "has no original_image"),
     Bad("no folder of images", lambda case: shutil.rmtree(case / "image"), LINE,
-        "holds no original_image"),
+        "has no original_image"),
     Bad("two photographs", lambda case: (case / "image/original_image.png").write_bytes(
         encoded("PNG")), LINE, "original_image.jpg and original_image.png"),
     Bad("a folder for a photograph", in_place_of(JPG, Path.mkdir), LINE, "original_image.jpg"),

@@ -56,7 +56,7 @@ def test_infer_function_forces(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"infer_function": 2}, "infer_function: 2 blends under a mask"),
+        ({"infer_function": 2}, "infer_function: 2 needs a mask"),
         ({"mask_source": "user"}, "mask_source: user: there is no mask"),
         ({"mask_source": "attention"}, "needs a target word"),
     ],
@@ -95,7 +95,7 @@ def test_faults_of_a_folder_are_kept_for_its_check(tmp_path: Path) -> None:
     make_case(tmp_path / "same", "prompt/edit_image_prompt.edit.txt")
     cases = load(tmp_path).by_name
     assert list(cases["empty"].edits) == ["edit"]
-    assert "holds no original_image" in cases["empty"].all_faults()[0]
+    assert "has no original_image" in cases["empty"].all_faults()[0]
     double = " ".join(cases["double"].all_faults())
     assert "original_image.jpg and original_image.png; keep" in double
     assert "are the same edit" in cases["same"].all_faults()[0]
@@ -141,7 +141,7 @@ def test_selection(tmp_path: Path) -> None:
         load(tmp_path, overrides={"phot": {"cfg": 3}})
     with pytest.raises(ConfigError, match="cannot be listed"):
         load(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="holds no case"):
+    with pytest.raises(ConfigError, match="contains no case"):
         load(tmp_path / "photo" / "image")
 
 
@@ -185,12 +185,12 @@ HEADING = "case\timage\tedit_prompt\tedit\tcfg\ttrain_lora_iter"
     ("lines", "said"),
     [
         (["case\timage", "a\tb"], "has no column edit_prompt"),
-        ([HEADING + "\tdevice", "a\tb\tc\t\t\t\tcpu"], "column device: is one for the whole run"),
+        ([HEADING + "\tdevice", "a\tb\tc\t\t\t\tcpu"], "column device: applies to the whole run"),
         ([HEADING + "\tcgf", "a\tb\tc\t\t\t\t"], "did you mean cfg"),
         ([HEADING], "has no rows"),
         ([HEADING, "a\t\tc\t\t\t"], "line 2: image is empty"),
-        ([HEADING, "../a\tb\tc\t\t\t"], 'line 2: case: "../a" is no name'),
-        ([HEADING, "a\tb\tc\tx/y\t\t"], 'line 2: edit: "x/y" is no name'),
+        ([HEADING, "../a\tb\tc\t\t\t"], 'line 2: case: "../a" cannot be a name'),
+        ([HEADING, "a\tb\tc\tx/y\t\t"], 'line 2: edit: "x/y" cannot be a name'),
         ([HEADING, "a\tb\tc\t\thigh\t"], "line 2: cfg: must be a number"),
         ([HEADING, "a\tb\tc\t\t[3\t"], "line 2: "),
         ([HEADING, "a\tb\tc\t\t\t", "a\tb\td\t\t\t"], "has edit edit twice"),
@@ -199,8 +199,8 @@ HEADING = "case\timage\tedit_prompt\tedit\tcfg\ttrain_lora_iter"
         ([HEADING, "a\tb\tc\t\t\t\tmore\tstill"], "more cells than the heading"),
         ([HEADING, "", "a\tb\tc\t\t\t", "\t", "b\t\tc"], "line 5: image is empty"),
         ([HEADING, "a\tb\tc\t\t\t\t\tx"], "line 2: has more cells than the heading, which has 6"),
-        ([HEADING + "\t\t", "a\tb\tc\t\t\t\t\tx"], 'line 2: column 8 holds "x" but has no name'),
-        ([HEADING + "\tcfg", "a\tb\tc"], 'column "cfg": is there twice; remove one'),
+        ([HEADING + "\t\t", "a\tb\tc\t\t\t\t\tx"], "line 2: column 8 has no heading but"),
+        ([HEADING + "\tcfg", "a\tb\tc"], 'column "cfg": occurs twice; remove one'),
         ([HEADING, "a\tb\t" + "x" * 200_000], "line 2: a cell is longer than 131,072 characters"),
     ],
 )
@@ -245,7 +245,7 @@ def test_quotes_around_a_cell_are_kept_and_told_once(tmp_path: Path) -> None:
     cases = load_table(write_table(tmp_path, heading, "", *rows))
     assert cases.by_name["b"].edits["edit"].prompt == '"a ""big"" cat"'
     (notice,) = cases.notices
-    assert notice.startswith(f"{tmp_path / 'cases.tsv'}: line 4: a cell stands in double quotes")
+    assert notice.startswith(f"{tmp_path / 'cases.tsv'}: line 4: a cell is in double quotes")
 
 
 def test_a_missing_or_binary_table_is_one_line(tmp_path: Path) -> None:

@@ -78,17 +78,17 @@ def test_beside_the_right_file_a_slip_is_passed_over(
     edit = case.edits["edit"]
     assert tmp_path / "x" / right in (edit.mask, edit.target_word)
     (notice,) = notices
-    assert notice.startswith(f"{tmp_path / 'x' / file}: is not used, because {right_name} is there")
+    assert notice.startswith(f"{tmp_path / 'x' / file}: is not used, because {right_name} exists")
     assert case.faults == ()
 
 
 def test_several_slips_for_one_place_are_a_fault(tmp_path: Path) -> None:
     case, notices = case_of(tmp_path, IMAGE, PROMPT, SOURCE, "image/Mask.png", "image/mask (1).png")
     (line,) = case.faults
-    assert "holds Mask.png and mask (1).png, each of them nearly mask.png; keep one" in line
+    assert "contains Mask.png and mask (1).png; keep one and rename it to mask.png" in line
     assert notices == ()
     case, _ = case_of(tmp_path / "two", IMAGE, PROMPT, "image/mask.edit.png", "image/mask.edit.txt")
-    assert "holds mask.edit.png and mask.edit.txt; keep one" in case.faults[0]
+    assert "contains mask.edit.png and mask.edit.txt; keep one" in case.faults[0]
 
 
 UNUSED = [
@@ -206,8 +206,8 @@ def test_masks_of_edits_with_names_much_alike(tmp_path: Path) -> None:
         "a.b": None,
     }  # fmt: skip
     told = "\n".join(notices)
-    assert "mask.3.png: is not used, as there is no edit 3; rename it to mask.png" in told
-    assert "mask-a-b.png: is not used, as it may be meant for several edits" in told
+    assert "mask.3.png: is not used, because there is no edit 3; rename it to mask.png" in told
+    assert "mask-a-b.png: is not used, because it may belong to several edits" in told
     assert len(notices) == 4
     assert ["mask-a-b.png" in line for line in case.faults] == [True]
 
@@ -223,8 +223,8 @@ def test_the_photograph(tmp_path: Path, file: str) -> None:
 
 def test_a_photograph_of_another_format_is_named(tmp_path: Path) -> None:
     case, (notice,) = case_of(tmp_path, "image/original_image.NEF", PROMPT, SOURCE)
-    assert "original_image.NEF: is not used, as files that end in .NEF are not read" in notice
-    assert ["holds no original_image" in line for line in case.faults] == [True]
+    assert "original_image.NEF: is not used, because files that end in .NEF cannot" in notice
+    assert ["has no original_image" in line for line in case.faults] == [True]
 
 
 def test_a_new_mask_takes_the_place_of_a_nearly_right_one(
@@ -241,7 +241,7 @@ def test_a_new_mask_takes_the_place_of_a_nearly_right_one(
         make_case(folder, tmp_path / "photo.png", None, {"edit": word})
     with caplog.at_level(logging.WARNING):
         make_case(folder, tmp_path / "photo.png", None, {"edit": NewEdit("a hat")})
-        assert "mask (1).png: stays, and says where to edit" in caplog.text
+        assert "mask (1).png: still limits where to edit" in caplog.text
         box = NewEdit("a hat", box="0,0,9,9")
         make_case(folder, tmp_path / "photo.png", None, {"edit": box})
         draw_mask(tmp_path / "mine.png", 30)
@@ -272,7 +272,7 @@ def test_config_yaml(tmp_path: Path, name: str) -> None:
     (tmp_path / "config.yaml").write_text("", encoding="utf-8")
     path, (notice,) = find_config_file(tmp_path)
     assert path == tmp_path / "config.yaml"
-    assert f"{name}: is not used, because config.yaml is there" in notice
+    assert f"{name}: is not used, because config.yaml exists" in notice
 
 
 def test_config_yaml_that_cannot_be_told(tmp_path: Path) -> None:
@@ -284,9 +284,7 @@ def test_config_yaml_that_cannot_be_told(tmp_path: Path) -> None:
     assert find_config_file(tmp_path) == (tmp_path / "config.yaml", [])
     (tmp_path / "config.yaml").rename(tmp_path / "config.yml")
     (tmp_path / "Config.yaml").touch()
-    with pytest.raises(
-        ConfigError, match=r"holds Config\.yaml and config\.yml, each of them nearly"
-    ):
+    with pytest.raises(ConfigError, match=r"contains Config\.yaml and config\.yml; keep one"):
         find_config_file(tmp_path)
 
 
@@ -303,7 +301,7 @@ def test_a_run_tells_slips_and_edits_none_as_a_whole(tmp_path: Path) -> None:
     told = (
         "config.yml: is used as config.yaml; rename it to config.yaml",
         "data/used/image/Mask.PNG: is used as mask.png; rename it to mask.png",
-        "data/misspelt/image/maks.png: is not used, as its name is not quite mask.png",
+        "data/misspelt/image/maks.png: is not used, because its name looks like a misspelt",
     )
     for line in told:
         assert line in run.stderr.partition("Building DAG")[0]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from editinfinity.config.generate import config_schema, config_yaml
-from editinfinity.config.load import PLACE_KEYS, ConfigError, check_yaml, load_config
+from editinfinity.config.load import SELECTION_KEYS, ConfigError, check_yaml, load_config
 from editinfinity.editing import kernel
 from editinfinity.settings.groups import SETTINGS, SMOOTHINGS
 from editinfinity.settings.types import InvalidValue
@@ -68,7 +68,7 @@ def test_each_bad_value_is_one_line_with_key_and_cure(key: str) -> None:
         (line,) = fault.value.lines
         assert line.startswith(f"my.yaml: {key}: ")
         assert "\n" not in line
-        assert "write" in line or "set it at the top" in line or "is no setting" in line
+        assert "write" in line or "set it at the top" in line or "is not a setting" in line
 
 
 def test_a_home_is_put_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_every_fault_is_told_and_unknown_keys_get_a_hint() -> None:
     with pytest.raises(ConfigError) as fault:
         load_config({"use_lora_itr": 3, "cfg": -1, "seed": "x"}, command_line={"seed"})
     first, second, third = fault.value.lines
-    assert first == "config.yaml: use_lora_itr: is no setting; did you mean use_lora_iter?"
+    assert first == "config.yaml: use_lora_itr: is not a setting; did you mean use_lora_iter?"
     assert second.startswith("config.yaml: cfg: ")
     assert third.startswith("--config: seed: ")
 
@@ -137,7 +137,7 @@ def test_config_yaml_spells_out_every_setting_at_its_default() -> None:
     raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     config = load_config(raw)
     assert dict(config.settings) == {key: setting.default for key, setting in SETTINGS.items()}
-    assert set(raw) == {*SETTINGS, *PLACE_KEYS}
+    assert set(raw) == {*SETTINGS, *SELECTION_KEYS}
     assert (str(config.data), config.results, config.overrides) == ("data", "results", {})
 
 
@@ -151,24 +151,24 @@ def test_the_schema_file_is_current_and_takes_config_yaml() -> None:
 
 def test_case_overrides_win_over_the_run() -> None:
     config = load_config({"cfg": 3, "overrides": {"a": {"cfg": [5, 6], "train_lora_iter": 7}}})
-    assert config.of_case("a")["cfg"] == (5.0, 6.0)
-    assert config.of_case("a")["train_lora_iter"] == 7
-    assert config.of_case("b")["cfg"] == (3.0,)
+    assert config.settings_of("a")["cfg"] == (5.0, 6.0)
+    assert config.settings_of("a")["train_lora_iter"] == 7
+    assert config.settings_of("b")["cfg"] == (3.0,)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"a: [1", "line 1"),
-        (b"cfg: 3\nseed: 1\ncfg: 4\n", "line 3: cfg is given twice"),
+        (b"cfg: 3\nseed: 1\ncfg: 4\n", "line 3: cfg occurs twice"),
         (b"- cfg\n", "must be lines of `setting: value`"),
         (b"cfg: \xff\n", "is not UTF-8"),
-        (b"cfg: \x00\n", "is no YAML"),
+        (b"cfg: \x00\n", "is not valid YAML"),
         (b"cfg: 3\n{photo}: 1\n", "line 2: a key is in brackets"),
         (b"overrides:\n  [a, b]: {cfg: 3}\n", "line 2: a key is in brackets"),
-        (b"cfg: !!int ''\n", "is no YAML"),
-        (b"train_lora: !!bool x\n", "is no YAML"),
-        (b"seed: !!timestamp x\n", "is no YAML"),
+        (b"cfg: !!int ''\n", "is not valid YAML"),
+        (b"train_lora: !!bool x\n", "is not valid YAML"),
+        (b"seed: !!timestamp x\n", "is not valid YAML"),
     ],
 )
 def test_a_file_that_is_no_yaml_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:

@@ -15,7 +15,7 @@ from editinfinity.settings.groups import (
     SamplingSettings,
     TrainingSettings,
 )
-from editinfinity.settings.setting import as_yaml, divided
+from editinfinity.settings.setting import as_yaml, make_groups
 
 
 def test_all_faults_are_told_at_once_with_the_cure_of_each() -> None:
@@ -75,8 +75,8 @@ def test_numbers_are_written_short_and_as_yaml_reads_them() -> None:
 
 
 def test_a_key_of_no_group_is_refused() -> None:
-    with pytest.raises(UserError, match="taus: is no setting of these; did you mean tau?"):
-        divided({"taus": 1}, SamplingSettings, LoraSettings)
+    with pytest.raises(UserError, match="taus: is not a setting accepted here; did you mean tau?"):
+        make_groups({"taus": 1}, SamplingSettings, LoraSettings)
 
 
 def test_paths_of_before_are_importable() -> None:

@@ -90,7 +90,7 @@ def test_the_whole_word_wins_over_an_earlier_part_of_another() -> None:
 def test_absent_words_and_parts_of_words_are_told_apart() -> None:
     with pytest.raises(UserError, match=r"w\.txt: 'dog' is not in the source prompt 'a cup'"):
         find_word("a cup", "dog", "w.txt")
-    with pytest.raises(UserError, match="'cup' stands only inside 'cupboard'"):
+    with pytest.raises(UserError, match="'cup' is only a part of 'cupboard'"):
         find_word("a cupboard", "cup")
     with pytest.raises(UserError, match="is not in the source prompt"):
         find_word("", "cup")

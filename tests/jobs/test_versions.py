@@ -89,7 +89,7 @@ def test_a_digest_follows_code_through_imports(package: Path) -> None:
     assert changed_in(package) == ["attention_map", "kernel", "edit"]
     rewrite(package.parent / "scripts" / "edit_text_features.py", "this.run(", "this.run( 1, ")
     assert changed_in(package) == ["text_features", "attention_map", "kernel", "edit"]
-    rewrite(package / "errors.py", "class MemoryFault", "X = 1\n\n\nclass MemoryFault")
+    rewrite(package / "errors.py", "class GpuMemoryError", "X = 1\n\n\nclass GpuMemoryError")
     assert changed_in(package) == STAGES
 
 

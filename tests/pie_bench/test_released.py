@@ -12,10 +12,10 @@ import pytest
 from editinfinity.cases.pie_bench import (
     FOUND,
     GIVEN,
-    case_of,
-    cases_of,
-    chosen_entries,
+    case_of_entry,
+    cases_of_benchmark,
     sample,
+    selected_entries,
 )
 from editinfinity.cases.pie_bench_layout import TYPES, decode_mask, read_benchmark, target_word
 from editinfinity.config.load import Config, load_config
@@ -75,13 +75,13 @@ def test_hostile_entries_are_told_and_left_out(folder: Path) -> None:
     notices = read_benchmark(folder).notices
     assert len(notices) == len(made.HOSTILE)
     assert all("left out" in line and "\n" not in line for line in notices)
-    for part in ("leads out of", "there is no picture", "has no length", "0 to 9"):
+    for part in ("is outside of", "there is no picture", "has no length", "0 to 9"):
         assert sum(part in line for line in notices) == 1, part
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "is no JSON"), ("[1]", "must map ids"), ("[" * 99999, "is no JSON"), ("{}", "must map")],
+    [("{", "valid JSON"), ("[1]", "must map ids"), ("[" * 99999, "valid JSON"), ("{}", "must map")],
 )
 def test_broken_mappings_are_one_line(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "mapping_file.json").write_text(text)
@@ -91,7 +91,7 @@ def test_broken_mappings_are_one_line(tmp_path: Path, text: str, said: str) -> N
 
 def test_a_folder_without_a_mapping_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="mapping_file.json: there is no such file") as told:
-        chosen_entries(load_config({"pie_bench": str(tmp_path / "nowhere")}))
+        selected_entries(load_config({"pie_bench": str(tmp_path / "nowhere")}))
     assert len(str(told.value).splitlines()) == 1
 
 
@@ -119,7 +119,7 @@ def test_cases_edit_with_and_without_the_mask(folder: Path, tmp_path: Path) -> N
         "pie_bench": str(folder), "results": str(tmp_path), "slice": "1/2", "background": "exact",
     }  # fmt: skip
     config = load_config(raw)
-    cases = cases_of(chosen_entries(config), config)
+    cases = cases_of_benchmark(selected_entries(config), config)
     assert len(cases.by_name) == 12
     assert len(cases.notices) == len(made.HOSTILE)
     one, three = cases.by_name["000000000001"], cases.by_name["000000000003"]
@@ -135,7 +135,7 @@ def test_the_benchmark_decides_how_its_edits_are_drawn(folder: Path, tmp_path: P
     raw = {"pie_bench": str(folder), "results": str(tmp_path)}
     for function in (None, 0, 1, 2):
         config = load_config({**raw, "infer_function": function})
-        cases = cases_of(chosen_entries(config), config)
+        cases = cases_of_benchmark(selected_entries(config), config)
         assert {case.edits[GIVEN].infer_function for case in cases.by_name.values()} == {2}
         assert {case.edits[FOUND].infer_function for case in cases.by_name.values()} == {0, 2}
         assert not any(case.all_faults() for case in cases.by_name.values())
@@ -198,8 +198,8 @@ def _tables(config: Config) -> tuple[dict[tuple[str, str], dict[str, str]], str]
 
 def _measured(config: Config, name: str, measured: MetricResults) -> None:
     """What a run under a configuration leaves of an entry edited under its mask."""
-    entry = next(entry for entry in chosen_entries(config).entries if entry.name == name)
-    settings = case_of(entry, config).edits[GIVEN].settings
+    entry = next(entry for entry in selected_entries(config).entries if entry.name == name)
+    settings = case_of_entry(entry, config).edits[GIVEN].settings
     variant = variants_of(settings)[0]
     identity = drawing_identity(settings, variant, model_identity(config.settings))
     path = Path(layout(config, name).metrics(GIVEN, variant))

@@ -53,7 +53,7 @@ def test_another_word_looks_elsewhere(worked: Worked, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "word, fault", [("dog", "'dog' is not in"), ("tab", "only inside 'table'")]
+    "word, fault", [("dog", "'dog' is not in"), ("tab", "only a part of 'table'")]
 )
 def test_a_word_that_is_not_there_is_an_error(
     worked: Worked, tmp_path: Path, word: str, fault: str

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from editinfinity.cancellation import Cancellation
-from editinfinity.errors import MemoryFault, UserError
+from editinfinity.errors import GpuMemoryError, UserError
 from editinfinity.files.tensors import load_tensors
 from editinfinity.jobs.record import (
     Event,
@@ -423,7 +423,7 @@ def test_a_job_short_of_memory_gets_the_card_to_itself(monkeypatch: pytest.Monke
     def short_once(call: Call, host: object) -> None:
         ran.append(call)
         if len(ran) == 1:
-            raise MemoryFault("GPU: out of memory")
+            raise GpuMemoryError("GPU: out of memory")
 
     monkeypatch.setattr(Call, "run", short_once)
     monkeypatch.setattr(server, "_warm_models", lambda device: Models())

@@ -95,7 +95,7 @@ def test_python_and_the_documentation_know_it(changed: Project) -> None:
     )
     assert said.splitlines()[-2:] == [
         "other",
-        "sharpnes: is no setting of these; did you mean sharpness?",
+        "sharpnes: is not a setting accepted here; did you mean sharpness?",
     ]
     hooks = ROOT / "docs" / "hooks.py"
     table = call(

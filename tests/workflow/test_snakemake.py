@@ -156,7 +156,7 @@ FAULTS = {
         {"train_lora_iter": "fifty"},
         'train_lora_iter: must be a whole number from 0 to 100000, got "',
     ),
-    "key": ({"use_lorra": 1}, "use_lorra: is no setting; did you mean use_lora?"),
+    "key": ({"use_lorra": 1}, "use_lorra: is not a setting; did you mean use_lora?"),
     "case": ({"cases": ["usre"]}, "there is no folder data/usre; did you mean user?"),
     "data": ({"data": "dat"}, "data: dat cannot be listed"),
     "results": ({"results": "config.yaml/mine"}, "results: config.yaml is no folder"),
