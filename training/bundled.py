@@ -81,7 +81,7 @@ class Bundled:
         """A picture (1, 3, 256, 256) in [−1, 1]."""
         raw = self.tokenizer.encode(picture)
         quantized = bsq.quantize(raw, self.plan.tokenizer_scales)
-        codes = bsq.enlarged(quantized.bits, self.plan.tokenizer_grid)
+        codes = bsq.upsampled_codes(quantized.bits, self.plan.tokenizer_grid)
         return Photograph(raw, codes, self.tokenizer.decode(quantized.total.clone()))
 
     def draw(

@@ -119,7 +119,7 @@ class Slice:
         studio = self.studio
         self.raw = studio.encode(self.edits.source)
         quantized = bsq.quantize(self.raw, studio.plan.tokenizer_scales)
-        self.codes = bsq.enlarged(quantized.bits, studio.plan.tokenizer_grid)
+        self.codes = bsq.upsampled_codes(quantized.bits, studio.plan.tokenizer_grid)
         self.rendering = studio.decode(quantized.total)
         reseed(SEED, f"ablation/{self.number}/lora", 0)
         self.adapted = Adapted(studio.transformer, len(self.edits))

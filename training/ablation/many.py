@@ -206,8 +206,8 @@ class ManySourceNegative(SourceNegative):
             masks.append(F.pad(part.mask, (0, missing)))
         return TextFeatures(torch.cat(padded), torch.cat(masks))
 
-    def _inside_at(self, scale: int) -> Tensor:
+    def _edit_mask_at(self, scale: int) -> Tensor:
         """How far each token of a scale lies inside, (S, L, 1)."""
-        assert self.inside is not None
+        assert self.edit_mask is not None
         grid = self.schedule.scales[scale]
-        return F.adaptive_avg_pool2d(self.inside[:, None], grid).flatten(1)[..., None]
+        return F.adaptive_avg_pool2d(self.edit_mask[:, None], grid).flatten(1)[..., None]
