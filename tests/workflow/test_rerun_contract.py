@@ -462,7 +462,7 @@ def test_reworded_and_moved_code_reruns_nothing_and_a_new_version_its_stage(
 
     # A message, a docstring, a comment, and a module at another place.
     rewrite("stages/kernel.py", ('"""Stage', '"""The stage'))
-    rewrite("method/locate.py", ("lies outside the part", "is not in"))
+    rewrite("method/locate.py", ("is outside the part", "is not in"))
     rewrite("stages/kernel.py", ("    source = ", "    # The photograph.\n    source = "))
     shutil.move(package / "editing" / "kernel.py", package / "editing" / "blend_mask.py")
     for path in package.rglob("*.py"):
