@@ -1,9 +1,9 @@
-"""What a cluster costs: wall time of the same cases locally and in three ways on SLURM.
+"""Overhead of a cluster: wall time of the same cases locally and in three ways on SLURM.
 
     tests/slurm/with_slurm.sh .venv/bin/python benchmarks/clusters.py --cases 6
 
-Runs beside the throw-away cluster of the tests (three nodes, one fake GPU each, all on this
-machine), so that what differs between the rows is overhead: starts of Snakemake, queueing, polls.
+Uses the temporary cluster of the tests (three nodes, one fake GPU each, all on this
+machine), so the rows differ only in overhead: starts of Snakemake, queueing, polling.
 Prints a table in Markdown.
 """
 

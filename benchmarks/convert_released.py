@@ -6,9 +6,9 @@ Part by part (tokenizer, transformer, text_encoder): writes files of the real na
 into FOLDER (tests/parity_data/released; flan-t5-xl by its configuration), converts and verifies
 them, loads and uses the text encoder once on the CPU, and deletes everything, or keeps what was
 converted in FOLDER/converted, a whole model for benchmarks/worker.py. The largest takes
-11 GB of disk twice for infinity_2b, 17 GB twice for infinity_8b. What counts is memory that only
-the process's end gives back (``RssAnon``) and the most that was resident, pages of mapped files
-included (``VmRSS``).
+11 GB of disk twice for infinity_2b, 17 GB twice for infinity_8b. The measured values are anonymous
+memory (``RssAnon``) and the maximum resident memory, which includes pages of mapped files
+(``VmRSS``).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FLAN_T5_XL = {
 
 
 def write_full_size(model: str, part: str, folder: Path) -> None:
-    """Random files of a part, in a process of its own, whose memory must not count."""
+    """Write random files of a part; a separate process keeps its memory out of the measurement."""
     folder.mkdir(parents=True, exist_ok=True)
     if part == "text_encoder":
         _write_text_encoder(folder / "flan-t5-xl")
@@ -97,13 +97,13 @@ def write_random_shards(
 
 
 def _random(key: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Values of the size that weights have, so that the model which they make can run."""
+    """Return random values of the magnitude of real weights, so that the model can run."""
     generator = torch.Generator().manual_seed(len(key))
     return torch.empty(shape, dtype=dtype).uniform_(-0.05, 0.05, generator=generator)
 
 
 def status(name: str) -> float:
-    """A line of /proc/self/status, in GiB."""
+    """Return a value of /proc/self/status, in GiB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) / 2**20
@@ -111,7 +111,7 @@ def status(name: str) -> float:
 
 
 class Watch(threading.Thread):
-    """The most anonymous and resident memory, sampled."""
+    """Thread that samples the maximum anonymous and resident memory, in GiB."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -125,7 +125,7 @@ class Watch(threading.Thread):
 
 
 def measure(folder: Path, model: str, part: str, keep: bool) -> None:
-    """Write, convert, verify and use one part; called in a process of its own."""
+    """Write, convert, verify and use one part; run this in a separate process."""
     source, target = folder / "released", folder / "converted"
     try:
         subprocess.run([sys.executable, __file__, "--write", str(source), model, part], check=True)
@@ -157,26 +157,26 @@ def measure(folder: Path, model: str, part: str, keep: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("folder", type=Path, help="where there is room")
+    parser.add_argument("folder", type=Path, help="folder with enough free disk space")
     parser.add_argument("model", nargs="?", default="infinity_2b")
-    parser.add_argument("parts", nargs="*", metavar="part", help="of the model; all unless said")
-    parser.add_argument("--keep", action="store_true", help="leave the converted files there")
-    # One part in a process of its own, whose memory is then its alone.
+    parser.add_argument("parts", nargs="*", metavar="part", help="of the model; default: all")
+    parser.add_argument("--keep", action="store_true", help="keep the converted files")
+    # Each part runs in a separate process, so that its memory is measured alone.
     parser.add_argument("--write", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    parts = given.parts or list(PARTS)
+    args = parser.parse_args()
+    parts = args.parts or list(PARTS)
     if unknown := set(parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(PARTS)}")
-    if given.write:
-        write_full_size(given.model, parts[0], given.folder)
-    elif given.measure:
-        measure(given.folder, given.model, parts[0], given.keep)
+    if args.write:
+        write_full_size(args.model, parts[0], args.folder)
+    elif args.measure:
+        measure(args.folder, args.model, parts[0], args.keep)
     else:
         print(f"load {Path('/proc/loadavg').read_text()[:4]}", flush=True)
         for part in parts:
-            command = [sys.executable, __file__, "--measure", str(given.folder), given.model, part]
-            subprocess.run(command + ["--keep"] * given.keep, check=True)
+            command = [sys.executable, __file__, "--measure", str(args.folder), args.model, part]
+            subprocess.run(command + ["--keep"] * args.keep, check=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What reading the user's files whole costs a plan: 500 photographs of 24 megapixels.
+"""Cost of reading the user's files completely while planning: 500 photographs of 24 megapixels.
 
     python benchmarks/fingerprints.py [--cases 500] [--before CHECKOUT] [--rounds 5]
 
@@ -45,7 +45,7 @@ print(time.perf_counter() - began)
 
 
 def lay_out(folder: Path, count: int) -> Project:
-    """A project of so many cases, whose photographs are old enough to be trusted."""
+    """Create a project of ``count`` cases, with photographs old enough for cached fingerprints."""
     project = Project(folder)
     rng = np.random.default_rng(0)
     pixels = rng.normal(128, 16, (4000, 6000, 3)).clip(0, 255).astype(np.uint8)
@@ -67,12 +67,12 @@ def lay_out(folder: Path, count: int) -> Project:
 
 
 def forget(project: Project) -> None:
-    """As if no photograph had been read."""
+    """Delete all known fingerprints."""
     shutil.rmtree(project.folder / ".snakemake", ignore_errors=True)
 
 
 def out_of_memory(project: Project) -> None:
-    """Have the photographs on the disk alone."""
+    """Remove the photographs from the page cache."""
     for path in project.folder.glob("data/*/image/*"):
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -80,7 +80,7 @@ def out_of_memory(project: Project) -> None:
 
 
 def fingerprints(project: Project) -> float:
-    """Seconds in a new process."""
+    """Return the seconds for the fingerprints of all photographs, in a new process."""
     command = [sys.executable, "-c", FINGERPRINTS]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -90,7 +90,7 @@ def fingerprints(project: Project) -> float:
 
 
 def planned(project: Project, checkout: Path) -> tuple[float, float]:
-    """(seconds on the clock, seconds of processor time) of a dry run."""
+    """Return (wall-clock seconds, CPU seconds) of a dry run."""
     # The Snakefile puts the package beside it before any that is installed.
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile")]
     began = time.perf_counter()
@@ -114,10 +114,10 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--before", type=Path, help="another checkout, to compare with")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        project = lay_out(Path(folder) / "project", given.cases)
-        measure(project, given.rounds, given.before)
+        project = lay_out(Path(folder) / "project", options.cases)
+        measure(project, options.rounds, options.before)
 
 
 def measure(project: Project, rounds: int, before: Path | None) -> None:

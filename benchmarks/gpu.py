@@ -39,7 +39,7 @@ from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import Editor, MaskBlend, ReplaySource, keep_generated
 from editinfinity.editing.guidance import Unguided
 from editinfinity.editing.sampler import SamplingSettings, sample
-from editinfinity.inversion.gradient_checkpointing import blocks_to_recompute, free_bytes, prepare
+from editinfinity.inversion.gradient_checkpointing import blocks_to_checkpoint, free_bytes, prepare
 from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.training import (
     InversionLoss,
@@ -183,7 +183,7 @@ def measure_training(bench: Bench, model: Infinity, source: Source, budget: str)
     for batch in (1, 2):
         loss = InversionLoss(adapted, model, learned, noise, batch, 2e-7)
         for choice in ("none", "all"):
-            if choice == "none" and blocks_to_recompute(model, tokens * batch, free_bytes(DEVICE)):
+            if choice == "none" and blocks_to_checkpoint(model, tokens * batch, free_bytes(DEVICE)):
                 continue  # does not fit
             prepare(model, tokens * batch, choice)
             how = "" if choice == "none" else ", recomputed"

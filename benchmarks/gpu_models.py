@@ -1,4 +1,4 @@
-"""Models of any preset with random weights made on the device, and a made source to invert."""
+"""Models of any preset with random weights, created on the device, and a source to invert."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from editinfinity.presets import Preset
 from editinfinity.scales import ScaleSchedule, schedule
 
 TEXT_TOKENS = 24
-"""Of a source prompt with its suffix; twenty learned vectors come behind."""
+"""Tokens of a source prompt with its suffix; twenty learned vectors follow."""
 
 
 def _fill(module: nn.Module, device: torch.device) -> None:
-    """Weights of the size that training starts from; norms at 1."""
+    """Fill a module with random weights of the magnitude of an initialisation; norms are 1."""
     module.to_empty(device=device)
     generator = torch.Generator(device).manual_seed(0)
     for name, parameter in module.named_parameters():
@@ -36,7 +36,7 @@ def _fill(module: nn.Module, device: torch.device) -> None:
 
 
 def random_transformer(preset: Preset, device: torch.device) -> Infinity:
-    """As ``load_transformer`` would give it, but for the numbers."""
+    """Return a transformer like that of ``load_transformer``, with random weights."""
     dtype = block_dtype(device)
     model = blank(lambda: Infinity(preset.transformer).set_block_dtype(dtype))
     _fill(model, device)
@@ -44,19 +44,19 @@ def random_transformer(preset: Preset, device: torch.device) -> Infinity:
 
 
 def random_tokenizer(preset: Preset, device: torch.device) -> Tokenizer:
-    """As ``load_tokenizer`` would give it, but for the numbers."""
+    """Return a tokenizer like that of ``load_tokenizer``, with random weights."""
     model = blank(lambda: Tokenizer(preset.tokenizer))
     _fill(model, device)
     return model.use_operations(choose_operations(device).result())
 
 
 def schedule_of(preset: Preset, budget: str, ratio: float = 1.0) -> ScaleSchedule:
-    """The scales of a preset at a pixel budget."""
+    """Return the scale schedule of a preset at a pixel budget."""
     return schedule(ratio, budget, preset.transformer.patchify)
 
 
 def random_source(preset: Preset, scales: ScaleSchedule, device: torch.device) -> Source:
-    """A made photograph: random features and a random prompt."""
+    """Return a source with random features and a random prompt."""
     generator = torch.Generator(device).manual_seed(1)
 
     def noise(*shape: int) -> Tensor:
@@ -67,12 +67,12 @@ def random_source(preset: Preset, scales: ScaleSchedule, device: torch.device) -
 
 
 def with_learned(source: Source, vectors: Tensor) -> Source:
-    """The source with soft prompt behind its prompt."""
+    """Return the source with a soft prompt after its prompt."""
     return replace(source, soft_prompt=vectors)
 
 
 def endless() -> Iterator[int]:
-    """Iterations' numbers."""
+    """Yield the iteration numbers 1, 2, … without end."""
     number = 0
     while True:
         number += 1

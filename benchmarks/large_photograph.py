@@ -1,8 +1,8 @@
-"""Time and memory of what is done to a 24-megapixel photograph outside the model.
+"""Time and memory of the processing of a 24-megapixel photograph outside the model.
 
     python benchmarks/large_photograph.py
 
-Also measures what JPEG loses anew outside the edit, with the original's own tables.
+Also measures the additional JPEG loss outside the edit, with the original's quantisation tables.
 """
 
 from __future__ import annotations

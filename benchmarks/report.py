@@ -1,8 +1,8 @@
-"""How large the page of many cases is, how long it takes to make, and to the first view.
+"""Size of the report page for many cases, time to make it, and time to its first view.
 
-Photographs and edits have the detail of real ones, at a size of choice (``--pixels``):
-thumbnails of plain pictures would flatter. The first view is what the browser says: the first
-pictures are decoded and the next frame is drawn, counted from the start of navigation.
+Photographs and edits have realistic detail, at the size ``--pixels``:
+thumbnails of plain pictures would be too small. The browser measures the first view: the first
+pictures are decoded and the next frame is drawn, since the start of the navigation.
 
     python benchmarks/report.py [--cases 500] [--pixels 1024]
 """
@@ -33,19 +33,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--pixels", type=int, default=1024, help="longest side of a photograph")
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         with Image.open(PHOTOGRAPH) as image:
             photograph = image.convert("RGB")
-        photograph.thumbnail((given.pixels, given.pixels))
+        photograph.thumbnail((args.pixels, args.pixels))
         rng = np.random.default_rng(0)
-        for number in range(given.cases):
+        for number in range(args.cases):
             kind = {"mask": True} if number % 3 == 0 else {"word": "dog"} if number % 3 == 1 else {}
             make_data(f"case {number}", picture=_altered(photograph, rng), **kind)
         config, cases = load()
         make_results(config, cases, edited=_altered(photograph, rng))
-        rows = [("cases, photographs of", f"{given.cases}, {photograph.width}×{photograph.height}")]
+        rows = [("cases, photographs of", f"{args.cases}, {photograph.width}×{photograph.height}")]
         for what in ("making the page", "making it again"):
             began = time.perf_counter()
             page = make_report(config, cases)
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _altered(photograph: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The same photograph turned, mirrored and lit otherwise, so that no two files are the same."""
+    """Return the photograph with random rotation, mirroring and light, so that files differ."""
     picture = photograph.rotate(float(rng.uniform(-8, 8)), Image.Resampling.BICUBIC)
     if rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -68,7 +68,7 @@ def _altered(photograph: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _first_view(page: Path, width: int, height: int) -> float:
-    """Milliseconds."""
+    """Return the milliseconds to the first view."""
     with chromium(width, height) as browser:
         browser.get("about:blank")
         browser.get(page.absolute().as_uri())

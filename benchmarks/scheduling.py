@@ -1,10 +1,10 @@
-"""How planning grows with the number of cases: time and memory of a dry run, time to the first job.
+"""Planning by number of cases: time and memory of a dry run, and time to the first job.
 
     python benchmarks/scheduling.py 100 500 1500 --sliced 5000
 
-Each number of cases is planned whole, after --sliced the first of slices of 100 (``slice``). The
-cases are of the three kinds of the original guide in turn, 11 to 16 jobs each. Prints a table in
-Markdown; times are of this machine, memory is the largest resident size of Snakemake.
+Each number of cases is planned as a whole; after --sliced, only the first slice of 100 is. The
+cases alternate between the three kinds of the original guide, 11 to 16 jobs each. Prints a table in
+Markdown; memory is the maximum resident size of Snakemake.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SLICE = 100
 
 
 @dataclass(frozen=True)
-class MetricResults:
-    """One row."""
+class Measurement:
+    """One row of the table."""
 
     cases: int
     way: str
@@ -42,7 +42,7 @@ class MetricResults:
 
 
 def lay_out(project: Project, count: int) -> None:
-    """So many cases: copies of three, by links where the content does not matter."""
+    """Create ``count`` cases: hard-linked copies of three cases."""
     kinds = [{}, {"mask": True}, {"target_word": "dog"}]
     for kind, options in enumerate(kinds):
         project.add_case(f"case {kind:05d}", **options)  # type: ignore[arg-type]
@@ -53,27 +53,27 @@ def lay_out(project: Project, count: int) -> None:
 
 
 def measured(project: Project, *arguments: str) -> tuple[float, float, int]:
-    """(seconds, MiB, jobs) of a dry run."""
+    """Return (seconds, MiB, jobs) of a dry run."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--quiet", "rules", "-n"]
-    began = time.perf_counter()
+    started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
         run = subprocess.Popen(
             [*command, *arguments], cwd=project.folder, stdout=output, stderr=output
         )
         _, status, usage = os.wait4(run.pid, 0)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
         output.seek(0)
-        said = output.read()
+        log_text = output.read()
     if status:
-        raise SystemExit(said)
-    total = re.search(r"^total +(\d+)", said, re.M)
+        raise SystemExit(log_text)
+    total = re.search(r"^total +(\d+)", log_text, re.M)
     return seconds, usage.ru_maxrss / 1024, int(total[1]) if total else 0
 
 
 def first_job(project: Project, *arguments: str) -> float:
-    """Seconds until the first job has ended; the run is then stopped."""
+    """Return the seconds until the first job has ended; then stop the run."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    began = time.perf_counter()
+    started = time.perf_counter()
     with subprocess.Popen(
         command,
         cwd=project.folder,
@@ -86,15 +86,15 @@ def first_job(project: Project, *arguments: str) -> float:
         for line in run.stderr:
             if line.startswith("Finished jobid"):
                 break
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
         os.killpg(run.pid, signal.SIGKILL)
     shutil.rmtree(project.folder / ".snakemake", ignore_errors=True)
     shutil.rmtree(project.folder / "results", ignore_errors=True)
     return seconds
 
 
-def measure(count: int, in_slices: bool) -> MetricResults:
-    """A row for so many cases."""
+def measure(count: int, in_slices: bool) -> Measurement:
+    """Measure a row for ``count`` cases."""
     with tempfile.TemporaryDirectory() as folder:
         project = Project.create(Path(folder) / "project", train_lora_iter=2)
         lay_out(project, count)
@@ -102,7 +102,7 @@ def measure(count: int, in_slices: bool) -> MetricResults:
         arguments = ["--config", f"slice=1/{slices}"] if in_slices else []
         way = f"1 of {slices} slices" if in_slices else "whole"
         seconds, mebibytes, jobs = measured(project, *arguments)
-        return MetricResults(count, way, jobs, seconds, mebibytes, first_job(project, *arguments))
+        return Measurement(count, way, jobs, seconds, mebibytes, first_job(project, *arguments))
 
 
 def main() -> None:
@@ -110,12 +110,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("whole", type=int, nargs="*", default=[100, 500])
     parser.add_argument("--sliced", type=int, nargs="*", default=[])
-    given = parser.parse_args()
+    options = parser.parse_args()
     print("| cases | planned | jobs | `-n`, s | memory, MiB | first job done after, s |")
     print("|--:|---|--:|--:|--:|--:|")
     for count, in_slices in [
-        *((n, False) for n in given.whole),
-        *((n, True) for n in given.sliced),
+        *((n, False) for n in options.whole),
+        *((n, True) for n in options.sliced),
     ]:
         row = measure(count, in_slices)
         print(

@@ -242,13 +242,13 @@ def check_bits(r: Recording) -> float:
 
 
 def check_codes(r: Recording) -> float:
-    codes = bsq.enlarged(r.source_bits, r.schedule.tokenizer_grid)
+    codes = bsq.upsampled_codes(r.source_bits, r.schedule.tokenizer_grid)
     return max(map(relative, codes, r.numbered("vae.upsampled_code")))
 
 
 def check_quantized(r: Recording) -> float:
     return relative(
-        torch.stack(bsq.enlarged(r.source_bits, r.schedule.tokenizer_grid)).sum(0),
+        torch.stack(bsq.upsampled_codes(r.source_bits, r.schedule.tokenizer_grid)).sum(0),
         r["vae.quantized"],
     )
 
@@ -355,7 +355,7 @@ def editor(r: Recording, mode: int) -> Editor:
     if mode == 0:
         return keep_generated
     grid = r.schedule.tokenizer_grid
-    codes = bsq.enlarged(r.source_bits, grid)
+    codes = bsq.upsampled_codes(r.source_bits, grid)
     if mode == 1:
         return ReplaySource(codes)
     kernel = torch.from_numpy(resample_blend_mask(r["infer.weight"].cpu().numpy(), grid))

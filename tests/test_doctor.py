@@ -151,7 +151,7 @@ def test_memory_of_a_card_against_the_model(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Card")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (int(free * GIB), 80 * GIB))
-    monkeypatch.setattr(dispatch, "why_not", lambda device: "no compiler: install one")
+    monkeypatch.setattr(dispatch, "kernels_obstacle", lambda device: "no compiler: install one")
     finding, kernels = machine.gpus(load_config({"model": "infinity_2b"}))
     assert finding.outcome is outcome, finding
     assert f"{free:.1f} of 80.0 GiB free" in finding.text

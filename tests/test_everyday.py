@@ -94,7 +94,7 @@ def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
         assert done.stdout.strip() == expected, done.stderr
     draw_mask(folder / "dot.png", 1, (160, 128))
     done = run(folder, *line, "--mask", "dot.png")
-    assert re.search(r"^dot\.png: marks too little for the model", done.stderr, re.MULTILINE)
+    assert re.search(r"^dot\.png: marks too little for a visible edit", done.stderr, re.MULTILINE)
     draw_image(folder / "my photo.jpg", 2, (160, 128))
     assert run(folder, *line, "--mask", "mask.png").stdout.strip() == "my photo_edited_5.jpg"
     assert made.read_bytes() == first

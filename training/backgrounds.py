@@ -1,4 +1,4 @@
-"""The bank of backgrounds: views into panoramas, photographed textures, procedural surfaces."""
+"""Bank of background pictures: views of panoramas, photographed textures, procedural surfaces."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class BackgroundBank:
 
     Attributes:
         pictures: (M, 3, SIDE, SIDE) uint8.
-        first: (backdrops,) index of each backdrop's first picture; plain ones have none.
-        count: (backdrops,) how many it has; 0 for plain ones.
+        first: (backdrops,) index of the first picture of each backdrop; unused for plain ones.
+        count: (backdrops,) number of pictures of each backdrop; 0 for plain ones.
     """
 
     pictures: Tensor
@@ -41,11 +41,11 @@ class BackgroundBank:
 def build_backgrounds(
     folder: Path | None, each: int, device: torch.device, seed: int = 0
 ) -> BackgroundBank:
-    """``each`` pictures a backdrop (twice as many for places).
+    """Return a bank with ``each`` pictures per backdrop (twice as many for places).
 
     Args:
-        folder: holds ``panoramas/`` and ``textures/``; None makes procedural stand-ins for
-            whatever needs a photograph (tests).
+        folder: folder with ``panoramas/`` and ``textures/``; None makes procedural stand-ins for
+            the backdrops that need photographs (tests).
     """
     chunks, first, count = [], [], []
     total = 0
@@ -63,7 +63,7 @@ def build_backgrounds(
 def load_backgrounds(
     folder: Path, each: int, device: torch.device, seed: int, cache: Path | None
 ) -> BackgroundBank:
-    """:func:`build_backgrounds`, or what it built the last time, kept in the folder ``cache``."""
+    """Return the result of :func:`build_backgrounds`, cached as a file in the folder ``cache``."""
     if cache is None:
         return build_backgrounds(folder, each, device, seed)
     kept = cache / f"backgrounds-{each}-{seed}.safetensors"
@@ -104,7 +104,7 @@ def _pictures(
 
 
 def defocus(picture: Tensor, generator: torch.Generator) -> Tensor:
-    """A backdrop (3, H, W) out of focus, as behind an object photographed from near."""
+    """Blur a backdrop (3, H, W), as behind an object that was photographed from nearby."""
     sigma = uniform(generator, 1.5, 3.0)
     reach = math.ceil(3 * sigma)
     line = torch.arange(-reach, reach + 1, device=picture.device, dtype=torch.float32)
@@ -116,13 +116,13 @@ def defocus(picture: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def read_picture(path: Path) -> Tensor:
-    """(3, H, W) float in [0, 1]."""
+    """Return the picture of a file, (3, H, W) float in [0, 1]."""
     array = np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
 
 def _texture(picture: Tensor, name: str, generator: torch.Generator) -> Tensor:
-    """A random square of a grey texture, tinted."""
+    """Return a random square of a grey texture (3, H, W), tinted and out of focus."""
     side = int(uniform(generator, 0.5, 1.0) * picture.shape[-1])
     y = int(uniform(generator, 0, picture.shape[-2] - side + 1))
     x = int(uniform(generator, 0, picture.shape[-1] - side + 1))
@@ -135,9 +135,9 @@ def _texture(picture: Tensor, name: str, generator: torch.Generator) -> Tensor:
 
 
 def look_into(panorama: Tensor, generator: torch.Generator, device: torch.device) -> Tensor:
-    """A perspective view into an equirectangular panorama (3, H, 2H): (3, SIDE, SIDE).
+    """Return a perspective view of an equirectangular panorama (3, H, 2H), (3, SIDE, SIDE).
 
-    Looks in any direction, level or a little up or down, with a random angle of view.
+    Direction, pitch (−24° to 8°) and angle of view are random.
     """
     half = math.tan(math.radians(uniform(generator, 62, 96)) / 2)
     yaw = uniform(generator, -math.pi, math.pi)
@@ -149,7 +149,7 @@ def look_into(panorama: Tensor, generator: torch.Generator, device: torch.device
     longitude = torch.atan2(x, forward) + yaw
     latitude = torch.atan2(up, torch.hypot(x, forward))
     u = (longitude / math.pi + 1) % 2 - 1
-    # The seam: three copies side by side, looked at in the middle one.
+    # Three copies side by side, sampled in the middle one, avoid a visible seam.
     wide = torch.cat([panorama, panorama, panorama], -1)
     grid = torch.stack([u / 3, -latitude / (math.pi / 2)], -1)
     view = F.grid_sample(

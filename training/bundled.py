@@ -1,4 +1,4 @@
-"""The bundled model as users have it (its own loaders, the full text encoder), for studies."""
+"""The bundled model as users run it (package loaders, full text encoder), for studies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _METHOD = SamplingSettings()
 
 @dataclass(frozen=True)
 class Photograph:
-    """A picture the model has encoded: raw features, codes of every scale, its rendering."""
+    """An encoded picture: raw features, codes of every scale, and the tokenizer's rendering."""
 
     raw: Tensor
     codes: list[Tensor]
@@ -45,7 +45,7 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Inverted:
-    """A model inverted to one picture: learned vectors, adapted transformer, losses."""
+    """Result of inverting one picture: learned vectors, adapted transformer, losses."""
 
     transformer: Infinity
     learned: Tensor | None
@@ -54,7 +54,7 @@ class Inverted:
 
 @dataclass(frozen=True)
 class Bundled:
-    """The three parts on one device."""
+    """Tokenizer, transformer and text encoder of the bundled model on one device."""
 
     tokenizer: Tokenizer
     transformer: Infinity
@@ -64,7 +64,7 @@ class Bundled:
 
     @classmethod
     def load(cls, device: torch.device) -> Bundled:
-        """From the weights shipped with the package."""
+        """Load the weights that are shipped with the package."""
         found = preset("bundled")
         return cls(
             load_tokenizer(found, device), load_transformer(found, device),
@@ -72,23 +72,23 @@ class Bundled:
         )  # fmt: skip
 
     def features(self, prompt: str, learned: Tensor | None = None) -> TextFeatures:
-        """A prompt as the stages put it, followed by learned vectors if any."""
+        """Return the features of a prompt with the caption suffix, followed by learned vectors."""
         text = TextFeatures(self.text.encode(caption(prompt)).features.to(self.device))
         return text if learned is None else text.append(learned)
 
     @torch.no_grad()
     def encode(self, picture: Tensor) -> Photograph:
-        """A picture (1, 3, 256, 256) in [−1, 1]."""
+        """Encode a picture (1, 3, 256, 256) in [−1, 1]."""
         raw = self.tokenizer.encode(picture)
         quantized = bsq.quantize(raw, self.plan.tokenizer_scales)
-        codes = bsq.enlarged(quantized.bits, self.plan.tokenizer_grid)
+        codes = bsq.upsampled_codes(quantized.bits, self.plan.tokenizer_grid)
         return Photograph(raw, codes, self.tokenizer.decode(quantized.total.clone()))
 
     def draw(
         self, prompt: str, inverted: Inverted | None = None, edit: Editor = keep_generated,
         seed: int = 42, settings: SamplingSettings = _METHOD,
     ) -> Tensor:  # fmt: skip
-        """A picture (1, 3, 256, 256) in [−1, 1] drawn from a prompt."""
+        """Generate a picture (1, 3, 256, 256) in [−1, 1] from a prompt."""
         model = inverted.transformer if inverted else self.transformer
         text = self.features(prompt, inverted.learned if inverted else None)
         drawn = sample(model, text, self.plan, settings, torch.Generator().manual_seed(seed), edit)
@@ -99,7 +99,7 @@ class Bundled:
         self, photograph: Photograph, prompt: str, vectors_rate: float, lora_rate: float,
         vectors: int = 10, lora: int = 50,
     ) -> Inverted:  # fmt: skip
-        """Both stages of the inversion, as the workflow runs them."""
+        """Run both stages of the inversion, as the workflow does."""
         model = copy.deepcopy(self.transformer)
         text, batch = self.features(prompt), preset("bundled").training.batch_size
         losses: list[float] = []
@@ -131,7 +131,7 @@ class Bundled:
         return Inverted(model.eval(), learned, losses)
 
     def loss(self, photograph: Photograph, prompt: str, inverted: Inverted | None = None) -> float:
-        """Noise-free teacher-forced loss on the source."""
+        """Return the noise-free teacher-forced loss on the source picture."""
         model = inverted.transformer if inverted else self.transformer
         source = Source(
             photograph.raw, self.features(prompt), self.plan,

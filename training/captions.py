@@ -1,8 +1,8 @@
-"""Captions of made scenes, in many phrasings. Free of torch.
+"""Captions of made scenes, in many phrasings. This module does not import torch.
 
-A caption always tells the truth about the scene: a colour is named whenever the object does not
-have its natural one; a lone object off the middle has its side named, and two objects are named
-from left to right, so that words say where things stand.
+A caption always describes the scene correctly: a colour is named whenever the object does not
+have its natural one; the side of a single off-centre object is named, and two objects are named
+from left to right, so that the caption determines the positions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from training.vocabulary import BACKDROPS, COLOUR_SYNONYMS, Backdrop, Thing
 
 SUFFIX = ", the language style of this prompt is"
-"""What the method appends to every prompt (docs/method.md)."""
+"""Suffix that the method appends to every prompt (docs/method.md)."""
 
 _OPENINGS = (
     ("", 8),
@@ -44,7 +44,7 @@ _SMALL, _LARGE = ("a small ", "a little "), ("a big ", "a large ")
 
 @dataclass(frozen=True)
 class Placed:
-    """An object in a scene: what it is, its colour, the middle of it (0 left … 1 right), its size.
+    """An object in a scene: the thing, its colour, the x of its centre (0 left … 1 right), size.
 
     ``colour`` is None when it has its natural one; ``size`` is a fraction of the picture's side.
     """
@@ -68,12 +68,12 @@ def _opening(rng: np.random.Generator) -> str:
 
 
 def with_article(phrase: str) -> str:
-    """The phrase with "a" or "an" before it."""
+    """Return the phrase with "a" or "an" before it."""
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
 def name_object(placed: Placed, rng: np.random.Generator, alone: bool) -> str:
-    """A noun phrase with its article: "a red apple", "the puppy"."""
+    """Return a noun phrase with its article: "a red apple", "the puppy"."""
     thing = placed.thing
     name = thing.name
     if thing.synonyms and rng.random() < 0.25:
@@ -97,7 +97,7 @@ def name_object(placed: Placed, rng: np.random.Generator, alone: bool) -> str:
 
 
 def caption(placed: Sequence[Placed], backdrop: Backdrop, rng: np.random.Generator) -> str:
-    """One caption of a scene with no, one or two objects."""
+    """Return a random caption of a scene with no, one or two objects."""
     if not placed:
         noun = _pick(rng, backdrop.nouns)
         return _opening(rng) + (_pick(rng, _EMPTY).format(noun) if rng.random() < 0.7 else noun)
@@ -116,19 +116,19 @@ def caption(placed: Sequence[Placed], backdrop: Backdrop, rng: np.random.Generat
 
 
 def _name_pair(placed: Sequence[Placed], rng: np.random.Generator) -> str:
-    """Two objects, always from left to right."""
+    """Return a phrase for two objects, always named from left to right."""
     first, second = sorted(placed, key=lambda p: p.x)
     form = _pick(rng, _SIDES if rng.random() < 0.25 else _PAIRS)
     return form.format(name_object(first, rng, False), name_object(second, rng, False))
 
 
 def add_suffix(captions: Sequence[str], rng: np.random.Generator, share: float = 0.6) -> list[str]:
-    """The captions, ``share`` of them followed by the method's suffix as prompts are at editing."""
+    """Return the captions, a random ``share`` of them with the method's suffix, as in editing."""
     return [text + SUFFIX if rng.random() < share else text for text in captions]
 
 
 def all_words(things: Sequence[Thing]) -> list[str]:
-    """Phrases that hold every word a caption can have (for pruning the text encoder)."""
+    """Return phrases with every word a caption can contain (for pruning the text encoder)."""
     phrases = [SUFFIX, "the left right big small large little, a an . nothing but on of"]
     phrases += _TEXTS + list(_PAIRS) + list(_SIDES) + list(_EMPTY)
     for backdrop in BACKDROPS:

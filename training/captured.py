@@ -1,7 +1,7 @@
-"""Run a training update as one CUDA graph: small batches are then bound by the GPU, not by Python.
+"""Run a training update as one CUDA graph, so that the GPU limits small batches, not Python.
 
-At batch 16 the tokenizer's update launches about a thousand kernels; launched one by one they took
-longer than they ran (measured on an H200: 56 ms of Python for 56 ms of GPU at batch 32).
+At batch 16, the tokenizer's update launches about a thousand kernels. Launching them took about as
+long as running them (measured on an H200: 56 ms of Python for 56 ms of GPU at batch 32).
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 PLAIN_UPDATES = 3
-"""Updates run plainly first, for compilation, cuDNN's choice of kernels and optimizer state."""
+"""Number of updates before the capture, for compilation, cuDNN's kernel choice, optimizer state."""
 
 AHEAD = 2
-"""How many updates Python may be ahead of the GPU, so that time budgets stay true."""
+"""Number of updates that Python may queue ahead of the GPU; a limit keeps time budgets exact."""
 
 Update = Callable[[], dict[str, Tensor]]
 
 
 class CapturedUpdate:
-    """``update`` as a graph on a GPU; called plainly elsewhere.
+    """Callable that runs ``update`` as a CUDA graph on a GPU, and directly on other devices.
 
-    ``update`` may read nothing but tensors that stay where they are, and returns named scalars,
-    which are overwritten by the next call. Every call is one update, the plain ones included.
+    ``update`` may only read tensors whose addresses do not change, and returns named scalars,
+    which the next call overwrites. Every call is one update, also before the capture.
     """
 
     def __init__(self, update: Update, device: torch.device) -> None:
@@ -51,7 +51,7 @@ class CapturedUpdate:
         return self.values
 
     def _plain(self) -> dict[str, Tensor]:
-        """On a stream of its own, as capturing demands of what comes before it."""
+        """Run the update on a separate stream, as required before a capture."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -69,10 +69,10 @@ class CapturedUpdate:
 
 
 class SideStream:
-    """Make something on a second stream while the GPU works on the first.
+    """Makes tensors on a second stream while the GPU works on the first.
 
-    ``start`` makes it; ``take`` hands it over, making it now if ``start`` was called for another
-    key or not at all.
+    ``start`` makes them. ``take`` returns them; it makes them itself if ``start`` got another
+    key or was not called.
     """
 
     def __init__(self, make: Callable[[int], tuple[Tensor, ...]], device: torch.device) -> None:
@@ -86,7 +86,7 @@ class SideStream:
             self.ready = key, self._made(key)
 
     def take(self, key: int) -> tuple[Tensor, ...]:
-        """The tensors of ``key``, ready for the current stream."""
+        """Return the tensors of ``key``, ready for the current stream."""
         if self.ready is None or self.ready[0] != key:
             self.ready = key, self._made(key)
         tensors = self.ready[1]

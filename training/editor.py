@@ -1,4 +1,4 @@
-"""Edits of made scenes without inversion: the whole wanted scene as prompt, blended by the mask."""
+"""Edits of made scenes without inversion: a prompt of the whole edited scene, and a mask blend."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Edited:
 
     Attributes:
         rendering: the source through the tokenizer.
-        edit: what was drawn.
+        edit: the generated picture.
         kept: (B,) PSNR of the edit against the rendering where the blend mask keeps the source.
     """
 
@@ -40,7 +40,7 @@ class Edited:
 
 @dataclass(frozen=True)
 class Editor:
-    """The three models, and the scales they draw on."""
+    """The three models, and the scale schedule."""
 
     tokenizer: Tokenizer
     transformer: Infinity
@@ -50,7 +50,7 @@ class Editor:
     def __call__(
         self, scenes: Scenes, captions: list[str], settings: SamplingSettings, seed: int = 42
     ) -> Edited:
-        """Edit the sources of some scenes by captions of the whole wanted pictures."""
+        """Edit the sources of scenes; ``captions`` describe the whole edited pictures."""
         scales = self.plan.tokenizer_scales
         with torch.no_grad():
             source = bsq.quantize(self.tokenizer.encode(scenes.source), scales)
@@ -72,7 +72,7 @@ class Editor:
 
 
 def load_editor(weights: Path, carry: Path, device: torch.device) -> Editor:
-    """The bundled model from exported weights."""
+    """Load the bundled model from exported weights."""
     config = preset("bundled")
     transformer = Infinity(config.transformer)
     transformer.load_state_dict(read_weights(weights, "transformer"))

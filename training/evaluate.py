@@ -1,12 +1,12 @@
-"""Judge the bundled model on held-out edits, and draw a contact sheet of them.
+"""Evaluate the bundled model on held-out edits, and write a contact sheet of them.
 
     python -m training.evaluate --weights editinfinity/weights/bundled
 
-240 edits of scenes with object × background pairs never trained on, sixty of each kind, fixed
-seeds, made without inversion from the prompt of the whole wanted scene. The judge
-(``training/judge.py``) names what it sees inside the mask; its word on the wanted pictures
-themselves, and on the tokenizer's rendering of them, is the ceiling. Writes ``edits_judged.tsv``
-(a line an edit), ``summary.json`` and ``held_out_edits.jpg``.
+240 edits of scenes with object × background pairs that were never trained on, sixty of each kind,
+with fixed seeds, without inversion, from a prompt of the whole edited scene. The judge
+(``training/judge.py``) classifies the object inside the mask. Its accuracy on the true pictures
+and on the tokenizer's rendering of them is the upper limit. Writes ``edits_judged.tsv``
+(one line per edit), ``summary.json`` and ``held_out_edits.jpg``.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ log = logging.getLogger(__name__)
 
 EVALUATION_SEED = 10_003
 SLICE = 20
-"""Scenes at a time, all of one kind."""
+"""Number of scenes in a batch, all of one kind."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge says of a picture; ``kept`` is an edit's dB outside the blend mask's reach."""
+    """The judge's classification of a picture; ``kept`` is the PSNR (dB) of the kept region."""
 
     kind: str
     prompt: str
@@ -54,14 +54,14 @@ class Verdict:
 
     @property
     def right(self) -> bool:
-        """Whether it shows what was asked for."""
+        """Whether the picture shows the requested object or, for recolouring, colour."""
         if self.kind == "recolour":
             return self.named_colour == self.wanted_colour
         return self.named == self.wanted
 
 
 def held_out_scenes(maker: SceneMaker, each: int) -> list[Scenes]:
-    """``each`` scenes of every kind, in slices of one kind."""
+    """Return ``each`` scenes of every kind, in slices of one kind."""
     slices = []
     for kind in range(len(KINDS)):
         for part in range(-(-each // SLICE)):
@@ -75,7 +75,7 @@ def held_out_scenes(maker: SceneMaker, each: int) -> list[Scenes]:
 def judged(
     judge: Judge, maker: SceneMaker, scenes: Scenes, pictures: Tensor, kept: Tensor | None = None
 ) -> list[Verdict]:
-    """Verdicts on pictures (B, 3, H, W) that should show the scenes after their edits."""
+    """Classify pictures (B, 3, H, W) that should show the scenes after their edits."""
     names = [*(thing.name for thing in maker.things), "nothing"]
     colours = {UNKNOWN: ""} | dict(enumerate(COLOUR_NAMES))
     objects, paints = (part.tolist() for part in labels(scenes, maker, 1))
@@ -91,7 +91,7 @@ def judged(
 
 
 def shares(verdicts: list[Verdict]) -> dict[str, float]:
-    """Share of right edits of each kind; what recolouring does to the object; kept decibels."""
+    """Return shares of right edits by kind, and of recognised recoloured objects, and PSNRs."""
     found = {}
     for kind in KINDS:
         chosen = [v for v in verdicts if v.kind == kind]
@@ -110,27 +110,27 @@ def shares(verdicts: list[Verdict]) -> dict[str, float]:
 def ceilings(
     judge: Judge, maker: SceneMaker, editor: Editor, slices: list[Scenes]
 ) -> dict[str, dict[str, float]]:
-    """Shares of the wanted pictures themselves and of the tokenizer's rendering of them."""
+    """Return the shares for the true edited pictures and for the tokenizer's rendering of them."""
     real, rendered, fidelity = [], [], []
     for scenes in slices:
         drawn = reconstruct(editor.tokenizer, scenes.target, editor.plan.tokenizer_scales)
         real += judged(judge, maker, scenes, scenes.target)
         rendered += judged(judge, maker, scenes, drawn)
         fidelity.append(psnr(drawn, scenes.target))
-    log.info("tokenizer on the wanted pictures: %.2f dB", torch.cat(fidelity).mean())
+    log.info("tokenizer on the true edited pictures: %.2f dB", torch.cat(fidelity).mean())
     return {"real": shares(real), "tokenizer": shares(rendered)}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One edit on the contact sheet: source, mask, the source's rendering, the edit; and words."""
+    """One edit on the contact sheet: source, mask, rendering of the source, edit; and a text."""
 
     pictures: tuple[np.ndarray, ...]
     words: str
 
 
 def cells_of(scenes: Scenes, edited: Edited, verdicts: list[Verdict]) -> list[Cell]:
-    """A cell an edit of a slice."""
+    """Return one cell per edit of a slice."""
     masks = np.repeat(((~scenes.mask).cpu().numpy() * 255).astype(np.uint8)[..., None], 3, -1)
     shown = (to_bytes(scenes.source), masks, to_bytes(edited.rendering), to_bytes(edited.edit))
     return [
@@ -143,7 +143,7 @@ def cells_of(scenes: Scenes, edited: Edited, verdicts: list[Verdict]) -> list[Ce
 
 
 def draw_sheet(cells: list[Cell], columns: int = 3, side: int = 144) -> Image.Image:
-    """Four pictures an edit with its words below, ``columns`` edits a row."""
+    """Return a sheet of cells, ``columns`` per row; each has four pictures and its text below."""
     rows, width, height = -(-len(cells) // columns), 4 * side + 10, side + 28
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
     pen = ImageDraw.Draw(sheet)
@@ -163,7 +163,7 @@ def evaluate(
     judge: Judge, maker: SceneMaker, editor: Editor, slices: list[Scenes],
     settings: SamplingSettings,
 ) -> tuple[list[Verdict], list[Cell]]:  # fmt: skip
-    """Edit all scenes and have the judge look."""
+    """Edit all scenes and classify the edits with the judge."""
     verdicts: list[Verdict] = []
     cells: list[Cell] = []
     for number, scenes in enumerate(slices):
@@ -175,7 +175,7 @@ def evaluate(
 
 
 def write_verdicts(path: Path, verdicts: list[Verdict]) -> None:
-    """A line an edit, tab-separated."""
+    """Write a tab-separated table with one line per edit."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = [
             asdict(v) | {"right": v.right, "kept": f"{v.kept:.2f}" if v.kept is not None else ""}

@@ -2,13 +2,13 @@
 
     python -m training.examples [--data data] [--carry .carry]
 
-The made scenes pair an object with a background it never stood before in training. They are drawn
-at twice the model's resolution from the same cut-outs. What each case shows:
+The made scenes combine an object and a background that never occur together in training, drawn
+at twice the model's resolution from the same cut-outs. The cases demonstrate:
 
-* ``example_1``: no background is kept, the whole scene may change;
-* ``example_2``: the user's mask, everything outside it stays;
-* ``example_3``: a target word, the mask is found by attention;
-* ``photo``: a real photograph, which the small model was not made for.
+* ``example_1``: the whole scene may change;
+* ``example_2``: a user's mask; everything outside it stays unchanged;
+* ``example_3``: a target word, from whose attention the mask is computed;
+* ``photo``: a real photograph, which the small model was not trained for.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ log = logging.getLogger(__name__)
 
 SIDE = 512
 MASK_RIM = 12
-"""How far the drawn masks go beyond the object, pixels."""
+"""Distance by which the masks extend beyond the object, in pixels."""
 
 
 @dataclass(frozen=True)
 class Actor:
-    """An object, its colour (None: natural), the middle and floor of it and its size, in [0, 1]."""
+    """An object, its colour (None: natural), centre x, bottom y and size, all three in [0, 1]."""
 
     name: str
     colour: str | None
@@ -49,7 +49,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Example:
-    """A case: what is in the picture, and what is asked for."""
+    """A case: the contents of the picture, and the requested edit."""
 
     case: str
     edited: Actor
@@ -83,14 +83,14 @@ PHOTOGRAPH = "coffee"
 PHOTO_SOURCE = "a cup of coffee on a wooden table"
 PHOTO_EDIT = "a donut on a wooden table"
 PHOTO_LEFT = 0.125
-"""Left edge of the square cut from the photograph, fraction of its width (training saw squares)."""
+"""Left edge of the square crop, as a fraction of the width (training used squares)."""
 
 PHOTO_MASK = (0.18, 0.0, 0.86, 0.84)
-"""Box of the ellipse that covers the cup, fractions of width and height."""
+"""Bounding box of the elliptic mask over the cup, as fractions of the side: x, y, x, y."""
 
 
 def plan_of(example: Example) -> Plan:
-    """The example as a plan of one scene before an edit (the picture after is not used)."""
+    """Return an example as a plan of one scene; only its picture before the edit is used."""
     names = [thing.name for thing in read_objects()]
     backdrop = [b.name for b in BACKDROPS].index(example.backdrop)
     companion = example.companion or example.edited
@@ -117,7 +117,7 @@ def plan_of(example: Example) -> Plan:
 def write_case(
     folder: Path, picture: Image.Image, mask: Image.Image | None, prompts: dict[str, str]
 ) -> None:
-    """A case in the layout of the workflow."""
+    """Write a case in the layout of the workflow."""
     (folder / "image").mkdir(parents=True, exist_ok=True)
     (folder / "prompt").mkdir(parents=True, exist_ok=True)
     picture.save(folder / "image" / "original_image.jpg", quality=95, subsampling=0)
@@ -149,7 +149,7 @@ def make_example(maker: SceneMaker, example: Example, data: Path) -> None:
 
 
 def make_photo(carry: Path, data: Path) -> None:
-    """The photograph's case; its mask is an ellipse drawn over the cup."""
+    """Write the case of the photograph; its mask is an ellipse over the cup."""
     picture = Image.open(carry / "photographs_held_out" / f"{PHOTOGRAPH}.webp").convert("RGB")
     left, side = round(PHOTO_LEFT * picture.width), min(picture.size)
     picture = picture.crop((left, 0, left + side, side))

@@ -1,8 +1,8 @@
-"""Teacher forcing for editing: what the transformer is shown when it will edit by blending.
+"""Teacher forcing for editing: training inputs that equal those of blended sampling.
 
-While editing, the running sum holds the source's codes outside the mask and the model's own inside
-(``E = G·source + (1 − G)·generated`` at every scale). Training shows exactly such sums, so that
-what is drawn inside fits what is kept around it. With G = 0 this is plain teacher forcing.
+While editing, the running sum has the source's codes outside the mask and generated codes inside
+(``E = G·source + (1 − G)·generated`` at every scale). Training uses exactly such sums, so that
+generated content fits the kept surroundings. With G = 0 this is plain teacher forcing.
 Source of the noise: Infinity's bitwise self-correction (arXiv 2412.04431).
 """
 
@@ -18,7 +18,7 @@ from editinfinity.models.transformer import TextFeatures
 from editinfinity.scales import ScaleSchedule
 
 LEARNED_ROWS = 20
-"""How many learned vectors the method appends to a text."""
+"""Number of learned vectors that the method appends to a text."""
 
 
 def blended(
@@ -28,12 +28,12 @@ def blended(
     schedule: ScaleSchedule,
     corrupt: bsq.Corruption | None,
 ) -> bsq.Quantized:
-    """Quantise ``target`` while the source's codes hold where the blend mask says.
+    """Quantise ``target``, with the source's codes blended in according to the blend mask.
 
     Args:
         target, source: raw features (B, d, H, W).
         blend_mask: (B, H, W), G: 1 keeps the source.
-        corrupt: noise on the generated bits; the source's are exact, as while editing.
+        corrupt: noise on the generated bits; the source's bits are exact, as in editing.
 
     Returns:
         The true bits of the residual that each blended sum leaves, and the sums.
@@ -55,9 +55,9 @@ def blended(
 
 
 def region_weights(blend_mask: Tensor, schedule: ScaleSchedule, emphasis: float) -> Tensor:
-    """Weight of every token (B, L), summing to 1 a sample.
+    """Return the weight of every token (B, L), summing to 1 for each sample.
 
-    ∝ 1/√(h·w) of its scale, as always, times 1 + emphasis where the edit is: the object's shape
+    It is ∝ 1/√(h·w) of its scale, times 1 + emphasis where the edit is: the object's shape
     matters more than the grain of its backdrop.
     """
     inside = 1 - blend_mask[:, None]
@@ -67,21 +67,21 @@ def region_weights(blend_mask: Tensor, schedule: ScaleSchedule, emphasis: float)
 
 
 def bit_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Two-way cross entropy (B, L, d) of logits (B, L, d, 2) against bits."""
+    """Return the cross entropy (B, L, d) of logits (B, L, d, 2) against target bits (B, L, d)."""
     margin = (logits[..., 1] - logits[..., 0]).float()
     return F.softplus(torch.where(targets, -margin, margin))
 
 
 def append_rows(states: Tensor, lengths: Tensor) -> TextFeatures:
-    """Texts followed by 0–20 rows that stand for the method's learned vectors.
+    """Append 0–20 rows to each text, which stand for the method's learned vectors.
 
-    The learned vectors start at zero and stay tiny, but an RMS norm follows; so a part of the
-    samples gets zeros and a part tiny noise, and the model learns to live with them. Draws come
+    The learned vectors start at zero and stay tiny, but an RMS norm amplifies them. So some
+    samples get zeros and some tiny noise, and the model learns to tolerate both. Numbers are drawn
     from torch's global generator.
 
     Args:
         states: (B, T, C), real tokens first; T leaves room for the rows.
-        lengths: (B,) real tokens.
+        lengths: (B,) number of real tokens.
     """
     batch, width, _ = states.shape
     u = torch.rand(4, batch, device=states.device)
@@ -97,7 +97,7 @@ def append_rows(states: Tensor, lengths: Tensor) -> TextFeatures:
 
 
 def drop_condition(text: TextFeatures, uncond: Tensor, chance: float) -> TextFeatures:
-    """Replace whole texts by the "no text" rows (T', C) with a probability."""
+    """Replace each text by the "no text" rows ``uncond`` (T', C) with probability ``chance``."""
     batch, width, _ = text.features.shape
     dropped = torch.rand(batch, 1, 1, device=uncond.device) < chance
     return TextFeatures(torch.where(dropped, uncond[:width], text.features), text.mask)

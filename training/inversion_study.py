@@ -1,9 +1,9 @@
-"""What inversion does for the bundled model, and the learning rates that suit it.
+"""Study of inversion on the bundled model: its effect, and suitable learning rates.
 
     python -m training.inversion_study sweep --count 3
     python -m training.inversion_study edits --count 8
 
-``sweep`` inverts held-out scenes at several rates; ``edits`` repaints the object of held-out scenes
+``sweep`` inverts held-out scenes at several rates; ``edits`` recolours objects of held-out scenes
 with and without inversion. Tables go to ``training/studies/``.
 """
 
@@ -32,7 +32,7 @@ from training.train_tokenizer import psnr
 SEED = 10_005
 RECOLOUR = KINDS.index("recolour")
 VISIBLE = 0.16
-"""How far a pixel must be from the bare backdrop, in [−1, 1], to belong to the object."""
+"""Minimum difference of a pixel from the bare backdrop, in [−1, 1], to belong to the object."""
 
 VECTOR_RATES = (3e-4, 1e-3, 3e-3)
 LORA_RATES = (2e-4, 5e-4, 1e-3, 2e-3)
@@ -40,7 +40,7 @@ LORA_RATES = (2e-4, 5e-4, 1e-3, 2e-3)
 
 @dataclass(frozen=True)
 class Scene:
-    """A held-out scene with one object to repaint; pictures are (1, 3, 256, 256)."""
+    """A held-out scene with one object to recolour; pictures are (1, 3, 256, 256)."""
 
     source: Tensor
     bare: Tensor
@@ -51,7 +51,7 @@ class Scene:
 
 
 def scenes(maker: SceneMaker, count: int) -> Iterator[Scene]:
-    """Held-out recolourings of lone objects."""
+    """Yield held-out scenes in which a single object is recoloured."""
     step = 0
     while count:
         rng = np.random.default_rng([SEED, step])
@@ -66,12 +66,12 @@ def scenes(maker: SceneMaker, count: int) -> Iterator[Scene]:
 
 
 def mean_of(losses: list[float], start: int, stop: int) -> float:
-    """Mean loss over some iterations."""
+    """Return the mean loss of iterations ``start`` (inclusive) to ``stop`` (exclusive)."""
     return float(np.mean(losses[start:stop]))
 
 
 def sweep(bundled: Bundled, maker: SceneMaker, count: int, path: Path) -> None:
-    """Losses and free reconstruction by learning rates, a line a scene and setting."""
+    """Write losses and free reconstruction per learning rate, one line per scene and setting."""
     rows = []
     for number, scene in enumerate(scenes(maker, count)):
         photograph = bundled.encode(scene.source)
@@ -107,7 +107,7 @@ def _measured(
 
 
 def edits(bundled: Bundled, maker: SceneMaker, count: int, path: Path) -> None:
-    """Repaint with and without inversion; a line each, and a sheet of all."""
+    """Recolour with and without inversion; write one line for each, and a contact sheet."""
     training = preset("bundled").training
     rows, cells = [], []
     for number, scene in enumerate(scenes(maker, count)):
@@ -139,13 +139,13 @@ def edits(bundled: Bundled, maker: SceneMaker, count: int, path: Path) -> None:
 
 
 def overlap(edited: Tensor, scene: Scene) -> float:
-    """Intersection over union of what stands out from the bare backdrop and the source's object."""
+    """Return the IoU of the source's object and the pixels that differ from the bare backdrop."""
     seen = ((edited - scene.bare).abs().amax(1) > VISIBLE) & scene.mask
     return float((seen & scene.object).sum() / (seen | scene.object).sum())
 
 
 def luminance_correlation(edited: Tensor, scene: Scene) -> float:
-    """Pearson's correlation of luminance with the source's, over the source's object."""
+    """Return Pearson's correlation of luminance with the source's, over the source's object."""
     weights = torch.tensor([0.299, 0.587, 0.114], device=edited.device).view(1, 3, 1, 1)
     pair = [(p * weights).sum(1)[scene.object] for p in (edited, scene.source)]
     return float(torch.corrcoef(torch.stack(pair))[0, 1])

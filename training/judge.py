@@ -1,9 +1,9 @@
-"""Training of the judge of edits, which names object and colour in a region of a picture.
+"""Training of the judge, which classifies the object and colour in a region of a picture.
 
     python -m training.judge --seconds 60 --export editinfinity/weights/judge/judge.safetensors
 
-Trained on real renderings of made scenes alone, apart from tokenizer and transformer, whose
-pictures it never sees. Held-out scenes (object × background pairs it never saw) tell how far it can
+It is trained only on true pictures of made scenes, not on those of tokenizer and transformer, whose
+pictures it never sees. Held-out scenes (object × background pairs it never saw) show how far it can
 be trusted.
 """
 
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 TRAINING_SIDE = 128
 UNKNOWN = -100
-"""Colour of things that have several, or none; ignored by the loss."""
+"""Colour label of things with several colours or none; the loss ignores it."""
 
 PEAK, WARM_UP, SCENES = 2e-3, 50, 96
 CHECK_SEED = 10_004
 
 
 def labels(scenes: Scenes, maker: SceneMaker, part: int) -> tuple[Tensor, Tensor]:
-    """Object and colour (B,) of the edited place before (``part`` 0) or after (1) the edit."""
+    """Return object and colour labels (B,) of the edit before (``part`` 0) or after (1) it."""
     plan, nothing = scenes.plan, len(maker.things)
     things = np.where(plan.shown[:, part], plan.things[:, part], nothing)
     colours = plan.colours[:, part]
@@ -47,7 +47,7 @@ def labels(scenes: Scenes, maker: SceneMaker, part: int) -> tuple[Tensor, Tensor
 
 
 def _roughened(crops: Tensor) -> Tensor:
-    """Some crops softer, noisier, brighter or darker, as decoded pictures are."""
+    """Randomly blur crops, add noise and change brightness, as in decoded pictures."""
     batch = len(crops)
     small = F.interpolate(crops, scale_factor=0.6, mode="bilinear", antialias=True)
     soft = F.interpolate(small, crops.shape[-2:], mode="bilinear")
@@ -59,7 +59,7 @@ def _roughened(crops: Tensor) -> Tensor:
 
 
 def train(judge: Judge, maker: SceneMaker, seconds: float, seed: int) -> int:
-    """Train for some seconds; returns the number of updates."""
+    """Train for some seconds, and return the number of updates."""
     device = maker.device
     optimizer = torch.optim.AdamW(judge.parameters(), PEAK, weight_decay=0.02)
     start, step = time.monotonic(), 0
@@ -91,7 +91,7 @@ def train(judge: Judge, maker: SceneMaker, seconds: float, seed: int) -> int:
 
 
 def accuracy(judge: Judge, maker: SceneMaker, count: int) -> dict[str, float]:
-    """Shares of right names on held-out real renderings, before and after edits."""
+    """Return shares of right classifications of held-out true pictures, before and after edits."""
     right: dict[str, list[Tensor]] = {"objects": [], "nothing": [], "colours": []}
     for step in range(-(-count // 64)):
         scenes = maker.batch(CHECK_SEED, step, 64, held_out=True)

@@ -1,4 +1,4 @@
-"""Look at made scenes: a sheet of before, mask, after with the captions printed.
+"""Write a contact sheet of made scenes (before, mask, after), and print their captions.
 
 python -m training.look scenes.png [--count 24] [--held-out]
 """
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 
 def to_bytes(pictures: torch.Tensor) -> np.ndarray:
-    """(B, 3, H, W) in [−1, 1] → (B, H, W, 3) uint8."""
+    """Convert pictures (B, 3, H, W) in [−1, 1] to (B, H, W, 3) uint8."""
     scaled = ((pictures.detach().float().cpu() + 1) * 127.5).clamp(0, 255)
     return scaled.permute(0, 2, 3, 1).numpy().astype(np.uint8)
 
 
 def tile(cells: list[np.ndarray], columns: int) -> Image.Image:
-    """Equal (H, W, 3) pictures as one sheet, row by row."""
+    """Return pictures (H, W, 3) of the same size as one sheet, row by row."""
     height, width = cells[0].shape[:2]
     rows = -(-len(cells) // columns)
     sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)

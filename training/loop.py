@@ -1,4 +1,4 @@
-"""The loop both training scripts run: optimizers, schedule, averages, checkpoints, curve."""
+"""Loop of both training scripts: optimizers, schedule, averaged weights, checkpoints, curve."""
 
 from __future__ import annotations
 
@@ -33,41 +33,41 @@ log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 60.0
 CURVE_SECONDS = 15.0
 FAITHFUL = 0.01
-"""How far, relatively, a compiled loss may be from the plain one."""
+"""Maximum relative difference between the compiled and the plain loss."""
 
 
 class Course(Protocol):
-    """What a model learns from, and how it is measured."""
+    """Training data and losses of a model, and its held-out evaluation."""
 
     def feed(self, step: int) -> None:
-        """Put the inputs of a step where :meth:`losses` reads them."""
+        """Copy the inputs of a step to where :meth:`losses` reads them."""
 
     def prepare(self, step: int) -> None:
-        """Begin to make the inputs of a later step."""
+        """Start to make the inputs of a later step."""
 
     def losses(self) -> dict[str, Tensor]:
-        """Named scalars of the inputs fed last; ``loss`` is the one to minimise.
+        """Return named scalars for the inputs of the last step; ``loss`` is the one to minimise.
 
         May be captured as a CUDA graph; random numbers come from torch's global generators.
         """
 
     def plain(self) -> dict[str, Tensor]:
-        """The same without compiled parts."""
+        """Return the same scalars, computed without compiled parts."""
 
     def check(self, average: nn.Module) -> Mapping[str, float]:
-        """Held-out measurements of the averaged model."""
+        """Return held-out measurements of the averaged model."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The optimizers' settings.
+    """Settings of the optimizers.
 
     Attributes:
-        learning_rate: peak of the cosine, AdamW.
-        matrices_rate: peak for the block matrices that Muon updates; None leaves all to AdamW.
-        warm_up: updates of linear warm-up.
-        betas, weight_decay, clip: of AdamW and the gradient clipping.
-        decay: of the averaged weights.
+        learning_rate: peak learning rate of AdamW; a cosine follows.
+        matrices_rate: peak rate for the block matrices, which Muon updates; None uses AdamW.
+        warm_up: number of updates of linear warm-up.
+        betas, weight_decay, clip: settings of AdamW, and the maximum gradient norm.
+        decay: decay of the averaged weights.
     """
 
     learning_rate: float
@@ -80,7 +80,7 @@ class Recipe:
 
 
 def add_options(parser: argparse.ArgumentParser, state: Path) -> None:
-    """Options both scripts share."""
+    """Add the options that both scripts share."""
     parser.add_argument(
         "--carry", type=Path, default=Path(".carry"), help="made by training.assets"
     )
@@ -102,7 +102,7 @@ def add_options(parser: argparse.ArgumentParser, state: Path) -> None:
 
 
 def set_up(options: argparse.Namespace) -> torch.device:
-    """Logging, numeric modes, seeds."""
+    """Configure logging, numeric modes and seeds; return the device."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.manual_seed(options.seed)
     torch.backends.cuda.matmul.allow_tf32 = True
@@ -114,7 +114,7 @@ def set_up(options: argparse.Namespace) -> torch.device:
 def make_optimizers(
     model: nn.Module, recipe: Recipe, device: torch.device
 ) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for the matrices of ``model.blocks`` where the recipe has a rate for them.
+    """Return AdamW, and Muon for the matrices of ``model.blocks`` if the recipe has a rate for it.
 
     Learning rates are tensors on the device, so that a captured update follows them.
     """
@@ -138,7 +138,7 @@ def make_optimizers(
 
 
 class Trainer:
-    """A model, its optimizers, its average and its course, and how far they have come."""
+    """A model with its optimizers, averaged weights and course."""
 
     def __init__(
         self, model: nn.Module, average: Average, course: Course, recipe: Recipe,
@@ -165,7 +165,7 @@ class Trainer:
         return {name: value.detach() for name, value in values.items()} | {"norm": norm}
 
     def step(self, step: int, share: float) -> dict[str, Tensor]:
-        """One update at a share of the peak learning rates; values stay until the next."""
+        """Run one update at a share of the peak rates; the next call overwrites the values."""
         for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
             for group in optimizer.param_groups:
                 group["lr"].fill_(peak * share)
@@ -177,9 +177,9 @@ class Trainer:
         return values
 
     def guard(self, step: int) -> None:
-        """Say so when compiled parts give another loss than plain ones for the same weights.
+        """Log an error if compiled parts give another loss than plain ones for the same weights.
 
-        The first edition had learned with attention temperatures its compiled blocks did not
+        The first version was trained with attention temperatures that its compiled blocks did not
         use (training/README.md).
         """
         self.course.feed(step)
@@ -193,9 +193,9 @@ class Trainer:
         report("compiled loss %.5f, plain %.5f: %.2f %% apart", compiled, plain, 100 * off)
 
     def save(self, step: int, seconds: float, values: Mapping[str, Tensor]) -> None:
-        """Write the checkpoint, unless the last update's values say that training diverged."""
+        """Write the checkpoint, unless the last update's values show that training diverged."""
         if not all(math.isfinite(float(value)) for value in values.values()):
-            raise SystemExit("training diverged; the last checkpoint is from before")
+            raise SystemExit("training diverged; the last checkpoint is from before that")
         progress = Progress(step, seconds)
         save_state(self.options.state, self.model, self.average, self.optimizers, progress)
 
@@ -205,14 +205,14 @@ def train(
     options: argparse.Namespace, started: float,
     complete: Callable[[nn.Module], None] | None = None,
 ) -> None:  # fmt: skip
-    """Train until the call's seconds are spent; print a table; save and export.
+    """Train until the seconds of this call are spent; log a table; save and export.
 
     Args:
-        average: made of the model before anything was compiled.
-        stem: of the exported files.
+        average: average of the model, created before anything was compiled.
+        stem: start of the names of the exported files.
         started: ``time.monotonic()`` at the program's start; loading counts towards ``--seconds``
             but not towards the learning rate's cosine.
-        complete: last touches on the averaged model before it is checked and exported.
+        complete: changes the averaged model before it is evaluated and exported.
     """
     trainer = Trainer(model, average, course, recipe, options)
     progress = Progress()
@@ -253,7 +253,7 @@ def _finish(
     stem: str, course: Course, average: Average, options: argparse.Namespace, step: int,
     first: int, budget: Budget,
 ) -> None:  # fmt: skip
-    """Exported weights, held-out table."""
+    """Export the weights, and write the table of held-out measurements."""
     rows: dict[str, float | int | str] = {
         "updates": step,
         "seconds": budget.spent_in_all,

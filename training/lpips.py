@@ -15,7 +15,7 @@ _STRIDES, _PADS = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1)
 
 
 def layer_distance(first: Tensor, second: Tensor, head: Tensor) -> Tensor:
-    """(B,) weighted distance of a layer's features (B, C, H, W), brought to unit length."""
+    """Return the weighted distance (B,) of a layer's features (B, C, H, W) at unit length."""
     units = [f.float() / (f.float().square().sum(1, keepdim=True).sqrt() + 1e-10)
              for f in (first, second)]  # fmt: skip
     return ((units[0] - units[1]).square() * head).sum(1).mean((1, 2))
@@ -39,7 +39,7 @@ class Lpips(nn.Module):
         self.layer_distance = layer_distance
 
     def features(self, pictures: Tensor) -> list[Tensor]:
-        """Features of each of the five layers."""
+        """Return the features of each of the five layers."""
         x = (pictures - self.shift) / self.scale
         layers = []
         for index in range(5):
@@ -51,7 +51,7 @@ class Lpips(nn.Module):
         return layers
 
     def forward(self, drawn: Tensor, wanted: Tensor) -> Tensor:
-        """(B, 3, H, W) in [−1, 1] twice → (B,) distances; gradients reach ``drawn`` alone."""
+        """Return the distances (B,) of pictures (B, 3, H, W); gradients reach only ``drawn``."""
         with torch.no_grad():
             reference = self.features(wanted)
         layers = zip(self.features(drawn), reference, strict=True)

@@ -1,8 +1,8 @@
-"""How well the automatic mask (attention of a target word) finds objects of held-out scenes.
+"""Study of how well the automatic mask (attention of a target word) finds held-out objects.
 
     python -m training.mask_study --count 80
 
-Scenes of one and of two objects; the word is the edited object's name. Writes a line a scene to
+Scenes have one or two objects; the word is the edited object's name. Writes a line per scene to
 ``training/studies/masks.tsv``: intersection over union, on the map's 64×64 cells, of the object and
 the cells above half of the map's range, which is how the workflow makes its mask.
 """

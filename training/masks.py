@@ -1,7 +1,7 @@
 """Edit masks and their blend masks, batched on the device.
 
 The blend mask is that of :func:`editinfinity.editing.blend_mask.make_blend_mask` with ``linear``
-smoothing, brought to the codes' grid; a test holds the two together.
+smoothing, resampled to the codes' grid; a test compares the two.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ COARSE_BLOCKS_FOR_HARD = 6
 
 
 def edited_cells(mask: Tensor, cells: int) -> Tensor:
-    """(B, H, W) bool → (B, cells, cells) bool: at least 20 % of a cell's pixels are edited."""
+    """Return the cells (B, cells, cells) bool with at least 20 % of pixels in masks (B, H, W)."""
     share = F.adaptive_avg_pool2d(mask[:, None].float(), cells)[:, 0]
     return share >= 0.2 - 1e-6
 
 
 def make_blend_mask(mask: Tensor, grid: int) -> Tensor:
-    """(B, H, W) bool, True = edited → G (B, grid, grid): 1 keeps the source, 0 is drawn anew."""
+    """Return G (B, grid, grid) of masks (B, H, W), True = edited: 1 keeps the source, 0 edits."""
     cells = edited_cells(mask, KERNEL_CELLS).float()[:, None]
     cross = torch.tensor([[0.0, 1, 0], [1, 1, 1], [0, 1, 0]], device=mask.device).view(1, 1, 3, 3)
     reached, blend_mask = cells, torch.ones_like(cells)
@@ -37,7 +37,7 @@ def make_blend_mask(mask: Tensor, grid: int) -> Tensor:
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
-    """(B, H, W) float in {0, 1} grown by a square of the given radius."""
+    """Dilate masks (B, H, W) float in {0, 1} by a square of the given radius."""
     if radius == 0:
         return mask
     side = 2 * radius + 1
@@ -46,10 +46,10 @@ def dilate(mask: Tensor, radius: int) -> Tensor:
 
 
 def loosen(core: Tensor, style: Tensor) -> Tensor:
-    """Masks as people draw them around what changes.
+    """Return masks as people draw them around a changed region.
 
     Args:
-        core: (B, H, W) bool, everything that must be inside.
+        core: (B, H, W) bool, pixels that must be inside the mask.
         style: (B,) int: 0 tight, 1 a little wider, 2 wide, 3 the bounding box, 4 its ellipse.
 
     Returns:
@@ -73,7 +73,7 @@ def _bounding_box(mask: Tensor) -> Tensor:
 
 
 def _ellipse(box: Tensor) -> Tensor:
-    """The ellipse through the middles of slightly enlarged sides of each box."""
+    """Return the ellipse inscribed in each box, slightly enlarged."""
     rows, columns = box.any(2).float(), box.any(1).float()
     distances = []
     for line in (rows, columns):

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
 _ADAM_RMS = 0.2
-"""What an update's root mean square is scaled to: about AdamW's, so that its rates carry over."""
+"""Root mean square of an update, about that of AdamW, so that the same learning rates work."""
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """(N, a, b) → about the nearest semi-orthogonal matrices, by Newton–Schulz in bf16."""
+    """Return about the nearest semi-orthogonal matrices of (N, a, b): Newton–Schulz in bf16."""
     a, b, c = _NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.bfloat16()
@@ -33,7 +33,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised, for weights of linear layers (matrices only).
+    """Orthogonalised momentum, for the weight matrices of linear layers.
 
     Args:
         learning_rate: a scalar tensor on the parameters' device; change it in place.
@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of every matrix that has a gradient."""
+        """Update every matrix that has a gradient."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:

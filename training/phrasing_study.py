@@ -1,10 +1,10 @@
-"""Prompts beyond the training's templates: fifty phrasings, synonyms and colours, judged.
+"""Study of prompts beyond the training's templates: fifty phrasings, synonyms and colours.
 
     python -m training.phrasing_study
 
-Each asks, in place of a centred object of a held-out scene, for something in words of its own
-(``training/phrasings.tsv``), with the full text encoder and without inversion. The judge's word
-counts. Writes ``training/studies/phrasings.tsv`` and a sheet.
+Each prompt replaces a centred object of a held-out scene by an object in free wording
+(``training/phrasings.tsv``), with the full text encoder and without inversion. The judge decides
+what is right. Writes ``training/studies/phrasings.tsv`` and a contact sheet.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REPLACE = KINDS.index("replace")
 
 @dataclass(frozen=True)
 class Phrasing:
-    """A phrase, and which objects and colours (none: any) are right answers to it."""
+    """A phrase, and the objects and colours (none: any) that are right results."""
 
     phrase: str
     objects: tuple[str, ...]
@@ -43,7 +43,7 @@ class Phrasing:
 
 
 def read_phrasings(path: Path = PHRASINGS) -> list[Phrasing]:
-    """The table's lines."""
+    """Read the table of phrasings."""
     with path.open(encoding="utf-8", newline="") as file:
         return [
             Phrasing(
@@ -55,7 +55,7 @@ def read_phrasings(path: Path = PHRASINGS) -> list[Phrasing]:
 
 
 def scene_for(maker: SceneMaker, phrasing: Phrasing, number: int) -> Scenes:
-    """A centred lone object to be replaced, its mask wide enough for what is wanted."""
+    """Draw a scene whose single, centred object is replaced, with a mask that fits the new one."""
     names = [thing.name for thing in maker.things]
     for attempt in range(1000):
         rng = np.random.default_rng([SEED, number, attempt])

@@ -1,8 +1,8 @@
 """A pool of encoded scenes on the device.
 
-Encoding both pictures of every scene at every step would take longer than the transformer's own
-work. The pool keeps raw features and texts of the latest scenes; new ones come in all the time, and
-batches are drawn from all: a scene is seen some thirty times, each time with other noise, and as an
+Encoding both pictures of every scene at every step would take longer than the transformer's update.
+The pool keeps raw features and texts of the latest scenes. New scenes are added continually, and
+batches are drawn from all. A scene is used about thirty times, each time with new noise, and as an
 edit in either direction.
 """
 
@@ -22,7 +22,7 @@ from training.scenes import SceneMaker, Scenes
 from training.text import PrunedEncoder
 
 TEXT_TOKENS = 44
-"""Longest caption kept, suffix included; longer ones are cut."""
+"""Maximum length of a caption with its suffix; longer ones are truncated."""
 
 TEXT_ROWS = TEXT_TOKENS + LEARNED_ROWS
 
@@ -35,7 +35,7 @@ class Encoded:
         raw: (N, 2, d, H, W) raw tokenizer features.
         blend_mask: (N, H, W) blend mask G.
         states: (N, 2, TEXT_ROWS, C) token states, zeros after the text.
-        lengths: (N, 2) real tokens.
+        lengths: (N, 2) number of real tokens.
     """
 
     raw: Tensor
@@ -47,12 +47,12 @@ class Encoded:
         return Encoded(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """All of them, in the order of the fields."""
+        """Return the tensors in the order of the fields."""
         return self.raw, self.blend_mask, self.states, self.lengths
 
 
 class SceneEncoder:
-    """Scenes → :class:`Encoded`, with the frozen tokenizer and text encoder."""
+    """Encodes scenes with the frozen tokenizer and text encoder."""
 
     def __init__(self, maker: SceneMaker, tokenizer: Tokenizer, text: PrunedEncoder) -> None:
         self.maker = maker
@@ -61,7 +61,7 @@ class SceneEncoder:
 
     @torch.no_grad()
     def __call__(self, scenes: Scenes, seed: int) -> Encoded:
-        """``seed`` decides which captions carry the method's suffix."""
+        """Encode scenes; ``seed`` decides which captions get the method's suffix."""
         pictures = torch.stack([scenes.source, scenes.target], 1).flatten(0, 1)
         device = pictures.device
         if device.type == "cuda":
@@ -81,12 +81,12 @@ class SceneEncoder:
         )
 
     def batch(self, seed: int, step: int, size: int, held_out: bool = False) -> Encoded:
-        """The encoded scenes of one step, a function of (seed, step)."""
+        """Return the encoded scenes of one step, a function of (seed, step)."""
         return self(self.maker.batch(seed, step, size, held_out), seed * 1_000_003 + step)
 
 
 class Pool:
-    """A ring of encoded scenes, in tensors that stay where they are."""
+    """A ring buffer of encoded scenes, in tensors whose addresses do not change."""
 
     def __init__(self, capacity: int, first: Encoded) -> None:
         self.capacity = capacity
@@ -101,7 +101,7 @@ class Pool:
         self.add(first)
 
     def add(self, fresh: Encoded) -> None:
-        """Add scenes, dropping the oldest when full."""
+        """Add scenes; when the pool is full, they replace the oldest."""
         size = len(fresh.blend_mask)
         where = torch.arange(self.next, self.next + size, device=fresh.blend_mask.device)
         for name in fresh.__dataclass_fields__:

@@ -1,8 +1,8 @@
 """Made scenes: pairs of pictures before and after an edit, with masks and captions.
 
-A scene has an edited object, perhaps a companion, and a backdrop. What is drawn is decided on the
-CPU from (seed, step) alone; the drawing itself is batched on the device. An object × backdrop pair
-that is held out never occurs in training scenes; held-out scenes show one in their edited object.
+A scene has an edited object, an optional companion, and a backdrop. Its contents are drawn on the
+CPU from (seed, step) alone; the rendering is batched on the device. An object × backdrop pair
+that is held out never occurs in training scenes; every held-out scene contains such a pair.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ KINDS = ("replace", "recolour", "add", "remove")
 KIND_SHARES = (0.36, 0.2, 0.24, 0.2)
 COMPANION_SHARE = 0.35
 ASIDE_SHARE = 0.35
-"""Of objects without a companion: how many stand on the left or the right."""
+"""Share of objects without a companion that are on the left or the right."""
 NATURAL = -1
-"""Colour index of an object left as it is."""
+"""Colour index of an object with its natural colour."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a batch of scenes shows; every array has one row a scene.
+    """Contents of a batch of scenes; every array has one row per scene.
 
     Attributes:
         kind: index into ``KINDS``.
         backdrop: index into ``BACKDROPS``.
         things: (B, 3) object indices: edited one before, edited one after, companion.
-        colours: (B, 3) colour indices or ``NATURAL``, alike.
-        shown: (B, 3) bool, alike: whether it is in the scene at all.
-        x, y: (B, 2) middle and bottom of the edited object and of the companion, in [0, 1].
-        size: (B, 3) side of each object's square, fraction of the picture's.
+        colours: (B, 3) colour indices or ``NATURAL``, of the same objects.
+        shown: (B, 3) bool: whether each of these objects is in the scene.
+        x, y: (B, 2) centre x and bottom y of the edited object and of the companion, in [0, 1].
+        size: (B, 3) side of each object's square, as a fraction of the picture's side.
         angle, gain: (B, 3) rotation in radians, brightness.
-        rest: (B, 24) uniform numbers for everything else (backdrop, light, shadow, mask).
-        captions: before and after.
+        rest: (B, 24) random numbers in [0, 1) for backdrop, light, shadow and mask.
+        captions: captions of each scene before and after the edit.
     """
 
     kind: np.ndarray
@@ -76,9 +76,9 @@ class Scenes:
 
     Attributes:
         source, target: (B, 3, side, side) in [−1, 1].
-        mask: (B, side, side) bool, True = may change; source and target agree outside.
+        mask: (B, side, side) bool, True = may change; source and target are equal outside.
         source_object, target_object: (B, side, side) bool, the edited object itself.
-        plan: what they show.
+        plan: contents of the scenes.
     """
 
     source: Tensor
@@ -90,12 +90,12 @@ class Scenes:
 
     @property
     def source_captions(self) -> list[str]:
-        """One a scene, of the picture before the edit."""
+        """Captions of the pictures before the edits, one per scene."""
         return [before for before, _ in self.plan.captions]
 
     @property
     def target_captions(self) -> list[str]:
-        """One a scene, of the picture after the edit."""
+        """Captions of the pictures after the edits, one per scene."""
         return [after for _, after in self.plan.captions]
 
 
@@ -121,11 +121,11 @@ class SceneMaker:
         self, seed: int, step: int, size: int, held_out: bool = False,
         kinds: np.ndarray | None = None, side: int = SIDE,
     ) -> Scenes:  # fmt: skip
-        """The scenes of one step: the same every time, whatever came before.
+        """Return the scenes of one step, which depend only on the arguments.
 
         Args:
             kinds: (size,) indices into ``KINDS``; drawn when None.
-            side: of the pictures, pixels.
+            side: side of the pictures, in pixels.
         """
         rng = np.random.default_rng([seed, step, int(held_out)])
         return self.draw(self.plan(rng, size, held_out, kinds), side)
@@ -134,7 +134,7 @@ class SceneMaker:
         self, rng: np.random.Generator, size: int, held_out: bool,
         kinds: np.ndarray | None = None,
     ) -> Plan:  # fmt: skip
-        """Decide what ``size`` scenes show."""
+        """Draw the contents of ``size`` scenes at random."""
         drawn = rng.choice(len(KINDS), size, p=KIND_SHARES)
         kind = drawn if kinds is None else kinds
         backdrop = rng.choice(len(BACKDROPS), size, p=self.backdrop_shares)
@@ -143,12 +143,12 @@ class SceneMaker:
         shown = np.stack([kind != 2, kind != 3, companion], 1)
         colours = self._choose_colours(rng, kind, things)
         x, y, extent = self._place(rng, companion)
-        # The object after an edit stands where the other stood, about as large.
+        # The object after an edit has the position and about the size of the one before.
         after = np.where(kind == 1, 1.0, rng.uniform(0.92, 1.08, size)) * extent[:, 0]
         sizes = np.stack([extent[:, 0], after, extent[:, 1]], 1)
         angle = 0.04 * rng.standard_normal((size, 3))
         gain = rng.uniform(0.92, 1.06, (size, 3))
-        same = kind == 1  # recoloured objects change in nothing but paint
+        same = kind == 1  # recoloured objects change only their colour
         for array in (angle, gain):
             array[same, 1] = array[same, 0]
         rest = rng.random((size, 24))
@@ -159,7 +159,7 @@ class SceneMaker:
     def _choose_things(
         self, rng: np.random.Generator, kind: np.ndarray, backdrop: np.ndarray, held_out: bool
     ) -> np.ndarray:
-        """Three different objects a scene; which may stand before the backdrop is respected."""
+        """Return (B, 3) indices of different objects, respecting the held-out pairs."""
         hidden = self.held_out[:, backdrop].T
         order = rng.random(hidden.shape)
         allowed = np.where(hidden, -1.0, order)
@@ -171,7 +171,7 @@ class SceneMaker:
         others = np.where(hidden, -1.0, rng.random(hidden.shape))
         others[rows, edited] = -2
         best = np.argsort(-others, 1)[:, :2]
-        # What is held out is the object asked for: after the edit, or before when it is removed.
+        # The held-out object is the one after the edit, or the one before if it is removed.
         before = np.where(np.isin(kind, (1, 3)), edited, best[:, 0])
         after = np.where(kind == 3, best[:, 0], edited)
         return np.stack([before, after, best[:, 1]], 1)
@@ -183,7 +183,7 @@ class SceneMaker:
         painted = rng.random((size, 3)) < 0.5
         colours = rng.integers(0, len(COLOURS), (size, 3))
         painted[:, 1] |= kind == 1
-        # A recoloured object needs a colour other than the one it had.
+        # A recoloured object needs another colour than before.
         had = np.where(painted[:, 0], colours[:, 0], self.natural[things[:, 0]])
         shift = rng.integers(1, len(COLOURS), size)
         colours[:, 1] = np.where(kind == 1, (had + shift) % len(COLOURS), colours[:, 1])
@@ -193,11 +193,11 @@ class SceneMaker:
     def _place(
         self, rng: np.random.Generator, companion: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Middles, bottoms and sizes of edited object and companion, (B, 2) each.
+        """Return centre x, bottom y and size of edited object and companion, (B, 2) each.
 
-        Where something stands follows from the caption: alone in the middle unless a side is
-        named, two things left and right in the order of their names. A blended edit is never told
-        its mask, so what the words leave open the model could only guess.
+        Positions follow from the caption: a single object is in the middle unless a side is
+        named; two objects are left and right in the order of their names. The model is never given
+        the mask of a blended edit, so it could only guess what the words leave open.
         """
         size = len(companion)
         aside = (rng.random(size) < ASIDE_SHARE) & ~companion
@@ -208,7 +208,7 @@ class SceneMaker:
         offset = np.where(companion, 0.24, np.where(aside, 0.22, 0.0))
         x = 0.5 + side[:, None] * offset[:, None] * np.array([1.0, -1.0])
         x = x + rng.uniform(-0.025, 0.025, (size, 2))
-        # Two objects stand on about the same floor.
+        # Two objects have about the same bottom.
         floor = rng.uniform(0.8, 0.92, (size, 1)) + rng.uniform(-0.015, 0.015, (size, 2))
         return x, floor, extent
 
@@ -233,7 +233,7 @@ class SceneMaker:
         )
 
     def draw(self, plan: Plan, side: int = SIDE) -> Scenes:
-        """Draw planned scenes at any side (256 in training)."""
+        """Render planned scenes at any side (256 in training)."""
         rest = self._tensor(plan.rest)
         backdrop = self._backdrop(plan, rest, side)
         layers = [self._object(plan, part, rest, side) for part in range(3)]
@@ -245,7 +245,7 @@ class SceneMaker:
             rest[:, 20].contiguous(), torch.tensor([0.25, 0.5, 0.65, 0.85], device=self.device)
         )
         mask = loosen(core, style)
-        # Faint shadow outside the mask is dropped, so that both pictures agree there.
+        # Discard faint shadows outside the mask, so that both pictures are equal there.
         target = torch.where(mask[:, None], target, source)
         return Scenes(source * 2 - 1, target * 2 - 1, mask, objects[0], objects[1], plan)
 
@@ -253,7 +253,7 @@ class SceneMaker:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
 
     def _backdrop(self, plan: Plan, rest: Tensor, side: int) -> Tensor:
-        """(B, 3, side, side) in [0, 1]."""
+        """Return the backdrops, (B, 3, side, side) in [0, 1]."""
         colours = np.array([b.colour or (0, 0, 0) for b in BACKDROPS], np.float32) / 255
         plain = self._plain(self._tensor(colours[plan.backdrop]), rest, side)
         count = self.backgrounds.count[plan.backdrop]
@@ -279,7 +279,7 @@ class SceneMaker:
         return (torch.where(has_picture, view, plain) * light * tint).clamp(0, 1)
 
     def _plain(self, colour: Tensor, rest: Tensor, side: int) -> Tensor:
-        """A plain colour, slightly different every time, often with a soft gradient."""
+        """Return plain colours with random variation, often with a soft gradient."""
         jitter = (rest[:, 0:3] - 0.5) * 0.12
         base = (colour + jitter).view(-1, 3, 1, 1)
         line = torch.linspace(-1, 1, side, device=self.device)
@@ -289,7 +289,7 @@ class SceneMaker:
         return (base * (1 + strength * slope)[:, None]).clamp(0, 1)
 
     def _object(self, plan: Plan, part: int, rest: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """One object of every scene: premultiplied RGBA and its shadow, 4 and 1 channels."""
+        """Return one object of every scene, premultiplied RGBA, and its shadow (1 channel)."""
         index = torch.from_numpy(plan.things[:, part]).to(self.device)
         place = part // 2
         x, floor = self._tensor(plan.x[:, place]), self._tensor(plan.y[:, place])
@@ -312,7 +312,7 @@ class SceneMaker:
     def _shadow(
         self, index: Tensor, x: Tensor, floor: Tensor, size: Tensor, rest: Tensor, side: int
     ) -> Tensor:
-        """The outline flattened on the floor, light from above."""
+        """Return the shadow on the floor: the object's flattened outline, lit from above."""
         zero = torch.zeros_like(x)
         lean = (rest[:, 18] - 0.5) * 0.1
         drawn = _sample(
@@ -324,7 +324,7 @@ class SceneMaker:
     def _compose(
         self, backdrop: Tensor, layers: list[tuple[Tensor, Tensor]], rest: Tensor
     ) -> Tensor:
-        """Backdrop, then each object's shadow and the object over it; then the scene's light."""
+        """Composite all shadows, then the objects, over the backdrop; then apply the contrast."""
         picture = backdrop
         for _, shadow in layers:
             picture = picture * (1 - shadow)
@@ -338,7 +338,7 @@ def _sample(
     pictures: Tensor, x: Tensor, y: Tensor, width: Tensor, height: Tensor, angle: Tensor,
     side: int,
 ) -> Tensor:  # fmt: skip
-    """Put square pictures (B, C, s, s) at (x, y), scaled and turned: (B, C, side, side)."""
+    """Place square pictures (B, C, s, s) at (x, y), scaled and rotated, in (B, C, side, side)."""
     cosine, sine = angle.cos(), angle.sin()
     middle_x, middle_y = 2 * x - 1, 2 * y - 1
     # Rows map the scene's [−1, 1] coordinates to the sprite's.
@@ -352,11 +352,11 @@ def _sample(
 def load_maker(
     folder: Path, device: torch.device, each: int = 64, seed: int = 0, cache: Path | None = None
 ) -> SceneMaker:
-    """The scene maker over the assets in ``folder`` (made by ``training.assets``).
+    """Return a scene maker that uses the assets in ``folder`` (made by ``training.assets``).
 
     Args:
-        each: pictures a backdrop.
-        cache: folder where the backdrops are kept for the next program.
+        each: number of pictures per backdrop.
+        cache: folder in which the backdrops are cached between runs.
     """
     things = read_objects()
     sprites = load_bank(folder / "sprites", things).to(device)
@@ -364,7 +364,7 @@ def load_maker(
 
 
 def synthetic_maker(device: torch.device, each: int = 1) -> SceneMaker:
-    """A scene maker that needs no assets: plain polygons for objects (tests)."""
+    """Return a scene maker for tests that needs no assets; its objects are plain polygons."""
     things = read_objects()
     sprites = build_bank(synthetic_pictures(things), things).to(device)
     return SceneMaker(sprites, build_backgrounds(None, each, device), things)

@@ -1,4 +1,4 @@
-"""Cut-out pictures of objects, and how their bodies are painted in other colours."""
+"""Cut-out pictures of objects, and recolouring of their bodies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from training.vocabulary import COLOURS, Thing
 
 SIDE = 192
-"""Side of the finest sprites kept in memory, pixels."""
+"""Side of the sprites in memory, in pixels."""
 
 MARGIN = 0.03
 """Empty rim around a sprite, as a fraction of its side."""
@@ -30,7 +30,7 @@ class SpriteBank:
             (what a new colour paints) premultiplied too; level 1 is blurred for small placements.
         shadows: (N, 1, 64, 64): blurred alpha.
         shade: (N,) mean brightness of each body, to paint relative to it.
-        bottoms: (N,) where the object ends below the middle, as a fraction of half the side.
+        bottoms: (N,) distance from centre to bottom of the object, as a fraction of half the side.
     """
 
     pictures: Tensor
@@ -39,12 +39,12 @@ class SpriteBank:
     bottoms: Tensor
 
     def to(self, device: torch.device) -> SpriteBank:
-        """The same bank on another device."""
+        """Return the bank on another device."""
         return SpriteBank(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
 def trim(picture: Image.Image, side: int) -> np.ndarray:
-    """The object cut to its bounds and fitted into a square, (side, side, 4) float in [0, 1]."""
+    """Crop an object to its bounds and fit it into a square, (side, side, 4) float in [0, 1]."""
     picture = picture.convert("RGBA")
     bounds = picture.getchannel("A").point(lambda a: 255 if a > 24 else 0).getbbox()
     picture = picture.crop(bounds)
@@ -59,10 +59,10 @@ def trim(picture: Image.Image, side: int) -> np.ndarray:
 
 
 def body_of(rgba: np.ndarray, thing: Thing) -> np.ndarray:
-    """How much of each pixel is the object's body, (H, W) in [0, 1]; zeros when not recolourable.
+    """Return each pixel's share of the object's body, (H, W) in [0, 1]; 0 if not recolourable.
 
-    The body is what has about the object's natural hue, or for white, black and brown things about
-    its chroma; leaves, wheels, windows and ribbons keep theirs.
+    The body has about the object's natural hue or, for white, black and brown things, about
+    its chroma; leaves, wheels, windows and ribbons do not belong to it.
     """
     if not thing.recolourable or thing.colour is None:
         return np.zeros(rgba.shape[:2], np.float32)
@@ -87,7 +87,7 @@ def body_of(rgba: np.ndarray, thing: Thing) -> np.ndarray:
 def _main_direction(
     opponent: np.ndarray, chroma: np.ndarray, alpha: np.ndarray, seed: np.ndarray
 ) -> np.ndarray:
-    """The unit hue direction most pixels have, looked for around the natural colour's."""
+    """Return the most common hue direction (unit vector) near that of the natural colour."""
     direction = seed / np.linalg.norm(seed)
     for _ in range(4):
         cosine = (opponent @ direction) / np.maximum(chroma, 1e-3)
@@ -101,7 +101,7 @@ def _main_direction(
 def build_bank(
     pictures: Sequence[Image.Image], things: Sequence[Thing], side: int = SIDE
 ) -> SpriteBank:
-    """The bank of cut-outs given in the order of ``things``."""
+    """Return the bank of cut-outs, which are in the order of ``things``."""
     layers, shades, bottoms = [], [], []
     for picture, thing in zip(pictures, things, strict=True):
         rgba = trim(picture, side)
@@ -124,13 +124,13 @@ def build_bank(
 
 
 def load_bank(folder: Path, things: Sequence[Thing], side: int = SIDE) -> SpriteBank:
-    """The bank of the cut-outs in ``folder`` (one WebP an object, named after it)."""
+    """Return the bank of the cut-outs in ``folder`` (one WebP per object, named after it)."""
     names = [folder / f"{thing.name.replace(' ', '_')}.webp" for thing in things]
     return build_bank([Image.open(name) for name in names], things, side)
 
 
 def synthetic_pictures(things: Sequence[Thing]) -> list[Image.Image]:
-    """Plain stand-ins for tests where no cut-outs are at hand: a polygon of the natural colour."""
+    """Return stand-ins for tests without cut-outs: polygons of the natural colours."""
     pictures = []
     grid = np.linspace(-1, 1, 96, dtype=np.float32)
     y, x = np.meshgrid(grid, grid, indexing="ij")
@@ -147,11 +147,11 @@ def synthetic_pictures(things: Sequence[Thing]) -> list[Image.Image]:
 
 
 def paint(layer: Tensor, colour: Tensor, painted: Tensor, shade: Tensor) -> Tensor:
-    """Paint bodies: (B, 5, H, W) sampled sprites → (B, 4, H, W) premultiplied RGBA.
+    """Recolour the bodies of sampled sprites (B, 5, H, W); return premultiplied RGBA (B, 4, H, W).
 
     Args:
         colour: (B, 3) in [0, 1], the new colour.
-        painted: (B,) bool; the others keep their pictures.
+        painted: (B,) bool, which sprites to recolour.
         shade: (B,) mean brightness of the bodies.
     """
     rgb, alpha, body = layer[:, :3], layer[:, 3:4], layer[:, 4:5]

@@ -1,4 +1,4 @@
-"""What a training run keeps: time budget, learning rate, averaged weights, checkpoints, curves."""
+"""State of a training run: time budget, learning rate, averaged weights, checkpoints, curves."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ STATE = "state.safetensors"
 
 
 def holds_state(folder: Path) -> bool:
-    """Whether a run can be continued from the folder."""
+    """Return whether a run can be continued from the folder."""
     return (folder / STATE).exists()
 
 
 @dataclass
 class Progress:
-    """Where a run stands: updates done and seconds spent training, over all its calls."""
+    """Progress of a run over all its calls: completed updates and seconds of training."""
 
     step: int = 0
     seconds: float = 0.0
 
 
 def progress_of(folder: Path) -> Progress:
-    """Of the run kept in the folder; nothing done if there is none."""
+    """Return the progress of the run in the folder; zero if there is none."""
     if not holds_state(folder):
         return Progress()
     with safe_open(folder / STATE, "pt") as file:
@@ -52,7 +52,7 @@ def progress_of(folder: Path) -> Progress:
 
 
 class Budget:
-    """The wall clock of one call and of the whole run.
+    """Time budget of one call and of the whole run.
 
     The learning rate follows the whole run's share of time spent, not steps, so that one cosine
     spans several calls, whatever their speed.
@@ -66,7 +66,7 @@ class Budget:
 
     @property
     def spent(self) -> float:
-        """Seconds of this call."""
+        """Seconds since the start of this call."""
         return time.monotonic() - self.start
 
     @property
@@ -76,11 +76,11 @@ class Budget:
 
     @property
     def over(self) -> bool:
-        """Whether this call, or the run, must end."""
+        """Whether the time of this call or of the run is spent."""
         return self.spent >= self.seconds or self.spent_in_all >= self.total
 
     def learning_rate(self, peak: float, step: int, warm_up: int, floor: float = 0.01) -> float:
-        """Linear warm-up over steps, then a cosine over time down to ``floor`` of the peak."""
+        """Return the rate: linear warm-up over steps, then a cosine over time down to ``floor``."""
         share = min(1.0, self.spent_in_all / self.total)
         cosine = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share))
         return peak * cosine * min(1.0, (step + 1) / warm_up)
@@ -97,7 +97,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the model's weights, which must have stayed in their places."""
+        """Move towards the model's weights, whose addresses must not have changed."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._ours, self._theirs, 1 - decay)
 
@@ -106,7 +106,7 @@ def save_state(
     folder: Path, model: nn.Module, average: Average, optimizers: Sequence[torch.optim.Optimizer],
     progress: Progress,
 ) -> None:  # fmt: skip
-    """One safetensors file, written aside and renamed, so that a killed run leaves the last one."""
+    """Write one safetensors file, renamed when complete, so that a killed run leaves the last."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.model.state_dict().items()}
@@ -152,14 +152,14 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def build_upon(folder: Path, weights: Path, stem: str) -> None:
-    """Note which frozen weights a run is trained over, and refuse to go on with it over others.
+    """Record the frozen weights that a run depends on; refuse to continue it with others.
 
     Args:
-        folder: of the run's state.
+        folder: folder of the run's state.
         weights: folder of the frozen ``stem*.safetensors``.
 
     Raises:
-        SystemExit: the run was begun over other weights.
+        SystemExit: the run was started with other weights.
     """
     digest = hashlib.sha256()
     for file in sorted(weights.glob(f"{stem}*.safetensors")):
@@ -168,29 +168,29 @@ def build_upon(folder: Path, weights: Path, stem: str) -> None:
     if not holds_state(folder):
         folder.mkdir(parents=True, exist_ok=True)
     elif not note.exists():
-        log.warning("%s: does not say which %s it is for; taken to be this one", folder, stem)
+        log.warning("%s: has no record of its %s; assuming that it is this one", folder, stem)
     elif note.read_text("utf-8").strip() != digest.hexdigest():
         raise SystemExit(
-            f"{folder}: was trained over another {stem} than {weights}; delete it to begin anew, "
-            "or give the one it is for"
+            f"{folder}: was trained with another {stem} than {weights}; delete it to start over, "
+            "or give the weights it was trained with"
         )
     note.write_text(f"{digest.hexdigest()}\n", encoding="utf-8")
 
 
 def read_weights(folder: Path, stem: str) -> dict[str, Tensor]:
-    """The tensors of ``stem*.safetensors`` in a folder as fp32, under our modules' names."""
+    """Return the tensors of ``stem*.safetensors`` in a folder as fp32, with our modules' names."""
     weights: dict[str, Tensor] = {}
     for file in sorted(folder.glob(f"{stem}*.safetensors")):
         weights |= {k: v.float() for k, v in load_file(file).items()}
     if not weights:
-        raise SystemExit(f"{folder}: holds no {stem}*.safetensors; give a state or export folder")
+        raise SystemExit(f"{folder}: has no {stem}*.safetensors; give a state or export folder")
     if stem == "transformer":
         return transformer_state(weights, preset("bundled").transformer)
     return weights
 
 
 def export_weights(state: Mapping[str, Tensor], folder: Path, stem: str) -> list[Path]:
-    """fp16 safetensors under the released key names, split into files below 15 MiB."""
+    """Write fp16 safetensors with the released key names, split into files below 15 MiB."""
     folder.mkdir(parents=True, exist_ok=True)
     if stem == "transformer":
         config = preset("bundled").transformer
@@ -217,7 +217,7 @@ def export_weights(state: Mapping[str, Tensor], folder: Path, stem: str) -> list
 
 
 class Curve:
-    """A table of measurements over time, one line each, appended as they come."""
+    """A table of measurements over time; each one is appended as a line."""
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,7 +227,7 @@ class Curve:
             path.write_text("\t".join(columns) + "\n")
 
     def add(self, **values: Any) -> None:
-        """One line; numbers with five significant digits."""
+        """Append one line; numbers have five significant digits."""
         line = "\t".join(
             f"{values[c]:.5g}" if isinstance(values[c], float) else str(values[c])
             for c in self.columns
@@ -240,7 +240,7 @@ class Curve:
 
 
 def table(rows: Mapping[str, float | int | str]) -> str:
-    """A short table of names and values."""
+    """Return a text table of names and values."""
     width = max(len(name) for name in rows)
     shown = {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in rows.items()}
     return "\n".join(f"{name:<{width}}  {value}" for name, value in shown.items())

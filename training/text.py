@@ -1,8 +1,8 @@
-"""The text encoder at training: MiniLM cut down to the words that captions are made of.
+"""The text encoder during training: MiniLM, reduced to the words that captions contain.
 
-The full model's table of 30,522 words is half of its size and mostly unused here. Cutting it keeps
-every token's state what the full model gives, up to fp16 rounding of the weights, for any prompt
-made of the templates' words: WordPiece takes the longest known piece first, and every piece it
+The full model's table of 30,522 words is half of its size and mostly unused here. Reducing it keeps
+every token's state equal to the full model's, up to fp16 rounding of the weights, for any prompt
+of the templates' words: WordPiece takes the longest known piece first, and every piece that it
 takes with the full table is still there.
 """
 
@@ -28,7 +28,7 @@ _WORDS = "embeddings.word_embeddings.weight"
 
 
 class PrunedEncoder:
-    """Captions → states of their tokens, as the bundled preset's text encoder makes them."""
+    """Computes token states of captions, as the bundled preset's text encoder does."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.device = device
@@ -41,13 +41,13 @@ class PrunedEncoder:
         missing, unexpected = self.model.load_state_dict(weights, strict=False)
         if unexpected or [key for key in missing if "position_ids" not in key]:
             raise ValueError(
-                f"{folder}: the text encoder lacks {missing}, has {unexpected} besides"
+                f"{folder}: the text encoder lacks {missing} and has unexpected {unexpected}"
             )
         self.model.to(device).eval().requires_grad_(False)
 
     @torch.no_grad()
     def __call__(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token states (B, T, 384) fp32 and their mask (B, T) bool, [CLS] and [SEP] included."""
+        """Return token states (B, T, 384) fp32 and their mask (B, T) bool, with [CLS] and [SEP]."""
         encoded = self.words.encode_batch(list(captions))
         ids = torch.tensor([e.ids for e in encoded], device=self.device)
         mask = torch.tensor([e.attention_mask for e in encoded], device=self.device)
@@ -56,7 +56,7 @@ class PrunedEncoder:
 
 
 def prune_encoder(wheel: Path, folder: Path, things: Sequence[Thing]) -> dict[str, float]:
-    """Write the cut-down encoder; returns how far its states are from the full model's."""
+    """Write the reduced encoder; return the differences of its states from the full model's."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as temporary, zipfile.ZipFile(wheel) as package:
         package.extractall(temporary)
@@ -100,7 +100,7 @@ def _renumbered(vocabulary: dict[str, int], kept: list[int]) -> dict[str, int]:
 
 
 def _renumber_template(table: dict, vocabulary: dict[str, int]) -> None:
-    """The post-processor names [CLS] and [SEP] by number as well."""
+    """Update the numbers of [CLS] and [SEP] in the post-processor."""
     processor = table["post_processor"]
     for name, special in processor.get("special_tokens", {}).items():
         special["ids"] = [vocabulary[name]]
@@ -110,7 +110,7 @@ def _renumber_template(table: dict, vocabulary: dict[str, int]) -> None:
 
 
 def sample_captions(things: Sequence[Thing], count: int, seed: int) -> list[str]:
-    """Random captions as training sees them."""
+    """Return random captions like those of the training."""
     rng = np.random.default_rng(seed)
     captions = []
     for _ in range(count):
@@ -126,7 +126,7 @@ def sample_captions(things: Sequence[Thing], count: int, seed: int) -> list[str]
 
 @torch.no_grad()
 def _compare(full: Path, folder: Path, things: Sequence[Thing]) -> dict[str, float]:
-    """Largest and mean difference of token states over sampled captions."""
+    """Return the largest and mean difference of token states over sampled captions."""
     words = WordTokenizer.from_file(str(full / "tokenizer.json"))
     words.no_truncation()
     words.no_padding()
@@ -138,7 +138,7 @@ def _compare(full: Path, folder: Path, things: Sequence[Thing]) -> dict[str, flo
     for text, state, real in zip(captions, states, mask, strict=True):
         encoded = words.encode(text)
         if pruned.words.encode(text).tokens != encoded.tokens:
-            raise ValueError(f"the cut-down vocabulary splits {text!r} differently")
+            raise ValueError(f"the reduced vocabulary splits {text!r} differently")
         expected = model(input_ids=torch.tensor([encoded.ids])).last_hidden_state[0]
         difference = (state[real] - expected).abs()
         largest = max(largest, float(difference.max()))

@@ -20,7 +20,7 @@ Maker = Callable[[torch.Generator], Tensor]
 
 
 def uniform(generator: torch.Generator, low: float, high: float) -> float:
-    """One number from [low, high)."""
+    """Return a random number from [low, high)."""
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
@@ -29,7 +29,7 @@ def _colour(hue: float, saturation: float, value: float) -> Tensor:
 
 
 def noise(generator: torch.Generator, rows: int, columns: int, octaves: int = 1) -> Tensor:
-    """Smooth noise (S, S), mean 0, deviation about 1; each octave doubles the frequency."""
+    """Return smooth noise (S, S), mean 0, deviation about 1; octaves double the frequency."""
     total = torch.zeros(SIDE, SIDE)
     for octave in range(octaves):
         size = (min(SIDE, rows * 2**octave), min(SIDE, columns * 2**octave))

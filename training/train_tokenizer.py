@@ -2,10 +2,10 @@
 
     python -m training.train_tokenizer --seconds 590 --compile --export build/weights
 
-Loss: L1 + 0.6 LPIPS (AlexNet) + 0.25 commitment + 0.5 what moves outside an edit, straight through
+Loss: L1 + 0.6 LPIPS (AlexNet) + 0.25 commitment + 0.5 change outside an edit, straight through
 the quantiser of all scales; AdamW, cosine over time, averaged weights. A third of each batch is
-photographs, views into panoramas and bare backdrops. Half of the edited scenes are decoded from
-codes blended as editing blends them, and must come out as the edited picture, with what is kept as
+photographs, views of panoramas and bare backdrops. Half of the edited scenes are decoded from
+codes that are blended as in editing; the target is the edited picture, with the kept region as
 it was.
 """
 
@@ -41,7 +41,7 @@ RECIPE = Recipe(
 )
 BATCH = 16
 PAIRS_SHARE = 0.66
-"""Of a batch: pictures before and after an edit, side by side; the rest are photographs, views into
+"""Share of pictures before and after an edit in a batch; the rest are photographs, views of
 panoramas and bare backdrops in turn."""
 LPIPS_WEIGHT, COMMITMENT_WEIGHT, CONSISTENCY_WEIGHT = 0.6, 0.25, 0.5
 VIEWS = 48
@@ -56,11 +56,11 @@ class Photographs:
 
     @classmethod
     def read(cls, folder: Path, device: torch.device) -> Photographs:
-        """All pictures of a folder."""
+        """Read all pictures of a folder."""
         return cls([read_picture(path).to(device) for path in sorted(folder.glob("*.webp"))])
 
     def crops(self, count: int, generator: torch.Generator) -> Tensor:
-        """Random squares at random scales, mirrored half of the time: (count, 3, SIDE, SIDE)."""
+        """Return random squares at random scales, half of them mirrored, (count, 3, SIDE, SIDE)."""
         return torch.stack([self._crop(generator) for _ in range(count)]) * 2 - 1
 
     def _crop(self, generator: torch.Generator) -> Tensor:
@@ -75,7 +75,7 @@ class Photographs:
         return square.flip(-1) if u[4] < 0.5 else square
 
     def whole(self) -> Tensor:
-        """The largest central square of each, (N, 3, SIDE, SIDE) in [−1, 1]."""
+        """Return the largest central square of each, (N, 3, SIDE, SIDE) in [−1, 1]."""
         squares = []
         for picture in self.pictures:
             side = min(picture.shape[1:])
@@ -87,7 +87,7 @@ class Photographs:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What the tokenizer learns from.
+    """Training pictures of the tokenizer.
 
     Attributes:
         views: (N, 3, S, S) uint8 views into panoramas, in focus; S at least ``SIDE``.
@@ -99,7 +99,7 @@ class Pictures:
 
     @classmethod
     def load(cls, carry: Path, maker: SceneMaker, device: torch.device, each: int) -> Pictures:
-        """Everything in the folder of assets, ``each`` views a panorama."""
+        """Load everything from the folder of assets, with ``each`` views per panorama."""
         photographs = Photographs.read(carry / "photographs", device)
         generator = torch.Generator().manual_seed(0)
         views = []
@@ -110,7 +110,7 @@ class Pictures:
         return cls(maker, photographs, stacked)
 
     def batch(self, seed: int, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """(size, 3, SIDE, SIDE) in [−1, 1], pairs first; and the pairs' blend masks (P, h, w)."""
+        """Return pictures (size, 3, SIDE, SIDE), pairs first, and the pairs' masks G (P, h, w)."""
         pairs = max(1, round(size * PAIRS_SHARE / 2))
         scenes = self.maker.batch(seed, step, pairs)
         pictures = [torch.stack([scenes.source, scenes.target], 1).flatten(0, 1)]
@@ -126,21 +126,21 @@ class Pictures:
 
 
 def _cut(bank: Tensor, generator: torch.Generator) -> Tensor:
-    """A random picture of a bank, at a random place: (1, 3, SIDE, SIDE)."""
+    """Return a random crop of a random picture of a bank, (1, 3, SIDE, SIDE) in [−1, 1]."""
     index = int(torch.randint(len(bank), (), generator=generator))
     y, x = torch.randint(BACKGROUND_SIDE - SIDE + 1, (2,), generator=generator).tolist()
     return bank[index : index + 1, :, y : y + SIDE, x : x + SIDE].float() / 127.5 - 1
 
 
 def psnr(first: Tensor, second: Tensor) -> Tensor:
-    """(B,) decibels of pictures in [−1, 1]."""
+    """Return the PSNR (B,), in dB, between pictures in [−1, 1]."""
     error = ((first - second) / 2).square().mean((1, 2, 3))
     return -10 * error.clamp(min=1e-10).log10()
 
 
 @torch.no_grad()
 def reconstruct(model: Tokenizer, pictures: Tensor, scales: tuple[tuple[int, int], ...]) -> Tensor:
-    """Encode, quantise and decode in slices, fp32."""
+    """Encode, quantise and decode pictures in slices, in fp32."""
     totals = (bsq.quantize(model.encode(part), scales).total for part in pictures.split(32))
     return torch.cat([model.decode(total) for total in totals])
 
@@ -150,7 +150,7 @@ def _run(block: ResidualBlock, x: Tensor) -> Tensor:
 
 
 class TokenizerCourse:
-    """Pictures → losses of the tokenizer."""
+    """Course of the tokenizer: its training pictures and losses."""
 
     def __init__(
         self, model: Tokenizer, pictures: Pictures, distance: Lpips,
@@ -172,7 +172,7 @@ class TokenizerCourse:
             self._compile()
 
     def _compile(self) -> None:
-        """Residual blocks and the perceptual distance; one compilation serves all of a shape."""
+        """Compile the residual blocks and the perceptual distance, once per shape."""
         torch._dynamo.config.recompile_limit = 64
         run = torch.compile(_run, dynamic=False)
         for module in self.model.modules():
@@ -197,7 +197,7 @@ class TokenizerCourse:
                 latent = self._blend(raw + (code - raw).detach())
             drawn = self.model.decoder(latent).float()
             perceptual = self.distance(drawn, wanted).mean()
-        # The mean over channels: summed, it outweighs the picture and costs 2 dB early on.
+        # The mean over channels; the sum would outweigh the other losses and cost 2 dB early on.
         commitment = (raw - code).square().mean()
         absolute = (drawn - wanted).abs().mean()
         moved = self._moved(drawn)
@@ -213,7 +213,7 @@ class TokenizerCourse:
         }  # fmt: skip
 
     def _blend(self, latent: Tensor) -> Tensor:
-        """Every other pair: codes after the edit where it is, those before where they are kept."""
+        """In every other pair, replace the kept region of the second code by that of the first."""
         pairs = latent[: 2 * len(self.blend_mask)].unflatten(0, (-1, 2))
         keep = self.blend_mask[:, None].clone()
         keep[1::2] = 0
@@ -222,7 +222,7 @@ class TokenizerCourse:
         return torch.cat([mixed, latent[len(mixed) :]])
 
     def _moved(self, drawn: Tensor) -> Tensor:
-        """How far blended pictures moved where everything is kept."""
+        """Return the mean change of blended pictures where the source is kept."""
         pairs = drawn[: 2 * len(self.blend_mask)].unflatten(0, (-1, 2))[::2]
         kept = (self.blend_mask[::2, None] > 0.999).float()
         kept = F.interpolate(kept, drawn.shape[-2:], mode="nearest")

@@ -5,8 +5,8 @@
 
 Muon for the blocks' matrices and AdamW for the rest, cosine over time with warm-up, batch 128,
 bitwise self-correction noise up to 0.25, condition dropped for 10 % of the samples, averaged
-weights. Half of the samples are edits: what is shown carries the source's codes outside the mask,
-as blended sampling does.
+weights. Half of the samples are edits, whose inputs have the source's codes outside the mask,
+as in blended sampling.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RECIPE = Recipe(
 BATCH = 128
 POOL, PREFILL = 131_072, 12_288
 REFILL, REFILL_EVERY = 32, 8
-"""New scenes, and after how many updates they join the pool."""
+"""Number of new scenes, and number of updates between their additions to the pool."""
 EDIT_SHARE = 0.5
 NOISE_STRENGTH = 0.25
 CONDITION_DROP = 0.1
@@ -51,7 +51,7 @@ CHECK_SEED = 10_002
 
 
 def initialise(model: Infinity) -> None:
-    """Small weights, open gates, an almost silent head: a plain pre-norm transformer at first."""
+    """Set small weights and open gates, to start training from a plain pre-norm transformer."""
     depth = model.config.depth
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
@@ -70,7 +70,7 @@ def initialise(model: Infinity) -> None:
 
 
 def spread_unconditional(model: nn.Module) -> None:
-    """Give rows of ``cfg_uncond`` beyond those trained copies of trained ones, for long prompts."""
+    """Copy trained rows of ``cfg_uncond`` to the untrained ones, which only long prompts use."""
     with torch.no_grad():
         rows = model.cfg_uncond
         for index in range(TEXT_ROWS, len(rows)):
@@ -78,7 +78,7 @@ def spread_unconditional(model: nn.Module) -> None:
 
 
 class TransformerCourse:
-    """Encoded scenes → losses of the transformer."""
+    """Course of the transformer: its encoded scenes and losses."""
 
     def __init__(self, model: Infinity, encoder: SceneEncoder, options: argparse.Namespace) -> None:
         self.model = model
@@ -97,7 +97,7 @@ class TransformerCourse:
         model.run_block = self.runner
 
     def _prefilled(self) -> Pool:
-        """Scenes of steps that training never comes to; a continued run gets others."""
+        """Return a pool with scenes of steps that training never reaches; they differ by run."""
         options = self.options
         part = min(256, options.prefill)
         offset = 2**40 + 4096 * progress_of(options.state).step
@@ -146,7 +146,7 @@ class TransformerCourse:
             self.model.run_block = self.runner
 
     def _forward(self, model: Infinity, inputs: Tensor, text: TextFeatures) -> Tensor:
-        """Logits under bf16 autocast on a GPU, fp32 elsewhere."""
+        """Return logits, under bf16 autocast on a GPU, in fp32 elsewhere."""
         device = inputs.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             return model(inputs, text, self.plan).float()
@@ -167,7 +167,7 @@ class TransformerCourse:
 
     @torch.no_grad()
     def _measured(self, model: Infinity, batch: Encoded, edit: bool) -> dict[str, float]:
-        """Noise-free held-out loss (the method's weights) and bit accuracy, overall and inside."""
+        """Return the noise-free loss (with the method's weights) and bit accuracies."""
         blend_mask = batch.blend_mask.float()
         kept = blend_mask if edit else torch.zeros_like(blend_mask)
         raw = batch.raw.float()
@@ -187,7 +187,7 @@ class TransformerCourse:
 
 
 def load_tokenizer(folder: Path, device: torch.device) -> Tokenizer:
-    """The frozen tokenizer from exported weights."""
+    """Load the frozen tokenizer from exported weights."""
     tokenizer = Tokenizer(preset("bundled").tokenizer)
     tokenizer.load_state_dict(read_weights(folder, "tokenizer"))
     tokenizer = tokenizer.to(device).eval().requires_grad_(False)

@@ -1,6 +1,6 @@
-"""The words of the bundled model's world, which live in the package: alignment reads them too.
+"""The vocabulary of the bundled model: words from the package, which alignment uses too.
 
-Here is what only the making of scenes needs besides: the held-out split, and panoramas.
+This module adds what only the training needs: the held-out split, and the panoramas.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 HELD_OUT_IN = 10
-"""One object × background pair in so many is never seen in training."""
+"""One in this number of object × background pairs is never used in training."""
 
 PANORAMAS: dict[str, tuple[str, ...]] = {
     "forest": ("wide_forest", "forest"),
@@ -50,7 +50,7 @@ PANORAMAS: dict[str, tuple[str, ...]] = {
     "hall": ("hall",),
     "sky": ("sky",),
 }
-"""Which panoramas show which place; ``wide_`` ones have twice the resolution."""
+"""Backdrop → its panoramas; those named ``wide_`` have twice the resolution."""
 
 SHARP_PANORAMAS = (
     "wide_courtyard", "wide_studio", "esplanade", "lobby", "warehouse", "workshop",
@@ -60,11 +60,11 @@ SHARP_PANORAMAS = (
 
 
 def is_held_out(thing: str, backdrop: str) -> bool:
-    """Whether an object never stands before a background in training: 10 % of pairs, by hash."""
+    """Return whether training never combines an object and a background (10 %, by a hash)."""
     digest = hashlib.sha256(f"{thing}|{backdrop}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % HELD_OUT_IN == 0
 
 
 def held_out_table(things: tuple[Thing, ...]) -> np.ndarray:
-    """(objects, backdrops) bool: which pairs are held out."""
+    """Return which pairs are held out, (objects, backdrops) bool."""
     return np.array([[is_held_out(t.name, b.name) for b in BACKDROPS] for t in things])

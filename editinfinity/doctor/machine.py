@@ -25,7 +25,7 @@ def gpus(config: Config) -> Iterator[Finding]:
     import torch
 
     from editinfinity.compute import available_cores, pick_device
-    from editinfinity.models.dispatch import why_not
+    from editinfinity.models.dispatch import kernels_obstacle
 
     chosen = preset(str(config.settings["model"]))
     try:
@@ -54,7 +54,7 @@ def gpus(config: Config) -> Iterator[Finding]:
             yield note("GPU", f"{text}: training may not fit; choose a smaller pixel_budget then")
         else:
             yield Finding("GPU", text)
-        if obstacle := why_not(torch.device("cuda", index)):
+        if obstacle := kernels_obstacle(torch.device("cuda", index)):
             yield note("kernels", f"{obstacle}. Without them everything works, but more slowly")
 
 

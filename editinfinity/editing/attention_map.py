@@ -21,7 +21,7 @@ class AttentionCollector:
     def __init__(self, schedule: ScaleSchedule, span: tuple[int, int]) -> None:
         """Collect the attention to tokens ``span`` = [start, end) of the conditional text."""
         if not 0 <= span[0] < span[1]:
-            raise ValueError(f"a token span {span} holds no token")
+            raise ValueError(f"the token span {span} is empty")
         self.schedule = schedule
         self.span = slice(*span)
         self.total: Tensor | None = None

@@ -69,7 +69,7 @@ class LockFirst:
     """
 
     def __init__(self, source: Sequence[Tensor], scales: int, then: Editor) -> None:
-        """Lock the first ``scales`` scales to the code ``source``; ``then`` edits the others."""
+        """Lock the first ``scales`` scales to the codes ``source``; ``then`` edits the others."""
         self.source, self.scales, self.then = source, scales, then
 
     def __call__(self, scale: int, generated: Tensor) -> Tensor:

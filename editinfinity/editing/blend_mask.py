@@ -46,7 +46,7 @@ def edited_cells(mask: BoolArray, grid: tuple[int, int]) -> BoolArray:
         (h, w), True = edited.
     """
     # All values are integers below 2^53, so the comparison is exact at exactly 20 %.
-    return np.asarray(_sums(mask, grid) * 100 >= EDITED_PERCENT * mask.size)
+    return np.asarray(_cell_sums(mask, grid) * 100 >= EDITED_PERCENT * mask.size)
 
 
 def cells_of_attention(attention: FloatArray, threshold: float = 0.5) -> BoolArray:
@@ -97,7 +97,7 @@ def resample_blend_mask(blend_mask: FloatArray, grid: tuple[int, int]) -> FloatA
     Returns:
         Array of shape ``grid``; equal to ``blend_mask`` if its grid is the same.
     """
-    return (_sums(blend_mask, grid) / blend_mask.size).astype(np.float32)
+    return (_cell_sums(blend_mask, grid) / blend_mask.size).astype(np.float32)
 
 
 def manhattan_distance(cells: BoolArray) -> NDArray[np.int64]:
@@ -179,7 +179,7 @@ def _blur_along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return np.asarray(windows @ weights)
 
 
-def _sums(values: BoolArray | FloatArray, grid: tuple[int, int]) -> NDArray[np.float64]:
+def _cell_sums(values: BoolArray | FloatArray, grid: tuple[int, int]) -> NDArray[np.float64]:
     """Return the sum of the values in each cell of a grid, weighted by area.
 
     The weights of a cell add up to ``values.size``, so dividing by it gives the mean of the cell.

@@ -41,9 +41,9 @@ class ClassifierFree:
 
     def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
         """Return the rows [conditional…, unconditional…]."""
-        without = model.unconditional(text)
+        unconditional = model.unconditional(text)
         mask = None if text.mask is None else text.mask.repeat(2, 1)
-        return TextFeatures(torch.cat([text.features, without.features]), mask)
+        return TextFeatures(torch.cat([text.features, unconditional.features]), mask)
 
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
         conditional, unconditional = logits.chunk(2)
@@ -67,10 +67,10 @@ class Unguided:
 FIRST_STRENGTH = 2.39
 """Strength η at the first scale; it falls linearly to 0 at the last scale."""
 
-MOST_DIVERGENCE = 0.3
+MAX_DIVERGENCE = 0.3
 """Maximum Bernoulli KL divergence of each bit from classifier-free guidance."""
 
-MOST_SHIFT = 5.0
+MAX_SHIFT = 5.0
 """Maximum change of the log-odds of each bit from classifier-free guidance."""
 
 _HALVINGS = 16
@@ -83,18 +83,18 @@ class SourceNegative:
     Let d = logit(1) − logit(0) for the target (T), no (N) and source (S) text. Classifier-free
     guidance gives d_cfg = d_T + (cfg − 1)(d_T − d_N). Inside the mask, η_k(d_S − d_T) is
     subtracted. This shift is reduced until the Bernoulli divergence from d_cfg and the shift of
-    every bit are at most ``MOST_DIVERGENCE`` and ``MOST_SHIFT``.
+    every bit are at most ``MAX_DIVERGENCE`` and ``MAX_SHIFT``.
 
     Attributes:
         cfg: Strength of the classifier-free guidance; the published value is 4.04.
         source: Features of the source prompt, (1, S, Ct5), including any soft prompt.
-        inside: Mask on the final grid, (H, W), 1 where editing is allowed; None for everywhere.
+        edit_mask: Mask on the final grid, (H, W), 1 where editing is allowed; None for everywhere.
         schedule: The scales.
     """
 
     cfg: float
     source: TextFeatures
-    inside: Tensor | None
+    edit_mask: Tensor | None
     schedule: ScaleSchedule
 
     def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
@@ -110,34 +110,34 @@ class SourceNegative:
 
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
         target, none, source = (logits[..., 1] - logits[..., 0]).chunk(3)
-        plain = target + (self.cfg - 1) * (target - none)
+        baseline = target + (self.cfg - 1) * (target - none)
         last = len(self.schedule.scales) - 1
         strength = FIRST_STRENGTH * (1 - scale / last) if last else FIRST_STRENGTH
         shift = -strength * (source - target)
-        if self.inside is not None:
-            shift = shift * self._inside_at(scale)
-        odds = plain + bounded_shift(plain, shift)
+        if self.edit_mask is not None:
+            shift = shift * self._edit_mask_at(scale)
+        odds = baseline + bounded_shift(baseline, shift)
         return torch.stack([torch.zeros_like(odds), odds], dim=-1)
 
-    def _inside_at(self, scale: int) -> Tensor:
+    def _edit_mask_at(self, scale: int) -> Tensor:
         """Return the fraction of each token of a scale that is inside the mask, (L, 1)."""
-        assert self.inside is not None
+        assert self.edit_mask is not None
         grid = self.schedule.scales[scale]
-        return F.adaptive_avg_pool2d(self.inside[None, None], grid).reshape(-1, 1)
+        return F.adaptive_avg_pool2d(self.edit_mask[None, None], grid).reshape(-1, 1)
 
 
-def bounded_shift(plain: Tensor, shift: Tensor) -> Tensor:
+def bounded_shift(baseline: Tensor, shift: Tensor) -> Tensor:
     """Return the largest part of a log-odds shift that satisfies the bounds, for each bit.
 
     The divergence grows with the fraction of the shift, so bisection finds the largest fraction.
     """
-    shift = shift.clamp(-MOST_SHIFT, MOST_SHIFT)
+    shift = shift.clamp(-MAX_SHIFT, MAX_SHIFT)
     low, high = torch.zeros_like(shift), torch.ones_like(shift)
-    fits = bernoulli_divergence(plain + shift, plain) <= MOST_DIVERGENCE
+    fits = bernoulli_divergence(baseline + shift, baseline) <= MAX_DIVERGENCE
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        inside = bernoulli_divergence(plain + middle * shift, plain) <= MOST_DIVERGENCE
-        low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+        within = bernoulli_divergence(baseline + middle * shift, baseline) <= MAX_DIVERGENCE
+        low, high = torch.where(within, middle, low), torch.where(within, high, middle)
     return torch.where(fits, shift, low * shift)
 
 

@@ -135,5 +135,5 @@ def codes_of(
     bits: Iterable[NDArray[np.bool_]], schedule: ScaleSchedule, device: torch.device
 ) -> list[Tensor]:
     """Return the upsampled code (1, d, H, W), on a device, of each scale's bits (h, w, d)."""
-    there = [torch.from_numpy(each)[None].to(device) for each in bits]
-    return bsq.enlarged(there, schedule.tokenizer_grid)
+    tensors = [torch.from_numpy(scale_bits)[None].to(device) for scale_bits in bits]
+    return bsq.upsampled_codes(tensors, schedule.tokenizer_grid)

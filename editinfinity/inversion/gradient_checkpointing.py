@@ -19,7 +19,7 @@ from editinfinity.models.transformer import Infinity
 
 log = logging.getLogger(__name__)
 
-_KEPT_FUSED, _KEPT_PLAIN = 16, 42
+_STORED_FUSED, _STORED_PLAIN = 16, 42
 """Values a block stores for its backward pass, as a multiple of its input size (tokens × width).
 
 The first number is for the fused kernels, slightly above the measured values (14 with LoRA, 15.4
@@ -39,30 +39,30 @@ class GradientCheckpointing:
     def __init__(self, blocks: Iterable[Block]) -> None:
         self.blocks = {id(block) for block in blocks}
 
-    def __call__(self, block: Block, stream: Stream, *others: object) -> Stream:
+    def __call__(self, block: Block, stream: Stream, *arguments: object) -> Stream:
         if id(block) not in self.blocks:
-            return block(stream, *others)
-        return checkpoint(_settled, block, stream, *others, use_reentrant=False)
+            return block(stream, *arguments)
+        return checkpoint(_run_block, block, stream, *arguments, use_reentrant=False)
 
 
-def _settled(block: Block, stream: Stream, *others: object) -> Stream:
-    """Run a block and its pending residual sum, so that the next block stores only one tensor."""
-    return Stream(block(stream, *others).settled(block.operations))
+def _run_block(block: Block, stream: Stream, *arguments: object) -> Stream:
+    """Run a block and add its pending branch, so that the next block stores only one tensor."""
+    return Stream(block(stream, *arguments).add_pending(block.operations))
 
 
-def bytes_kept(model: Infinity, tokens: int) -> int:
+def bytes_stored(model: Infinity, tokens: int) -> int:
     """Return the bytes one block stores for its backward pass, given the tokens of a batch."""
     block = model.blocks[0]
-    kept = _KEPT_PLAIN if block.operations is PLAIN else _KEPT_FUSED
-    return kept * tokens * model.config.width * block.ffn_dtype.itemsize
+    stored = _STORED_PLAIN if block.operations is PLAIN else _STORED_FUSED
+    return stored * tokens * model.config.width * block.ffn_dtype.itemsize
 
 
-def blocks_to_recompute(model: Infinity, tokens: int, free: int) -> int:
+def blocks_to_checkpoint(model: Infinity, tokens: int, free: int) -> int:
     """Return the number of blocks to checkpoint so that training fits into ``free`` bytes."""
-    depth, kept = len(model.blocks), bytes_kept(model, tokens)
-    entering = tokens * model.config.width * 4  # a recomputed block's input, fp32
-    spare = free - _RESERVE - _WORKING_BLOCKS * kept - depth * entering
-    return min(depth, max(0, depth - spare // max(1, kept - entering)))
+    depth, stored = len(model.blocks), bytes_stored(model, tokens)
+    input_bytes = tokens * model.config.width * 4  # a recomputed block's input, fp32
+    spare = free - _RESERVE - _WORKING_BLOCKS * stored - depth * input_bytes
+    return min(depth, max(0, depth - spare // max(1, stored - input_bytes)))
 
 
 def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
@@ -71,15 +71,16 @@ def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
     Args:
         model: the transformer, already on its device.
         tokens: total number of tokens of all samples of a batch.
-        choice: ``auto`` (as few blocks as memory allows; none on a CPU), ``none`` or ``all``.
+        choice: ``auto`` (as few blocks as memory allows; none on a CPU), ``none`` or ``all``: the
+            setting ``gradient_checkpointing``.
     """
     device, depth = model.device, len(model.blocks)
     count = depth if choice == "all" else 0
     if choice == "auto" and device.type == "cuda":
-        count = blocks_to_recompute(model, tokens, free_bytes(device))
+        count = blocks_to_checkpoint(model, tokens, free_bytes(device))
     model.run_block = GradientCheckpointing(model.blocks[:count])
     if count and choice == "auto":
-        log.info("memory: %d of %d blocks are computed twice to fit", count, depth)
+        log.info("gradient checkpointing: %d of %d blocks are recomputed", count, depth)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -24,7 +24,7 @@ from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
 from editinfinity.settings.groups import TrainingSettings
 
-_AHEAD = 1
+_MAX_PENDING = 1
 """Number of iterations that may still run on the device while Python queues the next one."""
 
 Loss = Callable[[], Tensor]
@@ -140,11 +140,11 @@ def train(
     if state is not None:
         # Restore only the running means; learning rate, betas and decay come from this run.
         optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
-    launched: deque[tuple[int, Tensor]] = deque()
+    pending: deque[tuple[int, Tensor]] = deque()
 
     def report() -> None:
         """Wait for the oldest pending iteration, and check and report its loss."""
-        iteration, value = launched.popleft()
+        iteration, value = pending.popleft()
         if not math.isfinite(number := value.item()):
             raise FloatingPointError(f"the loss of iteration {iteration} is {number}")
         if on_iteration is not None:
@@ -160,9 +160,9 @@ def train(
                 parameter.grad = torch.zeros_like(parameter)
         nn.utils.clip_grad_norm_(trained, settings.grad_clip)
         optimizer.step()
-        launched.append((iteration, value.detach()))
-        if len(launched) > _AHEAD:
+        pending.append((iteration, value.detach()))
+        if len(pending) > _MAX_PENDING:
             report()
-    while launched:
+    while pending:
         report()
     return optimizer.state_dict()["state"]

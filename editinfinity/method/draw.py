@@ -90,16 +90,16 @@ def draw(
     device, schedule = transformer.device, photograph.schedule
     blend: Editor = keep_generated
     guidance: Guidance = ClassifierFree(sampling.cfg)
-    codes, inside = sampler.codes_of(photograph.bits, schedule, device), None
+    codes, edit_mask = sampler.codes_of(photograph.bits, schedule, device), None
     if blend_mask is not None:
-        kept = torch.from_numpy(resample_blend_mask(blend_mask, schedule.tokenizer_grid)).to(device)
-        blend, inside = MaskBlend(codes, kept), 1 - kept
+        mask = torch.from_numpy(resample_blend_mask(blend_mask, schedule.tokenizer_grid)).to(device)
+        blend, edit_mask = MaskBlend(codes, mask), 1 - mask
     if lock_scales:
         blend = LockFirst(codes, lock_scales, blend)
     text = _text_of(prompt, soft_prompt, device)
     if negative_text is not None:
         source = _text_of(negative_text, soft_prompt, device)
-        guidance = SourceNegative(sampling.cfg, source, inside, schedule)
+        guidance = SourceNegative(sampling.cfg, source, edit_mask, schedule)
     return sampler.sample(
         transformer,
         text,

@@ -88,14 +88,14 @@ class Trainer:
         preset: the model's preset.
         training: hyperparameters of the trainings.
         callbacks: called during each training.
-        recomputed: value of the setting ``gradient_checkpointing``.
+        checkpointing: value of the setting ``gradient_checkpointing``.
     """
 
     transformer: Infinity
     preset: Preset
     training: TrainingSettings
     callbacks: TrainingCallbacks = field(default_factory=TrainingCallbacks)
-    recomputed: str = "auto"
+    checkpointing: str = "auto"
 
     def learn(
         self,
@@ -137,8 +137,8 @@ class Trainer:
         start = torch.zeros(SOFT_PROMPT_LENGTH, self.preset.transformer.text_width)
         vectors = nn.Parameter(start.to(self.transformer.device))
         prompted = replace(source, soft_prompt=vectors)
-        own = self.preset.training.embedding_learning_rate
-        rate = self.training.embedding_learning_rate or own
+        default = self.preset.training.embedding_learning_rate
+        rate = self.training.embedding_learning_rate or default
         state = self._train(SOFT_PROMPT, self.transformer, [vectors], prompted, iterations, rate)
         return SoftPrompt(vectors.detach().cpu(), state.iteration, self.preset.name), state
 
@@ -196,8 +196,8 @@ class Trainer:
         done = 0 if before is None else before.iteration
         if iterations <= done:
             raise UserError(
-                f"{name}: cannot make iteration {iterations} from iteration {done}; "
-                "ask for more iterations, from 1 up"
+                f"{name}: cannot train to iteration {iterations} from iteration {done}; "
+                "choose a larger number of iterations"
             )
 
         def report(iteration: int, value: float) -> None:
@@ -226,8 +226,8 @@ class Trainer:
         finally:
             model.eval()
         states = [after.get(index, {}) for index in range(len(parameters))]
-        kept = [{name: value.detach().cpu() for name, value in of.items()} for of in states]
-        state = OptimizerState(kept, done, self.preset.name)
+        saved = [{key: value.detach().cpu() for key, value in state.items()} for state in states]
+        state = OptimizerState(saved, done, self.preset.name)
         callbacks.on_end(parameters, state)
         return state
 
@@ -238,6 +238,6 @@ class Trainer:
         self.transformer.set_drop_path(settings.drop_path)
         model.train()
         gradient_checkpointing.prepare(
-            self.transformer, batch * source.schedule.tokens, self.recomputed
+            self.transformer, batch * source.schedule.tokens, self.checkpointing
         )
         return InversionLoss(model, self.transformer, source, settings, batch, kl_weight)

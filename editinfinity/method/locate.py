@@ -1,4 +1,4 @@
-"""Locate an edit: compute the blending weights G from the user's mask or a word's attention."""
+"""Locate an edit: compute the blend mask G from the user's mask or a word's attention."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from editinfinity.scales import ScaleSchedule
 
 log = logging.getLogger(__name__)
 
-_UNSEEN_WORTH_TELLING = 0.02
+_MIN_OUT_OF_VIEW = 0.02
 """Share of a mask outside the model's crop from which a warning is logged.
 
 For most photographs, the crop leaves out only a narrow strip.
 """
 
-_FREE_ENOUGH = 0.5
+_MIN_EDIT_WEIGHT = 0.5
 """Minimum weight of the generated code, 1 − G, at the cell where it is largest.
 
 Below this, no cell changes enough for the edit to be visible, and a warning is logged.
@@ -35,8 +35,8 @@ class EditedRegion:
 
     Attributes:
         name: source of the region, for messages: the mask's file, or a phrase.
-        edited: (h, w) bool, True where the picture is edited. Of a user's mask: the crop of it, in
-            pixels of the photograph; else on the grid of the attention map.
+        edited: (h, w) bool, True where the picture is edited. For a user's mask, (h, w) is the crop
+            in pixels of the photograph, else the grid of the attention map.
         attention: the attention map of the region, (h, w), which is drawn as a heat map; None for a
             user's mask.
         edit_region: value of the setting ``mask_edit_region`` (``black``, ``white``,
@@ -63,12 +63,11 @@ def region_of_mask(
         name: file of the mask (a string or path); any other object if the mask has no file.
         edit_region: part of the mask's picture that is edited, for messages.
     """
-    shown, out_of_view = (
-        name if isinstance(name, str | Path) else "mask",
-        share_out_of_view(mask, geometry),
-    )
     return EditedRegion(
-        shown, geometry.crop_mask(mask), edit_region=edit_region, out_of_view=out_of_view
+        name if isinstance(name, str | Path) else "mask",
+        geometry.crop_mask(mask),
+        edit_region=edit_region,
+        out_of_view=share_out_of_view(mask, geometry),
     )
 
 
@@ -83,7 +82,7 @@ def region_of_attention(
 def blend_mask_of(
     region: EditedRegion, schedule: ScaleSchedule, smoothing: str
 ) -> NDArray[np.float32]:
-    """Return the blending weights of a region.
+    """Return the blend mask of a region.
 
     Logs a warning if the region is empty, covers everything, or is too small for a visible edit.
 
@@ -96,27 +95,27 @@ def blend_mask_of(
         G, (h, w) on the ratio's 1M last scale: 1 keeps the source, 0 is edited freely.
 
     Raises:
-        UserError: the whole mask lies outside the model's crop.
+        UserError: the whole mask is outside the model's crop.
     """
     require_in_view(region.out_of_view, region.name)
-    if region.out_of_view >= _UNSEEN_WORTH_TELLING:
+    if region.out_of_view >= _MIN_OUT_OF_VIEW:
         log.warning(
-            "%s: %.0f %% of what it marks lies outside the part of the photograph that the model "
-            "sees, and stays as it is",
+            "%s: %.0f %% of the marked area is outside the part of the photograph that the model "
+            "sees and stays unchanged",
             region.name,
             100 * region.out_of_view,
         )
     blend_mask = make_blend_mask(region.edited, schedule.reference_grid, smoothing)
-    of_mask = region.edit_region
-    warning = None if of_mask is None else mask_warning(region.edited, region.name, of_mask)
+    edit_region = region.edit_region
+    warning = None if edit_region is None else mask_warning(region.edited, region.name, edit_region)
     if (
         not warning
-        and 1 - resample_blend_mask(blend_mask, schedule.tokenizer_grid).min() < _FREE_ENOUGH
+        and 1 - resample_blend_mask(blend_mask, schedule.tokenizer_grid).min() < _MIN_EDIT_WEIGHT
     ):
-        cure = "make it larger (mask_grow), or set crop: auto"
+        cure = "enlarge it (mask_grow), or set crop: auto"
         warning = (
-            f"{region.name}: marks too little for the model to draw there, the picture stays as it "
-            f"is; {'lower attention_threshold' if of_mask is None else cure}"
+            f"{region.name}: marks too little for a visible edit, so the picture stays unchanged; "
+            f"{'lower attention_threshold' if edit_region is None else cure}"
         )
     if warning:
         log.warning("%s", warning, extra={"about": "mask"})

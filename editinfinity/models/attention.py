@@ -46,10 +46,10 @@ class AttentionContext(Protocol):
         ...
 
 
-TOGETHER = 600
+MAX_SHARED_TOKENS = 600
 """Maximum total number of tokens in the first scales, which share one attention call.
 
-Separate calls for such small scales would spend their time on kernel launches.
+Separate calls for such small scales would spend most of their time on kernel launches.
 """
 
 
@@ -68,7 +68,7 @@ class TeacherForcing:
     def __init__(self, lengths: Sequence[int], operations: Operations = PLAIN) -> None:
         self.operations = operations
         ends = list(itertools.accumulate(lengths))
-        first = sum(end <= TOGETHER for end in ends) or 1
+        first = sum(end <= MAX_SHARED_TOKENS for end in ends) or 1
         self.small = tuple(lengths[:first])
         self.lengths = [ends[first - 1], *lengths[first:]]
         self.ends = ends[first - 1 :]
@@ -81,7 +81,7 @@ class TeacherForcing:
         queries = [part.transpose(1, 2) for part in q.transpose(1, 2).split(self.lengths, dim=1)]
         keys = _Prefixes.apply(k, self.ends, self.operations)
         values = _Prefixes.apply(v, self.ends, self.operations)
-        mask = _first_mask(self.small, q.dtype, q.device) if len(self.small) > 1 else None
+        mask = _small_mask(self.small, q.dtype, q.device) if len(self.small) > 1 else None
         attended = [attend(queries[0], keys[0], values[0], mask)]
         attended += map(attend, queries[1:], keys[1:], values[1:])
         # Concatenate as (B, L, heads, ·), the memory order that the output projection reads.
@@ -89,20 +89,20 @@ class TeacherForcing:
 
 
 @lru_cache(maxsize=32)
-def _first_mask(lengths: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def _small_mask(lengths: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the block-causal mask of the first, small scales, to add to the scores.
 
     Args:
-        lengths: tokens of each of these scales.
-        dtype: of the scores.
-        device: of the scores.
+        lengths: Number of tokens of each of these scales.
+        dtype: Dtype of the scores.
+        device: Device of the scores.
 
     Returns:
-        (L, L) for L tokens in all: 0 where the token of the row may attend to that of the column,
-        which is of the same scale or a coarser one; −∞ elsewhere.
+        Mask (L, L) for L tokens in total: 0 where the column's token has the same scale as the
+        row's token or a coarser one, so that the row may attend to it; −∞ elsewhere.
     """
-    # What lru_cache keeps here may first be asked for in inference mode, and later by a training,
-    # which cannot use tensors that were made in inference mode.
+    # The cached mask may be created while sampling (inference mode) and used later for training,
+    # which cannot use inference tensors.
     with torch.inference_mode(False):
         level = torch.repeat_interleave(torch.tensor(lengths))
         size = len(level)
@@ -142,41 +142,41 @@ class ScaleCache:
 
     def __init__(self, tokens: int) -> None:
         self.tokens, self.filled = tokens, 0
-        self._kept: Tensor | None = None
+        self._cache: Tensor | None = None
 
     def kv_buffer(self, x: Tensor, heads: int) -> KeysValues:
         """Return the part of the cache that follows the tokens processed so far."""
         batch, length, width = x.shape
-        if self._kept is None:
-            self._kept = x.new_empty(2, batch, self.tokens, heads, width // heads).transpose(2, 3)
-        keys, values = self._kept.narrow(3, self.filled, length)
+        if self._cache is None:
+            self._cache = x.new_empty(2, batch, self.tokens, heads, width // heads).transpose(2, 3)
+        keys, values = self._cache.narrow(3, self.filled, length)
         return keys, values
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        kept, length = self._kept, k.shape[2]
-        if kept is None:
-            raise ValueError("kv_buffer comes before attend")
-        for place, given in zip(kept.narrow(3, self.filled, length), (k, v), strict=True):
-            if place.data_ptr() != given.data_ptr():  # not written there already
-                place.copy_(given)
+        cache, length = self._cache, k.shape[2]
+        if cache is None:
+            raise ValueError("call kv_buffer before attend")
+        for target, new in zip(cache.narrow(3, self.filled, length), (k, v), strict=True):
+            if target.data_ptr() != new.data_ptr():  # not yet written into the cache
+                target.copy_(new)
         self.filled += length
-        keys, values = kept.narrow(3, 0, self.filled)
+        keys, values = cache.narrow(3, 0, self.filled)
         return attend(q, keys, values)
 
 
-LARGE = 3000
-"""Minimum number of queries for cuDNN attention while sampling; see :func:`quick_to_start`."""
+CUDNN_MIN_QUERIES = 3000
+"""Minimum number of queries for cuDNN attention while sampling; see :func:`sampling_backend`."""
 
 
-def quick_to_start(queries: int) -> AbstractContextManager[None]:
+def sampling_backend(queries: int) -> AbstractContextManager[None]:
     """Return a context that selects the attention backend that is fastest for a single image.
 
     PyTorch prefers cuDNN on some GPUs. cuDNN needs 0.1 s once for every new shape, and each scale
-    has its own shape; a few images make up for that only at large scales. Below ``LARGE`` queries,
-    this context therefore excludes cuDNN. The selection applies to the whole process, which is
-    safe because one thread generates all images.
+    has its own shape; a few images make up for that only at large scales. Below
+    ``CUDNN_MIN_QUERIES`` queries, this context therefore excludes cuDNN. The selection applies to
+    the whole process, which is safe because one thread generates all images.
     """
-    if queries >= LARGE:
+    if queries >= CUDNN_MIN_QUERIES:
         return nullcontext()
     others = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
     return sdpa_kernel(others)

@@ -50,19 +50,19 @@ class Stream(NamedTuple):
     branch: Tensor | None = None
     gate: Tensor | None = None
 
-    def settled(self, do: Operations) -> Tensor:
-        """Return the residual stream with the pending branch added."""
+    def add_pending(self, operations: Operations) -> Tensor:
+        """Return the residual stream with the pending branch added, (B, L, C) fp32."""
         if self.branch is None:
             return self.x
         if self.gate is None:
             return self.x + self.branch.float()
-        return do.add(self.x, self.branch, self.gate)
+        return operations.add(self.x, self.branch, self.gate)
 
     def norm(
-        self, do: Operations, scale: Tensor, shift: Tensor, dtype: torch.dtype
+        self, operations: Operations, scale: Tensor, shift: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
         """Return the residual stream with the branch added, and its layer norm in ``dtype``."""
-        return do.add_norm(self.x, self.branch, self.gate, scale, shift, dtype)
+        return operations.add_norm(self.x, self.branch, self.gate, scale, shift, dtype)
 
 
 class FeedForward(nn.Module):
@@ -100,18 +100,18 @@ class Block(nn.Module):
         observe: Observer | None = None,
     ) -> Stream:
         """Return the residual stream after this block."""
-        dtype, do, ca_norm = self.ffn_dtype, self.operations, self.ca_norm
+        dtype, operations, ca_norm = self.ffn_dtype, self.operations, self.ca_norm
         if modulation.gate1 is None:
-            x, h = stream.norm(do, ca_norm.weight, ca_norm.bias, dtype)
+            x, h = stream.norm(operations, ca_norm.weight, ca_norm.bias, dtype)
         else:
-            x, h = stream.norm(do, modulation.scale1, modulation.shift1, dtype)
-            h = self.sa(h, rotary, context, do)
-            x, h = do.add_norm(x, h, modulation.gate1, ca_norm.weight, ca_norm.bias, dtype)
+            x, h = stream.norm(operations, modulation.scale1, modulation.shift1, dtype)
+            h = self.sa(h, rotary, context, operations)
+            x, h = operations.add_norm(x, h, modulation.gate1, ca_norm.weight, ca_norm.bias, dtype)
         h = self.ca(h, text, mask, observe)
         if modulation.gate2 is None:
             return Stream(x, h)
-        x, h = do.add_norm(x, h, None, modulation.scale2, modulation.shift2, dtype)
-        return Stream(x, do.feed_forward(self.ffn, h), modulation.gate2)
+        x, h = operations.add_norm(x, h, None, modulation.scale2, modulation.shift2, dtype)
+        return Stream(x, operations.feed_forward(self.ffn, h), modulation.gate2)
 
     @property
     def ffn_dtype(self) -> torch.dtype:
@@ -123,6 +123,6 @@ BlockRunner = Callable[..., Stream]
 """Calls a block with its arguments, for example with gradient checkpointing."""
 
 
-def run_block(block: Block, stream: Stream, *others: object) -> Stream:
+def run_block(block: Block, stream: Stream, *arguments: object) -> Stream:
     """Call a block directly, without gradient checkpointing."""
-    return block(stream, *others)
+    return block(stream, *arguments)

@@ -41,7 +41,7 @@ def resized(code: Tensor, grid: Grid, mode: str = "bilinear") -> Tensor:
     return code if same else F.interpolate(code, size=grid, mode=mode)
 
 
-def enlarged(bits: Sequence[Tensor], grid: Grid) -> list[Tensor]:
+def upsampled_codes(bits: Sequence[Tensor], grid: Grid) -> list[Tensor]:
     """Return the code on the full grid (B, d, H, W) of the bits (B, h, w, d) of every scale."""
     return [resized(code_of(scale_bits), grid) for scale_bits in bits]
 
@@ -74,7 +74,7 @@ def quantize(
     """
     if tuple(features.shape[-2:]) != tuple(scales[-1]):
         raise ValueError(
-            f"features of {tuple(features.shape[-2:])} cells do not end the schedule {scales[-1]}"
+            f"the features have grid {tuple(features.shape[-2:])}, the last scale {scales[-1]}"
         )
     residual = features.to(torch.float32)
     total = torch.zeros_like(residual)

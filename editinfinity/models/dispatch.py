@@ -39,7 +39,7 @@ def choose_operations(
         return chosen
 
     def choose() -> Operations:
-        obstacle = why_not(device, model, dtype)
+        obstacle = kernels_obstacle(device, model, dtype)
         if obstacle is None:
             from editinfinity.models.fused.operations import FUSED
 
@@ -53,7 +53,7 @@ def choose_operations(
     return chosen
 
 
-def why_not(
+def kernels_obstacle(
     device: torch.device,
     model: TransformerConfig | TokenizerConfig | None = None,
     dtype: torch.dtype = torch.float32,
@@ -77,7 +77,7 @@ def why_not(
         log.debug("the kernels could not be built", exc_info=error)
         what = f"{type(error).__name__}: {error}".splitlines()[0][:160]
         return (
-            f"the fused kernels cannot be built ({what}); that takes a C compiler and Python's "
+            f"the fused kernels cannot be built ({what}); they need a C compiler and Python's "
             "headers: install gcc and python3-dev"
         )
     return None

@@ -16,7 +16,7 @@ from torch import Tensor
 from editinfinity.presets import TransformerConfig
 
 _CHUNKED = re.compile(r"^block_chunks\.(\d+)\.module\.(\d+)\.")
-_PLAIN = re.compile(r"^blocks\.(\d+)\.")
+_BLOCK = re.compile(r"^blocks\.(\d+)\.")
 _WRAPPED = re.compile(r"\.(conv|norm)\.(weight|bias)$")
 _RESAMPLED = re.compile(r"\.(?:down|up)sample\.conv\.(?:weight|bias)$")
 _TOKENIZER_PARTS = ("encoder.", "decoder.")
@@ -40,7 +40,7 @@ def tokenizer_key(key: str) -> str | None:
     return key if _RESAMPLED.search(key) else _WRAPPED.sub(r".\2", key)
 
 
-def fitted(key: str, tensor: Tensor) -> Tensor:
+def reshape_released(key: str, tensor: Tensor) -> Tensor:
     """Return a released tensor in this project's shape.
 
     Files store ``scale_mul_1H11`` as (1, H, 1, 1) or (1, 1, H, 1); the modules use the former.
@@ -56,13 +56,13 @@ def released_transformer_key(key: str, config: TransformerConfig) -> str:
         chunk, index = divmod(int(match[1]), per_chunk)
         return f"block_chunks.{chunk}.module.{index}."
 
-    return _PLAIN.sub(chunked, key)
+    return _BLOCK.sub(chunked, key)
 
 
 def transformer_state(state: Mapping[str, Tensor], config: TransformerConfig) -> dict[str, Tensor]:
     """Return a released transformer state dict with this project's names and shapes."""
     named = ((transformer_key(key, config), tensor) for key, tensor in state.items())
-    return {name: fitted(name, tensor) for name, tensor in named if name is not None}
+    return {name: reshape_released(name, tensor) for name, tensor in named if name is not None}
 
 
 def tokenizer_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

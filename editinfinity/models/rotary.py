@@ -47,5 +47,5 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotate consecutive channel pairs of x (B, heads, L, head_width) by ``table`` (2, L, ·)."""
     cos, sin = table
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
-    return turned.flatten(-2).to(x.dtype)
+    rotated = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    return rotated.flatten(-2).to(x.dtype)

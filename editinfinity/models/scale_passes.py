@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from editinfinity.models.attention import Observer, ScaleCache, quick_to_start
+from editinfinity.models.attention import Observer, ScaleCache, sampling_backend
 from editinfinity.models.transformer import Condition, Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
 
@@ -49,7 +49,7 @@ class ScalePasses:
         else:
             tokens = self.model.word_embed(inputs)
             tokens = tokens.repeat(len(self.condition.pooled) // len(tokens), 1, 1)
-        with quick_to_start(self.schedule.lengths[scale]):
+        with sampling_backend(self.schedule.lengths[scale]):
             return self.model.forward_scale(
                 tokens, scale, self.condition, self.schedule, self.contexts, observe
             )
@@ -65,7 +65,7 @@ class GraphedPasses(ScalePasses):
     def __init__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> None:
         super().__init__(model, text, schedule)
         # References keep the memory that the graphs read from being freed and reused.
-        self._read = (*model.parameters(), model.rotary(schedule, text.features.device))
+        self._kept_alive = (*model.parameters(), model.rotary(schedule, text.features.device))
         self._graphs: list[tuple[torch.cuda.CUDAGraph, Tensor | None, Tensor]] = []
         self._pool = torch.cuda.graph_pool_handle()
         # PyTorch's default capture stream belongs to the GPU of the process's first recording.
@@ -83,29 +83,29 @@ class GraphedPasses(ScalePasses):
         return self
 
     def logits(self, scale: int, inputs: Tensor | None, observe: Observer | None = None) -> Tensor:
-        """See :meth:`ScalePasses.logits`; ``observe`` must be None, a replay cannot be observed.
+        """See :meth:`ScalePasses.logits`; ``observe`` must be None, as replays call no Python.
 
         Raises:
             ValueError: ``observe`` is not None.
         """
         if observe is not None:
-            raise ValueError("what happens inside of a recorded pass cannot be observed")
+            raise ValueError("the attention of a recorded pass cannot be observed")
         if scale == len(self._graphs):
             self._record(scale, inputs)
-        graph, place, logits = self._graphs[scale]
-        if place is not None and inputs is not None:
-            place.copy_(inputs)
+        graph, buffer, logits = self._graphs[scale]
+        if buffer is not None and inputs is not None:
+            buffer.copy_(inputs)
         graph.replay()
         return logits
 
     def _record(self, scale: int, inputs: Tensor | None) -> None:
-        graph, place = torch.cuda.CUDAGraph(), None if inputs is None else inputs.clone()
+        graph, buffer = torch.cuda.CUDAGraph(), None if inputs is None else inputs.clone()
         torch.cuda.synchronize()
         with torch.cuda.graph(
             graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
         ):
-            logits = super().logits(scale, place)
-        self._graphs.append((graph, place, logits))
+            logits = super().logits(scale, buffer)
+        self._graphs.append((graph, buffer, logits))
 
 
 class CudaGraphRunner:
@@ -127,7 +127,7 @@ class CudaGraphRunner:
         device = text.features.device
         if device.type != "cuda" or text.mask is not None:
             return ScalePasses(model, text, schedule)
-        shape = (id(model), schedule, tuple(text.features.shape), tuple(_baked_in(model)))
+        shape = (id(model), schedule, tuple(text.features.shape), tuple(_recording_key(model)))
         if self._recorded is not None and not self._recorded.complete:
             self._failed, self._recorded = self._last, None
         if shape != self._last:
@@ -146,7 +146,7 @@ class CudaGraphRunner:
         self._last = self._failed = self._recorded = None
 
 
-def _baked_in(model: Infinity) -> Iterator[object]:
+def _recording_key(model: Infinity) -> Iterator[object]:
     """Yield everything that invalidates a recording when it changes.
 
     These are the address, shape, dtype and version of each parameter, and the adapter scalings. The

@@ -60,7 +60,7 @@ class TransformersEncoder:
             ValueError: The tokenizer is not a fast one, so it returns no offsets.
         """
         if not tokenizer.is_fast:
-            raise ValueError("the text encoder's tokenizer has no offsets; it needs tokenizer.json")
+            raise ValueError("the text encoder's tokenizer has no offsets; add its tokenizer.json")
         self.tokenizer, self.width, self.max_length = tokenizer, width, max_length
         self.model = model.eval().requires_grad_(False)
 
@@ -77,8 +77,8 @@ class TransformersEncoder:
 
     def offsets(self, text: str) -> list[Span]:
         """See :class:`TextEncoder`."""
-        found = self._tokens(text, return_offsets_mapping=True)["offset_mapping"]
-        return [(int(start), int(end)) for start, end in found]
+        spans = self._tokens(text, return_offsets_mapping=True)["offset_mapping"]
+        return [(int(start), int(end)) for start, end in spans]
 
     def _tokens(self, text: str, **options: Any) -> Any:
         return self.tokenizer(text, truncation=False, padding=False, verbose=False, **options)
@@ -95,7 +95,7 @@ class PromptTooLongError(UserError):
 
     def __init__(self, tokens: int, limit: int, origin: str = "prompt") -> None:
         super().__init__(
-            f"{origin}: is {tokens} tokens long with its suffix, the model reads {limit}; "
+            f"{origin}: has {tokens} tokens with its suffix, but the model accepts {limit}; "
             "shorten it"
         )
         self.tokens, self.limit = tokens, limit

@@ -50,9 +50,9 @@ def _named(**layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers))
 
 
-def _blocks(ins: list[int], width: int, group_width: int | None) -> nn.Sequential:
-    """Return the residual blocks of one resolution; ``ins`` are their input widths."""
-    return nn.Sequential(*(ResidualBlock(width_in, width, group_width) for width_in in ins))
+def _blocks(widths_in: list[int], width: int, group_width: int | None) -> nn.Sequential:
+    """Return the residual blocks of one resolution; ``widths_in`` are their input widths."""
+    return nn.Sequential(*(ResidualBlock(width_in, width, group_width) for width_in in widths_in))
 
 
 def _downsample(width: int) -> nn.Sequential:
@@ -84,8 +84,8 @@ class Encoder(nn.Module):
         self.down = nn.Sequential()
         for level, multiplier in enumerate(config.multipliers, 1):
             out = config.base_width * multiplier
-            ins = [width] + [out] * (config.blocks - 1)
-            self.down.append(_named(block=_blocks(ins, out, config.group_width)))
+            widths_in = [width] + [out] * (config.blocks - 1)
+            self.down.append(_named(block=_blocks(widths_in, out, config.group_width)))
             if level < len(config.multipliers):
                 self.down[-1].add_module("downsample", _downsample(out))
             width = out
@@ -108,8 +108,8 @@ class Decoder(nn.Module):
         self.up = nn.ModuleList()  # fine to coarse, the order in the released files
         for level, multiplier in reversed(list(enumerate(config.multipliers))):
             out = config.base_width * multiplier
-            ins = [width] + [out] * config.blocks
-            self.up.insert(0, _named(block=_blocks(ins, out, config.group_width)))
+            widths_in = [width] + [out] * config.blocks
+            self.up.insert(0, _named(block=_blocks(widths_in, out, config.group_width)))
             if level:
                 self.up[0].add_module("upsample", _upsample(out))
             width = out

@@ -196,7 +196,7 @@ class Infinity(nn.Module):
         batch, length, _ = text.features.shape
         if length > len(self.cfg_uncond):
             raise ValueError(
-                f"a text of {length} tokens is longer than the model's {len(self.cfg_uncond)}"
+                f"the text has {length} tokens, the model accepts {len(self.cfg_uncond)}"
             )
         rows = self.cfg_uncond[:length].to(text.features.dtype)
         return TextFeatures(rows.expand(batch, -1, -1), text.mask)
@@ -206,7 +206,7 @@ class Infinity(nn.Module):
 
         Args:
             text: Text features, (B, T, Ct5).
-            keep: Branches of each sample that drop path keeps, from :meth:`_draw_kept`; None
+            keep: Branches of each sample that drop path keeps, from :meth:`_draw_drop_path`; None
                 keeps all.
         """
         mask = None if text.mask is None else text.mask[:, None, None, :]
@@ -224,8 +224,8 @@ class Infinity(nn.Module):
         keep probability. If all samples drop a branch, its gate is None and the block skips it.
         """
         shared = self.shared_ada_lin(pooled).unflatten(-1, (6, -1)).transpose(0, 1)
-        own = torch.cat([block.ada_gss for block in self.blocks]).transpose(1, 2)
-        parts = own.unsqueeze(2) + shared.unsqueeze(2)  # (blocks, 6, B, 1, C)
+        block_vectors = torch.cat([block.ada_gss for block in self.blocks]).transpose(1, 2)
+        parts = block_vectors.unsqueeze(2) + shared.unsqueeze(2)  # (blocks, 6, B, 1, C)
         parts[:, 2:4] += 1
         if keep is not None:
             factors = (keep / (1 - self.drop_path[:, None, None])).to(
@@ -237,8 +237,8 @@ class Infinity(nn.Module):
         if keep is None:
             return modulation
         return [
-            each._replace(gate1=each.gate1 if first else None, gate2=each.gate2 if second else None)
-            for each, (first, second) in zip(modulation, keep.any(2).tolist(), strict=True)
+            m._replace(gate1=m.gate1 if first else None, gate2=m.gate2 if second else None)
+            for m, (first, second) in zip(modulation, keep.any(2).tolist(), strict=True)
         ]
 
     def forward(self, inputs: Tensor, text: TextFeatures, schedule: ScaleSchedule) -> Tensor:
@@ -252,7 +252,7 @@ class Infinity(nn.Module):
         Returns:
             Logits (B, L, d, 2), fp32; the last dimension is the value of the bit, 0 or 1.
         """
-        condition = self.condition(text, self._draw_kept(len(inputs)))
+        condition = self.condition(text, self._draw_drop_path(len(inputs)))
         start = self.start_token(condition)
         x = torch.cat([start, self.word_embed(inputs)], dim=1)
         levels = [self.lvl_embed.weight[k].expand(n, -1) for k, n in enumerate(schedule.lengths)]
@@ -306,7 +306,7 @@ class Infinity(nn.Module):
         """Yield every block with its modulation and its text keys and values."""
         return zip(self.blocks, condition.modulation, condition.text, strict=True)
 
-    def _draw_kept(self, batch: int) -> Tensor | None:
+    def _draw_drop_path(self, batch: int) -> Tensor | None:
         """Draw which branches of each sample drop path keeps, (blocks, 2, B) bool.
 
         Return None to keep all. The draw is on the CPU, so reading it needs no GPU synchronisation.

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from editinfinity.errors import UserError
-from editinfinity.models.released import fitted, tokenizer_key, transformer_key
+from editinfinity.models.released import reshape_released, tokenizer_key, transformer_key
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset
@@ -113,10 +113,10 @@ def compare(state: StoredState, preset: Preset, part: str, folder: Path) -> Comp
 
 
 def _in_our_shape(name: str, tensor: StoredTensor) -> StoredTensor:
-    shape = tuple(fitted(name, torch.empty(tensor.shape, device="meta")).shape)
+    shape = tuple(reshape_released(name, torch.empty(tensor.shape, device="meta")).shape)
     if shape == tensor.shape:
         return tensor
-    return replace(tensor, shape=shape, read=lambda: fitted(name, tensor.read()))
+    return replace(tensor, shape=shape, read=lambda: reshape_released(name, tensor.read()))
 
 
 def _shapes(build: Callable[[], nn.Module]) -> Shapes:

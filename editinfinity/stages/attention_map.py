@@ -46,6 +46,6 @@ def collect_attention(
     span = tokens_of_word(prompt, target_word)
     transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     attention = attention_map(transformer, photograph, prompt, span)
-    facts = {"preset": preset.name, "target_word": target_word}
-    save_map(output, ATTENTION, attention, facts)
-    log.info("%s: where %r is, of its tokens %d to %d", output, target_word, span[0], span[1] - 1)
+    metadata = {"preset": preset.name, "target_word": target_word}
+    save_map(output, ATTENTION, attention, metadata)
+    log.info("%s: attention to %r, tokens %d to %d", output, target_word, span[0], span[1] - 1)

@@ -26,7 +26,7 @@ MODEL_STAGES: Mapping[str, str] = {
 }
 """Stages that run a model: module of ``editinfinity.stages`` → its function."""
 
-_SETTINGS = {kind.__name__: kind for kind in (*GROUPS, PauseFile)}
+_SETTINGS = {group.__name__: group for group in (*GROUPS, PauseFile)}
 """Dataclasses that are allowed as arguments, by class name."""
 
 
@@ -70,8 +70,8 @@ class Call:
         try:
             arguments = {str(name): _decode(value) for name, value in data["arguments"].items()}
             return cls(data["stage"], arguments)
-        except (AttributeError, KeyError, TypeError, ValueError) as fault:
-            raise ValueError(f"this is no call of a stage ({fault})") from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"this is not a call of a stage ({error})") from None
 
 
 def _encode(value: Any) -> Any:
@@ -81,19 +81,19 @@ def _encode(value: Any) -> Any:
         return {"path": str(value)}
     if isinstance(value, tuple):
         return {"tuple": [_encode(element) for element in value]}
-    kind = type(value).__name__
-    if kind in _SETTINGS:
+    class_name = type(value).__name__
+    if class_name in _SETTINGS:
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {kind: {name: _encode(inner) for name, inner in fields.items()}}
-    raise TypeError(f"{kind} cannot be an argument of a stage")
+        return {class_name: {name: _encode(inner) for name, inner in fields.items()}}
+    raise TypeError(f"{class_name} cannot be an argument of a stage")
 
 
 def _decode(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    ((kind, inner),) = value.items()
-    if kind == "path":
+    ((class_name, inner),) = value.items()
+    if class_name == "path":
         return Path(inner)
-    if kind == "tuple":
+    if class_name == "tuple":
         return tuple(_decode(element) for element in inner)
-    return _SETTINGS[kind](**{name: _decode(part) for name, part in inner.items()})
+    return _SETTINGS[class_name](**{name: _decode(part) for name, part in inner.items()})

@@ -21,7 +21,7 @@ from editinfinity.settings.groups import MaskSettings
 
 log = logging.getLogger(__name__)
 
-CROP_WORTH_TELLING = 0.25
+MIN_CROP_LOSS = 0.25
 """Share of the photograph outside the model's crop from which the report contains a warning."""
 
 T = TypeVar("T")
@@ -101,23 +101,23 @@ def check_case(
         )
         prompt = text or ""
     for edit in edits:
-        inspection.look_at(edit, image, size, prompt)
+        inspection.inspect(edit, image, size, prompt)
     for fault in inspection.faults:
         log.error("%s", fault)
     if inspection.faults or picture is None or size is None:
         raise UserError(f"case {case}: " + "; ".join(inspection.faults))
-    plan = schedule_for(size, "1M")
+    schedule = schedule_for(size, "1M")
     for message in read_photograph(image).warnings:
         inspection.warn(message)
-    left = 1 - _share_in_view(size, plan.image_size)
-    if left >= CROP_WORTH_TELLING:
+    outside = 1 - _share_in_view(size, schedule.image_size)
+    if outside >= MIN_CROP_LOSS:
         inspection.warn(
-            f"{image}: {left:.0%} of it, at its ends, lies outside the widest shape the model "
-            "draws and stays as it is"
+            f"{image}: {outside:.0%} of it, at its ends, is outside the widest shape the model "
+            "generates and stays unchanged"
         )
     names = tuple(edit.name for edit in edits)
     texts = tuple(warning.text for warning in inspection.warnings)
-    report = CaseReport(case, size, plan.ratio, names, texts)
+    report = CaseReport(case, size, schedule.ratio, names, texts)
     for warning in inspection.warnings:
         log.warning("%s", warning.text, extra={"about": warning.about})
     write_json(output, asdict(report))
@@ -134,24 +134,24 @@ class _Inspection:
         """Record a warning about a valid input that is probably unintended."""
         self.warnings.append(JobWarning(text, about))
 
-    def attempt(self, look: Callable[[], T]) -> T | None:
-        """Return the result of ``look``, or record its ``UserError`` and return None."""
+    def attempt(self, check: Callable[[], T]) -> T | None:
+        """Return the result of ``check``, or record its ``UserError`` and return None."""
         try:
-            return look()
+            return check()
         except UserError as fault:
             if str(fault) not in self.faults:
                 self.faults.append(str(fault))
             return None
 
-    def look_at(self, edit: EditInput, image: Path, size: Size | None, source_prompt: str) -> None:
+    def inspect(self, edit: EditInput, image: Path, size: Size | None, source_prompt: str) -> None:
         """Check the texts and the mask of one edit; the mask only if ``size`` is known."""
         prompt = self.attempt(lambda: read_prompt(edit.prompt, what="edit prompt"))
         if prompt is not None and prompt == source_prompt:
-            self.warn(f"{edit.name}: the edit prompt says the same as the source prompt")
+            self.warn(f"{edit.name}: the edit prompt equals the source prompt")
         if edit.target_word is not None:
-            given = edit.target_word
-            word = self.attempt(lambda: read_target_word(given))
-            origin = str(given) if isinstance(given, Path) else "target word"
+            target_word = edit.target_word
+            word = self.attempt(lambda: read_target_word(target_word))
+            origin = str(target_word) if isinstance(target_word, Path) else "target word"
             if word is not None:
                 self.attempt(lambda: find_word(source_prompt, word, origin))
         if edit.mask is not None and size is not None:

@@ -62,23 +62,23 @@ def edit(
     """
     preset, device = open_settings(model)
     photograph, prompt = open_features(image_features, text_features, preset)
-    made_by = _facts(model, sampling, photograph, prompt)
+    provenance = _provenance(model, sampling, photograph, prompt)
     negative_text = None if source_text is None else PromptFeatures.load(source_text)
-    soft_prompt = weights = adapter = None
+    soft_prompt = blend_mask = adapter = None
     if embedding is not None:
         learned = SoftPrompt.load(embedding, preset.name, preset.transformer.text_width)
         soft_prompt = learned.vectors
-        made_by["embedding_iterations"] = learned.iteration
+        provenance["embedding_iterations"] = learned.iteration
     if kernel is not None:
-        weights, facts = load_map(kernel, KERNEL, photograph.schedule.reference_grid)
-        made_by["kernel"] = {key: value for key, value in facts.items() if key != "kind"}
+        blend_mask, metadata = load_map(kernel, KERNEL, photograph.schedule.reference_grid)
+        provenance["kernel"] = {key: value for key, value in metadata.items() if key != "kind"}
     if lock_scales:
-        made_by["lock_scales"] = lock_scales
+        provenance["lock_scales"] = lock_scales
     if negative_text is not None:
-        made_by["guidance"] = "source_negative"
+        provenance["guidance"] = "source_negative"
     if lora_dir is not None:
         adapter = Adapter.load(lora_dir)
-        made_by["lora_iterations"] = adapter_iteration(lora_dir)
+        provenance["lora_iterations"] = adapter_iteration(lora_dir)
     transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
     with adapted(transformer, adapter, lora_dir or "adapter"):
         code = draw(
@@ -87,7 +87,7 @@ def edit(
             prompt,
             sampling,
             soft_prompt=soft_prompt,
-            blend_mask=weights,
+            blend_mask=blend_mask,
             negative_text=negative_text,
             lock_scales=lock_scales,
         )
@@ -95,12 +95,12 @@ def edit(
     with telling_memory_faults("choose a smaller pixel_budget"):
         tokenizer = host.load(load_tokenizer, preset, device, model.model_dir)
     picture = decode(tokenizer, code)
-    write_json(settings, made_by)
-    write_png(output, picture, json.dumps(made_by, sort_keys=True, ensure_ascii=False))
-    log.info("%s: %r drawn at %d×%d", output, prompt.prompt, *picture.size)
+    write_json(settings, provenance)
+    write_png(output, picture, json.dumps(provenance, sort_keys=True, ensure_ascii=False))
+    log.info("%s: %d×%d pixels, generated for %r", output, *picture.size, prompt.prompt)
 
 
-def _facts(
+def _provenance(
     model: ModelSettings,
     sampling: SamplingSettings,
     photograph: ImageFeatures,

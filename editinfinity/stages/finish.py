@@ -46,13 +46,13 @@ def finish(
     photograph, generated = read_photograph(image), read_image(edited)
     for warning in photograph.warnings:
         log.warning("%s", warning)
-    made_by = read_settings(edited)
-    geometry = _geometry(made_by, photograph, size_of(generated), edited, image)
-    cells = None
+    provenance = read_settings(edited)
+    geometry = _geometry(provenance, photograph, size_of(generated), edited, image)
+    blend_mask = None
     if kernel is not None:
-        cells, _ = load_map(kernel, KERNEL, reference_grid(geometry.model_size))
-    finished = composite(photograph, generated, geometry, cells, finishing)
-    write_photograph(output, finished, _with_background(made_by, finishing.background))
+        blend_mask, _ = load_map(kernel, KERNEL, reference_grid(geometry.model_size))
+    finished = composite(photograph, generated, geometry, blend_mask, finishing)
+    write_photograph(output, finished, _with_background(provenance, finishing.background))
     log.info("%s: %d×%d pixels", output, *reversed(photograph.size))
 
 
@@ -65,12 +65,12 @@ def _geometry(
 ) -> Geometry:
     """Return the position of the edited image in the photograph.
 
-    The settings embedded in the edited image say it. If the photograph has another size than they
-    say, or if there are none, the edited image is taken for one of the whole photograph, whose
-    aspect ratio it must have.
+    The settings embedded in the edited image contain it. If there are none, or if they were made
+    for a photograph of another size, the edited image is assumed to show the whole photograph; it
+    must have the same aspect ratio.
 
     Args:
-        settings: embedded in the edited image, as JSON; None if there are none.
+        settings: settings embedded in the edited image, as JSON; None if there are none.
         photograph: the user's photograph.
         generated: (height, width) of the edited image.
         edited, image: paths of both, for messages.
@@ -83,7 +83,7 @@ def _geometry(
     except (ValueError, KeyError, TypeError):
         geometry = None
     if geometry is not None and geometry.image_size == photograph.size:
-        # The aspect ratios of both may differ: the edit may be one of a crop.
+        # The aspect ratios of both may differ, because the edit may be of a crop.
         fits = geometry.model_size == generated
     else:
         was_whole = geometry is None or geometry == Geometry.fit(
@@ -93,17 +93,18 @@ def _geometry(
         fits = was_whole and nearest_ratio(*photograph.size) == nearest_ratio(*generated)
     if not fits:
         raise UserError(
-            f"{edited}: is {generated[1]}×{generated[0]}, not of the shape of {image}, which is "
-            f"{photograph.size[1]}×{photograph.size[0]}; edit that photograph again"
+            f"{edited}: {generated[1]}×{generated[0]} pixels do not fit the shape of {image} "
+            f"({photograph.size[1]}×{photograph.size[0]}); edit that photograph again"
         )
     return geometry
 
 
 def _with_background(settings: str | None, background: str) -> str | None:
+    """Return embedded settings (JSON) with the setting ``background`` added; None if none."""
     if settings is None:
         return None
     try:
-        facts: dict[str, Any] = json.loads(settings)
+        metadata: dict[str, Any] = json.loads(settings)
     except ValueError:
         return settings
-    return json.dumps({**facts, "background": background}, sort_keys=True, ensure_ascii=False)
+    return json.dumps({**metadata, "background": background}, sort_keys=True, ensure_ascii=False)

@@ -27,7 +27,7 @@ def extract_image_features(
 ) -> None:
     """Encode the photograph once; later stages read the output instead of encoding it again.
 
-    ``output`` (safetensors) holds ``bits`` (packed bits of all scales, uint8), ``raw`` (d, h, w)
+    ``output`` (safetensors) contains ``bits`` (packed bits of all scales, uint8), ``raw`` (d, h, w)
     fp32, and, as metadata, the preset, ratio, pixel budget and geometry.
 
     Args:
@@ -50,7 +50,7 @@ def extract_image_features(
     features.save(output)
     schedule = features.schedule
     log.info(
-        "%s: %d×%d pixels, ratio %g, seen by the model at %d×%d in %d tokens",
+        "%s: %d×%d pixels, ratio %g; the model sees it at %d×%d pixels, as %d tokens",
         image,
         photograph.width,
         photograph.height,

@@ -37,4 +37,4 @@ def read_jsonl(path: Path) -> tuple[Path, str]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); run the stage jsonl") from None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: is no training table; delete it and run again") from None
+        raise UserError(f"{path}: is not a training table; delete it and run again") from None

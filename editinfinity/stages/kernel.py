@@ -1,4 +1,4 @@
-"""Stage ``kernel``: compute the blending weights G from a mask or an attention map."""
+"""Stage ``kernel``: compute the blend mask G from a mask or an attention map."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def make_kernel(
     Args:
         image_features: output of ``extract_image_features``; provides geometry and ratio.
         output: safetensors file with ``kernel`` (h, w) fp32 on the ratio's 1M last scale: 1 keeps
-            the source, 0 is edited freely.
+            the source, 0 takes the generated code.
         smoothing: a key of ``editinfinity.editing.blend_mask.SMOOTHINGS``.
         where: location of the edit, as keyword arguments of ``find_region``: mask or attention,
             and fields of ``MaskSettings``.
 
     Raises:
-        UserError: the mask cannot be read, does not fit the photograph, or lies entirely outside
+        UserError: the mask cannot be read, does not fit the photograph, or is entirely outside
             the model's crop.
     """
     source = ImageFeatures.load(image_features)
     region, made_of = find_region(source.geometry, **where)
-    kernel = blend_mask_of(region, source.schedule, smoothing)
-    save_map(output, KERNEL, kernel, {"smoothing": smoothing, **made_of})
-    log.info("%s: %.1f %% of the cells are edited freely", output, 100 * (kernel == 0).mean())
+    blend_mask = blend_mask_of(region, source.schedule, smoothing)
+    save_map(output, KERNEL, blend_mask, {"smoothing": smoothing, **made_of})
+    log.info("%s: %.1f %% of the cells are edited freely", output, 100 * (blend_mask == 0).mean())

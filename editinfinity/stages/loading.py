@@ -34,6 +34,6 @@ def open_features(
         UserError: a file is missing or damaged, or was made by another model.
     """
     photograph, prompt = ImageFeatures.load(image_features), PromptFeatures.load(text_features)
-    for path, found in ((image_features, photograph.preset), (text_features, prompt.preset)):
-        require_preset(found, preset.name, path)
+    for path, name in ((image_features, photograph.preset), (text_features, prompt.preset)):
+        require_preset(name, preset.name, path)
     return photograph, prompt

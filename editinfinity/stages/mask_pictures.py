@@ -33,9 +33,9 @@ def draw_mask_pictures(
     """
     source = ImageFeatures.load(image_features)
     region, _ = find_region(source.geometry, **where)
-    shown = region.edited.astype(np.float32) if region.attention is None else region.attention
+    values = region.edited.astype(np.float32) if region.attention is None else region.attention
     write_png(mask_image, _mask_picture(region.edited, source.geometry))
-    write_png(heatmap, heatmap_over(source.pixels, shown))
+    write_png(heatmap, heatmap_over(source.pixels, values))
 
 
 def _mask_picture(edited: NDArray[np.bool_], geometry: Geometry) -> Image.Image:

@@ -67,39 +67,40 @@ def measure_edit(
         UserError: a file cannot be read, or the files do not belong together.
     """
     _, device = open_settings(model)
-    made_by, geometry = _facts(picture)
+    provenance, geometry = _provenance(picture)
     photograph, generated = read_image(image), read_image(picture)
     if (photograph.height, photograph.width) != geometry.image_size:
-        raise UserError(f"{picture}: is no edit of {image}, whose size is another; edit it again")
+        raise UserError(f"{picture}: is not an edit of {image}, whose size differs; edit it again")
     size = canvas_size(generated.height, generated.width)
     crop = Image.fromarray(on_canvas(photograph, size, geometry.box))
     source = on_canvas(to_srgb(crop, photograph.info.get("icc_profile")), size)
     edited: Mask | None = None
     if mask is not None or attention is not None:
-        found, _ = find_region(
+        region, _ = find_region(
             geometry,
             mask=mask,
             photograph=image,
             attention=attention,
             **settings,
         )
-        edited = found.edited
+        edited = region.edited
     folders = {"lpips": lpips, "clip": clip, "dino": dino, "image_reward": image_reward}
-    scorer = load_scorer(folders, device, str(made_by.get("model")), host.load)
-    region = None if edited is None else mask_on_canvas(edited, size)
-    prompt = str(made_by.get("prompt", ""))
+    scorer = load_scorer(folders, device, str(provenance.get("model")), host.load)
+    canvas_mask = None if edited is None else mask_on_canvas(edited, size)
+    prompt = str(provenance.get("prompt", ""))
     with torch.inference_mode():
-        measured = scorer.measure(EditedPicture(source, on_canvas(generated, size), region, prompt))
+        picture_on_canvas = on_canvas(generated, size)
+        measured = scorer.measure(EditedPicture(source, picture_on_canvas, canvas_mask, prompt))
     replace(measured, picture=picture_digest(picture), drawn_with=drawn_with).save(output)
     log.info("%s: %s", output, {name: round(v, 4) for name, v in measured.values.items()})
 
 
-def _facts(picture: Path) -> tuple[dict[str, object], Geometry]:
+def _provenance(picture: Path) -> tuple[dict[str, object], Geometry]:
     """Return the embedded settings of an edited picture, and its geometry in the photograph."""
     try:
-        made_by = json.loads(read_settings(picture) or "{}")
-        return made_by, Geometry.from_dict(made_by["geometry"])
+        provenance = json.loads(read_settings(picture) or "{}")
+        return provenance, Geometry.from_dict(provenance["geometry"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
-            f"{picture}: does not say how it was made; give a picture of the stage edit"
+            f"{picture}: has no settings of an edit; give a picture that the stage edit wrote"
         ) from None

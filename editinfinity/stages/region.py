@@ -35,19 +35,19 @@ def find_region(
     Raises:
         UserError: the mask or the map cannot be read, or does not fit the photograph.
     """
-    by = MaskSettings(**settings)
+    mask_settings = MaskSettings(**settings)
     if (mask is None) == (attention is None):
         raise UserError("mask: give either a mask or an attention map, not both or neither")
     if mask is not None:
-        part = by.mask_edit_region
-        whole = read_mask(mask, geometry.image_size, part, by.mask_grow, photograph)
-        facts: dict[str, Any] = {"mask_source": "user", "mask_edit_region": part}
-        if by.mask_grow:
-            facts["mask_grow"] = by.mask_grow
-        return region_of_mask(whole, geometry, mask, part), facts
+        part = mask_settings.mask_edit_region
+        full_mask = read_mask(mask, geometry.image_size, part, mask_settings.mask_grow, photograph)
+        metadata: dict[str, Any] = {"mask_source": "user", "mask_edit_region": part}
+        if mask_settings.mask_grow:
+            metadata["mask_grow"] = mask_settings.mask_grow
+        return region_of_mask(full_mask, geometry, mask, part), metadata
     assert attention is not None
-    threshold = by.attention_threshold
-    shown, found = load_map(attention, ATTENTION, reference_grid(geometry.model_size))
-    word = found["target_word"]
-    facts = {"mask_source": "attention", "target_word": word, "attention_threshold": threshold}
-    return region_of_attention(shown, threshold, word), facts
+    threshold = mask_settings.attention_threshold
+    values, made_with = load_map(attention, ATTENTION, reference_grid(geometry.model_size))
+    word = made_with["target_word"]
+    metadata = {"mask_source": "attention", "target_word": word, "attention_threshold": threshold}
+    return region_of_attention(values, threshold, word), metadata

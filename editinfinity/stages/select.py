@@ -48,7 +48,7 @@ class Selection:
 
     def save(self, path: Path) -> None:
         """Write the selection as JSON, for users and for the stage ``finish``."""
-        rule = f"most {self.measure or 'background PSNR'}, of background PSNR ≥ {self.floor:g} dB"
+        rule = f"best {self.measure or 'background PSNR'} with background PSNR ≥ {self.floor:g} dB"
         rows = [{"variant": name, **row} for name, row in self.table.items()]
         content = {"chosen": self.chosen, "why": self.why, "rule": rule, "variants": rows}
         write_json(path, content)
@@ -66,35 +66,35 @@ def choose(measured: Mapping[str, MetricResults], floor: float) -> Selection:
         floor: minimum background PSNR, in dB.
     """
     names = list(measured)
-    known = [m for m in MEASURES if all(each.number(m) is not None for each in measured.values())]
+    known = [m for m in MEASURES if all(r.number(m) is not None for r in measured.values())]
     measure = known[0] if known else None
     table: dict[str, dict[str, float | bool | None]] = {}
-    for name, each in measured.items():
-        kept = each.number("background_psnr")
+    for name, results in measured.items():
+        kept = results.number("background_psnr")
         row: dict[str, float | bool | None] = {} if measure is None else {
-            measure: round(each.values[measure], MEASURES[measure])
+            measure: round(results.values[measure], MEASURES[measure])
         }  # fmt: skip
         row["background_psnr"] = None if kept is None else round(kept, PSNR_DIGITS)
         row["keeps_enough"] = kept is None or row["background_psnr"] >= floor  # type: ignore[operator]
         table[name] = row
 
-    def kept_of(name: str) -> float:
+    def psnr(name: str) -> float:
         value = table[name]["background_psnr"]
         return float("inf") if value is None else float(value)
 
-    def worth(name: str) -> tuple[float, float, int]:
+    def rank(name: str) -> tuple[float, float, int]:
         value = 0.0 if measure is None else float(table[name][measure] or 0)
-        return value, kept_of(name), -names.index(name)
+        return value, psnr(name), -names.index(name)
 
-    enough = [name for name in names if table[name]["keeps_enough"]]
-    if not enough:
-        chosen = max(names, key=lambda name: (kept_of(name), *worth(name)))
+    eligible = [name for name in names if table[name]["keeps_enough"]]
+    if not eligible:
+        chosen = max(names, key=lambda name: (psnr(name), *rank(name)))
         why = (
-            f"no background keeps {floor:g} dB, so the one that keeps most, {kept_of(chosen):g} dB"
+            f"no variant has a background PSNR of {floor:g} dB; the highest is {psnr(chosen):g} dB"
         )
         return Selection(chosen, why, measure, floor, table)
-    chosen = max(enough, key=worth)
-    return Selection(chosen, _why(chosen, measure, floor, table, enough), measure, floor, table)
+    chosen = max(eligible, key=rank)
+    return Selection(chosen, _why(chosen, measure, floor, table, eligible), measure, floor, table)
 
 
 def _why(
@@ -102,20 +102,20 @@ def _why(
     measure: str | None,
     floor: float,
     table: Mapping[str, Mapping[str, Any]],
-    enough: Sequence[str],
+    eligible: Sequence[str],
 ) -> str:
     kept = table[chosen]["background_psnr"]
     background = "nothing is background" if kept is None else f"background {kept:g} dB"
-    among = f"of {len(enough)} variants that keep {floor:g} dB ({len(table)} in all)"
-    if len(enough) == 1:
-        return f"the only one of {len(table)} variants that keeps {floor:g} dB: {background}"
+    among = f"of {len(eligible)} variants that reach {floor:g} dB ({len(table)} in total)"
+    if len(eligible) == 1:
+        return f"the only one of {len(table)} variants that reaches {floor:g} dB: {background}"
     if measure is None:
         return f"no alignment is known; the best background {among}: {background}"
-    best = f"{measure} {table[chosen][measure]:g}, the most {among}; {background}"
-    equal = [n for n in enough if table[n][measure] == table[chosen][measure] and n != chosen]
+    best = f"{measure} {table[chosen][measure]:g}, the highest {among}; {background}"
+    equal = [n for n in eligible if table[n][measure] == table[chosen][measure] and n != chosen]
     if not equal:
         return best
-    return f"{best}, the best or first of {len(equal) + 1} that are equal in {measure}"
+    return f"{best}, the best or first of {len(equal) + 1} variants with equal {measure}"
 
 
 def select_variant(*, metrics: Mapping[str, Path], output: Path, floor: float) -> None:

@@ -26,7 +26,7 @@ def extract_text_features(
 ) -> None:
     """Encode a prompt, followed by the method's caption suffix.
 
-    ``output`` (safetensors) holds ``features`` (T, Ct5), ``offsets`` (T, 2) int32 (each token's
+    ``output`` (safetensors) contains ``features`` (T, Ct5), ``offsets`` (T, 2) int32 (each token's
     first and one-past-last character of the caption) and, as metadata, prompt and caption.
 
     Args:
@@ -44,7 +44,7 @@ def extract_text_features(
     encoder = host.load(load_text_encoder, preset, device, model.model_dir)
     try:
         features = encode_prompt(text, preset, encoder)
-    except PromptTooLongError as fault:
-        raise PromptTooLongError(fault.tokens, fault.limit, origin) from None
+    except PromptTooLongError as error:
+        raise PromptTooLongError(error.tokens, error.limit, origin) from None
     features.save(output)
     log.info("%s: %d tokens of %r", output, len(features.features), text)

@@ -79,8 +79,8 @@ def train_lora(
     adapter, after = trainer.learn_adapter(source, iterations, lora)
     after.save(output_dir / ADAPTER_STATE)
     adapter.save(output_dir)
-    numbers = sum(tensor.numel() for tensor in adapter.weights.values())
-    log.info("%s: an adapter of %d numbers", output_dir, numbers)
+    count = sum(tensor.numel() for tensor in adapter.weights.values())
+    log.info("%s: adapter with %d parameters", output_dir, count)
 
 
 def _restore(

@@ -16,7 +16,7 @@ from editinfinity.presets import Preset
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from editinfinity.stages.host import ALONE, Host, PauseFile
 from editinfinity.stages.loading import open_features, open_settings
-from editinfinity.stages.training import Checkpoint, StageTraining, put_into
+from editinfinity.stages.training import Checkpoint, StageTraining, copy_into
 
 log = logging.getLogger(__name__)
 
@@ -78,17 +78,17 @@ def train_textembedding(
 def _checkpoint(previous: Path, previous_state: Path | None, preset: Preset) -> Checkpoint:
     """Return a function that restores earlier vectors and returns their optimizer state."""
     if previous_state is None:
-        raise UserError(f"{previous}: its optimizer state is needed to continue it")
+        raise UserError(f"{previous}: its optimizer state is missing; give previous_state as well")
     earlier = SoftPrompt.load(previous, preset.name, preset.transformer.text_width)
     state = OptimizerState.load(previous_state, preset.name, [earlier.vectors.shape])
     if state.iteration != earlier.iteration:
         raise UserError(
-            f"{previous_state}: is of iteration {state.iteration}, the checkpoint beside it of "
-            f"{earlier.iteration}; delete both and run again"
+            f"{previous_state}: belongs to iteration {state.iteration}, but the checkpoint to "
+            f"iteration {earlier.iteration}; delete both and run again"
         )
 
     def restore(model: nn.Module, parameters: Sequence[nn.Parameter]) -> OptimizerState:
-        put_into(parameters, [earlier.vectors])
+        copy_into(parameters, [earlier.vectors])
         return state
 
     return restore

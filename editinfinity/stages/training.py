@@ -107,7 +107,7 @@ class StageTraining(TrainingCallbacks):
 
     The training starts from the file of a paused run if there is one, else from a checkpoint, else
     from the beginning. Every iteration is logged. When the host requests a stop, the progress is
-    written to the file of the pause and ``Stopped`` is raised; at the end that file is deleted, and
+    written to the file of ``pause`` and ``Stopped`` is raised. At the end, that file is deleted and
     the table of losses is written.
 
     Args:
@@ -118,8 +118,8 @@ class StageTraining(TrainingCallbacks):
         checkpoint: restores the checkpoint to continue from; None starts from the beginning.
         losses: file for lines of ``iteration<TAB>loss`` for the updates since the checkpoint;
             None writes no file.
-        pause: file for the progress when the host requests a stop, and identity of the training;
-            with None the progress is lost.
+        pause: file for the progress when the host requests a stop, and identity of the training.
+            With None, the progress is lost.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class StageTraining(TrainingCallbacks):
         self.stage, self.iterations, self.preset = stage, iterations, preset
         self.host, self.checkpoint, self.pause = host, checkpoint, pause
         self.table, self.losses = losses, list[float]()
-        self.began, self.begun_at = time.perf_counter(), 0
+        self.start_time, self.start_count = time.perf_counter(), 0
 
     def on_start(
         self, model: nn.Module, parameters: Sequence[nn.Parameter]
@@ -143,10 +143,10 @@ class StageTraining(TrainingCallbacks):
         """Continue from the paused run, or else from the checkpoint."""
         state = None if self.checkpoint is None else self.checkpoint(model, parameters)
         if self.pause is not None and (paused := resume(self.pause, parameters, self.preset)):
-            put_into(parameters, paused.parameters)
+            copy_into(parameters, paused.parameters)
             state, self.losses = paused.state, list(paused.losses)
-            log.info("%s: goes on after iteration %d", self.stage, state.iteration)
-        self.began, self.begun_at = time.perf_counter(), len(self.losses)
+            log.info("%s: resumes after iteration %d", self.stage, state.iteration)
+        self.start_time, self.start_count = time.perf_counter(), len(self.losses)
         return state
 
     def steps(self, iterations: Iterable[int]) -> Iterator[int]:
@@ -156,9 +156,9 @@ class StageTraining(TrainingCallbacks):
     def on_iteration(self, name: str, iteration: int, last: int, loss: float) -> None:
         """Log the iteration."""
         self.losses.append(loss)
-        rate = (len(self.losses) - self.begun_at) / (time.perf_counter() - self.began)
-        done = Iteration(name, iteration, last, loss, rate)
-        log.info("%s", done, extra={"event": done})
+        rate = (len(self.losses) - self.start_count) / (time.perf_counter() - self.start_time)
+        progress = Iteration(name, iteration, last, loss, rate)
+        log.info("%s", progress, extra={"event": progress})
 
     def on_end(self, parameters: Sequence[nn.Parameter], state: OptimizerState) -> None:
         """Write the losses or, if the training was stopped early, save its progress.
@@ -168,11 +168,11 @@ class StageTraining(TrainingCallbacks):
         """
         if state.iteration < self.iterations:
             if self.pause is not None and self.losses:
-                done = [tensor.detach() for tensor in parameters]
-                PausedTraining(done, state, self.losses).save(self.pause)
+                progress = [tensor.detach() for tensor in parameters]
+                PausedTraining(progress, state, self.losses).save(self.pause)
             raise Stopped(
                 f"{self.stage}: stopped after iteration {state.iteration} of {self.iterations} "
-                f"({self.host.stop_reason}); run again, and it goes on from there"
+                f"({self.host.stop_reason}); run again to continue from there"
             )
         if self.table is not None:
             first = self.iterations - len(self.losses) + 1
@@ -182,7 +182,7 @@ class StageTraining(TrainingCallbacks):
             self.pause.path.unlink(missing_ok=True)
 
 
-def put_into(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
+def copy_into(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
     """Copy values that were learned earlier into the parameters, in place."""
     with torch.no_grad():
         for parameter, value in zip(parameters, values, strict=True):

@@ -10,8 +10,8 @@ from editinfinity.editing import sampler
 from editinfinity.editing.blend import LockFirst, keep_generated
 from editinfinity.editing.guidance import (
     FIRST_STRENGTH,
-    MOST_DIVERGENCE,
-    MOST_SHIFT,
+    MAX_DIVERGENCE,
+    MAX_SHIFT,
     ClassifierFree,
     SourceNegative,
     bernoulli_divergence,
@@ -54,12 +54,12 @@ def test_every_bit_keeps_both_bounds_and_takes_all_it_may() -> None:
     shift = torch.randn(20_000, generator=generator) * 8
     kept = bounded_shift(plain, shift)
     divergence = bernoulli_divergence(plain + kept, plain)
-    assert divergence.max() <= MOST_DIVERGENCE + 1e-4 and kept.abs().max() <= MOST_SHIFT
+    assert divergence.max() <= MAX_DIVERGENCE + 1e-4 and kept.abs().max() <= MAX_SHIFT
     assert (kept * shift >= 0).all() and (kept.abs() <= shift.abs() + 1e-6).all()
     whole = (bernoulli_divergence(plain + shift.clamp(-5, 5), plain) <= 0.3) & (shift.abs() <= 5)
     assert torch.equal(kept[whole], shift[whole])
     bound = ~whole & (shift.abs() <= 5)
-    assert divergence[bound].min() > MOST_DIVERGENCE - 0.01
+    assert divergence[bound].min() > MAX_DIVERGENCE - 0.01
 
 
 def test_the_formula_scale_by_scale() -> None:

@@ -50,7 +50,7 @@ def test_blend_keeps_the_source_where_the_kernel_is_one(
 ) -> None:
     blend_mask = torch.zeros(16, 16)
     blend_mask[:, :7] = 1
-    codes = bsq.enlarged(source.bits, SCHEDULE.tokenizer_grid)
+    codes = bsq.upsampled_codes(source.bits, SCHEDULE.tokenizer_grid)
     drawn = sample(
         model, text, SCHEDULE, SamplingSettings(), seeded(), MaskBlend(codes, blend_mask)
     ).code
@@ -62,7 +62,7 @@ def test_replay_is_the_source_and_watches_every_block(
     model: Infinity, text: TextFeatures, source: bsq.Quantized
 ) -> None:
     collector = AttentionCollector(SCHEDULE, (1, 3))
-    codes = bsq.enlarged(source.bits, SCHEDULE.tokenizer_grid)
+    codes = bsq.upsampled_codes(source.bits, SCHEDULE.tokenizer_grid)
     drawn = sample(
         model, text, SCHEDULE, SamplingSettings(), seeded(), ReplaySource(codes), collector
     )

@@ -5,8 +5,8 @@ import torch
 
 from editinfinity.inversion.gradient_checkpointing import (
     GradientCheckpointing,
-    blocks_to_recompute,
-    bytes_kept,
+    blocks_to_checkpoint,
+    bytes_stored,
     prepare,
 )
 from editinfinity.models.transformer import Infinity, TextFeatures
@@ -38,16 +38,16 @@ def test_what_is_computed_twice_gives_the_same_gradient() -> None:
 
 def test_a_block_that_runs_twice_keeps_its_input_alone() -> None:
     """Also where gates learn, whose gradient wants the branch they belong to."""
-    base, kept = model(), []
+    base, stored = model(), []
     prepare(base, SCHEDULE.tokens, "all")
     vectors = torch.zeros(3, 128, requires_grad=True)
     text = TextFeatures(torch.randn(1, 4, 128)).append(vectors)
     size = SCHEDULE.tokens * base.config.width
     with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: kept.append(t.data_ptr()) or t if t.numel() == size else t, lambda t: t
+        lambda t: stored.append(t.data_ptr()) or t if t.numel() == size else t, lambda t: t
     ):
         base(torch.randn(1, SCHEDULE.tokens - 1, 8), text, SCHEDULE)
-    assert 0 < len(set(kept)) <= len(base.blocks) + 1
+    assert 0 < len(set(stored)) <= len(base.blocks) + 1
 
 
 def test_blocks_that_are_chosen_run_twice() -> None:
@@ -65,18 +65,18 @@ def test_blocks_that_are_chosen_run_twice() -> None:
 def test_little_memory_recomputes_all_and_plenty_none(gib: int, expected: int) -> None:
     with torch.device("meta"):
         large = Infinity(preset("infinity_2b").transformer)
-    assert blocks_to_recompute(large, 10521, gib * 2**30) == expected
+    assert blocks_to_checkpoint(large, 10521, gib * 2**30) == expected
 
 
 def test_more_memory_never_recomputes_more() -> None:
     with torch.device("meta"):
         large = Infinity(preset("infinity_2b").transformer)
-    counts = [blocks_to_recompute(large, 10521, gib * 2**30) for gib in range(400)]
+    counts = [blocks_to_checkpoint(large, 10521, gib * 2**30) for gib in range(400)]
     assert counts == sorted(counts, reverse=True)
     assert set(counts) > {0, 32}
     # Whatever is left fits: what plain blocks keep, and the inputs of the others.
-    entering = 10521 * 2048 * 4
+    input_bytes = 10521 * 2048 * 4
     for gib, count in enumerate(counts):
         if count < 32:
-            used = (32 - count) * bytes_kept(large, 10521) + count * entering
+            used = (32 - count) * bytes_stored(large, 10521) + count * input_bytes
             assert used < gib * 2**30

@@ -98,7 +98,7 @@ def test_prose_formatting_and_places_are_not_in_a_digest(package: Path) -> None:
     rewrite(kernel, '"""Stage', '"""The stage')
     rewrite(kernel, "    source = ", "    # The photograph's.\n    source = \\\n        ")
     locate = package / "method" / "locate.py"
-    rewrite(locate, "lies outside the part", "is not in the part")
+    rewrite(locate, "is outside the part", "is not in the part")
     rewrite(
         package / "files" / "input_files.py",
         "is not UTF-8 text; save it",

@@ -88,7 +88,7 @@ def test_a_training_goes_on_after_what_was_learned(model: Infinity, source: Sour
     embedding, _ = Trainer(model, TINY, FAST, watching).learn_soft_prompt(source, 3)
     assert watching.told == [("train_textembedding", 3, 3)]
     assert (embedding.vectors - before).abs().max() < 0.02  # one step from there
-    with pytest.raises(UserError, match="cannot make iteration 2 from iteration 2"):
+    with pytest.raises(UserError, match="cannot train to iteration 2 from iteration 2"):
         Trainer(model, TINY, FAST, watching).learn_soft_prompt(source, 2)
 
 

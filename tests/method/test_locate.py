@@ -31,8 +31,8 @@ def test_a_mask_beyond_the_crop_is_told_of_or_refused(caplog: pytest.LogCaptureF
     assert half.out_of_view == 0.5
     blend_mask_of(half, SCALES, "hard")
     assert caplog.messages == [
-        "m.png: 50 % of what it marks lies outside the part of the photograph that the model "
-        "sees, and stays as it is"
+        "m.png: 50 % of the marked area is outside the part of the photograph that the model "
+        "sees and stays unchanged"
     ]
     beyond = region_of_mask(mask_of(310, 350), GEOMETRY, object(), "black")
     with pytest.raises(UserError, match="mask: lies outside the part"):

@@ -12,7 +12,7 @@ def test_total_is_the_sum_of_the_codes(patchify: bool) -> None:
     s = schedule(1.5, "0.06M", patchify)
     features = torch.randn(2, 6, *s.tokenizer_grid)
     quantized = bsq.quantize(features, s.tokenizer_scales)
-    summed = torch.stack(bsq.enlarged(quantized.bits, s.tokenizer_grid)).sum(0)
+    summed = torch.stack(bsq.upsampled_codes(quantized.bits, s.tokenizer_grid)).sum(0)
     torch.testing.assert_close(summed, quantized.total)
     assert [b.shape[1:3] for b in quantized.bits] == [torch.Size(g) for g in s.tokenizer_scales]
 

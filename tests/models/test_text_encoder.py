@@ -46,7 +46,7 @@ def test_hashed_features_belong_to_words() -> None:
 def test_hashed_spans_and_limit() -> None:
     encoder = HashedEncoder(width=8, max_length=4)
     assert span_in_caption(encoder, "a red Cup", "cup") == (3, 4)
-    with pytest.raises(UserError, match="is 5 tokens long"):
+    with pytest.raises(UserError, match="has 5 tokens"):
         encoder.encode("one two three four")
 
 
@@ -74,5 +74,5 @@ def test_minilm_spans_cover_the_pieces_of_a_word(minilm: TextEncoder) -> None:
 
 @needs_minilm
 def test_minilm_refuses_long_prompts(minilm: TextEncoder) -> None:
-    with pytest.raises(UserError, match="the model reads 128; shorten it"):
+    with pytest.raises(UserError, match="the model accepts 128; shorten it"):
         minilm.encode("cup " * 127)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from editinfinity.models.attention import LARGE, ScaleCache, quick_to_start
+from editinfinity.models.attention import CUDNN_MIN_QUERIES, ScaleCache, sampling_backend
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TransformerConfig, preset
 from editinfinity.scales import SCALES_1M, ScaleSchedule, schedule
@@ -74,21 +74,21 @@ def test_a_block_without_branches_passes_its_text_on(monkeypatch: pytest.MonkeyP
     model, s = make().set_drop_path(0.5), schedule(1, "0.06M")
     inputs, text = torch.randn(1, s.tokens - 1, 4), TextFeatures(torch.randn(1, 5, 24))
     keep = torch.tensor([[[True], [True]], [[False], [False]]])
-    monkeypatch.setattr(model, "_draw_kept", lambda batch: keep)
+    monkeypatch.setattr(model, "_draw_drop_path", lambda batch: keep)
     dropped = model(inputs, text, s)
     with torch.no_grad():
         for layer in (model.blocks[1].sa.proj, model.blocks[1].ffn.fc2):
             layer.weight.zero_()
             layer.bias.zero_()
-    monkeypatch.setattr(model, "_draw_kept", lambda batch: None)
+    monkeypatch.setattr(model, "_draw_drop_path", lambda batch: None)
     torch.testing.assert_close(dropped, model(inputs, text, s))
 
 
 def test_attention_is_as_it_was_after_a_picture() -> None:
     before = torch.backends.cuda.cudnn_sdp_enabled()
-    with quick_to_start(LARGE - 1):
+    with sampling_backend(CUDNN_MIN_QUERIES - 1):
         assert not torch.backends.cuda.cudnn_sdp_enabled()
-    with quick_to_start(LARGE):
+    with sampling_backend(CUDNN_MIN_QUERIES):
         assert torch.backends.cuda.cudnn_sdp_enabled() == before
     assert torch.backends.cuda.cudnn_sdp_enabled() == before
 

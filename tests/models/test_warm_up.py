@@ -39,7 +39,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> set[tuple[object, ...]]:
     for module, name in KERNELS:
         monkeypatch.setattr(module, name, _Recorded(getattr(module, name), found))
     if DEVICE.type == "cpu":
-        monkeypatch.setattr(warm_up, "_AT_ONCE", 1)  # all the interpreter can do
+        monkeypatch.setattr(warm_up, "_THREADS", 1)  # all the interpreter can do
     return found
 
 

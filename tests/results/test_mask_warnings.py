@@ -14,8 +14,8 @@ from tests.workflow.project import BARE, SETTINGS, Project, draw_image, draw_mas
 pytestmark = pytest.mark.slow
 
 TOLD = (
-    "a, edit: data/a/image/mask.png: marks too little for the model to draw there, the picture "
-    "stays as it is; make it larger (mask_grow), or set crop: auto"
+    "a, edit: data/a/image/mask.png: marks too little for a visible edit, so the picture "
+    "stays unchanged; enlarge it (mask_grow), or set crop: auto"
 )
 
 UNDRAWN = ("--until", "mask_pictures", "kernel", "edit_text_features")

@@ -81,7 +81,7 @@ def test_doubtful_things_are_warnings(tmp_path: Path, caplog: pytest.LogCaptureF
         output=tmp_path / "check.json",
     )
     told = " ".join(report.warnings)
-    assert "says the same as the source prompt" in told
+    assert "equals the source prompt" in told
     assert "marks nothing as edited" in told
     assert "50% of it" in told
     events = [event for record in caplog.records if (event := event_of(record)) is not None]

@@ -41,7 +41,7 @@ def decoded_source(case: Worked) -> np.ndarray:
     features = ImageFeatures.load(case.image)
     bits = [torch.from_numpy(scale_bits)[None] for scale_bits in features.bits]
     tokenizer = load_tokenizer(preset("tiny"), torch.device("cpu"))
-    code = torch.stack(bsq.enlarged(bits, features.schedule.tokenizer_grid)).sum(0)
+    code = torch.stack(bsq.upsampled_codes(bits, features.schedule.tokenizer_grid)).sum(0)
     with torch.no_grad():
         return np.asarray(from_model(tokenizer.decode(code)[0].numpy()))
 
@@ -128,5 +128,5 @@ def test_finish_gives_the_photographs_size_and_keeps_the_settings(
     made = {**json.loads(read_settings(tmp_path / "e.png") or ""), "background": "exact"}
     assert json.loads(read_settings(tmp_path / "done.png") or "") == made
     square = draw_photograph(tmp_path / "square.jpg", (300, 300))
-    with pytest.raises(UserError, match="not of the shape of"):
+    with pytest.raises(UserError, match="do not fit the shape of"):
         finish(edited=tmp_path / "e.png", image=square, output=tmp_path / "no.png")

@@ -36,7 +36,7 @@ def test_jsonl_holds_image_and_source_prompt_alone(worked: Worked, tmp_path: Pat
     with pytest.raises(UserError, match="there is no such file"):
         write_jsonl(image=tmp_path / "none.jpg", source_prompt="", output=table)
     table.write_text("[]")
-    with pytest.raises(UserError, match="is no training table"):
+    with pytest.raises(UserError, match="is not a training table"):
         read_jsonl(table)
 
 
@@ -99,7 +99,7 @@ def test_empty_source_prompt_leaves_the_suffix(tmp_path: Path) -> None:
 
 def test_a_prompt_longer_than_the_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match="^p.txt: is .* tokens long with its suffix, the model reads 128"
+        UserError, match="^p.txt: has .* tokens with its suffix, but the model accepts 128"
     ):
         extract_text_features(
             prompt="cup " * 200, output=tmp_path / "t", model=TINY, origin="p.txt"

@@ -160,7 +160,7 @@ def test_a_mask_that_reaches_beyond_the_view_is_told_of(
     extract_image_features(image=tmp_path / "photo.png", output=features, model=TINY)
     make_kernel(image_features=features, mask=tmp_path / "mask.txt", output=tmp_path / "kernel.st")
     told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-    assert len(told) == 1 and "mask.txt: 50 % of what it marks lies outside the part of" in told[0]
+    assert len(told) == 1 and "mask.txt: 50 % of the marked area is outside the part of" in told[0]
 
 
 def test_a_crop_in_the_middle_is_no_whole_photograph(worked: Worked, tmp_path: Path) -> None:

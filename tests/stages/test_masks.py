@@ -179,8 +179,8 @@ def test_the_kernel_stage_starts_without_torch() -> None:
 @pytest.mark.parametrize(
     ("box", "smoothing", "told"),
     [
-        ((100, 80, 101, 81), "linear", "dot.png: marks too little for the model to draw there"),
-        ((100, 80, 104, 84), "none", "dot.png: marks too little for the model to draw there"),
+        ((100, 80, 101, 81), "linear", "dot.png: marks too little for a visible edit"),
+        ((100, 80, 104, 84), "none", "dot.png: marks too little for a visible edit"),
         ((100, 80, 104, 84), "linear", None),
         (None, "linear", "dot.png: marks nothing as edited"),
     ],

@@ -21,7 +21,7 @@ def test_the_most_aligned_whose_background_is_kept() -> None:
         {"a": of(30, alignment=0.7), "b": of(20, alignment=0.99), "c": of(26, alignment=0.9)}, 25
     )
     assert found.chosen == "c"
-    assert "alignment 0.9, the most of 2 variants that keep 25 dB (3 in all)" in found.why
+    assert "alignment 0.9, the highest of 2 variants that reach 25 dB (3 in total)" in found.why
     assert found.table["b"]["keeps_enough"] is False
 
 
@@ -37,14 +37,14 @@ def test_clip_decides_where_every_variant_has_it() -> None:
 def test_equals_go_to_the_better_background_and_then_to_the_earlier() -> None:
     found = choose({"a": of(30, alignment=0.99941), "b": of(33, alignment=0.99938)}, 25)
     assert found.chosen == "b"
-    assert "2 that are equal" in found.why
+    assert "2 variants with equal" in found.why
     assert choose({"a": of(30, alignment=1.0), "b": of(30, alignment=1.0)}, 25).chosen == "a"
 
 
 def test_where_none_keeps_enough_the_one_that_keeps_most() -> None:
     found = choose({"a": of(20, alignment=0.9), "b": of(22, alignment=0.1)}, 25)
     assert found.chosen == "b"
-    assert "no background keeps 25 dB" in found.why
+    assert "no variant has a background PSNR of 25 dB" in found.why
 
 
 def test_nothing_to_keep_is_kept() -> None:
@@ -72,5 +72,5 @@ def test_what_is_written_says_what_and_why(tmp_path: Path) -> None:
     select_variant(metrics=files, output=tmp_path / "s.json", floor=25.0)
     found = json.loads((tmp_path / "s.json").read_text("utf-8"))
     assert found["chosen"] == "b"
-    assert found["rule"] == "most alignment, of background PSNR ≥ 25 dB"
+    assert found["rule"] == "best alignment with background PSNR ≥ 25 dB"
     assert [row["variant"] for row in found["variants"]] == ["a", "b"]

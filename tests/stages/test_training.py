@@ -175,16 +175,16 @@ def test_nulls_mean_the_models_own_rates(worked: Worked, tmp_path: Path) -> None
 
 def test_files_that_do_not_fit_are_refused(worked: Worked, tmp_path: Path) -> None:
     state = {"previous": worked.embedding, "previous_state": worked.embedding_state}
-    with pytest.raises(UserError, match="cannot make iteration 3 from iteration 3"):
+    with pytest.raises(UserError, match="cannot train to iteration 3 from iteration 3"):
         embed(worked, tmp_path, "e", 3, **state)
-    with pytest.raises(UserError, match="cannot make iteration 0 from iteration 0"):
+    with pytest.raises(UserError, match="cannot train to iteration 0 from iteration 0"):
         embed(worked, tmp_path, "e", 0)
-    with pytest.raises(UserError, match="optimizer state is needed"):
+    with pytest.raises(UserError, match="optimizer state is missing"):
         embed(worked, tmp_path, "e", 5, previous=worked.embedding)
     with pytest.raises(UserError, match="holds image_features, not text_embedding"):
         embed(worked, tmp_path, "e", 5, **{**state, "previous": worked.image})
     one = embed(worked, tmp_path, "one", 1)
-    with pytest.raises(UserError, match="is of iteration 3, the checkpoint beside it of 1"):
+    with pytest.raises(UserError, match="belongs to iteration 3, but .* to iteration 1"):
         embed(worked, tmp_path, "e", 5, previous=one, previous_state=worked.embedding_state)
     with pytest.raises(UserError, match="adapter of another shape"):
         adapt(worked, tmp_path / "l", 5, previous_dir=worked.lora, lora=LoraSettings(lora_rank=2))

@@ -31,7 +31,7 @@ def test_sums_are_those_of_the_samplers_blend() -> None:
     source, blend_mask = _features(1), torch.rand(2, 16, 16)
     found = blended(_features(0), source, blend_mask, PLAN, None)
     theirs = bsq.quantize(source, PLAN.tokenizer_scales).bits
-    codes = bsq.enlarged(theirs, (16, 16))
+    codes = bsq.upsampled_codes(theirs, (16, 16))
     blend = MaskBlend(codes, blend_mask[:, None])
     total = torch.zeros_like(source)
     for scale, bits in enumerate(found.bits):

@@ -77,7 +77,7 @@ def test_what_is_sent_with_a_file_is_sent_though_the_other_end_hangs_up_on_it(
     ],
 )
 def test_only_named_stages_and_settings_are_understood(data: object) -> None:
-    with pytest.raises(ValueError, match="no call of a stage"):
+    with pytest.raises(ValueError, match="not a call of a stage"):
         Call.from_json(data)
     assert "check" not in MODEL_STAGES
 

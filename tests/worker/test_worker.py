@@ -348,13 +348,13 @@ def test_a_training_told_to_stop_goes_on_to_the_same_bytes(
         follow(process, words)
         process.send_signal(number)
         said, _ = process.communicate()
-        assert f"({number.name}); run again, and it goes on from there" in said
+        assert f"({number.name}); run again to continue from there" in said
         assert process.returncode == 0
         assert pause.path.exists() and not Path(output).exists()
     left = pause.path.read_bytes()
     with caplog.at_level(logging.INFO):
         run(call, worker=worker)
-    assert "goes on after iteration" in caplog.text and "iteration 7 of" not in caplog.text
+    assert "resumes after iteration" in caplog.text and "iteration 7 of" not in caplog.text
     assert not pause.path.exists()
     assert_same("alone", output)
 
@@ -366,7 +366,7 @@ def test_a_training_told_to_stop_goes_on_to_the_same_bytes(
         caplog.clear()
         training("new", 2, replace(pause, identity="another")).run(ALONE)
         assert not pause.path.exists()
-        assert "goes on after" not in caplog.text
+        assert "resumes after" not in caplog.text
 
 
 def test_workers_leave_with_their_run(session: Session) -> None:

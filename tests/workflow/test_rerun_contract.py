@@ -462,12 +462,12 @@ def test_reworded_and_moved_code_reruns_nothing_and_a_new_version_its_stage(
 
     # A message, a docstring, a comment, and a module at another place.
     rewrite("stages/kernel.py", ('"""Stage', '"""The stage'))
-    rewrite("method/locate.py", ("lies outside the part", "is not in"))
+    rewrite("method/locate.py", ("is outside the part", "is not in"))
     rewrite("stages/kernel.py", ("    source = ", "    # The photograph.\n    source = "))
-    shutil.move(package / "editing" / "kernel.py", package / "editing" / "blend_mask.py")
+    shutil.move(package / "editing" / "blend_mask.py", package / "editing" / "weights.py")
     for path in package.rglob("*.py"):
         text = path.read_text("utf-8")
-        path.write_text(text.replace("editing.blend_mask", "editing.blend_mask"), encoding="utf-8")
+        path.write_text(text.replace("editing.blend_mask", "editing.weights"), encoding="utf-8")
     rested = project.plan()
     assert not any(rested.pending(case) for case in EVERYTHING)
     assert "the code has changed" not in rested.stderr

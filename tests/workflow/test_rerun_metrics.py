@@ -244,7 +244,7 @@ def test_what_is_planned_is_what_runs_and_numbers_of_pictures_that_are_gone_are_
     planned[stopped] = jobs_of(ROWS[stopped], metrics=False)
     assert run.jobs == {f"{name}/{job}" for name, jobs in planned.items() for job in jobs}
 
-    assert "no background keeps 90 dB" in selection(project, "floor")["why"]
+    assert "no variant has a background PSNR of 90 dB" in selection(project, "floor")["why"]
     first, second = (
         (results / name / "edit.png").read_bytes()
         for name in ("overridden by the first", "overridden")

@@ -2,8 +2,8 @@
 
     python -m training.ablation [make] [draw] [tables]
 
-Without a word all three steps are taken. ``make`` packs the edits into ``.carry/ablation`` (it
-needs ``python -m training.assets`` first), ``draw`` needs that folder alone and a GPU or patience,
+Without arguments, all three steps run. ``make`` packs the edits into ``.carry/ablation`` (it
+needs ``python -m training.assets`` first), ``draw`` needs only that folder (and is slow on a CPU),
 ``tables`` copies the rows to ``training/studies/ablation`` and writes the tables of the pages.
 """
 
@@ -23,16 +23,16 @@ from training.ablation.measures import Witnesses
 from training.lpips import Lpips
 
 VIEWS = 12
-"""Pictures of every kind of backdrop to choose from."""
+"""Number of pictures per backdrop."""
 
 STEPS = ("make", "draw", "tables")
 SHOWN = (3, 17, 29, 44, 58, 71, 85, 107)
-"""Edits on the contact sheet, picked before any was drawn: three replace, three recolour, one adds,
+"""Edits on the contact sheet, chosen before generating: three replace, three recolour, one adds,
 one removes."""
 
 
 def make(options: argparse.Namespace) -> None:
-    """Draw and pack the edits."""
+    """Make the scenes of the edits, and pack them into a file."""
     from editinfinity.files.text_encoder_weights import load_text_encoder
     from editinfinity.presets import preset
     from training.scenes import load_maker
@@ -45,7 +45,7 @@ def make(options: argparse.Namespace) -> None:
 
 
 def draw(options: argparse.Namespace) -> None:
-    """Draw them in every way."""
+    """Generate the edits with every variant."""
     device = torch.device(options.device)
     witnesses = Witnesses(
         load_judge(options.judge, device),
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     if unknown := set(options.steps) - set(STEPS):
-        parser.error(f"there is no step {', '.join(sorted(unknown))}; choose of {', '.join(STEPS)}")
+        parser.error(f"unknown step {', '.join(sorted(unknown))}; choose from {', '.join(STEPS)}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     steps = options.steps or STEPS
     if "make" in steps:

@@ -1,7 +1,7 @@
-"""Draws every edit in every way, slice by slice, and writes what the witnesses say.
+"""Generates every edit with every variant, slice by slice, and writes the measurements.
 
-A slice that is done has its rows in files of its own, so that a run that was stopped goes on with
-the next one.
+A completed slice has its rows in separate files, so that an interrupted run continues with the
+next slice.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 SEED = 42
 DROP_PATH, KL_WEIGHT = 0.1, 2e-7
 SETTINGS = SamplingSettings()
-"""The method's: tau 0.5, top_k 900, top_p 0.97."""
+"""The method's defaults: tau 0.5, top_k 900, top_p 0.97."""
 
 DECODED_AT_ONCE = 20
 
@@ -76,7 +76,7 @@ class Studio:
 
     @classmethod
     def load(cls, device: torch.device, name: str = "bundled") -> Studio:
-        """From the weights shipped with the package."""
+        """Load the weights that are shipped with the package."""
         config = preset(name)
         return cls(
             config, load_tokenizer(config, device), load_transformer(config, device),
@@ -85,24 +85,24 @@ class Studio:
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Sums of codes (S, d, H, W) as pictures in [−1, 1], in bytes."""
+        """Decode sums of codes (S, d, H, W) to pictures in [−1, 1], rounded as in 8-bit files."""
         parts = codes.clone().split(DECODED_AT_ONCE)
         return in_bytes(torch.cat([self.tokenizer.decode(part) for part in parts]))
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
-        """Raw features (S, d, H, W)."""
+        """Return the raw features (S, d, H, W) of pictures."""
         return torch.cat([self.tokenizer.encode(part) for part in pictures.split(DECODED_AT_ONCE)])
 
 
 @dataclass
 class Slice:
-    """Some edits, what was learned of their sources, and how to draw them.
+    """Some edits with the results of their inversions; generates them.
 
     Attributes:
-        raw: features of the sources; ``codes`` those of every scale, ``rendering`` their pictures.
-        vectors: learned behind every source's prompt, (S, N, Ct5).
-        adapters: by the inversion's name.
+        raw: features of the sources; ``codes`` of every scale; ``rendering``: the decoded sources.
+        vectors: vectors learned for each source, which follow its prompt, (S, N, Ct5).
+        adapters: name of the inversion → parameters of its adapters.
     """
 
     studio: Studio
@@ -119,13 +119,13 @@ class Slice:
         studio = self.studio
         self.raw = studio.encode(self.edits.source)
         quantized = bsq.quantize(self.raw, studio.plan.tokenizer_scales)
-        self.codes = bsq.enlarged(quantized.bits, studio.plan.tokenizer_grid)
+        self.codes = bsq.upsampled_codes(quantized.bits, studio.plan.tokenizer_grid)
         self.rendering = studio.decode(quantized.total)
         reseed(SEED, f"ablation/{self.number}/lora", 0)
         self.adapted = Adapted(studio.transformer, len(self.edits))
 
     def invert(self, inversions: Sequence[Learned], soft_prompt_iterations: int) -> None:
-        """Learn the vectors, then adapters over them and, where asked for, over none."""
+        """Learn the vectors, then adapters with them and, if required, adapters without them."""
         if any(each.vectors for each in inversions):
             self.vectors = self._learn_vectors(soft_prompt_iterations)
         for over in (True, False):
@@ -179,16 +179,16 @@ class Slice:
 
     @property
     def sources(self) -> Sources:
-        """What is inverted."""
+        """The pictures to invert."""
         return Sources(self.raw, self.edits.source_texts, self.studio.plan)
 
     def model_of(self, learned: Learned) -> tuple[Infinity, Tensor | None]:
-        """The transformer and the vectors of an inversion."""
+        """Return the transformer and the vectors of an inversion."""
         model = self.adapted.restore(self.adapters[learned.name] if learned.lora else None)
         return model, self.vectors if learned.vectors else None
 
     def draw(self, variant: Variant) -> Tensor:
-        """Every edit, (S, 3, H, W)."""
+        """Generate every edit with a variant, (S, 3, H, W)."""
         model, vectors = self.model_of(variant.learned)
         blend, inside = self._blend(variant)
         guidance: Guidance = ClassifierFree(variant.strength)
@@ -202,14 +202,14 @@ class Slice:
         return self.studio.decode(drawn.code)
 
     def redraw(self, learned: Learned) -> Tensor:
-        """The sources, drawn from their own prompts alone: what an inversion knows of them."""
+        """Generate the sources from their prompts alone, to test how well they were inverted."""
         model, vectors = self.model_of(learned)
         text = together(self.edits.source_texts, vectors)
         drawn = sample(model, text, self.studio.plan, SETTINGS, self._generator())
         return self.studio.decode(drawn.code)
 
     def _generator(self) -> torch.Generator:
-        """The same noise for every variant, so that they can be compared edit by edit."""
+        """Return a generator with the same seed for every variant, so that edits are comparable."""
         return torch.Generator().manual_seed(SEED + self.number)
 
     def _blend(self, variant: Variant) -> tuple[Editor, Tensor | None]:
@@ -234,11 +234,11 @@ def draw_all(
     shown: Sequence[int] = (), variants: Sequence[Variant] = VARIANTS,
     inversions: Sequence[Learned] = INVERSIONS, soft_prompt_iterations: int = VECTOR_ITERATIONS,
 ) -> None:  # fmt: skip
-    """Draw all edits of a pack in slices; rows in ``output/edits.tsv`` and ``inversions.tsv``.
+    """Generate all edits of a pack; write ``output/edits.tsv`` and ``inversions.tsv``.
 
     Args:
-        size: edits a slice.
-        shown: numbers of the edits of which pictures are kept, in ``output/pictures``.
+        size: number of edits per slice.
+        shown: numbers of the edits whose pictures are saved in ``output/pictures``.
     """
     numbers = [fact.edit for fact in read_facts(pack)]
     count = -(-len(numbers) // size)
@@ -246,7 +246,7 @@ def draw_all(
     for number in range(count):
         done = output / f"slice{number}.edits.tsv"
         if done.exists():
-            log.info("slice %d of %d is there already", number + 1, count)
+            log.info("slice %d of %d: already done", number + 1, count)
             continue
         began = time.monotonic()
         edits = read(pack, numbers[number::count], studio.device)
@@ -256,7 +256,7 @@ def draw_all(
                  time.monotonic() - began)  # fmt: skip
         write_table(output / f"slice{number}.inversions.tsv", _inversion_rows(part, inversions))
         rows = _edit_rows(part, variants, witnesses, output / "pictures", shown)
-        write_table(done, rows)  # last: it says that the slice is done
+        write_table(done, rows)  # last, because it marks the slice as done
         log.info("slice %d of %d: drawn in %.0f s", number + 1, count, time.monotonic() - began)
     for name in ("edits", "inversions"):
         _join([output / f"slice{number}.{name}.tsv" for number in range(count)],
@@ -264,7 +264,7 @@ def draw_all(
 
 
 def _inversion_rows(part: Slice, inversions: Sequence[Learned]) -> list[Row]:
-    """What each inversion knows of every source."""
+    """Return rows with the loss and the reconstruction PSNR of every source and inversion."""
     rows: list[Row] = []
     for learned in inversions:
         losses = losses_of(*_model_first(part, learned))
@@ -286,7 +286,7 @@ def _edit_rows(
     part: Slice, variants: Sequence[Variant], witnesses: Witnesses, pictures: Path,
     shown: Sequence[int],
 ) -> list[Row]:  # fmt: skip
-    """A row an edit and variant, after those of the wanted pictures and of their renderings."""
+    """Return rows for the true pictures, their renderings, and every edit and variant."""
     studio, edits = part.studio, part.edits
     wanted = bsq.quantize(studio.encode(edits.wanted), studio.plan.tokenizer_scales).total
     drawn: dict[tuple[str, str, str], Tensor] = {
@@ -331,7 +331,7 @@ def _keep_pictures(
 
 
 def _join(parts: Sequence[Path], whole: Path) -> None:
-    """Tables of equal columns under one another."""
+    """Concatenate tables with the same columns."""
     lines: list[str] = []
     for part in parts:
         head, *rest = part.read_text(encoding="utf-8").splitlines()

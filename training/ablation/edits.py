@@ -1,8 +1,8 @@
-"""The made edits of the ablation: drawn once, packed into one file that needs nothing else.
+"""The edits of the ablation: made once, and packed into one self-contained file.
 
 Held-out scenes (object × backdrop pairs that training never saw) with masks as people draw them.
-The pack holds pictures, masks, what the judge should see, and the text features of both prompts as
-the bundled text encoder makes them, so that drawing needs neither assets nor a text encoder.
+The pack contains pictures, masks, labels for the judge, and the text features of both prompts from
+the bundled text encoder, so that generating needs neither assets nor a text encoder.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from training.scenes import KINDS, SceneMaker, Scenes
 from training.vocabulary import COLOUR_NAMES
 
 SEED = 10_006
-"""Of the scenes; ``training.mask_study`` draws from it too."""
+"""Seed of the scenes; ``training.mask_study`` uses it too."""
 
 COUNTS = {"replace": 40, "recolour": 40, "add": 20, "remove": 20}
-"""Edits of each kind."""
+"""Number of edits of each kind."""
 
 PACK = "edits.safetensors"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What one edit asks for.
+    """Prompts and labels of one edit.
 
     Attributes:
-        edit: its number.
-        kind: of ``KINDS``.
-        source_prompt, prompt: what the picture shows before and after.
-        wanted: name of the thing the mask should show, or "nothing".
-        thing, colour: the judge's indices of it; ``colour`` is UNKNOWN where any will do.
+        edit: number of the edit.
+        kind: one of ``KINDS``.
+        source_prompt, prompt: captions of the picture before and after the edit.
+        wanted: name of the thing that should be inside the mask, or "nothing".
+        thing, colour: the judge's labels of that thing; ``colour`` is UNKNOWN if any is right.
     """
 
     edit: int
@@ -58,7 +58,7 @@ class Facts:
 
     @property
     def wanted_colour(self) -> str:
-        """The colour's name, empty where any will do."""
+        """Name of the colour; empty if any is right."""
         return "" if self.colour == UNKNOWN else COLOUR_NAMES[self.colour]
 
 
@@ -67,8 +67,8 @@ class Edits:
     """Some edits on one device; S edits, pictures in [−1, 1].
 
     Attributes:
-        facts: of each.
-        source, wanted: (S, 3, H, W); they agree outside the mask.
+        facts: prompts and labels of each edit.
+        source, wanted: (S, 3, H, W) pictures before and after; they are equal outside the mask.
         mask: (S, H, W) bool, True where the picture may change.
         thing: (S, H, W) bool, the edited thing in the source.
         source_texts, texts: features (T, Ct5) of both prompts, without padding.
@@ -89,7 +89,7 @@ class Edits:
 def make(
     maker: SceneMaker, encoder: TextEncoder, path: Path, counts: dict[str, int] | None = None
 ) -> None:
-    """Draw the scenes and pack them into a file."""
+    """Make the scenes and pack them into a file."""
     tensors: dict[str, Tensor] = {}
     facts: list[Facts] = []
     for kind, count in (counts or COUNTS).items():
@@ -122,7 +122,7 @@ def _packed(scenes: Scenes, row: int, fact: Facts, encoder: TextEncoder) -> dict
     )
     mask, thing = scenes.mask[row].cpu().numpy(), scenes.source_object[row].cpu().numpy()
     shown = scenes.plan.shown[row, 0]
-    inside = np.where(mask[..., None], wanted, 0)  # what lies outside is the source's
+    inside = np.where(mask[..., None], wanted, 0)  # outside, it equals the source
     pictures = {"source": source, "wanted": inside, "mask": mask, "thing": thing & shown}
     found = {f"{name}/{fact.edit}": _file_of(picture) for name, picture in pictures.items()}
     for name, prompt in (("source_text", fact.source_prompt), ("text", fact.prompt)):
@@ -132,7 +132,7 @@ def _packed(scenes: Scenes, row: int, fact: Facts, encoder: TextEncoder) -> dict
 
 
 def _file_of(array: np.ndarray) -> Tensor:
-    """A lossless WebP, or a PNG of one bit, as bytes."""
+    """Return a picture as the bytes of a lossless WebP, a mask as those of a 1-bit PNG."""
     data = io.BytesIO()
     if array.dtype == bool:
         Image.fromarray(array).save(data, "PNG", optimize=True)
@@ -146,13 +146,13 @@ def _array_of(data: Tensor) -> np.ndarray:
 
 
 def read_facts(path: Path) -> list[Facts]:
-    """What each edit of a pack asks for."""
+    """Read the prompts and labels of the edits of a pack."""
     with safe_open(path, "pt") as file:
         return [Facts(**fact) for fact in json.loads(file.metadata()["facts"])]
 
 
 def read(path: Path, numbers: Sequence[int], device: torch.device) -> Edits:
-    """Some edits of a pack."""
+    """Read the edits with some numbers from a pack."""
     facts = read_facts(path)
     with safe_open(path, "pt") as file:
 

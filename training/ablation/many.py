@@ -1,11 +1,11 @@
-"""Many pictures inverted and drawn at once, each with vectors and an adapter of its own.
+"""Invert and generate many pictures at once, each with its own vectors and adapter.
 
-One picture's inversion leaves a GPU idle: its batches are small and launches dominate. Here S
-pictures share every pass. Each keeps its own parameters, gradient norm and randomness, so that all
-that differs from S runs of the workflow's stages is which random numbers they draw
-(``tests/training/test_ablation.py`` holds the two together).
+Inverting one picture does not fill a GPU: its batches are small and launches dominate. Here, S
+pictures share every pass. Each has its own parameters, gradient norm and random numbers. The only
+difference from S runs of the workflow's stages is the values of these random numbers
+(``tests/training/test_ablation.py`` compares the two).
 
-Samples lie picture by picture within a turn: sample i of a batch belongs to picture i mod S.
+Sample i of a batch belongs to picture i mod S.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from editinfinity.settings.groups import TrainingSettings
 
 
 def together(texts: Sequence[Tensor], vectors: Tensor | None = None) -> TextFeatures:
-    """Texts (T_i, Ct5) as one batch, each followed by its own vectors (S, N, Ct5), then padded."""
+    """Return texts (T_i, Ct5) as one padded batch, each followed by its vectors (S, N, Ct5)."""
     rows = list(texts)
     if vectors is not None:
         rows = [torch.cat([text, own]) for text, own in zip(texts, vectors, strict=True)]
@@ -60,7 +60,7 @@ class ManyLora(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n·S, L, in) → (n·S, L, out)."""
+        """Map x (n·S, L, inputs) to (n·S, L, outputs)."""
         result = self.layer(x)
         own = self.dropout(x.float()).unflatten(0, (-1, self.pictures))
         low = torch.einsum("nsli,sri->nslr", own, self.down)
@@ -69,17 +69,17 @@ class ManyLora(nn.Module):
 
 
 class Adapted:
-    """A copy of the transformer whose feed-forward layers carry an adapter a picture.
+    """A copy of the transformer whose feed-forward layers have one adapter per picture.
 
     Attributes:
         model: the copy.
-        parameters: of the adapters, every one (S, …).
+        parameters: parameters of the adapters, each (S, …).
     """
 
     def __init__(
         self, transformer: Infinity, pictures: int, settings: LoraSettings | None = None
     ) -> None:
-        # Fused operations would read the layers' weights past the adapters.
+        # Fused operations read the layers' weights directly and would ignore the adapters.
         self.model = copy.deepcopy(transformer).requires_grad_(False).use_operations(PLAIN)
         self.parameters: list[nn.Parameter] = []
         for block in self.model.blocks:
@@ -90,11 +90,11 @@ class Adapted:
         self.fresh = self.state()
 
     def state(self) -> list[Tensor]:
-        """What was learned so far, to :meth:`restore`."""
+        """Return a copy of the adapters' parameters, for :meth:`restore`."""
         return [parameter.detach().clone() for parameter in self.parameters]
 
     def restore(self, state: Sequence[Tensor] | None) -> Infinity:
-        """The model with what was learned, or with fresh adapters, which do nothing yet."""
+        """Return the model with saved adapters or, for None, with new ones, which do nothing."""
         with torch.no_grad():
             for parameter, value in zip(self.parameters, state or self.fresh, strict=True):
                 parameter.copy_(value)
@@ -153,7 +153,7 @@ def train_many(
     reseed: Callable[[int], None],
     after: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Update parameters (S, …) once an iteration; each picture's gradient is clipped by itself."""
+    """Update parameters (S, …) once per iteration, clipping the gradient of each picture alone."""
     trained = list(parameters)
     optimizer = torch.optim.AdamW(
         trained, learning_rate, settings.betas, weight_decay=settings.weight_decay
@@ -171,7 +171,7 @@ def train_many(
 
 
 def _clip_each(parameters: Sequence[nn.Parameter], most: float) -> None:
-    """``clip_grad_norm_`` for every picture's share of the gradients."""
+    """Apply ``clip_grad_norm_`` to the gradients of each picture separately."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients])
     factor = (most / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1)
@@ -181,7 +181,7 @@ def _clip_each(parameters: Sequence[nn.Parameter], most: float) -> None:
 
 @torch.no_grad()
 def losses_of(model: Infinity, sources: Sources, vectors: Tensor | None) -> list[float]:
-    """Each picture's teacher-forced cross entropy, without noise."""
+    """Return each picture's teacher-forced cross entropy, without noise."""
     plan = sources.schedule
     training_batch = make_training_batch(sources.features, plan)
     logits = model(training_batch.inputs, together(sources.texts, vectors), plan)
@@ -191,10 +191,10 @@ def losses_of(model: Infinity, sources: Sources, vectors: Tensor | None) -> list
 
 
 class ManySourceNegative(SourceNegative):
-    """The guidance over pictures whose prompts and masks (S, H, W) differ."""
+    """``SourceNegative`` for pictures with different prompts and masks (S, H, W)."""
 
     def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
-        """Rows [target…, no text…, source…], padded to one length."""
+        """Return the rows [target…, no text…, source…], padded to the same length."""
         source = self.source
         assert text.mask is not None and source.mask is not None
         longest = max(text.features.shape[1], source.features.shape[1])
@@ -206,8 +206,8 @@ class ManySourceNegative(SourceNegative):
             masks.append(F.pad(part.mask, (0, missing)))
         return TextFeatures(torch.cat(padded), torch.cat(masks))
 
-    def _inside_at(self, scale: int) -> Tensor:
-        """How far each token of a scale lies inside, (S, L, 1)."""
-        assert self.inside is not None
+    def _edit_mask_at(self, scale: int) -> Tensor:
+        """Return the fraction of each token of a scale that is inside the mask, (S, L, 1)."""
+        assert self.edit_mask is not None
         grid = self.schedule.scales[scale]
-        return F.adaptive_avg_pool2d(self.inside[:, None], grid).flatten(1)[..., None]
+        return F.adaptive_avg_pool2d(self.edit_mask[:, None], grid).flatten(1)[..., None]

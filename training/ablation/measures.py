@@ -1,8 +1,8 @@
-"""What is told of every drawn edit.
+"""Measurements of every generated edit.
 
-The background as PIE-Bench's evaluator has it (:mod:`editinfinity.evaluation`), against the source
-picture, and its PSNR against the source's own rendering by the tokenizer, which no editor of this
-kind can do better than. Inside the mask: the judge's word, and what is kept of the thing itself.
+The background metrics are PIE-Bench's (:mod:`editinfinity.evaluation`), against the source
+picture, and the PSNR against the tokenizer's rendering of the source, which no editor of this
+kind can exceed. Inside the mask, they are the judge's classification and the kept luminance.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Witnesses:
-    """The judge, and LPIPS."""
+    """The models that measure edits: the judge and LPIPS."""
 
     judge: Judge
     lpips: Lpips
 
     @torch.no_grad()
     def __call__(self, drawn: Tensor, rendering: Tensor, edits: Edits) -> list[Row]:
-        """A row for each of the pictures (S, 3, H, W) drawn for the edits.
+        """Return a row for each generated picture (S, 3, H, W).
 
         Args:
-            drawn: in [−1, 1], in whole bytes (:func:`in_bytes`), as a file would hold them.
-            rendering: of the sources by the tokenizer, alike.
+            drawn: pictures in [−1, 1], rounded as in 8-bit files (:func:`in_bytes`).
+            rendering: the tokenizer's rendering of the sources, in the same format.
         """
         keep = ~edits.mask[:, None]
         pixels, sources = pixels_of(drawn), pixels_of(edits.source)
@@ -75,7 +75,7 @@ class Witnesses:
 
 
 def _verdict(things: Tensor, colours: Tensor, fact: Facts) -> Row:
-    """Right: the colour of a recoloured thing, else the thing (or "nothing") itself."""
+    """Return whether colour (for a recoloured thing) or thing (or "nothing") is right, and more."""
     named = int(things.argmax()) == fact.thing
     if fact.kind != "recolour":
         return {"right": named, "chance": float(things[fact.thing].exp()), "named": named}
@@ -86,9 +86,9 @@ def _verdict(things: Tensor, colours: Tensor, fact: Facts) -> Row:
 
 
 def luminance_correlation(drawn: Tensor, edits: Edits) -> list[float]:
-    """Pearson's correlation with the source's luminance over a thing that is only repainted.
+    """Return Pearson's correlation with the source's luminance over a recoloured thing.
 
-    nan for other kinds of edit: there another thing is asked for.
+    It is nan for other kinds of edit, which ask for another thing.
     """
     weights = torch.tensor([0.299, 0.587, 0.114], device=drawn.device).view(1, 3, 1, 1)
     pairs = [(pictures * weights).sum(1) for pictures in (drawn, edits.source)]
@@ -103,11 +103,11 @@ def luminance_correlation(drawn: Tensor, edits: Edits) -> list[float]:
 
 
 def in_bytes(pictures: Tensor) -> Tensor:
-    """Pictures in [−1, 1] as their bytes would have them."""
+    """Return pictures in [−1, 1] rounded as in 8-bit files."""
     return ((pictures.float() + 1) * 127.5).clamp(0, 255).floor() / 127.5 - 1
 
 
 def pixels_of(pictures: Tensor) -> np.ndarray:
-    """(S, H, W, 3) uint8 of pictures that are whole bytes already."""
+    """Convert pictures from :func:`in_bytes` to (S, H, W, 3) uint8."""
     whole = ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return whole.permute(0, 2, 3, 1).cpu().numpy()

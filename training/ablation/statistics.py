@@ -1,4 +1,4 @@
-"""Means over edits with confidence intervals, and differences of variants edit by edit.
+"""Means over edits with confidence intervals, and paired differences between variants.
 
 Intervals are 95 % percentile bootstraps over edits, by a fixed seed. All variants share the
 resampled edits, so that differences are of pairs.
@@ -16,19 +16,19 @@ RESAMPLES, SEED = 10_000, 0
 LEVEL = 0.95
 
 Key = tuple[str, ...]
-"""What names a variant: inversion, or inversion, kernel and guidance."""
+"""Key of a variant: inversion, or inversion, kernel and guidance."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and where it lies with 95 % confidence."""
+    """A mean and its 95 % confidence interval."""
 
     mean: float
     low: float
     high: float
 
     def cell(self, scale: float = 1.0, digits: int = 2, signed: bool = False) -> str:
-        """``12.34 (11.90…12.80)``; a difference in bold where its interval leaves out 0."""
+        """Return ``12.34 (11.90…12.80)``, in bold for a difference whose interval excludes 0."""
         if np.isnan(self.mean):
             return "–"
         sign = "+" if signed else ""
@@ -41,33 +41,33 @@ class Interval:
 
 
 class Measurements:
-    """A table of rows, one an edit and variant; columns are measures."""
+    """A table with one row per edit and variant, and one column per measure."""
 
     def __init__(self, path: Path, names: Key) -> None:
-        """``names`` are the columns that name a variant."""
+        """Read a table; ``names`` are the columns that make up the key of a variant."""
         table = pd.read_csv(path, sep="\t", keep_default_na=True, dtype=dict.fromkeys(names, str))
         self.names = names
         self.table = table.set_index([*names, "edit"]).sort_index()
 
     def __contains__(self, key: Key) -> bool:
-        """Whether a variant was drawn."""
+        """Return whether the table contains a variant."""
         return (key if len(key) > 1 else key[0]) in self.table.index.droplevel("edit")
 
     def of(self, key: Key, measure: str) -> np.ndarray:
-        """A measure of a variant, in the order of the edits; nan where it has none."""
+        """Return a measure of a variant in the order of the edits; nan where it is missing."""
         return self.table.loc[key][measure].to_numpy(dtype=np.float64)
 
     def mean(self, key: Key, measure: str) -> Interval:
-        """A measure's mean over the edits that have it."""
+        """Return the mean of a measure over the edits that have it."""
         return interval(self.of(key, measure))
 
     def difference(self, key: Key, reference: Key, measure: str) -> Interval:
-        """The mean difference to a reference, edit by edit."""
+        """Return the mean difference from a reference over paired edits."""
         return interval(self.of(key, measure) - self.of(reference, measure))
 
 
 def interval(values: np.ndarray) -> Interval:
-    """The mean of some values and its bootstrap interval; nan values are left out."""
+    """Return the mean of some values and its bootstrap interval; nan values are ignored."""
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(float("nan"), float("nan"), float("nan"))

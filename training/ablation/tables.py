@@ -1,7 +1,7 @@
-"""Rows → the tables of ``docs/ablation.md`` and ``docs/training_free.md``; needs no GPU.
+"""Write the rows as tables into ``docs/ablation.md`` and ``docs/training_free.md``; needs no GPU.
 
-A page's prose is written by people; what stands between ``<!-- table NAME -->`` and
-``<!-- end -->`` is written here, anew each time.
+The prose of a page is written by hand; the text between ``<!-- table NAME -->`` and
+``<!-- end -->`` is generated here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SHEET = Path("docs/images/ablation.jpg")
 
 @dataclass(frozen=True)
 class Column:
-    """A measure as the tables show it."""
+    """A measure with its column title and number format."""
 
     measure: str
     title: str
@@ -74,12 +74,12 @@ _LEARNED_TITLES = {
 
 
 def title_of(learned: Learned) -> str:
-    """What was learned, in words."""
+    """Return a description of what was learned."""
     return _LEARNED_TITLES.get(learned.name, f"prompt + LoRA, {learned.lora}")
 
 
 def variant_title(variant: Variant) -> str:
-    """A way of drawing, in words."""
+    """Return a description of a variant."""
     guidance = "source negative" if variant.guidance == "source_negative" else "cfg"
     lock = f", first {variant.lock_scales} scales locked" if variant.lock_scales else ""
     name = f"{title_of(variant.learned)}; {variant.kernel}; {guidance}{lock}"
@@ -89,7 +89,7 @@ def variant_title(variant: Variant) -> str:
 
 
 def markdown(head: str, columns: Sequence[Column], rows: Sequence[tuple[str, list[str]]]) -> str:
-    """A table."""
+    """Return a table in Markdown; ``head`` is the title of its first column."""
     lines = [
         "| " + " | ".join([head, *(column.title for column in columns)]) + " |",
         "|---" * (len(columns) + 1) + "|",
@@ -99,14 +99,14 @@ def markdown(head: str, columns: Sequence[Column], rows: Sequence[tuple[str, lis
 
 
 def means(found: Measurements, key: Key, columns: Sequence[Column]) -> list[str]:
-    """Cells of a variant."""
+    """Return the cells of a variant."""
     return [found.mean(key, c.measure).cell(c.scale, c.digits) for c in columns]
 
 
 def differences(
     found: Measurements, key: Key, reference: Key, columns: Sequence[Column]
 ) -> list[str]:
-    """Cells of a variant against another."""
+    """Return the cells of the differences between a variant and a reference."""
     cells = []
     for column in columns:
         change: Interval = found.difference(key, reference, column.measure)
@@ -115,7 +115,7 @@ def differences(
 
 
 def tables(folder: Path) -> dict[str, str]:
-    """Every table by its name."""
+    """Return every table, by its name."""
     edits = Measurements(folder / "edits.tsv", ("inversion", "kernel", "guidance"))
     sources = Measurements(folder / "inversions.tsv", ("inversion",))
     drawn = {variant.key for variant in VARIANTS if variant.key in edits}
@@ -166,17 +166,17 @@ def tables(folder: Path) -> dict[str, str]:
 
 
 def fill(page: str, found: dict[str, str]) -> str:
-    """A page with its tables written anew.
+    """Return a page with its tables replaced.
 
     Raises:
-        KeyError: it asks for a table there is not.
+        KeyError: the page refers to a table that does not exist.
     """
     pattern = re.compile(r"(<!-- table ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
     return pattern.sub(lambda match: f"{match[1]}{found[match[2]]}\n{match[3]}", page)
 
 
 def sheet(pictures: Path, side: int = 128) -> Image.Image:
-    """The shown edits in rows, ways of drawing in columns."""
+    """Return the contact sheet: an edit per row, a variant per column."""
     columns = {
         "source": "source", "mask": "mask", "source-rendering": "its rendering",
         **{"-".join(Variant(each).key): title_of(each) for each in (NOTHING, PROMPT)},
@@ -203,7 +203,7 @@ def sheet(pictures: Path, side: int = 128) -> Image.Image:
 
 
 def write_pages(output: Path, pack_folder: Path = Path(".carry/ablation")) -> None:
-    """Take over the rows that were drawn, if any were, and fill the pages."""
+    """Copy the generated rows, if there are any, and fill in the pages."""
     STUDIES.mkdir(parents=True, exist_ok=True)
     for name in ("edits.tsv", "inversions.tsv"):
         if (output / name).exists():

@@ -1,11 +1,11 @@
-"""What is compared: what was learned, the kernel, the guidance. Free of torch."""
+"""Variants that are compared: inversion, kernel and guidance. This module does not import torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 LORA_ITERATIONS = (10, 20, 30, 40, 50)
-"""The paper's sweep."""
+"""Numbers of iterations of the paper's sweep."""
 
 VECTOR_ITERATIONS = 10
 MOST = LORA_ITERATIONS[-1]
@@ -13,10 +13,10 @@ MOST = LORA_ITERATIONS[-1]
 
 @dataclass(frozen=True)
 class Learned:
-    """What an inversion leaves: 20 vectors behind the prompt, an adapter, both or nothing.
+    """Result of an inversion: 20 vectors after the prompt, an adapter, both or nothing.
 
     Attributes:
-        vectors: the learned prompt is used (10 iterations); an adapter is trained over it.
+        vectors: whether the learned prompt (10 iterations) is used, also to train the adapter.
         lora: iterations of the adapter; 0 for none.
     """
 
@@ -25,7 +25,7 @@ class Learned:
 
     @property
     def name(self) -> str:
-        """As in the tables of rows."""
+        """Name in the tables of rows."""
         if not self.lora:
             return "prompt" if self.vectors else "nothing"
         return f"{'both' if self.vectors else 'lora'}{self.lora}"
@@ -37,18 +37,18 @@ BOTH = {iterations: Learned(True, iterations) for iterations in LORA_ITERATIONS}
 INVERSIONS = (NOTHING, PROMPT, LORA, *BOTH.values())
 
 EVERYWHERE = "everywhere"
-"""No blending: the whole picture is drawn anew (``infer_function`` 0)."""
+"""No blending: the whole picture is generated (``infer_function`` 0)."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of drawing every edit.
+    """One way of generating every edit.
 
     Attributes:
-        learned: of the source.
+        learned: result of the source's inversion.
         kernel: a smoothing of :mod:`editinfinity.editing.blend_mask`, or ``EVERYWHERE``.
         guidance: ``cfg`` or ``source_negative``.
-        lock_scales: first scales that stay the source's.
+        lock_scales: number of first scales that keep the source's codes.
     """
 
     learned: Learned
@@ -58,7 +58,7 @@ class Variant:
 
     @property
     def strength(self) -> float:
-        """Of the guidance: the method's 4, and the published one of training-free editing."""
+        """Strength of the guidance: the method's 4, or that of published training-free editing."""
         return 4.04 if self.guidance == "source_negative" else 4.0
 
     @property
@@ -95,4 +95,4 @@ COMPARED = (
 )
 
 VARIANTS = tuple(dict.fromkeys((*BLENDED, *KERNELS, *COMPARED, *WHOLE)))
-"""Every way once, in the order it is drawn."""
+"""Every variant once, in the order of generation."""

@@ -13,7 +13,7 @@ import triton.language as tl
 
 @triton.jit
 def _hash(x):
-    """uint32 → uint32."""
+    """Return a hash, uint32 → uint32."""
     x = x ^ (x >> 16)
     x = x * 0x7FEB352D
     x = x ^ (x >> 15)
@@ -21,8 +21,8 @@ def _hash(x):
 
 
 @triton.jit
-def dropped(x, index, seed, threshold, DROP: tl.constexpr):
-    """X where it is kept, else 0; without the factor 1 / (1 − rate).
+def dropout(x, index, seed, threshold, DROP: tl.constexpr):
+    """Return x with dropped elements set to 0, without the factor 1 / (1 − rate).
 
     ``index`` is uint32 of x's shape, ``seed`` and ``threshold`` whole numbers below 2³².
     """

@@ -20,10 +20,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from editinfinity.models.fused.dropout import dropped, threshold_of
+from editinfinity.models.fused.dropout import dropout, threshold_of
 from editinfinity.models.fused.gelu import gelu_and_slope
 
-LARGEST_RANK = 32
+MAX_RANK = 32
 """Maximum rank of a LoRA adapter; the plain operations compute adapters of a larger rank."""
 
 _PROGRAMS = 2048
@@ -34,151 +34,154 @@ _STAGES = 4
 
 
 @triton.jit
-def _matrix(low, columns, width, RANK: tl.constexpr):
-    """Columns of a matrix (RANK, ·), (RANK, TILE) fp32; what is beyond is 0."""
-    at = tl.arange(0, RANK)[:, None] * width + columns[None, :]
-    return tl.load(low + at, mask=(columns < width)[None, :], other=0.0)
+def _load_columns(matrix, columns, width, RANK: tl.constexpr):
+    """Return columns (RANK, TILE) of a matrix (RANK, width) fp32; 0 beyond the width."""
+    offsets = tl.arange(0, RANK)[:, None] * width + columns[None, :]
+    return tl.load(matrix + offsets, mask=(columns < width)[None, :], other=0.0)
 
 
 @triton.jit
-def _row(low, row, RANK: tl.constexpr):
-    """A row of a matrix (·, RANK) fp32, (RANK, 1)."""
-    return tl.load(low + row * RANK + tl.arange(0, RANK))[:, None]
+def _load_row(matrix, row, RANK: tl.constexpr):
+    """Return a row of a matrix (·, RANK) fp32, as (RANK, 1)."""
+    return tl.load(matrix + row * RANK + tl.arange(0, RANK))[:, None]
 
 
 @triton.jit
-def _store_row(low, value, row, count, RANK: tl.constexpr):
-    """(RANK,) into a row of this program's partial matrix of (parts, count, RANK)."""
-    at = (tl.program_id(1) * count + row).to(tl.int64) * RANK
-    tl.store(low + at + tl.arange(0, RANK), value)
+def _store_row(matrices, value, row, count, RANK: tl.constexpr):
+    """Store value (RANK,) as a row of this program's matrix in ``matrices`` (·, count, RANK)."""
+    offsets = (tl.program_id(1) * count + row).to(tl.int64) * RANK
+    tl.store(matrices + offsets + tl.arange(0, RANK), value)
 
 
 @triton.jit
-def _store_matrix(low, value, part, columns, width, RANK: tl.constexpr):
-    """(RANK, TILE) into the columns of partial matrices (parts, RANK, width)."""
-    at = (part * RANK + tl.arange(0, RANK)[:, None]) * width + columns[None, :]
-    tl.store(low + at, value, mask=(columns < width)[None, :])
+def _store_matrix(matrices, value, part, columns, width, RANK: tl.constexpr):
+    """Store value (RANK, TILE) as columns of matrix ``part`` of ``matrices`` (·, RANK, width)."""
+    offsets = (part * RANK + tl.arange(0, RANK)[:, None]) * width + columns[None, :]
+    tl.store(matrices + offsets, value, mask=(columns < width)[None, :])
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
-def _project(
+def _down_forward(
     x, a, t, count, width, seed, threshold, steps,
     DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Partials of t = drop(x)·aᵀ over channels."""
+    """Write partial sums over channels of t = drop(x)·aᵀ."""
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = columns < width
-    into = _matrix(a, columns, width, RANK)
+    down = _load_columns(a, columns, width, RANK)
     start = tl.program_id(0) * steps
     for step in tl.range(0, tl.minimum(steps, count - start), num_stages=STAGES):
         row = start + step
-        at = row.to(tl.int64) * width + columns
-        dropped_x = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-        dropped_x = dropped(dropped_x, at.to(tl.uint32), seed, threshold, DROP)
-        _store_row(t, tl.sum(dropped_x[None, :] * into, 1), row, count, RANK)
+        offsets = row.to(tl.int64) * width + columns
+        dropped = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
+        dropped = dropout(dropped, offsets.to(tl.uint32), seed, threshold, DROP)
+        _store_row(t, tl.sum(dropped[None, :] * down, 1), row, count, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
-def _bend_forward(
+def _gelu_forward(
     raw, t1, b1, a2, g, t2, count, width, seed, threshold, steps,
     DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """G = gelu(raw + t1·b1), and partials of t2 = drop(g)·a2ᵀ over channels."""
+    """Write g = gelu(raw + t1·b1), and partial sums over channels of t2 = drop(g)·a2ᵀ."""
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = columns < width
-    out1 = _matrix(b1, columns, width, RANK)
-    into2 = _matrix(a2, columns, width, RANK)
+    up1 = _load_columns(b1, columns, width, RANK)
+    down2 = _load_columns(a2, columns, width, RANK)
     start = tl.program_id(0) * steps
     for step in tl.range(0, tl.minimum(steps, count - start), num_stages=STAGES):
         row = start + step
-        at = row.to(tl.int64) * width + columns
-        u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
-        u += tl.sum(_row(t1, row, RANK) * out1, 0)
-        bent = gelu_and_slope(u)[0].to(g.dtype.element_ty)
-        tl.store(g + at, bent, mask=inside)
-        dropped_x = dropped(bent.to(tl.float32), at.to(tl.uint32), seed, threshold, DROP)
-        _store_row(t2, tl.sum(dropped_x[None, :] * into2, 1), row, count, RANK)
+        offsets = row.to(tl.int64) * width + columns
+        u = tl.load(raw + offsets, mask=inside, other=0.0).to(tl.float32)
+        u += tl.sum(_load_row(t1, row, RANK) * up1, 0)
+        activation = gelu_and_slope(u)[0].to(g.dtype.element_ty)
+        tl.store(g + offsets, activation, mask=inside)
+        dropped = dropout(activation.to(tl.float32), offsets.to(tl.uint32), seed, threshold, DROP)
+        _store_row(t2, tl.sum(dropped[None, :] * down2, 1), row, count, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
-def _bend_backward(
+def _gelu_backward(
     grad_g, raw, t1, b1, a2, t2_grad, grad_u, t1_grad, b1_grad, a2_grad,
     count, width, seed, threshold, steps,
     DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Through the second adapter's input, the GELU and the first adapter's output.
+    """Propagate gradients through the second adapter's input, the GELU and the first's output.
 
-    ``grad_u`` may be ``grad_g``. Partials: of t1's gradient over channels; of b1's and of a2's over
-    tokens.
+    Writes ``grad_u``, which may be ``grad_g``, and partial sums: of t1's gradient over channels, of
+    the gradients of b1 and a2 over tokens.
     """
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = columns < width
-    out1 = _matrix(b1, columns, width, RANK)
-    into2 = _matrix(a2, columns, width, RANK)
-    of_b1 = tl.zeros([RANK, TILE], tl.float32)
-    of_a2 = tl.zeros([RANK, TILE], tl.float32)
+    up1 = _load_columns(b1, columns, width, RANK)
+    down2 = _load_columns(a2, columns, width, RANK)
+    b1_sum = tl.zeros([RANK, TILE], tl.float32)
+    a2_sum = tl.zeros([RANK, TILE], tl.float32)
     start = tl.program_id(0) * steps
     for step in tl.range(0, tl.minimum(steps, count - start), num_stages=STAGES):
         row = start + step
-        at = row.to(tl.int64) * width + columns
-        index = at.to(tl.uint32)
-        low1, low2 = _row(t1, row, RANK), _row(t2_grad, row, RANK)
-        u = tl.load(raw + at, mask=inside, other=0.0).to(tl.float32)
-        bent, slope = gelu_and_slope(u + tl.sum(low1 * out1, 0))
-        gradient = tl.load(grad_g + at, mask=inside, other=0.0).to(tl.float32)
-        gradient += dropped(tl.sum(low2 * into2, 0), index, seed, threshold, DROP)
+        offsets = row.to(tl.int64) * width + columns
+        index = offsets.to(tl.uint32)
+        t1_row, t2_grad_row = _load_row(t1, row, RANK), _load_row(t2_grad, row, RANK)
+        u = tl.load(raw + offsets, mask=inside, other=0.0).to(tl.float32)
+        activation, slope = gelu_and_slope(u + tl.sum(t1_row * up1, 0))
+        gradient = tl.load(grad_g + offsets, mask=inside, other=0.0).to(tl.float32)
+        gradient += dropout(tl.sum(t2_grad_row * down2, 0), index, seed, threshold, DROP)
         gradient *= slope
-        tl.store(grad_u + at, gradient.to(grad_u.dtype.element_ty), mask=inside)
-        to_t1 = tl.sum(gradient[None, :] * out1, 1)
-        _store_row(t1_grad, to_t1, row, count, RANK)
-        of_b1 += low1 * gradient[None, :]
-        of_a2 += low2 * dropped(bent, index, seed, threshold, DROP)[None, :]
-    _store_matrix(b1_grad, of_b1, tl.program_id(0), columns, width, RANK)
-    _store_matrix(a2_grad, of_a2, tl.program_id(0), columns, width, RANK)
+        tl.store(grad_u + offsets, gradient.to(grad_u.dtype.element_ty), mask=inside)
+        t1_grad_row = tl.sum(gradient[None, :] * up1, 1)
+        _store_row(t1_grad, t1_grad_row, row, count, RANK)
+        b1_sum += t1_row * gradient[None, :]
+        a2_sum += t2_grad_row * dropout(activation, index, seed, threshold, DROP)[None, :]
+    _store_matrix(b1_grad, b1_sum, tl.program_id(0), columns, width, RANK)
+    _store_matrix(a2_grad, a2_sum, tl.program_id(0), columns, width, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
-def _project_backward(
+def _down_backward(
     grad, x, a, t_grad, out, a_grad, count, width, seed, threshold, steps,
     DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Out = grad + drop(t_grad·a), out may be grad; partials of a's gradient over tokens."""
+    """Write out = grad + drop(t_grad·a), and partial sums over tokens of a's gradient.
+
+    ``out`` may be ``grad``.
+    """
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = columns < width
-    into = _matrix(a, columns, width, RANK)
-    of_a = into * 0.0  # zeros laid out as the rest is: else masks are hashed once more
+    down = _load_columns(a, columns, width, RANK)
+    a_sum = down * 0.0  # zeros in the same layout; with another one, masks are hashed twice
     start = tl.program_id(0) * steps
     for step in tl.range(0, tl.minimum(steps, count - start), num_stages=STAGES):
         row = start + step
-        at = row.to(tl.int64) * width + columns
-        index = at.to(tl.uint32)
-        low = _row(t_grad, row, RANK)
-        total = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
-        total += dropped(tl.sum(low * into, 0), index, seed, threshold, DROP)
-        tl.store(out + at, total.to(out.dtype.element_ty), mask=inside)
-        dropped_x = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-        of_a += low * dropped(dropped_x, index, seed, threshold, DROP)[None, :]
-    _store_matrix(a_grad, of_a, tl.program_id(0), columns, width, RANK)
+        offsets = row.to(tl.int64) * width + columns
+        index = offsets.to(tl.uint32)
+        t_grad_row = _load_row(t_grad, row, RANK)
+        total = tl.load(grad + offsets, mask=inside, other=0.0).to(tl.float32)
+        total += dropout(tl.sum(t_grad_row * down, 0), index, seed, threshold, DROP)
+        tl.store(out + offsets, total.to(out.dtype.element_ty), mask=inside)
+        dropped = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
+        a_sum += t_grad_row * dropout(dropped, index, seed, threshold, DROP)[None, :]
+    _store_matrix(a_grad, a_sum, tl.program_id(0), columns, width, RANK)
 
 
 @triton.jit(do_not_specialize=["count", "steps"])
-def _spread_backward(
+def _up_backward(
     grad, t, b, t_grad, b_grad, count, width, steps,
     RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Of t·b: partials of t's gradient over channels, of b's over tokens."""
+    """Write the gradients of t·b: partial sums of t's over channels and of b's over tokens."""
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = columns < width
-    out_of = _matrix(b, columns, width, RANK)
-    of_b = out_of * 0.0
+    up = _load_columns(b, columns, width, RANK)
+    b_sum = up * 0.0
     start = tl.program_id(0) * steps
     for step in tl.range(0, tl.minimum(steps, count - start), num_stages=STAGES):
         row = start + step
-        at = row.to(tl.int64) * width + columns
-        above = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
-        _store_row(t_grad, tl.sum(above[None, :] * out_of, 1), row, count, RANK)
-        of_b += _row(t, row, RANK) * above[None, :]
-    _store_matrix(b_grad, of_b, tl.program_id(0), columns, width, RANK)
+        offsets = row.to(tl.int64) * width + columns
+        grad_row = tl.load(grad + offsets, mask=inside, other=0.0).to(tl.float32)
+        _store_row(t_grad, tl.sum(grad_row[None, :] * up, 1), row, count, RANK)
+        b_sum += _load_row(t, row, RANK) * grad_row[None, :]
+    _store_matrix(b_grad, b_sum, tl.program_id(0), columns, width, RANK)
 
 
 @dataclass(frozen=True)
@@ -198,14 +201,14 @@ class LowRank:
     rate: float
 
 
-class _Drop(NamedTuple):
+class _Dropout(NamedTuple):
     """Dropout of the input of an adapter in one forward pass: its rate and seed."""
 
     rate: float
     seed: int
 
     @property
-    def spread(self) -> float:
+    def factor(self) -> float:
         """Factor 1 / (1 − rate) for the kept values, which preserves their expected value."""
         return 1 / (1 - self.rate)
 
@@ -215,48 +218,48 @@ class _AdaptedFeedForward(torch.autograd.Function):
     def forward(
         ctx: Any,
         scalings: tuple[float, float],
-        drops: tuple[_Drop, _Drop],
+        drops: tuple[_Dropout, _Dropout],
         h: Tensor,
         *layers: Tensor,
     ) -> Tensor:
         w1, bias1, a1, b1, w2, bias2, a2, b2 = layers
         x = h.reshape(-1, h.shape[-1])
-        passes = _Passes(len(x), len(a1), x.device)
-        into1, into2 = (passes.padded(a * d.spread) for a, d in zip((a1, a2), drops, strict=True))
-        out1, out2 = passes.padded(b1.T * scalings[0]), passes.padded(b2.T * scalings[1])
-        (t1,) = passes.run(_project, x, into1, drop=drops[0], low=True)
+        launcher = _Launcher(len(x), len(a1), x.device)
+        down1, down2 = (launcher.padded(a * d.factor) for a, d in zip((a1, a2), drops, strict=True))
+        up1, up2 = launcher.padded(b1.T * scalings[0]), launcher.padded(b2.T * scalings[1])
+        (t1,) = launcher.run(_down_forward, x, down1, drop=drops[0], row_sums=True)
         raw = F.linear(x, w1, bias1)
         g = torch.empty_like(raw)
-        (t2,) = passes.run(_bend_forward, raw, t1, out1, into2, g, drop=drops[1], low=True)
+        (t2,) = launcher.run(_gelu_forward, raw, t1, up1, down2, g, drop=drops[1], row_sums=True)
         y = F.linear(g, w2, bias2)
-        y.addmm_(to_multiple_of_8(t2, x.dtype), to_multiple_of_8(out2.T, x.dtype).T)
-        ctx.save_for_backward(x, raw, t1, t2, w1, w2, into1, out1, into2, out2)
+        y.addmm_(to_multiple_of_8(t2, x.dtype), to_multiple_of_8(up2.T, x.dtype).T)
+        ctx.save_for_backward(x, raw, t1, t2, w1, w2, down1, up1, down2, up2)
         ctx.scalings, ctx.drops, ctx.rank, ctx.shape = scalings, drops, len(a1), h.shape
         return y.view(*h.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        x, raw, t1, t2, w1, w2, into1, out1, into2, out2 = ctx.saved_tensors
-        passes = _Passes(len(x), ctx.rank, x.device)
+        x, raw, t1, t2, w1, w2, down1, up1, down2, up2 = ctx.saved_tensors
+        launcher = _Launcher(len(x), ctx.rank, x.device)
         drop1, drop2 = ctx.drops
         dy = grads[0].reshape(len(x), -1).contiguous()
-        t2_grad, b2_grad = passes.run(_spread_backward, dy, t2, out2, low=True, matrices=1)
-        # The kernels overwrite ``below`` in place to save memory; nothing else refers to it.
-        below = dy @ w2
-        t1_grad, b1_grad, a2_grad = passes.run(
-            _bend_backward, below, raw, t1, out1, into2, t2_grad, below,
-            drop=drop2, low=True, matrices=2,
+        t2_grad, b2_grad = launcher.run(_up_backward, dy, t2, up2, row_sums=True, matrices=1)
+        # The kernels overwrite ``grad`` to save memory; nothing else refers to it.
+        grad = dy @ w2
+        t1_grad, b1_grad, a2_grad = launcher.run(
+            _gelu_backward, grad, raw, t1, up1, down2, t2_grad, grad,
+            drop=drop2, row_sums=True, matrices=2,
         )  # fmt: skip
         # The input of the first block may need no gradient.
-        below = below @ w1 if ctx.needs_input_grad[2] else torch.zeros_like(x)
-        (a1_grad,) = passes.run(
-            _project_backward, below, x, into1, t1_grad, below, drop=drop1, matrices=1
+        grad = grad @ w1 if ctx.needs_input_grad[2] else torch.zeros_like(x)
+        (a1_grad,) = launcher.run(
+            _down_backward, grad, x, down1, t1_grad, grad, drop=drop1, matrices=1
         )
         rank, (scaling1, scaling2) = ctx.rank, ctx.scalings
         return (
-            None, None, below.view(ctx.shape),
-            None, None, a1_grad[:rank] * drop1.spread, b1_grad[:rank].T * scaling1,
-            None, None, a2_grad[:rank] * drop2.spread, b2_grad[:rank].T * scaling2,
+            None, None, grad.view(ctx.shape),
+            None, None, a1_grad[:rank] * drop1.factor, b1_grad[:rank].T * scaling1,
+            None, None, a2_grad[:rank] * drop2.factor, b2_grad[:rank].T * scaling2,
         )  # fmt: skip
 
 
@@ -265,7 +268,7 @@ def to_multiple_of_8(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     return F.pad(matrix, (0, -matrix.shape[1] % 8)).to(dtype)
 
 
-class _Passes:
+class _Launcher:
     """Launches the kernels over M tokens; each warp processes a strip of tokens of some channels.
 
     The matrices of an adapter are (R, ·) and (M, R) fp32. R is the rank, rounded up to a power of
@@ -283,36 +286,36 @@ class _Passes:
     def run(
         self,
         kernel: Any,
-        *given: Tensor,
-        drop: _Drop | None = None,
-        low: bool = False,
+        *tensors: Tensor,
+        drop: _Dropout | None = None,
+        row_sums: bool = False,
         matrices: int = 0,
     ) -> list[Tensor]:
         """Run a kernel and return its outputs, with their partial sums added up.
 
-        The kernel takes the tensors for the partial sums after the tensors ``given``.
+        The kernel takes the tensors for the partial sums after ``tensors``.
 
         Args:
             kernel: The kernel.
-            given: Its other tensors; the first is (M, channels).
-            drop: Its dropout; None if it has none.
-            low: Whether it writes a matrix (M, R) as partial sums over channels.
+            tensors: First arguments of the kernel; the first tensor is (M, channels).
+            drop: Dropout of the kernel; None if it has none.
+            row_sums: Whether it writes a matrix (M, R) as partial sums over channels.
             matrices: Number of matrices (R, channels) it writes as partial sums over tokens.
         """
-        width = given[0].shape[1]
+        width = tensors[0].shape[1]
         tiles = triton.cdiv(width, self.tile)
         steps = triton.cdiv(self.count, max(1, _PROGRAMS // tiles))  # tokens per strip
         strips = triton.cdiv(self.count, steps)
         partials: list[Tensor] = []
-        if low:
+        if row_sums:
             partials.append(torch.empty(tiles, self.count, self.rank, device=self.device))
         partials += torch.empty(matrices, strips, self.rank, width, device=self.device)
         options: dict[str, bool] = {}
-        dropout: tuple[int, ...] = ()
+        dropout_arguments: tuple[int, ...] = ()
         if drop is not None:
-            dropout, options["DROP"] = (drop.seed, threshold_of(drop.rate)), drop.rate > 0
+            dropout_arguments, options["DROP"] = (drop.seed, threshold_of(drop.rate)), drop.rate > 0
         kernel[strips, tiles](
-            *given, *partials, self.count, width, *dropout, steps,
+            *tensors, *partials, self.count, width, *dropout_arguments, steps,
             RANK=self.rank, TILE=self.tile, STAGES=_STAGES, num_warps=1, **options,
         )  # fmt: skip
         return [partial.sum(0) for partial in partials]
@@ -328,6 +331,6 @@ def adapted_feed_forward(
     """
     seed1, seed2 = torch.randint(2**31, (2,)).tolist()
     return _AdaptedFeedForward.apply(
-        (low1.scaling, low2.scaling), (_Drop(low1.rate, seed1), _Drop(low2.rate, seed2)),
+        (low1.scaling, low2.scaling), (_Dropout(low1.rate, seed1), _Dropout(low2.rate, seed2)),
         h, first.weight, first.bias, low1.a, low1.b, second.weight, second.bias, low2.a, low2.b,
     )  # fmt: skip

@@ -14,29 +14,29 @@ _BLOCK = 4096
 
 @triton.jit
 def gelu_and_slope(u):
-    """GELU of fp32 by tanh, and its derivative; ½(1 + tanh z) is the sigmoid of 2z."""
+    """Return the GELU (tanh) of fp32 u, and its derivative; ½(1 + tanh z) is the sigmoid of 2z."""
     square = u * u
-    # Powers of two and roots are single instructions: e⁻²ᶻ, and 1 / (1 + e⁻²ᶻ).
+    # Powers of two and roots are single instructions. root² is 1 / (1 + e⁻²ᶻ), the sigmoid of 2z.
     root = tl.rsqrt(1.0 + tl.exp2(u * (-2.302208198 - 0.1029432407 * square)))
-    part = root * root
-    value = u * part
-    return value, part + (value - value * part) * (1.595769122 + 0.2140644488 * square)
+    sigmoid = root * root
+    value = u * sigmoid
+    return value, sigmoid + (value - value * sigmoid) * (1.595769122 + 0.2140644488 * square)
 
 
 @triton.jit
 def _forward(raw, out, count, BLOCK: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    u = tl.load(raw + at, mask=at < count, other=0.0).to(tl.float32)
-    tl.store(out + at, gelu_and_slope(u)[0].to(out.dtype.element_ty), mask=at < count)
+    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    u = tl.load(raw + offsets, mask=offsets < count, other=0.0).to(tl.float32)
+    tl.store(out + offsets, gelu_and_slope(u)[0].to(out.dtype.element_ty), mask=offsets < count)
 
 
 @triton.jit
 def _backward(raw, grad, count, BLOCK: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    u = tl.load(raw + at, mask=at < count, other=0.0).to(tl.float32)
-    above = tl.load(grad + at, mask=at < count, other=0.0).to(tl.float32)
-    below = above * gelu_and_slope(u)[1]
-    tl.store(grad + at, below.to(grad.dtype.element_ty), mask=at < count)
+    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    u = tl.load(raw + offsets, mask=offsets < count, other=0.0).to(tl.float32)
+    grad_out = tl.load(grad + offsets, mask=offsets < count, other=0.0).to(tl.float32)
+    grad_raw = grad_out * gelu_and_slope(u)[1]
+    tl.store(grad + offsets, grad_raw.to(grad.dtype.element_ty), mask=offsets < count)
 
 
 class _Gelu(torch.autograd.Function):

@@ -19,7 +19,7 @@ _PARTS = 64
 
 @triton.jit
 def _moments(x, means, squares, size, part_size, BLOCK: tl.constexpr):
-    """Mean, and sum of squared distances from it, of a part of a group."""
+    """Store the mean, and the sum of squared distances from it, of a part of a group."""
     group, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     first = part * part_size
     count = tl.minimum(size - first, part_size)
@@ -41,7 +41,7 @@ def _moments(x, means, squares, size, part_size, BLOCK: tl.constexpr):
 
 @triton.jit
 def _scale_swish(x, out, factor, offset, size, BLOCK: tl.constexpr):
-    """swish(x·factor + offset) of one channel of one sample, a block a program."""
+    """Store swish(x·factor + offset) of one channel of one sample; each program takes a block."""
     channel = tl.program_id(0).to(tl.int64)
     offsets = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = offsets < size
@@ -63,10 +63,10 @@ def group_norm_swish(norm: torch.nn.GroupNorm, x: Tensor) -> Tensor:
     counts = torch.full((parts,), part_size, device=x.device, dtype=torch.float32)
     counts[-1] = size - part_size * (parts - 1)
     mean = (means * counts).sum(1, keepdim=True) / size
-    between = (counts * (means - mean).square()).sum(1, keepdim=True)
-    over_sigma = ((squares.sum(1, keepdim=True) + between) / size + norm.eps).rsqrt()
+    between_parts = (counts * (means - mean).square()).sum(1, keepdim=True)
+    inverse_sigma = ((squares.sum(1, keepdim=True) + between_parts) / size + norm.eps).rsqrt()
     per_channel = (batch, groups, channels // groups)
-    factor = over_sigma.view(batch, groups, 1).expand(per_channel).reshape(batch, channels)
+    factor = inverse_sigma.view(batch, groups, 1).expand(per_channel).reshape(batch, channels)
     factor = factor * norm.weight
     offset = mean.view(batch, groups, 1).expand(per_channel).reshape(batch, channels)
     offset = norm.bias - offset * factor

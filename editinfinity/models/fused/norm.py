@@ -34,30 +34,30 @@ def _forward(
     BRANCH: tl.constexpr, GATE: tl.constexpr, NORM: tl.constexpr, SAVE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One token a program."""
+    """Compute y, h and the values to save; each program processes one token."""
     row = tl.program_id(0)
     batch = row // length
     columns = tl.arange(0, BLOCK)
     inside = columns < width
-    at = row.to(tl.int64) * width + columns
-    value = tl.load(x + at, mask=inside, other=0.0)
+    offsets = row.to(tl.int64) * width + columns
+    value = tl.load(x + offsets, mask=inside, other=0.0)
     if BRANCH:
-        added = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
+        added = tl.load(branch + offsets, mask=inside, other=0.0).to(tl.float32)
         if GATE:
             added = added * tl.load(gate + batch * gate_stride + columns, mask=inside, other=0.0)
         value = value + added
-        tl.store(total + at, value, mask=inside)
+        tl.store(total + offsets, value, mask=inside)
     if NORM:
         mean = tl.sum(value, axis=0) / width
         centred = tl.where(inside, value - mean, 0.0)
-        over_sigma = 1.0 / tl.sqrt(tl.sum(centred * centred, axis=0) / width + epsilon)
-        unit = centred * over_sigma
+        inverse_sigma = 1.0 / tl.sqrt(tl.sum(centred * centred, axis=0) / width + epsilon)
+        unit = centred * inverse_sigma
         if SAVE:
-            tl.store(normalized + at, unit.to(normalized.dtype.element_ty), mask=inside)
-            tl.store(inverse + row, over_sigma)
+            tl.store(normalized + offsets, unit.to(normalized.dtype.element_ty), mask=inside)
+            tl.store(inverse + row, inverse_sigma)
         factor = tl.load(scale + batch * scale_stride + columns, mask=inside, other=0.0)
         offset = tl.load(shift + batch * shift_stride + columns, mask=inside, other=0.0)
-        tl.store(out + at, (unit * factor + offset).to(out.dtype.element_ty), mask=inside)
+        tl.store(out + offsets, (unit * factor + offset).to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=["length"])
@@ -69,52 +69,55 @@ def _backward(
     MODULATION: tl.constexpr, GATE_GRADIENT: tl.constexpr,
     ROWS: tl.constexpr, STAGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """``ROWS`` tokens of one sample a program; sums over tokens are left as one partial each."""
+    """Compute gradients; each program processes ``ROWS`` tokens of one sample.
+
+    Of sums over tokens (the gradients of scale, shift and gate), it stores one partial sum.
+    """
     batch = tl.program_id(1)
     columns = tl.arange(0, BLOCK)
     inside = columns < width
-    of_scale = tl.zeros([BLOCK], tl.float32)
-    of_shift = tl.zeros([BLOCK], tl.float32)
-    of_gate = tl.zeros([BLOCK], tl.float32)
+    scale_grad = tl.zeros([BLOCK], tl.float32)
+    shift_grad = tl.zeros([BLOCK], tl.float32)
+    gate_grad = tl.zeros([BLOCK], tl.float32)
     for step in tl.range(ROWS, num_stages=STAGES):
         position = tl.program_id(0) * ROWS + step
-        here = inside & (position < length)
+        valid = inside & (position < length)
         row = batch * length + position
-        at = row.to(tl.int64) * width + columns
+        offsets = row.to(tl.int64) * width + columns
         gradient = tl.zeros([BLOCK], tl.float32)
         if NORM:
-            above = tl.load(grad_out + at, mask=here, other=0.0).to(tl.float32)
-            unit = tl.load(normalized + at, mask=here, other=0.0).to(tl.float32)
-            over_sigma = tl.load(inverse + row, mask=position < length, other=0.0)
+            incoming = tl.load(grad_out + offsets, mask=valid, other=0.0).to(tl.float32)
+            unit = tl.load(normalized + offsets, mask=valid, other=0.0).to(tl.float32)
+            inverse_sigma = tl.load(inverse + row, mask=position < length, other=0.0)
             factor = tl.load(scale + batch * scale_stride + columns, mask=inside, other=0.0)
-            scaled = above * factor
+            scaled = incoming * factor
             mean = tl.sum(scaled, axis=0) / width
-            along = tl.sum(scaled * unit, axis=0) / width
-            gradient = (scaled - mean - unit * along) * over_sigma
+            projection = tl.sum(scaled * unit, axis=0) / width
+            gradient = (scaled - mean - unit * projection) * inverse_sigma
             if MODULATION:
-                of_scale += above * unit
-                of_shift += above
+                scale_grad += incoming * unit
+                shift_grad += incoming
         if TOTAL:
-            gradient += tl.load(grad_total + at, mask=here, other=0.0)
+            gradient += tl.load(grad_total + offsets, mask=valid, other=0.0)
         if NORM:
-            tl.store(grad_x + at, gradient, mask=here)
+            tl.store(grad_x + offsets, gradient, mask=valid)
         if BRANCH:
             to_branch = gradient
             if GATE:
                 to_branch *= tl.load(gate + batch * gate_stride + columns, mask=inside, other=0.0)
-            tl.store(grad_branch + at, to_branch.to(grad_branch.dtype.element_ty), mask=here)
+            tl.store(grad_branch + offsets, to_branch.to(grad_branch.dtype.element_ty), mask=valid)
             if GATE_GRADIENT:
-                added = tl.load(branch + at, mask=here, other=0.0).to(tl.float32)
-                of_gate += gradient * added
-    partial = (batch * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * width + columns
+                added = tl.load(branch + offsets, mask=valid, other=0.0).to(tl.float32)
+                gate_grad += gradient * added
+    target = (batch * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * width + columns
     if MODULATION:
-        tl.store(sum_scale + partial, of_scale, mask=inside)
-        tl.store(sum_shift + partial, of_shift, mask=inside)
+        tl.store(sum_scale + target, scale_grad, mask=inside)
+        tl.store(sum_shift + target, shift_grad, mask=inside)
     if GATE_GRADIENT:
-        tl.store(sum_gate + partial, of_gate, mask=inside)
+        tl.store(sum_gate + target, gate_grad, mask=inside)
 
 
-def _rows(vector: Tensor | None, batch: int) -> tuple[Tensor | None, int]:
+def _strided(vector: Tensor | None, batch: int) -> tuple[Tensor | None, int]:
     """Return a vector (C,), (1, 1, C) or (B, 1, C) in fp32 with stride 1, and its batch stride.
 
     The batch stride is 0 if all samples share the vector.
@@ -142,19 +145,19 @@ def _run(
     scale: Tensor | None,
     shift: Tensor | None,
     dtype: torch.dtype | None,
-    keep: bool,
+    save: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """Return y (None without a branch), h (None without a scale), the normalised y and 1/σ.
 
-    The last two are None unless ``keep`` is set and there is a scale.
+    The last two are None unless ``save`` is set and there is a scale.
     """
     batch, length, width = x.shape
-    (scale, scale_stride), (shift, shift_stride) = _rows(scale, batch), _rows(shift, batch)
-    gate, gate_stride = _rows(gate, batch)
+    (scale, scale_stride), (shift, shift_stride) = _strided(scale, batch), _strided(shift, batch)
+    gate, gate_stride = _strided(gate, batch)
     total = None if branch is None else torch.empty_like(x)
     out = None if scale is None else torch.empty(x.shape, dtype=dtype, device=x.device)
     normalized = inverse = None
-    if keep and out is not None:
+    if save and out is not None:
         normalized, inverse = torch.empty_like(out), x.new_empty(batch * length)
     _forward[(batch * length,)](
         x, branch, gate, scale, shift, total, out, normalized, inverse,
@@ -180,8 +183,8 @@ class _AddNorm(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
         total, out, normalized, inverse = _run(x, branch, gate, scale, shift, dtype, True)
-        kept = branch if gate is not None and ctx.needs_input_grad[2] else None
-        ctx.save_for_backward(normalized, inverse, kept, gate, scale)
+        saved_branch = branch if gate is not None and ctx.needs_input_grad[2] else None
+        ctx.save_for_backward(normalized, inverse, saved_branch, gate, scale)
         ctx.shape, ctx.device = x.shape, x.device
         vectors = {"gate": gate, "scale": scale, "shift": shift}
         ctx.shapes = {name: None if v is None else v.shape for name, v in vectors.items()}
@@ -194,37 +197,37 @@ class _AddNorm(torch.autograd.Function):
         normalized, inverse, branch, gate, scale = ctx.saved_tensors
         batch, length, width = ctx.shape
         modulation = ctx.needs_input_grad[3] or ctx.needs_input_grad[4]
-        scale, scale_stride = _rows(scale, batch)
-        gate, gate_stride = _rows(gate, batch)
+        scale, scale_stride = _strided(scale, batch)
+        gate, gate_stride = _strided(gate, batch)
         grad_x = grad_branch = None
         if normalized is not None:
             grad_out = torch.zeros_like(normalized) if grad_out is None else grad_out
             grad_x = torch.empty(ctx.shape, device=ctx.device)
         if ctx.branch_dtype is not None:
             grad_branch = torch.empty(ctx.shape, dtype=ctx.branch_dtype, device=ctx.device)
-        summed = ["scale", "shift"] * modulation + ["gate"] * (branch is not None)
-        rows = _ROWS if summed else 1
+        sum_names = ["scale", "shift"] * modulation + ["gate"] * (branch is not None)
+        rows = _ROWS if sum_names else 1
         programs = triton.cdiv(length, rows)
         # One tensor for all partial sums, so that a single reduction adds them up.
-        partials = torch.empty(len(summed), batch, programs, width, device=ctx.device)
-        into = dict(zip(summed, partials, strict=True))
+        partials = torch.empty(len(sum_names), batch, programs, width, device=ctx.device)
+        sums = dict(zip(sum_names, partials, strict=True))
         _backward[(programs, batch)](
             grad_total, grad_out, normalized, inverse, branch, gate, scale, grad_x, grad_branch,
-            into.get("scale"), into.get("shift"), into.get("gate"),
+            sums.get("scale"), sums.get("shift"), sums.get("gate"),
             length, width, gate_stride, scale_stride,
             TOTAL=grad_total is not None, NORM=grad_x is not None, BRANCH=grad_branch is not None,
             GATE=gate is not None, MODULATION=modulation, GATE_GRADIENT=branch is not None,
             ROWS=rows, STAGES=3 if width <= _SHARED_WIDTH else 2, **_launch_shape(width),
         )  # fmt: skip
-        totals = dict(zip(summed, partials.sum(2), strict=True))
-        of_gate, of_scale, of_shift = (
-            _of_shape(totals.get(name), shape) for name, shape in ctx.shapes.items()
+        totals = dict(zip(sum_names, partials.sum(2), strict=True))
+        gate_grad, scale_grad, shift_grad = (
+            _reduced(totals.get(name), shape) for name, shape in ctx.shapes.items()
         )
         grad_x = grad_total if grad_x is None else grad_x
-        return grad_x, grad_branch, of_gate, of_scale, of_shift, None
+        return grad_x, grad_branch, gate_grad, scale_grad, shift_grad, None
 
 
-def _of_shape(total: Tensor | None, shape: torch.Size | None) -> Tensor | None:
+def _reduced(total: Tensor | None, shape: torch.Size | None) -> Tensor | None:
     """Return the gradient of a vector from its sums (B, C) per sample; None if not required."""
     if total is None or shape is None:
         return None

@@ -14,7 +14,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from editinfinity.models.fused import norm, rotary
 from editinfinity.models.fused.feed_forward import (
-    LARGEST_RANK,
+    MAX_RANK,
     LowRank,
     adapted_feed_forward,
     to_multiple_of_8,
@@ -47,11 +47,11 @@ class FusedOperations(Operations):
         kv_buffer: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Operations`."""
-        own = (attention.q_bias, attention.v_bias, attention.scale_mul_1H11)
-        if any(parameter.requires_grad for parameter in own):
+        parameters = (attention.q_bias, attention.v_bias, attention.scale_mul_1H11)
+        if any(parameter.requires_grad for parameter in parameters):
             return super().queries_keys_values(attention, h, table)
         projection = F.linear(h, attention.mat_qkv.weight)
-        return rotary.queries_keys_values(projection, *own, table, kv_buffer)
+        return rotary.queries_keys_values(projection, *parameters, table, kv_buffer)
 
     def add_prefixes(self, total: Tensor, parts: Sequence[Tensor]) -> None:
         """See :class:`Operations`."""
@@ -67,13 +67,13 @@ class FusedOperations(Operations):
         first, second = _low_rank(layers.fc1), _low_rank(layers.fc2)
         if first is None or second is None:
             return super().feed_forward(layers, h)
-        (fc1, low1), (fc2, low2) = first, second
+        (fc1, adapter1), (fc2, adapter2) = first, second
         if not (_is_frozen(fc1) and _is_frozen(fc2)):
             return super().feed_forward(layers, h)
-        learning = any(m.requires_grad for m in (low1.a, low1.b, low2.a, low2.b))
-        if low1.rate or low2.rate or (torch.is_grad_enabled() and learning):
-            return adapted_feed_forward(h, fc1, fc2, low1, low2)
-        return _adapted(fc2, low2, F.gelu(_adapted(fc1, low1, h), approximate="tanh"))
+        trained = any(m.requires_grad for m in (adapter1.a, adapter1.b, adapter2.a, adapter2.b))
+        if adapter1.rate or adapter2.rate or (torch.is_grad_enabled() and trained):
+            return adapted_feed_forward(h, fc1, fc2, adapter1, adapter2)
+        return _adapted(fc2, adapter2, F.gelu(_adapted(fc1, adapter1, h), approximate="tanh"))
 
     def group_norm_swish(self, group_norm: nn.GroupNorm, x: Tensor) -> Tensor:
         """See :class:`Operations`."""
@@ -87,12 +87,12 @@ def _is_frozen(layer: nn.Module) -> bool:
     return type(layer) is nn.Linear and not layer.weight.requires_grad
 
 
-def _adapted(layer: nn.Linear, low: LowRank, x: Tensor) -> Tensor:
+def _adapted(layer: nn.Linear, adapter: LowRank, x: Tensor) -> Tensor:
     """Apply a layer with LoRA, without dropout or gradients; add s·B·A·x to Wx + b in place."""
     rows = x.reshape(-1, x.shape[-1])
-    into, out_of = _ready(low, x.dtype)
+    down, up = _prepared_matrices(adapter, x.dtype)
     out = F.linear(rows, layer.weight, layer.bias)
-    out.addmm_(rows @ into, out_of)
+    out.addmm_(rows @ down, up)
     return out.view(*x.shape[:-1], -1)
 
 
@@ -103,46 +103,46 @@ class _Prepared:
     Attributes:
         b: Matrix B of the adapter; matrix A is the key in the cache.
         state: Dtype, scaling, and the address and version of both matrices at the conversion.
-        into: Aᵀ, (inputs, R). R is the rank, padded with zeros to a multiple of 8.
-        out_of: s·Bᵀ, (R, outputs).
+        down: Aᵀ, (inputs, R). R is the rank, padded with zeros to a multiple of 8.
+        up: s·Bᵀ, (R, outputs).
     """
 
     b: ReferenceType[Tensor]
     state: object
-    into: Tensor
-    out_of: Tensor
+    down: Tensor
+    up: Tensor
 
 
-_prepared = WeakTensorKeyDictionary()
+_cache = WeakTensorKeyDictionary()
 """Matrix A → cached matrices of its adapter, for as long as A exists.
 
 The key is the tensor, not its address, because another tensor may reuse a freed address.
 """
 
 
-def _ready(low: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return ``into`` and ``out_of`` of :class:`_Prepared`, from the cache if up to date."""
-    if low.a.is_inference() or low.b.is_inference():
-        return _converted(low, dtype)  # inference tensors have no version counter
-    matrices = [(matrix.data_ptr(), matrix._version) for matrix in (low.a, low.b)]
-    state = (dtype, low.scaling, *matrices)
-    known = _prepared.get(low.a)
-    if known is None or known.b() is not low.b or known.state != state:
-        known = _prepared[low.a] = _Prepared(ref(low.b), state, *_converted(low, dtype))
-    return known.into, known.out_of
+def _prepared_matrices(adapter: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return ``down`` and ``up`` of :class:`_Prepared`, from the cache if up to date."""
+    if adapter.a.is_inference() or adapter.b.is_inference():
+        return _convert(adapter, dtype)  # inference tensors have no version counter
+    matrices = [(matrix.data_ptr(), matrix._version) for matrix in (adapter.a, adapter.b)]
+    state = (dtype, adapter.scaling, *matrices)
+    cached = _cache.get(adapter.a)
+    if cached is None or cached.b() is not adapter.b or cached.state != state:
+        cached = _cache[adapter.a] = _Prepared(ref(adapter.b), state, *_convert(adapter, dtype))
+    return cached.down, cached.up
 
 
-def _converted(low: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _convert(adapter: LowRank, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False), torch.no_grad():  # cached tensors must be usable in training
-        into = to_multiple_of_8(low.a.T, dtype)
-        return into, to_multiple_of_8(low.b * low.scaling, dtype).T.contiguous()
+        down = to_multiple_of_8(adapter.a.T, dtype)
+        return down, to_multiple_of_8(adapter.b * adapter.scaling, dtype).T.contiguous()
 
 
 def _low_rank(layer: Any) -> tuple[nn.Linear, LowRank] | None:
     """Return the linear layer and the LoRA adapter of a PEFT layer.
 
     Return None unless the layer has exactly one active, enabled and unmerged LoRA adapter, without
-    DoRA or biases, of rank ``LARGEST_RANK`` at most.
+    DoRA or biases, of rank ``MAX_RANK`` at most.
     """
     active = getattr(layer, "active_adapters", None)
     if active is None or len(active) != 1 or layer.disable_adapters or layer.merged:
@@ -151,7 +151,7 @@ def _low_rank(layer: Any) -> tuple[nn.Linear, LowRank] | None:
     if name not in layer.lora_A or getattr(layer, "use_dora", {}).get(name, False):
         return None
     a, b, dropout = layer.lora_A[name], layer.lora_B[name], layer.lora_dropout[name]
-    if a.bias is not None or b.bias is not None or a.weight.shape[0] > LARGEST_RANK:
+    if a.bias is not None or b.bias is not None or a.weight.shape[0] > MAX_RANK:
         return None
     rate = getattr(dropout, "p", 0.0) if layer.training else 0.0
     return layer.get_base_layer(), LowRank(a.weight, b.weight, layer.scaling[name], rate)

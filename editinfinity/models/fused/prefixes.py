@@ -17,10 +17,10 @@ _PARTS = 8
 
 
 @triton.jit
-def _added(sums, part, end, batch, row, columns, inside, width):
-    """Sums and a row of a part (B, end, width), if it has this one."""
-    at = (batch * end + row).to(tl.int64) * width + columns
-    return sums + tl.load(part + at, mask=inside & (row < end), other=0.0).to(tl.float32)
+def _add_row(sums, part, end, batch, row, columns, inside, width):
+    """Return ``sums`` plus a row of a part (B, end, width), if the part has that row."""
+    offsets = (batch * end + row).to(tl.int64) * width + columns
+    return sums + tl.load(part + offsets, mask=inside & (row < end), other=0.0).to(tl.float32)
 
 
 @triton.jit(do_not_specialize=["length", *(f"end{n}" for n in range(_PARTS))])
@@ -29,28 +29,28 @@ def _add(
     length, end0, end1, end2, end3, end4, end5, end6, end7,
     width, COUNT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One token a program."""
+    """Add up to eight parts to ``total``; each program processes one token."""
     row, batch = tl.program_id(0), tl.program_id(1)
     columns = tl.arange(0, BLOCK)
     inside = columns < width
-    at = (batch * length + row).to(tl.int64) * width + columns
-    sums = tl.load(total + at, mask=inside, other=0.0).to(tl.float32)
-    sums = _added(sums, part0, end0, batch, row, columns, inside, width)
+    offsets = (batch * length + row).to(tl.int64) * width + columns
+    sums = tl.load(total + offsets, mask=inside, other=0.0).to(tl.float32)
+    sums = _add_row(sums, part0, end0, batch, row, columns, inside, width)
     if COUNT > 1:
-        sums = _added(sums, part1, end1, batch, row, columns, inside, width)
+        sums = _add_row(sums, part1, end1, batch, row, columns, inside, width)
     if COUNT > 2:
-        sums = _added(sums, part2, end2, batch, row, columns, inside, width)
+        sums = _add_row(sums, part2, end2, batch, row, columns, inside, width)
     if COUNT > 3:
-        sums = _added(sums, part3, end3, batch, row, columns, inside, width)
+        sums = _add_row(sums, part3, end3, batch, row, columns, inside, width)
     if COUNT > 4:
-        sums = _added(sums, part4, end4, batch, row, columns, inside, width)
+        sums = _add_row(sums, part4, end4, batch, row, columns, inside, width)
     if COUNT > 5:
-        sums = _added(sums, part5, end5, batch, row, columns, inside, width)
+        sums = _add_row(sums, part5, end5, batch, row, columns, inside, width)
     if COUNT > 6:
-        sums = _added(sums, part6, end6, batch, row, columns, inside, width)
+        sums = _add_row(sums, part6, end6, batch, row, columns, inside, width)
     if COUNT > 7:
-        sums = _added(sums, part7, end7, batch, row, columns, inside, width)
-    tl.store(total + at, sums.to(total.dtype.element_ty), mask=inside)
+        sums = _add_row(sums, part7, end7, batch, row, columns, inside, width)
+    tl.store(total + offsets, sums.to(total.dtype.element_ty), mask=inside)
 
 
 def can_add(total: Tensor, parts: Sequence[Tensor]) -> bool:
@@ -66,10 +66,10 @@ def add_prefixes(total: Tensor, parts: Sequence[Tensor]) -> None:
     batch, heads, length, head_width = total.shape
     width = heads * head_width
     for start in range(0, len(parts), _PARTS):
-        some = parts[start : start + _PARTS]
-        ends = [part.shape[2] for part in some]
-        missing = _PARTS - len(some)
+        chunk = parts[start : start + _PARTS]
+        ends = [part.shape[2] for part in chunk]
+        unused = _PARTS - len(chunk)
         _add[(max(ends), batch)](
-            total, *some, *[total] * missing, length, *ends, *[0] * missing, width,
-            COUNT=len(some), BLOCK=triton.next_power_of_2(width), num_warps=4,
+            total, *chunk, *[total] * unused, length, *ends, *[0] * unused, width,
+            COUNT=len(chunk), BLOCK=triton.next_power_of_2(width), num_warps=4,
         )  # fmt: skip

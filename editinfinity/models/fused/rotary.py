@@ -18,32 +18,32 @@ from torch import Tensor
 
 from editinfinity.models.operations import MAX_LOG_SCALE
 
-_SMALLEST = tl.constexpr(1e-12)
-_LARGEST_LOG = tl.constexpr(MAX_LOG_SCALE)
+_MIN_NORM = tl.constexpr(1e-12)
+_MAX_LOG = tl.constexpr(MAX_LOG_SCALE)
 
 
 @triton.jit
-def _turn(x, cosine, sine, HEADS: tl.constexpr, HALF: tl.constexpr):
-    """Consecutive pairs of (HEADS, 2·HALF) rotated by (1, HALF) angles."""
+def _rotate(x, cosine, sine, HEADS: tl.constexpr, HALF: tl.constexpr):
+    """Return x (HEADS, 2·HALF) with its consecutive pairs rotated by angles (1, HALF)."""
     even, odd = tl.split(tl.reshape(x, (HEADS, HALF, 2)))
-    turned = tl.join(even * cosine - odd * sine, even * sine + odd * cosine)
-    return tl.reshape(turned, (HEADS, 2 * HALF))
+    rotated = tl.join(even * cosine - odd * sine, even * sine + odd * cosine)
+    return tl.reshape(rotated, (HEADS, 2 * HALF))
 
 
 @triton.jit
-def _unit(x):
-    """Rows of x at length 1, and one over the length they had."""
-    over = 1.0 / tl.maximum(tl.sqrt(tl.sum(x * x, axis=1)), _SMALLEST)
-    return x * over[:, None], over
+def _normalize(x):
+    """Return the rows of x divided by their norms, and 1 / norm of each row."""
+    inverse = 1.0 / tl.maximum(tl.sqrt(tl.sum(x * x, axis=1)), _MIN_NORM)
+    return x * inverse[:, None], inverse
 
 
-@triton.jit(do_not_specialize=["length", "kept_length"])
+@triton.jit(do_not_specialize=["length", "kv_length"])
 def _forward(
-    qkv, q_bias, v_bias, log_scale, table, q_out, k_out, v_out, q_over, k_over,
-    length, heads, table_stride, kept_length,
+    qkv, q_bias, v_bias, log_scale, table, q_out, k_out, v_out, q_inv, k_inv,
+    length, heads, table_stride, kv_length,
     SAVE: tl.constexpr, HEADS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    """One token, all heads, a program."""
+    """Compute q, k and v; each program processes all heads of one token."""
     row = tl.program_id(0)
     width = heads * 2 * HALF
     head = tl.arange(0, HEADS)
@@ -55,47 +55,50 @@ def _forward(
     cosine = tl.load(table + angle)[None, :]
     sine = tl.load(table + table_stride + angle)[None, :]
     source = qkv + row.to(tl.int64) * (3 * width) + columns
-    at = row.to(tl.int64) * width + columns
-    # Of the keys and values, which may lie among those of other tokens.
-    kept = ((row // length).to(tl.int64) * kept_length + row % length) * width + columns
+    offsets = row.to(tl.int64) * width + columns
+    # Keys and values may be written into a buffer that also contains those of other tokens.
+    kv_offsets = ((row // length).to(tl.int64) * kv_length + row % length) * width + columns
 
     q = tl.load(source, mask=inside, other=0.0).to(tl.float32)
     q += tl.load(q_bias + columns, mask=inside, other=0.0).to(tl.float32)
-    q, over = _unit(q)
+    q, inverse = _normalize(q)
     temperature = tl.load(log_scale + head, mask=present, other=0.0).to(tl.float32)
-    q = q * tl.exp(tl.minimum(temperature, _LARGEST_LOG))[:, None]
-    q = _turn(q, cosine, sine, HEADS, HALF)
-    tl.store(q_out + at, q.to(q_out.dtype.element_ty), mask=inside)
+    q = q * tl.exp(tl.minimum(temperature, _MAX_LOG))[:, None]
+    q = _rotate(q, cosine, sine, HEADS, HALF)
+    tl.store(q_out + offsets, q.to(q_out.dtype.element_ty), mask=inside)
     if SAVE:
-        tl.store(q_over + row * heads + head, over, mask=present)
+        tl.store(q_inv + row * heads + head, inverse, mask=present)
 
     k = tl.load(source + width, mask=inside, other=0.0).to(tl.float32)
-    k, over = _unit(k)
-    k = _turn(k, cosine, sine, HEADS, HALF)
-    tl.store(k_out + kept, k.to(k_out.dtype.element_ty), mask=inside)
+    k, inverse = _normalize(k)
+    k = _rotate(k, cosine, sine, HEADS, HALF)
+    tl.store(k_out + kv_offsets, k.to(k_out.dtype.element_ty), mask=inside)
     if SAVE:
-        tl.store(k_over + row * heads + head, over, mask=present)
+        tl.store(k_inv + row * heads + head, inverse, mask=present)
 
     v = tl.load(source + 2 * width, mask=inside, other=0.0).to(tl.float32)
     v += tl.load(v_bias + columns, mask=inside, other=0.0).to(tl.float32)
-    tl.store(v_out + kept, v.to(v_out.dtype.element_ty), mask=inside)
+    tl.store(v_out + kv_offsets, v.to(v_out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _through_unit(grad, unit, over):
-    """Gradient of x from that of x / ‖x‖, of unit x / ‖x‖ and over 1 / ‖x‖."""
-    along = tl.sum(grad * unit, axis=1)
-    return (grad - unit * along[:, None]) * over[:, None]
+def _normalize_backward(grad, unit, inverse):
+    """Return the gradient of x from that of ``unit`` = x / ‖x‖; ``inverse`` is 1 / ‖x‖."""
+    projection = tl.sum(grad * unit, axis=1)
+    return (grad - unit * projection[:, None]) * inverse[:, None]
 
 
 @triton.jit(do_not_specialize=["length"])
 def _backward(
-    q_grad, k_grad, v_grad, q_out, k_out, q_over, k_over, log_scale, table, grad,
+    q_grad, k_grad, v_grad, q_out, k_out, q_inv, k_inv, log_scale, table, grad,
     length, heads, table_stride,
     q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
     HEADS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    """One token, all heads, a program; the incoming gradients may lie in any order of heads."""
+    """Compute the gradient of the projection; each program processes all heads of one token.
+
+    The incoming gradients may have any strides, except that channels must be contiguous.
+    """
     row = tl.program_id(0)
     batch, position = (row // length).to(tl.int64), (row % length).to(tl.int64)
     width = heads * 2 * HALF
@@ -108,30 +111,30 @@ def _backward(
     cosine = tl.load(table + angle)[None, :]
     sine = tl.load(table + table_stride + angle)[None, :]
     target = grad + row.to(tl.int64) * (3 * width) + columns
-    at = row.to(tl.int64) * width + columns
+    offsets = row.to(tl.int64) * width + columns
 
-    above = q_grad + batch * q_batch + position * q_row + head[:, None] * q_head + channel
-    gradient = tl.load(above, mask=inside, other=0.0).to(tl.float32)
-    gradient = _turn(gradient, cosine, -sine, HEADS, HALF)
-    unit = tl.load(q_out + at, mask=inside, other=0.0).to(tl.float32)
+    source = q_grad + batch * q_batch + position * q_row + head[:, None] * q_head + channel
+    gradient = tl.load(source, mask=inside, other=0.0).to(tl.float32)
+    gradient = _rotate(gradient, cosine, -sine, HEADS, HALF)
+    unit = tl.load(q_out + offsets, mask=inside, other=0.0).to(tl.float32)
     temperature = tl.load(log_scale + head, mask=present, other=0.0).to(tl.float32)
-    temperature = tl.exp(tl.minimum(temperature, _LARGEST_LOG))[:, None]
-    unit = _turn(unit, cosine, -sine, HEADS, HALF) / temperature
-    over = tl.load(q_over + row * heads + head, mask=present, other=0.0)
-    gradient = _through_unit(gradient * temperature, unit, over)
+    temperature = tl.exp(tl.minimum(temperature, _MAX_LOG))[:, None]
+    unit = _rotate(unit, cosine, -sine, HEADS, HALF) / temperature
+    inverse = tl.load(q_inv + row * heads + head, mask=present, other=0.0)
+    gradient = _normalize_backward(gradient * temperature, unit, inverse)
     tl.store(target, gradient.to(grad.dtype.element_ty), mask=inside)
 
-    above = k_grad + batch * k_batch + position * k_row + head[:, None] * k_head + channel
-    gradient = tl.load(above, mask=inside, other=0.0).to(tl.float32)
-    gradient = _turn(gradient, cosine, -sine, HEADS, HALF)
-    unit = tl.load(k_out + at, mask=inside, other=0.0).to(tl.float32)
-    unit = _turn(unit, cosine, -sine, HEADS, HALF)
-    over = tl.load(k_over + row * heads + head, mask=present, other=0.0)
-    gradient = _through_unit(gradient, unit, over)
+    source = k_grad + batch * k_batch + position * k_row + head[:, None] * k_head + channel
+    gradient = tl.load(source, mask=inside, other=0.0).to(tl.float32)
+    gradient = _rotate(gradient, cosine, -sine, HEADS, HALF)
+    unit = tl.load(k_out + offsets, mask=inside, other=0.0).to(tl.float32)
+    unit = _rotate(unit, cosine, -sine, HEADS, HALF)
+    inverse = tl.load(k_inv + row * heads + head, mask=present, other=0.0)
+    gradient = _normalize_backward(gradient, unit, inverse)
     tl.store(target + width, gradient.to(grad.dtype.element_ty), mask=inside)
 
-    above = v_grad + batch * v_batch + position * v_row + head[:, None] * v_head + channel
-    gradient = tl.load(above, mask=inside, other=0.0)
+    source = v_grad + batch * v_batch + position * v_row + head[:, None] * v_head + channel
+    gradient = tl.load(source, mask=inside, other=0.0)
     tl.store(target + 2 * width, gradient.to(grad.dtype.element_ty), mask=inside)
 
 
@@ -143,30 +146,30 @@ def _run(
     table: Tensor,
     *,
     kv_buffer: tuple[Tensor, Tensor] | None = None,
-    keep: bool = False,
+    save: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Return q, k, v (B, L, H, D) and, with ``keep``, 1 / norm of q and of k, each (B·L, H)."""
+    """Return q, k, v (B, L, H, D) and, with ``save``, 1 / norm of q and of k, each (B·L, H)."""
     batch, length, _ = qkv.shape
     heads, half = log_scale.numel(), table.shape[-1]
-    kept_length = None if kv_buffer is None else _fitting(kv_buffer, qkv.dtype, heads * 2 * half)
-    if kv_buffer is None or kept_length is None:
+    kv_length = None if kv_buffer is None else _kv_stride(kv_buffer, qkv.dtype, heads * 2 * half)
+    if kv_buffer is None or kv_length is None:
         q, k, v = qkv.new_empty(3, batch, length, heads, 2 * half).unbind(0)
-        kept_length = length
+        kv_length = length
     else:
         q = qkv.new_empty(batch, length, heads, 2 * half)
         k, v = (part.transpose(1, 2) for part in kv_buffer)
-    q_over = k_over = None
-    if keep:
-        q_over, k_over = qkv.new_empty(2, batch * length, heads, dtype=torch.float32).unbind(0)
+    q_inv = k_inv = None
+    if save:
+        q_inv, k_inv = qkv.new_empty(2, batch * length, heads, dtype=torch.float32).unbind(0)
     _forward[(batch * length,)](
-        qkv, q_bias, v_bias, log_scale, table, q, k, v, q_over, k_over,
-        length, heads, table.stride(0), kept_length,
-        SAVE=keep, HEADS=triton.next_power_of_2(heads), HALF=half, num_warps=4,
+        qkv, q_bias, v_bias, log_scale, table, q, k, v, q_inv, k_inv,
+        length, heads, table.stride(0), kv_length,
+        SAVE=save, HEADS=triton.next_power_of_2(heads), HALF=half, num_warps=4,
     )  # fmt: skip
-    return q, k, v, q_over, k_over
+    return q, k, v, q_inv, k_inv
 
 
-def _fitting(kv_buffer: tuple[Tensor, Tensor], dtype: torch.dtype, width: int) -> int | None:
+def _kv_stride(kv_buffer: tuple[Tensor, Tensor], dtype: torch.dtype, width: int) -> int | None:
     """Return the batch stride, in tokens, of buffers (B, H, L, D) that the kernel can write into.
 
     Return None if their dtype or strides do not fit.
@@ -182,25 +185,25 @@ class _QueriesKeysValues(torch.autograd.Function):
     """Maps (projection without biases, q and v biases, log scale, table) to q, k, v."""
 
     @staticmethod
-    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        q, k, v, q_over, k_over = _run(*given, keep=True)
-        ctx.save_for_backward(q, k, q_over, k_over, *given[-2:])
+        q, k, v, q_inv, k_inv = _run(*arguments, save=True)
+        ctx.save_for_backward(q, k, q_inv, k_inv, *arguments[-2:])
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        q, k, q_over, k_over, log_scale, table = ctx.saved_tensors
+        q, k, q_inv, k_inv, log_scale, table = ctx.saved_tensors
         batch, length, heads, width = q.shape
-        ready = []
+        incoming = []
         for gradient in grads:
             if gradient is None:
                 gradient = q.new_zeros(()).expand(batch, heads, length, width)
-            ready.append(gradient if gradient.stride(-1) == 1 else gradient.contiguous())
+            incoming.append(gradient if gradient.stride(-1) == 1 else gradient.contiguous())
         grad = q.new_empty(batch, length, 3 * heads * width)
-        strides = [stride for g in ready for stride in (g.stride(0), g.stride(2), g.stride(1))]
+        strides = [stride for g in incoming for stride in (g.stride(0), g.stride(2), g.stride(1))]
         _backward[(batch * length,)](
-            *ready, q, k, q_over, k_over, log_scale, table, grad,
+            *incoming, q, k, q_inv, k_inv, log_scale, table, grad,
             length, heads, table.stride(0), *strides,
             HEADS=triton.next_power_of_2(heads), HALF=width // 2, num_warps=4,
         )  # fmt: skip

@@ -21,7 +21,7 @@ from editinfinity.presets import TokenizerConfig, TransformerConfig
 Step = Callable[[], object]
 
 _TOKENS = 16
-_AT_ONCE = 8
+_THREADS = 8
 
 
 def warm_up(
@@ -41,26 +41,26 @@ def warm_up(
     """
     with torch.no_grad(), current(device):
         if isinstance(model, TransformerConfig):
-            steps = _drawing(model, dtype, device)
+            steps = _model_steps(model, dtype, device)
         elif isinstance(model, TokenizerConfig):
-            steps = _decoding(device)
+            steps = _tokenizer_steps(device)
         else:
-            steps = _drawing(_SMALLEST, dtype, device)[:1]
+            steps = _model_steps(_TINY_MODEL, dtype, device)[:1]
 
         def run(step: Step) -> None:
             with torch.no_grad(), current(device):  # both settings are per thread
                 step()
 
         first, *others = steps
-        run(first)  # first and alone: it builds what all kernels share
-        with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1)) as pool:
+        run(first)  # alone, because it builds what all kernels share
+        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
             list(pool.map(run, others))
 
 
-_SMALLEST = TransformerConfig(width=64, depth=1, heads=1, chunks=1, bits=1, text_width=64)
+_TINY_MODEL = TransformerConfig(width=64, depth=1, heads=1, chunks=1, bits=1, text_width=64)
 
 
-def _drawing(model: TransformerConfig, dtype: torch.dtype, device: torch.device) -> list[Step]:
+def _model_steps(model: TransformerConfig, dtype: torch.dtype, device: torch.device) -> list[Step]:
     """Return calls of the kernels of a block in ``dtype`` and of the head."""
     width, heads = model.width, model.heads
     x = torch.zeros(1, _TOKENS, width, device=device)
@@ -77,7 +77,8 @@ def _drawing(model: TransformerConfig, dtype: torch.dtype, device: torch.device)
     ]
 
 
-def _decoding(device: torch.device) -> list[Step]:
+def _tokenizer_steps(device: torch.device) -> list[Step]:
+    """Return calls of the kernels of a tokenizer's decoder."""
     groups = nn.GroupNorm(2, 32, device=device)
     x = torch.zeros(1, 32, 64, 64, device=device)
     return [lambda: group_norm_swish(groups, x)]
