@@ -196,12 +196,12 @@ def test_adapters_that_would_draw_a_wrong_picture_are_refused(
     inversion.save(saved)
     for number, (config, fault) in enumerate(
         (
-            ({"r": 2}, "is of shape"),
+            ({"r": 2}, "has shape"),
             ({"target_modules": ["ffn.fc1"]}, "other layers"),
-            ({"lora_alpha": "much"}, "holds no adapter of this model"),
-            ({"peft_type": "LOHA"}, "another kind of adapter"),
-            ({"lora_alpha": math.nan}, "is no adapter's configuration"),
-            ({"rank_pattern": {"blocks.1.ffn.fc2": -1}}, "holds no adapter of this model"),
+            ({"lora_alpha": "much"}, "contains no adapter for this model"),
+            ({"peft_type": "LOHA"}, "peft_type 'LOHA' is unsupported"),
+            ({"lora_alpha": math.nan}, "is not a LoRA configuration"),
+            ({"rank_pattern": {"blocks.1.ffn.fc2": -1}}, "contains no adapter for this model"),
         )
     ):
         with pytest.raises(UserError, match=fault):

@@ -19,7 +19,7 @@ from torch import Tensor
 from editinfinity.evaluation.canvas import Pixels
 from editinfinity.evaluation.pretrained import from_folder
 from editinfinity.evaluation.scorer import EMPTY, Edited
-from editinfinity.files.loading import frozen
+from editinfinity.files.loading import freeze
 
 
 class Clip:
@@ -35,7 +35,7 @@ class Clip:
     def __init__(self, folder: Path, device: torch.device) -> None:
         from transformers import CLIPModel, CLIPTokenizer
 
-        self.model: Any = frozen(from_folder(CLIPModel, folder), device)
+        self.model: Any = freeze(from_folder(CLIPModel, folder), device)
         self.tokenizer: Any = from_folder(CLIPTokenizer, folder)
         self.images: Any = from_folder(_image_processor(), folder)
         self.device = device

@@ -21,7 +21,7 @@ from editinfinity.errors import UserError
 from editinfinity.evaluation.canvas import Pixels
 from editinfinity.evaluation.pretrained import below, from_folder, normalized
 from editinfinity.evaluation.scorer import Edited
-from editinfinity.files.loading import frozen
+from editinfinity.files.loading import freeze
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 
 LONGEST = 35
@@ -134,9 +134,9 @@ class ImageReward:
             raise UserError(
                 f"{files[0]}: is not ImageReward v1.0 ({reason}); get it again"
             ) from None
-        self.vision: Any = frozen(vision, device)
-        self.text: Any = frozen(text, device)
-        self.head = frozen(head, device)
+        self.vision: Any = freeze(vision, device)
+        self.text: Any = freeze(text, device)
+        self.head = freeze(head, device)
         self.tokenizer: Any = from_folder(BertTokenizer, folder)
         self.device = device
 
