@@ -43,7 +43,7 @@ def require_same_aspect_ratio(path: Path | str, mask_size: Size, photograph_size
     if abs(ratio - 1) > ASPECT_TOLERANCE:
         raise UserError(
             f"{path}: is {mask_size[1]}×{mask_size[0]} pixels but the photograph, upright, is "
-            f"{photograph_size[1]}×{photograph_size[0]}; draw it at that aspect ratio"
+            f"{photograph_size[1]}×{photograph_size[0]}; draw the mask at that aspect ratio"
         )
 
 
