@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from editinfinity.compute import block_dtype
-from editinfinity.files.loading import blank
+from editinfinity.files.loading import build_on_meta
 from editinfinity.inversion.training import Source
 from editinfinity.models.dispatch import choose_operations
 from editinfinity.models.tokenizer import Tokenizer
@@ -38,14 +38,14 @@ def _fill(module: nn.Module, device: torch.device) -> None:
 def random_transformer(preset: Preset, device: torch.device) -> Infinity:
     """Return a transformer like that of ``load_transformer``, with random weights."""
     dtype = block_dtype(device)
-    model = blank(lambda: Infinity(preset.transformer).set_block_dtype(dtype))
+    model = build_on_meta(lambda: Infinity(preset.transformer).set_block_dtype(dtype))
     _fill(model, device)
     return model.use_operations(choose_operations(device).result())
 
 
 def random_tokenizer(preset: Preset, device: torch.device) -> Tokenizer:
     """Return a tokenizer like that of ``load_tokenizer``, with random weights."""
-    model = blank(lambda: Tokenizer(preset.tokenizer))
+    model = build_on_meta(lambda: Tokenizer(preset.tokenizer))
     _fill(model, device)
     return model.use_operations(choose_operations(device).result())
 

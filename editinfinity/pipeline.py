@@ -26,7 +26,7 @@ from editinfinity.files import api_inputs
 from editinfinity.files.api_inputs import MaskLike, Picture
 from editinfinity.files.cropping import FULL, Region
 from editinfinity.files.features import require_preset
-from editinfinity.files.masks import grown
+from editinfinity.files.masks import grow_mask
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
 from editinfinity.method.attention import attention_map
@@ -180,7 +180,7 @@ class EditInfinityPipeline:
         with self._lock, current(self.device), undisturbed():
             if mask is not None:
                 part = place.mask_edit_region
-                whole = grown(
+                whole = grow_mask(
                     api_inputs.mask_of(mask, features.geometry.image_size, part), place.mask_grow
                 )
                 region = region_of_mask(whole, features.geometry, mask, part)

@@ -208,11 +208,11 @@ def _mask_file_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
         (picture if fits_png else to_grey(picture, 255)).save(buffer, "PNG")
         return ".png", buffer.getvalue()
     if ending == ".json":
-        from editinfinity.files.annotations import annotations_of_one
+        from editinfinity.files.annotations import annotations_of_photograph
 
         # The file may annotate several photographs. Extract the part of this one, since the case
         # stores the photograph under another name.
-        if (part := annotations_of_one(edit.mask, image)) is not None:
+        if (part := annotations_of_photograph(edit.mask, image)) is not None:
             return ending, part.encode()
     require_file(edit.mask, _MAX_MASK_BYTES, "give the path of a mask")
     try:

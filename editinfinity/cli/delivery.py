@@ -74,14 +74,14 @@ def deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
     holds these very bytes. The settings inside do not tell all that decides the pixels (another
     mask, another photograph, other weights), so they are not what is compared.
     """
-    from editinfinity.files.atomic import claimed, write_bytes
+    from editinfinity.files.atomic import reserve_path, write_bytes
     from editinfinity.files.photograph import read_photograph
     from editinfinity.files.writing import encode_photograph, read_settings
 
     settings = read_settings(picture)
     content = encode_photograph(target, read_photograph(picture), settings, like=image)
     free, number = target, 1
-    while not (overwrite or claimed(free)):
+    while not (overwrite or reserve_path(free)):
         if _holds(free, content):
             return free
         number += 1

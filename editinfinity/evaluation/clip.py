@@ -19,7 +19,7 @@ from torch import Tensor
 from editinfinity.evaluation.canvas import Pixels
 from editinfinity.evaluation.pretrained import load_pretrained
 from editinfinity.evaluation.scorer import EMPTY, EditedPicture
-from editinfinity.files.loading import frozen
+from editinfinity.files.loading import freeze
 
 
 class Clip:
@@ -35,7 +35,7 @@ class Clip:
     def __init__(self, folder: Path, device: torch.device) -> None:
         from transformers import CLIPModel, CLIPTokenizer
 
-        self.model: Any = frozen(load_pretrained(CLIPModel, folder), device)
+        self.model: Any = freeze(load_pretrained(CLIPModel, folder), device)
         self.tokenizer: Any = load_pretrained(CLIPTokenizer, folder)
         self.images: Any = load_pretrained(_image_processor(), folder)
         self.device = device

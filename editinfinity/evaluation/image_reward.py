@@ -21,7 +21,7 @@ from editinfinity.errors import UserError
 from editinfinity.evaluation.canvas import Pixels
 from editinfinity.evaluation.pretrained import load_pretrained, normalized, sub_state_dict
 from editinfinity.evaluation.scorer import EditedPicture
-from editinfinity.files.loading import frozen
+from editinfinity.files.loading import freeze
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 
 MAX_TOKENS = 35
@@ -134,9 +134,9 @@ class ImageReward:
             raise UserError(
                 f"{files[0]}: is not ImageReward v1.0 ({reason}); get it again"
             ) from None
-        self.vision: Any = frozen(vision, device)
-        self.text: Any = frozen(text, device)
-        self.head = frozen(head, device)
+        self.vision: Any = freeze(vision, device)
+        self.text: Any = freeze(text, device)
+        self.head = freeze(head, device)
         self.tokenizer: Any = load_pretrained(BertTokenizer, folder)
         self.device = device
 

@@ -19,7 +19,7 @@ from editinfinity.errors import UserError
 from editinfinity.evaluation.background import background_of
 from editinfinity.evaluation.pretrained import normalized, sub_state_dict
 from editinfinity.evaluation.scorer import EMPTY, EditedPicture
-from editinfinity.files.loading import frozen
+from editinfinity.files.loading import freeze
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 
 # LPIPS normalises pictures in [−1, 1] to the range that the network was trained on.
@@ -110,4 +110,4 @@ def load_lpips(folder: Path, device: torch.device) -> Lpips:
     heads = read_state_dict([heads_file])
     for index, head in enumerate(model.heads):
         head.load_state_dict({"weight": heads[f"lin{index}.model.1.weight"]})
-    return frozen(model, device)
+    return freeze(model, device)

@@ -23,7 +23,7 @@ from editinfinity.errors import UserError
 from editinfinity.evaluation.canvas import Pixels
 from editinfinity.evaluation.pretrained import load_pretrained, normalized
 from editinfinity.evaluation.scorer import EditedPicture
-from editinfinity.files.loading import frozen
+from editinfinity.files.loading import freeze
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SHORTER_SIDE, MAX_LONGER_SIDE = 224, 480
@@ -59,7 +59,7 @@ class Dino:
     def __init__(self, folder: Path, device: torch.device) -> None:
         from transformers import ViTModel
 
-        self.model: Any = frozen(load_pretrained(ViTModel, folder, add_pooling_layer=False), device)
+        self.model: Any = freeze(load_pretrained(ViTModel, folder, add_pooling_layer=False), device)
         self.device = device
         self._key = _last_key(self.model, folder)
 

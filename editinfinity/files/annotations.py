@@ -20,32 +20,32 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from editinfinity.errors import UserError
-from editinfinity.files.geometry import Size, require_shape
+from editinfinity.files.geometry import Size, require_same_aspect_ratio
 from editinfinity.files.input_files import read_text
 
-LONGEST = 64 * 2**20
+MAX_FILE_BYTES = 64 * 2**20
 """Maximum size of an annotation file, in bytes. LabelMe files also embed the photograph."""
 
-_FARTHEST = 100
+_MAX_COORDINATE = 100
 """Maximum absolute coordinate of a corner, as a multiple of the picture's longer side.
 
 Drawing shapes with corners farther out takes minutes, or overflows.
 """
 
-_NAMED = 5
+_MAX_LISTED = 5
 """Maximum number of images listed in an error message."""
 
 Point = tuple[float, float]
 
-_AREAS = frozenset({"polygon", "rectangle", "circle", "oriented_rectangle", "mask"})
+_AREA_TYPES = frozenset({"polygon", "rectangle", "circle", "oriented_rectangle", "mask"})
 """LabelMe shape types that have an area. (The others are lines and points.)"""
 
 _Shape = Mapping[str, Any]
 """An area in LabelMe's format.
 
-``shape_type`` is one of ``_AREAS``. ``points`` holds the corners; for a circle, the centre and a
-point on the circle; for a mask, its first and its last pixel. ``mask`` is a base64-encoded PNG
-that is nonzero inside the area.
+``shape_type`` is one of ``_AREA_TYPES``. ``points`` lists the corners; for a circle, the centre
+and a point on the circle; for a mask, its first and its last pixel. ``mask`` is a base64-encoded
+PNG that is nonzero inside the area.
 """
 
 
@@ -66,24 +66,24 @@ def mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> NDAr
             was drawn on a picture with another aspect ratio, or covers several images of which
             not exactly one matches the photograph's name.
     """
-    with _telling_faults(path):
-        content = _content(path)
+    with _errors_reported_for(path):
+        content = _read_json(path)
         if "shapes" in content:
-            annotated_size = _size(content.get("imageHeight"), content.get("imageWidth"))
+            annotated_size = _checked_size(content.get("imageHeight"), content.get("imageWidth"))
             shapes = list(content["shapes"])
         elif "annotations" in content:
-            content = _of_one_image(content, path, photograph)
+            content = _content_of_one_image(content, path, photograph)
             image: Mapping[str, Any] = next(iter(content.get("images") or []), {})
-            annotated_size = _size(image.get("height"), image.get("width"))
-            shapes = list(_of_coco(content, path))
+            annotated_size = _checked_size(image.get("height"), image.get("width"))
+            shapes = list(_shapes_of_coco(content, path))
         else:
-            raise UserError(f"{path}: is neither of LabelMe (shapes) nor of COCO (annotations)")
+            raise UserError(f"{path}: is neither LabelMe nor COCO; export it as one of these")
         if not shapes:
-            raise UserError(f"{path}: holds no polygon, rectangle or circle; draw one")
-        return _rasterised(shapes, annotated_size or size, size, path)
+            raise UserError(f"{path}: contains no polygon, rectangle or circle; draw one")
+        return _rasterise(shapes, annotated_size or size, size, path)
 
 
-def annotations_of_one(path: Path, photograph: Path) -> str | None:
+def annotations_of_photograph(path: Path, photograph: Path) -> str | None:
     """Return, as JSON, only the part of a COCO file that belongs to one photograph.
 
     The result identifies the annotations whatever the photograph's file is called.
@@ -94,29 +94,31 @@ def annotations_of_one(path: Path, photograph: Path) -> str | None:
     Raises:
         UserError: as for ``mask_of_annotations``.
     """
-    with _telling_faults(path):
-        content = _content(path)
+    with _errors_reported_for(path):
+        content = _read_json(path)
         if "shapes" in content or len(content.get("images") or []) < 2:
             return None
-        return json.dumps(_of_one_image(content, path, photograph), ensure_ascii=False)
+        return json.dumps(_content_of_one_image(content, path, photograph), ensure_ascii=False)
 
 
 @contextmanager
-def _telling_faults(path: Path) -> Iterator[None]:
+def _errors_reported_for(path: Path) -> Iterator[None]:
+    """Turn errors from unexpected JSON content inside the block into a ``UserError``."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ZeroDivisionError):
         raise UserError(f"{path}: its polygons cannot be read; export them again") from None
 
 
-def _content(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     try:
-        return json.loads(read_text(path, LONGEST, "put the mask there"))
+        return json.loads(read_text(path, MAX_FILE_BYTES, "put the mask there"))
     except (ValueError, RecursionError):
-        raise UserError(f"{path}: is no JSON; export the polygons again") from None
+        raise UserError(f"{path}: is not JSON; export the polygons again") from None
 
 
-def _size(height: Any, width: Any) -> Size | None:
+def _checked_size(height: Any, width: Any) -> Size | None:
+    """Return the annotated picture's (height, width); None if the file does not give it."""
     if not (height and width):
         return None
     size = int(height), int(width)
@@ -125,7 +127,7 @@ def _size(height: Any, width: Any) -> Size | None:
     return size
 
 
-def _pixels_of(png: Any, corners: list[Point], annotated_size: Size, path: Path) -> Image.Image:
+def _decode_mask(png: Any, corners: list[Point], annotated_size: Size, path: Path) -> Image.Image:
     """Decode the pixels of a ``mask`` shape (made by LabelMe's AI tools), as mode ``1``."""
     (x1, y1), (x2, y2) = corners
     try:
@@ -138,40 +140,40 @@ def _pixels_of(png: Any, corners: list[Point], annotated_size: Size, path: Path)
             fits = abs(x2 - x1 + 1 - width) <= 1 and abs(y2 - y1 + 1 - height) <= 1
             if not fits or height > annotated_size[0] or width > annotated_size[1]:
                 raise UserError(
-                    f"{path}: a mask in it, of {width}×{height} pixels, does not fill its corners; "
+                    f"{path}: a mask of {width}×{height} pixels in it does not match its corners; "
                     "export it again"
                 )
-            whole = picture.mode in ("1", "L", "P", "I", "I;16")
-            return Image.fromarray(np.asarray(picture if whole else picture.convert("L")) > 0)
+            is_grey = picture.mode in ("1", "L", "P", "I", "I;16")
+            return Image.fromarray(np.asarray(picture if is_grey else picture.convert("L")) > 0)
     except UserError:
         raise
     except Exception:  # decoders raise almost any exception for damaged pictures
-        raise UserError(f"{path}: a mask in it is no PNG in base64; export it again") from None
+        raise UserError(f"{path}: a mask in it is not a base64 PNG; export it again") from None
 
 
-def _of_one_image(
+def _content_of_one_image(
     content: Mapping[str, Any], path: Path, photograph: Path | None
 ) -> dict[str, Any]:
     """Return a COCO file's content reduced to one image and its annotations."""
     images, annotations = content.get("images") or [], content["annotations"]
     if len(images) < 2 and not any("id" in image for image in images):
-        if any(found.get("image_id") != annotations[0].get("image_id") for found in annotations):
-            raise UserError(f"{path}: has annotations of several images; export one image's")
+        if any(entry.get("image_id") != annotations[0].get("image_id") for entry in annotations):
+            raise UserError(f"{path}: has annotations of several images; export only one")
         return dict(content)
-    image = images[0] if len(images) == 1 else _named_like(photograph, images, path)
-    own = image["id"]
+    image = images[0] if len(images) == 1 else _image_of_photograph(photograph, images, path)
+    image_id = image["id"]
     # If there is only one image, its annotations may omit "image_id".
-    kept = [
-        found for found in annotations
-        if found.get("image_id", own if len(images) == 1 else None) == own
+    selected = [
+        entry for entry in annotations
+        if entry.get("image_id", image_id if len(images) == 1 else None) == image_id
     ]  # fmt: skip
-    if annotations and not kept:
-        name = _shown(image.get("file_name", own))
-        raise UserError(f"{path}: none of its annotations is of its image {name}; annotate that")
-    return {**content, "images": [image], "annotations": kept}
+    if annotations and not selected:
+        name = _printable(image.get("file_name", image_id))
+        raise UserError(f"{path}: has no annotation of its image {name}; annotate that one")
+    return {**content, "images": [image], "annotations": selected}
 
 
-def _named_like(
+def _image_of_photograph(
     photograph: Path | None, images: list[Mapping[str, Any]], path: Path
 ) -> Mapping[str, Any]:
     """Return the only image with the photograph's file name, ignoring the extension if needed."""
@@ -184,83 +186,84 @@ def _named_like(
     if len(matches) == 1:
         return images[matches[0]]
     listed = [images[i].get("file_name", "without a name") for i in matches or range(len(images))]
-    shown = ", ".join(map(_shown, listed[:_NAMED]))
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    fault = ""
+    shown = ", ".join(map(_printable, listed[:_MAX_LISTED]))
+    more = f" and {len(listed) - _MAX_LISTED} more" if len(listed) > _MAX_LISTED else ""
+    mismatch = ""
     if photograph is not None:
-        fault = f", {'several' if matches else 'none'} of them named like {photograph.name}"
+        mismatch = f", {'several' if matches else 'none'} of them named like {photograph.name}"
     raise UserError(
-        f"{path}: has annotations of several images ({shown}{more}){fault}; export one image's"
+        f"{path}: has annotations of several images ({shown}{more}){mismatch}; export only one"
     )
 
 
-def _of_coco(content: Mapping[str, Any], path: Path) -> Iterator[_Shape]:
-    """Yield the areas of COCO annotations, converted to LabelMe's format."""
+def _shapes_of_coco(content: Mapping[str, Any], path: Path) -> Iterator[_Shape]:
+    """Yield the polygons, or else the boxes, of COCO annotations in LabelMe's format."""
     for annotation in content["annotations"]:
         segments = annotation.get("segmentation")
         if isinstance(segments, dict):
-            raise UserError(f"{path}: holds run-length masks; export polygons, or a picture")
-        for numbers in segments or []:
-            yield {"points": list(zip(numbers[::2], numbers[1::2], strict=True))}
+            raise UserError(f"{path}: contains run-length masks; export polygons or a picture")
+        for coordinates in segments or []:
+            yield {"points": list(zip(coordinates[::2], coordinates[1::2], strict=True))}
         if not segments and not annotation.get("bbox"):
             raise UserError(
-                f"{path}: holds an annotation without polygon and box; delete it, or draw one"
+                f"{path}: has an annotation without polygon or box; delete it or draw one"
             )
         if not segments:
             x, y, width, height = map(float, annotation["bbox"])
             yield {"shape_type": "rectangle", "points": [(x, y), (x + width, y + height)]}
 
 
-def _shown(name: object) -> str:
+def _printable(name: object) -> str:
     """Return a name from a file, shortened and without unprintable characters, for messages."""
     return "".join(c if c.isprintable() else "?" for c in str(name)[:100])
 
 
-def _rasterised(
+def _rasterise(
     shapes: list[_Shape], annotated_size: Size, size: Size, path: Path
 ) -> NDArray[np.bool_]:
     """Draw shapes into a mask of size ``size``; they were drawn at ``annotated_size``."""
-    kinds = [shape.get("shape_type") or "polygon" for shape in shapes]
-    if others := sorted({_shown(kind) for kind in kinds if kind not in _AREAS}):
+    shape_types = [shape.get("shape_type") or "polygon" for shape in shapes]
+    if unsupported := sorted({_printable(name) for name in shape_types if name not in _AREA_TYPES}):
         raise UserError(
-            f"{path}: holds shapes without an area ({', '.join(others)}); delete them, or draw "
+            f"{path}: has shapes without an area ({', '.join(unsupported)}); delete them, or draw "
             "polygons, rectangles, circles or masks"
         )
-    require_shape(path, annotated_size, size)
+    require_same_aspect_ratio(path, annotated_size, size)
     scale = size[1] / annotated_size[1], size[0] / annotated_size[0]
-    far = _FARTHEST * max(annotated_size)
+    limit = _MAX_COORDINATE * max(annotated_size)
     canvas = Image.new("1", (size[1], size[0]))
-    for kind, shape in zip(kinds, shapes, strict=True):
+    for shape_type, shape in zip(shape_types, shapes, strict=True):
         points = [(float(x), float(y)) for x, y in shape["points"]]
-        if kind in ("polygon", "oriented_rectangle") and len(points) < 3:
+        if shape_type in ("polygon", "oriented_rectangle") and len(points) < 3:
             raise UserError(
-                f"{path}: holds a polygon of {len(points)} corners; draw it, or delete it"
+                f"{path}: has a polygon of only {len(points)} corners; complete or delete it"
             )
         # Written as "not all(<=)" so that NaN is refused too.
-        if not all(abs(number) <= far for point in points for number in point):
-            raise UserError(f"{path}: a corner lies far outside the picture; export it again")
-        if kind == "mask":
-            pixels = _pixels_of(shape.get("mask"), points, annotated_size, path)
-            _paste(canvas, pixels, points[0], scale)
+        if not all(abs(coordinate) <= limit for point in points for coordinate in point):
+            raise UserError(f"{path}: a corner is far outside the picture; export it again")
+        if shape_type == "mask":
+            pixels = _decode_mask(shape.get("mask"), points, annotated_size, path)
+            _paste_mask(canvas, pixels, points[0], scale)
         else:
-            _draw(canvas, kind, [(x * scale[0], y * scale[1]) for x, y in points])
+            _draw_shape(canvas, shape_type, [(x * scale[0], y * scale[1]) for x, y in points])
     return np.array(canvas)
 
 
-def _paste(canvas: Image.Image, pixels: Image.Image, at: Point, scale: Point) -> None:
-    x, y = round(at[0]), round(at[1])
+def _paste_mask(canvas: Image.Image, pixels: Image.Image, corner: Point, scale: Point) -> None:
+    """Paste a mask with its top left at ``corner``; ``scale`` (x, y) resizes both to the canvas."""
+    x, y = round(corner[0]), round(corner[1])
     left, right = round(x * scale[0]), round((x + pixels.width) * scale[0])
     top, bottom = round(y * scale[1]), round((y + pixels.height) * scale[1])
     size = max(1, right - left), max(1, bottom - top)
     canvas.paste(1, (left, top), pixels.resize(size, Image.Resampling.NEAREST))
 
 
-def _draw(canvas: Image.Image, kind: str, points: list[Point]) -> None:
+def _draw_shape(canvas: Image.Image, shape_type: str, points: list[Point]) -> None:
     draw = ImageDraw.Draw(canvas)
-    if kind == "rectangle":
+    if shape_type == "rectangle":
         (x1, y1), (x2, y2) = points
         draw.rectangle((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), fill=1)
-    elif kind == "circle":
+    elif shape_type == "circle":
         (x, y), (edge_x, edge_y) = points
         radius = ((edge_x - x) ** 2 + (edge_y - y) ** 2) ** 0.5
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)

@@ -23,7 +23,7 @@ from typing import Any
 from editinfinity.errors import UserError
 from editinfinity.locks import Lock
 
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 """Error numbers that indicate a problem with the disk rather than a bug."""
 
 
@@ -43,10 +43,10 @@ def atomic_path(final: Path) -> Iterator[Path]:
     prefix = f".tmp-{hashlib.sha256(os.fsencode(final.name)).hexdigest()[:8]}-"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(final.parent, prefix)
-        temporary, lock = _claim(final, prefix)
+        _delete_leftovers(final.parent, prefix)
+        temporary, descriptor = _create_temporary(final, prefix)
     except OSError as error:
-        raise _cannot_be_written(final, error.strerror) from None
+        raise _write_error(final, error.strerror) from None
     try:
         yield temporary
         _flush_to_disk(temporary)
@@ -54,14 +54,14 @@ def atomic_path(final: Path) -> Iterator[Path]:
         temporary.replace(final)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if reason := _fault_of_disk(error):
-            raise _cannot_be_written(final, reason) from None
+        if reason := _disk_error_reason(error):
+            raise _write_error(final, reason) from None
         raise
     finally:
-        os.close(lock)
+        os.close(descriptor)
 
 
-def claimed(path: Path) -> bool:
+def reserve_path(path: Path) -> bool:
     """Reserve a path by creating an empty file there; return False if the path already exists.
 
     Raises:
@@ -73,13 +73,13 @@ def claimed(path: Path) -> bool:
     except OSError as error:
         if isinstance(error, FileExistsError) and path.parent.is_dir():
             return False
-        raise _cannot_be_written(path, error.strerror) from None
+        raise _write_error(path, error.strerror) from None
     return True
 
 
-def _fault_of_disk(error: BaseException) -> str | None:
+def _disk_error_reason(error: BaseException) -> str | None:
     """Return the reason if an error was caused by the disk, else None."""
-    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return error.strerror
     # Looked up in sys.modules to avoid the import: if a SafetensorError was raised, the library
     # has been imported already, and planning does not need it.
@@ -91,27 +91,27 @@ def _fault_of_disk(error: BaseException) -> str | None:
     return None
 
 
-def _cannot_be_written(final: Path, reason: str | None) -> UserError:
+def _write_error(final: Path, reason: str | None) -> UserError:
     return UserError(f"{final}: cannot be written ({reason}); choose another folder or make room")
 
 
-def _claim(final: Path, prefix: str) -> tuple[Path, int]:
+def _create_temporary(final: Path, prefix: str) -> tuple[Path, int]:
     """Create a temporary file beside ``final``.
 
     Returns:
         Its path, and an open descriptor that holds a lock while the file is being written.
     """
     while True:
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=final.suffix, dir=final.parent)
-        with suppress(OSError):  # without file locks, ``_sweep`` deletes nothing either
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if (path := Path(name)).exists():  # otherwise ``_sweep`` deleted it before it was locked
-            return path, handle
-        os.close(handle)
+        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=final.suffix, dir=final.parent)
+        with suppress(OSError):  # without file locks, ``_delete_leftovers`` deletes nothing either
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if (path := Path(name)).exists():  # ``_delete_leftovers`` may delete it before the lock
+            return path, descriptor
+        os.close(descriptor)
 
 
-def _sweep(folder: Path, prefix: str) -> None:
-    """Delete temporary files that killed processes left behind: those that nobody has locked."""
+def _delete_leftovers(folder: Path, prefix: str) -> None:
+    """Delete temporary files left by killed processes: those that no process has locked."""
     for path in folder.glob(f"{prefix}*"):
         with suppress(OSError):
             if lock := Lock.take(path):
@@ -137,11 +137,11 @@ def write_json(path: Path, value: Any) -> None:
 
 def _flush_to_disk(path: Path) -> None:
     """Flush a file to disk before it is renamed, so that a power cut cannot leave it empty."""
-    handle = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)
 
 
 def _umask() -> int:

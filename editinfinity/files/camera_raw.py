@@ -16,15 +16,15 @@ from typing import BinaryIO
 
 from editinfinity.errors import UserError
 
-_RAW = "is a camera raw, which is not read; export it as TIFF or JPEG from your raw converter"
+_RAW = "is an unsupported camera raw file; export it as TIFF or JPEG from your raw converter"
 _THUMBNAIL = (
-    "is a TIFF that begins with a thumbnail of the picture behind it, which is not read; export it "
-    "as TIFF or JPEG with one picture"
+    "is a TIFF that begins with a thumbnail, which is not supported; export it as TIFF or JPEG "
+    "with one picture"
 )
-_DAMAGED = "is damaged or incomplete (a TIFF of too many tags); copy or export it again"
-_HEIC = "is a HEIC picture, which is not read; save it as JPEG or PNG"
+_DAMAGED = "is damaged or incomplete (a TIFF with too many tags); copy or export it again"
+_HEIC = "is an unsupported HEIC picture; save it as JPEG or PNG"
 
-_MARKS = (
+_MAGIC = (
     (0, b"FUJIFILMCCD-RAW"),  # RAF, Fujifilm
     (4, b"ftypcrx "),  # CR3, Canon
     (0, b"IIU\0"),  # RW2, Panasonic and Leica
@@ -33,7 +33,7 @@ _MARKS = (
     (0, b"\0MRM"),  # MRW, Minolta
     (6, b"HEAPCCDR"),  # CRW, Canon
 )  # fmt: skip
-_MARKS_IN_TIFF = (
+_TIFF_MAGIC = (
     (8, b"CR\x02"),  # CR2, Canon
     (8, b"IIIITwaR"), (8, b"MMMMRawT"),  # IIQ, Phase One
 )  # fmt: skip
@@ -42,31 +42,33 @@ _HEIC_BRANDS = frozenset(
 )
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
-_KIND, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC, _DNG = 254, 255, 256, 257, 262, 50706
-_INNER = (330, 34665, 34853)
-_KNOWN = frozenset({_KIND, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC, _DNG, *_INNER})
+_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _PHOTOMETRIC, _DNG = 254, 255, 256, 257, 262, 50706
+_NESTED = (330, 34665, 34853)
+_TAGS_READ = frozenset({_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _PHOTOMETRIC, _DNG, *_NESTED})
 """TIFF tags that are read: NewSubfileType, SubfileType, …, DNGVersion; SubIFDs, EXIF and GPS."""
 
-_COUNT = 0
+_ENTRY_COUNT = 0
 """Not a TIFF tag: the key in ``_Tags`` for the number of entries in a directory."""
 
-_OF_SENSORS = (32803, 34892)
+_RAW_PHOTOMETRICS = (32803, 34892)
 """PhotometricInterpretation values of raw sensor data: colour filter array and linear raw."""
 
 _REDUCED, _OLD_REDUCED = 1, 2
-_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+"""Reduced resolution: a bit of NewSubfileType, and a value of the older SubfileType."""
+_FIELD_FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 """TIFF field type → format character of :mod:`struct`."""
 
-_MOST_DIRECTORIES, _MOST_ENTRIES, _MOST_VALUES = 64, 4096, 64
+_MAX_DIRECTORIES, _MAX_ENTRIES, _MAX_VALUES = 64, 4096, 64
 """Limits on what is read, so that a malicious file cannot use up time or memory."""
 
-_MOST_IN_TIFF = 2**16
+_MAX_DECLARED_ENTRIES = 2**16
 """Maximum number of entries in a directory.
 
 A BigTIFF can declare any number, and Pillow would loop over all of them.
 """
 
-_Tags = dict[int, tuple[int, ...]]
+_Numbers = tuple[int, ...]
+_Tags = dict[int, _Numbers]
 
 
 def refuse_camera_files(path: Path) -> None:
@@ -79,16 +81,16 @@ def refuse_camera_files(path: Path) -> None:
     """
     with suppress(OSError), path.open("rb") as file:
         head = file.read(64)
-        fault = _RAW if _is_marked(head, _MARKS) else _of_tiff(file, head) or _of_brands(head)
-        if fault:
-            raise UserError(f"{path}: {fault}")
+        error = _RAW if _has_magic(head, _MAGIC) else _tiff_error(file, head) or _heic_error(head)
+        if error:
+            raise UserError(f"{path}: {error}")
 
 
-def _is_marked(head: bytes, marks: tuple[tuple[int, bytes], ...]) -> bool:
-    return any(head.startswith(mark, place) for place, mark in marks)
+def _has_magic(head: bytes, magics: tuple[tuple[int, bytes], ...]) -> bool:
+    return any(head.startswith(magic, offset) for offset, magic in magics)
 
 
-def _of_brands(head: bytes) -> str | None:
+def _heic_error(head: bytes) -> str | None:
     """Return the error text for a HEIC file, found by its ``ftyp`` brands; None if it is not one.
 
     AVIF files have an ``ftyp`` box too and are accepted.
@@ -96,44 +98,44 @@ def _of_brands(head: bytes) -> str | None:
     if head[4:8] != b"ftyp":
         return None
     size = int.from_bytes(head[:4])
-    brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(size, len(head)), 4))}
+    brands = {head[8:12], *(head[i : i + 4] for i in range(16, min(size, len(head)), 4))}
     return _HEIC if brands & _HEIC_BRANDS and not brands & _AVIF_BRANDS else None
 
 
-def _of_tiff(file: BinaryIO, head: bytes) -> str | None:
+def _tiff_error(file: BinaryIO, head: bytes) -> str | None:
     """Return the error text for an unsupported TIFF; None for other TIFFs and other files."""
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or head[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
         return None
-    if _is_marked(head, _MARKS_IN_TIFF):
+    if _has_magic(head, _TIFF_MAGIC):
         return _RAW
     big = b"+" in head[2:4]
-    pictures = list(_directories(file, _Form.of(order, big), first=8 if big else 4))
+    pictures = list(_directories(file, _Layout.of(order, big), first=8 if big else 4))
     if not pictures:
         return None
-    if any(tags[_COUNT][0] > _MOST_IN_TIFF for tags in pictures):
+    if any(tags[_ENTRY_COUNT][0] > _MAX_DECLARED_ENTRIES for tags in pictures):
         return _DAMAGED
     if _DNG in pictures[0] or any(
-        kind in _OF_SENSORS for tags in pictures for kind in tags.get(_PHOTOMETRIC, ())
+        value in _RAW_PHOTOMETRICS for tags in pictures for value in tags.get(_PHOTOMETRIC, ())
     ):
         return _RAW
     first, *others = pictures
-    if _is_reduced(first) and any(_area(other) > _area(first) for other in others):
+    if _is_reduced(first) and any(_pixel_count(other) > _pixel_count(first) for other in others):
         return _THUMBNAIL
     return None
 
 
 def _is_reduced(tags: _Tags) -> bool:
-    kind, old_kind = tags.get(_KIND, (0,)), tags.get(_OLD_KIND, (0,))
-    return bool(kind[0] & _REDUCED) or old_kind[0] == _OLD_REDUCED
+    subfile, old_subfile = tags.get(_SUBFILE, (0,)), tags.get(_OLD_SUBFILE, (0,))
+    return bool(subfile[0] & _REDUCED) or old_subfile[0] == _OLD_REDUCED
 
 
-def _area(tags: _Tags) -> int:
+def _pixel_count(tags: _Tags) -> int:
     return tags.get(_WIDTH, (0,))[0] * tags.get(_HEIGHT, (0,))[0]
 
 
 @dataclass(frozen=True)
-class _Form:
+class _Layout:
     """Binary layout of a TIFF's numbers; a BigTIFF uses eight bytes for counts and offsets.
 
     Attributes:
@@ -149,61 +151,64 @@ class _Form:
     offset: struct.Struct
 
     @classmethod
-    def of(cls, order: str, big: bool) -> _Form:
+    def of(cls, order: str, big: bool) -> _Layout:
         """Return the layout for a byte order, of a BigTIFF if ``big``."""
         letters = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
-        return cls(order, *(struct.Struct(order + each) for each in letters))
+        return cls(order, *(struct.Struct(order + letter) for letter in letters))
 
 
-def _directories(file: BinaryIO, form: _Form, first: int) -> Iterator[_Tags]:
+def _directories(file: BinaryIO, layout: _Layout, first: int) -> Iterator[_Tags]:
     """Yield the directories of a TIFF, nested ones included, in the order of the file's pointers.
 
     A directory is one of the file's pictures, or a table of EXIF or GPS values. Each is yielded
-    once, as tag → its numbers, for the tags of ``_KNOWN``; ``_COUNT`` → the number of its entries.
-    At most ``_MOST_DIRECTORIES`` are read, so that a hostile file cannot keep the reader busy.
+    once, as a dictionary: a tag of ``_TAGS_READ`` → its numbers, and ``_ENTRY_COUNT`` → the number
+    of entries. At most ``_MAX_DIRECTORIES`` are read, so that a malicious file cannot use up time.
 
     Args:
         file: the TIFF.
-        form: the binary layout of its numbers.
+        layout: the binary layout of its numbers.
         first: file offset of the pointer to the first directory.
     """
-    waiting, seen = [*_read(file, form.offset, first)], {0}
-    while waiting and len(seen) <= _MOST_DIRECTORIES:
-        place = waiting.pop(0)
-        if place in seen:
+    pending, visited = [*_unpack_at(file, layout.offset, first)], {0}
+    while pending and len(visited) <= _MAX_DIRECTORIES:
+        offset = pending.pop(0)
+        if offset in visited:
             continue
-        seen.add(place)
-        for count in _read(file, form.count, place):
-            tags: _Tags = {_COUNT: (count,)}
-            entries = file.read(min(count, _MOST_ENTRIES) * form.entry.size)
-            whole = len(entries) - len(entries) % form.entry.size
-            for tag, kind, many, value in form.entry.iter_unpack(entries[:whole]):
-                if tag in _KNOWN and (numbers := _numbers(file, form, kind, many, value)):
+        visited.add(offset)
+        for entry_count in _unpack_at(file, layout.count, offset):
+            tags: _Tags = {_ENTRY_COUNT: (entry_count,)}
+            entries = file.read(min(entry_count, _MAX_ENTRIES) * layout.entry.size)
+            complete = len(entries) - len(entries) % layout.entry.size
+            for tag, kind, count, value in layout.entry.iter_unpack(entries[:complete]):
+                if tag in _TAGS_READ and (numbers := _tag_values(file, layout, kind, count, value)):
                     tags[tag] = numbers
-            end = place + form.count.size + count * form.entry.size
-            waiting += [inner for tag in _INNER for inner in tags.get(tag, ())]
-            waiting += _read(file, form.offset, end)
+            next_pointer = offset + layout.count.size + entry_count * layout.entry.size
+            pending += [nested for tag in _NESTED for nested in tags.get(tag, ())]
+            pending += _unpack_at(file, layout.offset, next_pointer)
             yield tags
 
 
-def _numbers(file: BinaryIO, form: _Form, kind: int, many: int, value: bytes) -> tuple[int, ...]:
-    """Return the numbers of a tag, stored in the entry itself or, if they do not fit, elsewhere."""
-    letter = _NUMBERS.get(kind)
-    if letter is None or many == 0:
+def _tag_values(file: BinaryIO, layout: _Layout, kind: int, count: int, value: bytes) -> _Numbers:
+    """Return the numbers of a directory entry of TIFF field type ``kind``.
+
+    ``value`` is the entry's last field: the numbers or, if they do not fit, their file offset.
+    """
+    letter = _FIELD_FORMATS.get(kind)
+    if letter is None or count == 0:
         return ()
-    numbers = struct.Struct(f"{form.order}{min(many, _MOST_VALUES)}{letter}")
-    if many * struct.calcsize(letter) <= len(value):
-        return numbers.unpack_from(value)
-    return _read(file, numbers, *form.offset.unpack(value))
+    form = struct.Struct(f"{layout.order}{min(count, _MAX_VALUES)}{letter}")
+    if count * struct.calcsize(letter) <= len(value):
+        return form.unpack_from(value)
+    return _unpack_at(file, form, *layout.offset.unpack(value))
 
 
-def _read(file: BinaryIO, numbers: struct.Struct, place: int) -> tuple[int, ...]:
+def _unpack_at(file: BinaryIO, form: struct.Struct, offset: int) -> _Numbers:
     """Return the numbers at a file offset; empty if it lies outside the file.
 
     Opening the picture later reports such damage.
     """
     try:
-        file.seek(place)
-        return numbers.unpack(file.read(numbers.size))
+        file.seek(offset)
+        return form.unpack(file.read(form.size))
     except (struct.error, OSError, ValueError, OverflowError):
         return ()

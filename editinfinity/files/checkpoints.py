@@ -22,7 +22,7 @@ from editinfinity.files.features import require_preset
 from editinfinity.files.input_files import require_file
 from editinfinity.files.state_dicts import read_state_dict
 from editinfinity.files.tensors import (
-    LARGEST,
+    MAX_FILE_BYTES,
     load_tensors,
     require_finite,
     save_tensors,
@@ -39,8 +39,8 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_STATE = "state.safetensors"
 
-_LONGEST_CONFIG = 2**20
-_IMPORTING = ("auto_mapping", "megatron_config", "eva_config", "corda_config", "loftq_config")
+_MAX_CONFIG_BYTES = 2**20
+_IMPORTING_KEYS = ("auto_mapping", "megatron_config", "eva_config", "corda_config", "loftq_config")
 """Keys of an adapter's configuration that make PEFT load more than the adapter."""
 
 
@@ -70,15 +70,15 @@ class SoftPrompt:
         Raises:
             UserError: the file is missing, damaged, or belongs to another model.
         """
-        tensors, found = load_tensors(path, EMBEDDING_KIND, ["embedding"])
-        require_preset(found.get("preset"), preset, path)
+        tensors, metadata = load_tensors(path, EMBEDDING_KIND, ["embedding"])
+        require_preset(metadata.get("preset"), preset, path)
         vectors = tensors["embedding"]
         if vectors.ndim != 2 or vectors.shape[1] != width:
             raise UserError(
-                f"{path}: holds vectors of shape {tuple(vectors.shape)}, the model's are {width} "
-                "wide; delete it and run again"
+                f"{path}: has vectors of shape {tuple(vectors.shape)}, but the model needs width "
+                f"{width}; delete it and run again"
             )
-        return cls(vectors.float(), whole_number(found, "iteration", path), preset)
+        return cls(vectors.float(), whole_number(metadata, "iteration", path), preset)
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class OptimizerState:
         Raises:
             UserError: the file is missing, damaged, or belongs to other parameters.
         """
-        tensors, found = load_tensors(path, STATE_KIND)
-        require_preset(found.get("preset"), preset, path)
+        tensors, metadata = load_tensors(path, STATE_KIND)
+        require_preset(metadata.get("preset"), preset, path)
         parameters: list[dict[str, Tensor]] = [{} for _ in shapes]
         for key, tensor in tensors.items():
             index, _, name = key.partition(".")
@@ -119,8 +119,8 @@ class OptimizerState:
             for values, shape in zip(parameters, shapes, strict=True)
         )
         if not fits:
-            raise UserError(f"{path}: is the state of other parameters; delete it and run again")
-        return cls(parameters, whole_number(found, "iteration", path), preset)
+            raise UserError(f"{path}: is for other parameters; delete it and run again")
+        return cls(parameters, whole_number(metadata, "iteration", path), preset)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Adapter:
         """
         return cls(_read_adapter(folder), _read_config(folder / ADAPTER_CONFIG))
 
-    def put_on(
+    def apply_to(
         self, model: nn.Module, device: torch.device, name: Path | str = "adapter"
     ) -> PeftModel:
         """Apply the adapter to a model.
@@ -184,29 +184,29 @@ class Adapter:
 
         # Some kinds of initialisation are slow or change the base weights, and a task type makes
         # PEFT expect a model class for that task. Neither is needed for trained weights.
-        plain = {"init_lora_weights": True, "task_type": None}
+        overrides = {"init_lora_weights": True, "task_type": None}
         try:
-            config = LoraConfig.from_peft_type(**{**self.config, **plain})
+            config = LoraConfig.from_peft_type(**{**self.config, **overrides})
             adapted = get_peft_model(model, config)  # type: ignore[arg-type]
             _require_same_shapes(adapted, self.weights)
             set_peft_model_state_dict(adapted, dict(self.weights))
         except Exception as error:  # PEFT passes on any exception of its components
-            _take_off(model)
+            _unwrap_layers(model)
             reason = str(error).split("\n", 1)[0][:200]
             raise UserError(
-                f"{name}: holds no adapter of this model ({reason}); delete it and run again"
+                f"{name}: contains no adapter for this model ({reason}); delete it and run again"
             ) from None
         return adapted.to(device).eval().requires_grad_(False)
 
 
-def _take_off(model: nn.Module) -> None:
+def _unwrap_layers(model: nn.Module) -> None:
     """Unwrap a model's layers, however many of them PEFT had wrapped before it failed."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     wrapped = [name for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)]
     for name in wrapped:
-        parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, model.get_submodule(name).get_base_layer())  # type: ignore[operator]
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, model.get_submodule(name).get_base_layer())  # type: ignore[operator]
     if hasattr(model, "peft_config"):
         del model.peft_config
 
@@ -214,33 +214,35 @@ def _take_off(model: nn.Module) -> None:
 def _read_adapter(folder: Path) -> dict[str, Tensor]:
     """Load an adapter's weights and check that all of them are finite."""
     path = folder / ADAPTER_WEIGHTS
-    require_file(path, LARGEST, "train the adapter first")
+    require_file(path, MAX_FILE_BYTES, "train the adapter first")
     weights = read_state_dict([path])
     require_finite(weights, path, "delete it and run again")
     return weights
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """Load a LoRA adapter's configuration.
+    """Load a LoRA adapter's configuration; NaN and infinity are refused.
 
     Raises:
         UserError: the file is missing or damaged, describes another kind of adapter, or would
             make PEFT import other modules.
     """
-    require_file(path, _LONGEST_CONFIG, "train the adapter first")
+    require_file(path, _MAX_CONFIG_BYTES, "train the adapter first")
     try:
-        config: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=_no_number)
+        config: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
         fits = config["peft_type"] == "LORA"
-        foreign = [key for key in _IMPORTING if config.get(key)]
+        importing = [key for key in _IMPORTING_KEYS if config.get(key)]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise UserError(f"{path}: is no adapter's configuration; delete it and run again") from None
-    if not fits or foreign:
-        what = f"{foreign[0]}: {config[foreign[0]]!r:.60}" if foreign else "another kind of adapter"
-        raise UserError(f"{path}: asks for {what}, not for LoRA alone; delete it and run again")
+        raise UserError(f"{path}: is not a LoRA configuration; delete it and run again") from None
+    if not fits or importing:
+        key = importing[0] if importing else "peft_type"
+        raise UserError(
+            f"{path}: {key} {config[key]!r:.60} is unsupported; delete it and run again"
+        )
     return config
 
 
-def _no_number(text: str) -> float:
+def _refuse_constant(text: str) -> float:
     raise ValueError(text)
 
 
@@ -254,13 +256,13 @@ def _require_same_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> Non
     """
     from peft import get_peft_model_state_dict
 
-    wanted = get_peft_model_state_dict(model)
-    if weights.keys() != wanted.keys():
-        raise ValueError("it is of other layers")
+    expected = get_peft_model_state_dict(model)
+    if weights.keys() != expected.keys():
+        raise ValueError("it adapts other layers")
     for name, tensor in weights.items():
-        if tensor.shape != wanted[name].shape:
-            found, fitting = tuple(tensor.shape), tuple(wanted[name].shape)
-            raise ValueError(f"{name} is of shape {found}, not {fitting}")
+        if tensor.shape != expected[name].shape:
+            actual, fitting = tuple(tensor.shape), tuple(expected[name].shape)
+            raise ValueError(f"{name} has shape {actual}, not {fitting}")
 
 
 def restore_adapter(folder: Path, model: nn.Module) -> None:
@@ -276,7 +278,7 @@ def restore_adapter(folder: Path, model: nn.Module) -> None:
         _require_same_shapes(model, weights)
     except ValueError as error:
         raise UserError(
-            f"{path}: is an adapter of another shape ({error}); delete it and run again"
+            f"{path}: does not fit the adapter in training ({error}); delete it and run again"
         ) from None
     set_peft_model_state_dict(model, weights)
 

@@ -61,12 +61,12 @@ class ImageFeatures:
         Raises:
             UserError: the file is missing, damaged, or of another kind.
         """
-        arrays, found = load_arrays(path, IMAGE_KIND, ("bits", "raw", "pixels"))
+        arrays, meta = load_arrays(path, IMAGE_KIND, ("bits", "raw", "pixels"))
         try:
-            schedule = ScaleSchedule(found["ratio"], found["pixel_budget"], found["patchify"])
+            schedule = ScaleSchedule(meta["ratio"], meta["pixel_budget"], meta["patchify"])
             bits = unpack_bits(arrays["bits"], schedule.tokenizer_scales, len(arrays["raw"]))
-            geometry = Geometry.from_dict(found["geometry"])
-            preset = str(found["preset"])
+            geometry = Geometry.from_dict(meta["geometry"])
+            preset = str(meta["preset"])
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"{path}: is damaged ({error}); delete it and run again") from None
         raw, pixels = arrays["raw"], arrays["pixels"]
@@ -102,13 +102,13 @@ class PromptFeatures:
         Raises:
             UserError: the file is missing, damaged, or of another kind.
         """
-        arrays, found = load_arrays(path, TEXT_KIND, ("features", "offsets"))
-        features, given = arrays["features"], arrays["offsets"]
+        arrays, meta = load_arrays(path, TEXT_KIND, ("features", "offsets"))
+        features, spans = arrays["features"], arrays["offsets"]
         try:
-            offsets = [(int(start), int(end)) for start, end in given]
+            offsets = [(int(start), int(end)) for start, end in spans]
             if features.ndim != 2 or len(features) != len(offsets) or not len(offsets):
                 raise ValueError(f"{features.shape} features of {len(offsets)} tokens")
-            return cls(str(found["preset"]), str(found["prompt"]), features, offsets)
+            return cls(str(meta["preset"]), str(meta["prompt"]), features, offsets)
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"{path}: is damaged ({error}); delete it and run again") from None
 
@@ -134,11 +134,11 @@ def unpack_bits(
     return [part.reshape(*grid, channels) for part, grid in zip(parts, scales, strict=True)]
 
 
-def require_preset(found: str, wanted: str, path: Path) -> None:
+def require_preset(actual: str, expected: str, path: Path) -> None:
     """Refuse a file that was made with another model.
 
     Raises:
         UserError: the file's preset is not the expected one.
     """
-    if found != wanted:
-        raise UserError(f"{path}: was made by model {found}, not {wanted}; delete it and run again")
+    if actual != expected:
+        raise UserError(f"{path}: is for model {actual}, not {expected}; delete it and run again")

@@ -28,22 +28,22 @@ Within it, the mask is scaled to the photograph.
 """
 
 
-def require_shape(path: Path | str, found: Size, size: Size) -> None:
+def require_same_aspect_ratio(path: Path | str, mask_size: Size, photograph_size: Size) -> None:
     """Check that a mask has the photograph's aspect ratio.
 
     Args:
         path: the mask, for messages.
-        found: (height, width) of the mask.
-        size: (height, width) of the photograph.
+        mask_size: (height, width) of the mask.
+        photograph_size: (height, width) of the photograph.
 
     Raises:
         UserError: the aspect ratios differ by more than ``ASPECT_TOLERANCE``.
     """
-    shape = (found[1] / found[0]) / (size[1] / size[0])
-    if abs(shape - 1) > ASPECT_TOLERANCE:
+    ratio = (mask_size[1] / mask_size[0]) / (photograph_size[1] / photograph_size[0])
+    if abs(ratio - 1) > ASPECT_TOLERANCE:
         raise UserError(
-            f"{path}: is {found[1]}×{found[0]} pixels but the photograph, upright, is "
-            f"{size[1]}×{size[0]}; draw the mask over the photograph at the same shape"
+            f"{path}: is {mask_size[1]}×{mask_size[0]} pixels but the photograph, upright, is "
+            f"{photograph_size[1]}×{photograph_size[0]}; draw the mask at that aspect ratio"
         )
 
 

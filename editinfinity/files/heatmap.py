@@ -14,7 +14,7 @@ _STOPS = np.array(
 Lightness increases monotonically, so that the heatmap is readable in greyscale too.
 """
 
-_WEIGHT = 0.6
+_MAX_OPACITY = 0.6
 """Opacity of the colours where the map is highest; the photograph stays visible below."""
 
 
@@ -29,17 +29,17 @@ def heatmap_over(photograph: NDArray[np.uint8], values: NDArray[np.floating]) ->
         An RGB picture of the photograph's size.
     """
     low, high = float(values.min()), float(values.max())
-    unit = (values.astype(np.float32) - low) / (high - low if high > low else 1)
+    normalised = (values.astype(np.float32) - low) / (high - low if high > low else 1)
     size = (photograph.shape[1], photograph.shape[0])
-    enlarged = np.asarray(Image.fromarray(unit).resize(size, Image.Resampling.BILINEAR))
+    enlarged = np.asarray(Image.fromarray(normalised).resize(size, Image.Resampling.BILINEAR))
     colours = colours_of(enlarged)
-    share = _WEIGHT * (0.5 + 0.5 * enlarged[..., None])
-    return Image.fromarray((photograph * (1 - share) + colours * share).astype(np.uint8))
+    opacity = _MAX_OPACITY * (0.5 + 0.5 * enlarged[..., None])
+    return Image.fromarray((photograph * (1 - opacity) + colours * opacity).astype(np.uint8))
 
 
-def colours_of(unit: NDArray[np.floating]) -> NDArray[np.floating]:
+def colours_of(normalised: NDArray[np.floating]) -> NDArray[np.floating]:
     """Map numbers (h, w) in [0, 1] to colours (h, w, 3) in 0…255."""
-    place = np.clip(unit, 0, 1) * (len(_STOPS) - 1)
-    below = np.minimum(place.astype(int), len(_STOPS) - 2)
-    part = (place - below)[..., None]
-    return _STOPS[below] * (1 - part) + _STOPS[below + 1] * part
+    position = np.clip(normalised, 0, 1) * (len(_STOPS) - 1)
+    lower = np.minimum(position.astype(int), len(_STOPS) - 2)
+    fraction = (position - lower)[..., None]
+    return _STOPS[lower] * (1 - fraction) + _STOPS[lower + 1] * fraction

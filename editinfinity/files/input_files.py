@@ -12,7 +12,7 @@ from pathlib import Path
 
 from editinfinity.errors import UserError
 
-_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+_FILE_TYPES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 def require_file(path: Path, limit: int, cure: str) -> None:
@@ -27,20 +27,19 @@ def require_file(path: Path, limit: int, cure: str) -> None:
         UserError: the path is missing, unreadable, not a regular file, or too large.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
-        what = "links to a file that is gone" if path.is_symlink() else "there is no such file"
-        raise UserError(f"{path}: {what}; {cure}") from None
+        problem = "is a link to a missing file" if path.is_symlink() else "there is no such file"
+        raise UserError(f"{path}: {problem}; {cure}") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read ({reason}); {cure}") from None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
+        file_type = _FILE_TYPES.get(stat.S_IFMT(status.st_mode), "a device")
+        raise UserError(f"{path}: is {file_type}, not a file; {cure}")
+    if status.st_size > limit:
         raise UserError(
-            f"{path}: is no file but {_KINDS.get(stat.S_IFMT(found.st_mode), 'a device')}; {cure}"
-        )
-    if found.st_size > limit:
-        raise UserError(
-            f"{path}: has {_size(found.st_size)}, more than the {_size(limit)} that are read; "
+            f"{path}: has {_format_size(status.st_size)}, but the limit is {_format_size(limit)}; "
             "give a smaller file"
         )
 
@@ -74,7 +73,7 @@ def read_text(path: Path, limit: int, cure: str) -> str:
         raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
 
 
-def _size(count: int) -> str:
+def _format_size(count: int) -> str:
     for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
         if count >= scale:
             return f"{count / scale:.3g} {unit}"

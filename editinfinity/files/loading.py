@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def built(
+def load_model(
     build: Callable[[], Model],
     preset: Preset,
     part: str,
-    renamed: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    rename_keys: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
     device: torch.device,
     model_dir: Path | None,
 ) -> Model:
@@ -37,7 +37,7 @@ def built(
         build: creates the model with its own initial weights.
         preset: the preset that the part belongs to.
         part: ``tokenizer`` or ``transformer``.
-        renamed: maps the tensor names of a released file to this project's names.
+        rename_keys: converts the state dict of a released file to this project's tensor names.
         device: the device for the weights.
         model_dir: folder of released weights; None for the default one.
 
@@ -48,8 +48,8 @@ def built(
         return _random_weights(build, preset)
     folder, pattern = model_folder(preset, model_dir), getattr(preset.weights, part)
     files = find_weight_files(folder, pattern, f"{preset.name}'s {part}")
-    model = blank(build)
-    _fill(model, renamed(read_state_dict(files)), device, files[0], preset)
+    model = build_on_meta(build)
+    _load_weights(model, rename_keys(read_state_dict(files)), device, files[0], preset)
     return model
 
 
@@ -60,12 +60,12 @@ def _random_weights(build: Callable[[], Model], preset: Preset) -> Model:
         return build()
 
 
-_DRAWS = frozenset(
+_INITIALISERS = frozenset(
     (Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_)
 )
 
 
-class _NothingDrawn(TorchFunctionMode):
+class _SkipInitialisation(TorchFunctionMode):
     """Skip the random initialisation of layers.
 
     On the meta device, initialisation has no effect, but it spends seconds on loading further
@@ -75,19 +75,19 @@ class _NothingDrawn(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        named = kwargs or {}
-        if func in _DRAWS:
-            return args[0] if args else named["tensor"]
-        return func(*args, **named)
+        keywords = kwargs or {}
+        if func in _INITIALISERS:
+            return args[0] if args else keywords["tensor"]
+        return func(*args, **keywords)
 
 
-def blank(build: Callable[[], Model]) -> Model:
+def build_on_meta(build: Callable[[], Model]) -> Model:
     """Build a model on the meta device: it has shapes but no memory, and is filled later."""
-    with torch.device("meta"), _NothingDrawn():
+    with torch.device("meta"), _SkipInitialisation():
         return build()
 
 
-def _fill(
+def _load_weights(
     model: nn.Module, state: Mapping[str, Tensor], device: torch.device, path: Path, preset: Preset
 ) -> None:
     """Load weights into a model on the meta device, one tensor in memory at a time.
@@ -95,32 +95,32 @@ def _fill(
     Raises:
         UserError: names or shapes do not match the model, or a number is not finite.
     """
-    wanted = model.state_dict()
-    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    needed = model.state_dict()
+    missing, unexpected = sorted(needed.keys() - state.keys()), sorted(state.keys() - needed.keys())
     if missing or unexpected:
-        complaints = [
-            f"{verb} {len(keys)} tensors such as {keys[0]}"
-            for verb, keys in (("lacks", missing), ("has besides", unexpected))
+        differences = [
+            f"{len(keys)} {adjective} tensors such as {keys[0]}"
+            for adjective, keys in (("missing", missing), ("unknown", unexpected))
             if keys
         ]
-        raise UserError(f"{path}: is not {preset.name}: {' and '.join(complaints)}; check the file")
-    ready, finite = {}, []
-    for name, target in wanted.items():
+        raise UserError(f"{path}: is not {preset.name} ({', '.join(differences)}); check the file")
+    loaded, finite = {}, []
+    for name, target in needed.items():
         tensor = state[name]
         if tensor.shape != target.shape:
-            shapes = f"{tuple(tensor.shape)}, not {tuple(target.shape)}"
-            raise UserError(f"{path}: is not {preset.name}: {name} is {shapes}; check the file")
+            shapes = f"shape {tuple(tensor.shape)}, not {tuple(target.shape)}"
+            raise UserError(f"{path}: is not {preset.name} ({name}: {shapes}); check the file")
         # Copy in the stored dtype and convert on the device: a GPU converts faster.
-        ready[name] = tensor.to(device, copy=True).to(target.dtype)
-        finite.append(torch.isfinite(ready[name]).all())
+        loaded[name] = tensor.to(device, copy=True).to(target.dtype)
+        finite.append(torch.isfinite(loaded[name]).all())
     if not torch.stack(finite).all():  # one check at the end synchronises with the device only once
-        name = next(name for name, fine in zip(ready, finite, strict=True) if not fine)
-        raise UserError(f"{path}: {name} holds numbers that are not finite; get the file again")
-    model.load_state_dict(ready, assign=True)
-    parameters = sum(tensor.numel() for tensor in ready.values())
+        name = next(name for name, fine in zip(loaded, finite, strict=True) if not fine)
+        raise UserError(f"{path}: {name} contains infinity or NaN; get the file again")
+    model.load_state_dict(loaded, assign=True)
+    parameters = sum(tensor.numel() for tensor in loaded.values())
     log.info("%s: %s loaded, %.1f million parameters", preset.name, path.name, parameters / 1e6)
 
 
-def frozen(model: Model, device: torch.device) -> Model:
+def freeze(model: Model, device: torch.device) -> Model:
     """Move a model to a device, in ``eval`` mode and without gradients."""
     return model.to(device).eval().requires_grad_(False)

@@ -19,16 +19,16 @@ ATTENTION = "attention"
 KERNEL = "kernel"
 
 
-def save_map(path: Path, kind: str, values: Map, facts: Mapping[str, Any]) -> None:
+def save_map(path: Path, kind: str, values: Map, metadata: Mapping[str, Any]) -> None:
     """Write a map, with metadata about how it was made.
 
     Args:
         path: the output file.
         kind: ``ATTENTION`` or ``KERNEL``.
         values: the map, (h, w) fp32.
-        facts: the metadata; must be JSON-serialisable.
+        metadata: how it was made; must be JSON-serialisable.
     """
-    save_tensors(path, {kind: values}, {**facts, "kind": kind})
+    save_tensors(path, {kind: values}, {**metadata, "kind": kind})
 
 
 def load_map(path: Path, kind: str, grid: Grid) -> tuple[Map, dict[str, Any]]:
@@ -37,11 +37,11 @@ def load_map(path: Path, kind: str, grid: Grid) -> tuple[Map, dict[str, Any]]:
     Raises:
         UserError: the file is missing or damaged, or the map's shape is not ``grid``.
     """
-    arrays, facts = load_arrays(path, kind, [kind])
+    arrays, metadata = load_arrays(path, kind, [kind])
     values = arrays[kind]
     if values.shape != tuple(grid):
         raise UserError(
-            f"{path}: is on a grid of {values.shape}, the photograph's is {tuple(grid)}; "
+            f"{path}: has a grid of {values.shape}, but the photograph's is {tuple(grid)}; "
             "delete it and run again"
         )
-    return values, facts
+    return values, metadata

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from editinfinity.errors import UserError
-from editinfinity.files.annotations import LONGEST, mask_of_annotations
-from editinfinity.files.geometry import Geometry, Size, require_shape
+from editinfinity.files.annotations import MAX_FILE_BYTES, mask_of_annotations
+from editinfinity.files.geometry import Geometry, Size, require_same_aspect_ratio
 from editinfinity.files.input_files import read_text
 from editinfinity.files.opening import open_as
 from editinfinity.files.pixels import is_transparent, to_grey
@@ -61,10 +61,10 @@ def read_mask(
         case ".json":
             mask = mask_of_annotations(path, size, photograph)
         case ".txt":
-            mask = mask_of_box(read_text(path, LONGEST, "put the mask there"), size, path)
+            mask = mask_of_box(read_text(path, MAX_FILE_BYTES, "put the mask there"), size, path)
         case _:
             mask = open_as(path, lambda image: mask_of_picture(image, size, edit_region, path))
-    return grown(mask, grow)
+    return grow_mask(mask, grow)
 
 
 def mask_warning(mask: Mask, path: Path | str, edit_region: str) -> str | None:
@@ -83,8 +83,8 @@ def share_out_of_view(mask: Mask, geometry: Geometry) -> float:
 
     For an empty mask, it is 0.
     """
-    whole = int(mask.sum())
-    return 1 - int(geometry.crop_mask(mask).sum()) / whole if whole else 0.0
+    total = int(mask.sum())
+    return 1 - int(geometry.crop_mask(mask).sum()) / total if total else 0.0
 
 
 def require_in_view(out_of_view: float, name: Path | str) -> None:
@@ -100,7 +100,7 @@ def require_in_view(out_of_view: float, name: Path | str) -> None:
     if out_of_view == 1:
         raise UserError(
             f"{name}: lies outside the part of the photograph that the model sees, and would "
-            "change nothing; set crop: auto, or make a case of its own of this edit"
+            "change nothing; set crop: auto, or make this edit a separate case"
         )
 
 
@@ -125,7 +125,7 @@ def mask_of_picture(
     else:
         grey = to_grey(image, background=255 if edited_is_dark else 0)
     if (grey.height, grey.width) != size:
-        require_shape(name, (grey.height, grey.width), size)
+        require_same_aspect_ratio(name, (grey.height, grey.width), size)
         grey = grey.resize((size[1], size[0]), Image.Resampling.NEAREST)
     dark = np.asarray(grey) <= MASK_THRESHOLD
     return dark if edited_is_dark else ~dark
@@ -143,10 +143,10 @@ def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
     Raises:
         UserError: the text is not a box, or the box lies outside the photograph.
     """
-    found = _BOX.fullmatch(text)
-    if found is None:
-        raise UserError(f"{name}: is no box; write x,y,width,height in pixels, e.g. 120,80,300,200")
-    x, y, width, height = map(int, found.groups())
+    box = _BOX.fullmatch(text)
+    if box is None:
+        raise UserError(f"{name}: is not x,y,width,height in pixels; write e.g. 120,80,300,200")
+    x, y, width, height = map(int, box.groups())
     mask = np.zeros(size, dtype=bool)
     mask[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)] = True
     if not mask.any():
@@ -154,23 +154,23 @@ def mask_of_box(text: str, size: Size, name: Path | str, grow: int = 0) -> Mask:
             f"{name}: the box {x},{y},{width},{height} lies outside the photograph, which is "
             f"{size[1]}×{size[0]}"
         )
-    return grown(mask, grow)
+    return grow_mask(mask, grow)
 
 
-def grown(mask: Mask, pixels: int) -> Mask:
+def grow_mask(mask: Mask, pixels: int) -> Mask:
     """Return the mask enlarged by this many pixels on every side; square corners stay square."""
     if pixels <= 0 or not mask.any():
         return mask
     for _ in range(2):  # along the columns, then along the rows
-        left, reach = pixels, 1
-        # Doubling the step each time needs only logarithmically many passes.
-        while left > 0:
-            step = min(reach, left)
+        remaining, stride = pixels, 1
+        # Doubling the stride each time needs only logarithmically many passes.
+        while remaining > 0:
+            step = min(stride, remaining)
             wider = mask.copy()
             wider[step:] |= mask[:-step]
             wider[:-step] |= mask[step:]
             mask = wider
-            left -= step
-            reach *= 2
+            remaining -= step
+            stride *= 2
         mask = mask.T
     return mask

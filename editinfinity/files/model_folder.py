@@ -43,7 +43,7 @@ def model_folder(preset: Preset, model_dir: Path | None = None) -> Path:
         return folder
     if model_dir is not None:
         raise UserError(
-            f"model_dir: {model_dir} is no folder; give the one with the weights of {preset.name}"
+            f"model_dir: {model_dir} is not a folder; give the folder for {preset.name}"
         )
     raise UserError(
         f"model: the weights of {preset.name} are not in {folder}; run "
@@ -65,7 +65,7 @@ def check_model(preset: Preset, model_dir: Path | None = None) -> None:
         if pattern is not None and not any(folder.glob(pattern)):
             where = "" if model_dir is None else f" --to {folder}"
             raise UserError(
-                f"model_dir: {folder} holds no {pattern} of {preset.name}; run `editinfinity "
+                f"model_dir: {folder} contains no {pattern} of {preset.name}; run `editinfinity "
                 f"weights fetch {preset.name}{where}`, or, if you have the released files, "
                 f"`editinfinity weights convert {preset.name} --from THEIR_FOLDER{where}`"
             )

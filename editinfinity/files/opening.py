@@ -32,7 +32,7 @@ MAX_BYTES = 2**30
 
 Result = TypeVar("Result")
 
-_TURNED = (5, 6, 7, 8)
+_SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap height and width."""
 
 
@@ -54,7 +54,7 @@ def open_as(path: Path, convert: Callable[[Image.Image], Result]) -> Result:
     Raises:
         UserError: the picture cannot be opened, decoded or converted.
     """
-    with _opened(path) as image:
+    with _open_checked(path) as image:
         _read_interop(image)
         image.load()
         upright = _upright(image, path)
@@ -71,7 +71,7 @@ def open_small(path: Path, side: int) -> Image.Image:
     Raises:
         UserError: the picture cannot be opened or decoded.
     """
-    with _opened(path) as image:
+    with _open_checked(path) as image:
         image.draft(None, (2 * side, 2 * side))
         image.load()
         return _upright(image, path)
@@ -83,16 +83,16 @@ def size_upright(path: Path) -> Size:
     Raises:
         UserError: the picture cannot be opened.
     """
-    with _opened(path) as image:
+    with _open_checked(path) as image:
         try:
-            turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+            sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
         except Exception:  # EXIF may hold arbitrary bytes
-            turned = False
-        return (image.width, image.height) if turned else (image.height, image.width)
+            sideways = False
+        return (image.width, image.height) if sideways else (image.height, image.width)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _open_checked(path: Path) -> Iterator[Image.Image]:
     """Open a picture without decoding it; errors in the block become ``UserError`` for the file."""
     require_file(path, MAX_BYTES, "put the picture there")
     try:
@@ -114,7 +114,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             f"{path}: is not a picture that can be read; save it as JPEG, PNG or WebP"
         ) from None
     except PermissionError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); allow it") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); allow reading it") from None
     except MemoryError:
         raise UserError(f"{path}: does not fit in memory; give a smaller picture") from None
     except Exception as error:  # decoders raise almost any exception for damaged files
@@ -128,9 +128,7 @@ def _upright(image: Image.Image, path: Path) -> Image.Image:
     try:
         upright = ImageOps.exif_transpose(image)
     except Exception as error:  # EXIF may hold arbitrary bytes
-        log.warning(
-            "%s: its EXIF cannot be read (%s); the picture is taken as it lies", path, error
-        )
+        log.warning("%s: its EXIF cannot be read (%s); the picture is not rotated", path, error)
         return image.copy()
     if image.format == "TIFF" and "exif" not in upright.info:
         try:

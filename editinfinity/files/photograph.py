@@ -19,7 +19,7 @@ from editinfinity.files.metadata import Metadata, metadata_of
 from editinfinity.files.opening import open_picture
 from editinfinity.files.pixels import is_transparent, to_grey, to_rgb
 
-_DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
+_GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 @dataclass(frozen=True)
@@ -61,32 +61,32 @@ class Photograph:
         """
         size = (geometry.width, geometry.height)
         patch = generated.convert("RGB")
-        coloured = self.pixels.mode == "RGB"
-        patch = from_srgb(patch, self.profile) if coloured else patch.convert("L")
+        is_rgb = self.pixels.mode == "RGB"
+        patch = from_srgb(patch, self.profile) if is_rgb else patch.convert("L")
         if patch.size != size:
             patch = patch.resize(size, Image.Resampling.LANCZOS)
         pixels = self.pixels.copy()
         if pixels.mode == "I;16":
-            pixels = _paste_deep(pixels, patch, geometry, opacity)
+            pixels = _paste_16_bit(pixels, patch, geometry, opacity)
         else:
             pixels.paste(patch, (geometry.left, geometry.top), opacity)
         return replace(self, pixels=pixels)
 
-    def without_place(self) -> Photograph:
+    def without_location(self) -> Photograph:
         """Return a copy without the location where the photograph was taken."""
-        return replace(self, metadata=self.metadata.without_place())
+        return replace(self, metadata=self.metadata.without_location())
 
     def picture(self) -> Image.Image:
         """Return pixels, alpha and profile as one picture, of mode RGB, RGBA, L, LA or I;16."""
-        joined = self.pixels.copy()
+        merged = self.pixels.copy()
         if self.alpha is not None:
-            joined.putalpha(self.alpha)
+            merged.putalpha(self.alpha)
         if self.profile is not None:
-            joined.info["icc_profile"] = self.profile  # Pillow saves this profile with the picture
-        return joined
+            merged.info["icc_profile"] = self.profile  # Pillow saves this profile with the picture
+        return merged
 
 
-def _paste_deep(
+def _paste_16_bit(
     pixels: Image.Image, patch: Image.Image, geometry: Geometry, opacity: Image.Image | None
 ) -> Image.Image:
     """As ``Photograph.paste`` for 16-bit grey, which Pillow cannot blend."""
@@ -96,8 +96,8 @@ def _paste_deep(
         geometry.left : geometry.left + geometry.width,
     ]
     generated = np.asarray(patch, dtype=np.float32) * 257
-    share = np.float32(1) if opacity is None else np.asarray(opacity, dtype=np.float32) / 255
-    values[crop] = np.rint(values[crop] * (1 - share) + generated * share).astype(values.dtype)
+    weight = np.float32(1) if opacity is None else np.asarray(opacity, dtype=np.float32) / 255
+    values[crop] = np.rint(values[crop] * (1 - weight) + generated * weight).astype(values.dtype)
     return Image.fromarray(values)
 
 
@@ -121,37 +121,37 @@ def photograph_of(
     """As ``read_photograph``, for an open picture that is upright already."""
     metadata, format_ = metadata_of(image, name), image.format or "PNG"
     profile, alpha = image.info.get("icc_profile"), None
-    if image.mode in _DEEP_GREY:
+    if image.mode in _GREY_16_BIT:
         pixels = image if image.mode == "I;16" else Image.fromarray(np.asarray(image).astype("<u2"))
     elif image.mode in ("I", "F"):
         pixels, profile = to_grey(image, background=255), None
     elif image.mode == "CMYK":
         pixels, profile = to_rgb(image), None
     else:
-        grey = image.mode in ("1", "L", "LA", "La")
+        is_grey = image.mode in ("1", "L", "LA", "La")
         if is_transparent(image):
             image = image.convert({"RGBa": "RGBA", "La": "LA"}.get(image.mode, image.mode))
-            image = image.convert("LA" if grey else "RGBA")
+            image = image.convert("LA" if is_grey else "RGBA")
             alpha = image.getchannel("A")
-        pixels = image.convert("L" if grey else "RGB")
+        pixels = image.convert("L" if is_grey else "RGB")
     pixels.info = {}
     return Photograph(pixels, alpha, profile, metadata, format_, tuple(warnings))
 
 
 def _warnings_of(image: Image.Image, path: Path) -> list[str]:
     warnings = []
-    if image.mode in ("RGB", "RGBA", "LA") and _depth(image, path) > 8:
-        warnings.append(f"{path}: has 16 bits a channel; 8 of them are kept")
+    if image.mode in ("RGB", "RGBA", "LA") and _bits_per_channel(image, path) > 8:
+        warnings.append(f"{path}: has 16 bits per channel; only 8 are kept")
     if image.mode in ("I", "F"):
-        warnings.append(f"{path}: has 32 bits a pixel; 8 of them are kept")
+        warnings.append(f"{path}: has 32 bits per pixel; only 8 are kept")
     if image.mode == "CMYK":
-        warnings.append(f"{path}: is CMYK; it becomes sRGB")
+        warnings.append(f"{path}: is CMYK; it is converted to sRGB")
     if image.info.get("duration") and image.format in ("GIF", "WEBP", "PNG", "AVIF"):
-        warnings.append(f"{path}: is an animation; its first frame is taken")
+        warnings.append(f"{path}: is an animation; only its first frame is used")
     return warnings
 
 
-def _depth(image: Image.Image, path: Path) -> int:
+def _bits_per_channel(image: Image.Image, path: Path) -> int:
     """Return the bits per channel in the file, which Pillow silently reduces to 8."""
     if image.format == "PNG":
         with path.open("rb") as file:

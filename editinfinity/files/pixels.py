@@ -7,7 +7,7 @@ from PIL import Image
 
 from editinfinity.files.colour import to_srgb
 
-_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_HIGH_BIT_DEPTH = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 """Pillow's modes with more than 8 bits per channel, all of them grey."""
 
 
@@ -18,20 +18,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     profile = image.info.get("icc_profile")
     if image.mode == "CMYK":
-        return _plain(to_srgb(image, profile or None).convert("RGB"))
-    if image.mode in _DEEP:
-        return _plain(_deep_to_grey(image).convert("RGB"))
-    coloured = image.mode in ("RGB", "RGBA", "P", "PA", "RGBX", "RGBa")
-    rgb = _over(image, 255).convert("RGB") if is_transparent(image) else image.convert("RGB")
-    return _plain(rgb, profile if coloured else None)
+        return _with_profile_only(to_srgb(image, profile or None).convert("RGB"))
+    if image.mode in _HIGH_BIT_DEPTH:
+        return _with_profile_only(_to_8_bit_grey(image).convert("RGB"))
+    is_colour = image.mode in ("RGB", "RGBA", "P", "PA", "RGBX", "RGBa")
+    rgb = _flatten(image, 255).convert("RGB") if is_transparent(image) else image.convert("RGB")
+    return _with_profile_only(rgb, profile if is_colour else None)
 
 
 def to_grey(image: Image.Image, background: int) -> Image.Image:
     """Convert to 8-bit grey, with transparent parts over ``background`` (0…255)."""
-    if image.mode in _DEEP:
-        return _deep_to_grey(image)
+    if image.mode in _HIGH_BIT_DEPTH:
+        return _to_8_bit_grey(image)
     if is_transparent(image):
-        image = _over(image, background)
+        image = _flatten(image, background)
     return image.convert("L")
 
 
@@ -40,22 +40,22 @@ def is_transparent(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def _over(image: Image.Image, background: int) -> Image.Image:
+def _flatten(image: Image.Image, background: int) -> Image.Image:
     """Composite a picture over a uniform grey background."""
     # Pillow converts RGBa and La only to RGBA and LA.
-    straight = image.convert({"RGBa": "RGBA", "La": "LA"}.get(image.mode, "RGBA")).convert("RGBA")
-    ground = Image.new("RGBA", image.size, (background, background, background, 255))
-    return Image.alpha_composite(ground, straight)
+    rgba = image.convert({"RGBa": "RGBA", "La": "LA"}.get(image.mode, "RGBA")).convert("RGBA")
+    backdrop = Image.new("RGBA", image.size, (background, background, background, 255))
+    return Image.alpha_composite(backdrop, rgba)
 
 
-def _plain(image: Image.Image, profile: bytes | None = None) -> Image.Image:
+def _with_profile_only(image: Image.Image, profile: bytes | None = None) -> Image.Image:
     """Return a copy of a picture whose ``info`` contains only the profile."""
-    plain = image.copy()
-    plain.info = {"icc_profile": profile} if profile else {}
-    return plain
+    copy = image.copy()
+    copy.info = {"icc_profile": profile} if profile else {}
+    return copy
 
 
-def _deep_to_grey(image: Image.Image) -> Image.Image:
+def _to_8_bit_grey(image: Image.Image) -> Image.Image:
     """Scale grey of more than 8 bits to 8 bits (Pillow's own conversion clips).
 
     If no float exceeds 1, the range is taken as [0, 1]. Other 32-bit values are taken as 8 or 16
@@ -63,10 +63,10 @@ def _deep_to_grey(image: Image.Image) -> Image.Image:
     """
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
     if image.mode.startswith("I;16"):
-        full = 65535.0
+        white = 65535.0
     else:
         largest = float(values.max(initial=0))
-        full = 65535.0 if largest > 255 else 255.0
+        white = 65535.0 if largest > 255 else 255.0
         if image.mode == "F" and largest <= 1:
-            full = 1.0
-    return Image.fromarray(np.clip(values / full * 255, 0, 255).round().astype(np.uint8))
+            white = 1.0
+    return Image.fromarray(np.clip(values / white * 255, 0, 255).round().astype(np.uint8))

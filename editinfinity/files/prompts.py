@@ -8,10 +8,11 @@ from pathlib import Path
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import read_text
 
-LONGEST_PROMPT = 4000
+MAX_PROMPT_LENGTH = 4000
 """Maximum length in characters: far more than a text encoder uses, far less than a wrong file."""
 
-LONGEST_WORD = 100
+MAX_WORD_LENGTH = 100
+"""Maximum length of a target word (or words), in characters."""
 
 
 def read_prompt(source: Path | str, *, what: str = "prompt", may_be_empty: bool = False) -> str:
@@ -27,8 +28,8 @@ def read_prompt(source: Path | str, *, what: str = "prompt", may_be_empty: bool 
         UserError: the file cannot be read or is not UTF-8, or the text is empty, too long or
             has control characters.
     """
-    refusal = None if may_be_empty else f"is empty; write the {what} into it"
-    return _text_of(source, what, LONGEST_PROMPT, refusal)
+    if_empty = None if may_be_empty else f"is empty; write the {what} into it"
+    return _read_clean(source, what, MAX_PROMPT_LENGTH, if_empty)
 
 
 def read_target_word(source: Path | str) -> str:
@@ -37,8 +38,8 @@ def read_target_word(source: Path | str) -> str:
     Raises:
         UserError: as for ``read_prompt``.
     """
-    refusal = "is empty; write one word of the source prompt into it"
-    return _text_of(source, "target word", LONGEST_WORD, refusal)
+    if_empty = "is empty; write one word of the source prompt into it"
+    return _read_clean(source, "target word", MAX_WORD_LENGTH, if_empty)
 
 
 def origin_of(source: Path | str | None, what: str) -> str:
@@ -46,16 +47,16 @@ def origin_of(source: Path | str | None, what: str) -> str:
     return str(source) if isinstance(source, Path) else what
 
 
-def _text_of(source: Path | str, what: str, longest: int, refusal: str | None) -> str:
-    """Read a text; ``refusal`` is the error message for an empty one, None if it may be empty."""
+def _read_clean(source: Path | str, what: str, max_length: int, if_empty: str | None) -> str:
+    """Read a text; ``if_empty`` is the error message for an empty one, None if it may be empty."""
     text, origin = source, origin_of(source, what)
     if isinstance(text, Path):
-        text = read_text(text, 8 * LONGEST_PROMPT, "put the text there")
+        text = read_text(text, 8 * MAX_PROMPT_LENGTH, "put the text there")
     text = " ".join(text.split())
     if control := next((c for c in text if unicodedata.category(c) in ("Cc", "Cs")), None):
         raise UserError(f"{origin}: has the control character {control!a}; save it as plain text")
-    if refusal and not text:
-        raise UserError(f"{origin}: {refusal}")
-    if len(text) > longest:
-        raise UserError(f"{origin}: has {len(text)} characters; shorten it to {longest} at most")
+    if if_empty and not text:
+        raise UserError(f"{origin}: {if_empty}")
+    if len(text) > max_length:
+        raise UserError(f"{origin}: has {len(text)} characters; shorten it to {max_length} at most")
     return text

@@ -14,7 +14,7 @@ from PIL import Image
 from editinfinity.editing.blend_mask import manhattan_distance
 from editinfinity.files.geometry import Geometry
 
-POINTS = 8
+POINTS_PER_CELL = 8
 """Number of grid points per cell, along each side."""
 
 
@@ -37,20 +37,20 @@ def opacity_of(
     support = blend_mask < 1
     if not support.any():
         return Image.new("L", (geometry.width, geometry.height), 0)
-    points = np.repeat(np.repeat(support, POINTS, axis=0), POINTS, axis=1)
-    inside = _distance_inside(points, geometry)
-    width = POINTS if feather is None else feather * points.shape[0] / geometry.height
+    points = np.repeat(np.repeat(support, POINTS_PER_CELL, axis=0), POINTS_PER_CELL, axis=1)
+    distance = _distance_inside(points, geometry)
+    width = POINTS_PER_CELL if feather is None else feather * points.shape[0] / geometry.height
     # Without this limit, a support of few cells would never reach full opacity.
-    width = max(1.0, min(width, inside.max() / 2))
+    width = max(1.0, min(width, distance.max() / 2))
     # The outermost points stay at 0, so that interpolation affects no pixel outside the support.
-    ramp = np.clip((inside - 1) / width, 0, 1)
+    ramp = np.clip((distance - 1) / width, 0, 1)
     smooth = ramp * ramp * (3 - 2 * ramp)
     small = Image.fromarray(np.rint(smooth * 255).astype(np.uint8))
     large = small.resize((geometry.width, geometry.height), Image.Resampling.BILINEAR)
     if bool(support.all()):
         return large
-    within = Image.fromarray(_pixels_of(support, (geometry.height, geometry.width)))
-    return Image.composite(large, Image.new("L", large.size, 0), within)
+    support_pixels = Image.fromarray(_pixels_in_cells(support, (geometry.height, geometry.width)))
+    return Image.composite(large, Image.new("L", large.size, 0), support_pixels)
 
 
 def _distance_inside(points: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.int64]:
@@ -61,20 +61,20 @@ def _distance_inside(points: NDArray[np.bool_], geometry: Geometry) -> NDArray[n
     height, width = geometry.image_size
     left, top, right, bottom = geometry.box
     padded = np.pad(points, 1, mode="edge")
-    for goes_on, border in (
+    for photograph_continues, border in (
         (top > 0, np.s_[0]),
         (bottom < height, np.s_[-1]),
         (left > 0, np.s_[:, 0]),
         (right < width, np.s_[:, -1]),
     ):
-        if goes_on:
+        if photograph_continues:
             padded[border] = False
     if padded.all():
         return np.full(points.shape, sum(points.shape))
     return manhattan_distance(~padded)[1:-1, 1:-1]
 
 
-def _pixels_of(cells: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _pixels_in_cells(cells: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return an array of this size, 255 at the pixels whose centre lies in a True cell, else 0."""
     rows, columns = (
         ((2 * np.arange(pixels) + 1) * count) // (2 * pixels)

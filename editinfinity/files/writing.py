@@ -66,10 +66,10 @@ def encode_photograph(
     if format_ is None:
         known = ", ".join(FORMATS)
         raise UserError(f"{path}: cannot be written in that format; choose one of {known}")
-    picture, options = photograph.picture(), _options(format_, photograph, settings)
+    picture, options = photograph.picture(), _save_options(format_, photograph, settings)
     if format_ == "JPEG":
-        options.update(_jpeg_like(like))
-        picture = _for_jpeg(picture, path)
+        options.update(_jpeg_quality_like(like))
+        picture = _convert_for_jpeg(picture, path)
     elif picture.mode == "I;16" and format_ in ("WEBP", "AVIF"):
         raise UserError(f"{path}: {format_} has no 16-bit grey; choose .png or .tif")
     elif format_ == "WEBP":
@@ -84,7 +84,7 @@ def encode_photograph(
     return buffer.getvalue()
 
 
-def _options(format_: str, photograph: Photograph, settings: str | None) -> dict[str, Any]:
+def _save_options(format_: str, photograph: Photograph, settings: str | None) -> dict[str, Any]:
     """Return profile and metadata as arguments of Pillow's ``save`` for a format."""
     metadata = photograph.metadata
     options: dict[str, Any] = {}
@@ -108,9 +108,9 @@ def _options(format_: str, photograph: Photograph, settings: str | None) -> dict
             tags[_TIFF_XMP] = xmp
         if ExifTags.IFD.Exif in tags:
             # Pillow would copy the old file offset of the Interop directory; pass its content.
-            details = tags.get_ifd(ExifTags.IFD.Exif)
-            if ExifTags.IFD.Interop in details:
-                details[ExifTags.IFD.Interop] = tags.get_ifd(ExifTags.IFD.Interop)
+            exif_directory = tags.get_ifd(ExifTags.IFD.Exif)
+            if ExifTags.IFD.Interop in exif_directory:
+                exif_directory[ExifTags.IFD.Interop] = tags.get_ifd(ExifTags.IFD.Interop)
         # No compression: libtiff, which Pillow uses to compress, drops EXIF sub-directories.
         return {**options, "exif": tags}
     if xmp is not None:
@@ -127,7 +127,7 @@ larger.
 """
 
 
-def _jpeg_like(like: Path | None) -> dict[str, Any]:
+def _jpeg_quality_like(like: Path | None) -> dict[str, Any]:
     """Return the quantisation and subsampling of the original JPEG, so that little more is lost.
 
     If the original is not a JPEG, return ``QUALITY`` without subsampling.
@@ -145,12 +145,12 @@ def _jpeg_like(like: Path | None) -> dict[str, Any]:
     return {"quality": QUALITY, "subsampling": 0}
 
 
-def _for_jpeg(picture: Image.Image, path: Path) -> Image.Image:
+def _convert_for_jpeg(picture: Image.Image, path: Path) -> Image.Image:
     if picture.mode in ("RGBA", "LA"):
-        log.warning("%s: JPEG has no transparency; the picture lies over white", path)
+        log.warning("%s: JPEG has no transparency; the picture is put on white", path)
         return to_rgb(picture) if picture.mode == "RGBA" else to_grey(picture, background=255)
     if picture.mode == "I;16":
-        log.warning("%s: JPEG has 8 bits a pixel; 8 of the 16 are kept", path)
+        log.warning("%s: JPEG has 8 bits per channel; only 8 of the 16 are kept", path)
         return picture.point(lambda value: value / 257).convert("L")
     return picture
 

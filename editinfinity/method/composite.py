@@ -35,4 +35,4 @@ def composite(
         blend_mask = np.zeros(reference_grid(geometry.model_size), dtype=np.float32)
     opacity = opacity_of(blend_mask, geometry, settings.mask_feather)
     finished = photograph.paste(generated, geometry, opacity)
-    return finished.without_place() if settings.gps == "drop" else finished
+    return finished.without_location() if settings.gps == "drop" else finished

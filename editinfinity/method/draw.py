@@ -47,7 +47,7 @@ def adapted(
     if adapter is None:
         yield
         return
-    wrapped = adapter.put_on(transformer, transformer.device, name)
+    wrapped = adapter.apply_to(transformer, transformer.device, name)
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import require_file
-from editinfinity.files.state_dicts import LARGEST, can_be_mapped, read_pickle
+from editinfinity.files.state_dicts import MAX_FILE_BYTES, can_be_memory_mapped, read_pickle
 
 TYPES = {
     "F64": torch.float64,
@@ -64,7 +64,7 @@ def open_state(files: Sequence[Path]) -> dict[str, StoredTensor]:
     """
     state: dict[str, StoredTensor] = {}
     for path in files:
-        require_file(path, LARGEST, "fetch or convert it first")
+        require_file(path, MAX_FILE_BYTES, "fetch or convert it first")
         found = _in_safetensors(path) if path.suffix == ".safetensors" else _in_pickle(path)
         for name, tensor in found:
             if name in state:
@@ -94,7 +94,7 @@ def _read_safetensor(path: Path, name: str) -> Tensor:
 
 
 def _in_pickle(path: Path) -> Iterator[tuple[str, StoredTensor]]:
-    mapped = can_be_mapped(path)
+    mapped = can_be_memory_mapped(path)
     for name, tensor in read_pickle(path).items():
         stored = StoredTensor(tuple(tensor.shape), tensor.dtype, partial(_itself, tensor))
         yield name, replace(stored, release=partial(_forget_pages, tensor)) if mapped else stored

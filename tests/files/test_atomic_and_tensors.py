@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from editinfinity.errors import UserError
-from editinfinity.files.atomic import atomic_path, claimed, write_json, write_text
+from editinfinity.files.atomic import atomic_path, reserve_path, write_json, write_text
 from editinfinity.files.tensors import load_arrays, load_tensors, save_tensors
 
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
@@ -139,7 +139,7 @@ def test_faults_of_tensor_files(tmp_path: Path) -> None:
     save_tensors(tmp_path / "t", {"a": np.zeros(100)}, {"kind": "kernel"})
     with pytest.raises(UserError, match="there is no such file"):
         load_arrays(tmp_path / "none", "kernel")
-    with pytest.raises(UserError, match="holds kernel, not image_features"):
+    with pytest.raises(UserError, match="contains kernel, not image_features"):
         load_arrays(tmp_path / "t", "image_features")
     with pytest.raises(UserError, match="lacks b, c"):
         load_arrays(tmp_path / "t", "kernel", ["c", "a", "b"])
@@ -151,16 +151,16 @@ def test_faults_of_tensor_files(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     save_file({"a": np.zeros(1)}, tmp_path / "foreign")
-    with pytest.raises(UserError, match="holds something foreign"):
+    with pytest.raises(UserError, match="contains unknown data"):
         load_arrays(tmp_path / "foreign", "kernel")
 
 
 def test_a_name_is_claimed_once(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.png"
-    assert claimed(path) and not claimed(path)
+    assert reserve_path(path) and not reserve_path(path)
     with pytest.raises(UserError, match="cannot be written"):
-        claimed(Path("/proc/a.png"))
+        reserve_path(Path("/proc/a.png"))
     with pytest.raises(UserError, match="cannot be written"):
-        claimed(tmp_path / ("a" * 300))
+        reserve_path(tmp_path / ("a" * 300))
     with pytest.raises(UserError, match="cannot be written"):
-        claimed(path / "below a file.png")
+        reserve_path(path / "below a file.png")

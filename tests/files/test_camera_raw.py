@@ -110,7 +110,7 @@ def test_raws_are_refused_with_the_cure(tmp_path: Path, name: str, ending: str) 
         with pytest.raises(UserError) as fault:
             look(path)
         assert str(fault.value) == (
-            f"{path}: is a camera raw, which is not read; "
+            f"{path}: is an unsupported camera raw file; "
             "export it as TIFF or JPEG from your raw converter"
         )
 
@@ -187,7 +187,7 @@ def test_hostile_directories_cost_nothing(tmp_path: Path, data: bytes) -> None:
 def test_heic_is_named(tmp_path: Path, brands: bytes) -> None:
     path = tmp_path / "IMG_1.jpg"
     path.write_bytes(b"\0\0\0\x18ftyp" + brands + bytes(100))
-    with pytest.raises(UserError, match=r"is a HEIC picture.*; save it as JPEG or PNG$"):
+    with pytest.raises(UserError, match=r"is an unsupported HEIC picture; save it as JPEG or PNG$"):
         read_image(path)
 
 
@@ -217,5 +217,5 @@ def test_a_raw_enters_neither_as_a_mask_nor_by_a_command(tmp_path: Path) -> None
     ):
         told = CliRunner().invoke(app, arguments).exception
         assert isinstance(told, UserError)
-        assert "raw.tif: is a camera raw" in str(told)
+        assert "raw.tif: is an unsupported camera raw file" in str(told)
     assert not (tmp_path / "data" / "a" / "image" / "original_image.tif").exists()

@@ -141,19 +141,19 @@ FAR = [[0, 0], [29_999, 29_999]]
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"mask": "no base64!"}, "a mask in it is no PNG in base64; export it again"),
-        ({"mask": None}, "a mask in it is no PNG"),
-        ({"mask": 7}, "a mask in it is no PNG"),
-        ({"mask": base64.b64encode(b"GIF89a").decode()}, "a mask in it is no PNG"),
-        ({"mask": PNG[: len(PNG) // 8 * 4]}, "a mask in it is no PNG"),
+        ({"mask": "no base64!"}, "a mask in it is not a base64 PNG; export it again"),
+        ({"mask": None}, "a mask in it is not a base64 PNG"),
+        ({"mask": 7}, "a mask in it is not a base64 PNG"),
+        ({"mask": base64.b64encode(b"GIF89a").decode()}, "a mask in it is not a base64 PNG"),
+        ({"mask": PNG[: len(PNG) // 8 * 4]}, "a mask in it is not a base64 PNG"),
         ({"mask": bomb()}, "a mask in it"),
-        ({"mask": bomb(), "points": FAR}, "a corner lies far outside"),
+        ({"mask": bomb(), "points": FAR}, "a corner is far outside"),
         ({"mask": in_base64(Image.new("1", (90, 20))), "points": [[0, 0], [89, 19]]}, "90×20 pix"),
-        ({"points": [[10, 20], [30, 39]]}, "a mask in it, of 16×20 pixels, does not fill its cor"),
+        ({"points": [[10, 20], [30, 39]]}, "a mask of 16×20 pixels in it does not match its"),
         ({"points": [[10, 20]]}, "its polygons cannot be read"),
-        ({"points": [[1e30, 20], [1e30, 39]]}, "a corner lies far outside the picture"),
-        ({"points": [[2**40, 20], [2**40 + 15, 39]]}, "a corner lies far outside the picture"),
-        ({"shape_type": "linestrip"}, "holds shapes without an area (linestrip); delete them, or"),
+        ({"points": [[1e30, 20], [1e30, 39]]}, "a corner is far outside the picture"),
+        ({"points": [[2**40, 20], [2**40 + 15, 39]]}, "a corner is far outside the picture"),
+        ({"shape_type": "linestrip"}, "has shapes without an area (linestrip); delete them, or"),
         ({"shape_type": "po\nint"}, "without an area (po?int)"),
         ({"shape_type": ["mask"]}, "its polygons cannot be read"),
     ],
@@ -227,14 +227,14 @@ def test_many_images_are_named_in_part(tmp_path: Path) -> None:
 
 def test_annotations_of_an_image_that_is_not_there_are_not_taken(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(json.dumps(of_coco("photo.jpg", ids=(1,))))
-    with pytest.raises(UserError, match=r"none of its annotations is of its image photo\.jpg"):
+    with pytest.raises(UserError, match=r"has no annotation of its image photo\.jpg"):
         read_mask(tmp_path / "m.json", SIZE)
 
 
 @pytest.mark.parametrize("name", ["m.json", "m.txt"])
 def test_a_pipe_is_no_mask(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(UserError, match="is no file but a pipe; put the mask there"):
+    with pytest.raises(UserError, match="is a pipe, not a file; put the mask there"):
         read_mask(tmp_path / name, SIZE)
 
 
@@ -246,26 +246,26 @@ def test_a_box(tmp_path: Path, text: str) -> None:
 
 FAULTS = {
     "m.txt": {
-        "ten,20,3,4": "is no box; write x,y,width,height",
+        "ten,20,3,4": "is not x,y,width,height in pixels; write",
         "100,10,5,5": "lies outside the photograph, which is 80×60",
         "10,20,0,0": "lies outside",
-        "": "is no box",
+        "": "is not x,y,width,height",
     },
     "m.json": {
-        "{": "is no JSON",
-        "[" * 100_000: "is no JSON",
-        "[1]": "is neither of LabelMe",
+        "{": "is not JSON",
+        "[" * 100_000: "is not JSON",
+        "[1]": "is neither LabelMe",
         "5": "cannot be read",
-        '{"shapes": []}': "holds no polygon",
+        '{"shapes": []}': "contains no polygon",
         '{"shapes": [{"points": [[1]]}]}': "its polygons cannot be read",
         '{"shapes": [{"points": [["a", "b"]]}]}': "its polygons cannot be read",
-        '{"shapes": [{"points": [[1, 1], [1e999, 2], [3, 3]]}]}': "a corner lies far outside",
-        '{"shapes": [{"points": [[1, 1], [3, 3]]}]}': "holds a polygon of 2 corners",
-        '{"shapes": [{"shape_type": "circle", "points": [[9, 9], [1e7, 9]]}]}': "lies far outside",
-        '{"annotations": [{"segmentation": [[1, 1, 5, 5]]}]}': "holds a polygon of 2 corners",
-        '{"annotations": [{"keypoints": [1, 1, 2]}]}': "without polygon and box",
+        '{"shapes": [{"points": [[1, 1], [1e999, 2], [3, 3]]}]}': "a corner is far outside",
+        '{"shapes": [{"points": [[1, 1], [3, 3]]}]}': "has a polygon of only 2 corners",
+        '{"shapes": [{"shape_type": "circle", "points": [[9, 9], [1e7, 9]]}]}': "is far outside",
+        '{"annotations": [{"segmentation": [[1, 1, 5, 5]]}]}': "has a polygon of only 2 corners",
+        '{"annotations": [{"keypoints": [1, 1, 2]}]}': "without polygon or box",
         '{"shapes": 3}': "its polygons cannot be read",
-        '{"annotations": [{"segmentation": {"counts": []}}]}': "holds run-length masks",
+        '{"annotations": [{"segmentation": {"counts": []}}]}': "contains run-length masks",
         '{"annotations": [{"image_id": 1}, {"image_id": 2}]}': "annotations of several images",
         json.dumps({"imageHeight": 80, "imageWidth": 60, "shapes": [{"points": [[1, 1]] * 3}]}): (
             "is 60×80 pixels but"

@@ -91,7 +91,7 @@ def test_sixteen_bit_colour_becomes_eight_with_a_word(tmp_path: Path) -> None:
     data = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
     photograph = read_photograph(tmp_path / "a.png")
-    assert "has 16 bits a channel; 8 of them are kept" in photograph.warnings[0]
+    assert "has 16 bits per channel; only 8 are kept" in photograph.warnings[0]
     assert np.abs(np.asarray(photograph.pixels).astype(int) - pixels // 256).max() <= 1
 
 
@@ -128,7 +128,7 @@ def test_metadata_comes_back_upright_with_the_settings(
     photograph = read_photograph(source)
     assert photograph.size == (SIZE[0], SIZE[1])  # turned
     if not keep:
-        photograph = photograph.without_place()
+        photograph = photograph.without_location()
     write_photograph(tmp_path / f"out{suffix}", photograph, SETTINGS, like=source)
     with Image.open(tmp_path / f"out{suffix}") as made:
         exif = made.getexif()
@@ -213,7 +213,7 @@ def test_the_innermost_directory_of_exif_is_carried_and_no_stale_offset(
     Image.fromarray(noise(3)).save(source, exif=written)
     photograph = read_photograph(source)
     assert photograph.size == SIZE  # turned
-    write_photograph(made, photograph if keep else photograph.without_place(), SETTINGS)
+    write_photograph(made, photograph if keep else photograph.without_location(), SETTINGS)
     with Image.open(made) as picture:
         found = picture.getexif()
         assert found.get_ifd(ExifTags.IFD.Interop) == INTEROP

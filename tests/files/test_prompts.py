@@ -35,7 +35,7 @@ def test_prompts_are_stripped_utf8(tmp_path: Path, data: bytes, text: str) -> No
         ("a cup".encode("utf-16"), "is not UTF-8"),
         (b"a\x00cup", "control character"),
         (b"x" * 4001, "shorten it to 4000"),
-        (b"x" * 100_000, "more than the 32,000 bytes"),
+        (b"x" * 100_000, "the limit is 32,000 bytes"),
     ],
 )
 def test_unusable_prompts_name_file_and_fault(tmp_path: Path, data: bytes, fault: str) -> None:
@@ -46,7 +46,7 @@ def test_unusable_prompts_name_file_and_fault(tmp_path: Path, data: bytes, fault
 def test_missing_prompt_and_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"p\.txt: there is no such file"):
         read_prompt(tmp_path / "p.txt")
-    with pytest.raises(UserError, match="is no file but a folder"):
+    with pytest.raises(UserError, match="is a folder, not a file"):
         read_prompt(tmp_path)
 
 

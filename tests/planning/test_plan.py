@@ -151,8 +151,8 @@ def test_a_model_without_its_weights_is_a_fault_of_the_configuration(
     monkeypatch.setenv("HF_HOME", str(data))
     for settings, said in (
         ({}, "are not in .*infinity_2b; run `editinfinity weights fetch infinity_2b` once"),
-        ({"model_dir": "nowhere"}, "model_dir: nowhere is no folder"),
-        ({"model_dir": str(data)}, r"holds no tokenizer\*\.safetensors of infinity_2b; run `edit"),
+        ({"model_dir": "nowhere"}, "model_dir: nowhere is not a folder"),
+        ({"model_dir": str(data)}, r"contains no tokenizer\*\.safetensors of infinity_2b; run `e"),
     ):
         with pytest.raises(ConfigError, match=said):
             check_plan(*plan(model="infinity_2b", **settings))

@@ -181,12 +181,12 @@ def pipe(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "fault"),
     [
-        (lambda place: pipe(place / "a.pth"), "a.pth: is no file but a pipe"),
-        (lambda place: pipe(place / "a.safetensors"), "a.safetensors: is no file but a pipe"),
-        (lambda place: pipe(place / "a.safetensors").parent, "a.safetensors: is no file but a pip"),
-        (lambda place: place, ": holds no weights; give the file or the folder that does"),
-        (lambda _: Path("/"), "/: holds no weights"),
-        (lambda _: Path("/dev/null"), "/dev/null: is no file but a device"),
+        (lambda place: pipe(place / "a.pth"), "a.pth: is a pipe, not a file"),
+        (lambda place: pipe(place / "a.safetensors"), "a.safetensors: is a pipe, not a file"),
+        (lambda place: pipe(place / "a.safetensors").parent, "a.safetensors: is a pipe, not a f"),
+        (lambda place: place, ": contains no weights; give the file or folder that does"),
+        (lambda _: Path("/"), "/: contains no weights"),
+        (lambda _: Path("/dev/null"), "/dev/null: is a device, not a file"),
         (lambda place: place / ("a" * 300), ": cannot be read (File name too long)"),
         (lambda place: place / "none", "none: there is no such file; fetch or convert it first"),
     ],
@@ -245,7 +245,7 @@ class Trap:
 def test_no_pickle_runs_code(released: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     torch.save({"a": Trap()}, tmp_path / "infinity_2b_reg.pth")
     for look in (verify, lambda path: open_state([path])):
-        with pytest.raises(UserError, match="is damaged or no file of plain weights"):
+        with pytest.raises(UserError, match="is damaged or not plain weights"):
             look(tmp_path / "infinity_2b_reg.pth")
     assert "ran code" not in capsys.readouterr().out
 

@@ -199,9 +199,9 @@ def test_faults_on_the_way_to_the_hub_are_one_line(
     [
         (("fetch", "infinity_3b"), "no released model is called 'infinity_3b'"),
         (("convert", "infinity_2b", "--from", "/nowhere"), "/nowhere is no folder"),
-        (("convert", "infinity_2b", "--from", "/"), "holds no infinity_vae_d32reg*"),
+        (("convert", "infinity_2b", "--from", "/"), "contains no infinity_vae_d32reg*"),
         (("verify", "nothing.pth"), "nothing.pth: there is no such file"),
-        (("verify", __file__), "is damaged or no file of plain weights"),
+        (("verify", __file__), "is damaged or not plain weights"),
     ],
 )
 def test_faults_before_anything_is_fetched_are_one_line(

@@ -162,7 +162,7 @@ def test_kernel_needs_one_source_of_its_own_photograph(worked: Worked, tmp_path:
         with pytest.raises(UserError, match="either a mask or an attention map"):
             make_kernel(image_features=worked.image, output=tmp_path / "k", **both)
     Image.new("L", (256, 320)).save(tmp_path / "turned.png")
-    with pytest.raises(UserError, match="draw the mask over the photograph"):
+    with pytest.raises(UserError, match="draw the mask at that aspect ratio"):
         make_kernel(
             image_features=worked.image, mask=tmp_path / "turned.png", output=tmp_path / "k"
         )

@@ -181,19 +181,19 @@ def test_files_that_do_not_fit_are_refused(worked: Worked, tmp_path: Path) -> No
         embed(worked, tmp_path, "e", 0)
     with pytest.raises(UserError, match="optimizer state is missing"):
         embed(worked, tmp_path, "e", 5, previous=worked.embedding)
-    with pytest.raises(UserError, match="holds image_features, not text_embedding"):
+    with pytest.raises(UserError, match="contains image_features, not text_embedding"):
         embed(worked, tmp_path, "e", 5, **{**state, "previous": worked.image})
     one = embed(worked, tmp_path, "one", 1)
     with pytest.raises(UserError, match="belongs to iteration 3, but .* to iteration 1"):
         embed(worked, tmp_path, "e", 5, previous=one, previous_state=worked.embedding_state)
-    with pytest.raises(UserError, match="adapter of another shape"):
+    with pytest.raises(UserError, match="does not fit the adapter in training"):
         adapt(worked, tmp_path / "l", 5, previous_dir=worked.lora, lora=LoraSettings(lora_rank=2))
     with pytest.raises(UserError, match="there is no such file"):
         adapt(worked, tmp_path / "l", 5, previous_dir=tmp_path / "none")
 
 
 def test_features_of_another_model_are_refused(worked: Worked, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="was made by model tiny, not bundled"):
+    with pytest.raises(UserError, match="is for model tiny, not bundled"):
         train_textembedding(
             image_features=worked.image,
             text_features=worked.text,
