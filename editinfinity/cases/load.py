@@ -12,7 +12,7 @@ from editinfinity.config.load import Config, ConfigError
 from editinfinity.names import did_you_mean, printable
 
 Hold = Callable[[Iterable[Path]], None]
-"""Function that locks the folders or files of cases before they are read (``in_use.hold``)."""
+"""Function that locks files or folders of cases before they are read (``lock_until_exit``)."""
 
 
 def load_cases(config: Config, hold: Hold = lambda paths: None) -> Cases:
