@@ -1,9 +1,9 @@
-# Edit photographs by text: Snakemake says what depends on what, editinfinity does the work.
+# Edit photographs by text: Snakemake knows the dependencies, editinfinity does the work.
 #
 #   snakemake --cores 1 --resources gpu=1                          the cases of config.yaml
-#   snakemake --cores 1 --resources gpu=1 --config cases=[photo]   another one
+#   snakemake --cores 1 --resources gpu=1 --config cases=[photo]   a single case
 #
-# docs/architecture.md has the picture of the data; config.yaml explains every setting.
+# docs/architecture.md shows the data flow; config.yaml explains every setting.
 
 
 include: "rules/common.smk"
@@ -24,13 +24,12 @@ include: "rules/pie_bench.smk"
 include: "rules/report.smk"
 
 
-# Before the first job, not in a dry run. While jobs run, workers keep the models warm for them; they
-# go when the run is over.
+# Runs before the first job, not in a dry run. Workers keep models loaded until the run ends.
 onstart:
     begin()
 
 
-# What the user sees last: every case and edit, how it went, and what to open.
+# Both print the final summary: the outcome of every case and edit, and which files to open.
 onsuccess:
     end()
 

@@ -26,7 +26,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from editinfinity.planning.digests import KEPT_IN
+from editinfinity.planning.digests import CACHE
 from tests.workflow.project import Project, write
 
 CONFIG = {"metrics": 1, "train_lora_iter": 2}
@@ -38,7 +38,7 @@ from editinfinity.planning import fingerprint
 from editinfinity.planning.digests import DIGESTS
 paths = sorted(Path("data").glob("*/image/original_image.jpg"))
 began = time.perf_counter()
-DIGESTS.keep_in(Path())
+DIGESTS.persist_in(Path())
 fingerprint.of_each(paths, "photographs")
 print(time.perf_counter() - began)
 """
@@ -136,7 +136,7 @@ def measure(project: Project, rounds: int, before: Path | None) -> None:
     print("| fingerprints | median, s | least, s |\n|---|--:|--:|")
     for name, values in times.items():
         row(name, values)
-    known = (project.folder / KEPT_IN).stat().st_size
+    known = (project.folder / CACHE).stat().st_size
     print(f"\nWhat is known takes {known / 1000:.0f} kB.\n")
 
     checkouts = {"this": ROOT, **({"before": before} if before else {})}

@@ -112,7 +112,7 @@ def run_handler_in_thread(number: int) -> None:
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         return
 
-    def answer(*given: object) -> None:
-        threading.Thread(target=handler, args=given, daemon=True).start()
+    def run_in_thread(*arguments: object) -> None:
+        threading.Thread(target=handler, args=arguments, daemon=True).start()
 
-    signal.signal(number, answer)
+    signal.signal(number, run_in_thread)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """File in which Linux shows a container its CPU quota.
 
-It holds the microseconds of CPU per period (or "max") and the period.
+It contains the microseconds of CPU per period (or "max") and the period.
 """
 
 
@@ -35,14 +35,14 @@ def pick_device(name: str = "auto") -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"device: {name} is not there ({torch.cuda.device_count()} GPUs are visible); "
+            f"device: {name} does not exist ({torch.cuda.device_count()} GPUs are visible); "
             "use device: auto"
         )
     return device
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def isolated_torch_state() -> Iterator[None]:
     """Isolate training and sampling from the caller's torch state.
 
     Restores the caller's random generators on exit, and enables gradients inside the block even if
@@ -54,15 +54,15 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def determinism(wanted: bool) -> Iterator[None]:
+def determinism(enabled: bool) -> Iterator[None]:
     """Enable deterministic algorithms in torch inside the block.
 
     Without this, torch's fastest attention kernels on GPUs sum in a varying order.
 
     Args:
-        wanted: whether to enable them; False changes nothing.
+        enabled: whether to enable them; False changes nothing.
     """
-    if not wanted:
+    if not enabled:
         yield
         return
     before = torch.are_deterministic_algorithms_enabled()
@@ -75,7 +75,7 @@ def determinism(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before, warn_only=warning)
 
 
-def current(device: torch.device) -> AbstractContextManager[None]:
+def current_device(device: torch.device) -> AbstractContextManager[None]:
     """Make a device the thread's current one inside the block.
 
     Triton launches kernels on the current device, whatever the device of their tensors.
@@ -90,7 +90,7 @@ def block_dtype(device: torch.device) -> torch.dtype:
     if torch.cuda.get_device_capability(device) >= (8, 0):
         return torch.bfloat16
     name = torch.cuda.get_device_name(device)
-    log.warning("%s: has no bf16; blocks run in fp32, with twice the memory", name)
+    log.warning("%s: does not support bf16; blocks run in fp32, which takes twice the memory", name)
     return torch.float32
 
 
@@ -139,7 +139,7 @@ def reseed(seed: int, stage: str, iteration: int) -> None:
 
 
 @contextmanager
-def telling_memory_faults(cure: str) -> Iterator[None]:
+def report_memory_faults(cure: str) -> Iterator[None]:
     """Convert torch's out-of-memory error on a GPU into a one-line :class:`GpuMemoryError`.
 
     Args:

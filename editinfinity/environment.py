@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def workflow_root() -> Path:
-    """Return the folder that holds Snakefile, rules, scripts, envs, profiles and config.yaml.
+    """Return the folder that contains Snakefile, rules, scripts, envs, profiles and config.yaml.
 
     Raises:
         UserError: the package was installed without its workflow.
@@ -20,7 +20,7 @@ def workflow_root() -> Path:
     for root in (PACKAGE / "_workflow", PACKAGE.parent):
         if (root / "Snakefile").is_file() and (root / "rules").is_dir():
             return root
-    raise UserError(f"{PACKAGE}: carries no workflow; install editinfinity again, or use a clone")
+    raise UserError(f"{PACKAGE}: contains no workflow; install editinfinity again, or use a clone")
 
 
 JOBS_AT_ONCE = "EDITINFINITY_JOBS_AT_ONCE"

@@ -35,7 +35,7 @@ class Lock:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                if _is_file(path, handle):
+                if _is_same_file(path, handle):
                     os.utime(handle)  # else cleaners of temporary files delete it
                     return cls(handle)
             except BlockingIOError:
@@ -55,11 +55,11 @@ class Lock:
     def __enter__(self) -> Lock:
         return self
 
-    def __exit__(self, *fault: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
 
-def held(path: Path, wait: bool = False) -> bool:
+def is_locked(path: Path, wait: bool = False) -> bool:
     """Return whether a process holds the lock of a file; with ``wait``, wait until none does."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -77,10 +77,10 @@ def held(path: Path, wait: bool = False) -> bool:
 
 def wait_until_free(path: Path) -> None:
     """Block until no process holds the lock of a file; return at once if the file is missing."""
-    held(path, wait=True)
+    is_locked(path, wait=True)
 
 
-def _is_file(path: Path, handle: int) -> bool:
+def _is_same_file(path: Path, handle: int) -> bool:
     """Return whether a path still refers to the file behind an open descriptor."""
     try:
         return os.path.samestat(path.stat(), os.fstat(handle))

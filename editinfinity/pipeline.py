@@ -20,7 +20,7 @@ from typing import Any, overload
 import torch
 from PIL import Image
 
-from editinfinity.compute import current, pick_device, set_threads, undisturbed
+from editinfinity.compute import current_device, isolated_torch_state, pick_device, set_threads
 from editinfinity.errors import UserError
 from editinfinity.files import api_inputs
 from editinfinity.files.api_inputs import MaskLike, Picture
@@ -88,7 +88,7 @@ class EditInfinityPipeline:
         wanted = groups.ModelSettings(model, folder, device=device, threads=threads)
         chosen, where = preset(wanted.model), pick_device(wanted.device)
         set_threads(wanted.threads)
-        with undisturbed():
+        with isolated_torch_state():
             transformer = load_transformer(chosen, where, folder, attention_bias)
             tokenizer = load_tokenizer(chosen, where, folder)
             text_encoder = load_text_encoder(chosen, where, folder)
@@ -124,7 +124,7 @@ class EditInfinityPipeline:
         budget = groups.PhotographSettings(pixel_budget).pixel_budget or self.preset.pixel_budget
         photograph, upright = api_inputs.open_photograph(image)
         region = api_inputs.crop_of(crop, mask, mask_edit_region, photograph, budget)
-        with self._lock, current(self.device), undisturbed():
+        with self._lock, current_device(self.device), isolated_torch_state():
             features = encode_photograph(upright, region, budget, self.preset, self.tokenizer)
             text = encode_prompt(prompt, self.preset, self.text_encoder)
             if embedding_iterations or lora_iterations:
@@ -177,7 +177,7 @@ class EditInfinityPipeline:
         features, source, region, pictures = inversion.features, inversion.prompt, None, []
         soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
         negative_text = source if keep.guidance == "source_negative" else None
-        with self._lock, current(self.device), undisturbed():
+        with self._lock, current_device(self.device), isolated_torch_state():
             if mask is not None:
                 part = place.mask_edit_region
                 whole = grow_mask(

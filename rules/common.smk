@@ -1,13 +1,13 @@
-# What the rules share. Python that needs no Snakemake is in editinfinity/planning/: run.py has
-# the run, rule_params.py and rule_inputs.py what rules ask of it.
+# Shared by all rules. Code that does not depend on Snakemake is in editinfinity/planning/: run.py
+# (the planned run), rule_params.py and rule_inputs.py (functions for params: and input:).
 
 import signal
 import sys
 import time
 from pathlib import Path
 
-# By this file, for workflow.basedir is that of another workflow where this one is its module. A
-# checkout carries the package beside the Snakefile; an installed package carries the Snakefile.
+# Derived from this file, because workflow.basedir is the importing workflow's if this one is a
+# module. A checkout has the package beside the Snakefile; an installed package contains it.
 HERE = Path(workflow.snakefile).resolve().parents[1]
 HOME = HERE if (HERE / "editinfinity").is_dir() else HERE.parents[1]
 sys.path.insert(0, str(HOME))
@@ -17,16 +17,16 @@ from snakemake.utils import min_version
 
 from editinfinity.display.live import LiveRun
 from editinfinity.jobs.stage_version import rule_version
-from editinfinity.planning.cluster import refuse_second_copies
+from editinfinity.planning.cluster import refuse_duplicate_jobs
 from editinfinity.planning.digests import DIGESTS
-from editinfinity.planning.location import lend_to_jobs, require_writable, share_cores
+from editinfinity.planning.location import export_package, require_writable, share_cores
 from editinfinity.planning.params import named
 from editinfinity.planning.rule_inputs import RuleInputs
 from editinfinity.planning.rule_params import RuleParams
-from editinfinity.planning.run import PlannedRun, config_file, faults_end_the_run
+from editinfinity.planning.run import PlannedRun, config_file, exit_on_user_error
 from editinfinity.planning.targets import TRAIN_EMBEDDING, TRAIN_LORA, cases_that_train
-from editinfinity.planning.run_marker import TELLING
-from editinfinity.planning.variants import PATTERN as VARIANT_NAMES
+from editinfinity.planning.run_marker import REPORT_TARGET
+from editinfinity.planning.variants import VARIANT_PATTERN
 from editinfinity.results.provenance import made_by_other_code, older_results
 from editinfinity.results.summary import end_of_run
 from editinfinity.settings.groups import (
@@ -39,36 +39,36 @@ from editinfinity.cancellation import run_handler_in_thread
 from editinfinity.worker.session import close_session, forget_session, open_session
 
 min_version("9.0")
-# Whether this process plans the whole run; that of a job plans again, for the job alone.
-WHOLE_RUN = workflow.is_main_process
-# Whether the workflow that uses this one as a module gives its configuration (config: ...).
+# Whether this is the main process of the run. The process of a job loads this file again.
+MAIN_PROCESS = workflow.is_main_process
+# Whether a workflow that uses this one as a module passes its configuration (config: ...).
 GIVEN_CONFIG = workflow.modifier.skip_configfile
 
-lend_to_jobs(HERE)
+export_package(HERE)
 share_cores(workflow.global_resources)
-DIGESTS.keep_in(Path(), logger.info if WHOLE_RUN else None)
-# Jobs on a cluster are in the hands of a Snakemake of their own, which has no workers.
-if not WHOLE_RUN:
+DIGESTS.persist_in(Path(), logger.info if MAIN_PROCESS else None)
+# A cluster job is run by a Snakemake process of its own, which has no workers.
+if not MAIN_PROCESS:
     forget_session()
 
 STARTED = time.time()
-_QUIET = {kind.name for kind in workflow.output_settings.quiet or ()}
-LIVE = LiveRun(logger, quiet=not WHOLE_RUN or bool(_QUIET & {"ALL", "PROGRESS"}))
+_QUIET = {level.name for level in workflow.output_settings.quiet or ()}
+LIVE = LiveRun(logger, quiet=not MAIN_PROCESS or bool(_QUIET & {"ALL", "PROGRESS"}))
 
-# A folder without a configuration file takes all defaults, and edits every case below data.
+# Without a configuration file, all settings have their defaults and every case in data is edited.
 CONFIG_FILE, NOTICES = None, []
 if not GIVEN_CONFIG:
-    with faults_end_the_run():
-        # One that is named with --configfile is meant, whatever else lies here.
+    with exit_on_user_error():
+        # If --configfile names a file, misspelt names of config.yaml are not reported.
         CONFIG_FILE, NOTICES = config_file(
-            Path(), others_named=bool(workflow.overwrite_configfiles)
+            Path(), files_named=bool(workflow.overwrite_configfiles)
         )
 if CONFIG_FILE is not None:
 
     configfile: CONFIG_FILE
 
 
-with faults_end_the_run():
+with exit_on_user_error():
     RUN = PlannedRun.load(
         config,
         source=(
@@ -79,13 +79,13 @@ with faults_end_the_run():
             ).name
         ),
         command_line=() if GIVEN_CONFIG else workflow.config_settings.config or (),
-        place=workflow.modifier.path_modifier.replace_prefix,
-        whole_run=WHOLE_RUN,
-        # Snakemake counts nodes only where jobs are submitted to a cluster.
+        map_path=workflow.modifier.path_modifier.replace_prefix,
+        main_process=MAIN_PROCESS,
+        # Snakemake limits nodes only if jobs are submitted to a cluster.
         on_cluster=workflow.global_resources["_nodes"].value is not None,
     )
 NOTICES += RUN.cases.notices
-if WHOLE_RUN:
+if MAIN_PROCESS:
     NOTICES += older_results(RUN.config, RUN.cases)
     NOTICES += made_by_other_code(RUN.config, RUN.cases)
 for notice in NOTICES:
@@ -97,30 +97,30 @@ RESULTS = RUN.results
 CASE = f"{RESULTS}/{{case}}"
 
 
-# Names may hold anything but a slash: spaces, dots, dashes, quotes, any script.
+# Names may contain anything but a slash: spaces, dots, dashes, quotes, any script.
 wildcard_constraints:
     case=r"[^/]+",
     edit=r"[^/]+",
     iteration=r"[1-9]\d*",
     embedding=r"0|[1-9]\d*",
     smoothing=r"[a-z]+",
-    variant=VARIANT_NAMES,
+    variant=VARIANT_PATTERN,
 
 
 def begin():
-    """Before the first job."""
-    with faults_end_the_run():
-        refuse_second_copies(Path.cwd())
+    """Check the run and start its workers and live display, before the first job."""
+    with exit_on_user_error():
+        refuse_duplicate_jobs(Path.cwd())
         require_writable(Path(RUN.config.results))
-    RUN.end.begin()
+    RUN.marker.create()
     run_handler_in_thread(signal.SIGTERM)
     open_session()
     LIVE.start()
 
 
 def end():
-    """After the last job, however it went."""
+    """Stop workers and live display and print the final report, after success or failure."""
     close_session()
     LIVE.stop()
     print(end_of_run(RUN.config, RUN.cases, STARTED, NOTICES, logger.warning))
-    RUN.end.done()
+    RUN.marker.remove()

@@ -1,4 +1,4 @@
-# Step 4: draw the edited picture, then put it back at the size of the photograph.
+# Step 4: draw the edited picture, then make the result at the size of the photograph.
 
 
 rule edit:

@@ -1,8 +1,8 @@
-# How good the edits are, and which of a sweep becomes the result.
+# Metrics of the edits, and the choice of the variant of a sweep that becomes the result.
 
 
-# Beside every picture. results/metrics.tsv gathers them when a run ends, as the contact sheets are
-# made: a rule over all cases would wait for each of them, and not run where one fails.
+# Written beside every picture. results/metrics.tsv collects them when a run ends, like the contact
+# sheets: a rule over all cases would wait for each of them, and would not run if one fails.
 rule metrics:
     input:
         picture=f"{CASE}/edit/{{edit}}/{{variant}}.png",
@@ -15,7 +15,7 @@ rule metrics:
         f"{CASE}/benchmark/edit/{{edit}}/{{variant}}.metrics.tsv"
     conda:
         "../envs/editinfinity.yaml"
-    # Runs with the warm worker, which has torch and the models of metrics at hand.
+    # Runs in the worker, which keeps torch and the models of the metrics loaded.
     resources:
         gpu=1,
     params:

@@ -1,8 +1,8 @@
-# Steps 2 and 3: learn the photograph, first as 20 vectors after its prompt, then as a LoRA.
+# Steps 2 and 3: learn the photograph, first as 20 vectors appended to its prompt, then as a LoRA.
 #
-# A checkpoint grows from the last multiple of checkpoint_every before it, so that 50 → 100
-# iterations trains 50. Where train_X is 0 the rule does not apply to the case, and a checkpoint
-# that is there is used as it is.
+# Training resumes from the last checkpoint at a multiple of checkpoint_every, so that going from 50
+# to 100 iterations trains only 50. If train_X is 0, the rule does not apply to the case, and an
+# existing checkpoint is used as it is.
 
 
 rule train_textembedding:
@@ -46,7 +46,7 @@ rule train_lora:
     input:
         image=f"{CASE}/features/image.safetensors",
         text=f"{CASE}/features/text.safetensors",
-        embedding=INPUTS.embedding_below_lora,
+        embedding=INPUTS.embedding_of_lora,
         before=INPUTS.lora_before,
     output:
         weights=f"{CASE}/lora/embedding{{embedding}}/iter{{iteration}}/adapter_model.safetensors",

@@ -1,4 +1,4 @@
-# Where to edit: from the user's mask, or from where the model looks for a word, to the blend mask G.
+# Where to edit: from the user's mask, or from the attention map of a word, to the blend mask G.
 
 
 rule attention_map:
@@ -22,7 +22,7 @@ rule attention_map:
             version=rule_version("attention_map"),
         ),
     message:
-        "{wildcards.case}: find where the target word of {wildcards.edit} is"
+        "{wildcards.case}: locate the target word of {wildcards.edit}"
     script:
         "../scripts/attention_map.py"
 
@@ -38,7 +38,7 @@ rule mask_pictures:
         f"{CASE}/logs/mask/{{edit}}/pictures.log",
     benchmark:
         f"{CASE}/benchmark/mask/{{edit}}/pictures.tsv"
-    # Before training: they show whether the mask is the one that was meant.
+    # Before training, so that a wrong mask is noticed early.
     priority: 10
     conda:
         "../envs/pictures.yaml"
@@ -48,7 +48,7 @@ rule mask_pictures:
             version=rule_version("mask_pictures"),
         ),
     message:
-        "{wildcards.case}: show where {wildcards.edit} goes"
+        "{wildcards.case}: draw the region of {wildcards.edit}"
     script:
         "../scripts/mask_pictures.py"
 
@@ -63,7 +63,7 @@ rule kernel:
         f"{CASE}/logs/mask/{{edit}}/kernel-{{smoothing}}.log",
     benchmark:
         f"{CASE}/benchmark/mask/{{edit}}/kernel-{{smoothing}}.tsv"
-    # Before training: it refuses a mask that cannot be meant.
+    # Before training, so that an implausible mask is refused early.
     priority: 10
     conda:
         "../envs/pictures.yaml"

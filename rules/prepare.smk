@@ -1,4 +1,4 @@
-# Step 1: look at what the user gave, then encode the photograph and the prompts once.
+# Step 1: check the user's files, then encode the photograph and the prompts once.
 
 
 rule check:
@@ -8,7 +8,7 @@ rule check:
         f"{CASE}/logs/check.log",
     benchmark:
         f"{CASE}/benchmark/check.tsv"
-    # What is wrong with a user's files is so the second time too, whatever a profile says.
+    # Retrying would not fix a user's files, even if a profile sets retries.
     retries: 0
     localrule: True
     conda:

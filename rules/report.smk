@@ -1,5 +1,5 @@
-# The page of everything in the results. Each run ends with it, when jobs have failed too, so it is no
-# output of a rule: one over all cases would wait for them all, and run again for each of them.
+# The HTML page of all results. Every run makes it at its end, even if jobs failed, so it is not the
+# output of a rule: that rule would wait for all cases, and rerun for each of them.
 
 
 rule report:
@@ -8,15 +8,15 @@ rule report:
         "write {RESULTS}/report.html"
 
 
-# A run that was killed after its last job leaves nothing to do but to tell its end, which Snakemake
-# does (onsuccess) only where there was a job. This is one: editinfinity/planning/run_marker.py.
+# If a run was killed after its last job, only its final report is missing. onsuccess makes it,
+# but Snakemake calls that only if a job ran. This rule is that job (planning/run_marker.py).
 rule tell:
     output:
-        touch(f"{RESULTS}/{TELLING}-{{killed}}"),
+        touch(f"{RESULTS}/{REPORT_TARGET}-{{killed}}"),
     localrule: True
     message:
-        "tell how the run before this one ended"
+        "make the final report of the previous run, which was killed"
 
 
-# What `snakemake --report FILE` says above its pictures; the rules mark those, with their captions.
+# Introduction of `snakemake --report FILE`; rules mark its pictures with report(..., caption=...).
 report: "captions/workflow.rst"

@@ -1,4 +1,4 @@
-"""Rule check: look at everything the user gave for a case."""
+"""Rule check: validate the user's files of a case."""
 
 from editinfinity.planning.job import job
 from editinfinity.settings.groups import MaskSettings

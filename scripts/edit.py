@@ -5,12 +5,12 @@ from editinfinity.planning.variants import parse_variant
 from editinfinity.settings.groups import SamplingSettings
 
 with job(snakemake) as this:
-    this.require_sound_folder()
+    this.require_valid_folder()
     variant, lora = parse_variant(snakemake.wildcards.variant), this.input("lora")
     this.run(
         "edit",
-        image_features=this.needed("image"),
-        text_features=this.needed("text"),
+        image_features=this.required_input("image"),
+        text_features=this.required_input("text"),
         embedding=this.input("embedding"),
         lora_dir=lora.parent if lora else None,
         kernel=this.input("kernel"),

@@ -1,4 +1,4 @@
-"""Rule finish: the chosen edit at the size of the photograph."""
+"""Rule finish: make the result from the chosen edit, at the size of the photograph."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +10,7 @@ from editinfinity.settings.groups import FinishSettings
 from editinfinity.stages.finish import finish
 
 with job(snakemake) as this:
-    picture, kernel = this.needed("picture"), this.input("kernel")
+    picture, kernel = this.required_input("picture"), this.input("kernel")
     if selection := this.input("selection"):
         drawn = variants_of(this.edit.settings)
         chosen = read_selection(selection, drawn)

@@ -1,4 +1,4 @@
-"""Rule jsonl: the training table of a case."""
+"""Rule jsonl: write the training table of a case."""
 
 from editinfinity.files.prompts import read_prompt
 from editinfinity.planning.job import job

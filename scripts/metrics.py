@@ -1,4 +1,4 @@
-"""Rule metrics: measure a drawing."""
+"""Rule metrics: compute the metrics of a drawn picture."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ with job(snakemake) as this:
     edit = this.edit
     this.run(
         "metrics",
-        picture=this.needed("picture"),
+        picture=this.required_input("picture"),
         image=Path(this.params["image"]),
         output=this.output(),
         mask=edit.mask if edit.judged_mask == "user" else None,

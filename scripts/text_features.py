@@ -5,6 +5,6 @@ from editinfinity.planning.job import job
 from editinfinity.stages.jsonl import read_jsonl
 
 with job(snakemake) as this:
-    _, prompt = read_jsonl(this.needed("jsonl"))
+    _, prompt = read_jsonl(this.required_input("jsonl"))
     origin = origin_of(this.case.source_prompt, "source prompt")
     this.run("text_features", prompt=prompt, origin=origin, output=this.output())

@@ -7,8 +7,8 @@ with job(snakemake) as this:
     before, folder = this.input("before"), this.output("weights").parent
     this.run(
         "train_lora",
-        image_features=this.needed("image"),
-        text_features=this.needed("text"),
+        image_features=this.required_input("image"),
+        text_features=this.required_input("text"),
         embedding=this.input("embedding"),
         output_dir=folder,
         losses=this.output("losses"),

@@ -7,8 +7,8 @@ with job(snakemake) as this:
     before, embedding = this.inputs("before"), this.output("embedding")
     this.run(
         "train_textembedding",
-        image_features=this.needed("image"),
-        text_features=this.needed("text"),
+        image_features=this.required_input("image"),
+        text_features=this.required_input("text"),
         output=embedding,
         state=this.output("state"),
         losses=this.output("losses"),

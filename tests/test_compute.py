@@ -56,7 +56,7 @@ def test_threads_auto_is_what_this_process_may_use(
 def test_devices() -> None:
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type in ("cpu", "cuda")
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="does not exist"):
         pick_device("cuda:77")
     for name in ("tpu", "", "mps", "cuda:x"):
         with pytest.raises(UserError, match="device: must be auto, cpu, cuda or cuda:N"):

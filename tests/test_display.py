@@ -256,10 +256,10 @@ def test_numbers_that_no_training_has_are_shown_too(tmp_path: Path) -> None:
 
 def test_events_are_lines_for_people_in_logs() -> None:
     assert str(ResourceUsage("train_lora", 12.5, 812 * 10**6, 3 * 10**9)) == (
-        "train_lora: 12.500 s of work, 812 MB of memory, 3000 MB of the card"
+        "train_lora: 12.500 s, 812 MB of RAM, 3000 MB of GPU memory"
     )
-    assert str(ResourceUsage("edit", 0.25)) == "edit: 0.250 s of work"
+    assert str(ResourceUsage("edit", 0.25)) == "edit: 0.250 s"
     assert str(Iteration("train_lora", 1, 2, 0.5, 2.0)) == (
-        "train_lora: iteration 1 of 2, loss 0.5000, 2.00 iterations a second"
+        "train_lora: iteration 1 of 2, loss 0.5000, 2.00 iterations per second"
     )
     assert [clock(seconds) for seconds in (0.4, 65, 3725)] == ["0:00", "1:05", "1:02:05"]

@@ -69,7 +69,7 @@ def test_a_sound_folder_fits_one_screen_and_works(folder: Path) -> None:
         ("model: tiny\ncfg: [4", "line 2"),
         ("model: tiny\ncases: [cas]", "did you mean case?"),
         ("model: infinity_2b", "infinity_2b"),
-        ("model: tiny\ndevice: cuda:7", "cuda:7 is not there"),
+        ("model: tiny\ndevice: cuda:7", "cuda:7 does not exist"),
         ("model: tiny\ntrain_lora: 0", "there is no"),
     ],
 )

@@ -15,8 +15,8 @@ import pytest
 
 from editinfinity.cases.create import case_name
 from editinfinity.errors import UserError
-from editinfinity.locks import Lock, held
-from editinfinity.planning.in_use import changing, of_case, of_output
+from editinfinity.locks import Lock, is_locked
+from editinfinity.planning.in_use import locked_for_change, paths_of_case, paths_of_output
 from tests.test_everyday import TINY, run
 from tests.workflow.project import ROOT, Project, draw_image, draw_mask
 
@@ -60,7 +60,7 @@ def refused(folder: Path, *arguments: str) -> str:
 
 def change(paths: list[Path]) -> None:
     """Take the locks of a command, and give them back."""
-    with changing(paths):
+    with locked_for_change(paths):
         pass
 
 
@@ -74,11 +74,11 @@ def eventually(condition: Callable[[], bool]) -> None:
 @contextmanager
 def held_by_a_run(*paths: str) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds paths, as Snakemake's does."""
-    code = f"from editinfinity.planning import in_use; in_use._PATIENCE = 0.2; paths = {paths!r}"
+    code = f"from editinfinity.planning import in_use; in_use._TIMEOUT = 0.2; paths = {paths!r}"
     code += """
 import sys; from pathlib import Path
 try:
-    in_use.hold(map(Path, paths))
+    in_use.lock_until_exit(map(Path, paths))
 except Exception as fault:
     sys.exit(f"{type(fault).__name__}: {fault}")
 print("held", flush=True)
@@ -160,11 +160,11 @@ def test_what_a_run_reads_is_left_alone_until_it_ends(folder: Path) -> None:
 
 def test_a_run_of_a_table_holds_files_and_not_their_folders(folder: Path) -> None:
     with held_by_a_run("data/a/image/original_image.jpg", "mask.png"):
-        for paths in (of_case(Path("data/a")), of_output(Path("mask.png"))):
+        for paths in (paths_of_case(Path("data/a")), paths_of_output(Path("mask.png"))):
             with pytest.raises(UserError, match=r"(original_image.jpg|mask.png): is in use by a"):
                 change(paths)
-        change(of_case(Path("data/b")))
-        change(of_output(Path("photos/photo_edited.png")))
+        change(paths_of_case(Path("data/b")))
+        change(paths_of_output(Path("photos/photo_edited.png")))
 
 
 def test_an_output_is_part_of_a_case_from_wherever_it_is_named(
@@ -174,12 +174,12 @@ def test_an_output_is_part_of_a_case_from_wherever_it_is_named(
         monkeypatch.chdir("data/a/image")
         for name in ("mask.png", "original_image.webp", "./mask.cat.png", "../image/mask.png"):
             with pytest.raises(UserError, match="data/a: is in use by a run"):
-                change(of_output(Path(name)))
-        change(of_output(Path("original_image_edited.jpg")))
+                change(paths_of_output(Path(name)))
+        change(paths_of_output(Path("original_image_edited.jpg")))
 
 
 def test_a_run_waits_for_a_case_that_is_being_written_but_not_forever(folder: Path) -> None:
-    with changing([Path("data/a")]), held_by_a_run("data/b", "data/a") as run:
+    with locked_for_change([Path("data/a")]), held_by_a_run("data/b", "data/a") as run:
         assert run.stderr is not None
         assert run.wait() == 1 and run.stderr.read() == (
             "UserError: data/a: is in use by a run or another command; wait for it to end\n"
@@ -203,7 +203,7 @@ def test_without_a_private_folder_all_goes_on(folder: Path) -> None:
         capture_output=True,
         check=False,
     )
-    assert done.returncode == 0 and "cases in use cannot be marked" in done.stderr, done.stderr
+    assert done.returncode == 0 and "cannot lock cases in use" in done.stderr, done.stderr
     assert (folder / "data" / "c" / "prompt" / "edit_image_prompt.txt").is_file()
 
 
@@ -236,7 +236,7 @@ def test_new_beside_a_workflow(tmp_path: Path) -> None:
     finally:
         send(project.folder, signal.SIGKILL)
         workflow.wait()
-    change(of_case(project.folder / "data" / "one"))
+    change(paths_of_case(project.folder / "data" / "one"))
 
 
 def test_two_edits_of_one_photograph(folder: Path) -> None:
@@ -260,7 +260,7 @@ def test_two_edits_of_one_photograph(folder: Path) -> None:
         first.wait()
         assert "another edit of this is running" in refused(folder, *second)
         send(project, signal.SIGKILL)
-        eventually(lambda: not held(project / ".running"))
+        eventually(lambda: not is_locked(project / ".running"))
     finally:
         first.kill()
         send(project, signal.SIGKILL)

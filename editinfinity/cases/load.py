@@ -12,7 +12,7 @@ from editinfinity.config.load import Config, ConfigError
 from editinfinity.names import did_you_mean, printable
 
 LockFiles = Callable[[Iterable[Path]], None]
-"""Function that locks the folders or files of cases against changes (``in_use.hold``)."""
+"""Function that locks the files of cases against changes (``in_use.lock_until_exit``)."""
 
 
 def load_cases(config: Config, lock_files: LockFiles = lambda paths: None) -> Cases:

@@ -129,7 +129,7 @@ def edit(
     box or target the whole picture may change.
     """
     from editinfinity.cli.progress import alone, run_workflow
-    from editinfinity.planning.in_use import changing, of_output
+    from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
     _require_one_place(mask, box, wish.target)
     _require(image)
@@ -144,7 +144,7 @@ def edit(
     case, edits = project / "data" / name, {"edit": wish.edit(mask, box)}
     require_creatable(case, image, edits, overwrite=True)
     place = "--box" if box is not None else None if mask is None else str(mask)
-    with changing(of_output(output) if output else []), alone(project) as lock:
+    with locked_for_change(paths_of_output(output) if output else []), alone(project) as lock:
         make_case(case, image, source, edits, overwrite=True)
         ran = run_workflow(project, settings, lock)
         if ran.failed:
@@ -270,14 +270,14 @@ def new(
     """
     from editinfinity.files.camera_raw import refuse_camera_files
     from editinfinity.names import why_unusable
-    from editinfinity.planning.in_use import changing, of_case
+    from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
     _require_one_place(mask, box, target)
     _require(image)
     refuse_camera_files(image)  # a case takes a copy, unopened
     if reason := why_unusable(case):
         raise UserError(f"{case!r} cannot be a name: {reason}")
-    with changing(of_case(data / case)):
+    with locked_for_change(paths_of_case(data / case)):
         make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target)})
     typer.echo(f"{data / case}: run it with: editinfinity run --config cases=[{case}]")
 
@@ -289,7 +289,7 @@ def import_table(
     """Make cases of the rows of a table: case, image, edit_prompt, mask, source_prompt, edit, …."""
     from editinfinity.cases.table import read_table
     from editinfinity.config.load import load_config
-    from editinfinity.planning.in_use import changing, of_case
+    from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
     config = load_config({}, source=str(table))
     notices: list[str] = []
@@ -303,7 +303,7 @@ def import_table(
         for key, value in edit.settings.items()
         if value != config.settings[key]
     }
-    with changing(path for name in cases for path in of_case(data / name)):
+    with locked_for_change(path for name in cases for path in paths_of_case(data / name)):
         for name, case in cases.items():
             require_creatable(data / name, case.image, _edits_of(case))
         if lost:
@@ -344,7 +344,7 @@ def preview(
     from editinfinity.files.images import read_image, size_of, write_png
     from editinfinity.files.masks import mask_of_box, read_mask
     from editinfinity.files.preview import mask_preview
-    from editinfinity.planning.in_use import changing, of_output
+    from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
     if (mask is None) == (box is None):
         raise UserError("give either --mask or --box")
@@ -360,7 +360,7 @@ def preview(
         raise UserError(f"--output: {target}: choose the ending .png")
     if target.resolve() in {path.resolve() for path in (image, mask) if path is not None}:
         raise UserError(f"--output: {target}: is what the preview is made of; choose another")
-    with changing(of_output(target)):
+    with locked_for_change(paths_of_output(target)):
         write_png(target, mask_preview(picture, edited, crop_around([edited], "1M")))
     typer.echo(f"{target}: {edited.mean():.1%} of the photograph is edited")
 

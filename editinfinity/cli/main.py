@@ -147,7 +147,7 @@ def report(
         config = load_config({**(given or {}), "slice": None}, source=path.name)
         if not Path(config.results).is_dir():
             raise UserError(f"{config.results}: holds no results yet; editinfinity run makes them")
-        DIGESTS.keep_in(Path())
+        DIGESTS.persist_in(Path())
         page = make_report(config, load_cases(config)).absolute()
     typer.echo(folder / config.results / page.name)
     if show:

@@ -24,7 +24,7 @@ from editinfinity.display.following import Follower
 from editinfinity.display.run_state import RunState
 from editinfinity.display.screen import Screen
 from editinfinity.display.terminal import Pipe, Terminal, terminal_to_draw_on
-from editinfinity.jobs.record import path_of
+from editinfinity.jobs.record import record_path
 from editinfinity.names import printable
 
 _SECONDS = 0.2
@@ -62,7 +62,7 @@ class Listener(logging.Handler):
             return
         case = str(dict(facts.get("wildcards") or {}).get("case", ""))
         what = str(facts.get("rule_msg") or rule).removeprefix(f"{case}: ")
-        record = next((path_of(Path(log)) for log in facts.get("log") or ()), None)
+        record = next((record_path(Path(log)) for log in facts.get("log") or ()), None)
         self.board.begin(int(facts["jobid"]), rule, printable(case), printable(what), record)
 
 

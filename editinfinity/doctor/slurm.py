@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from editinfinity.doctor.findings import Finding, note
-from editinfinity.planning.cluster import jobs_left_behind
+from editinfinity.planning.cluster import unfinished_jobs
 
 _SUBJECT = "SLURM"
 _SECONDS = 30
@@ -39,7 +39,7 @@ def look(folder: Path) -> Iterator[Finding]:
     if inside := os.environ.get("SLURM_JOB_ID"):
         cards = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
         yield Finding("allocation", f"job {inside}, GPUs {cards}")
-    if left := jobs_left_behind(folder):
+    if left := unfinished_jobs(folder):
         jobs = " ".join(left)
         yield note("jobs", f"{jobs} of an earlier run here are not over; wait, or scancel {jobs}")
 

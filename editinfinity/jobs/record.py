@@ -33,10 +33,10 @@ DONE, FAILED, STOPPED = "done", "failed", "stopped"
 INPUT, MASK = "input", "mask"
 """Topics of a warning: ``MASK`` is the area that a mask covers, ``INPUT`` any other user input."""
 
-_MOST_BYTES = 2**22
+_MAX_BYTES = 2**22
 """Maximum number of bytes read from the end of a record."""
 
-_LARGEST = {bool: 1, int: 2**53, float: 1e15}
+_MAX_NUMBER = {bool: 1, int: 2**53, float: 1e15}
 """Maximum absolute value by type; events with larger numbers are ignored, so that sums of the
 values stay finite."""
 
@@ -59,8 +59,8 @@ class Code:
     digest: str
     changed: bool
 
-    def agrees(self, other: Code) -> bool:
-        """Return whether two codes compute the same results, as far as is known.
+    def matches(self, other: Code) -> bool:
+        """Return whether this code and another compute the same results, as far as is known.
 
         All unchanged code with the same version number does. Code that was changed without a new
         version agrees only with identical code.
@@ -91,7 +91,7 @@ class Iteration:
     def __str__(self) -> str:
         return (
             f"{self.stage}: iteration {self.number} of {self.last}, "
-            f"loss {self.loss:.4f}, {self.rate:.2f} iterations a second"
+            f"loss {self.loss:.4f}, {self.rate:.2f} iterations per second"
         )
 
 
@@ -128,11 +128,11 @@ class ResourceUsage:
     card: int | None = None
 
     def __str__(self) -> str:
-        parts = [f"{self.stage}: {self.seconds:.3f} s of work"]
+        parts = [f"{self.stage}: {self.seconds:.3f} s"]
         if self.memory is not None:
-            parts.append(f"{self.memory / 1e6:.0f} MB of memory")
+            parts.append(f"{self.memory / 1e6:.0f} MB of RAM")
         if self.card is not None:
-            parts.append(f"{self.card / 1e6:.0f} MB of the card")
+            parts.append(f"{self.card / 1e6:.0f} MB of GPU memory")
         return ", ".join(parts)
 
 
@@ -165,7 +165,7 @@ EVENTS: Mapping[str, type[Event]] = {
 }
 """Value of ``event`` in a line → dataclass of the line's other values."""
 
-_NAMES = {kind: name for name, kind in EVENTS.items()}
+_EVENT_NAMES = {event_type: name for name, event_type in EVENTS.items()}
 
 
 @dataclass(frozen=True)
@@ -214,28 +214,28 @@ class JobRecord:
         """Peak GPU memory in bytes; None if unknown."""
         return largest([usage.card for usage in self.all(ResourceUsage)])
 
-    def all(self, kind: type[SomeEvent]) -> list[SomeEvent]:
+    def all(self, event_type: type[SomeEvent]) -> list[SomeEvent]:
         """Return the events of one class."""
-        return [event for event in self.events if isinstance(event, kind)]
+        return [event for event in self.events if isinstance(event, event_type)]
 
-    def last(self, kind: type[SomeEvent]) -> SomeEvent | None:
+    def last(self, event_type: type[SomeEvent]) -> SomeEvent | None:
         """Return the last event of one class, or None."""
-        return next(reversed(self.all(kind)), None)
+        return next(reversed(self.all(event_type)), None)
 
 
 def largest(values: list[int | None]) -> int | None:
-    """Return the largest of the values that are not None, or None if there is none."""
+    """Return the largest of the values that are not None; None if all are."""
     return max((value for value in values if value is not None), default=None)
 
 
-def path_of(log: Path) -> Path:
+def record_path(log: Path) -> Path:
     """Return the path of the record that belongs to a log."""
     return log.with_suffix(ENDING)
 
 
 def to_json(event: Event) -> dict[str, Any]:
     """Return an event as a JSON object."""
-    return {"event": _NAMES[type(event)], **asdict(event)}
+    return {"event": _EVENT_NAMES[type(event)], **asdict(event)}
 
 
 def from_json(data: object) -> Event | None:
@@ -245,21 +245,21 @@ def from_json(data: object) -> Event | None:
 
     Returns:
         The event; None if its name is unknown, or if a value is missing, has a wrong type, or is a
-        number beyond ``_LARGEST``.
+        number beyond ``_MAX_NUMBER``.
     """
-    if not isinstance(data, dict) or (kind := EVENTS.get(str(data.get("event")))) is None:
+    if not isinstance(data, dict) or (event_type := EVENTS.get(str(data.get("event")))) is None:
         return None
     values: dict[str, Any] = {}
-    for field in fields(kind):
+    for field in fields(event_type):
         value = data.get(field.name, field.default)
         if type(value) not in _TYPES[str(field.type)]:
             return None
         if isinstance(value, str):  # make it printable in one line of a terminal
             value = _CONTROL.sub(" ", value.encode("utf-8", "backslashreplace").decode())
-        elif value is not None and not abs(value) <= _LARGEST[type(value)]:  # also true for nan
+        elif value is not None and not abs(value) <= _MAX_NUMBER[type(value)]:  # also true for nan
             return None
         values[field.name] = value
-    return kind(**values)
+    return event_type(**values)
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -280,39 +280,39 @@ def events_in(lines: bytes) -> Iterator[Event]:
                 yield event
 
 
-def read_record(logs: Path, job: str, most_bytes: int = _MOST_BYTES) -> JobRecord | None:
+def read_record(logs: Path, job: str, max_bytes: int = _MAX_BYTES) -> JobRecord | None:
     """Read the current record of a job.
 
     Args:
         logs: ``results/CASE/logs``.
         job: name of the job; see ``JobRecord``.
-        most_bytes: maximum number of bytes read from the end of the record.
+        max_bytes: maximum number of bytes read from the end of the record.
 
     Returns:
         The record; None if it does not exist or cannot be read.
     """
     log = logs / f"{job}.log"
     try:
-        if not path_of(log).is_file():  # opening a named pipe would wait for ever
+        if not record_path(log).is_file():  # opening a named pipe would block forever
             return None
-        with path_of(log).open("rb") as file:
-            facts = os.fstat(file.fileno())
-            size = min(facts.st_size, most_bytes)
-            file.seek(facts.st_size - size)
-            return JobRecord(job, log, facts.st_mtime, tuple(events_in(file.read(size))))
+        with record_path(log).open("rb") as file:
+            stats = os.fstat(file.fileno())
+            size = min(stats.st_size, max_bytes)
+            file.seek(stats.st_size - size)
+            return JobRecord(job, log, stats.st_mtime, tuple(events_in(file.read(size))))
     except OSError:
         return None
 
 
-def read_records(logs: Path, most_bytes: int = _MOST_BYTES) -> list[JobRecord]:
+def read_records(logs: Path, max_bytes: int = _MAX_BYTES) -> list[JobRecord]:
     """Read the records of a case, sorted by name; see ``read_record`` for the arguments."""
     paths = sorted(logs.rglob(f"*{ENDING}"))
     jobs = (path.relative_to(logs).as_posix().removesuffix(ENDING) for path in paths)
-    return [record for job in jobs if (record := read_record(logs, job, most_bytes)) is not None]
+    return [record for job in jobs if (record := read_record(logs, job, max_bytes)) is not None]
 
 
-def event_of(record: logging.LogRecord) -> Event | None:
-    """Return the event attached to a log record; for a plain warning a ``JobWarning``, or None."""
+def logged_event(record: logging.LogRecord) -> Event | None:
+    """Return the event attached to a log record, a ``JobWarning`` for a plain warning, or None."""
     event = getattr(record, "event", None)
     if isinstance(event, Event):
         return event
@@ -339,18 +339,18 @@ class RecordHandler(logging.Handler):
         # Create a new file, as a job left over from a killed run may still write to the old one.
         path.unlink(missing_ok=True)
         self._file = path.open("xb", buffering=0)
-        self._torn = False
+        self._line_incomplete = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the event of a log record, if it has one and the disk has room for it."""
-        event = event_of(record)
+        event = logged_event(record)
         if event is None:
             return
         # A job must not fail only because its record cannot be written.
         with suppress(OSError, ValueError):
             line = json.dumps(to_json(event), allow_nan=False).encode() + b"\n"
-            line = b"\n" + line if self._torn else line
-            self._torn = self._file.write(line) != len(line)
+            line = b"\n" + line if self._line_incomplete else line
+            self._line_incomplete = self._file.write(line) != len(line)
 
     def close(self) -> None:
         """Close the file."""

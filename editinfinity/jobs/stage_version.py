@@ -149,29 +149,29 @@ def _digests_of(sources: Mapping[Path, bytes], package: Path, scripts: Path) -> 
     calls: dict[str, list[str]] = {}
     for path, content in sources.items():
         if path.parent == scripts:
-            calls.setdefault(stage_of(path.stem), []).append(_shape(ast.parse(content)))
+            calls.setdefault(stage_of(path.stem), []).append(_dump(ast.parse(content)))
         else:
             name = ".".join(path.relative_to(package.parent).with_suffix("").parts)
             modules[name.removesuffix(".__init__")] = path
 
     @functools.cache
     def parsed(path: Path) -> tuple[str, set[Path]]:
-        """Return (digest of a module's shape, files of all modules imported in its code)."""
+        """Return (digest of a module's code, files of all modules that it imports)."""
         tree = ast.parse(sources[path])
         imports = _imports(tree, ".".join(path.relative_to(package.parent).parts[:-1]), modules)
-        return _digest(_shape(tree).encode()), {modules[name] for name in imports & modules.keys()}
+        return _digest(_dump(tree).encode()), {modules[name] for name in imports & modules.keys()}
 
     digests = {}
     for stage in recorded_versions(package):
-        shapes = [_digest(shape.encode()) for shape in calls[stage]]
-        seen: set[Path] = set()
-        waiting = {modules[f"{package.name}.stages.{stage}"]}
-        while waiting:
-            seen.add(path := waiting.pop())
-            shape, imported = parsed(path)
-            shapes.append(shape)
-            waiting |= imported - seen
-        digests[stage] = _digest("\n".join(sorted(shapes)).encode())
+        dumps = [_digest(dump.encode()) for dump in calls[stage]]
+        visited: set[Path] = set()
+        pending = {modules[f"{package.name}.stages.{stage}"]}
+        while pending:
+            visited.add(path := pending.pop())
+            dump, imported = parsed(path)
+            dumps.append(dump)
+            pending |= imported - visited
+        digests[stage] = _digest("\n".join(sorted(dumps)).encode())
     return digests
 
 
@@ -192,33 +192,33 @@ def _imports(node: ast.AST, package: str, modules: Container[str]) -> set[str]:
     return found
 
 
-def _shape(node: object, words: bool = True) -> str:
+def _dump(node: object, strings: bool = True) -> str:
     """Return a syntax tree as text that differs if its computation may differ.
 
     Unlike ``ast.dump`` and ``ast.unparse``, it gives the same text in all Python versions.
 
     Args:
         node: a node, or the value of a node's field.
-        words: whether string constants are included; they are not within an error or a log call.
+        strings: whether to include string constants; those in errors and log calls never are.
     """
     if isinstance(node, list):
-        return "[" + ",".join(_shape(each, words) for each in node if not _says_nothing(each)) + "]"
+        return "[" + ",".join(_dump(item, strings) for item in node if not _inert(item)) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
     match node:
         case ast.Raise() | ast.Call(ast.Attribute(ast.Name("log" | "logging"))):
-            words = False
-        case ast.JoinedStr() | ast.Constant(str()) if not words:
+            strings = False
+        case ast.JoinedStr() | ast.Constant(str()) if not strings:
             return "''"
     fields = (
-        f"{name}={_shape(value, words)}"
+        f"{name}={_dump(value, strings)}"
         for name, value in ast.iter_fields(node)
         if name not in ("ctx", "kind", "type_comment") and value is not None and value != []
     )
     return f"{type(node).__name__}({','.join(fields)})"
 
 
-def _says_nothing(node: object) -> bool:
+def _inert(node: object) -> bool:
     """Return whether a statement computes nothing: an import, a docstring, another bare string."""
     match node:
         case ast.Import() | ast.ImportFrom() | ast.Expr(ast.Constant(str())):
@@ -230,11 +230,11 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
-def _classify(kind: str, stages: Sequence[str], package: Path = PACKAGE) -> list[str]:
+def _classify(change: str, stages: Sequence[str], package: Path = PACKAGE) -> list[str]:
     """Write the current digests to ``stages/versions.json``, raising the numbers if requested.
 
     Args:
-        kind: ``same`` or ``new``.
+        change: ``same`` or ``new``.
         stages: stages to update; if empty (``same`` only), all stages that have changed.
         package: folder of the package.
 
@@ -244,7 +244,7 @@ def _classify(kind: str, stages: Sequence[str], package: Path = PACKAGE) -> list
     digests, known = current_digests(package), dict(recorded_versions(package))
     lines = []
     for stage in stages or changed_stages(digests, package):
-        version = known[stage].version + (kind == "new")
+        version = known[stage].version + (change == "new")
         known[stage] = StageVersion(version, digests[stage])
         lines.append(f"{stage}: version {version}, {digests[stage]}")
     text = json.dumps({stage: asdict(entry) for stage, entry in known.items()}, indent=2)
@@ -254,12 +254,12 @@ def _classify(kind: str, stages: Sequence[str], package: Path = PACKAGE) -> list
 
 def main(arguments: Sequence[str]) -> None:
     """Run ``same [STAGE ...]`` or ``new STAGE ...``; see the module's docstring."""
-    kind, *stages = arguments or ["?"]
+    change, *stages = arguments or ["?"]
     unknown = [stage for stage in stages if stage not in recorded_versions()]
-    if kind not in ("same", "new") or unknown or (kind == "new" and not stages):
+    if change not in ("same", "new") or unknown or (change == "new" and not stages):
         known = ", ".join(recorded_versions())
-        sys.exit(f"write: same, or: new STAGE ..., with stages of {known}")
-    sys.stdout.writelines(f"{line}\n" for line in _classify(kind, stages))
+        sys.exit(f"usage: same [STAGE ...] or: new STAGE ...; the stages are {known}")
+    sys.stdout.writelines(f"{line}\n" for line in _classify(change, stages))
 
 
 if __name__ == "__main__":

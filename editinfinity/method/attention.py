@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from editinfinity.compute import telling_memory_faults
+from editinfinity.compute import report_memory_faults
 from editinfinity.editing import sampler
 from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import ReplaySource
@@ -17,7 +17,7 @@ from editinfinity.prompts import Span
 from editinfinity.settings.groups import SamplingSettings
 
 
-@telling_memory_faults("choose a smaller pixel_budget")
+@report_memory_faults("choose a smaller pixel_budget")
 def attention_map(
     transformer: Infinity, photograph: ImageFeatures, prompt: PromptFeatures, tokens: Span
 ) -> NDArray[np.float32]:

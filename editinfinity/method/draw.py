@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from editinfinity.compute import telling_memory_faults
+from editinfinity.compute import report_memory_faults
 from editinfinity.editing import sampler
 from editinfinity.editing.blend import Editor, LockFirst, MaskBlend, keep_generated
 from editinfinity.editing.blend_mask import resample_blend_mask
@@ -54,7 +54,7 @@ def adapted(
         wrapped.unload()
 
 
-@telling_memory_faults("choose a smaller pixel_budget")
+@report_memory_faults("choose a smaller pixel_budget")
 def draw(
     transformer: Infinity,
     photograph: ImageFeatures,
@@ -112,7 +112,7 @@ def draw(
     ).code
 
 
-@telling_memory_faults("choose a smaller pixel_budget")
+@report_memory_faults("choose a smaller pixel_budget")
 @torch.inference_mode()
 def decode(tokenizer: Tokenizer, code: Tensor) -> Image.Image:
     """Decode a code (1, d, H, W) into a picture at the model's size.

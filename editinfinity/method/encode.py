@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from editinfinity.compute import telling_memory_faults
+from editinfinity.compute import report_memory_faults
 from editinfinity.files.cropping import Region
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.geometry import Geometry
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from editinfinity.models.tokenizer import Tokenizer
 
 
-@telling_memory_faults("choose a smaller pixel_budget")
+@report_memory_faults("choose a smaller pixel_budget")
 @torch.inference_mode()
 def encode_photograph(
     photograph: Image.Image,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from editinfinity.compute import determinism, reseed, telling_memory_faults
+from editinfinity.compute import determinism, report_memory_faults, reseed
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import Adapter, OptimizerState, SoftPrompt
 from editinfinity.files.features import ImageFeatures, PromptFeatures
@@ -208,7 +208,7 @@ class Trainer:
         loss = self._loss(model, source, kl_weight)
         try:
             with (
-                telling_memory_faults("lower batch_size, or choose a smaller pixel_budget"),
+                report_memory_faults("lower batch_size, or choose a smaller pixel_budget"),
                 determinism(self.training.deterministic),
             ):
                 after = train(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from editinfinity.compute import telling_memory_faults
+from editinfinity.compute import report_memory_faults
 from editinfinity.files.features import PromptFeatures
 from editinfinity.presets import Preset
 from editinfinity.prompts import Span, caption, find_word, tokens_of
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from editinfinity.models.text_encoder import TextEncoder
 
 
-@telling_memory_faults("use device: cpu for the text stages")
+@report_memory_faults("use device: cpu for the text stages")
 def encode_prompt(prompt: str, preset: Preset, encoder: TextEncoder) -> PromptFeatures:
     """Encode a prompt with the caption suffix; runs of white space become single spaces.
 

@@ -23,24 +23,24 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.files.input_files import read_text
 
-KEPT_IN = Path(".snakemake", "editinfinity", "fingerprints.json")
+CACHE = Path(".snakemake", "editinfinity", "fingerprints.json")
 """Path of the cache, relative to the working directory of the workflow."""
 
-SMALL = 2**16
-"""Maximum size, in bytes, of files that are not cached: reading one is as fast as looking it up."""
+MAX_UNCACHED = 2**16
+"""Maximum size of files whose digests are not cached: reading one is as fast as looking it up."""
 
-MOST = 50_000
+MAX_ENTRIES = 50_000
 """Maximum number of digests in the cache; the least recently used ones are removed first."""
 
-_LONGEST = 2**24
-"""Maximum size of the cache file, in bytes; ``MOST`` digests take less."""
+_MAX_CACHE_BYTES = 2**24
+"""Maximum size of the cache file, in bytes; ``MAX_ENTRIES`` digests take less."""
 
-_SETTLED = 2_000_000_000
+_MIN_AGE_NS = 2_000_000_000
 """Minimum age of a file's last change, in nanoseconds, for its digest to be cached. A file changed
 more recently might change again with the same mtime and ctime, since the coarsest file systems have
 a timestamp resolution this long."""
 
-_PATIENCE = 2.0
+_PROGRESS_AFTER = 2.0
 """Seconds of reading after which a progress line is shown."""
 
 _SAVE_EVERY = 10.0
@@ -55,26 +55,26 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Digests:
     """Cache of file digests, keyed by the ``stat`` result of a file. Thread-safe.
 
-    Digests are kept in memory only, until ``keep_in`` is called.
+    Digests are kept in memory only, until ``persist_in`` is called.
     """
 
     def __init__(self) -> None:
         self._file: Path | None = None
-        self._tell: Callable[[str], object] | None = None
+        self._notify: Callable[[str], object] | None = None
         self._known: dict[str, str] = {}
         self._used: dict[str, str] = {}  # least recently used first, for the next save
         self._unsaved = False
         self._saved_at = time.monotonic()
-        self._saving = Lock()
+        self._save_lock = Lock()
 
-    def keep_in(self, folder: Path, tell: Callable[[str], object] | None = None) -> None:
+    def persist_in(self, folder: Path, notify: Callable[[str], object] | None = None) -> None:
         """Load the digests stored in a folder, and store new ones there, at the latest at exit.
 
         Args:
-            folder: working directory of the workflow, to which ``KEPT_IN`` is relative.
-            tell: function that shows a line if reading takes long.
+            folder: working directory of the workflow, to which ``CACHE`` is relative.
+            notify: function that shows a progress line; called if reading takes long.
         """
-        self._file, self._tell = folder.absolute() / KEPT_IN, tell
+        self._file, self._notify = folder.absolute() / CACHE, notify
         self._known |= _load(self._file)
         atexit.register(self.save)
 
@@ -89,8 +89,8 @@ class Digests:
             The digest; None if the path is not a regular file, is larger than the limit, or cannot
             be read.
         """
-        found = _file_at(path, limit)
-        return None if found is None else self._looked_up(found) or self._read(path)
+        stats = _regular_file_stats(path, limit)
+        return None if stats is None else self._cached_digest(stats) or self._read(path)
 
     def of_each(
         self, paths: Iterable[Path], what: str = "files", limit: int = 2**40
@@ -105,15 +105,15 @@ class Digests:
         digests: dict[Path, str | None] = {}
         unread: dict[Path, int] = {}
         for path in paths:
-            found = _file_at(path, limit)
-            digests[path] = None if found is None else self._looked_up(found)
-            if found is not None and digests[path] is None:
-                unread[path] = found.st_size
+            stats = _regular_file_stats(path, limit)
+            digests[path] = None if stats is None else self._cached_digest(stats)
+            if stats is not None and digests[path] is None:
+                unread[path] = stats.st_size
         if unread:
             from concurrent.futures import ThreadPoolExecutor
 
             line = f"reading {len(unread)} {what} once ({sum(unread.values()) / 1e9:.1f} GB)"
-            with self._telling(line), ThreadPoolExecutor(_READERS) as pool:
+            with self._progress_line(line), ThreadPoolExecutor(_READERS) as pool:
                 digests.update(zip(unread, pool.map(self._read, unread), strict=True))
         return digests
 
@@ -123,18 +123,18 @@ class Digests:
         If two processes save at the same moment, one may lose its entries, and those files are read
         again. A folder that is not writable is left unchanged.
         """
-        with self._saving:
+        with self._save_lock:
             if self._file is None or not self._unsaved:
                 return
             self._unsaved, self._saved_at = False, time.monotonic()
-            used = dict(self._used)
-            older = {key: value for key, value in _load(self._file).items() if key not in used}
-            kept = list((older | used).items())[-MOST:]
+            recent = dict(self._used)
+            older = {key: value for key, value in _load(self._file).items() if key not in recent}
+            entries = list((older | recent).items())[-MAX_ENTRIES:]
             with suppress(UserError, OSError):
-                write_text(self._file, json.dumps(dict(kept)))
+                write_text(self._file, json.dumps(dict(entries)))
 
-    def _looked_up(self, found: os.stat_result) -> str | None:
-        key = _key(found)
+    def _cached_digest(self, stats: os.stat_result) -> str | None:
+        key = _key(stats)
         digest = None if key is None else self._known.get(key)
         if key is not None and digest is not None:
             self._used[key] = digest
@@ -156,12 +156,12 @@ class Digests:
         return digest
 
     @contextmanager
-    def _telling(self, line: str) -> Iterator[None]:
-        """Show a line if the block takes longer than ``_PATIENCE``."""
-        if self._tell is None:
+    def _progress_line(self, line: str) -> Iterator[None]:
+        """Show a line if the block takes longer than ``_PROGRESS_AFTER``."""
+        if self._notify is None:
             yield
             return
-        timer = Timer(_PATIENCE, self._tell, [line])
+        timer = Timer(_PROGRESS_AFTER, self._notify, [line])
         timer.daemon = True
         timer.start()
         try:
@@ -174,35 +174,35 @@ DIGESTS = Digests()
 """The digest cache of this process."""
 
 
-def _file_at(path: Path, limit: int) -> os.stat_result | None:
+def _regular_file_stats(path: Path, limit: int) -> os.stat_result | None:
     """Return the ``stat`` result of a regular file within the size limit, else None.
 
     Other kinds of file are excluded because opening a pipe, for example, would block forever.
     """
     try:
-        found = path.stat()
+        stats = path.stat()
     except (OSError, ValueError):
         return None
-    return found if stat.S_ISREG(found.st_mode) and found.st_size <= limit else None
+    return stats if stat.S_ISREG(stats.st_mode) and stats.st_size <= limit else None
 
 
-def _key(found: os.stat_result) -> str | None:
+def _key(stats: os.stat_result) -> str | None:
     """Return the cache key of a file.
 
     Returns:
         The key; None if the file changed too recently for a reliable key, or is small enough to be
         read each time.
     """
-    changed = max(found.st_mtime_ns, found.st_ctime_ns)
-    if found.st_size <= SMALL or time.time_ns() - changed < _SETTLED:
+    changed = max(stats.st_mtime_ns, stats.st_ctime_ns)
+    if stats.st_size <= MAX_UNCACHED or time.time_ns() - changed < _MIN_AGE_NS:
         return None
-    return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+    return f"{stats.st_dev} {stats.st_ino} {stats.st_size} {stats.st_mtime_ns} {stats.st_ctime_ns}"
 
 
 def _load(file: Path) -> dict[str, str]:
-    """Return the digests in a cache file; none if it is missing, damaged or something else."""
+    """Return the digests in a cache file; none if it is missing, damaged or not a cache file."""
     try:
-        found = json.loads(read_text(file, _LONGEST, ""))
-        return {key: value for key, value in found.items() if _SHA256.fullmatch(value)}
+        entries = json.loads(read_text(file, _MAX_CACHE_BYTES, ""))
+        return {key: value for key, value in entries.items() if _SHA256.fullmatch(value)}
     except (UserError, ValueError, TypeError, AttributeError, RecursionError):
         return {}

@@ -19,10 +19,10 @@ MISSING = "missing"
 """Fingerprint of a path that does not exist, is not a file, is too large or cannot be read;
 ``check`` reports the reason."""
 
-_LONGEST_TEXT = 2**24
-"""Maximum size, in bytes, of a text whose white space is folded; a longer file is no prompt."""
+_MAX_TEXT_BYTES = 2**24
+"""Maximum size, in bytes, of a text whose white space is folded; no prompt is longer."""
 
-LARGEST = 2**30
+MAX_BYTES = 2**30
 """Maximum size of a user's file, in bytes; stages refuse larger ones, too
 (``files.opening.MAX_BYTES``)."""
 
@@ -44,7 +44,7 @@ def of_text(text: Path | str | None) -> str:
     if isinstance(text, str):
         return of_bytes(_folded(text.encode("utf-8", "surrogatepass")))
     try:
-        if text.is_file() and text.stat().st_size <= _LONGEST_TEXT:  # a pipe never ends
+        if text.is_file() and text.stat().st_size <= _MAX_TEXT_BYTES:  # a pipe never ends
             return of_bytes(_folded(text.read_bytes().removeprefix(b"\xef\xbb\xbf")))
     except (OSError, ValueError):
         return MISSING
@@ -57,7 +57,7 @@ def _folded(text: bytes) -> bytes:
 
 def of_file(path: Path | None) -> str:
     """Return the fingerprint of a photograph or mask, computed from its whole content."""
-    return "none" if path is None else _short(DIGESTS.of(path, LARGEST))
+    return "none" if path is None else _short(DIGESTS.of(path, MAX_BYTES))
 
 
 def of_each(paths: Iterable[Path], what: str) -> dict[Path, str]:
@@ -67,7 +67,8 @@ def of_each(paths: Iterable[Path], what: str) -> dict[Path, str]:
         paths: paths of the files.
         what: plural noun for the files, used in the progress line if reading takes long.
     """
-    return {path: _short(digest) for path, digest in DIGESTS.of_each(paths, what, LARGEST).items()}
+    digests = DIGESTS.of_each(paths, what, MAX_BYTES)
+    return {path: _short(digest) for path, digest in digests.items()}
 
 
 def of_files(paths: Iterable[Path]) -> str:

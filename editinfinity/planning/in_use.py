@@ -27,27 +27,27 @@ log = logging.getLogger(__name__)
 
 _FILE = "cases-in-use"
 
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 """Seconds that a run waits for a command to finish writing a case, which usually takes a moment."""
 
-_PAUSE = 0.05
+_RETRY_PAUSE = 0.05  # seconds between two attempts to lock
 
 
-def hold(paths: Iterable[Path]) -> None:
+def lock_until_exit(paths: Iterable[Path]) -> None:
     """Lock paths against changes by commands until this process ends.
 
     Args:
         paths: folders of cases, or single files.
 
     Raises:
-        UserError: a command is still changing one of them after ``_PATIENCE`` seconds.
+        UserError: a command is still changing one of them after ``_TIMEOUT`` seconds.
     """
-    if (handle := _held_until_the_end()) is not None:
-        _lock(handle, paths, fcntl.LOCK_SH, _PATIENCE)
+    if (descriptor := _process_descriptor()) is not None:
+        _lock(descriptor, paths, fcntl.LOCK_SH, _TIMEOUT)
 
 
 @contextmanager
-def changing(paths: Iterable[Path]) -> Iterator[None]:
+def locked_for_change(paths: Iterable[Path]) -> Iterator[None]:
     """Lock paths exclusively: no other process reads or changes them within the block.
 
     Do not nest: leaving the inner block would release all locks of the process.
@@ -55,17 +55,17 @@ def changing(paths: Iterable[Path]) -> Iterator[None]:
     Raises:
         UserError: a run reads one of them, or another command changes it.
     """
-    handle = _opened()
+    descriptor = _open_lock_file()
     try:
-        if handle is not None:
-            _lock(handle, paths, fcntl.LOCK_EX)
+        if descriptor is not None:
+            _lock(descriptor, paths, fcntl.LOCK_EX)
         yield
     finally:
-        if handle is not None:
-            os.close(handle)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def of_case(folder: Path) -> list[Path]:
+def paths_of_case(folder: Path) -> list[Path]:
     """Return the paths that a command locks if it creates or changes a case: folder and files.
 
     The files are needed because a run with a table locks files, not folders.
@@ -73,7 +73,7 @@ def of_case(folder: Path) -> list[Path]:
     return [folder, *folder.glob("image/*"), *folder.glob("prompt/*")]
 
 
-def of_output(file: Path) -> list[Path]:
+def paths_of_output(file: Path) -> list[Path]:
     """Return the paths that a command locks if it writes a picture: the file, and its case if any.
 
     ``data/CASE/image/mask.png`` is part of a case; ``original_image_preview.png`` beside it is not.
@@ -84,50 +84,50 @@ def of_output(file: Path) -> list[Path]:
     return [file, Path(os.path.abspath(file)).parent.parent]  # noqa: PTH100
 
 
-def _lock(handle: int, paths: Iterable[Path], kind: int, patience: float = 0.0) -> None:
-    """Lock the bytes that belong to some paths.
+def _lock(descriptor: int, paths: Iterable[Path], operation: int, timeout: float = 0.0) -> None:
+    """Lock the bytes that belong to some paths; ``operation`` is ``LOCK_SH`` or ``LOCK_EX``.
 
     Raises:
-        UserError: another process holds a conflicting lock, even after ``patience`` seconds.
+        UserError: another process holds a conflicting lock, even after ``timeout`` seconds.
     """
-    give_up = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     for path in paths:
         while True:
             try:
-                fcntl.lockf(handle, kind | fcntl.LOCK_NB, 1, _place_of(path))
+                fcntl.lockf(descriptor, operation | fcntl.LOCK_NB, 1, _offset_of(path))
                 break
-            except OSError as fault:
-                if fault.errno not in (errno.EAGAIN, errno.EACCES):  # no locks on this system
-                    log.warning("cases in use cannot be marked: %s", fault)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):  # no locks on this system
+                    log.warning("cannot lock cases in use: %s", error)
                     return
-            if time.monotonic() >= give_up:
+            if time.monotonic() >= deadline:
                 raise UserError(
                     f"{path}: is in use by a run or another command; wait for it to end"
                 )
-            time.sleep(_PAUSE)
+            time.sleep(_RETRY_PAUSE)
 
 
-def _place_of(path: Path) -> int:
+def _offset_of(path: Path) -> int:
     """Return the offset of the byte for a path: 56 bits of a hash, so that paths do not collide."""
     name = os.fsencode(os.path.realpath(path))
     return int.from_bytes(hashlib.sha256(name).digest()[:7], "big")
 
 
 @cache
-def _held_until_the_end() -> int | None:
+def _process_descriptor() -> int | None:
     """Return the lock file's descriptor, opened once and never closed.
 
     Closing any descriptor of the file would release all locks of the process.
     """
-    return _opened()
+    return _open_lock_file()
 
 
-def _opened() -> int | None:
+def _open_lock_file() -> int | None:
     """Open the lock file and return its descriptor; None if that is not possible."""
     try:
-        handle = os.open(private_folder() / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.utime(handle)  # keeps cleaners of temporary files, which go by age, from deleting it
-    except OSError as fault:
-        log.warning("cases in use cannot be marked: %s", fault)
+        descriptor = os.open(private_folder() / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.utime(descriptor)  # a recent mtime keeps cleaners of old files away
+    except OSError as error:
+        log.warning("cannot lock cases in use: %s", error)
         return None
-    return handle
+    return descriptor

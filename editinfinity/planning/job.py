@@ -25,7 +25,7 @@ from editinfinity.cases.case import Case, Edit
 from editinfinity.cases.load import cases_are_folders, load_case
 from editinfinity.config.load import Config, load_config
 from editinfinity.errors import UserError
-from editinfinity.jobs.record import DONE, FAILED, STOPPED, JobOutcome, RecordHandler, path_of
+from editinfinity.jobs.record import DONE, FAILED, STOPPED, JobOutcome, RecordHandler, record_path
 from editinfinity.jobs.stage_version import running_code, running_digests
 from editinfinity.locks import wait_until_free
 from editinfinity.planning.params import params_of, values_of
@@ -33,9 +33,9 @@ from editinfinity.settings.groups import MaskSettings, ModelSettings
 from editinfinity.settings.setting import SettingsGroup
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import PauseFile
-from editinfinity.worker.client import UnexpectedFault
+from editinfinity.worker.client import UnexpectedError
 from editinfinity.worker.dispatch import dispatch
-from editinfinity.worker.resource_usage import peak_of_ram
+from editinfinity.worker.resource_usage import peak_ram
 from editinfinity.worker.session import Session
 
 log = logging.getLogger(__name__)
@@ -75,22 +75,22 @@ class Job:
         """
         name = self.snakemake.wildcards.edit
         if name not in self.case.edits:
-            raise UserError(f"{self.case.name}: the prompt of edit {name} has gone; run again")
+            raise UserError(f"{self.case.name}: the prompt of edit {name} is missing; run again")
         return self.case.edits[name]
 
-    def require_sound_folder(self) -> None:
-        """Refuse to draw if the case's folder has faults.
+    def require_valid_folder(self) -> None:
+        """Check that the case's folder has no faults, before a picture is drawn.
 
         ``check`` has already validated the folder, but files may have changed since: if a mask was
         renamed, for example, the whole picture would be redrawn.
 
         Raises:
-            UserError: with all faults of the case.
+            UserError: the case has faults; the message contains all of them.
         """
         if cases_are_folders(self.config) and (faults := self.case.all_faults()):
             raise UserError("; ".join(faults))
 
-    def settings(self, group: type[Group], **given: Any) -> Group:
+    def settings(self, group: type[Group], **overrides: Any) -> Group:
         """Return a group of settings with the values in the rule's params.
 
         Settings of the whole run, such as device and threads, come from the configuration. They are
@@ -98,12 +98,12 @@ class Job:
 
         Args:
             group: the group's class.
-            given: values to use instead, by key.
+            overrides: setting → value to use instead.
         """
         values = {}
         for key, setting in group.settings().items():
-            if key in given:
-                values[key] = given[key]
+            if key in overrides:
+                values[key] = overrides[key]
             elif setting.level == "run":
                 values[key] = self.config.settings[key]
             else:
@@ -112,7 +112,7 @@ class Job:
         return group(**values)
 
     @property
-    def where(self) -> dict[str, Any]:
+    def region_arguments(self) -> dict[str, Any]:
         """The arguments of ``find_region`` that determine which region the edit changes."""
         edit = self.edit
         return {
@@ -127,7 +127,7 @@ class Job:
         paths = self.inputs(name)
         return paths[0] if paths else None
 
-    def needed(self, name: str) -> Path:
+    def required_input(self, name: str) -> Path:
         """Return the first file of a named input that the job always has."""
         return self.inputs(name)[0]
 
@@ -142,7 +142,7 @@ class Job:
 
     def pause(self, path: Path) -> PauseFile:
         """Return where a training saves its progress if it is asked to stop, and for which job."""
-        files = [(path, *_stamp(Path(path))) for path in self.snakemake.input]
+        files = [(path, *_size_and_mtime(Path(path))) for path in self.snakemake.input]
         facts = [self.params, dict(self.snakemake.wildcards.items()), files]
         return PauseFile(path, hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest())
 
@@ -158,7 +158,7 @@ class Job:
         dispatch(call, running_digests()[stage], worker, self.cancellation)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _size_and_mtime(path: Path) -> tuple[int, int]:
     """Return (size in bytes, mtime in nanoseconds), used to detect that a file has changed."""
     facts = path.stat()
     return facts.st_size, facts.st_mtime_ns
@@ -175,11 +175,11 @@ def job(snakemake: Any) -> Iterator[Job]:
     try:
         handlers = _log_to(Path(snakemake.log[0]))
     except OSError as error:
-        sys.exit(f"{error.filename}: cannot be written ({error.strerror}); make room")
+        sys.exit(f"{error.filename}: cannot be written ({error.strerror}); free disk space")
     cancellation = Cancellation()
 
-    def ended(state: str, message: str = "") -> JobOutcome:
-        return JobOutcome(state, time.perf_counter() - began, peak_of_ram(), message)
+    def outcome(state: str, message: str = "") -> JobOutcome:
+        return JobOutcome(state, time.perf_counter() - began, peak_ram(), message)
 
     try:
         with cancellation.handling_signals(), cancellation.interruptible():
@@ -190,18 +190,18 @@ def job(snakemake: Any) -> Iterator[Job]:
             code = running_code(rule, str(this.params.get("version", "")).partition(":")[0])
             yield this
             log.info("version %d of %s", code.version, rule, extra={"event": code})
-            done = ended(DONE)
-            log.info("%s: %.3f s in all", rule, done.seconds, extra={"event": done})
+            done = outcome(DONE)
+            log.info("%s: %.3f s in total", rule, done.seconds, extra={"event": done})
     except UserError as fault:
-        _fail(ended(FAILED, str(fault)))
+        _fail(outcome(FAILED, str(fault)))
     except Stopped as fault:
-        _fail(ended(STOPPED, str(fault)))
-    except UnexpectedFault as fault:
-        _fail(ended(FAILED, f"{rule}: unexpected {fault}; {snakemake.log[0]} tells where"))
+        _fail(outcome(STOPPED, str(fault)))
+    except UnexpectedError as fault:
+        _fail(outcome(FAILED, f"{rule}: unexpected {fault}; see {snakemake.log[0]}"))
     except Exception as fault:
-        log.exception("an unexpected fault")
-        kind = " ".join(f"{type(fault).__name__}: {fault}".split())
-        _fail(ended(FAILED, f"{rule}: unexpected {kind}; {snakemake.log[0]} tells where"))
+        log.exception("unexpected error")
+        text = " ".join(f"{type(fault).__name__}: {fault}".split())
+        _fail(outcome(FAILED, f"{rule}: unexpected {text}; see {snakemake.log[0]}"))
     finally:
         for handler in handlers:
             logging.getLogger().removeHandler(handler)
@@ -212,23 +212,23 @@ def job(snakemake: Any) -> Iterator[Job]:
 def _stop_with_the_workflow(cancellation: Cancellation) -> None:
     """Start a thread that requests a stop of this job as soon as its run of Snakemake has ended.
 
-    Without it, a job whose Snakemake was killed would go on and write the same files as the same
-    job of a new run. ``session.sign`` is a file that the run keeps locked while it is alive; jobs
-    that belong to no run on this machine (on a cluster, or by hand) have no session.
+    Without it, a job whose Snakemake was killed would continue and write the same files as the same
+    job of a new run. The run locks ``session.alive_file`` while it is alive; jobs that belong to
+    no run on this machine (on a cluster, or started by hand) have no session.
     """
     session = Session.current()
     if session is None:
         return
 
     def watch() -> None:
-        wait_until_free(session.sign)
-        cancellation.request_stop("the workflow has gone")
+        wait_until_free(session.alive_file)
+        cancellation.request_stop("the workflow has ended")
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def _fail(outcome: JobOutcome) -> None:
-    """Write the outcome to log and record, show its message on the terminal, and exit."""
+    """Write the outcome to log and record, print its message on the terminal, and exit."""
     log.critical("%s", outcome.message, extra={"event": outcome})
     sys.stderr.write(f"{outcome.message}\n")
     sys.exit(1)
@@ -240,11 +240,11 @@ def _log_to(path: Path) -> list[logging.Handler]:
     Raises:
         OSError: one of the files cannot be written.
     """
-    logging.raiseExceptions = False  # a full disk must not print a traceback a line
+    logging.raiseExceptions = False  # on a full disk, do not print a traceback for every line
     path.parent.mkdir(parents=True, exist_ok=True)
-    prose = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
-    prose.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    handlers = [prose, RecordHandler(path_of(path))]
+    log_handler = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
+    log_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handlers = [log_handler, RecordHandler(record_path(path))]
     root = logging.getLogger()
     for handler in handlers:
         root.addHandler(handler)

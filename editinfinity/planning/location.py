@@ -38,15 +38,15 @@ def require_writable(folder: Path) -> None:
     except OSError as error:
         raise UserError(
             f"results: {folder} cannot be written to ({error.strerror}); choose another folder "
-            "or make room"
+            "or free disk space"
         ) from None
 
 
 def share_cores(limits: Mapping[str, Any]) -> None:
-    """Tell jobs, by an environment variable, how many of them may run a model at once.
+    """Set an environment variable for the jobs: how many of them may run a model at once.
 
-    ``threads: auto`` divides the cores by this number, because two models on a CPU that each use
-    every core are three times slower than one after the other (measured on two cores).
+    ``threads: auto`` divides the cores by this number, because two models that run at once on all
+    cores are three times slower than one after the other (measured on two cores).
 
     Args:
         limits: Snakemake's resource limits: ``_cores`` and optionally ``gpu``, each a number or an
@@ -57,12 +57,12 @@ def share_cores(limits: Mapping[str, Any]) -> None:
     os.environ[JOBS_AT_ONCE] = str(min(known, default=1))
 
 
-def lend_to_jobs(root: Path) -> None:
+def export_package(root: Path) -> None:
     """Make this package importable by the jobs of a workflow, which are separate processes.
 
     Under ``--sdm conda`` jobs run another Python interpreter, which does not see the packages of
     this one. It must not import torch and other packages from this interpreter's site-packages, so
-    an installed package is made available through a link in a folder of its own.
+    an installed package is made available through a link in a folder that contains nothing else.
 
     Args:
         root: folder of the Snakefile; in a checkout it contains the package too.

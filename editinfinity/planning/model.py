@@ -11,7 +11,7 @@ from typing import Any
 from editinfinity.evaluation.backbones import BACKBONES, backbone_folders
 from editinfinity.planning import fingerprint
 from editinfinity.planning.location import weight_files
-from editinfinity.planning.variants import NAMED, Variant
+from editinfinity.planning.variants import ALWAYS_NAMED, Variant
 from editinfinity.presets import preset
 from editinfinity.settings.groups import (
     BenchmarkSettings,
@@ -22,7 +22,7 @@ from editinfinity.settings.groups import (
     WorkerSettings,
 )
 
-_DRAWS_NOTHING = {
+_NOT_IDENTIFYING = {
     *("cases", "data", "results", "slice", "overrides"),
     # model_identity covers the weight files, and results do not depend on where the model runs.
     *ModelSettings.settings().keys() - {"model", "attention_bias"},
@@ -30,7 +30,7 @@ _DRAWS_NOTHING = {
     "deterministic",
     # The name of a variant contains the effective values of these.
     *InversionSettings.settings(),
-    *("use_concat_embedding", "use_embedding_iter", "use_lora", "use_lora_iter", *NAMED),
+    *("use_concat_embedding", "use_embedding_iter", "use_lora", "use_lora_iter", *ALWAYS_NAMED),
     # These are used only after drawing.
     *(*FinishSettings.settings(), *EvaluationSettings.settings(), *BenchmarkSettings.settings()),
 }
@@ -71,11 +71,11 @@ def drawing_identity(settings: Mapping[str, Any], variant: Variant, model: str) 
         variant: the variant that is drawn.
         model: result of :func:`model_identity`.
     """
-    told = {}
-    for key in settings.keys() - _DRAWS_NOTHING:
+    values = {}
+    for key in settings.keys() - _NOT_IDENTIFYING:
         value = variant.setting(key, settings)
-        told[key] = effective(key, settings) if value is None else value
-    text = json.dumps([model, told], sort_keys=True, default=str)
+        values[key] = effective(key, settings) if value is None else value
+    text = json.dumps([model, values], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -84,10 +84,10 @@ def effective(key: str, settings: Mapping[str, Any]) -> Any:
     value = settings[key]
     if value is not None:
         return value
-    chosen = preset(settings["model"])
+    model_preset = preset(settings["model"])
     return {
-        "pixel_budget": chosen.pixel_budget,
-        "embedding_learning_rate": chosen.training.embedding_learning_rate,
-        "lora_learning_rate": chosen.training.lora_learning_rate,
-        "batch_size": chosen.training.batch_size,
+        "pixel_budget": model_preset.pixel_budget,
+        "embedding_learning_rate": model_preset.training.embedding_learning_rate,
+        "lora_learning_rate": model_preset.training.lora_learning_rate,
+        "batch_size": model_preset.training.batch_size,
     }.get(key)

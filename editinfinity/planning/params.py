@@ -16,7 +16,7 @@ from editinfinity.settings.types import Numbers
 
 Scalar = str | int | float | bool | None
 
-_RECORDED_AS = {
+_PARAM_NAMES = {
     "embedding_learning_rate": "learning_rate",
     "lora_learning_rate": "learning_rate",
     "betas": "beta",
@@ -27,7 +27,7 @@ rerun all jobs."""
 
 def params_of(setting: Setting) -> list[str]:
     """Return the param names of a setting: one, or one for each element of a list of numbers."""
-    name = _RECORDED_AS.get(setting.key, setting.key)
+    name = _PARAM_NAMES.get(setting.key, setting.key)
     if not isinstance(setting.type, Numbers):
         return [name]
     return [f"{name}_{number}" for number in range(1, setting.type.count + 1)]

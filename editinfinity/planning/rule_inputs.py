@@ -28,26 +28,26 @@ class RuleInputs:
 
     def embedding_before(self, wildcards: Wildcards) -> Paths:
         """Return the checkpoint and state that a text embedding resumes from; none at the start."""
-        before = self._iteration_before(wildcards)
-        if not before:
+        previous = self._previous_iteration(wildcards)
+        if not previous:
             return []
-        path = self._run.layout(wildcards.case).embedding(before)
+        path = self._run.layout(wildcards.case).embedding(previous)
         return [path, path.replace(".safetensors", ".state.safetensors")]
 
     def lora_before(self, wildcards: Wildcards) -> Paths:
         """Return the checkpoint files and state that a LoRA resumes from; none at the start."""
-        before = self._iteration_before(wildcards)
-        if not before:
+        previous = self._previous_iteration(wildcards)
+        if not previous:
             return []
-        base, where = int(wildcards.embedding), self._run.layout(wildcards.case)
-        state = f"{where.lora_folder(base, before)}/state.safetensors"
-        return [*where.lora(base, before), state]
+        base, layout = int(wildcards.embedding), self._run.layout(wildcards.case)
+        state = f"{layout.lora_folder(base, previous)}/state.safetensors"
+        return [*layout.lora(base, previous), state]
 
-    def _iteration_before(self, wildcards: Wildcards) -> int:
+    def _previous_iteration(self, wildcards: Wildcards) -> int:
         every = self._run.case(wildcards.case).settings["checkpoint_every"]
         return previous_iteration(int(wildcards.iteration), every)
 
-    def embedding_below_lora(self, wildcards: Wildcards) -> Paths:
+    def embedding_of_lora(self, wildcards: Wildcards) -> Paths:
         """Return the text embedding that a LoRA is trained on top of, if any."""
         return self._embedding(wildcards, int(wildcards.embedding))
 
@@ -99,14 +99,14 @@ class RuleInputs:
         edit = self._run.edit(wildcards)
         if edit.mask_source == "none" or edit.settings["background"] != "exact":
             return []
-        where = self._run.layout(wildcards.case)
+        layout = self._run.layout(wildcards.case)
         names = (v.setting("smoothing", edit.settings) for v in self._run.candidates(edit))
-        return [where.kernel(edit.name, name) for name in dict.fromkeys(names)]
+        return [layout.kernel(edit.name, name) for name in dict.fromkeys(names)]
 
     def pictures_of_candidates(self, wildcards: Wildcards) -> Paths:
         """Return the drawings of the candidates, one of which becomes the result."""
-        edit, where = self._run.edit(wildcards), self._run.layout(wildcards.case)
-        return [where.picture(edit.name, variant) for variant in self._run.candidates(edit)]
+        edit, layout = self._run.edit(wildcards), self._run.layout(wildcards.case)
+        return [layout.picture(edit.name, variant) for variant in self._run.candidates(edit)]
 
     def selection(self, wildcards: Wildcards) -> Paths:
         """Return the file that names the chosen candidate, if metrics choose among several."""
@@ -117,5 +117,5 @@ class RuleInputs:
 
     def metrics_of_variants(self, wildcards: Wildcards) -> Paths:
         """Return the metrics files of all variants of an edit, in the order of the variants."""
-        edit, where = self._run.edit(wildcards), self._run.layout(wildcards.case)
-        return [where.metrics(edit.name, variant) for variant in self._run.variants(edit)]
+        edit, layout = self._run.edit(wildcards), self._run.layout(wildcards.case)
+        return [layout.metrics(edit.name, variant) for variant in self._run.variants(edit)]

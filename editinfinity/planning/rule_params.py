@@ -20,7 +20,7 @@ from editinfinity.planning.model import (
 )
 from editinfinity.planning.params import Scalar, params_of
 from editinfinity.planning.run import PlannedRun, Wildcards
-from editinfinity.planning.variants import NAMED, guidance_of
+from editinfinity.planning.variants import ALWAYS_NAMED, guidance_of
 from editinfinity.settings.groups import MaskSettings
 from editinfinity.settings.setting import SettingsGroup
 
@@ -52,8 +52,8 @@ class RuleParams:
         """
 
         def value(wildcards: Wildcards) -> Scalar:
-            found = effective(key, self._run.case(wildcards.case).settings)
-            return found if index is None else found[index]
+            setting_value = effective(key, self._run.case(wildcards.case).settings)
+            return setting_value if index is None else setting_value[index]
 
         return value
 
@@ -83,7 +83,7 @@ class RuleParams:
         params: dict[str, Param] = {}
         for key, setting in group.settings().items():
             names = params_of(setting)
-            if key in without or key in NAMED or setting.level == "run":
+            if key in without or key in ALWAYS_NAMED or setting.level == "run":
                 continue
             if setting.level == "edit":
                 params[names[0]] = self.of_edit(key)
@@ -139,7 +139,7 @@ class RuleParams:
 
         Empty in a job's process, which reads only its own photograph.
         """
-        if not self._run.whole_run:
+        if not self._run.main_process:
             return {}
         images = [case.image for case in self._run.cases.by_name.values()]
         return fingerprint.of_each(images, "photographs")
@@ -203,12 +203,12 @@ def crop_of(case: Case) -> str:
     from editinfinity.files.opening import size_upright
 
     try:
-        size = size_upright(case.image)
+        image, size = case.image, size_upright(case.image)
         masks = []
         for edit in edits:
-            by, image = MaskSettings.of(edit.settings), case.image
-            if edit.mask is not None:
-                masks.append(read_mask(edit.mask, size, by.mask_edit_region, by.mask_grow, image))
+            mask, group = edit.mask, MaskSettings.of(edit.settings)
+            if mask is not None:
+                masks.append(read_mask(mask, size, group.mask_edit_region, group.mask_grow, image))
         if len(masks) < len(edits):
             return "full"
         return region_text(crop_around(masks, effective("pixel_budget", settings)))

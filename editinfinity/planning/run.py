@@ -19,8 +19,8 @@ from editinfinity.cases.load import LockFiles, load_case, load_cases
 from editinfinity.config.load import Config, check_yaml, find_config_file, load_config
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import backbone_folders
-from editinfinity.planning.cluster import fit_for_cluster
-from editinfinity.planning.in_use import hold
+from editinfinity.planning.cluster import cases_for_cluster
+from editinfinity.planning.in_use import lock_until_exit
 from editinfinity.planning.run_marker import RunMarker
 from editinfinity.planning.targets import Layout, case_targets, check_plan
 from editinfinity.planning.variants import Variant, chosen_by_settings, parse_variant, variants_of
@@ -40,8 +40,8 @@ class Wildcards(Protocol):
 
 
 @contextmanager
-def faults_end_the_run() -> Iterator[None]:
-    """Exit the process on a ``UserError``, printing one line for each fault and no traceback.
+def exit_on_user_error() -> Iterator[None]:
+    """Exit the process on a ``UserError``; print one line for each error, no traceback.
 
     Use it around a block, or as a decorator of functions that rules call.
     """
@@ -54,18 +54,18 @@ def faults_end_the_run() -> Iterator[None]:
         sys.exit(1)
 
 
-def config_file(folder: Path, others_named: bool) -> tuple[Path | None, list[str]]:
+def config_file(folder: Path, files_named: bool) -> tuple[Path | None, list[str]]:
     """Return (configuration file of a run's folder, or None if it sets nothing; notices).
 
     Args:
         folder: folder that the run is started in.
-        others_named: whether ``--configfile`` names files. If so, only the exact name
-            ``config.yaml`` is looked for, not nearly right names.
+        files_named: whether ``--configfile`` names files. If so, only a file named exactly
+            ``config.yaml`` is used, and similar names are not reported as misspelt.
 
     Raises:
         ConfigError: Snakemake cannot read the file, or its name is misspelt.
     """
-    path, notices = (folder / "config.yaml", []) if others_named else find_config_file(folder)
+    path, notices = (folder / "config.yaml", []) if files_named else find_config_file(folder)
     return (path if path.exists() and check_yaml(path) else None), notices
 
 
@@ -79,15 +79,15 @@ class PlannedRun:
         results: results folder as rules spell it. If the workflow is a module with a ``prefix``, it
             differs from ``config.results``, since Snakemake prepends the prefix to every path of a
             rule.
-        whole_run: whether this is the main process of the run rather than that of a job. The main
-            process locks the cases until it ends.
+        main_process: whether this is the main process of the run, which locks the cases until it
+            ends, rather than that of a job.
     """
 
     config: Config
     cases: Cases
     results: str
-    whole_run: bool = False
-    _others: dict[str, Case] = field(default_factory=dict, init=False, repr=False)
+    main_process: bool = False
+    _other_cases: dict[str, Case] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def load(
@@ -95,17 +95,17 @@ class PlannedRun:
         raw: Mapping[Any, Any],
         source: str = "config.yaml",
         command_line: Collection[str] = (),
-        place: Callable[[str], str] = lambda path: path,
-        whole_run: bool = False,
+        map_path: Callable[[str], str] = lambda path: path,
+        main_process: bool = False,
         on_cluster: bool = False,
     ) -> PlannedRun:
         """Validate a configuration, load its cases, and check that they can be run.
 
         Args:
             raw, source, command_line: see ``load_config``.
-            place: maps the path of a rule to the path that Snakemake uses, which differs in a
+            map_path: maps the path of a rule to the path that Snakemake uses, which differs in a
                 module with a prefix.
-            whole_run: value of the attribute.
+            main_process: value of the attribute.
             on_cluster: whether jobs are submitted to a cluster.
 
         Raises:
@@ -113,16 +113,16 @@ class PlannedRun:
         """
         config = load_config(raw, source, command_line)
         results = config.results
-        config = replace(config, results=place(f"{results}/").rstrip("/"))
-        cases = load_cases(config, _hold(whole_run))
+        config = replace(config, results=map_path(f"{results}/").rstrip("/"))
+        cases = load_cases(config, _locker(main_process))
         if on_cluster:
-            cases = fit_for_cluster(cases)
+            cases = cases_for_cluster(cases)
         check_plan(config, cases)
         backbone_folders(config.settings)  # fails early if a setting names a wrong folder
-        return cls(config, cases, results, whole_run)
+        return cls(config, cases, results, main_process)
 
     @functools.cached_property
-    def end(self) -> RunMarker:
+    def marker(self) -> RunMarker:
         """Marker that records whether the final report of the run was made."""
         return RunMarker(Path(self.config.results), self.cases.by_name)
 
@@ -130,16 +130,16 @@ class PlannedRun:
         """Return the paths of a case's results, as rules spell them."""
         return Layout(f"{self.results}/{case}")
 
-    @faults_end_the_run()
+    @exit_on_user_error()
     def case(self, name: str) -> Case:
         """Return a case of this run, or any other case for targets named on the command line."""
         if name in self.cases.by_name:
             return self.cases.by_name[name]
-        if name not in self._others:
-            self._others[name] = load_case(self.config, name, _hold(self.whole_run))
-        return self._others[name]
+        if name not in self._other_cases:
+            self._other_cases[name] = load_case(self.config, name, _locker(self.main_process))
+        return self._other_cases[name]
 
-    @faults_end_the_run()
+    @exit_on_user_error()
     def edit(self, wildcards: Wildcards) -> Edit:
         """Return the edit of a job."""
         case = self.case(wildcards.case)
@@ -147,21 +147,21 @@ class PlannedRun:
             raise UserError(f"{case.name}: there is no edit {wildcards.edit}; add its prompt")
         return case.edits[wildcards.edit]
 
-    @faults_end_the_run()
+    @exit_on_user_error()
     def variant(self, wildcards: Wildcards) -> Variant:
         """Return the variant that is named in a job's file names."""
-        return _parsed(wildcards.variant)
+        return _parse_variant(wildcards.variant)
 
-    @faults_end_the_run()
+    @exit_on_user_error()
     def variants(self, edit: Edit) -> tuple[Variant, ...]:
         """Return the variants of an edit: the product of its list settings."""
         return variants_of(edit.settings)
 
-    @faults_end_the_run()
+    @exit_on_user_error()
     def candidates(self, edit: Edit) -> tuple[Variant, ...]:
-        """Return the variants that may become the result: the one that settings name, or all."""
-        settled = chosen_by_settings(edit.settings)
-        return variants_of(edit.settings) if settled is None else (settled,)
+        """Return the variants that may become the result: the one that settings select, or all."""
+        selected = chosen_by_settings(edit.settings)
+        return variants_of(edit.settings) if selected is None else (selected,)
 
     def targets(self) -> list[str]:
         """Return all files that the configuration requests.
@@ -173,19 +173,19 @@ class PlannedRun:
             for name, case in self.cases.by_name.items()
             for target in case_targets(case, self.layout(name))
         ]
-        return [*targets, *(f"{self.results}/{path.name}" for path in self.end.target())]
+        return [*targets, *(f"{self.results}/{path.name}" for path in self.marker.targets())]
 
-    @faults_end_the_run()
+    @exit_on_user_error()
     def pie_bench_targets(self, wildcards: Wildcards) -> list[str]:
         """Return all files that a benchmark run requests."""
         if self.config.settings["pie_bench"] is None:
-            raise UserError("pie_bench: is null; give its folder: --config pie_bench=FOLDER")
+            raise UserError("pie_bench: is null; set its folder: --config pie_bench=FOLDER")
         return self.targets()
 
 
-def _hold(whole_run: bool) -> LockFiles:
+def _locker(main_process: bool) -> LockFiles:
     """Return the function that locks the files of cases; it does nothing in a job's process."""
-    return hold if whole_run else lambda paths: None
+    return lock_until_exit if main_process else lambda paths: None
 
 
-_parsed = functools.cache(parse_variant)
+_parse_variant = functools.cache(parse_variant)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-MARK, TELLING = ".unfinished", ".telling"
+MARKER, REPORT_TARGET = ".unfinished", ".telling"
 """Prefixes of file names in the results folder: of the marker of an unfinished run, and of the
 dummy target of the rule that makes the missing final report."""
 
@@ -27,27 +27,27 @@ class RunMarker:
 
     def __init__(self, results: Path, cases: Iterable[str]) -> None:
         names = "\0".join(sorted(cases)).encode("utf-8", "surrogatepass")
-        self._run = hashlib.sha256(names).hexdigest()[:12]
+        self._run_id = hashlib.sha256(names).hexdigest()[:12]
         self._results = results
-        self.mark = results / f"{MARK}-{self._run}"
+        self.path = results / f"{MARKER}-{self._run_id}"
 
-    def begin(self) -> None:
+    def create(self) -> None:
         """Create the marker, before the first job."""
-        self.mark.touch()
+        self.path.touch()
 
-    def done(self) -> None:
+    def remove(self) -> None:
         """Remove the marker, after the final report."""
-        for made in self._results.glob(f"{TELLING}-{self._run}-*"):
-            made.unlink(missing_ok=True)
-        self.mark.unlink(missing_ok=True)
+        for target in self._results.glob(f"{REPORT_TARGET}-{self._run_id}-*"):
+            target.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
-    def target(self) -> list[Path]:
-        """Return the file that a run must make after a killed run, else none.
+    def targets(self) -> list[Path]:
+        """Return the report target that a run must make after a killed run; an empty list if none.
 
         Its name contains the time of the killed run, so that every killed run has its own target.
         """
         try:
-            killed = self.mark.stat().st_mtime_ns
+            killed = self.path.stat().st_mtime_ns
         except OSError:
             return []
-        return [self._results / f"{TELLING}-{self._run}-{killed}"]
+        return [self._results / f"{REPORT_TARGET}-{self._run_id}-{killed}"]

@@ -1,4 +1,4 @@
-"""Targets of a case, the checkpoints that they depend on, and requests that cannot be met.
+"""Targets of a case, the checkpoints that they depend on, and checks that all of it can be made.
 
 Apart from the rules, this is the only module that spells out the paths of docs/layout.md.
 """
@@ -28,9 +28,9 @@ from editinfinity.presets import preset
 TRAIN_EMBEDDING, TRAIN_LORA = "train_textembedding", "train_lora"
 
 
-def previous_iteration(iteration: int, every: int) -> int:
+def previous_iteration(iteration: int, checkpoint_every: int) -> int:
     """Return the checkpoint from which training to ``iteration`` resumes; 0 means from scratch."""
-    return (iteration - 1) // every * every
+    return (iteration - 1) // checkpoint_every * checkpoint_every
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Layout:
         """Return the path of the file that says which variant was chosen, and why."""
         return f"{self.folder}/{edit}.selection.json"
 
-    def chosen(self, edit: str) -> str:
+    def result(self, edit: str) -> str:
         """Return the path of the result at the photograph's resolution."""
         return f"{self.folder}/{edit}.png"
 
@@ -108,34 +108,34 @@ def cases_that_train(cases: Cases, stage: str) -> str:
     return f"(?!(?:{'|'.join(names)})/)[^/]+" if names else "[^/]+"
 
 
-def case_targets(case: Case, where: Layout) -> list[str]:
+def case_targets(case: Case, paths: Layout) -> list[str]:
     """Return the files that a case requests."""
-    targets = [f"{where.folder}/check.json"]
+    targets = [f"{paths.folder}/check.json"]
     for edit in case.edits.values():
         if edit.mask_source != "none":
-            targets += where.mask_pictures(edit.name)
+            targets += paths.mask_pictures(edit.name)
         if edit.infer_function == MAP_ONLY:
-            targets += [where.kernel(edit.name, name) for name in edit.settings["smoothing"]]
+            targets += [paths.kernel(edit.name, name) for name in edit.settings["smoothing"]]
             continue
         if not is_training_free(edit.settings):
-            targets += trained(case, edit, where)
+            targets += training_targets(case, edit, paths)
         variants = variants_of(edit.settings)
-        targets += [where.picture(edit.name, variant) for variant in variants]
+        targets += [paths.picture(edit.name, variant) for variant in variants]
         if edit.settings["metrics"]:
-            targets += [where.metrics(edit.name, variant) for variant in variants]
-        targets.append(where.chosen(edit.name))
+            targets += [paths.metrics(edit.name, variant) for variant in variants]
+        targets.append(paths.result(edit.name))
     return list(dict.fromkeys(targets))
 
 
-def trained(case: Case, edit: Edit, where: Layout) -> list[str]:
+def training_targets(case: Case, edit: Edit, paths: Layout) -> list[str]:
     """Return the checkpoints that ``train_*: 1`` requests, whether or not an edit uses them."""
     settings = case.settings
     targets = []
     if settings[TRAIN_EMBEDDING] and settings["train_textembedding_iter"]:
-        targets.append(where.embedding(settings["train_textembedding_iter"]))
+        targets.append(paths.embedding(settings["train_textembedding_iter"]))
     if settings[TRAIN_LORA] and settings["train_lora_iter"]:
         iteration = settings["train_lora_iter"]
-        targets += [where.lora(base, iteration)[0] for base in lora_bases(edit.settings)]
+        targets += [paths.lora(base, iteration)[0] for base in lora_bases(edit.settings)]
     return targets
 
 
@@ -146,26 +146,26 @@ def check_plan(config: Config, cases: Cases) -> None:
         ConfigError: with one line for each setting that needs something that neither exists nor
             will be trained.
     """
-    if fault := _no_results(config):
+    if fault := _results_error(config):
         raise ConfigError([f"{config.source}: {fault}"])
     lines: dict[str, str] = {}
-    if fault := _no_model(config):
+    if fault := _model_error(config):
         lines["model_dir"] = f"{config.source}: {fault}"
     for case in cases.by_name.values():
         for edit in case.edits.values():
             try:
-                found = list(_impossible(case, edit, layout(config, case.name)))
+                errors = list(_missing_checkpoints(case, edit, layout(config, case.name)))
             except UserError as fault:
-                found = [("", str(fault))]
-            for kind, line in found:
+                errors = [("", str(fault))]
+            for kind, line in errors:
                 # Many cases may share one wrong setting: report only the first.
                 lines.setdefault(f"{kind}{line if not kind else ''}", f"{config.source}: {line}")
     if lines:
         raise ConfigError(lines.values())
 
 
-def _no_results(config: Config) -> str | None:
-    """Return why the results folder cannot be created, or None if it can.
+def _results_error(config: Config) -> str | None:
+    """Return a message if the results folder cannot be created, or None if it can.
 
     Snakemake itself would stop with a traceback.
     """
@@ -174,14 +174,14 @@ def _no_results(config: Config) -> str | None:
         try:
             if not path.exists():
                 continue
-            return None if path.is_dir() else f"results: {path} is no folder; {cure}"
+            return None if path.is_dir() else f"results: {path} is not a folder; {cure}"
         except OSError as error:
-            return f"results: {path} cannot be looked into ({error.strerror}); {cure}"
+            return f"results: {path} cannot be accessed ({error.strerror}); {cure}"
     return None
 
 
-def _no_model(config: Config) -> str | None:
-    """Return why the model's weights cannot be found, or None; otherwise every job would fail."""
+def _model_error(config: Config) -> str | None:
+    """Return a message if the model's weights are missing, or None."""
     folder = config.settings["model_dir"]
     try:
         check_model(
@@ -192,24 +192,24 @@ def _no_model(config: Config) -> str | None:
     return None
 
 
-def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, str]]:
-    """Yield (kind of fault, line) for each checkpoint that neither exists nor will be trained."""
+def _missing_checkpoints(case: Case, edit: Edit, paths: Layout) -> Iterator[tuple[str, str]]:
+    """Yield (kind of error, line) for each checkpoint that neither exists nor will be trained."""
     if edit.infer_function == MAP_ONLY:
         return
     settings, variants = edit.settings, variants_of(edit.settings)
     chosen_by_settings(settings)
-    wanted: dict[tuple[str, str, int], str] = {}
+    files: dict[tuple[str, str, int], str] = {}
     for key, iterations in (
         ("use_embedding_iter", embeddings_used(settings)),
         ("use_textembedding_iter", _bases_needed(case, edit)),
     ):
         switch = "use_concat_embedding" if key == "use_embedding_iter" else "use_textembedding"
         for iteration in iterations:
-            wanted[switch, key, iteration] = where.embedding(iteration)
+            files[switch, key, iteration] = paths.embedding(iteration)
     for variant in variants:
-        file = where.lora(variant.base, variant.lora)[0]
-        wanted["use_lora", "use_lora_iter", variant.lora] = file
-    for (switch, key, iteration), file in wanted.items():
+        file = paths.lora(variant.base, variant.lora)[0]
+        files["use_lora", "use_lora_iter", variant.lora] = file
+    for (switch, key, iteration), file in files.items():
         stage = TRAIN_LORA if switch == "use_lora" else TRAIN_EMBEDDING
         if not iteration or Path(file).exists():
             continue
@@ -217,13 +217,13 @@ def _impossible(case: Case, edit: Edit, where: Layout) -> Iterator[tuple[str, st
             yield (
                 f"{switch}0",
                 f"{stage}: is 0 and {switch} is 1, but there is no {file}; set {stage}: 1 to "
-                f"train it, or {switch}: 0 to do without",
+                f"train it, or {switch}: 0 to edit without it",
             )
         elif iteration > settings[f"{stage}_iter"]:
             yield (
                 f"{key}1",
                 f"{key}: {iteration} is more than {stage}_iter: {settings[f'{stage}_iter']}, and "
-                f"there is no {file}; set {stage}_iter: {iteration}, or {key}: null to follow it",
+                f"there is no {file}; set {stage}_iter: {iteration}, or {key}: null for the last",
             )
 
 

@@ -1,7 +1,7 @@
 """Variants of an edit: the points of a parameter sweep, and their file names.
 
 ``embedding10-lora50-cfg4-tau0.5-seed42`` consists of the checkpoints by iteration (0 is "without"),
-guidance, temperature and seed. A LoRA that was trained on top of another embedding than the edit
+guidance, temperature and seed. A LoRA that was trained on a different embedding than the edit
 uses is written ``lora50on0``. Any further swept setting appends ``-key=value``. A name contains
 everything that differs between the variants of an edit, so parsing it gives the same variant.
 """
@@ -18,14 +18,14 @@ from editinfinity.errors import UserError
 from editinfinity.settings.groups import SETTINGS
 from editinfinity.settings.types import InvalidValue
 
-NAMED = ("cfg", "tau", "seed")
+ALWAYS_NAMED = ("cfg", "tau", "seed")
 """Sampling settings that every name contains."""
 
-EXTRA = tuple(
+NAMED_IF_SWEPT = tuple(
     sorted(
         key
         for key, setting in SETTINGS.items()
-        if setting.sweep and key not in NAMED and not key.endswith("_iter")
+        if setting.sweep and key not in ALWAYS_NAMED and not key.endswith("_iter")
     )
 )
 """Settings that a name contains only if they are swept, in the order in which they are appended."""
@@ -36,7 +36,7 @@ _NAME = re.compile(
     rf"-cfg(?P<cfg>{_NUMBER})-tau(?P<tau>{_NUMBER})-seed(?P<seed>\d+)"
     r"(?P<further>(?:-[a-z_]+=[^-=/]+(?:(?<=e)-\d+)?)*)"
 )
-PATTERN = r"embedding\d+-lora(?:(?!\.metrics)[^/])+"
+VARIANT_PATTERN = r"embedding\d+-lora(?:(?!\.metrics)[^/])+"
 """Regular expression of the ``variant`` wildcard for Snakemake; ``parse_variant`` is stricter."""
 
 
@@ -63,13 +63,13 @@ class Variant:
     @property
     def name(self) -> str:
         """The variant's file name, without its ending."""
-        on = f"on{self.base}" if self.lora and self.base != self.embedding else ""
+        base_suffix = f"on{self.base}" if self.lora and self.base != self.embedding else ""
         parts = [
-            f"embedding{self.embedding}-lora{self.lora}{on}",
-            f"cfg{number(self.cfg)}",
-            f"tau{number(self.tau)}",
+            f"embedding{self.embedding}-lora{self.lora}{base_suffix}",
+            f"cfg{format_value(self.cfg)}",
+            f"tau{format_value(self.tau)}",
             f"seed{self.seed}",
-            *(f"{key}={number(value)}" for key, value in self.further),
+            *(f"{key}={format_value(value)}" for key, value in self.further),
         ]
         return "-".join(parts)
 
@@ -82,7 +82,7 @@ class Variant:
         return dict(self.further).get(key, value[0] if SETTINGS[key].sweep else value)
 
 
-def number(value: object) -> str:
+def format_value(value: object) -> str:
     """Format a value for a name: floats as ``:g``, whole numbers in full, words unchanged."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -95,12 +95,12 @@ def parse_variant(name: str) -> Variant:
     """
     cure = "write e.g. embedding10-lora50-cfg4-tau0.5-seed42"
     if not (match := _NAME.fullmatch(name)):
-        raise UserError(f"{name}: is no name of a variant; {cure}")
+        raise UserError(f"{name}: is not a variant name; {cure}")
     embedding, lora = int(match["embedding"]), int(match["lora"])
     further = []
     for key, text in re.findall(r"-([a-z_]+)=([^-=/]+(?:(?<=e)-\d+)?)", match["further"]):
-        if key not in EXTRA:
-            raise UserError(f"{name}: {key} is no setting that a name can carry; {cure}")
+        if key not in NAMED_IF_SWEPT:
+            raise UserError(f"{name}: {key} is not a setting that a name can contain; {cure}")
         value: object = int(text) if text.isdecimal() else text
         try:
             further.append((key, SETTINGS[key].type.parse(value)))
@@ -116,7 +116,7 @@ def parse_variant(name: str) -> Variant:
         tuple(further),
     )
     if variant.name != name:
-        raise UserError(f"{name}: would be written {variant.name}; use that name")
+        raise UserError(f"{name}: is not in canonical form; write {variant.name}")
     return variant
 
 
@@ -128,14 +128,14 @@ def variants_of(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
     Raises:
         UserError: a number has more digits than a name shows.
     """
-    for key in ("cfg", "tau", *EXTRA):
+    for key in ("cfg", "tau", *NAMED_IF_SWEPT):
         for value in settings[key]:
-            if isinstance(value, float) and float(number(value)) != value:
+            if isinstance(value, float) and float(format_value(value)) != value:
                 raise UserError(
                     f"{key}: {value!r} has more digits than a file name shows; round it to "
-                    f"{number(value)}"
+                    f"{format_value(value)}"
                 )
-    swept = [key for key in EXTRA if len(settings[key]) > 1]
+    swept = [key for key in NAMED_IF_SWEPT if len(settings[key]) > 1]
     product = itertools.product(
         embeddings_used(settings),
         loras_used(settings),
@@ -145,32 +145,32 @@ def variants_of(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
         settings["seed"],
         *(settings[key] for key in swept),
     )
-    made = {}
+    variants = {}
     for embedding, lora, base, cfg, tau, seed, *values in product:
         further = tuple(zip(swept, values, strict=True))
         variant = Variant(embedding, lora, base if lora else 0, cfg, tau, seed, further)
-        made[variant.name] = variant
-    return tuple(made.values())
+        variants[variant.name] = variant
+    return tuple(variants.values())
 
 
 def chosen_by_settings(settings: Mapping[str, Any]) -> Variant | None:
     """Return the variant that the settings select; None if metrics decide.
 
     Raises:
-        UserError: the settings name a variant that is not drawn.
+        UserError: ``select`` names something that is not a variant of the edit.
     """
     choice, variants = str(settings["select"]), variants_of(settings)
     if choice == "best" and len(variants) > 1:
         return None
     if choice in ("first", "best"):
         return variants[0]
-    found = next((variant for variant in variants if variant.name == choice), None)
-    if found is None:
+    selected = next((variant for variant in variants if variant.name == choice), None)
+    if selected is None:
         raise UserError(
-            f"select: {choice} is none of the {len(variants)} variants that are drawn; name one, "
-            f"such as {variants[0].name}, or write first or best"
+            f"select: {choice} is not one of the {len(variants)} variants of the edit; write one, "
+            f"such as {variants[0].name}, or first or best"
         )
-    return found
+    return selected
 
 
 def is_training_free(settings: Mapping[str, Any]) -> bool:
@@ -204,6 +204,6 @@ def loras_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
     return _iterations(settings, "use_lora_iter", "train_lora_iter")
 
 
-def _iterations(settings: Mapping[str, Any], key: str, follows: str) -> tuple[int, ...]:
-    given = settings[key]
-    return (settings[follows],) if given is None else tuple(given)
+def _iterations(settings: Mapping[str, Any], key: str, fallback: str) -> tuple[int, ...]:
+    iterations = settings[key]
+    return (settings[fallback],) if iterations is None else tuple(iterations)

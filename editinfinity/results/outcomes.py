@@ -39,7 +39,7 @@ def picture_of(edit: Edit, where: Layout) -> Path:
     """Return the path of the final picture of an edit."""
     if edit.infer_function == MAP_ONLY:
         return Path(where.mask_pictures(edit.name)[1])
-    return Path(where.chosen(edit.name))
+    return Path(where.result(edit.name))
 
 
 def outcomes(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from editinfinity.cases.case import Case, Cases
 from editinfinity.config.load import Config
-from editinfinity.jobs.record import Code, path_of, read_records
+from editinfinity.jobs.record import Code, read_records, record_path
 from editinfinity.jobs.stage_version import recorded_versions, running_code, stage_of
 from editinfinity.planning.targets import TRAIN_EMBEDDING, TRAIN_LORA, Layout, layout
 from editinfinity.planning.variants import embeddings_used, lora_bases, loras_used, variants_of
@@ -70,7 +70,7 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
                 continue
             now = running_code(code.rule)
             # If the version differs, Snakemake reruns the job anyway.
-            if code.version == now.version and not code.agrees(now) and _is_used(record.job, case):
+            if code.version == now.version and not code.matches(now) and _is_used(record.job, case):
                 cases_by_rule.setdefault(code.rule, set()).add(case.name)
     if not cases_by_rule:
         return []
@@ -85,7 +85,7 @@ def made_by_other_code(config: Config, cases: Cases) -> list[str]:
 
 def _is_older(results: Path) -> bool:
     """Whether a case has results but its first job wrote no record."""
-    record = path_of(results / "logs" / "check.log")
+    record = record_path(results / "logs" / "check.log")
     return (results / "check.json").is_file() and not record.exists()
 
 

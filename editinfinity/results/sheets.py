@@ -38,7 +38,7 @@ def make_sheets(config: Config, cases: Cases) -> list[Path]:
     for case in cases.by_name.values():
         where = layout(config, case.name)
         for edit in case.edits.values():
-            result = Path(where.chosen(edit.name))
+            result = Path(where.result(edit.name))
             if result.exists() and edit.infer_function != MAP_ONLY:
                 shown = [Cell(case.image, case.name), Cell(result, edit.name)]
                 rows.append([*shown, *mask_cells(edit, where)])

@@ -20,7 +20,7 @@ from editinfinity.evaluation.record import MetricResults
 from editinfinity.files.images import write_png
 from editinfinity.files.prompts import read_prompt
 from editinfinity.planning.targets import Layout
-from editinfinity.planning.variants import EXTRA, Variant, number, variants_of
+from editinfinity.planning.variants import NAMED_IF_SWEPT, Variant, format_value, variants_of
 from editinfinity.results.selection import chosen_variant, metric_results_of
 from editinfinity.results.thumbnails import SIDE, Cell, draw_text, font, is_stale, mask_cells, paste
 
@@ -74,7 +74,7 @@ class Axis:
         title = _TITLES.get(self.key, self.key)
         if self.key in _ITERATIONS:
             return f"{title}: {value} iterations" if value else f"no {title}"
-        return f"{title} {number(value)}"
+        return f"{title} {format_value(value)}"
 
 
 def _value(key: str, variant: Variant) -> object:
@@ -85,7 +85,7 @@ def _value(key: str, variant: Variant) -> object:
 def axes_of(variants: Sequence[Variant]) -> list[Axis]:
     """Return the settings in which variants differ, the one with the most values first."""
     axes = []
-    for key in dict.fromkeys([*_TITLES, *EXTRA]):
+    for key in dict.fromkeys([*_TITLES, *NAMED_IF_SWEPT]):
         relevant = [variant for variant in variants if variant.lora or key != "base"]
         values = tuple(dict.fromkeys(_value(key, variant) for variant in relevant))
         if len(values) > 1:
@@ -113,7 +113,7 @@ def sweep_sheet(case: Case, edit: Edit, where: Layout) -> Path | None:
         return None
     sheet = Path(where.folder, "edit", edit.name, "sweep.png")
     top_cells = [Cell(case.image, "original"), *mask_cells(edit, where)]
-    shown = [*(cell.path for cell in top_cells), Path(where.chosen(edit.name))]
+    shown = [*(cell.path for cell in top_cells), Path(where.result(edit.name))]
     for path_of in (where.picture, where.metrics):
         shown += [Path(path_of(edit.name, variant)) for variant in variants]
     if is_stale(sheet, shown):

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from editinfinity.compute import telling_memory_faults
+from editinfinity.compute import report_memory_faults
 from editinfinity.files.atomic import write_json
 from editinfinity.files.checkpoints import Adapter, SoftPrompt, adapter_iteration
 from editinfinity.files.features import ImageFeatures, PromptFeatures
@@ -92,7 +92,7 @@ def edit(
             lock_scales=lock_scales,
         )
     del transformer  # free its memory for the decoder
-    with telling_memory_faults("choose a smaller pixel_budget"):
+    with report_memory_faults("choose a smaller pixel_budget"):
         tokenizer = host.load(load_tokenizer, preset, device, model.model_dir)
     picture = decode(tokenizer, code)
     write_json(settings, provenance)

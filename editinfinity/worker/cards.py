@@ -50,33 +50,33 @@ def visible_cards(
         driver: see ``DRIVER``.
         devices: see ``DEVICES``.
     """
-    there = _listed(driver) or _by_file(devices)
-    given = environment.get(VISIBLE)
-    of_node = None
-    if given is None and "SLURM_JOB_ID" in environment:
+    listed = _listed(driver) or _by_file(devices)
+    visible = environment.get(VISIBLE)
+    slurm_cards = None
+    if visible is None and "SLURM_JOB_ID" in environment:
         # SLURM's plugin sets these together with CUDA_VISIBLE_DEVICES, which a script may have
-        # unset. They hold the node's indices, but CUDA may number only the job's GPUs. So prefer
+        # unset. They contain the node's indices, but CUDA may number only the job's GPUs. So prefer
         # the UUID below: it names the same GPU in both numberings.
-        of_node = environment.get("SLURM_STEP_GPUS", environment.get("SLURM_JOB_GPUS"))
-    if given is None and of_node is None:
-        return tuple(there)
-    surest = {card.identity: card for card in there}
+        slurm_cards = environment.get("SLURM_STEP_GPUS", environment.get("SLURM_JOB_GPUS"))
+    if visible is None and slurm_cards is None:
+        return tuple(listed)
+    by_identity = {card.identity: card for card in listed}
     cards: dict[str, Card] = {}
-    for entry in (part.strip() for part in (of_node or given or "").split(",")):
-        card = _named(entry, there)
+    for entry in (part.strip() for part in (slurm_cards or visible or "").split(",")):
+        card = _named(entry, listed)
         if card is None:
             break
         cards.setdefault(
-            card.identity, card if of_node is None else surest.get(card.identity, card)
+            card.identity, card if slurm_cards is None else by_identity.get(card.identity, card)
         )
     return tuple(cards.values())
 
 
-def _named(entry: str, there: list[Card]) -> Card | None:
+def _named(entry: str, listed: list[Card]) -> Card | None:
     """Return the GPU that an entry of CUDA_VISIBLE_DEVICES names, or None if it is invalid.
 
     Indices count in PCI bus order, which is CUDA's order if all GPUs are of the same model. If the
-    machine's GPUs are unknown (``there`` is empty), every well-formed entry counts as a GPU.
+    machine's GPUs are unknown (``listed`` is empty), every well-formed entry counts as a GPU.
     """
     if not _ENTRY.fullmatch(entry):
         return None
@@ -84,13 +84,13 @@ def _named(entry: str, there: list[Card]) -> Card | None:
         return Card(entry, entry.replace("/", "-"))
     if entry.isdecimal():
         index = int(entry)
-        if not there:
+        if not listed:
             return Card(entry, f"card-{index}")
-        return Card(entry, there[index].identity) if index < len(there) else None
-    matching = [card for card in there if card.entry.lower().startswith(entry.lower())]
+        return Card(entry, listed[index].identity) if index < len(listed) else None
+    matching = [card for card in listed if card.entry.lower().startswith(entry.lower())]
     if len(matching) == 1:
         return Card(entry, matching[0].identity)
-    all_known = there and all(card.entry.startswith("GPU-") for card in there)
+    all_known = listed and all(card.entry.startswith("GPU-") for card in listed)
     return None if all_known else Card(entry, entry.lower())
 
 
@@ -100,15 +100,15 @@ def _listed(driver: Path) -> list[Card]:
     The driver knows a GPU's UUID only once a process has used the GPU. Until then its entry is its
     index.
     """
-    found: list[Card] = []
+    cards: list[Card] = []
     for information in sorted(driver.glob("*/information")):
         try:
             text = information.read_text(encoding="ascii", errors="replace")
         except OSError:
             text = ""
         match = re.search(r"GPU UUID:\s*(GPU-[0-9a-fA-F-]+)\s", f"{text}\n")
-        found.append(Card(match[1] if match else str(len(found)), information.parent.name))
-    return found
+        cards.append(Card(match[1] if match else str(len(cards)), information.parent.name))
+    return cards
 
 
 def _by_file(devices: Path) -> list[Card]:

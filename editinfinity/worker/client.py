@@ -16,7 +16,7 @@ import editinfinity
 from editinfinity.cancellation import Cancellation, Stopped
 from editinfinity.errors import UserError
 from editinfinity.jobs.record import from_json
-from editinfinity.locks import Lock, held
+from editinfinity.locks import Lock, is_locked
 from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.calls import Call
 from editinfinity.worker.cards import VISIBLE
@@ -26,13 +26,13 @@ from editinfinity.worker.session import SERVING, SOCKET, STARTING, Session
 
 log = logging.getLogger(__name__)
 
-_START_SECONDS = 20.0
+_START_TIMEOUT = 20.0
 """Seconds within which a new worker must listen. It listens before it imports torch."""
 
-_GREETING = 30.0
+_ANSWER_TIMEOUT = 30.0
 """Seconds within which a listening worker must answer a request."""
 
-_GLANCE = 0.25
+_POLL_SECONDS = 0.25
 """Seconds between two checks whether this job has been asked to stop."""
 
 
@@ -40,18 +40,18 @@ class NoWorkerError(Exception):
     """Raised if no worker ran the stage, so this process must run it. The message says why."""
 
 
-class UnexpectedFault(Exception):
+class UnexpectedError(Exception):
     """Raised if the stage failed in the worker with an error that is not the user's fault."""
 
 
-def socket_of(session: Session, slot: Slot, model: ModelSettings) -> Path:
+def socket_path(session: Session, slot: Slot, model: ModelSettings) -> Path:
     """Return the path of the socket on which the worker of a slot and a model listens.
 
     The file name is a hash of everything that is fixed for the life of a worker: working folder,
     slot, model, model folder, device (which determines the precision), number of threads, and the
     installation of Python and of this package that it runs.
     """
-    facts = [
+    identity = [
         os.getcwd(),  # noqa: PTH109  # the folder that the jobs' relative paths refer to
         slot.name,
         model.model,
@@ -61,11 +61,11 @@ def socket_of(session: Session, slot: Slot, model: ModelSettings) -> Path:
         sys.executable,
         str(_package_parent()),
     ]
-    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+    name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
     return session.folder / f"{name}{SOCKET}"
 
 
-def hand_over(
+def run_in_worker(
     call: Call, digest: str, session: Session, lease: Lease, cancellation: Cancellation
 ) -> None:
     """Run a stage in the slot's worker, and wait until it ends.
@@ -83,40 +83,40 @@ def hand_over(
         NoWorkerError: if there is no worker, it refused, or it died.
         UserError: if the stage raises it.
         Stopped: if the job was asked to stop, and the worker stopped.
-        UnexpectedFault: if the stage failed for another reason.
+        UnexpectedError: if the stage failed for another reason.
     """
-    path = socket_of(session, lease.slot, call.arguments["model"])
+    path = socket_path(session, lease.slot, call.arguments["model"])
     request = {"run": {"call": call.to_json(), "digest": digest}}
     try:
         with cancellation.deferred():
             for _ in range(2):  # a worker that is about to exit closes without an answer
-                with closing(_reach(path, lease.slot)) as connection:
+                with closing(_connect_or_start(path, lease.slot)) as connection:
                     try:
                         connection.send(request, [lease.lock.handle])
-                        answer = connection.receive(_GREETING)
+                        answer = connection.receive(_ANSWER_TIMEOUT)
                     except BrokenPipeError:
                         continue
                     if answer is None:
                         continue
                     if "accepted" not in answer:
                         raise NoWorkerError(str(answer.get("refused", answer)))
-                    _follow(connection, cancellation, path)
+                    _wait_for_outcome(connection, cancellation, path)
                     return
     except (OSError, ProtocolError) as fault:
-        raise NoWorkerError(f"there is no worker ({fault})") from None
-    raise NoWorkerError(f"the worker hangs up{_last_words(path)}")
+        raise NoWorkerError(f"no worker can be reached ({fault})") from None
+    raise NoWorkerError(f"the worker closed the connection{_log_tail(path)}")
 
 
-def _follow(connection: Connection, cancellation: Cancellation, path: Path) -> None:
+def _wait_for_outcome(connection: Connection, cancellation: Cancellation, path: Path) -> None:
     """Log what the worker logs until the stage ends, and raise the error that it reports."""
-    told = False
+    stop_sent = False
     while True:
-        if cancellation.stop_reason is not None and not told:
-            told = True
+        if cancellation.stop_reason is not None and not stop_sent:
+            stop_sent = True
             with suppress(OSError):  # the worker is gone: the receive below reports it
                 connection.send({"stop": cancellation.stop_reason})
         try:
-            message = connection.receive(_GLANCE)
+            message = connection.receive(_POLL_SECONDS)
         except TimeoutError:
             continue
         except ProtocolError as fault:
@@ -124,7 +124,7 @@ def _follow(connection: Connection, cancellation: Cancellation, path: Path) -> N
         if message is None:
             if cancellation.stop_reason is not None:
                 raise Stopped(f"stopped ({cancellation.stop_reason})")
-            raise NoWorkerError(f"the worker died{_last_words(path)}")
+            raise NoWorkerError(f"the worker died{_log_tail(path)}")
         ((kind, content),) = message.items()
         match kind:
             case "log":
@@ -137,12 +137,12 @@ def _follow(connection: Connection, cancellation: Cancellation, path: Path) -> N
             case "stopped":
                 raise Stopped(content)
             case "unexpected":
-                raise UnexpectedFault(content)
+                raise UnexpectedError(content)
             case _:
                 raise NoWorkerError(str(content))
 
 
-def _reach(path: Path, slot: Slot) -> Connection:
+def _connect_or_start(path: Path, slot: Slot) -> Connection:
     """Connect to the worker. Start one if none is running.
 
     Raises:
@@ -156,17 +156,17 @@ def _reach(path: Path, slot: Slot) -> Connection:
     assert starting is not None, "waited for"
     with starting:
         process = None
-        give_up = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + _START_TIMEOUT
         while True:
             try:
                 return connect(path)
             except OSError as fault:
-                if time.monotonic() > give_up:
+                if time.monotonic() > deadline:
                     raise
                 if process is not None and process.poll() is not None:
-                    raise OSError(f"it ended{_last_words(path)}") from fault
+                    raise OSError(f"the new worker exited{_log_tail(path)}") from fault
             # A worker that is exiting still holds its lock, and a new one would exit at once.
-            if process is None and not held(path.with_suffix(SERVING)):
+            if process is None and not is_locked(path.with_suffix(SERVING)):
                 process = _start(path, slot)
             time.sleep(0.01)
 
@@ -191,15 +191,15 @@ def _start(path: Path, slot: Slot) -> subprocess.Popen[bytes]:
 
 
 def _package_parent() -> Path:
-    """Return the folder for PYTHONPATH, symbolic links unresolved (``location.lend_to_jobs``)."""
+    """Return the folder for PYTHONPATH, symbolic links unresolved (``location.export_package``)."""
     return Path(editinfinity.__path__[0]).parent
 
 
-def _last_words(path: Path) -> str:
+def _log_tail(path: Path) -> str:
     """Return the end of the worker's log, to be appended to an error message."""
     try:
         lines = path.with_suffix(".log").read_text("utf-8", errors="replace").split("\n")
     except OSError:
         return ""
-    words = " ".join(line.strip() for line in lines[-4:] if line.strip())
-    return f": {words[-300:]}" if words else ""
+    tail = " ".join(line.strip() for line in lines[-4:] if line.strip())
+    return f": {tail[-300:]}" if tail else ""

@@ -13,7 +13,7 @@ from editinfinity.environment import jobs_at_once
 from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.calls import Call
 from editinfinity.worker.cards import VISIBLE, visible_cards
-from editinfinity.worker.client import NoWorkerError, hand_over, socket_of
+from editinfinity.worker.client import NoWorkerError, run_in_worker, socket_path
 from editinfinity.worker.leases import Lease, Slot, lease, lease_folder, slots_of
 from editinfinity.worker.private import private_folder
 from editinfinity.worker.resource_usage import JobHost, measured
@@ -36,20 +36,20 @@ def dispatch(call: Call, digest: str, worker: bool, cancellation: Cancellation) 
         Stopped: if the job was asked to stop.
     """
     session = Session.current() if worker else None
-    with _leased(call.arguments["model"], session) as (leased, model):
+    with _lease_slot(call.arguments["model"], session) as (leased, model):
         call = replace(call, arguments={**call.arguments, "model": model})
         if session is not None and leased is not None:
             try:
-                hand_over(call, digest, session, leased, cancellation)
+                run_in_worker(call, digest, session, leased, cancellation)
                 return
             except NoWorkerError as reason:
-                log.warning("%s; this job runs by itself", reason)
+                log.warning("%s; the stage runs in the job's own process", reason)
         with measured(call.stage):
             call.run(JobHost(cancellation))
 
 
 @contextmanager
-def _leased(
+def _lease_slot(
     model: ModelSettings, session: Session | None
 ) -> Iterator[tuple[Lease | None, ModelSettings]]:
     """Lease a slot, hide all other GPUs from this process, and yield lease and model settings."""
@@ -59,23 +59,23 @@ def _leased(
         try:
             folder = lease_folder(private_folder())
         except OSError as fault:
-            log.warning("cards cannot be leased: %s", fault)
+            log.warning("GPUs cannot be leased: %s", fault)
             folder = None
     if folder is None:
         yield None, model
         return
 
     def is_warm(slot: Slot) -> bool:
-        return session is not None and socket_of(session, slot, _on(slot, model)).exists()
+        return session is not None and socket_path(session, slot, _model_on(slot, model)).exists()
 
-    with lease(slots, folder, first=is_warm) as leased:
+    with lease(slots, folder, prefer=is_warm) as leased:
         if leased.slot.card is not None:
-            log.info("on %s", leased.slot.name)
+            log.info("running on GPU %s", leased.slot.name)
             os.environ[VISIBLE] = leased.slot.card.entry
-        yield leased, _on(leased.slot, model)
+        yield leased, _model_on(leased.slot, model)
 
 
-def _on(slot: Slot, model: ModelSettings) -> ModelSettings:
+def _model_on(slot: Slot, model: ModelSettings) -> ModelSettings:
     """Return the settings for a process that sees only the slot: ``cuda:N`` becomes ``cuda``."""
     if slot.card is not None and model.device.startswith("cuda:"):
         return replace(model, device="cuda")

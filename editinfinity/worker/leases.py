@@ -21,13 +21,13 @@ from editinfinity.worker.cards import Card
 
 log = logging.getLogger(__name__)
 
-_PAUSE = 0.1
+_RETRY_PAUSE = 0.1
 """Seconds between two attempts to take a slot while all are taken."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one job: a GPU, or a share of the CPU.
+    """What one job at a time may use: a GPU, or a share of the CPU.
 
     Attributes:
         name: unique name, safe as a file name.
@@ -80,23 +80,23 @@ def lease_folder(private: Path, environment: Mapping[str, str] = os.environ) -> 
 
 
 @contextmanager
-def lease(slots: Sequence[Slot], folder: Path, first: Callable[[Slot], bool]) -> Iterator[Lease]:
+def lease(slots: Sequence[Slot], folder: Path, prefer: Callable[[Slot], bool]) -> Iterator[Lease]:
     """Take a free slot and yield its lease. Wait if all slots are taken.
 
     Args:
         slots: the slots to choose from.
         folder: folder of the lock files.
-        first: returns True for slots to try before the others (those with a running worker).
+        prefer: returns True for slots to try before the others (those with a running worker).
     """
-    told = False
+    logged = False
     while True:
-        for slot in sorted(slots, key=lambda slot: not first(slot)):
+        for slot in sorted(slots, key=lambda slot: not prefer(slot)):
             lock = Lock.take(folder / f"{slot.name}.lock")
             if lock is not None:
                 with lock:
                     yield Lease(slot, lock)
                 return
-        if not told:
-            log.info("waiting for one of %d slots to be free", len(slots))
-            told = True
-        time.sleep(_PAUSE)
+        if not logged:
+            log.info("waiting until one of %d slots is free", len(slots))
+            logged = True
+        time.sleep(_RETRY_PAUSE)

@@ -14,8 +14,8 @@ holds only the model that is running, a large one all three models."""
 RAM_RESERVE = 2**30
 """Bytes of RAM to leave free for everything else."""
 
-MACHINE = Path("/proc/meminfo")
-GROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
 """Folder in which Linux shows a container its own limits (cgroup v2)."""
 
 
@@ -36,16 +36,16 @@ class MemoryBudget:
     def ram_left(self) -> int:
         """Return the bytes of RAM that the machine or the container can still give to models."""
         left = [2**63]
-        for line in _lines(MACHINE):
+        for line in _lines(MEMINFO):
             name, _, value = line.partition(":")
             if name == "MemAvailable":
                 left.append(int(value.split()[0]) * 1024)
-        limit = "".join(_lines(GROUP / "memory.max"))
+        limit = "".join(_lines(CGROUP / "memory.max"))
         if limit.isdecimal():
-            used = int("".join(_lines(GROUP / "memory.current")) or 0)
+            used = int("".join(_lines(CGROUP / "memory.current")) or 0)
             # Cached pages of files count as used, but the kernel frees them when memory is needed.
-            facts = dict(line.split() for line in _lines(GROUP / "memory.stat"))
-            left.append(int(limit) - used + int(facts.get("inactive_file", 0)))
+            statistics = dict(line.split() for line in _lines(CGROUP / "memory.stat"))
+            left.append(int(limit) - used + int(statistics.get("inactive_file", 0)))
         return min(left) - RAM_RESERVE
 
     def move(self, module: nn.Module, to_card: bool) -> None:

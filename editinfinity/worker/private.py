@@ -7,7 +7,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-_LONGEST = 60
+_MAX_PATH_BYTES = 60
 """Maximum length of the folder's path, in bytes. A Unix socket's path must be below 104 bytes."""
 
 
@@ -39,20 +39,20 @@ def require_private(folder: Path) -> None:
     Raises:
         PermissionError: if it is not.
     """
-    facts = folder.lstat()
+    stats = folder.lstat()
     if (
-        not stat.S_ISDIR(facts.st_mode)
-        or facts.st_uid != os.getuid()
-        or stat.S_IMODE(facts.st_mode) & 0o077
+        not stat.S_ISDIR(stats.st_mode)
+        or stats.st_uid != os.getuid()
+        or stat.S_IMODE(stats.st_mode) & 0o077
     ):
-        raise PermissionError(f"{folder}: is not this user's alone (mode 0700)")
+        raise PermissionError(f"{folder}: is not a folder that only you can access (mode 0700)")
 
 
 def _candidates() -> list[Path]:
-    of_login = Path(f"/run/user/{os.getuid()}")
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or of_login)
-    folders = [] if runtime == of_login or not runtime.is_dir() else [runtime / "editinfinity"]
+    login_folder = Path(f"/run/user/{os.getuid()}")
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or login_folder)
+    folders = [] if runtime == login_folder or not runtime.is_dir() else [runtime / "editinfinity"]
     # /tmp first: TMPDIR differs between shells, but all jobs of a user must use the same folder.
-    parents = (Path("/tmp"), of_login, Path(tempfile.gettempdir()))
+    parents = (Path("/tmp"), login_folder, Path(tempfile.gettempdir()))
     folders += [parent / f"editinfinity-{os.getuid()}" for parent in parents if parent.is_dir()]
-    return [folder for folder in folders if len(os.fsencode(folder)) <= _LONGEST]
+    return [folder for folder in folders if len(os.fsencode(folder)) <= _MAX_PATH_BYTES]

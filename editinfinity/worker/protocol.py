@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 _CREDENTIALS = struct.Struct("3i")
-_LONGEST = 16 * 2**20
-_PATIENCE = 5.0
+_MAX_MESSAGE_BYTES = 16 * 2**20
+_TIMEOUT = 5.0
 """Seconds to wait for a worker to accept a connection, and for a worker told to leave to exit."""
 
 
@@ -32,21 +32,21 @@ class ProtocolError(Exception):
 class Connection:
     """One end of a connection that sends and receives messages."""
 
-    def __init__(self, end: socket.socket) -> None:
-        self.socket = end
-        self.handles: list[int] = []
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.descriptors: list[int] = []
         """File descriptors that were received with messages. :meth:`close` closes them."""
-        self._bytes = b""
+        self._buffer = b""
 
-    def send(self, message: Mapping[str, Any], handles: Sequence[int] = ()) -> None:
+    def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Send a message, and optionally file descriptors with it.
 
         Raises:
             OSError: if the other side is gone.
         """
         data = json.dumps(message).encode() + b"\n"
-        if handles:
-            sent = socket.send_fds(self.socket, [data], list(handles))
+        if descriptors:
+            sent = socket.send_fds(self.socket, [data], list(descriptors))
             data = data[sent:]
         # The other side may have answered and closed already: then even an empty send fails.
         if data:
@@ -62,40 +62,40 @@ class Connection:
             TimeoutError: if nothing arrived for ``timeout`` seconds.
             ProtocolError: if what arrived is not a valid message.
         """
-        while (message := self._whole()) is None:
+        while (message := self._next_message()) is None:
             if not select.select([self.socket], [], [], timeout)[0]:
                 raise TimeoutError
             try:
-                data, handles, _, _ = socket.recv_fds(self.socket, 65536, 4)
+                data, descriptors, _, _ = socket.recv_fds(self.socket, 65536, 4)
             except OSError:
                 return None
-            self.handles += handles
+            self.descriptors += descriptors
             if not data:
                 return None
-            self._bytes += data
+            self._buffer += data
         return message
 
     def close(self) -> None:
         """Close the connection and the received file descriptors."""
-        for handle in self.handles:
-            os.close(handle)
-        self.handles = []
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.descriptors = []
         self.socket.close()
 
-    def _whole(self) -> dict[str, Any] | None:
+    def _next_message(self) -> dict[str, Any] | None:
         """Remove and return the first message in the buffer; None if it is not complete yet."""
-        text, end, rest = self._bytes.partition(b"\n")
-        if len(text) > _LONGEST:
-            raise ProtocolError(f"a message of {len(text)} bytes and more is too long")
-        if not end:
+        text, newline, rest = self._buffer.partition(b"\n")
+        if len(text) > _MAX_MESSAGE_BYTES:
+            raise ProtocolError(f"a message is too long ({len(text)} bytes or more)")
+        if not newline:
             return None
-        self._bytes = rest
+        self._buffer = rest
         try:
             message = json.loads(text)
         except ValueError:
-            raise ProtocolError("a message is no JSON") from None
+            raise ProtocolError("a message is not JSON") from None
         if not isinstance(message, dict) or len(message) != 1:
-            raise ProtocolError("a message is no object of one key")
+            raise ProtocolError("a message is not an object with one key")
         return message
 
 
@@ -105,19 +105,19 @@ def connect(path: Path) -> Connection:
     Raises:
         OSError: if no process of this user listens there.
     """
-    end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        end.settimeout(_PATIENCE)
-        end.connect(str(path))
-        end.settimeout(None)
-        require_same_user(end)
+        sock.settimeout(_TIMEOUT)
+        sock.connect(str(path))
+        sock.settimeout(None)
+        require_same_user(sock)
     except BaseException:
-        end.close()
+        sock.close()
         raise
-    return Connection(end)
+    return Connection(sock)
 
 
-def require_same_user(end: socket.socket) -> None:
+def require_same_user(sock: socket.socket) -> None:
     """Check that the process at the other end belongs to the same user.
 
     Only Linux reports the user. On other systems nothing is checked: there the socket is protected
@@ -128,14 +128,14 @@ def require_same_user(end: socket.socket) -> None:
     """
     if not hasattr(socket, "SO_PEERCRED"):
         return
-    data = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     user = _CREDENTIALS.unpack(data)[1]
     if user != os.getuid():
-        raise PermissionError(f"user {user} is at the other end of the socket")
+        raise PermissionError(f"the socket belongs to another user (uid {user})")
 
 
-def ask_to_leave(path: Path) -> None:
+def request_exit(path: Path) -> None:
     """Tell a worker to exit, and wait until it has. A busy worker exits later by itself."""
-    with suppress(OSError, ProtocolError), closing(connect(path)) as line:
-        line.send({"leave": None})
-        line.receive(_PATIENCE)
+    with suppress(OSError, ProtocolError), closing(connect(path)) as connection:
+        connection.send({"leave": None})
+        connection.receive(_TIMEOUT)

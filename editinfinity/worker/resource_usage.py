@@ -1,7 +1,4 @@
-"""What a job or a worker does around a stage that it runs: stop it on request, and measure it.
-
-Measured are run time and peak memory.
-"""
+"""The host of a running stage, in a job or a worker, and its resource usage: time and memory."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ class JobHost(Host):
     """The process that runs a stage, as the stage sees it: it may be asked to stop.
 
     Args:
-        cancellation: hears signals, or the messages of the job that a worker works for.
+        cancellation: receives signals, and in a worker the stop requests of its job.
     """
 
     def __init__(self, cancellation: Cancellation) -> None:
@@ -43,13 +40,13 @@ class JobHost(Host):
 def measured(stage: str) -> Iterator[None]:
     """Log the time and peak memory that the block used. Logs nothing if the block fails."""
     began = time.perf_counter()
-    _forget_peaks()
+    _reset_peaks()
     yield
-    usage = ResourceUsage(stage, time.perf_counter() - began, peak_of_ram(), _peak_of_card())
+    usage = ResourceUsage(stage, time.perf_counter() - began, peak_ram(), _peak_card_memory())
     log.info("%s", usage, extra={"event": usage})
 
 
-def _forget_peaks() -> None:
+def _reset_peaks() -> None:
     """Reset the peak counters, because earlier stages of a worker may have used more memory."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", "ascii")
@@ -57,7 +54,7 @@ def _forget_peaks() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def peak_of_ram() -> int | None:
+def peak_ram() -> int | None:
     """Return the peak RAM of this process in bytes (Linux's ``VmHWM``); None if unknown."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text("utf-8").splitlines():
@@ -66,7 +63,7 @@ def peak_of_ram() -> int | None:
     return None
 
 
-def _peak_of_card() -> int | None:
+def _peak_card_memory() -> int | None:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None

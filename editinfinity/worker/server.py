@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from editinfinity.cancellation import Cancellation, Stopped
 from editinfinity.errors import GpuMemoryError, UserError
-from editinfinity.jobs.record import event_of, to_json
+from editinfinity.jobs.record import logged_event, to_json
 from editinfinity.jobs.stage_version import current_digests, running_digests
 from editinfinity.locks import Lock
 from editinfinity.stages.calls import Call
@@ -40,10 +40,10 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 300.0
 """Seconds that a worker waits for another job before it exits."""
 
-_LOOK = 1.0
+_POLL_SECONDS = 1.0
 """Seconds between two checks whether the run is over."""
 
-_GREETING = 10.0
+_REQUEST_TIMEOUT = 10.0
 """Seconds within which a connected job must send its request."""
 
 
@@ -59,7 +59,7 @@ class Worker:
         self.path, self.idle = path, idle
         self.session = Session(path.parent)
         self.cancellation = Cancellation()
-        self.leaving = False
+        self.exiting = False
         self._imported: set[str] = set()
         self._models: WarmModels | None = None
         # Taken before any stage is imported, so that later changes of the code are noticed.
@@ -68,27 +68,27 @@ class Worker:
     def serve(self, listener: socket.socket) -> None:
         """Serve one job after the other until the worker has to exit."""
         last = time.monotonic()
-        while not self.leaving and not self.cancellation.signalled:
-            if select.select([listener], [], [], _LOOK)[0]:
-                self._answer(Connection(listener.accept()[0]))
+        while not self.exiting and not self.cancellation.signalled:
+            if select.select([listener], [], [], _POLL_SECONDS)[0]:
+                self._handle_connection(Connection(listener.accept()[0]))
                 last = time.monotonic()
             elif time.monotonic() - last > self.idle or not self.session.alive:
                 break
 
-    def _answer(self, connection: Connection) -> None:
+    def _handle_connection(self, connection: Connection) -> None:
         """Handle the request of one connection."""
         with closing(connection):  # also releases the lease: closes the descriptor of its lock
             try:
                 require_same_user(connection.socket)
-                message = connection.receive(_GREETING) or {}
+                message = connection.receive(_REQUEST_TIMEOUT) or {}
                 if "leave" in message:
-                    self.leaving = True
+                    self.exiting = True
                 elif "run" in message:
-                    self._take(connection, message["run"])
+                    self._handle_run(connection, message["run"])
             except (OSError, TimeoutError, ProtocolError) as fault:
-                log.warning("a caller was turned away: %s", fault)
+                log.warning("the connection of a job was closed: %s", fault)
 
-    def _take(self, connection: Connection, request: Any) -> None:
+    def _handle_run(self, connection: Connection, request: Any) -> None:
         """Accept a job and run it, or refuse it."""
         try:
             call, digest = Call.from_json(request["call"]), request["digest"]
@@ -96,7 +96,7 @@ class Worker:
             connection.send({"refused": str(fault)})
             return
         if self.digests[call.stage] != digest:
-            connection.send({"refused": f"{call.stage} has other code than the worker"})
+            connection.send({"refused": f"the worker runs other code of {call.stage}"})
             return
         connection.send({"accepted": os.getpid()})
         with _forwarding_logs(connection):
@@ -106,9 +106,9 @@ class Worker:
     def _run(self, call: Call, connection: Connection) -> dict[str, str | None]:
         """Run a stage and return its outcome as a message of the protocol."""
         try:
-            with self.cancellation.interruptible(), _listening(connection, self.cancellation):
+            with self.cancellation.interruptible(), _stoppable(connection, self.cancellation):
                 if not self._import(call.stage):
-                    self.leaving = True
+                    self.exiting = True
                     return {"refused": f"the code of {call.stage} has changed"}
                 self._run_with_models(call)
         except UserError as fault:
@@ -117,8 +117,8 @@ class Worker:
             return {"stopped": str(stopped)}
         except Exception as fault:
             # This process may be in a bad state now: the next job starts a new worker.
-            self.leaving = True
-            log.exception("an unexpected fault")
+            self.exiting = True
+            log.exception("unexpected error")
             return {"unexpected": " ".join(f"{type(fault).__name__}: {fault}".split())}
         return {"done": None}
 
@@ -141,7 +141,7 @@ class Worker:
                     call.run(host)
                     return
                 except GpuMemoryError as fault:
-                    log.info("%s; once more, with the card to itself", fault)
+                    log.info("%s; trying again with no other model on the GPU", fault)
                 # Outside the except block, because the exception keeps tensors of the run alive.
                 self._models.finish_job()
                 self._models.park_all()
@@ -172,28 +172,28 @@ def _warm_models(device: str) -> WarmModels:
 
 
 @contextmanager
-def _listening(connection: Connection, cancellation: Cancellation) -> Iterator[None]:
+def _stoppable(connection: Connection, cancellation: Cancellation) -> Iterator[None]:
     """Within the block, stop the stage if its job asks for that or disconnects."""
-    end, other_end = os.pipe()
+    read_end, write_end = os.pipe()
 
     def listen() -> None:
-        if end in select.select([connection.socket.fileno(), end], [], [])[0]:
+        if read_end in select.select([connection.socket.fileno(), read_end], [], [])[0]:
             return
         try:
             message = connection.receive() or {}
         except ProtocolError:
             message = {}
-        cancellation.request_stop(str(message.get("stop", "its job is gone")))
+        cancellation.request_stop(str(message.get("stop", "its job has ended")))
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        os.write(other_end, b".")
+        os.write(write_end, b".")
         thread.join()
-        os.close(end)
-        os.close(other_end)
+        os.close(read_end)
+        os.close(write_end)
 
 
 class _Forwarder(logging.Handler):
@@ -205,9 +205,9 @@ class _Forwarder(logging.Handler):
         self.setFormatter(logging.Formatter("%(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        event = event_of(record)
+        event = logged_event(record)
         content = [record.levelno, self.format(record), None if event is None else to_json(event)]
-        with suppress(OSError):  # the job is gone; ``_listening`` notices that
+        with suppress(OSError):  # the job has ended; ``_stoppable`` notices that
             self.connection.send({"log": content})
 
 
@@ -239,7 +239,7 @@ def main(path: Path, idle: float = IDLE_SECONDS) -> None:
                 worker.serve(listener)
         finally:
             path.unlink(missing_ok=True)
-    worker.session.tidy()
+    worker.session.remove_if_over()
 
 
 if __name__ == "__main__":

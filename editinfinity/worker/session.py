@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from editinfinity.locks import Lock, held
+from editinfinity.locks import Lock, is_locked
 from editinfinity.worker.private import private_folder, require_private
-from editinfinity.worker.protocol import ask_to_leave
+from editinfinity.worker.protocol import request_exit
 
 SESSION = "EDITINFINITY_SESSION"
 """Environment variable that holds the folder of the run that a job belongs to."""
@@ -25,7 +25,7 @@ SOCKET, SERVING, STARTING = ".socket", ".serving", ".starting"
 """Suffixes of a worker's files: the socket, the lock that the worker holds while it runs, and the
 lock that a job holds while it starts the worker."""
 
-_PATIENCE = 3.0
+_EXIT_TIMEOUT = 3.0
 """Seconds to wait for workers to exit after they were told to leave."""
 
 _ALIVE = "alive"
@@ -56,19 +56,19 @@ class Session:
         return cls(Path(name))
 
     @property
-    def sign(self) -> Path:
+    def alive_file(self) -> Path:
         """The file that is locked while Snakemake is running."""
         return self.folder / _ALIVE
 
     @property
     def alive(self) -> bool:
         """Whether Snakemake is still running."""
-        return held(self.sign)
+        return is_locked(self.alive_file)
 
-    def tidy(self) -> None:
+    def remove_if_over(self) -> None:
         """Remove the folder if the run is over and no worker is left."""
-        over = self.sign.exists() and not self.alive
-        if over and not any(held(lock) for lock in self.folder.glob(f"*{SERVING}")):
+        over = self.alive_file.exists() and not self.alive
+        if over and not any(is_locked(lock) for lock in self.folder.glob(f"*{SERVING}")):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
@@ -77,12 +77,12 @@ class Session:
             return
         os.environ.pop(SESSION, None)
         for socket in self.folder.glob(f"*{SOCKET}"):
-            ask_to_leave(socket)
+            request_exit(socket)
         self._lock.release()
         # A worker that stays busy for longer exits and removes the folder by itself.
-        give_up = time.monotonic() + _PATIENCE
-        while self.folder.exists() and time.monotonic() < give_up:
-            self.tidy()
+        deadline = time.monotonic() + _EXIT_TIMEOUT
+        while self.folder.exists() and time.monotonic() < deadline:
+            self.remove_if_over()
             time.sleep(0.02)
 
 
@@ -99,7 +99,7 @@ def open_session() -> Session | None:
     try:
         private = private_folder()
         for folder in private.glob(f"{_PREFIX}*"):
-            Session(folder).tidy()
+            Session(folder).remove_if_over()
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=private))
         lock = Lock.take(folder / _ALIVE)
     except OSError:

@@ -26,23 +26,23 @@ Model = TypeVar("Model")
 
 
 @dataclass
-class _Kept:
+class _Cached:
     """A cached model.
 
     Attributes:
         model: the model as it was read.
         size: total size of its tensors, in bytes.
         on_card: whether it is on the job's device; None during a move, or after a failed one.
-        given: weak references to the copies that the running job still uses.
-        check: fingerprint of its tensors.
+        copies: weak references to the copies that the running job still uses.
+        checksum: of its tensors, as they were read.
         used: whether the running job has loaded it.
     """
 
     model: Any
     size: int
     on_card: bool | None = True
-    given: weakref.WeakSet = field(default_factory=weakref.WeakSet)
-    check: int = 0
+    copies: weakref.WeakSet = field(default_factory=weakref.WeakSet)
+    checksum: int = 0
     used: bool = True
 
 
@@ -55,39 +55,39 @@ class WarmModels:
 
     def __init__(self, memory: MemoryBudget) -> None:
         self.memory = memory
-        self._kept: dict[Any, _Kept] = {}  # least recently used first
+        self._cache: dict[Any, _Cached] = {}  # least recently used first
 
     def load(self, loader: Callable[..., Model], *arguments: object) -> Model:
         """Return what ``loader(*arguments)`` returns. Only the first call reads from disk."""
         key = (f"{loader.__module__}.{loader.__qualname__}", arguments)
-        kept = self._kept.pop(key, None)
-        if kept is None:
-            kept = self._read(loader, arguments)
-            self._kept[key] = kept
-            self._make_room(0, but=kept)
+        entry = self._cache.pop(key, None)
+        if entry is None:
+            entry = self._read(loader, arguments)
+            self._cache[key] = entry
+            self._make_room(0, exempt=entry)
         else:
-            self._kept[key] = kept
-            if not kept.on_card:
-                self._make_room(kept.size, but=kept)
-                self._place(kept, on_card=True)
-        kept.used = True
-        return self._copy(kept)
+            self._cache[key] = entry
+            if not entry.on_card:
+                self._make_room(entry.size, exempt=entry)
+                self._move(entry, on_card=True)
+        entry.used = True
+        return self._copy(entry)
 
     def finish_job(self) -> None:
         """Clean up after a job, and drop models whose weights the job has modified."""
         gc.collect()
-        for key, kept in list(self._kept.items()):
-            if kept.used and kept.on_card and kept.check != _fingerprint(_tensors(kept.model)):
-                log.warning("%s: a job wrote into the weights; they will be read again", key[0])
-                del self._kept[key]
-            kept.used = False
+        for key, entry in list(self._cache.items()):
+            if entry.used and entry.on_card and entry.checksum != _checksum(_tensors(entry.model)):
+                log.warning("%s: a job changed the cached weights; they will be read again", key[0])
+                del self._cache[key]
+            entry.used = False
 
     def park_all(self) -> None:
         """Move all models off the GPU, for a job that ran out of GPU memory."""
-        for kept in list(self._kept.values()):
-            self._park(kept)
+        for entry in list(self._cache.values()):
+            self._park(entry)
 
-    def _read(self, loader: Callable[..., Model], arguments: tuple[object, ...]) -> _Kept:
+    def _read(self, loader: Callable[..., Model], arguments: tuple[object, ...]) -> _Cached:
         try:
             model = loader(*arguments)
         except torch.OutOfMemoryError:
@@ -95,48 +95,48 @@ class WarmModels:
             model = loader(*arguments)
         tensors = list(_tensors(model))
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        log.info("%s: read, %.1f MB to keep", loader.__name__, size / 1e6)
-        return _Kept(model, size, check=_fingerprint(tensors))
+        log.info("%s: read %.1f MB of weights, now cached", loader.__name__, size / 1e6)
+        return _Cached(model, size, checksum=_checksum(tensors))
 
-    def _make_room(self, wanted: int, but: _Kept | None = None) -> None:
-        """Park unused models until ``wanted`` more bytes fit, least recently used first.
+    def _make_room(self, needed: int, exempt: _Cached | None = None) -> None:
+        """Park unused models until ``needed`` more bytes fit, least recently used first.
 
-        The model ``but`` is never parked: one model may be on the GPU whatever its size.
+        The model ``exempt`` is never parked: one model may be on the GPU whatever its size.
         """
         gc.collect()  # copies that a job has dropped may be in reference cycles
-        for kept in list(self._kept.values()):
-            if kept is not but and not kept.given and not self._fits(wanted):
-                self._park(kept)
+        for entry in list(self._cache.values()):
+            if entry is not exempt and not entry.copies and not self._fits(needed):
+                self._park(entry)
 
-    def _fits(self, wanted: int) -> bool:
+    def _fits(self, needed: int) -> bool:
         budget = self.memory.card_budget
         if budget is None:
-            return self.memory.ram_left() >= wanted
-        return wanted + sum(kept.size for kept in self._kept.values() if kept.on_card) <= budget
+            return self.memory.ram_left() >= needed
+        return needed + sum(entry.size for entry in self._cache.values() if entry.on_card) <= budget
 
-    def _park(self, kept: _Kept) -> None:
+    def _park(self, entry: _Cached) -> None:
         """Move a model from the GPU to RAM, or drop it if RAM is short or models run on the CPU."""
-        if kept.on_card is False or not kept.size:
+        if entry.on_card is False or not entry.size:
             return
-        if self.memory.card_budget is None or self.memory.ram_left() < kept.size:
-            self._kept = {key: other for key, other in self._kept.items() if other is not kept}
+        if self.memory.card_budget is None or self.memory.ram_left() < entry.size:
+            self._cache = {key: other for key, other in self._cache.items() if other is not entry}
         else:
-            self._place(kept, on_card=False)
+            self._move(entry, on_card=False)
 
-    def _place(self, kept: _Kept, on_card: bool) -> None:
-        kept.on_card = None
-        for module in _modules(kept.model):
+    def _move(self, entry: _Cached, on_card: bool) -> None:
+        entry.on_card = None
+        for module in _modules(entry.model):
             self.memory.move(module, on_card)
-        kept.on_card = on_card
+        entry.on_card = on_card
 
-    def _copy(self, kept: _Kept) -> Any:
+    def _copy(self, entry: _Cached) -> Any:
         """Return a copy of the model with its own modules but shared tensors."""
-        if not isinstance(kept.model, nn.Module):
-            return kept.model  # a text encoder, which no job modifies
-        shared = {id(tensor): tensor for tensor in _tensors(kept.model)}
-        given = copy.deepcopy(kept.model, shared)
-        kept.given.add(given)
-        return given
+        if not isinstance(entry.model, nn.Module):
+            return entry.model  # a text encoder, which no job modifies
+        shared = {id(tensor): tensor for tensor in _tensors(entry.model)}
+        module = copy.deepcopy(entry.model, shared)
+        entry.copies.add(module)
+        return module
 
 
 def _modules(model: Any) -> Iterator[nn.Module]:
@@ -153,7 +153,7 @@ def _tensors(model: Any) -> Iterator[Tensor]:
         yield from module.buffers()
 
 
-def _fingerprint(tensors: Iterable[Tensor]) -> int:
+def _checksum(tensors: Iterable[Tensor]) -> int:
     """Return a number that changes when a weight changes, however it was modified."""
     widths = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     with torch.no_grad():

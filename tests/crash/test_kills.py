@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from editinfinity.planning.run_marker import MARK, TELLING
+from editinfinity.planning.run_marker import MARKER, REPORT_TARGET
 from tests.workflow.project import Project
 
 KILLS = int(os.environ.get("EDITINFINITY_KILLS", "30"))
@@ -58,7 +58,7 @@ def targets(project: Project) -> dict[str, bytes]:
     return {
         name: content
         for name, content in project.made().items()
-        if not Path(name).name.startswith((".tmp-", MARK, TELLING))
+        if not Path(name).name.startswith((".tmp-", MARKER, REPORT_TARGET))
         and "paused" not in Path(name).name
     }
 

@@ -134,7 +134,7 @@ def test_a_job_writes_what_happens_as_it_happens(here: Path) -> None:
         (
             ValueError("odd"),
             FAILED,
-            "check: unexpected ValueError: odd; results/a/logs/check.log tells where",
+            "check: unexpected ValueError: odd; see results/a/logs/check.log",
         ),
     ],
 )
@@ -297,7 +297,7 @@ def test_what_is_no_file_of_a_sane_size_is_read_at_its_end_or_not_at_all(tmp_pat
     assert read_records(tmp_path) == []
     assert read_records(tmp_path / "nothing") == []
     write_record(tmp_path, "long", *ALL[1:])
-    (found,) = read_records(tmp_path, most_bytes=300)
+    (found,) = read_records(tmp_path, max_bytes=300)
     assert found.events == ALL[-len(found.events) :] and 0 < len(found.events) < 4
 
 

@@ -138,18 +138,18 @@ def test_a_change_is_classified_by_one_command(package: Path) -> None:
     assert classify("same").stdout == ""
     refused = classify("newer", "kernel")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.startswith("write: same, or: new STAGE")
+    assert refused.stderr.startswith("usage: same [STAGE ...] or: new STAGE")
 
 
 def test_codes_agree_by_version_unless_somebody_changed_one() -> None:
     released, next_release = Code("edit", 1, "a", False), Code("edit", 1, "b", False)
-    assert released.agrees(next_release)
-    assert not released.agrees(Code("edit", 2, "a", False))
+    assert released.matches(next_release)
+    assert not released.matches(Code("edit", 2, "a", False))
     changed = Code("edit", 1, "c", True)
-    assert changed.agrees(changed)
-    assert not changed.agrees(released)
-    assert not released.agrees(changed)
-    assert not changed.agrees(Code("edit", 1, "d", True))
+    assert changed.matches(changed)
+    assert not changed.matches(released)
+    assert not released.matches(changed)
+    assert not changed.matches(Code("edit", 1, "d", True))
 
 
 def test_versions_need_no_torch() -> None:

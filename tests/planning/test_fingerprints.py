@@ -15,7 +15,7 @@ import pytest
 
 from editinfinity.files.opening import MAX_BYTES
 from editinfinity.planning import digests, fingerprint
-from editinfinity.planning.digests import KEPT_IN, SMALL, Digests
+from editinfinity.planning.digests import CACHE, MAX_UNCACHED, Digests
 from editinfinity.released.record import RECORD_NAME
 from tests.workflow.project import BARE, Project
 
@@ -32,7 +32,7 @@ TICK = 0.02
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that are written now count as old enough."""
-    monkeypatch.setattr(digests, "_SETTLED", 0)
+    monkeypatch.setattr(digests, "_MIN_AGE_NS", 0)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def kept_in(folder: Path) -> Digests:
     """Digests as the next process finds them."""
     found = Digests()
-    found.keep_in(folder)
+    found.persist_in(folder)
     return found
 
 
@@ -71,7 +71,7 @@ def test_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fingerprint.of_text(path) not in (fingerprint.MISSING, fingerprint.of_text(""))
     assert fingerprint.of_text(tmp_path / "none.txt") == fingerprint.MISSING
     assert fingerprint.of_text(None) == "none"
-    monkeypatch.setattr(fingerprint, "_LONGEST_TEXT", 1)
+    monkeypatch.setattr(fingerprint, "_MAX_TEXT_BYTES", 1)
     assert fingerprint.of_text(path) == fingerprint.of_file(path)
 
 
@@ -96,8 +96,8 @@ def test_what_cannot_be_read_is_missing(tmp_path: Path, monkeypatch: pytest.Monk
         assert fingerprint.of_text(path) == fingerprint.MISSING
         assert fingerprint.of_each([path], "files") == {path: fingerprint.MISSING}
     # What the stages refuse is not worth reading, what they read is.
-    assert fingerprint.LARGEST == MAX_BYTES
-    monkeypatch.setattr(fingerprint, "LARGEST", len(CONTENT) - 1)
+    assert fingerprint.MAX_BYTES == MAX_BYTES
+    monkeypatch.setattr(fingerprint, "MAX_BYTES", len(CONTENT) - 1)
     assert fingerprint.of_file(photograph(tmp_path)) == fingerprint.MISSING
 
 
@@ -116,7 +116,7 @@ def test_weights_by_name_and_content(tmp_path: Path) -> None:
 
 def test_a_known_file_is_not_read_again(tmp_path: Path, settled: None, read: list[str]) -> None:
     path, small = photograph(tmp_path), tmp_path / "small"
-    small.write_bytes(CONTENT[:SMALL])
+    small.write_bytes(CONTENT[:MAX_UNCACHED])
     first = kept_in(tmp_path)
     digest = hashlib.sha256(CONTENT).hexdigest()
     assert first.of(path) == first.of(path) == digest
@@ -127,9 +127,9 @@ def test_a_known_file_is_not_read_again(tmp_path: Path, settled: None, read: lis
     later = kept_in(tmp_path)
     assert later.of(path) == digest and later.of_each([path]) == {path: digest}
     assert len(read) == 3
-    saved = (tmp_path / KEPT_IN).stat()
+    saved = (tmp_path / CACHE).stat()
     later.save()  # nothing is new
-    assert (tmp_path / KEPT_IN).stat() == saved
+    assert (tmp_path / CACHE).stat() == saved
 
 
 def test_a_retouched_file_of_equal_size_and_time_is_read_again(
@@ -180,7 +180,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_known(
     monkeypatch.setattr(hashlib, "file_digest", changing)
     known.of(path)
     known.save()
-    assert not (tmp_path / KEPT_IN).exists()
+    assert not (tmp_path / CACHE).exists()
 
 
 def test_many_are_read_side_by_side_and_a_line_says_so(
@@ -189,12 +189,12 @@ def test_many_are_read_side_by_side_and_a_line_says_so(
     paths = [tmp_path / str(number) for number in range(9)]
     for number, path in enumerate(paths):
         path.write_bytes(CONTENT + bytes([number]))
-    monkeypatch.setattr(digests, "_PATIENCE", 0.01)
+    monkeypatch.setattr(digests, "_PROGRESS_AFTER", 0.01)
     real = hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda *given: time.sleep(0.01) or real(*given))
     told: list[str] = []
     known = Digests()
-    known.keep_in(tmp_path, told.append)
+    known.persist_in(tmp_path, told.append)
     found = known.of_each([*paths, tmp_path / "none"], "photographs")
     assert found.pop(tmp_path / "none") is None
     assert found == {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
@@ -208,15 +208,15 @@ def test_a_long_reading_is_saved_from_time_to_time(
 ) -> None:
     monkeypatch.setattr(digests, "_SAVE_EVERY", 0)
     kept_in(tmp_path).of(photograph(tmp_path))
-    assert (tmp_path / KEPT_IN).exists()
+    assert (tmp_path / CACHE).exists()
 
 
 SAVING = """
 import sys
 from pathlib import Path
 from editinfinity.planning import digests
-digests._SETTLED, digests._SAVE_EVERY = 0, float(sys.argv[2])
-digests.DIGESTS.keep_in(Path())
+digests._MIN_AGE_NS, digests._SAVE_EVERY = 0, float(sys.argv[2])
+digests.DIGESTS.persist_in(Path())
 for path in sorted(Path(sys.argv[1]).iterdir()):
     assert digests.DIGESTS.of(path)
 """
@@ -240,7 +240,7 @@ def test_processes_that_save_at_once_keep_a_whole_file(tmp_path: Path) -> None:
         return subprocess.Popen(command, cwd=tmp_path)
 
     def kept() -> int:
-        found = json.loads((tmp_path / KEPT_IN).read_text())
+        found = json.loads((tmp_path / CACHE).read_text())
         assert all(content[key.split()[1]] == digest for key, digest in found.items())
         return len(found)
 
@@ -251,7 +251,7 @@ def test_processes_that_save_at_once_keep_a_whole_file(tmp_path: Path) -> None:
     add("one", "new")
     assert [saving(folder, every=3600).wait() for folder in ("one", "two")] == [0, 0]
     assert kept() == 41
-    assert not list((tmp_path / KEPT_IN).parent.glob(".tmp*"))
+    assert not list((tmp_path / CACHE).parent.glob(".tmp*"))
 
 
 @pytest.mark.parametrize(
@@ -262,22 +262,22 @@ def test_processes_that_save_at_once_keep_a_whole_file(tmp_path: Path) -> None:
 def test_a_damaged_file_is_ignored_and_replaced(
     tmp_path: Path, settled: None, damage: bytes
 ) -> None:
-    (tmp_path / KEPT_IN).parent.mkdir(parents=True)
-    (tmp_path / KEPT_IN).write_bytes(damage)
+    (tmp_path / CACHE).parent.mkdir(parents=True)
+    (tmp_path / CACHE).write_bytes(damage)
     known = kept_in(tmp_path)
     assert known.of(photograph(tmp_path)) == hashlib.sha256(CONTENT).hexdigest()
     known.save()
-    assert list(json.loads((tmp_path / KEPT_IN).read_text()).values()) == [
+    assert list(json.loads((tmp_path / CACHE).read_text()).values()) == [
         known.of(tmp_path / "a.tif")
     ]
 
 
 def test_a_folder_that_cannot_be_written_to_costs_nothing(tmp_path: Path, settled: None) -> None:
-    (tmp_path / KEPT_IN.parts[0]).write_bytes(b"a file where the folder would be")
+    (tmp_path / CACHE.parts[0]).write_bytes(b"a file where the folder would be")
     known = kept_in(tmp_path)
     assert known.of(photograph(tmp_path)) is not None
     known.save()
-    (pipe := tmp_path / "piped" / KEPT_IN).parent.mkdir(parents=True)
+    (pipe := tmp_path / "piped" / CACHE).parent.mkdir(parents=True)
     os.mkfifo(pipe)
     assert kept_in(tmp_path / "piped").of(tmp_path / "a.tif") is not None
 
@@ -285,7 +285,7 @@ def test_a_folder_that_cannot_be_written_to_costs_nothing(tmp_path: Path, settle
 def test_what_was_not_used_for_longest_goes(
     tmp_path: Path, settled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(digests, "MOST", 2)
+    monkeypatch.setattr(digests, "MAX_ENTRIES", 2)
     paths = [tmp_path / name for name in "abc"]
     for path in paths:
         path.write_bytes(CONTENT + path.name.encode())
@@ -293,7 +293,7 @@ def test_what_was_not_used_for_longest_goes(
         known = kept_in(tmp_path)
         known.of_each(asked)
         known.save()
-    kept = json.loads((tmp_path / KEPT_IN).read_text())
+    kept = json.loads((tmp_path / CACHE).read_text())
     assert list(kept.values()) == [known.of(paths[0]), known.of(paths[2])]
 
 
@@ -392,7 +392,7 @@ def test_planning_reads_what_the_jobs_that_it_plans_depend_on(tmp_path: Path) ->
     def known(**settings: object) -> set[int]:
         project.configure(**BARE, lpips_weights=str(tmp_path), **settings)
         project.run("-n")
-        return {int(key.split()[1]) for key in json.loads((project.folder / KEPT_IN).read_text())}
+        return {int(key.split()[1]) for key in json.loads((project.folder / CACHE).read_text())}
 
     assert known(metrics=0) == {image.stat().st_ino}
     assert known(metrics=1) == {image.stat().st_ino, backbone.stat().st_ino}

@@ -10,7 +10,7 @@ import pytest
 
 from editinfinity.config.load import load_config
 from editinfinity.environment import JOBS_AT_ONCE, workflow_root
-from editinfinity.planning.location import lend_to_jobs, share_cores
+from editinfinity.planning.location import export_package, share_cores
 from editinfinity.planning.model import effective, model_identity
 from editinfinity.presets import PRESETS, preset
 
@@ -51,8 +51,8 @@ def test_a_checkout_is_its_own_workflow_and_is_lent_once(monkeypatch: pytest.Mon
     root = workflow_root()
     assert (root / "config.yaml").is_file()
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    lend_to_jobs(root)
-    lend_to_jobs(root)
+    export_package(root)
+    export_package(root)
     assert os.environ["PYTHONPATH"] == f"{root}:/elsewhere"
 
 

@@ -11,7 +11,7 @@ import pytest
 from editinfinity.config.load import ConfigError
 from editinfinity.planning.rule_inputs import RuleInputs
 from editinfinity.planning.rule_params import RuleParams
-from editinfinity.planning.run import PlannedRun, config_file, faults_end_the_run
+from editinfinity.planning.run import PlannedRun, config_file, exit_on_user_error
 from editinfinity.planning.run_marker import RunMarker
 from tests.cases.test_cases import make_case
 
@@ -89,10 +89,10 @@ def test_params_of_a_mask_are_those_of_its_source() -> None:
     assert {value(wildcards(case="plain")) for value in plain.values()} == {"none"}
 
 
-@pytest.mark.parametrize("whole_run", [True, False])
-def test_fingerprints_follow_the_files(folder: Path, whole_run: bool) -> None:
+@pytest.mark.parametrize("main_process", [True, False])
+def test_fingerprints_follow_the_files(folder: Path, main_process: bool) -> None:
     def found() -> list[str]:
-        params = RuleParams(PlannedRun.load({}, whole_run=whole_run))
+        params = RuleParams(PlannedRun.load({}, main_process=main_process))
         jobs = wildcards(case="both")
         return [
             params.image_fingerprint(jobs),
@@ -120,8 +120,8 @@ def test_a_checkpoint_grows_from_the_one_before_with_its_state() -> None:
         f"{lora}/adapter_model.safetensors", f"{lora}/adapter_config.json",
         f"{lora}/state.safetensors",
     ]  # fmt: skip
-    assert inputs.embedding_below_lora(second) == f"{embedding}.safetensors"
-    assert inputs.embedding_below_lora(wildcards(embedding="0")) == []
+    assert inputs.embedding_of_lora(second) == f"{embedding}.safetensors"
+    assert inputs.embedding_of_lora(wildcards(embedding="0")) == []
 
 
 def test_a_drawing_takes_what_its_variant_uses() -> None:
@@ -171,25 +171,25 @@ def test_a_killed_run_is_a_target_of_the_next_one(folder: Path) -> None:
     assert run.targets()[0] == "made/plain/check.json"
     assert not any(".telling" in target for target in run.targets())
     (folder / "made").mkdir()
-    RunMarker(Path("made"), ["plain", "word"]).begin()
+    RunMarker(Path("made"), ["plain", "word"]).create()
     assert run_of(cases=["plain", "word"], results="made").targets()[-1].startswith("made/.telling")
 
 
 def test_a_prefix_is_where_results_lie_and_rules_do_not_spell_it(folder: Path) -> None:
-    run = PlannedRun.load({"cases": ["plain"]}, place=lambda path: f"photos/{path}")
+    run = PlannedRun.load({"cases": ["plain"]}, map_path=lambda path: f"photos/{path}")
     assert run.config.results == "photos/results"
     assert {target.partition("/")[0] for target in run.targets()} == {"results"}
-    assert RuleInputs(run).embedding_below_lora(
+    assert RuleInputs(run).embedding_of_lora(
         wildcards(case="plain", embedding="10")
     ) == "results/plain/text_embedding/iter10.safetensors"  # fmt: skip
     # A checkpoint that is not trained is looked for where it lies.
     lora = folder / "photos/results/plain/lora/embedding10/iter50/adapter_model.safetensors"
     settings = {"cases": ["plain"], "train_lora": 0}
     with pytest.raises(ConfigError, match="there is no photos/results/plain/lora"):
-        PlannedRun.load(settings, place=lambda path: f"photos/{path}")
+        PlannedRun.load(settings, map_path=lambda path: f"photos/{path}")
     lora.parent.mkdir(parents=True)
     lora.touch()
-    PlannedRun.load(settings, place=lambda path: f"photos/{path}")
+    PlannedRun.load(settings, map_path=lambda path: f"photos/{path}")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_prefix_is_where_results_lie_and_rules_do_not_spell_it(folder: Path) -
     [
         (lambda run: run.case("maskd"), "there is no folder data/maskd; did you mean masked?"),
         (lambda run: run.edit(wildcards(edit="hut")), "masked: there is no edit hut"),
-        (lambda run: run.variant(wildcards(variant="embedding1")), "is no name of a variant"),
+        (lambda run: run.variant(wildcards(variant="embedding1")), "is not a variant name"),
         (lambda run: run.pie_bench_targets(wildcards()), "pie_bench: is null"),
     ],
 )
@@ -219,21 +219,21 @@ def test_a_case_that_is_none_of_the_runs_is_found_when_it_is_a_target() -> None:
 
 
 def test_each_fault_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit), faults_end_the_run():
+    with pytest.raises(SystemExit), exit_on_user_error():
         raise ConfigError(["one", "two"])
     assert capsys.readouterr().err == "one\ntwo\n"
-    with pytest.raises(ZeroDivisionError), faults_end_the_run():
+    with pytest.raises(ZeroDivisionError), exit_on_user_error():
         _ = 1 / 0
 
 
 def test_the_configuration_file_of_a_folder(folder: Path) -> None:
-    assert config_file(Path(), others_named=False) == (None, [])
+    assert config_file(Path(), files_named=False) == (None, [])
     path = folder / "config.yaml"
     path.write_text("# nothing\n", "utf-8")
-    assert config_file(Path(), others_named=False) == (None, [])
+    assert config_file(Path(), files_named=False) == (None, [])
     path.write_text("cfg: 3\n", "utf-8")
-    assert config_file(Path(), others_named=True) == (Path("config.yaml"), [])
+    assert config_file(Path(), files_named=True) == (Path("config.yaml"), [])
     path.rename(folder / "config.yml")
-    found, notices = config_file(Path(), others_named=False)
+    found, notices = config_file(Path(), files_named=False)
     assert found == Path("config.yml") and notices
-    assert config_file(Path(), others_named=True) == (None, [])
+    assert config_file(Path(), files_named=True) == (None, [])

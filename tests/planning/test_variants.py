@@ -10,7 +10,7 @@ import pytest
 
 from editinfinity.config.load import load_config
 from editinfinity.errors import UserError
-from editinfinity.planning.variants import PATTERN, Variant, parse_variant, variants_of
+from editinfinity.planning.variants import VARIANT_PATTERN, Variant, parse_variant, variants_of
 
 
 def names(**settings: Any) -> list[str]:
@@ -55,7 +55,7 @@ def test_a_name_reads_back_as_the_variant_it_was_written_for() -> None:
     for embedding, lora, base, cfg, tau, seed, more in points:
         variant = Variant(embedding, lora, base if lora else 0, cfg, tau, seed, more)
         assert parse_variant(variant.name) == variant
-        assert re.fullmatch(PATTERN, variant.name)
+        assert re.fullmatch(VARIANT_PATTERN, variant.name)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def make_results(
                 if metrics:
                     (place / f"{variant.name}.metrics.json").write_text(told, "utf-8")
                 write_record(logs, f"edit/{edit.name}/{variant.name}", *done(2.5 + number))
-            (edited or scene((width, height), 200 + number)).save(where.chosen(edit.name))
+            (edited or scene((width, height), 200 + number)).save(where.result(edit.name))
             if edit.mask_source != "none":
                 _masks(folder / "mask" / edit.name, (width, height), edit.mask_source)
             write_record(logs, f"edit/{edit.name}/finish", *done(0.5))

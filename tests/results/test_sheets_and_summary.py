@@ -44,7 +44,7 @@ def pretend(config: Config, cases: Cases) -> None:
         for edit in case.edits.values():
             for variant in variants_of(edit.settings):
                 draw_image(Path(where.picture(edit.name, variant)), seed=2, size=(64, 64))
-            draw_image(Path(where.chosen(edit.name)), seed=2)
+            draw_image(Path(where.result(edit.name)), seed=2)
             mask = Path(where.folder, "mask", edit.name, "mask.png")
             mask.parent.mkdir(parents=True)
             draw_mask(mask, side=20)

@@ -32,7 +32,7 @@ def swept(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tup
         draw_image(Path(where.picture("edit", variant)), seed=index, size=(64, 64))
         measured = MetricResults({"background_psnr": 30.0 + index, "alignment": 0.5})
         measured.save(Path(where.metrics("edit", variant)))
-    draw_image(Path(where.chosen("edit")), seed=2)
+    draw_image(Path(where.result("edit")), seed=2)
     return edit, where
 
 

@@ -192,7 +192,7 @@ def test_names_that_a_shell_would_read_are_passed_over(day: Day) -> None:
     project.add_case("it's $(touch pwned)")
     status, said = project.submit("-n")
     assert status == 0
-    assert said.count("it's $(touch pwned): skipped, a cluster's job cannot carry '") == 1
+    assert said.count("it's $(touch pwned): skipped, names in cluster jobs cannot contain '") == 1
 
 
 def test_a_killed_run_is_not_run_twice(tmp_path: Path) -> None:

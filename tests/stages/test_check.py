@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from editinfinity.errors import UserError
-from editinfinity.jobs.record import INPUT, MASK, JobWarning, event_of
+from editinfinity.jobs.record import INPUT, MASK, JobWarning, logged_event
 from editinfinity.stages.check import EditInput, check_case
 
 from .conftest import PROMPT, Worked, draw_photograph
@@ -84,7 +84,7 @@ def test_doubtful_things_are_warnings(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "equals the source prompt" in told
     assert "marks nothing as edited" in told
     assert "50% of it" in told
-    events = [event for record in caplog.records if (event := event_of(record)) is not None]
+    events = [event for record in caplog.records if (event := logged_event(record)) is not None]
     assert events == [
         JobWarning(text, MASK if "marks nothing" in text else INPUT) for text in report.warnings
     ]

@@ -108,7 +108,7 @@ def test_a_prompt_longer_than_the_model_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_model_device_and_budget_are_one_line(worked: Worked, tmp_path: Path) -> None:
     for model, fault in (
-        (ModelSettings(model="tiny", device="cuda:77"), "device: cuda:77 is not there"),
+        (ModelSettings(model="tiny", device="cuda:77"), "device: cuda:77 does not exist"),
         (ModelSettings(model="infinity_2b", device="cpu"), "set model_dir"),
     ):
         with pytest.raises(UserError, match=fault):

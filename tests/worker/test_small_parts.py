@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from editinfinity.locks import Lock, held
+from editinfinity.locks import Lock, is_locked
 from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.calls import MODEL_STAGES, Call
 from editinfinity.stages.host import PauseFile
@@ -98,7 +98,7 @@ def test_messages_that_are_none(tmp_path: Path) -> None:
 
 
 def test_a_message_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "_LONGEST", 9)
+    monkeypatch.setattr(protocol, "_MAX_MESSAGE_BYTES", 9)
     near, far = socket.socketpair(socket.AF_UNIX)
     near.sendall(b'{"log": 1}')
     with far, near, pytest.raises(ProtocolError, match="too long"):
@@ -119,7 +119,7 @@ def test_another_users_process_is_not_talked_to() -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
             assert other.stdout is not None and other.stdout.readline() == "ready\n"
             # A socket carries who listened on it, here somebody else by then.
-            with pytest.raises(PermissionError, match="user 65534"):
+            with pytest.raises(PermissionError, match="uid 65534"):
                 connect(path)
 
 
@@ -146,7 +146,7 @@ def test_the_folder_is_ones_own(runtime: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(PermissionError):
         require_private(folder)
     monkeypatch.setattr(private, "_candidates", lambda: [folder])
-    with pytest.raises(OSError, match="not this user's alone"):
+    with pytest.raises(OSError, match="only you can access"):
         private_folder()
 
 
@@ -254,13 +254,13 @@ def test_slurm_jobs_of_a_node_do_not_share_their_card_numbers(tmp_path: Path) ->
 def test_a_lock_lives_as_long_as_anybody_who_has_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     lock = Lock.take(path)
-    assert lock is not None and held(path) and Lock.take(path) is None
+    assert lock is not None and is_locked(path) and Lock.take(path) is None
     code = "import sys; sys.stdout.write('.'); sys.stdout.flush(); sys.stdin.read()"
     command, pipe = [sys.executable, "-c", code], subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=[lock.handle]) as heir:
         assert heir.stdout is not None and heir.stdout.read(1) == b"."
         lock.release()
-        assert held(path) and Lock.take(path) is None
+        assert is_locked(path) and Lock.take(path) is None
         heir.kill()
         heir.wait()
         with Lock.take(path) as mine:  # type: ignore[union-attr]

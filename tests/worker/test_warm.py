@@ -97,7 +97,7 @@ def test_weights_that_a_job_wrote_into_are_read_again(caplog: pytest.LogCaptureF
     models.load(disk.load, 1).weight.data[0, 0] += 1
     with caplog.at_level(logging.WARNING):
         models.finish_job()
-    assert "wrote into the weights" in caplog.text
+    assert "changed the cached weights" in caplog.text
     models.load(disk.load, 1)
     assert disk.read == [1, 1]
 
@@ -168,8 +168,8 @@ def test_text_encoders_are_kept_too() -> None:
 
 def test_ram_left_minds_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path
-    monkeypatch.setattr(memory, "MACHINE", folder / "meminfo")
-    monkeypatch.setattr(memory, "GROUP", folder)
+    monkeypatch.setattr(memory, "MEMINFO", folder / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", folder)
     (folder / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    8388608 kB\n")
     assert MemoryBudget(CPU).ram_left() == 7 * 2**30
     for limit, left in (("max", 7.0), (str(4 * 2**30), 2.5)):

@@ -32,7 +32,7 @@ from editinfinity.jobs.record import (
     read_record,
 )
 from editinfinity.jobs.stage_version import running_digests
-from editinfinity.locks import held
+from editinfinity.locks import is_locked
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import ALONE, PauseFile
@@ -213,7 +213,7 @@ def test_a_worker_gives_the_same_bytes_and_reads_models_once(
         run(training("warm3", 3))
         run(text("text3"))
     assert caplog.text.count(": read,") == 2  # a text encoder and a transformer
-    assert "runs by itself" not in caplog.text
+    assert "runs in the job's own process" not in caplog.text
     assert "iteration 2 of 2, loss" in caplog.text  # the stage's own words reach the job's log
     for one, other in (
         ("text", "text2"),
@@ -269,7 +269,7 @@ def test_faults_reach_the_job(going_on: Session) -> None:
         run(Call("image_features", arguments))
     run(text("after"))
     assert worker_of(going_on) == first
-    with pytest.raises(client.UnexpectedFault, match="TypeError"):
+    with pytest.raises(client.UnexpectedError, match="TypeError"):
         run(Call("image_features", {**arguments, "nonsense": 1}))
     # A worker that met what it does not understand is not trusted further.
     assert eventually(lambda: not running(first))
@@ -281,7 +281,7 @@ def test_other_code_is_refused_and_the_job_runs_by_itself(
     going_on: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(text("other"), digest="0123456789abcdef")
-    assert "other code than the worker; this job runs by itself" in caplog.text
+    assert "; the stage runs in the job's own process" in caplog.text
     assert Path("first").read_bytes() == Path("other").read_bytes()
     run(text("off"), worker=False)
     assert len(list(going_on.folder.glob("*.socket"))) == 1
@@ -289,7 +289,7 @@ def test_other_code_is_refused_and_the_job_runs_by_itself(
 
 def reach(session: Session) -> int:
     """A worker that serves a run, started where there is none: its process."""
-    line = client._reach(session.folder / "x.socket", Slot("cpu-0"))
+    line = client._connect_or_start(session.folder / "x.socket", Slot("cpu-0"))
     try:
         line.send({"run": {"nothing": "to do"}})
         assert "refused" in (line.receive(20) or {})
@@ -315,9 +315,9 @@ def test_a_killed_job_stops_its_work_and_not_the_worker(going_on: Session) -> No
     os.kill(worker, signal.SIGSTOP)  # the worker is in the middle of it …
     killed.kill()
     killed.wait()
-    assert held(slot), "a slot is not free while the worker of a dead job works on it"
+    assert is_locked(slot), "a slot is not free while the worker of a dead job works on it"
     os.kill(worker, signal.SIGCONT)
-    assert eventually(lambda: not held(slot))
+    assert eventually(lambda: not is_locked(slot))
     assert pause.path.exists() and not Path("killed").exists()
     assert not list(Path().glob(".tmp-*"))
     run(text("next"))
@@ -330,7 +330,7 @@ def test_a_killed_worker_leaves_its_job_to_the_job(going_on: Session) -> None:
     killed = worker_of(going_on)
     os.kill(killed, signal.SIGKILL)
     said, _ = process.communicate()
-    assert "the worker died" in said and "this job runs by itself" in said
+    assert "the worker died" in said and "the stage runs in the job's own process" in said
     assert Path("alone").read_bytes() == Path("orphan").read_bytes()
     # The next one starts another, past what the first left behind.
     run(text("next"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from editinfinity.jobs.record import DONE, Code, Iteration, ResourceUsage, path_of, read_records
+from editinfinity.jobs.record import DONE, Code, Iteration, ResourceUsage, read_records, record_path
 from editinfinity.jobs.stage_version import stage_of
 from editinfinity.stages.calls import MODEL_STAGES
 from tests.jobs.test_record import require_schema
@@ -48,7 +48,7 @@ def test_a_batch_reads_each_model_once_and_makes_the_same_as_without_workers(
         logs_of = sorted(place.folder.glob("results/word/logs/**/*.log"))
         assert sorted(place.folder / record.log for record in records) == logs_of
         for record in records:
-            require_schema(path_of(record.log))
+            require_schema(record_path(record.log))
             assert record.outcome is not None and record.outcome.state == DONE
             code = record.last(Code)
             assert code is not None and not code.changed

@@ -293,5 +293,5 @@ def test_a_name_that_is_not_drawn_is_told_in_a_line(
     monkeypatch.chdir(changed.folder)
     with pytest.raises(UserError) as told:
         check_plan(*load(overrides={CASE: {"select": SECOND}}))
-    assert f"select: {SECOND} is none of the 1 variants" in str(told.value)
+    assert f"select: {SECOND} is not one of the 1 variants" in str(told.value)
     assert len(str(told.value).splitlines()) == 1

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from editinfinity.jobs.record import read_record
-from editinfinity.planning.run_marker import MARK, TELLING, RunMarker
+from editinfinity.planning.run_marker import MARKER, REPORT_TARGET, RunMarker
 from tests.cases.test_cases import HOSTILE, WELCOME, write_table
 from tests.workflow.project import BARE, CARRIED, ROOT, Project, Run, draw_image, write
 
@@ -159,9 +159,9 @@ FAULTS = {
     "key": ({"use_lorra": 1}, "use_lorra: is not a setting; did you mean use_lora?"),
     "case": ({"cases": ["usre"]}, "there is no folder data/usre; did you mean user?"),
     "data": ({"data": "dat"}, "data: dat cannot be listed"),
-    "results": ({"results": "config.yaml/mine"}, "results: config.yaml is no folder"),
+    "results": ({"results": "config.yaml/mine"}, "results: config.yaml is not a folder"),
     "long weights": ({"clip_weights": 300 * "c", "metrics": 1}, "is no folder"),
-    "long results": ({"results": 300 * "r"}, "cannot be looked into"),
+    "long results": ({"results": 300 * "r"}, "cannot be accessed"),
     "checkpoint": ({"train_lora": 0}, "train_lora: is 0 and use_lora is 1, but there is no "),
     "iterations": ({"use_lora_iter": 50}, "use_lora_iter: 50 is more than train_lora_iter: 2"),
     "table": ({"cases": "cases.tsv"}, "cases.tsv: there is no such file"),
@@ -188,7 +188,7 @@ def test_broken_yaml_and_unknown_targets_are_one_line(project: Project) -> None:
     assert "Traceback" not in run.stderr
     project.configure()
     for target, said in (
-        ("results/user/edit/edit/embedding2-lora2-high.png", "is no name of a variant"),
+        ("results/user/edit/edit/embedding2-lora2-high.png", "is not a variant name"),
         ("results/user/hut.png", "there is no edit hut"),
         ("results/usr/edit.png", "there is no folder data/usr; did you mean user?"),
     ):
@@ -369,7 +369,7 @@ def test_slices_share_out_the_cases(tmp_path: Path) -> None:
 def marks(project: Project) -> list[str]:
     """Files that say that a run's end was not told."""
     results = project.folder / "results"
-    return [path.name for kind in (MARK, TELLING) for path in results.glob(f"{kind}*")]
+    return [path.name for kind in (MARKER, REPORT_TARGET) for path in results.glob(f"{kind}*")]
 
 
 def test_a_run_killed_while_it_told_its_end_tells_it_when_run_again(tmp_path: Path) -> None:
@@ -378,15 +378,15 @@ def test_a_run_killed_while_it_told_its_end_tells_it_when_run_again(tmp_path: Pa
     first = project.run()
     made, results = project.made(), project.folder / "results"
     assert "contact_sheet.png" in made and not marks(project)
-    RunMarker(results, ["case"]).begin()  # as a kill then leaves things
-    RunMarker(results, ["another"]).begin()
+    RunMarker(results, ["case"]).create()  # as a kill then leaves things
+    RunMarker(results, ["another"]).create()
     (results / "contact_sheet.png").unlink()
     (results / "report.html").unlink()
     assert dry(project, **BARE) == {"tell": 1}
     assert not (results / "contact_sheet.png").exists()
     again = project.run()
     assert not again.jobs
-    RunMarker(results, ["another"]).done()  # which is not this run's
+    RunMarker(results, ["another"]).remove()  # which is not this run's
     assert project.made() == made
     assert (results / "report.html").exists()
     assert again.stdout.splitlines()[0] == first.stdout.splitlines()[0]

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import nn
 
-from editinfinity.compute import current
+from editinfinity.compute import current_device
 from editinfinity.models.fused import norm, rotary
 from editinfinity.models.fused.group_norm import group_norm_swish
 from editinfinity.presets import TokenizerConfig, TransformerConfig
@@ -39,7 +39,7 @@ def warm_up(
     Raises:
         Exception: Any exception that the compiler or driver raises if the kernels do not work.
     """
-    with torch.no_grad(), current(device):
+    with torch.no_grad(), current_device(device):
         if isinstance(model, TransformerConfig):
             steps = _model_steps(model, dtype, device)
         elif isinstance(model, TokenizerConfig):
@@ -48,7 +48,7 @@ def warm_up(
             steps = _model_steps(_TINY_MODEL, dtype, device)[:1]
 
         def run(step: Step) -> None:
-            with torch.no_grad(), current(device):  # both settings are per thread
+            with torch.no_grad(), current_device(device):  # both settings are per thread
                 step()
 
         first, *others = steps
