@@ -92,7 +92,7 @@ class EditOptions:
         return settings
 
     def source_prompt(self) -> str | None:
-        """Return ``--source``; if it is empty or not given, a prompt made from ``--target``, if any."""
+        """Return ``--source``; if there is none, a prompt made from ``--target``."""
         return self.source or (f"a photo of a {self.target}" if self.target else self.source)
 
     def edit(self, mask: Path | None, box: str | None = None) -> NewEdit:
