@@ -310,7 +310,7 @@ def import_table(
         if dropped:
             keys = ", ".join(sorted(dropped))
             log.warning(
-                "%s: cases cannot store %s; put it into overrides in config.yaml", table, keys
+                "%s: cases cannot store %s; set it by overrides in config.yaml", table, keys
             )
         for name, case in cases.items():
             source = None if case.source_prompt is None else str(case.source_prompt)

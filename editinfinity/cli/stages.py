@@ -277,9 +277,7 @@ def edit(
     output: Annotated[Path, typer.Option(help="PNG to write, with its settings as JSON beside.")],
     embedding: Annotated[Path | None, typer.Option(help="Soft prompt.")] = None,
     lora_dir: Annotated[Path | None, typer.Option(help="Folder of a LoRA adapter.")] = None,
-    kernel: Annotated[
-        Path | None, typer.Option(help="Default: the whole image may change.")
-    ] = None,
+    kernel: Annotated[Path | None, typer.Option(help="Else the whole image may change.")] = None,
     source_text: Annotated[
         Path | None, typer.Option(help="Features of the source prompt, as negative prompt.")
     ] = None,
