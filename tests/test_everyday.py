@@ -143,7 +143,7 @@ def test_new_and_import_make_cases(folder: Path) -> None:
     (folder / "t.tsv").write_text("\n".join(rows) + "\n")
     done = run(folder, "import", "t.tsv", "--data", "cases")
     assert done.returncode == 0, done.stderr
-    assert "t.tsv: cases cannot store cfg; set it by overrides in config.yaml" in done.stderr
+    assert "t.tsv: cases cannot store cfg; use overrides of config.yaml" in done.stderr
     assert (folder / "cases" / "one" / "image" / "mask.png").is_file()
     with Image.open(folder / "cases" / "two" / "image" / "original_image.png") as image:
         assert image.size == (160, 128)

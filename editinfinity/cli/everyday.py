@@ -309,9 +309,7 @@ def import_table(
             require_makeable(data / name, case.image, _edits_of(case))
         if dropped:
             keys = ", ".join(sorted(dropped))
-            log.warning(
-                "%s: cases cannot store %s; set it by overrides in config.yaml", table, keys
-            )
+            log.warning("%s: cases cannot store %s; use overrides of config.yaml", table, keys)
         for name, case in cases.items():
             source = None if case.source_prompt is None else str(case.source_prompt)
             make_case(data / name, case.image, source, _edits_of(case))
