@@ -63,9 +63,8 @@ class EditInfinityPipeline:
         self.preset, self.device = preset, device
         self.transformer, self.tokenizer, self.text_encoder = transformer, tokenizer, text_encoder
         self._lock = threading.RLock()
-        self._passes = (
-            CudaGraphRunner()
-        )  # keeps CUDA graphs of the last shape, so that more pictures of it are faster
+        # Keeps the CUDA graphs of the last shape, so that further pictures of it are faster.
+        self._passes = CudaGraphRunner()
 
     @classmethod
     def from_pretrained(
@@ -85,14 +84,14 @@ class EditInfinityPipeline:
             UserError: the weights or the device do not exist, or ``threads`` is not a number.
         """
         folder = None if model_dir is None else Path(model_dir)
-        wanted = groups.ModelSettings(model, folder, device=device, threads=threads)
-        chosen, where = preset(wanted.model), pick_device(wanted.device)
-        set_threads(wanted.threads)
+        settings = groups.ModelSettings(model, folder, device=device, threads=threads)
+        chosen, torch_device = preset(settings.model), pick_device(settings.device)
+        set_threads(settings.threads)
         with isolated_torch_state():
-            transformer = load_transformer(chosen, where, folder, attention_bias)
-            tokenizer = load_tokenizer(chosen, where, folder)
-            text_encoder = load_text_encoder(chosen, where, folder)
-        return cls(chosen, where, transformer, tokenizer, text_encoder)
+            transformer = load_transformer(chosen, torch_device, folder, attention_bias)
+            tokenizer = load_tokenizer(chosen, torch_device, folder)
+            text_encoder = load_text_encoder(chosen, torch_device, folder)
+        return cls(chosen, torch_device, transformer, tokenizer, text_encoder)
 
     def invert(
         self, image: Picture, prompt: str = "", *, embedding_iterations: int = 10,
@@ -122,10 +121,10 @@ class EditInfinityPipeline:
         """
         api_inputs.require_iterations(embedding_iterations, lora_iterations)
         budget = groups.PhotographSettings(pixel_budget).pixel_budget or self.preset.pixel_budget
-        photograph, upright = api_inputs.open_photograph(image)
+        photograph, rgb = api_inputs.open_photograph(image)
         region = api_inputs.crop_of(crop, mask, mask_edit_region, photograph, budget)
         with self._lock, current_device(self.device), isolated_torch_state():
-            features = encode_photograph(upright, region, budget, self.preset, self.tokenizer)
+            features = encode_photograph(rgb, region, budget, self.preset, self.tokenizer)
             text = encode_prompt(prompt, self.preset, self.text_encoder)
             if embedding_iterations or lora_iterations:
                 self._passes.forget()  # free the memory of the CUDA graphs for training
@@ -168,40 +167,39 @@ class EditInfinityPipeline:
                 invalid, or the inversion was made with another model.
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
-        sampling, keep, place, finish = make_groups(
+        sampling, preservation, masking, finishing = make_groups(
             settings, groups.SamplingSettings, groups.PreservationSettings, groups.MaskSettings,
             groups.FinishSettings,
         )  # fmt: skip
         if mask is not None and target_word is not None:
-            raise UserError("mask, target_word: both say where to edit; give one of them")
+            raise UserError("mask, target_word: both define the edited region; pass only one")
         features, source, region, pictures = inversion.features, inversion.prompt, None, []
         soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
-        negative_text = source if keep.guidance == "source_negative" else None
+        negative_text = source if preservation.guidance == "source_negative" else None
         with self._lock, current_device(self.device), isolated_torch_state():
             if mask is not None:
-                part = place.mask_edit_region
-                whole = grow_mask(
-                    api_inputs.mask_of(mask, features.geometry.image_size, part), place.mask_grow
-                )
-                region = region_of_mask(whole, features.geometry, mask, part)
+                edit_region = masking.mask_edit_region
+                edited = api_inputs.mask_of(mask, features.geometry.image_size, edit_region)
+                edited = grow_mask(edited, masking.mask_grow)
+                region = region_of_mask(edited, features.geometry, mask, edit_region)
             if target_word is not None:
                 tokens = tokens_of_word(source, target_word)
                 attention = attention_map(self.transformer, features, source, tokens)
-                region = region_of_attention(attention, place.attention_threshold, target_word)
-            blend_mask = (
-                None if region is None else blend_mask_of(region, features.schedule, keep.smoothing)
-            )
+                region = region_of_attention(attention, masking.attention_threshold, target_word)
+            blend_mask = None
+            if region is not None:
+                blend_mask = blend_mask_of(region, features.schedule, preservation.smoothing)
             with adapted(self.transformer, inversion.adapter if use_lora else None):
                 for text in [prompt] if isinstance(prompt, str) else prompt:
-                    wanted = encode_prompt(text, self.preset, self.text_encoder)
+                    edit_text = encode_prompt(text, self.preset, self.text_encoder)
                     code = draw(
-                        self.transformer, features, wanted, sampling, soft_prompt=soft_prompt,
+                        self.transformer, features, edit_text, sampling, soft_prompt=soft_prompt,
                         blend_mask=blend_mask, negative_text=negative_text,
-                        lock_scales=keep.lock_scales, passes=self._passes,
+                        lock_scales=preservation.lock_scales, passes=self._passes,
                     )  # fmt: skip
                     generated = decode(self.tokenizer, code)
-                    done = composite(
-                        inversion.photograph, generated, features.geometry, blend_mask, finish
+                    result = composite(
+                        inversion.photograph, generated, features.geometry, blend_mask, finishing
                     )
-                    pictures.append(done.picture())
+                    pictures.append(result.picture())
         return pictures[0] if isinstance(prompt, str) else pictures

@@ -134,7 +134,7 @@ def test_earlier_options_of_stages_still_work() -> None:
           "--output", "x", "--betas", "0.9", "1"],
          "betas: must be a list of 2 numbers, each ≥ 0 and < 1, got [0.9, 1.0]"),
         (["stage", "edit", "--image-features", "i", "--text-features", "t", "--output", "x.json"],
-         "--output: x.json is no name of a PNG"),
+         "--output: x.json is not a PNG"),
     ],
 )  # fmt: skip
 def test_faults_are_one_line_and_status_one(

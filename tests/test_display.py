@@ -192,53 +192,53 @@ class Clock:
 
 
 def test_the_time_left_counts_what_runs_and_what_is_to_come() -> None:
-    board = RunState(watch := Clock())
-    board.plan({"check": 2, "train_lora": 2})
-    board.begin(1, "check", "a", "check", None)
+    state = RunState(watch := Clock())
+    state.plan({"check": 2, "train_lora": 2})
+    state.begin(1, "check", "a", "check", None)
     watch.now += 4
-    board.end(1)
-    assert board.left() is None, "nobody has seen a training yet"
-    board.begin(2, "train_lora", "a", "train", None)
-    board.hear(2, Iteration("train_lora", 11, 50, 0.5, 2.0))
-    board.hear(2, Iteration("train_lora", 20, 50, 0.4, 2.0))
-    (job,) = board.running.values()
-    assert job.share == pytest.approx(10 / 40), "of what this job does, from 11 to 50"
-    assert job.left(watch.now) == 15
+    state.end(1)
+    assert state.seconds_left() is None, "nobody has seen a training yet"
+    state.begin(2, "train_lora", "a", "train", None)
+    state.report_iteration(2, Iteration("train_lora", 11, 50, 0.5, 2.0))
+    state.report_iteration(2, Iteration("train_lora", 20, 50, 0.4, 2.0))
+    (job,) = state.running.values()
+    assert job.fraction == pytest.approx(10 / 40), "of what this job does, from 11 to 50"
+    assert job.seconds_left(watch.now) == 15
     watch.now += 5
-    assert job.left(watch.now) == 10
-    assert board.left() is None
-    board.end(2)
-    assert board.left() == 4 + 5
-    board.begin(3, "check", "b", "check", None)
-    board.begin(4, "train_lora", "b", "train", None)
-    assert board.left() == pytest.approx((4 + 5) / 2), "two at once"
-    board.end(3, well=False)
-    assert board.counts() == (2, 1, 4)
+    assert job.seconds_left(watch.now) == 10
+    assert state.seconds_left() is None
+    state.end(2)
+    assert state.seconds_left() == 4 + 5
+    state.begin(3, "check", "b", "check", None)
+    state.begin(4, "train_lora", "b", "train", None)
+    assert state.seconds_left() == pytest.approx((4 + 5) / 2), "two at once"
+    state.end(3, succeeded=False)
+    assert state.counts() == (2, 1, 4)
 
 
 def test_records_are_followed_line_by_line_and_old_ones_are_not(tmp_path: Path) -> None:
-    board = RunState()
+    state = RunState()
     record = write_record(tmp_path, "a", Iteration("train_lora", 9, 9, 0.1, 1.0))
     os.utime(record, (1, 1))
-    board.begin(1, "train_lora", "a", "train", record)
-    follower = Follower(board)
-    follower.look()
-    assert board.running[1].latest is None
+    state.begin(1, "train_lora", "a", "train", record)
+    follower = Follower(state)
+    follower.poll()
+    assert state.running[1].latest is None
     one, two = Iteration("train_lora", 1, 9, 0.5, 2.0), Iteration("train_lora", 2, 9, 0.25, 0.03)
     line = json.dumps(to_json(two))
     with record.open("w", encoding="utf-8") as file:
         file.write(f"{json.dumps(to_json(one))}\n{line[:20]}")
         file.flush()
-        follower.look()
-        assert board.running[1].latest == one
+        follower.poll()
+        assert state.running[1].latest == one
         file.write(f"{line[20:]}\nno event\n{json.dumps(to_json(JobWarning('odd')))}\n")
-    follower.look()
-    assert board.running[1].latest == two
+    follower.poll()
+    assert state.running[1].latest == two
 
 
 def test_numbers_that_no_training_has_are_shown_too(tmp_path: Path) -> None:
-    board = RunState()
-    board.plan({"train_lora": 1})
+    state = RunState()
+    state.plan({"train_lora": 1})
     for number, iteration in enumerate(
         [
             Iteration("x", -(2**53), 2**53, 1e15, 5e-324),
@@ -247,11 +247,11 @@ def test_numbers_that_no_training_has_are_shown_too(tmp_path: Path) -> None:
         ]
     ):
         record = write_record(tmp_path, str(number), iteration)
-        board.begin(number, "train_lora", "a", "train", record)
-    Follower(board).look()
-    assert all(job.latest for job in board.running.values())
+        state.begin(number, "train_lora", "a", "train", record)
+    Follower(state).poll()
+    assert all(job.latest for job in state.running.values())
     console = Console(file=io.StringIO(), width=120)
-    console.print(Screen(board).draw(120, 30))
+    console.print(Screen(state).render(120, 30))
 
 
 def test_events_are_lines_for_people_in_logs() -> None:

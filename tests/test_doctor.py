@@ -14,11 +14,11 @@ import torch
 from editinfinity.config.load import load_config
 from editinfinity.doctor import (
     Finding,
-    Outcome,
+    Severity,
     configuration,
-    examine,
+    format_findings,
     machine,
-    screen,
+    run_checks,
     slurm,
     weights,
     works,
@@ -42,20 +42,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def faults(findings: list[Finding]) -> list[str]:
-    return [f"{f.subject}: {f.text}" for f in findings if f.outcome is Outcome.FAULT]
+    return [f"{f.subject}: {f.text}" for f in findings if f.severity is Severity.FAULT]
 
 
 def notes(findings: list[Finding]) -> list[str]:
-    return [f"{f.subject}: {f.text}" for f in findings if f.outcome is Outcome.NOTE]
+    return [f"{f.subject}: {f.text}" for f in findings if f.severity is Severity.NOTE]
 
 
 def test_a_sound_folder_fits_one_screen_and_works(folder: Path) -> None:
-    findings = examine(folder)
+    findings = run_checks(folder)
     assert faults(findings) == []
-    shown = screen(findings, width=80)
+    shown = format_findings(findings, width=80)
     assert len(shown.splitlines()) <= 24
     assert shown.endswith("A run would work.")
-    for subject in ("Python", "packages", "configuration", "weights", "GPU", "gpu cap", "writing",
+    for subject in ("Python", "packages", "configuration", "weights", "GPU", "gpu limit", "writing",
                     "SLURM"):  # fmt: skip
         assert subject in shown
     assert "1 cases, 1 edits" in shown
@@ -75,8 +75,8 @@ def test_a_sound_folder_fits_one_screen_and_works(folder: Path) -> None:
 )
 def test_what_would_stop_a_run_is_a_fault(folder: Path, settings: str, said: str) -> None:
     (folder / "config.yaml").write_text(settings, encoding="utf-8")
-    findings = examine(folder)
-    assert any(said in line for line in faults(findings)), screen(findings)
+    findings = run_checks(folder)
+    assert any(said in line for line in faults(findings)), format_findings(findings)
     assert not works(findings)
 
 
@@ -89,42 +89,42 @@ def test_the_command_says_it_by_its_exit_code(folder: Path) -> None:
     (folder / "results").write_text("in the way")
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "results: cannot be written (Not a directory)" in " ".join(done.stdout.split())
-    assert "A run would fail: 2 to mend." in done.stdout
+    assert "results: cannot be written to (Not a directory)" in " ".join(done.stdout.split())
+    assert "A run would fail; faults: 2." in done.stdout
 
 
 def test_a_faulty_case_is_a_note(folder: Path) -> None:
     next((folder / "data" / "case" / "image").glob("original*")).unlink()
-    findings = examine(folder)
+    findings = run_checks(folder)
     assert works(findings)
     assert any("has no original_image" in line for line in notes(findings))
 
 
 def test_checksums(tmp_path: Path) -> None:
     config = load_config({"model": "bundled", "model_dir": str(tmp_path)})
-    assert any("has no transformer" in line for line in faults(list(weights.look(config))))
+    assert any("has no transformer" in line for line in faults(list(weights.check_weights(config))))
     sums = ""
     for name in ("tokenizer.safetensors", "transformer.safetensors"):
         (tmp_path / name).write_text(name)
         sums += f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n"
-    assert any("no checksums" in line for line in notes(list(weights.look(config))))
+    assert any("no checksums" in line for line in notes(list(weights.check_weights(config))))
     (tmp_path / "SHA256SUMS").write_text(sums)
-    told = list(weights.look(config))
+    told = list(weights.check_weights(config))
     assert faults(told) == notes(told) == []
-    assert "2 checksums are right" in told[-1].text
+    assert "2 checksums match" in told[-1].text
     (tmp_path / "transformer.safetensors").write_text("damaged")
-    (line,) = faults(list(weights.look(config)))
-    assert "transformer.safetensors: is not as it was written" in line
+    (line,) = faults(list(weights.check_weights(config)))
+    assert "transformer.safetensors: does not match its checksum" in line
 
 
 def test_the_bundled_weights_are_as_recorded() -> None:
-    told = list(weights.look(load_config({"model": "bundled"})))
+    told = list(weights.check_weights(load_config({"model": "bundled"})))
     assert faults(told) == notes(told) == []
-    assert "3 files" in told[-1].text and "3 checksums are right" in told[-1].text
+    assert "3 files" in told[-1].text and "3 checksums match" in told[-1].text
 
 
 def test_packages_of_other_versions_and_missing_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert faults(list(packages_of.versions())) == []
+    assert faults(list(packages_of.check_packages())) == []
     real = metadata.version
 
     def version(name: str) -> str:
@@ -135,27 +135,27 @@ def test_packages_of_other_versions_and_missing_ones(monkeypatch: pytest.MonkeyP
         return real(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    told = faults(list(packages_of.versions()))
+    told = faults(list(packages_of.check_packages()))
     assert len(told) == 2
     assert any("peft is 0.2, not " in line and "pip install 'peft" in line for line in told)
     assert any("typer is missing; pip install 'typer" in line for line in told)
 
 
 @pytest.mark.parametrize(
-    ("free", "outcome"), [(1, Outcome.FAULT), (6, Outcome.NOTE), (70, Outcome.WELL)]
+    ("free", "severity"), [(1, Severity.FAULT), (6, Severity.NOTE), (70, Severity.OK)]
 )
 def test_memory_of_a_card_against_the_model(
-    free: float, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+    free: float, severity: Severity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Card")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (int(free * GIB), 80 * GIB))
     monkeypatch.setattr(dispatch, "kernels_obstacle", lambda device: "no compiler: install one")
-    finding, kernels = machine.gpus(load_config({"model": "infinity_2b"}))
-    assert finding.outcome is outcome, finding
+    finding, kernels = machine.check_gpus(load_config({"model": "infinity_2b"}))
+    assert finding.severity is severity, finding
     assert f"{free:.1f} of 80.0 GiB free" in finding.text
-    assert kernels.outcome is Outcome.NOTE and "no compiler" in kernels.text
+    assert kernels.severity is Severity.NOTE and "no compiler" in kernels.text
 
 
 def test_weights_of_the_presets() -> None:
@@ -165,30 +165,32 @@ def test_weights_of_the_presets() -> None:
 
 
 def test_the_cap_of_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (finding,) = configuration.cap(ROOT)
-    assert finding.text.startswith("1 job at a time")
+    (finding,) = configuration.check_gpu_limit(ROOT)
+    assert finding.text.startswith("GPU jobs at a time: 1 ")
     monkeypatch.setattr(configuration, "workflow_root", lambda: tmp_path)
-    assert [f.outcome for f in configuration.cap(tmp_path)] == [Outcome.FAULT]
+    assert [f.severity for f in configuration.check_gpu_limit(tmp_path)] == [Severity.FAULT]
     profile = tmp_path / "profiles" / "default" / "config.yaml"
     profile.parent.mkdir(parents=True)
-    for text, outcome in (
-        ("resources: {gpu: 4}", Outcome.WELL),
-        ("resources:\n  - mem_mb=1", Outcome.FAULT),
-        ("[", Outcome.FAULT),
+    for text, severity in (
+        ("resources: {gpu: 4}", Severity.OK),
+        ("resources:\n  - mem_mb=1", Severity.FAULT),
+        ("[", Severity.FAULT),
     ):
         profile.write_text(text)
-        assert [f.outcome for f in configuration.cap(tmp_path)] == [outcome], text
+        assert [f.severity for f in configuration.check_gpu_limit(tmp_path)] == [severity], text
 
 
 def test_without_slurm_there_is_nothing_to_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert [(f.text, f.outcome) for f in slurm.look(tmp_path)] == [("none here", Outcome.WELL)]
+    assert [(f.text, f.severity) for f in slurm.check_slurm(tmp_path)] == [
+        ("not installed", Severity.OK)
+    ]
 
 
 def test_a_lock_is_a_note(folder: Path) -> None:
     locks = folder / ".snakemake" / "locks"
     locks.mkdir(parents=True)
     (locks / "0.output.lock").touch()
-    assert any("--unlock" in line for line in notes(examine(folder)))
+    assert any("--unlock" in line for line in notes(run_checks(folder)))

@@ -143,7 +143,7 @@ def test_new_and_import_make_cases(folder: Path) -> None:
     (folder / "t.tsv").write_text("\n".join(rows) + "\n")
     done = run(folder, "import", "t.tsv", "--data", "cases")
     assert done.returncode == 0, done.stderr
-    assert "t.tsv: folders hold no cfg; set it in config.yaml, below overrides" in done.stderr
+    assert "t.tsv: cases cannot store cfg; use overrides of config.yaml" in done.stderr
     assert (folder / "cases" / "one" / "image" / "mask.png").is_file()
     with Image.open(folder / "cases" / "two" / "image" / "original_image.png") as image:
         assert image.size == (160, 128)
@@ -258,10 +258,10 @@ def test_results_and_previews_do_not_take_the_place_of_photographs(folder: Path)
     for arguments, fault in (
         (("batch", ".", "--prompt", "x", "--output", "."), "the photographs themselves"),
         (("preview", "my photo.jpg", "--box", "1,1,9,9", "--output", "my photo.jpg"), ".png"),
-        (("preview", "my photo.jpg", "--mask", "mask.png", "--output", "mask.png"), "is made of"),
-        (("edit", "my photo.jpg", "--prompt", "x", "--output", "my photo.jpg"), "is made of"),
+        (("preview", "my photo.jpg", "--mask", "mask.png", "--output", "mask.png"), "is an input"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--output", "my photo.jpg"), "is an input of"),
         (("edit", "my photo.jpg", "--prompt", "x", "--mask", "mask.png", "--output", "./mask.png"),
-         "is made of"),
+         "is an input of"),
         (("new", "two", "my photo.jpg", "--prompt", "x", "--box", "1,1,9,9", "--target", "y"),
          "only one of"),
     ):  # fmt: skip
@@ -289,14 +289,14 @@ def test_preview(folder: Path) -> None:
          "'horse' is not in the source prompt 'a cup'"),
         (("edit", "my photo.jpg", "--prompt", "x", "--set", "cfg"), "'cfg' is not KEY=VALUE"),
         (("edit", "my photo.jpg", "--prompt", "x", "--set", "cgf=3"), "cgf: is not a setting; did"),
-        (("edit", "my photo.jpg", "--prompt", "x", "--set", "results=out"), "decided by this"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--set", "results=out"), "is set by this"),
         (("edit", "my photo.jpg", "--prompt", "x", "--model", "big"), "model: must be one of"),
-        (("batch", "nowhere", "--prompt", "x"), "nowhere: is no folder"),
+        (("batch", "nowhere", "--prompt", "x"), "nowhere: is not a folder"),
         (("new", "a/b", "my photo.jpg", "--prompt", "x"), "it contains a /"),
-        (("new", "a{b", "my photo.jpg", "--prompt", "x"), "cannot be a name"),
+        (("new", "a{b", "my photo.jpg", "--prompt", "x"), "cannot be the name of a case"),
         (("preview", "my photo.jpg"), "give either --mask or --box"),
         (("preview", "my photo.jpg", "--box", "900,1,2,2"), "--box: the box 900,1,2,2 lies"),
-        (("show", "mask.png"), "mask.png: carries no settings"),
+        (("show", "mask.png"), "mask.png: contains no settings"),
     ],
 )  # fmt: skip
 def test_faults_are_one_line(folder: Path, arguments: tuple[str, ...], fault: str) -> None:

@@ -145,16 +145,16 @@ def test_faults_are_one_line(pipe: EditInfinityPipeline, inversion: Inversion, p
     for call, fault in (
         (lambda: pipe.edit(inversion, "a", target_word="dog"), "'dog' is not in the source prompt"),
         (lambda: pipe.edit(part, "a", mask=BOX), "mask: lies outside the part of the photograph"),
-        (lambda: pipe.edit(inversion, "a", mask=np.zeros((3, 3), bool)), "mask: is of shape"),
-        (lambda: pipe.invert(photo, "x", crop="auto"), "give invert"),
+        (lambda: pipe.edit(inversion, "a", mask=np.zeros((3, 3), bool)), "mask: has shape"),
+        (lambda: pipe.invert(photo, "x", crop="auto"), "needs a mask"),
         (lambda: pipe.invert(photo, "x", crop="half"), "crop: 'half' is not"),
         (lambda: pipe.invert(photo, "x", crop=(200, 0, 100, 100)), "lies outside the photograph"),
         (lambda: pipe.invert(photo, "x", pixel_budget="2M"), "pixel_budget: must be"),
-        (lambda: pipe.invert(photo, "x", lora_iterations=-1), "iterations: -1 is no number"),
-        (lambda: pipe.invert(photo, "x", lora_iterations=1.5), "iterations: 1.5 is no number"),  # type: ignore[arg-type]
+        (lambda: pipe.invert(photo, "x", lora_iterations=-1), "iterations: -1 is not an"),
+        (lambda: pipe.invert(photo, "x", lora_iterations=1.5), "iterations: 1.5 is not an"),  # type: ignore[arg-type]
         (lambda: pipe.edit(inversion, "a", seed=1.5), "seed: must be .* got 1.5"),
         (lambda: pipe.edit(inversion, "a", cfg=math.inf), "cfg: must be .* got Infinity"),
-        (lambda: pipe.edit(inversion, "a", mask=BOX, target_word="cup"), "give one of them"),
+        (lambda: pipe.edit(inversion, "a", mask=BOX, target_word="cup"), "pass only one"),
         (lambda: TrainingSettings(train_seed=-1), "seed: must be .* got -1"),
         (lambda: pipe.edit(inversion, "a", seed=2**70), "seed: must be"),
         (
@@ -172,7 +172,7 @@ def test_faults_are_one_line(pipe: EditInfinityPipeline, inversion: Inversion, p
             lambda: pipe.edit(inversion, "a", mask_edit_region="blak"),
             "mask_edit_region: must be",
         ),
-        (lambda: pipe.edit(inversion, "a", mask=np.zeros((256, 320), np.uint8)), "is of uint8"),
+        (lambda: pipe.edit(inversion, "a", mask=np.zeros((256, 320), np.uint8)), "has type uint8"),
         (lambda: pipe.edit(inversion, "a", mask=[[0, 1]]), "mask"),
         (lambda: EditInfinityPipeline.from_pretrained("tiny", threads=0), "threads: must be"),
         (lambda: Inversion.load(photo.parent / "none"), "there is no such file"),

@@ -1,4 +1,4 @@
-"""The command ``editinfinity``: a module a group of commands; ``main`` runs it."""
+"""The command ``editinfinity``: one module per group of commands; ``main`` runs it."""
 
 from editinfinity.cli.main import app, main
 

@@ -1,4 +1,4 @@
-"""What ``editinfinity edit`` and ``batch`` hand over: the picture, and what is to be said of it."""
+"""What ``editinfinity edit`` and ``batch`` deliver: the picture, and messages about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class PhotographResult(NamedTuple):
-    """How the edit of one photograph went; ``show`` is the picture, or why there is none."""
+    """The outcome of editing one photograph; ``show`` is the path of the picture, or the error."""
 
     image: Path
     outcome: str
@@ -26,53 +26,53 @@ class PhotographResult(NamedTuple):
 
 
 def print_results(photographs: Sequence[PhotographResult]) -> None:
-    """What was made: a table for a person, for a script the paths alone, faults beside them."""
+    """Print a table to a terminal; else only paths to stdout, and errors to the log on stderr."""
     from editinfinity.results.summary import columns_of, duration
 
     if sys.stdout.isatty():
         rows = [("photograph", "outcome", "time", "open")]
         for image, outcome, seconds, show in photographs:
-            took = "" if seconds is None else duration(seconds)
-            rows.append((str(image), outcome, took, show))
+            time = "" if seconds is None else duration(seconds)
+            rows.append((str(image), outcome, time, show))
         typer.echo("\n".join(columns_of(rows)))
         return
-    for each in photographs:
-        if each.outcome == "failed":
-            log.error("%s", each.show)
+    for result in photographs:
+        if result.outcome == "failed":
+            log.error("%s", result.show)
         else:
-            typer.echo(each.show)
+            typer.echo(result.show)
 
 
-def ending_for(image: Path) -> str:
-    """The result's ending: the photograph's, where that can be written."""
+def extension_for(image: Path) -> str:
+    """Return the file extension for a result: the photograph's if it can be written, else .png."""
     from editinfinity.files.writing import FORMATS
 
     return image.suffix if image.suffix.lower() in FORMATS else ".png"
 
 
-def output_of(image: Path, output: Path | None, mask: Path | None) -> Path:
-    """Where the result goes.
+def output_path(image: Path, output: Path | None, mask: Path | None) -> Path:
+    """Return the file to write the result to.
 
     Raises:
-        UserError: ``--output`` has no usable ending, or would take the place of what is edited.
+        UserError: ``--output`` has an unsupported extension, or is an input of the edit.
     """
     from editinfinity.files.writing import FORMATS
 
     if output is None:
-        return image.with_name(f"{image.stem}_edited{ending_for(image)}")
+        return image.with_name(f"{image.stem}_edited{extension_for(image)}")
     if output.suffix.lower() not in FORMATS:
-        raise UserError(f"--output: {output}: choose one of the endings {', '.join(FORMATS)}")
+        raise UserError(f"--output: {output}: unknown format; choose one of {', '.join(FORMATS)}")
     if output.resolve() in {path.resolve() for path in (image, mask) if path is not None}:
-        raise UserError(f"--output: {output}: is what the edit is made of; choose another")
+        raise UserError(f"--output: {output}: is an input of this edit; choose another file")
     return output
 
 
 def deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
-    """Write a result in the format of its name, and return where it now lies.
+    """Write a result in the format of ``target``'s extension, and return the path written to.
 
-    Unless ``overwrite``, no other file gives way: the name gets a number, until it is free or
-    holds these very bytes. The settings inside do not tell all that decides the pixels (another
-    mask, another photograph, other weights), so they are not what is compared.
+    Unless ``overwrite`` is set, no other file is overwritten: a number is added to the name until
+    the name is free, or its file has exactly this content. Bytes are compared, as the settings
+    in the file do not determine the pixels (they omit the mask, the photograph and the weights).
     """
     from editinfinity.files.atomic import reserve_path, write_bytes
     from editinfinity.files.photograph import read_photograph
@@ -80,23 +80,23 @@ def deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
 
     settings = read_settings(picture)
     content = encode_photograph(target, read_photograph(picture), settings, like=image)
-    free, number = target, 1
-    while not (overwrite or reserve_path(free)):
-        if _holds(free, content):
-            return free
+    path, number = target, 1
+    while not (overwrite or reserve_path(path)):
+        if _has_content(path, content):
+            return path
         number += 1
-        free = target.with_name(f"{target.stem}_{number}{target.suffix}")
+        path = target.with_name(f"{target.stem}_{number}{target.suffix}")
     try:
-        write_bytes(free, content)
+        write_bytes(path, content)
     except BaseException:
         if not overwrite:
-            free.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         raise
-    return free
+    return path
 
 
-def _holds(path: Path, content: bytes) -> bool:
-    """Whether a file can be read and holds this."""
+def _has_content(path: Path, content: bytes) -> bool:
+    """Whether a file can be read and has this content."""
     try:
         return path.stat().st_size == len(content) and path.read_bytes() == content
     except OSError:
@@ -104,30 +104,30 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def log_warnings(
-    project: Path, name: str, image: Path, place: str | None, smoothings: Iterable[str]
+    project: Path, case: str, image: Path, mask: str | None, smoothings: Iterable[str]
 ) -> None:
-    """What works but may not be meant, such as 16 bits a channel that come back as 8.
+    """Log warnings about an edit that worked, such as 16 bits per channel reduced to 8.
 
     Args:
-        project: where the case was run.
-        name: the case.
+        project: folder in which the case was run.
+        case: name of the case.
         image: the photograph.
-        place: what the user knows the mask as; None where it is none of the user's.
-        smoothings: of its kernels; none where the edit goes by no mask and no word.
+        mask: the user's mask file, or ``--box``; None if the user gave neither.
+        smoothings: smoothings of the edit's kernels; none if it has no mask and no target word.
     """
     from editinfinity.jobs.record import read_records
     from editinfinity.results.warnings import warnings_of
 
-    records = read_records(project / "results" / name / "logs")
+    records = read_records(project / "results" / case / "logs")
     for warning in warnings_of(records, {"edit": smoothings}):
-        log.warning("%s", in_users_terms(warning, name, image, place))
+        log.warning("%s", with_user_paths(warning, case, image, mask))
 
 
-def in_users_terms(fault: str, name: str, image: Path, place: str | None) -> str:
-    """A line about a case that was made here, told of the user's own files."""
-    line = fault.removeprefix(f"case {name}: ")
-    for ours, theirs in (("original_image", str(image)), ("mask", place)):
-        if theirs is not None:
-            copy = rf"data/{re.escape(name)}/image/{ours}\.\w+"
-            line = re.sub(copy, lambda _, shown=theirs: shown, line)  # type: ignore[misc]
+def with_user_paths(message: str, case: str, image: Path, mask: str | None) -> str:
+    """Replace the paths of a case's copies in a message by those of the user's files."""
+    line = message.removeprefix(f"case {case}: ")
+    for copy, original in (("original_image", str(image)), ("mask", mask)):
+        if original is not None:
+            pattern = rf"data/{re.escape(case)}/image/{copy}\.\w+"
+            line = re.sub(pattern, lambda _, path=original: path, line)  # type: ignore[misc]
     return line

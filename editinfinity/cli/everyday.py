@@ -1,4 +1,4 @@
-"""Commands for everyday use: edit a photograph in one line, a folder, make cases, look at files."""
+"""Commands for everyday use: edit a photograph or a folder, create cases, inspect files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from editinfinity.cases.create import NewEdit, case_name, make_case, require_cre
 from editinfinity.cli.delivery import (
     PhotographResult,
     deliver,
-    ending_for,
-    in_users_terms,
+    extension_for,
     log_warnings,
-    output_of,
+    output_path,
     print_results,
+    with_user_paths,
 )
 from editinfinity.cli.options import grouped, setting_option
 from editinfinity.errors import UserError
@@ -31,31 +31,31 @@ from editinfinity.settings.groups import MaskSettings, ModelSettings
 log = logging.getLogger(__name__)
 
 Image = Annotated[Path, typer.Argument(help="The photograph.")]
-Prompt = Annotated[str, typer.Option(help="What the edited picture shows.")]
-Source = Annotated[str | None, typer.Option(help="What the photograph shows.")]
+Prompt = Annotated[str, typer.Option(help="Description of the edited picture.")]
+Source = Annotated[str | None, typer.Option(help="Description of the photograph.")]
 Mask = Annotated[
     Path | None,
-    typer.Option(help="Where to edit: a picture (black), polygons (.json) or a box (.txt)."),
+    typer.Option(help="Region to edit: a picture (black), polygons (.json), box (.txt)."),
 ]
-Box = Annotated[str | None, typer.Option(help="Where to edit: x,y,width,height.")]
+Box = Annotated[str | None, typer.Option(help="Region to edit: x,y,width,height in pixels.")]
 Target = Annotated[
     str | None,
-    typer.Option(help="What to edit, a word; instead of a mask."),
+    typer.Option(help="Word for what to edit, found in --source; instead of a mask."),
 ]
 Region = Annotated[str | None, setting_option("mask_edit_region")]
 
 
-_PICTURES_ONLY = {"crop": "auto", "metrics": 0}
-"""Settings where somebody wants a picture: at full detail, and without numbers about it."""
+_DEFAULTS = {"crop": "auto", "metrics": 0}
+"""Settings that differ from config.yaml's defaults: edit at full detail, compute no metrics."""
 
 
-_DECIDED_HERE = frozenset({"cases", "data", "results", "slice", "pie_bench", "overrides"})
-"""Settings of the folder that these commands make for themselves, and read their results from."""
+_RESERVED = frozenset({"cases", "data", "results", "slice", "pie_bench", "overrides"})
+"""Settings that these commands rely on: they describe the project folder that they create."""
 
 
 @dataclass(frozen=True)
 class EditOptions:
-    """Options of the commands that edit, one photograph or many."""
+    """Options of the commands ``edit`` and ``batch``."""
 
     prompt: Prompt
     source: Source = None
@@ -65,43 +65,43 @@ class EditOptions:
     model: Annotated[str, setting_option("model")] = ModelSettings.model
     set: Annotated[
         list[str] | None,
-        typer.Option(help="A setting of config.yaml, KEY=VALUE; may be given often."),
+        typer.Option(help="A setting of config.yaml, as KEY=VALUE; can be repeated."),
     ] = None
-    work: Annotated[Path, typer.Option(help="Where what is learned is kept between edits.")] = Path(
-        ".editinfinity"
+    work: Annotated[Path, typer.Option(help="Folder that keeps trained files between edits.")] = (
+        Path(".editinfinity")
     )
 
     def settings(self) -> dict[str, Any]:
-        """Settings of config.yaml from the command line."""
+        """Return settings for config.yaml; ``UserError`` if a ``--set`` is invalid or reserved."""
         import yaml
 
-        chosen: dict[str, Any] = {**_PICTURES_ONLY, "model": self.model}
+        settings: dict[str, Any] = {**_DEFAULTS, "model": self.model}
         for key in ("seed", "mask_edit_region"):
             if (value := getattr(self, key)) is not None:
-                chosen[key] = value
+                settings[key] = value
         for text in self.set or ():
             key, equals, value = text.partition("=")
             if not equals:
                 raise UserError(f"--set: {text!r} is not KEY=VALUE, e.g. train_lora_iter=30")
-            if key.strip() in _DECIDED_HERE:
-                raise UserError(f"--set: {key.strip()} is decided by this command; leave it out")
+            if key.strip() in _RESERVED:
+                raise UserError(f"--set: {key.strip()} is set by this command; leave it out")
             try:
-                chosen[key.strip()] = yaml.safe_load(value)
+                settings[key.strip()] = yaml.safe_load(value)
             except yaml.YAMLError:
-                raise UserError(f"--set: {text!r}: the value cannot be read") from None
-        return chosen
+                raise UserError(f"--set: {text!r}: the value is not valid YAML") from None
+        return settings
 
     def source_prompt(self) -> str | None:
-        """What the photograph shows; where only a word of it was given, that."""
+        """Return ``--source``; if there is none, a prompt made from ``--target``."""
         return self.source or (f"a photo of a {self.target}" if self.target else self.source)
 
     def edit(self, mask: Path | None, box: str | None = None) -> NewEdit:
-        """The edit of a photograph that has this mask."""
+        """Return the edit of one photograph, for the given mask or box."""
         return NewEdit(self.prompt, mask, box, self.target)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add these commands to an app."""
     for command in (edit, batch, new, preview, show):
         app.command(command.__name__)(command)
     app.command("import")(import_table)
@@ -113,7 +113,7 @@ def edit(
     image: Image,
     mask: Mask = None,
     box: Box = None,
-    wish: EditOptions,
+    options: EditOptions,
     output: Annotated[
         Path | None,
         typer.Option(help="Default: PHOTO_edited beside the photograph, in its format."),
@@ -125,53 +125,54 @@ def edit(
 
         editinfinity edit photo.jpg --target cup --prompt "a blue cup"
 
-    The photograph is learned once; another prompt, mask or seed then takes seconds. Without mask,
-    box or target the whole picture may change.
+    The model is trained on the photograph once; another prompt or seed then takes seconds. Without
+    mask, box or target, the whole picture may change.
     """
-    from editinfinity.cli.progress import alone, run_workflow
+    from editinfinity.cli.progress import lock_project, run_workflow
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
-    _require_one_place(mask, box, wish.target)
-    _require(image)
-    target_output = output_of(image, output, mask)
-    source = wish.source_prompt()
-    if wish.target is not None:
-        find_word(source or "", wish.target, "--target")
+    _require_at_most_one(mask, box, options.target)
+    _require_file(image)
+    target_output = output_path(image, output, mask)
+    source = options.source_prompt()
+    if options.target is not None:
+        find_word(source or "", options.target, "--target")
     name = case_name(image)
-    settings = {**wish.settings(), "cases": [name]}
+    settings = {**options.settings(), "cases": [name]}
     smoothings = _smoothings(settings)
-    project = wish.work / name
-    case, edits = project / "data" / name, {"edit": wish.edit(mask, box)}
+    project = options.work / name
+    case, edits = project / "data" / name, {"edit": options.edit(mask, box)}
     require_creatable(case, image, edits, overwrite=True)
-    place = "--box" if box is not None else None if mask is None else str(mask)
-    with locked_for_change(paths_of_output(output) if output else []), alone(project) as lock:
+    label = "--box" if box is not None else None if mask is None else str(mask)
+    outputs = paths_of_output(output) if output else []
+    with locked_for_change(outputs), lock_project(project) as lock:
         make_case(case, image, source, edits, overwrite=True)
-        ran = run_workflow(project, settings, lock)
-        if ran.failed:
-            raise UserError(in_users_terms(ran.failed[name][0], name, image, place))
-        log_warnings(project, name, image, place, smoothings if place or wish.target else ())
+        run = run_workflow(project, settings, lock)
+        if run.failed:
+            raise UserError(with_user_paths(run.failed[name][0], name, image, label))
+        log_warnings(project, name, image, label, smoothings if label or options.target else ())
         picture = project / "results" / name / "edit.png"
-        made = deliver(picture, image, target_output, output is not None)
-        print_results([PhotographResult(image, "edited", ran.seconds(name), str(made))])
+        written = deliver(picture, image, target_output, output is not None)
+        print_results([PhotographResult(image, "edited", run.seconds(name), str(written))])
 
 
 def _smoothings(settings: dict[Any, Any]) -> tuple[str, ...]:
-    """Of the kernels that settings ask for, which are looked at before anything is written.
+    """Check settings before anything is written, and return their smoothings of kernels.
 
     Raises:
         UserError: a setting is not valid.
     """
     from editinfinity.config.load import load_config
 
-    found: Any = load_config(settings, source="settings").settings["smoothing"]
-    return tuple(found)
+    smoothing: Any = load_config(settings, source="settings").settings["smoothing"]
+    return tuple(smoothing)
 
 
 @grouped
 def batch(
     *,
     folder: Annotated[Path, typer.Argument(help="Folder of photographs.")],
-    wish: EditOptions,
+    options: EditOptions,
     masks: Annotated[
         Path | None,
         typer.Option(help="Folder of masks, each named like its photograph."),
@@ -181,76 +182,78 @@ def batch(
         typer.Option(help="Folder for the results; default: FOLDER_edited."),
     ] = None,
 ) -> None:
-    """Edit every photograph of a folder; one that cannot be edited does not stop the others.
+    """Edit every photograph in a folder; the others continue if one fails.
 
     editinfinity batch photos --prompt "a watercolour of a town"
     """
-    from editinfinity.cli.progress import alone, run_workflow
+    from editinfinity.cli.progress import lock_project, run_workflow
 
-    photographs, left_out = _photographs_in(folder, masks)
+    photographs, skipped = _photographs_in(folder, masks)
     results = output or folder.with_name(f"{folder.name}_edited")
     if results.resolve() == folder.resolve():
-        raise UserError("--output: is the folder of the photographs themselves; choose another")
-    settings = {**wish.settings(), "cases": list(photographs)}
+        raise UserError(f"--output: {results}: contains the photographs themselves; choose another")
+    settings = {**options.settings(), "cases": list(photographs)}
     smoothings = _smoothings(settings)
-    place = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
-    project = wish.work / f"batch-{place}"
+    digest = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
+    project = options.work / f"batch-{digest}"
     for name, (image, mask) in photographs.items():
-        require_creatable(project / "data" / name, image, {"edit": wish.edit(mask)}, overwrite=True)
-    told = []
-    with alone(project) as lock:
-        for image in left_out:
-            log.warning("%s: has no mask in %s; it is left out", image, masks)
+        case, edits = project / "data" / name, {"edit": options.edit(mask)}
+        require_creatable(case, image, edits, overwrite=True)
+    outcomes = []
+    with lock_project(project) as lock:
+        for image in skipped:
+            log.warning("%s: skipped, as it has no mask in %s", image, masks)
         for name, (image, mask) in photographs.items():
-            edits = {"edit": wish.edit(mask)}
-            words = wish.source_prompt() or ""
-            make_case(project / "data" / name, image, words, edits, overwrite=True)
-        ran = run_workflow(project, settings, lock)
+            edits = {"edit": options.edit(mask)}
+            source = options.source_prompt() or ""
+            make_case(project / "data" / name, image, source, edits, overwrite=True)
+        run = run_workflow(project, settings, lock)
         for name, (image, mask) in photographs.items():
             picture = project / "results" / name / "edit.png"
-            marked = None if mask is None else str(mask)
-            log_warnings(project, name, image, marked, smoothings if marked or wish.target else ())
-            if name in ran.failed:
-                reason = in_users_terms(ran.failed[name][0], name, image, marked)
-                told.append(PhotographResult(image, "failed", ran.seconds(name), reason))
+            label = None if mask is None else str(mask)
+            log_warnings(project, name, image, label, smoothings if label or options.target else ())
+            if name in run.failed:
+                reason = with_user_paths(run.failed[name][0], name, image, label)
+                outcomes.append(PhotographResult(image, "failed", run.seconds(name), reason))
             elif picture.exists():
-                made = deliver(picture, image, results / f"{image.stem}{ending_for(image)}", False)
-                told.append(PhotographResult(image, "edited", ran.seconds(name), str(made)))
-    print_results(told)
-    if ran.failed:
-        raise UserError(f"{len(ran.failed)} of {len(photographs)} photographs could not be edited")
+                path = results / f"{image.stem}{extension_for(image)}"
+                path = deliver(picture, image, path, False)
+                outcomes.append(PhotographResult(image, "edited", run.seconds(name), str(path)))
+    print_results(outcomes)
+    if run.failed:
+        raise UserError(f"{len(run.failed)} of {len(photographs)} photographs could not be edited")
 
 
 def _photographs_in(
     folder: Path, masks: Path | None
 ) -> tuple[dict[str, tuple[Path, Path | None]], list[Path]]:
-    """(case → (photograph, its mask), photographs that lack one where all are to have one).
+    """Return (case → (photograph, its mask), photographs to skip as ``masks`` has none for them).
 
     Raises:
-        UserError: there are none.
+        UserError: there is no photograph, or no mask for any.
     """
     from editinfinity.cases.folders import IMAGE_ENDINGS, MASK_ENDINGS
 
     if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder; give the one with the photographs")
+        raise UserError(f"{folder}: is not a folder; give the one with the photographs")
     images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
     if not images:
-        raise UserError(f"{folder}: holds no photograph ({', '.join(IMAGE_ENDINGS)})")
-    found, left_out = dict[str, tuple[Path, Path | None]](), []
+        raise UserError(f"{folder}: contains no photograph ({', '.join(IMAGE_ENDINGS)})")
+    cases, skipped = dict[str, tuple[Path, Path | None]](), []
     for image in images:
         candidates = [] if masks is None else [masks / f"{image.stem}{e}" for e in MASK_ENDINGS]
         mask = next((path for path in candidates if path.is_file()), None)
         if masks is None or mask is not None:
-            found[case_name(image)] = image, mask
+            cases[case_name(image)] = image, mask
         else:
-            left_out.append(image)
-    if not found:
-        raise UserError(f"{masks}: holds no mask named like a photograph of {folder}")
-    return found, left_out
+            skipped.append(image)
+    if not cases:
+        raise UserError(f"{masks}: contains no mask named like a photograph in {folder}")
+    return cases, skipped
 
 
 def new(
-    case: Annotated[str, typer.Argument(help="The case's name.")],
+    case: Annotated[str, typer.Argument(help="Name of the case.")],
     image: Image,
     prompt: Prompt,
     source: Source = None,
@@ -260,11 +263,11 @@ def new(
     name: Annotated[str, typer.Option(help="Name of the edit.")] = "edit",
     data: Annotated[Path, typer.Option(help="Folder of the cases.")] = Path("data"),
 ) -> None:
-    """Make a case of the workflow, or add an edit (--name) to one.
+    """Create a case of the workflow, or add an edit (--name) to one.
 
     editinfinity new holiday photo.jpg --mask mask.png --prompt "a boat"
 
-    An edit that is there keeps its mask or word where none is given.
+    An existing edit keeps its mask or target word if none is given.
 
     editinfinity run --config cases=[holiday]
     """
@@ -272,21 +275,21 @@ def new(
     from editinfinity.names import why_unusable
     from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
-    _require_one_place(mask, box, target)
-    _require(image)
-    refuse_camera_files(image)  # a case takes a copy, unopened
+    _require_at_most_one(mask, box, target)
+    _require_file(image)
+    refuse_camera_files(image)  # a case gets a copy that is not opened here
     if reason := why_unusable(case):
-        raise UserError(f"{case!r} cannot be a name: {reason}")
+        raise UserError(f"{case!r} cannot be the name of a case: {reason}")
     with locked_for_change(paths_of_case(data / case)):
         make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target)})
     typer.echo(f"{data / case}: run it with: editinfinity run --config cases=[{case}]")
 
 
 def import_table(
-    table: Annotated[Path, typer.Argument(help="Tab-separated; columns as of cases.tsv.")],
+    table: Annotated[Path, typer.Argument(help="Tab-separated table; columns as in cases.tsv.")],
     data: Annotated[Path, typer.Option(help="Folder of the cases.")] = Path("data"),
 ) -> None:
-    """Make cases of the rows of a table: case, image, edit_prompt, mask, source_prompt, edit, …."""
+    """Create cases from a table: case, image, edit_prompt, mask, source_prompt, edit, …."""
     from editinfinity.cases.table import read_table
     from editinfinity.config.load import load_config
     from editinfinity.planning.in_use import locked_for_change, paths_of_case
@@ -296,7 +299,7 @@ def import_table(
     cases = read_table(table, config, notices)
     for line in notices:
         log.warning("%s", line)
-    lost = {
+    dropped = {
         key
         for case in cases.values()
         for edit in case.edits.values()
@@ -306,9 +309,9 @@ def import_table(
     with locked_for_change(path for name in cases for path in paths_of_case(data / name)):
         for name, case in cases.items():
             require_creatable(data / name, case.image, _edits_of(case))
-        if lost:
-            said = f"folders hold no {', '.join(sorted(lost))}"
-            log.warning("%s: %s; set it in config.yaml, below overrides", table, said)
+        if dropped:
+            keys = ", ".join(sorted(dropped))
+            log.warning("%s: cases cannot store %s; use overrides of config.yaml", table, keys)
         for name, case in cases.items():
             source = None if case.source_prompt is None else str(case.source_prompt)
             make_case(data / name, case.image, source, _edits_of(case))
@@ -316,7 +319,7 @@ def import_table(
 
 
 def _edits_of(case: Case) -> dict[str, NewEdit]:
-    """Those of a table's case, to be made in a folder."""
+    """Convert the edits of a case read from a table: edit name → edit to create."""
     return {
         edit.name: NewEdit(
             str(edit.prompt),
@@ -339,7 +342,7 @@ def preview(
         typer.Option(help="Default: PHOTO_preview.png beside the photograph."),
     ] = None,
 ) -> None:
-    """Show what a mask marks, in red, and the part that is learned from (crop: auto), framed."""
+    """Draw the region of a mask in red, and a frame around the part used by crop: auto."""
     from editinfinity.files.cropping import crop_around
     from editinfinity.files.images import read_image, size_of, write_png
     from editinfinity.files.masks import mask_of_box, read_mask
@@ -350,16 +353,16 @@ def preview(
         raise UserError("give either --mask or --box")
     picture = read_image(image)
     size = size_of(picture)
-    by = MaskSettings(mask_edit_region or MaskSettings.mask_edit_region, mask_grow)
+    settings = MaskSettings(mask_edit_region or MaskSettings.mask_edit_region, mask_grow)
     if mask is not None:
-        edited = read_mask(mask, size, by.mask_edit_region, by.mask_grow, image)
+        edited = read_mask(mask, size, settings.mask_edit_region, settings.mask_grow, image)
     else:
-        edited = mask_of_box(str(box), size, "--box", by.mask_grow)
+        edited = mask_of_box(str(box), size, "--box", settings.mask_grow)
     target = output or image.with_name(f"{image.stem}_preview.png")
     if target.suffix.lower() != ".png":
-        raise UserError(f"--output: {target}: choose the ending .png")
+        raise UserError(f"--output: {target}: end the name in .png")
     if target.resolve() in {path.resolve() for path in (image, mask) if path is not None}:
-        raise UserError(f"--output: {target}: is what the preview is made of; choose another")
+        raise UserError(f"--output: {target}: is an input of the preview; choose another file")
     with locked_for_change(paths_of_output(target)):
         write_png(target, mask_preview(picture, edited, crop_around([edited], "1M")))
     typer.echo(f"{target}: {edited.mean():.1%} of the photograph is edited")
@@ -368,22 +371,22 @@ def preview(
 def show(
     path: Annotated[Path, typer.Argument(help="A picture made by editinfinity.")],
 ) -> None:
-    """Tell the settings that a picture was made with."""
+    """Print the settings that a picture was made with."""
     from editinfinity.files.writing import read_settings
 
     settings = read_settings(path)
     if settings is None:
-        raise UserError(f"{path}: carries no settings of editinfinity")
-    with contextlib.suppress(ValueError):  # somebody else's text is shown as it is
+        raise UserError(f"{path}: contains no settings of editinfinity")
+    with contextlib.suppress(ValueError):  # text that is not JSON is printed unchanged
         settings = json.dumps(json.loads(settings), indent=2, ensure_ascii=False, sort_keys=True)
     typer.echo(settings)
 
 
-def _require_one_place(mask: Path | None, box: str | None, target: str | None) -> None:
-    if sum(place is not None for place in (mask, box, target)) > 1:
+def _require_at_most_one(mask: Path | None, box: str | None, target: str | None) -> None:
+    if sum(option is not None for option in (mask, box, target)) > 1:
         raise UserError("give only one of --mask, --box and --target")
 
 
-def _require(image: Path) -> None:
+def _require_file(image: Path) -> None:
     if not image.is_file():
         raise UserError(f"{image}: there is no such file; give the path of a picture")

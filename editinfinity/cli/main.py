@@ -20,20 +20,20 @@ from editinfinity.errors import UserError
 log = logging.getLogger(__name__)
 
 app = typer.Typer(
-    help="""Edit photographs by text: the prompt that describes yours is learned by inversion with
-    Infinity, then another prompt is drawn in its place.
+    help="""Edit photographs by text: inversion trains the Infinity model to reproduce yours from a
+    prompt that describes it; the model then draws another prompt.
 
-    One photograph, in one line (editinfinity edit --help):
+    To edit one photograph (see editinfinity edit --help):
 
         editinfinity edit photo.jpg --mask mask.png --prompt "a blue cup on a table"
 
-    Many, as a workflow: put a case into data/NAME (image/original_image.jpg, image/mask.png,
-    prompt/edit_image_prompt.txt, …), list it in config.yaml if you have one (else every case is
-    edited), and run the workflow:
+    To edit many with the workflow: put each case into data/NAME (image/original_image.jpg,
+    image/mask.png, prompt/edit_image_prompt.txt, …), list the cases in config.yaml (without that
+    file, all cases are edited), and run the workflow:
 
         editinfinity run
 
-    Results are in results/. A second run does only what a change asks for.""",
+    Results are written to results/. A second run only repeats jobs that a change affects.""",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,8 +44,8 @@ app.add_typer(stages, name="stage")
 app.add_typer(weights, name="weights")
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from editinfinity import __version__
 
         typer.echo(f"editinfinity {__version__}")
@@ -55,9 +55,9 @@ def _tell_version(wanted: bool) -> None:
 @app.callback()
 def start(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only faults and warnings.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log only warnings.")] = False,
 ) -> None:
     """Set up logging for any command."""
     logging.basicConfig(
@@ -70,21 +70,21 @@ def start(
 
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Without --cores, one core is given to Snakemake; models use all cores there are "
+    epilog="Without --cores, Snakemake is given --cores 1; models still use all CPU cores "
     "(threads: auto in config.yaml).",
 )
 def run(context: typer.Context) -> None:
-    """Run the workflow in the current folder; everything after 'run' goes to Snakemake.
+    """Run the workflow in the current folder; all arguments are passed to Snakemake.
 
-    What would run, and why:
+    To list the jobs that would run, and why:
 
         editinfinity run --dry-run
 
-    Only one case, with a setting of config.yaml changed:
+    To run one case, with a setting of config.yaml changed:
 
         editinfinity run --config cases=[photo] use_lora_iter=[10,30,50]
 
-    After a run was killed:
+    To continue after a run was killed:
 
         editinfinity run --unlock
 
@@ -103,30 +103,30 @@ def run(context: typer.Context) -> None:
 
 @app.command()
 def doctor() -> None:
-    """Look at this folder and machine; say, by the exit code too, whether a run would work.
+    """Check whether a run would work in this folder, on this machine; exit status 1 if not.
 
-    Python and packages, config.yaml and its cases, the model's weights and checksums, GPUs and
-    their memory, whether gpu is capped, SLURM's GPUs, and room to write.
+    Checks Python and packages, config.yaml and its cases, the model's weights and checksums, GPUs
+    and their memory, the limit on GPU jobs, SLURM's GPUs, and free disk space.
     """
-    from editinfinity.doctor import examine, screen, works
+    from editinfinity.doctor import format_findings, run_checks, works
 
-    findings = examine(Path.cwd())
-    typer.echo(screen(findings))
+    findings = run_checks(Path.cwd())
+    typer.echo(format_findings(findings))
     raise typer.Exit(0 if works(findings) else 1)
 
 
 @app.command()
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="Project: the folder with config.yaml, data and results.")
+        Path, typer.Argument(help="Project folder, with config.yaml, data and results.")
     ] = Path(),
-    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Write results/report.html, everything the results hold on one page.
+    """Write results/report.html, one page with all results.
 
-    A run ends with it by itself; this makes it anew, from what lies there now, while jobs are
-    running too. It goes by config.yaml alone: after runs of a benchmark or a table given by
-    --config, snakemake --cores 1 report --config ... with the same makes their page.
+    Every run writes this page at its end; this command rewrites it from the current results, even
+    while jobs are running. It reads only config.yaml: if runs got a benchmark or a table through
+    --config, use snakemake --cores 1 report --config ... with the same values instead.
     """
     import yaml
 
@@ -136,17 +136,17 @@ def report(
     from editinfinity.results.report.make import make_report
 
     if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder; give the one that holds config.yaml")
+        raise UserError(f"{folder}: is not a folder; give the one with config.yaml")
     with contextlib.chdir(folder):
         path, notices = find_config_file(Path())
         for line in notices:
             log.warning("%s", line)
         if path.exists():
             check_yaml(path)
-        given = yaml.safe_load(path.read_text("utf-8")) if path.exists() else {}
-        config = load_config({**(given or {}), "slice": None}, source=path.name)
+        written = yaml.safe_load(path.read_text("utf-8")) if path.exists() else {}
+        config = load_config({**(written or {}), "slice": None}, source=path.name)
         if not Path(config.results).is_dir():
-            raise UserError(f"{config.results}: holds no results yet; editinfinity run makes them")
+            raise UserError(f"{config.results}: has no results yet; start editinfinity run")
         DIGESTS.persist_in(Path())
         page = make_report(config, load_cases(config)).absolute()
     typer.echo(folder / config.results / page.name)
@@ -158,16 +158,16 @@ everyday.register(app)
 
 
 def _sets_cores(argument: str) -> bool:
-    """Whether an argument says how many cores, jobs, or which profile that says so."""
+    """Whether an argument sets the number of cores or jobs, or a profile that may set it."""
     name = argument.partition("=")[0]
     short = argument.startswith(("-c", "-j")) and argument[2:3].isdigit()
     return short or name in ("-c", "--cores", "-j", "--jobs", "--profile", "--workflow-profile")
 
 
 def main() -> None:
-    """Run the command; a fault of the user's is one line and status 1."""
+    """Run the command; a :class:`UserError` is printed in one line, with exit status 1."""
     try:
         app(prog_name="editinfinity")
-    except UserError as fault:
-        sys.stderr.write(f"editinfinity: {fault}\n")
+    except UserError as error:
+        sys.stderr.write(f"editinfinity: {error}\n")
         sys.exit(1)

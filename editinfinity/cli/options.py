@@ -1,7 +1,7 @@
-"""Options of commands that come from dataclasses: groups of settings, and options commands share.
+"""Command options that are declared in dataclasses, so that several commands can share them.
 
-Typer reads a command's options from its parameters, one each. A command under :func:`grouped` may
-have a parameter that is a dataclass; each of its fields is then an option.
+Typer makes one option of each parameter of a command. A command decorated with :func:`grouped` may
+have parameters that are dataclasses; each of their fields is then an option.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typer
 
 from editinfinity.settings.groups import SETTINGS
 
-_EARLIER = {
+_OLD_NAMES = {
     "train_seed": "--seed",
     "embedding_learning_rate": "--learning-rate",
     "lora_learning_rate": "--learning-rate",
@@ -25,20 +25,20 @@ _EARLIER = {
     "lora_alpha": "--alpha",
     "lora_dropout": "--dropout",
 }
-"""Setting → an option of the same meaning that stages had before."""
+"""Setting → the former name of its option, which is still names."""
 
 
 def setting_option(key: str) -> Any:
-    """The option of a setting, for ``Annotated``; it is called like the setting."""
-    names = [f"--{key.replace('_', '-')}", _EARLIER[key]] if key in _EARLIER else []
+    """Return the typer option of a setting, for use in ``Annotated``; it has the setting's name."""
+    names = [f"--{key.replace('_', '-')}", _OLD_NAMES[key]] if key in _OLD_NAMES else []
     return typer.Option(*names, help=f"{SETTINGS[key].help.replace('null =', 'default:')}.")
 
 
 class Without:
-    """Settings of a group that a command leaves at their defaults.
+    """Marks settings of a group that a command offers no options for; they keep their defaults.
 
     Args:
-        keys: of them.
+        keys: names of these settings.
     """
 
     def __init__(self, *keys: str) -> None:
@@ -46,14 +46,14 @@ class Without:
 
 
 def runs(stage: str, function: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command, which is then only a signature and a help text, run a stage.
+    """Return a decorator that makes a command without code of its own run a stage.
 
-    The command's options are the arguments of the stage's function. A dataclass that the function
-    does not take as it is reaches it as one argument a field.
+    The options are passed to the stage's function by name. A dataclass that the function has no
+    parameter for is passed as one argument per field.
 
     Args:
         stage: module of ``editinfinity.stages``, imported when the command runs.
-        function: of that module.
+        function: name of a function of that module.
     """
 
     def wrap(command: Callable[..., None]) -> Callable[..., None]:
@@ -61,11 +61,11 @@ def runs(stage: str, function: str) -> Callable[[Callable[..., None]], Callable[
         def run(**options: Any) -> None:
             call = getattr(importlib.import_module(f"editinfinity.stages.{stage}"), function)
             parameters = inspect.signature(call).parameters.values()
-            taken = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
-            given: dict[str, Any] = {}
+            names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+            taken: dict[str, Any] = {}
             for name, value in options.items():
-                given |= {name: value} if name in taken or not is_dataclass(value) else vars(value)
-            call(**given)
+                taken |= {name: value} if name in names or not is_dataclass(value) else vars(value)
+            call(**taken)
 
         return run
 
@@ -73,43 +73,43 @@ def runs(stage: str, function: str) -> Callable[[Callable[..., None]], Callable[
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Offer the fields of a command's dataclass parameters as options, where those stand.
+    """Replace each dataclass parameter of a command by one option per field, in its position.
 
-    Fields of a group of settings have the options of their settings, but for those that a
-    ``Without`` in the parameter's annotation names. Fields of other dataclasses are annotated as
-    typer's parameters are, ``Annotated[int, typer.Option(...)]``.
+    Fields of a group of settings get the options of :func:`setting_option`, except those named by
+    a ``Without`` in the parameter's annotation. Fields of other dataclasses are annotated like
+    typer's parameters, ``Annotated[int, typer.Option(...)]``.
     """
     signature = inspect.signature(command, eval_str=True)
     groups: dict[str, dict[str, inspect.Parameter]] = {}
-    kinds: dict[str, Any] = {}
+    classes: dict[str, Any] = {}
     options: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
-        kind, left_out = parameter.annotation, tuple[str, ...]()
-        if (found := get_args(kind)) and isinstance(found[-1], Without):
-            kind, left_out = found[0], found[-1].keys
-        if is_dataclass(kind):
-            kinds[name] = kind
+        annotation, left_out = parameter.annotation, tuple[str, ...]()
+        if (found := get_args(annotation)) and isinstance(found[-1], Without):
+            annotation, left_out = found[0], found[-1].keys
+        if is_dataclass(annotation):
+            classes[name] = annotation
             groups[name] = {
-                option.name: option for option in _fields(kind) if option.name not in left_out
+                field.name: field for field in _parameters(annotation) if field.name not in left_out
             }
             options += groups[name].values()
         else:
             options.append(parameter)
 
     @functools.wraps(command)
-    def spread(**given: Any) -> None:
-        for name, own in groups.items():
-            given[name] = kinds[name](**{option: given.pop(option) for option in own})
-        command(**given)
+    def wrapper(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = classes[name](**{option: values.pop(option) for option in group})
+        command(**values)
 
-    # Keyword-only ones may stand in any order, with a default or without.
+    # Keyword-only, as one without a default may then follow one with a default.
     options = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
-    spread.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
-    spread.__annotations__ = {option.name: option.annotation for option in options}
-    return spread
+    wrapper.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {option.name: option.annotation for option in options}
+    return wrapper
 
 
-def _fields(group: Any) -> Iterator[inspect.Parameter]:
+def _parameters(group: Any) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     for field in fields(group):
         annotation = hints[field.name]

@@ -1,4 +1,4 @@
-"""The workflow run for somebody who wants a picture: where it is, and faults in a line."""
+"""Runs the workflow for the commands ``edit`` and ``batch``: its progress, and errors in a line."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A run that is over.
+class FinishedRun:
+    """The result of a run of the workflow.
 
     Attributes:
-        results: its folder of results.
-        since: when it began (seconds since the epoch).
-        failed: case → why it failed; empty if all went well.
+        results: its results folder.
+        since: its start time (seconds since the epoch).
+        failed: case → reasons why it failed; empty if no case failed.
     """
 
     results: Path
@@ -43,23 +43,23 @@ class Ran:
     failed: dict[str, list[str]]
 
     def seconds(self, case: str) -> float | None:
-        """What the jobs of a case took in this run; None where there were none."""
+        """Return the total time of a case's jobs in this run; None if it had none."""
         return total_seconds(read_records(self.results / case / "logs"), self.since)
 
 
-_MESSAGE = re.compile(r"Job \d+: (?:.*?: )?(.*)")
+_JOB = re.compile(r"Job \d+: (?:.*?: )?(.*)")
 _DONE = re.compile(r"(\d+) of (\d+) steps")
 
 
 @contextmanager
-def alone(project: Path) -> Iterator[tuple[int, ...]]:
-    """Nobody else writes or runs this project meanwhile.
+def lock_project(project: Path) -> Iterator[tuple[int, ...]]:
+    """Lock a project folder, so that no other process runs it at the same time.
 
     Yields:
-        Descriptors; whoever is handed them keeps others away too, should this process die.
+        Descriptors of the lock, for child processes to hold it if this one dies; may be empty.
 
     Raises:
-        UserError: somebody does, or the folder cannot be written to.
+        UserError: another process has the lock, or the folder cannot be written to.
     """
     lock = None
     try:
@@ -79,13 +79,13 @@ def alone(project: Path) -> Iterator[tuple[int, ...]]:
         yield (lock.handle,)
 
 
-def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -> Ran:
-    """Run the workflow in a project folder, showing where it is.
+def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -> FinishedRun:
+    """Run the workflow in a project folder, and show its progress.
 
     Args:
-        project: holds ``data``; config.yaml and results are written there.
-        settings: of config.yaml.
-        lock: of ``alone``.
+        project: folder that contains ``data``; config.yaml and results are written to it.
+        settings: content of config.yaml.
+        lock: descriptors of ``lock_project``.
 
     Raises:
         UserError: the workflow could not start.
@@ -100,35 +100,35 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
         *("--cores", "1", "--resources", "gpu=1", "--nolock", "--rerun-incomplete"),
     ]
     with (
-        _terminal_for_the_run() as (shared, environment),
+        _shared_terminal() as (shared, environment),
         subprocess.Popen(
             command, cwd=project, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             encoding="utf-8", errors="replace", pass_fds=(*shared, *lock), env=environment,
         ) as process,
     ):  # fmt: skip
         assert process.stderr is not None
-        said = _follow(process.stderr, None if shared else sys.stderr)
+        other_lines = _report_jobs(process.stderr, None if shared else sys.stderr)
     failed = {
-        folder.name: found
+        folder.name: reasons
         for folder in sorted((project / "results").glob("*"))
-        if (found := _reasons(folder / "logs", since))
+        if (reasons := _failure_reasons(folder / "logs", since))
     }
     if process.returncode and not failed:
-        raise UserError(" ".join(said[-3:]) or "the workflow could not start")
-    return Ran(project / "results", since, failed)
+        raise UserError(" ".join(other_lines[-3:]) or "the workflow could not start")
+    return FinishedRun(project / "results", since, failed)
 
 
-def _reasons(logs: Path, since: float) -> list[str]:
-    """Why jobs of a case failed since a time, a line each."""
+def _failure_reasons(logs: Path, since: float) -> list[str]:
+    """Return one line for each job of a case that failed after ``since``."""
     found = (failure_message(record, since) for record in read_records(logs))
     return [reason for reason in found if reason is not None]
 
 
 @contextmanager
-def _terminal_for_the_run() -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
-    """(descriptors to hand to Snakemake, its environment): a terminal, if there is one.
+def _shared_terminal() -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
+    """Yield (file descriptors for Snakemake to inherit, its environment variables).
 
-    Snakemake draws there how far it is, while what it says goes to us.
+    Snakemake draws its progress on that terminal, if there is one; this process reads its stderr.
     """
     terminal = terminal_to_draw_on()
     if terminal is None:
@@ -143,20 +143,20 @@ def _terminal_for_the_run() -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
         os.close(copy)
 
 
-def _follow(lines: IO[str], screen: IO[str] | None) -> list[str]:
-    """Write a line a job, if there is somewhere to; returns what else was said."""
+def _report_jobs(lines: IO[str], screen: IO[str] | None) -> list[str]:
+    """Write a line per job to ``screen``, if given; return all lines that are not about jobs."""
     done, total = 0, 0
-    said: list[str] = []
+    other_lines: list[str] = []
     for line in lines:
         line = line.strip()
         if found := _DONE.search(line):
             done, total = int(found[1]), int(found[2])
         elif found := re.match(r"total\s+(\d+)", line):
             total = int(found[1])
-        elif found := _MESSAGE.match(line):
+        elif found := _JOB.match(line):
             if screen is not None:
                 screen.write(f"[{done + 1}/{total}] {found[1]}\n")
                 screen.flush()
         elif line:
-            said.append(line)
-    return said
+            other_lines.append(line)
+    return other_lines

@@ -1,7 +1,7 @@
-"""``editinfinity stage NAME``: each stage of the workflow as a command of its own.
+"""``editinfinity stage NAME``: a command for each stage of the workflow.
 
-Commands carry the names of the workflow's rules. Models and torch are imported only by the command
-that needs them, so that help is instant.
+The commands have the names of the workflow's rules. Each one imports torch and models only when it
+runs, so that ``--help`` is instant.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from editinfinity.settings.groups import (
 log = logging.getLogger(__name__)
 
 stages = typer.Typer(
-    help="""One stage of the workflow, outside of Snakemake.
+    help="""One stage of the workflow, without Snakemake.
 
-    A whole edit by hand (in a folder with cup.jpg and mask.png):
+    A whole edit, step by step (in a folder with cup.jpg and mask.png):
 
     \b
     run="editinfinity stage"
@@ -55,31 +55,31 @@ stages = typer.Typer(
 )
 
 Image = Annotated[Path, typer.Option(help="The photograph.")]
-ImageFeatures = Annotated[Path, typer.Option(help="File of the stage image_features.")]
-TextFeatures = Annotated[Path, typer.Option(help="File of the stage text_features.")]
+ImageFeatures = Annotated[Path, typer.Option(help="File written by the stage image_features.")]
+TextFeatures = Annotated[Path, typer.Option(help="File written by the stage text_features.")]
 Output = Annotated[Path, typer.Option(help="The file to write.")]
 Word = Annotated[str | None, typer.Option(help="Word of the source prompt to segment, or @FILE.")]
-Iterations = Annotated[int, typer.Option(help="Updates in all, those of --previous included.")]
-Losses = Annotated[Path | None, typer.Option(help="Table of the losses to write.")]
-Encoder = Annotated[ModelSettings, Without("attention_bias", "gradient_checkpointing")]
-Drawing = Annotated[ModelSettings, Without("gradient_checkpointing")]
-Weights = Annotated[Path | None, typer.Option(help="Folder; default: where it was fetched to.")]
+Iterations = Annotated[int, typer.Option(help="Total updates, including those of --previous.")]
+Losses = Annotated[Path | None, typer.Option(help="Table of losses to write.")]
+EncoderModel = Annotated[ModelSettings, Without("attention_bias", "gradient_checkpointing")]
+DrawModel = Annotated[ModelSettings, Without("gradient_checkpointing")]
+Weights = Annotated[Path | None, typer.Option(help="Folder; default: that of 'weights fetch'.")]
 WithoutEffect = Annotated[float | None, typer.Option(hidden=True)]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Options that say where an edit goes."""
+class RegionOptions:
+    """Options for the region of an edit: a mask or an attention map."""
 
-    mask: Annotated[Path | None, typer.Option(help="Your mask; or give --attention.")] = None
+    mask: Annotated[Path | None, typer.Option(help="Mask; or give --attention.")] = None
     photograph: Annotated[
-        Path | None, typer.Option(help="By its name, its part of a COCO mask of several is taken.")
+        Path | None, typer.Option(help="Its name selects its part of a COCO mask file.")
     ] = None
     attention: Annotated[Path | None, typer.Option(help="File of attention_map.")] = None
 
 
-def _text(value: str) -> Path | str:
-    """The text of an option, or the file it names after an @."""
+def _text_or_file(value: str) -> Path | str:
+    """Return the path after an ``@``; any other value is the text itself."""
     return Path(value[1:]) if value.startswith("@") else value
 
 
@@ -91,20 +91,20 @@ def check(
     output: Output,
     prompt: Annotated[str, typer.Option(help="The edit prompt, or @FILE.")],
     case: Annotated[str, typer.Option(help="Name of the case, for messages.")] = "case",
-    source_prompt: Annotated[str | None, typer.Option(help="Or @FILE.")] = None,
+    source_prompt: Annotated[str | None, typer.Option(help="The source prompt, or @FILE.")] = None,
     mask: Annotated[Path | None, typer.Option(help="The mask.")] = None,
     target_word: Word = None,
     settings: Annotated[MaskSettings, Without("attention_threshold")],
 ) -> None:
-    """Look at a photograph, its mask and its prompts, and tell all faults at once."""
+    """Check a photograph, its mask and its prompts, and report all errors at once."""
     from editinfinity.stages.check import EditInput, check_case
 
-    word = None if target_word is None else _text(target_word)
+    word = None if target_word is None else _text_or_file(target_word)
     check_case(
         case=case,
         image=image,
-        source_prompt=None if source_prompt is None else _text(source_prompt),
-        edits=[EditInput("edit", _text(prompt), mask, word, settings)],
+        source_prompt=None if source_prompt is None else _text_or_file(source_prompt),
+        edits=[EditInput("edit", _text_or_file(prompt), mask, word, settings)],
         output=output,
     )
 
@@ -113,13 +113,13 @@ def check(
 def jsonl(
     image: Image,
     output: Output,
-    source_prompt: Annotated[str, typer.Option(help="Or @FILE; may be empty.")] = "",
+    source_prompt: Annotated[str, typer.Option(help="Source prompt, or @FILE; may be empty.")] = "",
 ) -> None:
     """Write the training table: one line of image path and source prompt."""
     from editinfinity.files.prompts import read_prompt
     from editinfinity.stages.jsonl import write_jsonl
 
-    text = read_prompt(_text(source_prompt), what="source prompt", may_be_empty=True)
+    text = read_prompt(_text_or_file(source_prompt), what="source prompt", may_be_empty=True)
     write_jsonl(image=image, source_prompt=text, output=output)
 
 
@@ -132,27 +132,27 @@ def image_features(
     output: Output,
     pixel_budget: Annotated[str | None, setting_option("pixel_budget")] = None,
     crop: Annotated[
-        str, typer.Option(help="full, or top,left,height,width of a part, in pixels.")
+        str, typer.Option(help="full, or a part as top,left,height,width in pixels.")
     ] = "full",
-    model: Encoder,
+    model: EncoderModel,
 ) -> None:
-    """Encode the photograph as bits of every scale."""
+    """Encode the photograph as the bits of every scale."""
 
 
 @stages.command("text_features")
 @grouped
 def text_features(
     *,
-    prompt: Annotated[str, typer.Option(help="The source or the edit prompt, or @FILE.")],
+    prompt: Annotated[str, typer.Option(help="A source or edit prompt, or @FILE.")],
     output: Output,
-    model: Encoder,
+    model: EncoderModel,
 ) -> None:
-    """Encode a prompt, with the suffix of the method."""
+    """Encode a prompt, followed by the caption suffix of the method."""
     from editinfinity.files.prompts import read_prompt
     from editinfinity.stages.text_features import extract_text_features
 
     extract_text_features(
-        prompt=read_prompt(_text(prompt), may_be_empty=True),
+        prompt=read_prompt(_text_or_file(prompt), may_be_empty=True),
         output=output,
         model=model,
     )
@@ -164,14 +164,14 @@ def train_textembedding(
     *,
     image_features: ImageFeatures,
     text_features: TextFeatures,
-    output: Annotated[Path, typer.Option(help="The checkpoint to write; its state goes beside.")],
+    output: Annotated[Path, typer.Option(help="Checkpoint to write; its state is put beside it.")],
     iterations: Iterations = InversionSettings.train_textembedding_iter,
-    previous: Annotated[Path | None, typer.Option(help="Checkpoint to continue.")] = None,
+    previous: Annotated[Path | None, typer.Option(help="Checkpoint to continue from.")] = None,
     losses: Losses = None,
     training: Annotated[TrainingSettings, Without("lora_learning_rate")],
     model: ModelSettings,
 ) -> None:
-    """Learn a soft prompt that completes the source prompt (stage 2 of the method)."""
+    """Train a soft prompt that completes the source prompt (stage 2 of the method)."""
     from editinfinity.stages.train_textembedding import train_textembedding as stage
 
     stage(
@@ -199,18 +199,18 @@ def train_lora(
     *,
     image_features: ImageFeatures,
     text_features: TextFeatures,
-    output_dir: Annotated[Path, typer.Option(help="Folder of the adapter, in PEFT's format.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for the adapter, in PEFT's format.")],
     iterations: Iterations = InversionSettings.train_lora_iter,
     embedding: Annotated[Path | None, typer.Option(help="Soft prompt to train with.")] = None,
     previous_dir: Annotated[
-        Path | None, typer.Option("--previous", help="Folder of an adapter to continue.")
+        Path | None, typer.Option("--previous", help="Folder of an adapter to continue from.")
     ] = None,
     losses: Losses = None,
     lora: LoraSettings,
     training: Annotated[TrainingSettings, Without("embedding_learning_rate")],
     model: ModelSettings,
 ) -> None:
-    """Learn the photograph's style in a LoRA adapter (stage 3 of the method)."""
+    """Train a LoRA adapter on the style of the photograph (stage 3 of the method)."""
 
 
 @stages.command("attention_map")
@@ -223,18 +223,18 @@ def attention_map(
     output: Output,
     cfg: WithoutEffect = None,
     tau: WithoutEffect = None,
-    model: Drawing,
+    model: DrawModel,
 ) -> None:
-    """Find where a word of the source prompt looks (the automatic mask)."""
+    """Find the region that a word of the source prompt attends to (the automatic mask)."""
     from editinfinity.files.prompts import read_target_word
     from editinfinity.stages.attention_map import collect_attention
 
     if cfg is not None or tau is not None:
-        log.warning("--cfg, --tau: have no effect on an attention map any more; leave them out")
+        log.warning("--cfg, --tau: no longer have an effect on an attention map; leave them out")
     collect_attention(
         image_features=image_features,
         text_features=text_features,
-        target_word=read_target_word(_text(target_word)),
+        target_word=read_target_word(_text_or_file(target_word)),
         output=output,
         model=model,
     )
@@ -247,11 +247,11 @@ def kernel(
     *,
     image_features: ImageFeatures,
     output: Output,
-    place: Place,
+    region: RegionOptions,
     settings: MaskSettings,
     smoothing: Annotated[str, setting_option("smoothing")] = PreservationSettings.smoothing,
 ) -> None:
-    """Make the blending weights of a mask or an attention map."""
+    """Make the blending weights (the kernel) from a mask or an attention map."""
 
 
 @stages.command("mask_pictures")
@@ -261,11 +261,11 @@ def mask_pictures(
     *,
     image_features: ImageFeatures,
     mask_image: Annotated[Path, typer.Option(help="PNG to write, of the edited region.")],
-    heatmap: Annotated[Path, typer.Option(help="PNG to write, of it over the photograph.")],
-    place: Place,
+    heatmap: Annotated[Path, typer.Option(help="PNG to write, of the region over the photograph.")],
+    region: RegionOptions,
     settings: MaskSettings,
 ) -> None:
-    """Show where an edit goes."""
+    """Draw pictures of the region of an edit."""
 
 
 @stages.command("edit")
@@ -274,22 +274,22 @@ def edit(
     *,
     image_features: ImageFeatures,
     text_features: Annotated[Path, typer.Option(help="Features of the edit prompt.")],
-    output: Annotated[Path, typer.Option(help="PNG to write; its settings go beside as JSON.")],
+    output: Annotated[Path, typer.Option(help="PNG to write, with its settings as JSON beside.")],
     embedding: Annotated[Path | None, typer.Option(help="Soft prompt.")] = None,
     lora_dir: Annotated[Path | None, typer.Option(help="Folder of a LoRA adapter.")] = None,
     kernel: Annotated[Path | None, typer.Option(help="Else the whole image may change.")] = None,
     source_text: Annotated[
-        Path | None, typer.Option(help="Features of the source prompt, to lead away from it.")
+        Path | None, typer.Option(help="Features of the source prompt, as negative prompt.")
     ] = None,
     lock_scales: Annotated[int, setting_option("lock_scales")] = PreservationSettings.lock_scales,
     sampling: SamplingSettings,
-    model: Drawing,
+    model: DrawModel,
 ) -> None:
     """Draw the edit prompt into the photograph (stage 4 of the method)."""
     from editinfinity.stages.edit import edit as stage
 
     if output.suffix.lower() != ".png":
-        raise UserError(f"--output: {output} is no name of a PNG; end it in .png")
+        raise UserError(f"--output: {output} is not a PNG; end the name in .png")
     stage(
         image_features=image_features,
         text_features=text_features,
@@ -310,24 +310,24 @@ def edit(
 @runs("finish", "finish")
 def finish(
     *,
-    edited: Annotated[Path, typer.Option(help="PNG of the stage edit.")],
+    edited: Annotated[Path, typer.Option(help="PNG written by the stage edit.")],
     image: Image,
-    output: Annotated[Path, typer.Option(help="The file to write, in the format of its ending.")],
-    kernel: Annotated[Path | None, typer.Option(help="Of the edit, if it used one.")] = None,
+    output: Annotated[Path, typer.Option(help="The file to write; its ending sets the format.")],
+    kernel: Annotated[Path | None, typer.Option(help="Kernel of the edit, if it used one.")] = None,
     settings: FinishSettings,
 ) -> None:
-    """Put the edit back at the photograph's size."""
+    """Paste the edit into the photograph, at the photograph's full size."""
 
 
 @stages.command("metrics")
 @grouped
 def metrics(
     *,
-    picture: Annotated[Path, typer.Option(help="PNG of the stage edit.")],
+    picture: Annotated[Path, typer.Option(help="PNG written by the stage edit.")],
     image: Annotated[Path, typer.Option(help="The photograph.")],
     output: Annotated[Path, typer.Option(help="JSON to write.")],
     mask: Annotated[Path | None, typer.Option(help="The user's mask.")] = None,
-    attention: Annotated[Path | None, typer.Option(help="Of attention_map, instead.")] = None,
+    attention: Annotated[Path | None, typer.Option(help="Used instead of a mask.")] = None,
     settings: MaskSettings,
     lpips: Weights = None,
     clip: Weights = None,
@@ -338,9 +338,9 @@ def metrics(
         Without("model", "model_dir", "attention_bias", "threads", "gradient_checkpointing"),
     ],
 ) -> None:
-    """Measure an edit: background, alignment, and what there are models for."""
-    given = {"lpips": lpips, "clip": clip, "dino": dino, "image_reward": image_reward}
-    folders: dict[str, Any] = {name: BACKBONES[name].locate(at) for name, at in given.items()}
+    """Measure an edit: its background, its alignment, and the metrics that have a model."""
+    chosen = {"lpips": lpips, "clip": clip, "dino": dino, "image_reward": image_reward}
+    folders: dict[str, Any] = {name: BACKBONES[name].locate(at) for name, at in chosen.items()}
     from editinfinity.stages.metrics import measure_edit
 
     measure_edit(
@@ -358,15 +358,15 @@ def metrics(
 @stages.command("select")
 def select(
     metrics: Annotated[list[Path], typer.Argument(help="Files of the stage metrics, in order.")],
-    output: Annotated[Path, typer.Option(help="JSON to write: what was chosen, and why.")],
+    output: Annotated[Path, typer.Option(help="JSON to write: the choice and the reason.")],
     floor: Annotated[
-        float, typer.Option(help="Least background PSNR, in decibels.")
+        float, typer.Option(help="Minimum background PSNR, in decibels.")
     ] = EvaluationSettings.select_floor,
 ) -> None:
-    """Choose among variants: most aligned, of those that keep the background."""
+    """Choose the best-aligned variant among those that preserve the background."""
     from editinfinity.stages.select import select_variant
 
-    named = {path.name.removesuffix(".metrics.json"): path for path in metrics}
-    if len(named) < len(metrics):
-        raise UserError("metrics: two files have one name; give each variant's once")
-    select_variant(metrics=named, output=output, floor=floor)
+    by_variant = {path.name.removesuffix(".metrics.json"): path for path in metrics}
+    if len(by_variant) < len(metrics):
+        raise UserError("metrics: two files have the same name; give one file per variant")
+    select_variant(metrics=by_variant, output=output, floor=floor)

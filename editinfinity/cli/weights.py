@@ -1,4 +1,4 @@
-"""Commands ``editinfinity weights …``: get the released models ready, once."""
+"""Commands ``editinfinity weights …``: download and convert the released models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ weights = typer.Typer(
 
     \b
         editinfinity weights fetch infinity_2b
-        editinfinity weights fetch clip             # for metrics; also dino, lpips, image_reward
+        editinfinity weights fetch clip             # for metrics; or dino, lpips, image_reward
         editinfinity run --config model=infinity_2b
     """,
     no_args_is_help=True,
@@ -30,33 +30,33 @@ weights = typer.Typer(
 )
 
 Model = Annotated[str, typer.Argument(help=f"{' or '.join(RELEASES)}.")]
-ModelOrJudge = Annotated[
+ModelOrMetric = Annotated[
     str,
-    typer.Argument(help=f"{', '.join(RELEASES)}, or a metric's {', '.join(BACKBONES)}."),
+    typer.Argument(help=f"{', '.join(RELEASES)}; for metrics: {', '.join(BACKBONES)}."),
 ]
 To = Annotated[
     Path | None,
-    typer.Option(help="Folder for the converted files, to name as model_dir."),
+    typer.Option(help="Folder for the converted files; set model_dir to it."),
 ]
 
 
 @weights.command("fetch")
 def fetch(
-    model: ModelOrJudge,
+    model: ModelOrMetric,
     to: To = None,
     download_to: Annotated[
         Path | None,
-        typer.Option(help="Plain folder for the released files, instead of the hub's cache."),
+        typer.Option(help="Folder for the released files, instead of the Hugging Face cache."),
     ] = None,
     revision: Annotated[
         str | None,
-        typer.Option(help="Commit or tag of the repository of Infinity."),
+        typer.Option(help="Commit or tag of the Infinity repository on the hub."),
     ] = None,
 ) -> None:
-    """Download a released model from the Hugging Face hub and convert it; or a metric's model.
+    """Download a model from the Hugging Face hub, and convert it unless it is a metric's model.
 
-    What is already there is not downloaded again, and a download that stopped goes on. HF_HOME
-    says where files go, HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 uses only what is there.
+    Existing files are not downloaded again, and an interrupted download is resumed. HF_HOME sets
+    the cache folder, HF_ENDPOINT a mirror, and HF_HUB_OFFLINE=1 uses only downloaded files.
     """
     if model in BACKBONES:
         from editinfinity.released.judges import fetch_backbone
@@ -70,7 +70,7 @@ def fetch(
 
     files = fetch_files(model, download_to, revision)
     _convert(preset(model), files, to)
-    log.info("%s is not needed any more", files["transformer"][0])
+    log.info("%s is no longer needed", files["transformer"][0])
 
 
 @weights.command("convert")
@@ -79,13 +79,13 @@ def convert(
     source: Annotated[Path, typer.Option("--from", help="Folder of the released files.")],
     to: To = None,
 ) -> None:
-    """Convert released files that you have: pickles or shards, into safetensors, once.
+    """Convert downloaded files (pickles or shards) into safetensors.
 
-    The folder holds the files under their released names, and the text encoder as flan-t5-xl/.
+    The folder contains the files under their released names, and flan-t5-xl/ (text encoder).
     """
     release(model)
     if not source.is_dir():
-        raise UserError(f"--from: {source} is no folder; give the one with the released files")
+        raise UserError(f"--from: {source} is not a folder; give the one with the released files")
     from editinfinity.released.convert import released_files
 
     _convert(preset(model), released_files(model, source), to)
@@ -94,9 +94,9 @@ def convert(
 def _convert(model: Preset, files: Mapping[str, Sequence[Path]], to: Path | None) -> None:
     from editinfinity.released.convert import convert as convert_files
 
-    done = convert_files(model, files, to or default_folder(model.name))
-    for part, converted in done.items():
-        unused = f", {len(converted.unused)} unused left out" if converted.unused else ""
+    parts = convert_files(model, files, to or default_folder(model.name))
+    for part, converted in parts.items():
+        unused = f", {len(converted.unused)} unused ones left out" if converted.unused else ""
         typer.echo(
             f"{part}: {converted.tensors} tensors, {converted.parameters / 1e6:,.1f} million "
             f"parameters{unused}, none missing, none unexpected: {converted.file}"
@@ -108,23 +108,23 @@ def _convert(model: Preset, files: Mapping[str, Sequence[Path]], to: Path | None
 @weights.command("verify")
 def verify(
     paths: Annotated[
-        list[str], typer.Argument(help="Files, folders, or names of converted models.")
+        list[str], typer.Argument(help="Files, folders or names of converted models.")
     ],
-    quick: Annotated[bool, typer.Option(help="Look at names and sizes only.")] = False,
+    quick: Annotated[bool, typer.Option(help="Check only names and sizes.")] = False,
 ) -> None:
-    """Tell which model a file of weights is, and whether it is complete.
+    """Print which model a weights file belongs to, and whether the file is complete.
 
-    Takes converted folders, safetensors, pickles, and folders of shards.
+    Accepts converted folders, safetensors files, pickles, and folders of shards.
     """
-    from editinfinity.released.verify import verify as look
+    from editinfinity.released.verify import verify as verify_files
 
-    bad = 0
-    for given in paths:
-        path = Path(given)
-        if given in RELEASES and not path.exists():
-            path = default_folder(given)
-        for verdict in look(path, checksums=not quick):
+    failures = 0
+    for name in paths:
+        path = Path(name)
+        if name in RELEASES and not path.exists():
+            path = default_folder(name)
+        for verdict in verify_files(path, checksums=not quick):
             typer.echo(verdict.line())
-            bad += not verdict.usable
-    if bad:
+            failures += not verdict.usable
+    if failures:
         raise typer.Exit(1)

@@ -27,43 +27,43 @@ from editinfinity.display.terminal import Pipe, Terminal, terminal_to_draw_on
 from editinfinity.jobs.record import record_path
 from editinfinity.names import printable
 
-_SECONDS = 0.2
+_REFRESH_SECONDS = 0.2
 """Seconds between two updates of the display."""
 
-_NOT_JOBS = ("total", "all", "report")
-"""Entries of Snakemake's job statistics that do no work."""
+_EXCLUDED = ("total", "all", "report")
+"""Entries of Snakemake's job statistics that are not counted: its sum, and rules for the run."""
 
 
 class Listener(logging.Handler):
-    """A log handler that updates a board from Snakemake's events; ignores unknown records."""
+    """A log handler that updates a run state from Snakemake's events; ignores unknown records."""
 
-    def __init__(self, board: RunState) -> None:
+    def __init__(self, state: RunState) -> None:
         super().__init__(logging.INFO)
-        self.board = board
+        self.state = state
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Update the board from one event."""
-        facts = vars(record)
+        """Update the state from one event."""
+        event = vars(record)
         with suppress(KeyError, TypeError, ValueError):
-            match str(facts.get("event", "")):
+            match str(event.get("event", "")):
                 case "run_info":
-                    stats = facts["stats"].items()
-                    self.board.plan({rule: int(n) for rule, n in stats if rule not in _NOT_JOBS})
+                    stats = event["stats"].items()
+                    self.state.plan({rule: int(n) for rule, n in stats if rule not in _EXCLUDED})
                 case "job_info":
-                    self._begin(facts)
+                    self._begin(event)
                 case "job_finished":
-                    self.board.end(int(facts["job_id"]))
+                    self.state.end(int(event["job_id"]))
                 case "job_error":
-                    self.board.end(int(facts["jobid"]), well=False)
+                    self.state.end(int(event["jobid"]), succeeded=False)
 
-    def _begin(self, facts: Mapping[str, Any]) -> None:
-        rule = str(facts["rule_name"])
-        if rule in _NOT_JOBS:
+    def _begin(self, event: Mapping[str, Any]) -> None:
+        rule = str(event["rule_name"])
+        if rule in _EXCLUDED:
             return
-        case = str(dict(facts.get("wildcards") or {}).get("case", ""))
-        what = str(facts.get("rule_msg") or rule).removeprefix(f"{case}: ")
-        record = next((record_path(Path(log)) for log in facts.get("log") or ()), None)
-        self.board.begin(int(facts["jobid"]), rule, printable(case), printable(what), record)
+        case = str(dict(event.get("wildcards") or {}).get("case", ""))
+        label = str(event.get("rule_msg") or rule).removeprefix(f"{case}: ")
+        record = next((record_path(Path(log)) for log in event.get("log") or ()), None)
+        self.state.begin(int(event["jobid"]), rule, printable(case), printable(label), record)
 
 
 class LiveRun:
@@ -77,21 +77,21 @@ class LiveRun:
     """
 
     def __init__(self, logger: logging.Logger, quiet: bool) -> None:
-        self._terminal = None if quiet else terminal_to_draw_on()
-        self._board = RunState()
-        if self._terminal is not None:
-            logger.addHandler(Listener(self._board))
-        self._follower, self._screen = Follower(self._board), Screen(self._board)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._descriptor = None if quiet else terminal_to_draw_on()
+        self._state = RunState()
+        if self._descriptor is not None:
+            logger.addHandler(Listener(self._state))
+        self._follower, self._screen = Follower(self._state), Screen(self._state)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._lock = threading.Lock()
-        self._began = False
+        self._started = False
 
     def start(self) -> None:
         """Start the display in a thread; call this before the first job."""
-        if self._terminal is None:
+        if self._descriptor is None:
             return
-        self._file = os.fdopen(os.dup(self._terminal), "w", encoding="utf-8", errors="replace")
+        self._file = os.fdopen(os.dup(self._descriptor), "w", encoding="utf-8", errors="replace")
         self._console = Terminal(self._file)
         self._live = Live(
             console=self._console,
@@ -102,12 +102,12 @@ class LiveRun:
         )
         # Redirect stdout and stderr only if the display is on stderr. A terminal given by another
         # process belongs to that process, which reads the stderr of this process.
-        ours = self._terminal == 2
-        self._pipe = Pipe([number for number in (1, 2) if ours and os.isatty(number)])
+        own_terminal = self._descriptor == 2
+        self._pipe = Pipe([number for number in (1, 2) if own_terminal and os.isatty(number)])
         self._file.write("\r\x1b[K")
         self._pipe.open()
         self._live.start()
-        self._began = True
+        self._started = True
         atexit.register(self.stop)
         self._thread.start()
 
@@ -117,9 +117,9 @@ class LiveRun:
         It is safe to call this several times and at any time.
         """
         with self._lock:
-            if not self._began or self._over.is_set():
+            if not self._started or self._stopped.is_set():
                 return
-            self._over.set()
+            self._stopped.set()
         self._thread.join(timeout=2)
         with suppress(OSError, ValueError):
             sys.stdout.flush()
@@ -130,16 +130,16 @@ class LiveRun:
             self._live.stop()
             self._file.close()
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         try:
-            while not self._over.is_set():
-                for line in self._pipe.lines(_SECONDS):
+            while not self._stopped.is_set():
+                for line in self._pipe.lines(_REFRESH_SECONDS):
                     self._print(line)
-                self._follower.look()
+                self._follower.poll()
                 columns, lines = self._console.size
-                self._live.update(self._screen.draw(columns, lines), refresh=True)
+                self._live.update(self._screen.render(columns, lines), refresh=True)
         except OSError:  # the terminal is gone, but the run continues
-            self._over.set()
+            self._stopped.set()
             self._pipe.close()
 
     def _print(self, line: str) -> None:

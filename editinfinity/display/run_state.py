@@ -19,36 +19,36 @@ class RunningJob:
     Attributes:
         rule: the name of its rule.
         case: the name of its case; empty if it belongs to none.
-        what: description of the job for display.
+        label: description of the job for display.
         record: path of its record; None if it has no log.
-        since: start time, on the board's clock.
+        started: start time, on the clock of the :class:`RunState`.
         first, latest: the first and the latest iteration reported.
-        heard: time of the latest report, on the board's clock.
+        reported: time of the latest report, on the same clock.
     """
 
     rule: str
     case: str
-    what: str
+    label: str
     record: Path | None
-    since: float
+    started: float
     first: Iteration | None = None
     latest: Iteration | None = None
-    heard: float = 0.0
+    reported: float = 0.0
 
     @property
-    def share(self) -> float | None:
+    def fraction(self) -> float | None:
         """Completed fraction of a training, from 0 to 1; None if no iterations are reported."""
         if self.first is None or self.latest is None:
             return None
-        before = self.first.number - 1
-        return (self.latest.number - before) / max(1, self.latest.last - before)
+        already_done = self.first.number - 1
+        return (self.latest.number - already_done) / max(1, self.latest.last - already_done)
 
-    def left(self, now: float) -> float | None:
+    def seconds_left(self, now: float) -> float | None:
         """Return the estimated seconds left for its iterations; None if there is no estimate."""
         if self.latest is None or self.latest.rate <= 0:
             return None
-        to_come = (self.latest.last - self.latest.number) / self.latest.rate
-        return max(0.0, to_come - (now - self.heard))
+        after_report = (self.latest.last - self.latest.number) / self.latest.rate
+        return max(0.0, after_report - (now - self.reported))
 
 
 @dataclass
@@ -61,42 +61,42 @@ class RunState:
 
     clock: Callable[[], float] = time.monotonic
     _planned: Counter[str] = field(default_factory=Counter)
-    _took: dict[str, list[float]] = field(default_factory=dict)
+    _durations: dict[str, list[float]] = field(default_factory=dict)
     _running: dict[int, RunningJob] = field(default_factory=dict)
     _failed: Counter[str] = field(default_factory=Counter)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
-        self.began = self.clock()
+        self.started = self.clock()
 
     def plan(self, jobs: Mapping[str, int]) -> None:
         """Set the planned number of jobs per rule, and restart the clock of the run."""
         with self._lock:
             self._planned = Counter(jobs)
-            self.began = self.clock()
+            self.started = self.clock()
 
-    def begin(self, number: int, rule: str, case: str, what: str, record: Path | None) -> None:
+    def begin(self, number: int, rule: str, case: str, label: str, record: Path | None) -> None:
         """Record that a job has started or restarted."""
         with self._lock:
-            self._running[number] = RunningJob(rule, case, what, record, self.clock())
+            self._running[number] = RunningJob(rule, case, label, record, self.clock())
 
-    def hear(self, number: int, iteration: Iteration) -> None:
+    def report_iteration(self, number: int, iteration: Iteration) -> None:
         """Record a completed iteration of a running job."""
         with self._lock:
             if job := self._running.get(number):
                 first = job.first or iteration
                 self._running[number] = replace(
-                    job, first=first, latest=iteration, heard=self.clock()
+                    job, first=first, latest=iteration, reported=self.clock()
                 )
 
-    def end(self, number: int, well: bool = True) -> None:
+    def end(self, number: int, succeeded: bool = True) -> None:
         """Record that a job has ended, successfully or not."""
         with self._lock:
             job = self._running.pop(number, None)
             if job is None:
                 return
-            if well:
-                self._took.setdefault(job.rule, []).append(self.clock() - job.since)
+            if succeeded:
+                self._durations.setdefault(job.rule, []).append(self.clock() - job.started)
             else:
                 self._failed[job.rule] += 1
 
@@ -109,10 +109,10 @@ class RunState:
     def counts(self) -> tuple[int, int, int]:
         """Return the numbers of successful, failed and planned jobs."""
         with self._lock:
-            done = sum(map(len, self._took.values()))
+            done = sum(map(len, self._durations.values()))
             return done, self._failed.total(), self._planned.total()
 
-    def left(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Return the estimated seconds left for the run.
 
         The estimate assumes that a waiting job takes as long as the completed jobs of its rule on
@@ -121,17 +121,17 @@ class RunState:
         """
         with self._lock:
             now, seconds = self.clock(), 0.0
-            means = {rule: sum(took) / len(took) for rule, took in self._took.items()}
-            at_work = Counter(job.rule for job in self._running.values())
+            means = {rule: sum(times) / len(times) for rule, times in self._durations.items()}
+            running_by_rule = Counter(job.rule for job in self._running.values())
             for rule, planned in self._planned.items():
-                ended = len(self._took.get(rule, [])) + self._failed[rule]
-                if (waiting := planned - ended - at_work[rule]) > 0:
+                ended = len(self._durations.get(rule, [])) + self._failed[rule]
+                if (waiting := planned - ended - running_by_rule[rule]) > 0:
                     if rule not in means:
                         return None
                     seconds += waiting * means[rule]
             for job in self._running.values():
-                own = job.left(now)
-                if own is None and job.rule not in means:
+                left = job.seconds_left(now)
+                if left is None and job.rule not in means:
                     return None
-                seconds += max(0.0, means[job.rule] - (now - job.since)) if own is None else own
+                seconds += max(0.0, means[job.rule] - (now - job.started)) if left is None else left
             return seconds / max(1, len(self._running))

@@ -1,4 +1,4 @@
-"""Renders a board: one line for each running job, and one for the whole run."""
+"""Renders the state of a run: one line for each running job, and one for the whole run."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from rich.text import Text
 
 from editinfinity.display.run_state import RunningJob, RunState
 
-_BAR = 20
-_NARROW = 90
+_BAR = 20  # width of a progress bar, in columns
+_MIN_COLUMNS = 90
 """Terminal width, in columns, below which progress bars are left out."""
 
 
 class Screen:
-    """Renders a board; keep one object per run so that its spinner turns evenly."""
+    """Renders the state of a run; keep one object per run so that its spinner turns evenly."""
 
-    def __init__(self, board: RunState) -> None:
-        self.board = board
+    def __init__(self, state: RunState) -> None:
+        self.state = state
         self._spinner = Spinner("dots", style="cyan")
 
-    def draw(self, columns: int, lines: int) -> RenderableType:
-        """Render the current state of the board.
+    def render(self, columns: int, lines: int) -> RenderableType:
+        """Render the current state of the run.
 
         Args:
             columns, lines: size of the terminal; the output never has more lines.
         """
-        running = list(self.board.running.values())
-        now = self.board.clock()
-        shown = running[: max(1, lines - 3)]
-        wide = columns >= _NARROW
+        running = list(self.state.running.values())
+        now = self.state.clock()
+        displayed = running[: max(1, lines - 3)]
+        wide = columns >= _MIN_COLUMNS
         table = Table.grid(padding=(0, 1), expand=False)
         table.add_column(width=1)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, columns // 5))
@@ -39,22 +39,22 @@ class Screen:
         if wide:
             table.add_column(width=_BAR)
         table.add_column(no_wrap=True, overflow="ellipsis")
-        for job in shown:
-            bar = [_bar(job.share) if job.share is not None else Text("")] if wide else []
+        for job in displayed:
+            bar = [_bar(job.fraction) if job.fraction is not None else Text("")] if wide else []
             name = Text(job.case, style="bold")
-            table.add_row(self._spinner, name, Text(job.what), *bar, _facts(job, now))
-        parts: list[RenderableType] = [table] if shown else []
-        if hidden := len(running) - len(shown):
+            table.add_row(self._spinner, name, Text(job.label), *bar, _progress_of(job, now))
+        parts: list[RenderableType] = [table] if displayed else []
+        if hidden := len(running) - len(displayed):
             parts.append(Text(f"  and {hidden} more", style="dim"))
         return Group(*parts, self._total(now, wide))
 
     def _total(self, now: float, wide: bool) -> RenderableType:
         """Render the line about the whole run."""
-        done, failed, total = self.board.counts()
-        words = [f"{done} of {total} jobs", f"{clock(now - self.board.began)} so far"]
-        left = self.board.left()
-        if left is not None and done + failed < total:
-            words.append(f"about {clock(left)} left")
+        done, failed, total = self.state.counts()
+        words = [f"{done} of {total} jobs", f"{clock(now - self.state.started)} so far"]
+        seconds_left = self.state.seconds_left()
+        if seconds_left is not None and done + failed < total:
+            words.append(f"about {clock(seconds_left)} left")
         line = Text(" · ".join(words), style="dim", no_wrap=True, overflow="ellipsis")
         if failed:
             line.append(f" · {failed} failed", style="red")
@@ -75,17 +75,17 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
 
 
-def _bar(share: float) -> ProgressBar:
-    return ProgressBar(total=1.0, completed=min(1.0, share), width=_BAR)
+def _bar(fraction: float) -> ProgressBar:
+    return ProgressBar(total=1.0, completed=min(1.0, fraction), width=_BAR)
 
 
-def _facts(job: RunningJob, now: float) -> Text:
+def _progress_of(job: RunningJob, now: float) -> Text:
     """Render the progress of a job: its iterations, or else its elapsed time."""
     latest = job.latest
     if latest is None:
-        return Text(clock(now - job.since), style="dim")
+        return Text(clock(now - job.started), style="dim")
     done = f"{latest.number}/{latest.last}"
     line = Text(f"{done}  loss {latest.loss:.4f}  {latest.rate:.2f} it/s")
-    if (left := job.left(now)) is not None:
-        line.append(f"  {clock(left)} left", style="cyan")
+    if (seconds_left := job.seconds_left(now)) is not None:
+        line.append(f"  {clock(seconds_left)} left", style="cyan")
     return line

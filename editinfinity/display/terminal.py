@@ -55,34 +55,34 @@ class Terminal(Console):
 class Pipe:
     """Redirects file descriptors into a pipe, and returns what is written to them as lines."""
 
-    def __init__(self, numbers: Iterable[int]) -> None:
-        self.numbers = list(numbers)
-        self._kept: dict[int, int] = {}
-        self._end = -1
-        self._rest = b""
+    def __init__(self, descriptors: Iterable[int]) -> None:
+        self.descriptors = list(descriptors)
+        self._saved: dict[int, int] = {}
+        self._read_end = -1
+        self._incomplete = b""
 
     def open(self) -> None:
         """Redirect the descriptors into the pipe."""
-        if not self.numbers:
+        if not self.descriptors:
             return
-        self._end, other = os.pipe()
-        os.set_blocking(self._end, False)
-        for number in self.numbers:
-            self._kept[number] = os.dup(number)
-            os.dup2(other, number)
-        os.close(other)
+        self._read_end, write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        for descriptor in self.descriptors:
+            self._saved[descriptor] = os.dup(descriptor)
+            os.dup2(write_end, descriptor)
+        os.close(write_end)
 
     def lines(self, seconds: float) -> list[str]:
         """Return complete lines, after waiting at most ``seconds`` for output."""
-        if self._end < 0:
+        if self._read_end < 0:
             threading.Event().wait(seconds)
             return []
-        if not select.select([self._end], [], [], seconds)[0]:
+        if not select.select([self._read_end], [], [], seconds)[0]:
             return []
         with suppress(BlockingIOError):
-            while data := os.read(self._end, 65536):
-                self._rest += data
-        *whole, self._rest = self._rest.split(b"\n")
+            while data := os.read(self._read_end, 65536):
+                self._incomplete += data
+        *whole, self._incomplete = self._incomplete.split(b"\n")
         # A carriage return restarts a line; only the text after the last one is visible.
         return [
             line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace") for line in whole
@@ -90,15 +90,15 @@ class Pipe:
 
     def close(self) -> list[str]:
         """Restore the descriptors, and return the lines that were left in the pipe."""
-        for number, kept in self._kept.items():
-            os.dup2(kept, number)
-            os.close(kept)
-        self._kept = {}
-        if self._end < 0:
+        for descriptor, saved in self._saved.items():
+            os.dup2(saved, descriptor)
+            os.close(saved)
+        self._saved = {}
+        if self._read_end < 0:
             return []
         left = self.lines(0)
-        if self._rest:
-            left.append(self._rest.decode("utf-8", "replace"))
-        os.close(self._end)
-        self._end = -1
+        if self._incomplete:
+            left.append(self._incomplete.decode("utf-8", "replace"))
+        os.close(self._read_end)
+        self._read_end = -1
         return left

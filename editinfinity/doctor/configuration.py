@@ -15,10 +15,10 @@ from editinfinity.errors import UserError
 from editinfinity.planning.targets import check_plan
 
 _SUBJECT = "configuration"
-_FEW = 3
+_MAX_CASE_NOTES = 3
 
 
-def read(folder: Path) -> tuple[Config | None, list[Finding]]:
+def check_config(folder: Path) -> tuple[Config | None, list[Finding]]:
     """Load the configuration of a run in ``folder``, and check it and its cases.
 
     Returns:
@@ -30,8 +30,8 @@ def read(folder: Path) -> tuple[Config | None, list[Finding]]:
             check_yaml(path)
         text = path.read_text("utf-8") if path.exists() else ""
         config = load_config(yaml.safe_load(text) or {}, source=path.name)
-    except ConfigError as refused:
-        return None, [fault(_SUBJECT, line) for line in refused.lines]
+    except ConfigError as error:
+        return None, [fault(_SUBJECT, line) for line in error.lines]
     return config, [*(note(_SUBJECT, line) for line in notices), *_cases(config)]
 
 
@@ -39,11 +39,11 @@ def _cases(config: Config) -> Iterator[Finding]:
     try:
         cases = load_cases(config)
         check_plan(config, cases)
-    except ConfigError as refused:
-        yield from (fault(_SUBJECT, line) for line in refused.lines)
+    except ConfigError as error:
+        yield from (fault(_SUBJECT, line) for line in error.lines)
         return
-    except UserError as refused:
-        yield fault(_SUBJECT, str(refused))
+    except UserError as error:
+        yield fault(_SUBJECT, str(error))
         return
     found = cases.by_name.values()
     edits = sum(len(case.edits) for case in found)
@@ -52,12 +52,12 @@ def _cases(config: Config) -> Iterator[Finding]:
         _SUBJECT, f"model {config.settings['model']}, {len(found)} cases, {edits} edits to make"
     )
     lines = [*faults, *cases.notices]
-    yield from (note("cases", line) for line in lines[:_FEW])
-    if len(lines) > _FEW:
-        yield note("cases", f"and {len(lines) - _FEW} more; a run tells them all")
+    yield from (note("cases", line) for line in lines[:_MAX_CASE_NOTES])
+    if len(lines) > _MAX_CASE_NOTES:
+        yield note("cases", f"and {len(lines) - _MAX_CASE_NOTES} more; a run lists them all")
 
 
-def cap(folder: Path) -> Iterator[Finding]:
+def check_gpu_limit(folder: Path) -> Iterator[Finding]:
     """Check that a profile limits ``gpu``; without a limit, Snakemake ignores that resource."""
     # Snakemake searches the working directory first, then the folder of the Snakefile.
     for root in (folder, workflow_root()):
@@ -66,11 +66,11 @@ def cap(folder: Path) -> Iterator[Finding]:
             limit = _limit(path)
             if limit is None:
                 break
-            yield Finding("gpu cap", f"{limit} job at a time holds a model ({path})")
+            yield Finding("gpu limit", f"GPU jobs at a time: {limit} ({path})")
             return
     yield fault(
-        "gpu cap",
-        "no profile caps gpu, so all jobs would load models at once; give --resources gpu=1",
+        "gpu limit",
+        "no profile limits gpu, so all jobs would load models at once; add --resources gpu=1",
     )
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Outcome(Enum):
+class Severity(Enum):
     """Severity of a finding; only a fault prevents a run from working."""
 
-    WELL = "ok"
+    OK = "ok"
     NOTE = "note"
     FAULT = "FAULT"
 
@@ -22,24 +22,24 @@ class Finding:
     Attributes:
         subject: what was checked, in one or two words.
         text: what was found; for a fault or a note, also how to fix it.
-        outcome: its severity.
+        severity: how serious it is.
     """
 
     subject: str
     text: str
-    outcome: Outcome = Outcome.WELL
+    severity: Severity = Severity.OK
 
 
 def note(subject: str, text: str) -> Finding:
     """Return a finding with the severity ``NOTE``: useful to know, but not an obstacle."""
-    return Finding(subject, text, Outcome.NOTE)
+    return Finding(subject, text, Severity.NOTE)
 
 
 def fault(subject: str, text: str) -> Finding:
     """Return a finding with the severity ``FAULT``: it prevents a run from working."""
-    return Finding(subject, text, Outcome.FAULT)
+    return Finding(subject, text, Severity.FAULT)
 
 
 def works(findings: Iterable[Finding]) -> bool:
     """Whether a run would work: there is no fault among the findings."""
-    return all(finding.outcome is not Outcome.FAULT for finding in findings)
+    return all(finding.severity is not Severity.FAULT for finding in findings)

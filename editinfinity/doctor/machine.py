@@ -14,13 +14,13 @@ from editinfinity.errors import UserError
 from editinfinity.presets import Preset, preset
 
 _GIB = 2**30
-_LITTLE_ROOM = _GIB
-_TRAINING = 2.5
+_MIN_FREE_BYTES = _GIB
+_TRAINING_FACTOR = 2.5
 """Approximate memory for training LoRA, as a multiple of the memory of the weights; the rest is
-activations and what is kept of them. With less memory, a smaller pixel_budget may still work."""
+activations kept for the backward pass. With less memory, a smaller pixel_budget may still work."""
 
 
-def gpus(config: Config) -> Iterator[Finding]:
+def check_gpus(config: Config) -> Iterator[Finding]:
     """Check the configured device, and whether the model fits into its memory."""
     import torch
 
@@ -30,14 +30,14 @@ def gpus(config: Config) -> Iterator[Finding]:
     chosen = preset(str(config.settings["model"]))
     try:
         device = pick_device(str(config.settings["device"]))
-    except UserError as refused:
-        yield fault("GPU", str(refused))
+    except UserError as error:
+        yield fault("GPU", str(error))
         return
-    need = weights_bytes(chosen)
+    needed = weights_bytes(chosen)
     if device.type == "cpu":
         text = f"none is used; {available_cores()} CPU cores"
         if chosen.name.startswith("infinity"):
-            yield note("GPU", f"{text}: {chosen.name} would take hours a picture")
+            yield note("GPU", f"{text}: {chosen.name} would take hours per picture")
         else:
             yield Finding("GPU", text)
         return
@@ -46,16 +46,16 @@ def gpus(config: Config) -> Iterator[Finding]:
         free, total = torch.cuda.mem_get_info(index)
         text = (
             f"{index}: {torch.cuda.get_device_name(index)}, {free / _GIB:.1f} of "
-            f"{total / _GIB:.1f} GiB free; {chosen.name}'s weights take {need / _GIB:.1f}"
+            f"{total / _GIB:.1f} GiB free; {chosen.name}'s weights take {needed / _GIB:.1f}"
         )
-        if free < need:
-            yield fault("GPU", f"{text}: they do not fit; free memory or take a smaller model")
-        elif free < _TRAINING * need:
-            yield note("GPU", f"{text}: training may not fit; choose a smaller pixel_budget then")
+        if free < needed:
+            yield fault("GPU", f"{text}: they do not fit; free memory or choose a smaller model")
+        elif free < _TRAINING_FACTOR * needed:
+            yield note("GPU", f"{text}: training may not fit; if so, choose a smaller pixel_budget")
         else:
             yield Finding("GPU", text)
         if obstacle := kernels_obstacle(torch.device("cuda", index)):
-            yield note("kernels", f"{obstacle}. Without them everything works, but more slowly")
+            yield note("kernels", f"{obstacle}. Without kernels everything works, but more slowly")
 
 
 def weights_bytes(chosen: Preset) -> int:
@@ -75,31 +75,32 @@ def weights_bytes(chosen: Preset) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def places(folder: Path, config: Config) -> Iterator[Finding]:
+def check_folders(folder: Path, config: Config) -> Iterator[Finding]:
     """Check that results, Snakemake's own folder and temporary files can be written."""
-    told = []
-    for place in (folder / config.results, folder / ".snakemake", Path(tempfile.gettempdir())):
-        there = next(path for path in (place, *place.absolute().parents) if path.exists())
+    writable = []
+    for path in (folder / config.results, folder / ".snakemake", Path(tempfile.gettempdir())):
+        existing = next(p for p in (path, *path.absolute().parents) if p.exists())
         try:
-            with tempfile.TemporaryFile(dir=there) as file:
+            with tempfile.TemporaryFile(dir=existing) as file:
                 file.write(b"x" * 4096)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             yield fault(
-                "writing", f"{place}: cannot be written ({error.strerror}); allow it or make room"
+                "writing",
+                f"{path}: cannot be written to ({error.strerror}); check permissions and space",
             )
             continue
-        free = shutil.disk_usage(there).free
-        if free < _LITTLE_ROOM:
-            yield note("writing", f"{place}: only {free / 2**20:.0f} MiB are free; make room")
+        free = shutil.disk_usage(existing).free
+        if free < _MIN_FREE_BYTES:
+            yield note("writing", f"{path}: only {free / 2**20:.0f} MiB are left; free disk space")
         else:
-            told.append(f"{place.name} ({free / _GIB:.0f} GiB free)")
-    if told:
-        yield Finding("writing", ", ".join(told))
+            writable.append(f"{path.name} ({free / _GIB:.0f} GiB free)")
+    if writable:
+        yield Finding("writing", ", ".join(writable))
     if list((folder / ".snakemake" / "locks").glob("*.lock")):
         yield note(
             "lock",
-            "a run is under way here or was killed; if none is: snakemake --unlock, then run with "
-            "--rerun-incomplete",
+            "a run is in progress here, or was killed; if none is: snakemake --unlock, then run "
+            "with --rerun-incomplete",
         )

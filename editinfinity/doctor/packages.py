@@ -11,28 +11,28 @@ from packaging.requirements import Requirement
 
 from editinfinity.doctor.findings import Finding, fault, note
 
-OLDEST = (3, 11)
-_SHOWN = ("torch", "snakemake", "transformers", "peft", "safetensors", "pillow")
+OLDEST_PYTHON = (3, 11)
+_LISTED = ("torch", "snakemake", "transformers", "peft", "safetensors", "pillow")
 
 
-def python() -> Iterator[Finding]:
+def check_python() -> Iterator[Finding]:
     """Check the version of the Python interpreter."""
     text = f"{platform.python_version()} ({sys.executable})"
-    if sys.version_info < OLDEST:
-        yield fault("Python", f"{text}: too old; use {'.'.join(map(str, OLDEST))} or newer")
+    if sys.version_info < OLDEST_PYTHON:
+        yield fault("Python", f"{text}: too old; use {'.'.join(map(str, OLDEST_PYTHON))} or newer")
     else:
         yield Finding("Python", text)
 
 
-def versions() -> Iterator[Finding]:
+def check_packages() -> Iterator[Finding]:
     """Check the versions of the required packages; one line if all are correct."""
     try:
-        asked = [Requirement(line) for line in metadata.requires("editinfinity") or ()]
+        required = [Requirement(line) for line in metadata.requires("editinfinity") or ()]
     except metadata.PackageNotFoundError:
-        yield note("packages", "editinfinity is not installed here; pip install -e . in its folder")
+        yield note("packages", "editinfinity is not installed; pip install -e . in its folder")
         return
-    shown = []
-    for requirement in asked:
+    listed = []
+    for requirement in required:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
@@ -47,6 +47,6 @@ def versions() -> Iterator[Finding]:
                 f"{requirement.name} is {version}, not {requirement.specifier}; "
                 f"pip install '{requirement}'",
             )
-        elif requirement.name in _SHOWN:
-            shown.append(f"{requirement.name} {version}")
-    yield Finding("packages", ", ".join(shown))
+        elif requirement.name in _LISTED:
+            listed.append(f"{requirement.name} {version}")
+    yield Finding("packages", ", ".join(listed))

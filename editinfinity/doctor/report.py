@@ -10,46 +10,46 @@ from typing import Any
 
 from editinfinity.config.load import Config
 from editinfinity.doctor import configuration, machine, packages, slurm, weights
-from editinfinity.doctor.findings import Finding, Outcome, fault, works
+from editinfinity.doctor.findings import Finding, Severity, fault, works
 
 
-def examine(folder: Path) -> list[Finding]:
+def run_checks(folder: Path) -> list[Finding]:
     """Check everything that a run started in ``folder`` needs."""
-    findings = [*_tried("Python", packages.python), *_tried("packages", packages.versions)]
+    findings = [*_run("Python", packages.check_python), *_run("packages", packages.check_packages)]
     config: Config | None = None
 
-    def plan() -> Iterator[Finding]:
+    def load() -> Iterator[Finding]:
         nonlocal config
-        config, found = configuration.read(folder)
+        config, found = configuration.check_config(folder)
         yield from found
 
-    findings += _tried("configuration", plan)
+    findings += _run("configuration", load)
     if config is not None:
-        findings += _tried("weights", weights.look, config)
-        findings += _tried("GPU", machine.gpus, config)
-        findings += _tried("gpu cap", configuration.cap, folder)
-        findings += _tried("writing", machine.places, folder, config)
-    findings += _tried("SLURM", slurm.look, folder)
+        findings += _run("weights", weights.check_weights, config)
+        findings += _run("GPU", machine.check_gpus, config)
+        findings += _run("gpu limit", configuration.check_gpu_limit, folder)
+        findings += _run("writing", machine.check_folders, folder, config)
+    findings += _run("SLURM", slurm.check_slurm, folder)
     return findings
 
 
-def _tried(subject: str, look: Callable[..., Iterable[Finding]], *arguments: Any) -> list[Finding]:
+def _run(subject: str, check: Callable[..., Iterable[Finding]], *arguments: Any) -> list[Finding]:
     """Return the findings of a check; a check that raises an error is itself a fault."""
     try:
-        return list(look(*arguments))
+        return list(check(*arguments))
     except Exception as error:  # a broken installation may raise any exception
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        return [fault(subject, f"could not be looked at ({what})")]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return [fault(subject, f"the check itself failed ({reason})")]
 
 
-def screen(findings: Iterable[Finding], width: int | None = None) -> str:
+def format_findings(findings: Iterable[Finding], width: int | None = None) -> str:
     """Format the findings as lines, followed by the verdict."""
     findings = list(findings)
     columns = width or max(60, shutil.get_terminal_size().columns)
     left = max(len(finding.subject) for finding in findings) + 2
     lines = []
     for finding in findings:
-        head = f"{finding.outcome.value:<7}{finding.subject:<{left}}"
+        head = f"{finding.severity.value:<7}{finding.subject:<{left}}"
         lines += textwrap.wrap(
             finding.text,
             columns,
@@ -58,6 +58,6 @@ def screen(findings: Iterable[Finding], width: int | None = None) -> str:
             break_on_hyphens=False,
             break_long_words=False,
         )
-    count = sum(finding.outcome is Outcome.FAULT for finding in findings)
-    verdict = "A run would work." if works(findings) else f"A run would fail: {count} to mend."
+    count = sum(finding.severity is Severity.FAULT for finding in findings)
+    verdict = "A run would work." if works(findings) else f"A run would fail; faults: {count}."
     return "\n".join([*lines, "", verdict])

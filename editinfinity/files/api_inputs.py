@@ -1,4 +1,4 @@
-"""Input types of the Python API: files, or pictures and masks in memory."""
+"""Inputs of the Python API: files, or pictures and masks in memory."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def mask_of(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -
     if isinstance(mask, tuple | list):
         return mask_of_box(",".join(map(str, mask)), size, "mask")
     # Arrays of other types are ambiguous: it is not clear which values mean "edited".
-    kind = getattr(mask, "dtype", type(mask).__name__)
+    dtype = getattr(mask, "dtype", type(mask).__name__)
     if not isinstance(mask, np.ndarray) or mask.dtype != bool:
         raise UserError(
-            f"mask: is of {kind}; give an array of bool that is True where edited, a picture, "
+            f"mask: has type {dtype}; give an array of bool that is True where edited, a picture, "
             "a file or (x, y, width, height)"
         )
     if mask.shape != size:
-        raise UserError(f"mask: is of shape {mask.shape}, the photograph of {size}")
+        raise UserError(f"mask: has shape {mask.shape}, but the photograph has {size}")
     return mask
 
 
@@ -75,7 +75,7 @@ def crop_of(
         return parse_region(",".join(map(str, crop)), photograph.size)
     if crop == AUTO:
         if mask is None:
-            raise UserError("crop: 'auto' goes around a mask; give invert() the mask too")
+            raise UserError("crop: 'auto' needs a mask to crop around; pass mask to invert() too")
         return crop_around([mask_of(mask, photograph.size, edit_region)], budget)
     if crop != FULL:
         raise UserError(f"crop: {crop!r} is not 'full', 'auto' or (top, left, height, width)")
@@ -90,4 +90,4 @@ def require_iterations(*counts: int) -> None:
     """
     for count in counts:
         if not isinstance(count, Integral) or count < 0:
-            raise UserError(f"iterations: {count!r} is no number of them; give 0 for none")
+            raise UserError(f"iterations: {count!r} is not an integer ≥ 0")

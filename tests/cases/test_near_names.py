@@ -12,7 +12,7 @@ from editinfinity.cases.case import Case
 from editinfinity.cases.create import NewEdit, make_case
 from editinfinity.cases.load import load_case, load_cases
 from editinfinity.config.load import ConfigError, find_config_file, load_config
-from editinfinity.doctor.configuration import read
+from editinfinity.doctor.configuration import check_config
 from editinfinity.errors import UserError
 from tests.bad_input.corpus import photograph, require_clear
 from tests.workflow.project import BARE, Project, draw_mask
@@ -264,7 +264,7 @@ def test_config_yaml(tmp_path: Path, name: str) -> None:
     path, (notice,) = find_config_file(tmp_path)
     assert path == tmp_path / name
     assert f"{name}: is used as config.yaml; " in notice
-    config, findings = read(tmp_path)
+    config, findings = check_config(tmp_path)
     assert config is not None
     assert config.settings["model"] == "tiny"
     assert any(finding.text == notice for finding in findings)

@@ -198,7 +198,7 @@ def test_faults_on_the_way_to_the_hub_are_one_line(
     "arguments, fault",
     [
         (("fetch", "infinity_3b"), "no released model is called 'infinity_3b'"),
-        (("convert", "infinity_2b", "--from", "/nowhere"), "/nowhere is no folder"),
+        (("convert", "infinity_2b", "--from", "/nowhere"), "/nowhere is not a folder"),
         (("convert", "infinity_2b", "--from", "/"), "contains no infinity_vae_d32reg*"),
         (("verify", "nothing.pth"), "nothing.pth: there is no such file"),
         (("verify", __file__), "is damaged or not plain weights"),

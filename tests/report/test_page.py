@@ -225,7 +225,7 @@ def test_the_command_writes_the_page_of_a_project(here: Path) -> None:
     config, cases = load()
     asked = CliRunner().invoke(app, ["report"])
     assert isinstance(asked.exception, UserError)
-    assert "holds no results yet" in str(asked.exception)
+    assert "has no results yet" in str(asked.exception)
     make_results(config, cases)
     Path("config.yaml").write_text("cases: [a]\nslice: 2/2\n", "utf-8")
     folder = here.parent
