@@ -27,7 +27,7 @@ from editinfinity.planning.run import PlannedRun, config_file, exit_on_user_erro
 from editinfinity.planning.targets import TRAIN_EMBEDDING, TRAIN_LORA, cases_that_train
 from editinfinity.planning.run_marker import REPORT_TARGET
 from editinfinity.planning.variants import VARIANT_PATTERN
-from editinfinity.results.provenance import made_by_other_code, older_results
+from editinfinity.results.provenance import changed_code_warning, older_results
 from editinfinity.results.summary import end_of_run
 from editinfinity.settings.groups import (
     FinishSettings,
@@ -87,7 +87,7 @@ with exit_on_user_error():
 NOTICES += RUN.cases.notices
 if MAIN_PROCESS:
     NOTICES += older_results(RUN.config, RUN.cases)
-    NOTICES += made_by_other_code(RUN.config, RUN.cases)
+    NOTICES += changed_code_warning(RUN.config, RUN.cases)
 for notice in NOTICES:
     logger.warning(notice)
 

@@ -21,21 +21,27 @@ _MAX_CASE_NOTES = 3
 def check_config(folder: Path) -> tuple[Config | None, list[Finding]]:
     """Load the configuration of a run in ``folder``, and check it and its cases.
 
+    Args:
+        folder: the current folder, to which the paths of the configuration are relative.
+
     Returns:
-        The configuration, or None if it is invalid, and the findings.
+        The configuration, or None if it cannot be loaded (faulty cases do not matter); and the
+        findings.
     """
     try:
         path, notices = find_config_file(folder)
+        text = ""  # without a file, every setting has its default
         if path.exists():
-            check_yaml(path)
-        text = path.read_text("utf-8") if path.exists() else ""
+            check_yaml(path)  # stricter than yaml.safe_load, e.g. about repeated keys
+            text = path.read_text("utf-8")
         config = load_config(yaml.safe_load(text) or {}, source=path.name)
     except ConfigError as error:
         return None, [fault(_SUBJECT, line) for line in error.lines]
-    return config, [*(note(_SUBJECT, line) for line in notices), *_cases(config)]
+    return config, [*(note(_SUBJECT, line) for line in notices), *_check_cases(config)]
 
 
-def _cases(config: Config) -> Iterator[Finding]:
+def _check_cases(config: Config) -> Iterator[Finding]:
+    """Load the cases; what keeps only some of them from being edited is a note, not a fault."""
     try:
         cases = load_cases(config)
         check_plan(config, cases)
@@ -45,13 +51,13 @@ def _cases(config: Config) -> Iterator[Finding]:
     except UserError as error:
         yield fault(_SUBJECT, str(error))
         return
-    found = cases.by_name.values()
-    edits = sum(len(case.edits) for case in found)
-    faults = [line for case in found for line in case.all_faults()]
+    all_cases = cases.by_name.values()
+    edits = sum(len(case.edits) for case in all_cases)
+    case_faults = [line for case in all_cases for line in case.all_faults()]
     yield Finding(
-        _SUBJECT, f"model {config.settings['model']}, {len(found)} cases, {edits} edits to make"
+        _SUBJECT, f"model {config.settings['model']}, {len(all_cases)} cases, {edits} edits to make"
     )
-    lines = [*faults, *cases.notices]
+    lines = [*case_faults, *cases.notices]
     yield from (note("cases", line) for line in lines[:_MAX_CASE_NOTES])
     if len(lines) > _MAX_CASE_NOTES:
         yield note("cases", f"and {len(lines) - _MAX_CASE_NOTES} more; a run lists them all")

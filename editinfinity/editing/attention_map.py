@@ -46,7 +46,7 @@ class AttentionCollector:
 
     @property
     def mean(self) -> Tensor:
-        """Attention map on the last 1M grid of the aspect ratio, fp32."""
+        """Attention map on the aspect ratio's finest grid at 1M pixels, fp32."""
         if self.total is None:
             raise ValueError("no attention was collected")
         return self.total / self.count

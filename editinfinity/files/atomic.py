@@ -50,6 +50,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush_to_disk(temporary)
+        # mkstemp made the file private; results get the usual permissions of a new file.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(final)
     except BaseException as error:
@@ -145,10 +146,7 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _umask() -> int:
-    """Return the process's umask.
-
-    Temporary files are created private; results should have the usual permissions instead.
-    """
+    """Return the process's umask. The system has no other way to read it than to set it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

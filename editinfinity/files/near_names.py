@@ -163,23 +163,30 @@ def assign_files(folder: Path, files: Sequence[str], slots: Sequence[Slot]) -> A
 
 
 def edit_names(files: Sequence[str], slot: Slot) -> dict[str, str]:
-    """Return file name → edit name for the files of a slot that apply to one edit only.
+    """Find the files that apply to one edit only (``mask.NAME.png``); return file → edit name.
 
-    File names that differ from the correct one only in form are included; they get the spelling
-    of an edit whose file is named correctly, if there is one.
+    File names may differ from the correct one in capitals, separators and formats, but a dot must
+    precede the edit. If another file names the same edit correctly, both get its spelling.
+
+    Args:
+        files: names of all files in the folder.
+        slot: the slot of the file that applies to all edits (``mask``).
     """
     edits = {}
     for file in files:
         if _BACKUP.fullmatch(file):
             continue
+        # The name as it is: "foo (1)" may be an edit's name, so copy marks are not removed.
         stem, endings = _readings(file, (*slot.endings, *slot.also_read))[0]
         head, _, edit = stem.partition(".")
         if endings and edit.strip() and _normalised(head) == _normalised(slot.stem):
             edits[file] = edit.strip()
-    right = {edit for file, edit in edits.items() if file == f"{slot.stem}.{edit}{slot.endings[0]}"}
-    by_normalised = {_normalised(edit): edit for edit in right}
+    correct = {
+        edit for file, edit in edits.items() if file == f"{slot.stem}.{edit}{slot.endings[0]}"
+    }
+    by_normalised = {_normalised(edit): edit for edit in sorted(correct)}
     return {
-        file: edit if edit in right else by_normalised.get(_normalised(edit), edit)
+        file: edit if edit in correct else by_normalised.get(_normalised(edit), edit)
         for file, edit in edits.items()
     }
 

@@ -30,7 +30,7 @@ def attention_map(
         tokens: token range of the word: first, and one past the last.
 
     Returns:
-        Attention map, (h, w) fp32 on the ratio's 1M last scale.
+        Attention map, (h, w) fp32 on ``schedule.reference_grid``.
 
     Raises:
         GpuMemoryError: the GPU ran out of memory.

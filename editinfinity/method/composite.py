@@ -26,7 +26,7 @@ def composite(
         photograph: the original photograph.
         generated: the generated picture, RGB in sRGB, at the model's size.
         geometry: position of the generated picture in the photograph.
-        blend_mask: G on the ratio's 1M last scale. The photograph keeps its pixels where G is 1.
+        blend_mask: (h, w) on ``reference_grid``; the photograph keeps its pixels where it is 1.
             None pastes the whole generated picture; only the border of the crop has a seam then.
         settings: settings of the composition; ``background: decoded`` also pastes the whole
             generated picture.

@@ -67,19 +67,22 @@ def draw(
     lock_scales: int = 0,
     passes: Callable[[Infinity, TextFeatures, ScaleSchedule], ScalePasses] = ScalePasses,
 ) -> Tensor:
-    """Sample a picture for the edit prompt; with a blend mask, blend it into its codes.
+    """Sample a picture for the edit prompt; a blend mask keeps the photograph where it is 1.
 
     Args:
         transformer: the transformer, with the adapter applied if one is used.
         photograph: the photograph to edit.
         prompt: the edit prompt, which describes the edited picture.
         sampling: seed, guidance scale, temperature and cut-offs (top-k, top-p).
-        soft_prompt: learned vectors, (N, Ct5), appended to each prompt; None for none.
-        blend_mask: G on the ratio's 1M last scale; None lets the whole picture change.
+        soft_prompt: learned vectors, (N, width of the text features), appended to the edit prompt
+            and the negative prompt; None for none.
+        blend_mask: (h, w) on ``schedule.reference_grid``: 1 keeps the photograph's code, 0 takes
+            the generated one. None lets the whole picture change.
         negative_text: the source prompt, used as the negative prompt; None for plain
             classifier-free guidance.
         lock_scales: number of first scales that keep the photograph's codes.
-        passes: runs the model; see ``sampler.sample``.
+        passes: creates the object that runs the transformer at each scale, see ``sampler.sample``;
+            replaced to use CUDA graphs.
 
     Returns:
         The code of the picture, (1, d, H, W); ``decode`` converts it into an image.
@@ -88,14 +91,16 @@ def draw(
         GpuMemoryError: the GPU ran out of memory.
     """
     device, schedule = transformer.device, photograph.schedule
-    blend: Editor = keep_generated
+    editor: Editor = keep_generated
     guidance: Guidance = ClassifierFree(sampling.cfg)
-    codes, edit_mask = sampler.codes_of(photograph.bits, schedule, device), None
+    source_codes = sampler.codes_of(photograph.bits, schedule, device)
+    edit_mask = None
     if blend_mask is not None:
-        mask = torch.from_numpy(resample_blend_mask(blend_mask, schedule.tokenizer_grid)).to(device)
-        blend, edit_mask = MaskBlend(codes, mask), 1 - mask
+        resampled = resample_blend_mask(blend_mask, schedule.tokenizer_grid)
+        keep = torch.from_numpy(resampled).to(device)
+        editor, edit_mask = MaskBlend(source_codes, keep), 1 - keep
     if lock_scales:
-        blend = LockFirst(codes, lock_scales, blend)
+        editor = LockFirst(source_codes, lock_scales, editor)
     text = _text_of(prompt, soft_prompt, device)
     if negative_text is not None:
         source = _text_of(negative_text, soft_prompt, device)
@@ -106,7 +111,7 @@ def draw(
         schedule,
         sampling,
         torch.Generator().manual_seed(sampling.seed),
-        edit=blend,
+        edit=editor,
         guidance=guidance,
         passes=passes,
     ).code

@@ -92,7 +92,7 @@ def blend_mask_of(
         smoothing: a key of ``editinfinity.editing.blend_mask.SMOOTHINGS``.
 
     Returns:
-        G, (h, w) on the ratio's 1M last scale: 1 keeps the source, 0 is edited freely.
+        G, (h, w) on ``schedule.reference_grid``: 1 keeps the source, 0 is edited freely.
 
     Raises:
         UserError: the whole mask is outside the model's crop.

@@ -166,18 +166,20 @@ class PlannedRun:
     def targets(self) -> list[str]:
         """Return all files that the configuration requests.
 
-        If a previous run of these cases was killed, the target for its final report is included.
+        If the previous run of these cases was killed before its final report, a target is added
+        that makes this run write the report, even if all other files exist already.
         """
         targets = [
             target
             for name, case in self.cases.by_name.items()
             for target in case_targets(case, self.layout(name))
         ]
-        return [*targets, *(f"{self.results}/{path.name}" for path in self.marker.targets())]
+        # The marker's paths are on disk; these are spelled as rules do.
+        return [*targets, *(f"{self.results}/{path.name}" for path in self.marker.report_targets())]
 
     @exit_on_user_error()
     def pie_bench_targets(self, wildcards: Wildcards) -> list[str]:
-        """Return all files that a benchmark run requests."""
+        """Return ``targets()`` of a benchmark run, which needs the setting ``pie_bench``."""
         if self.config.settings["pie_bench"] is None:
             raise UserError("pie_bench: is null; set its folder: --config pie_bench=FOLDER")
         return self.targets()

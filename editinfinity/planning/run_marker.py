@@ -41,7 +41,7 @@ class RunMarker:
             target.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
-    def targets(self) -> list[Path]:
+    def report_targets(self) -> list[Path]:
         """Return the report target that a run must make after a killed run; an empty list if none.
 
         Its name contains the time of the killed run, so that every killed run has its own target.

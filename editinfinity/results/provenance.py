@@ -55,11 +55,12 @@ def older_folders(results: Sequence[Path]) -> list[str]:
     ]
 
 
-def made_by_other_code(config: Config, cases: Cases) -> list[str]:
-    """Return one line that names the rules whose code has changed since it made results, if any.
+def changed_code_warning(config: Config, cases: Cases) -> list[str]:
+    """Return a line that names the rules whose code has changed since they made results.
 
-    Only developers who change the code see it. For everybody else, equal versions mean equal
-    results (:mod:`editinfinity.jobs.stage_version`).
+    The list is empty if there are none. Only developers who change the code see the line: in a
+    released version, a change that matters raises the version of the rule's stage
+    (:mod:`editinfinity.jobs.stage_version`), and Snakemake reruns the job.
     """
     cases_by_rule: dict[str, set[str]] = {}
     for case in cases.by_name.values():
@@ -100,9 +101,10 @@ def _kept_checkpoints(case: Case, where: Layout) -> Iterator[Path]:
 
 
 def _is_used(job: str, case: Case) -> bool:
-    """Whether a run of a case uses the results of a job.
+    """Whether a run of a case would run a job again if its code had another version.
 
-    The folder may also hold results of earlier variants or of longer trainings.
+    It would not if the folder has the job's results from earlier variants or longer trainings, or
+    if the training is switched off.
 
     Args:
         job: the name of the job, which is also the name of its log.

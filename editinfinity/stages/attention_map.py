@@ -34,7 +34,7 @@ def collect_attention(
         image_features: output of ``extract_image_features``.
         text_features: features of the *source* prompt, which must contain the word.
         target_word: one or more words of the source prompt.
-        output: safetensors file with ``attention`` (h, w) fp32 on the ratio's 1M last scale.
+        output: safetensors file with ``attention`` (h, w) fp32 on ``schedule.reference_grid``.
         model: model and device; the preset must be that of the features.
         host: the process that runs the stage.
 

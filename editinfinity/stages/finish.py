@@ -30,13 +30,14 @@ def finish(
 ) -> None:
     """Paste the edited image into the photograph, at full size and with the photograph's metadata.
 
-    Pixels outside the model's crop are kept from the photograph, with a soft seam.
+    Pixels outside the model's crop are kept from the photograph, and with ``background: exact``
+    also those outside the blend mask's reach, each with a soft seam.
 
     Args:
         edited: output of ``edit``.
         image: file of the user's photograph.
         output: file for the finished picture; its extension determines the format.
-        kernel: output of ``make_kernel``, if the edit used one.
+        kernel: the edit's blend mask (output of ``make_kernel``), if it used one.
         settings: fields of ``FinishSettings``, by name.
 
     Raises:
@@ -46,18 +47,18 @@ def finish(
     photograph, generated = read_photograph(image), read_image(edited)
     for warning in photograph.warnings:
         log.warning("%s", warning)
-    provenance = read_settings(edited)
-    geometry = _geometry(provenance, photograph, size_of(generated), edited, image)
+    embedded = read_settings(edited)
+    geometry = _geometry(embedded, photograph, size_of(generated), edited, image)
     blend_mask = None
     if kernel is not None:
         blend_mask, _ = load_map(kernel, KERNEL, reference_grid(geometry.model_size))
     finished = composite(photograph, generated, geometry, blend_mask, finishing)
-    write_photograph(output, finished, _with_background(provenance, finishing.background))
+    write_photograph(output, finished, _with_background(embedded, finishing.background))
     log.info("%s: %d×%d pixels", output, *reversed(photograph.size))
 
 
 def _geometry(
-    settings: str | None,
+    embedded: str | None,
     photograph: Photograph,
     generated: tuple[int, int],
     edited: Path,
@@ -65,12 +66,12 @@ def _geometry(
 ) -> Geometry:
     """Return the position of the edited image in the photograph.
 
-    The settings embedded in the edited image contain it. If there are none, or if they were made
-    for a photograph of another size, the edited image is assumed to show the whole photograph; it
-    must have the same aspect ratio.
+    The settings embedded in the edited image contain it. If there are none, or if they are for the
+    whole of a photograph of another size, the edited image is fitted to the whole photograph; both
+    must have the same nearest aspect ratio of the model. An edit of a crop is refused then.
 
     Args:
-        settings: settings embedded in the edited image, as JSON; None if there are none.
+        embedded: settings embedded in the edited image, as JSON; None if there are none.
         photograph: the user's photograph.
         generated: (height, width) of the edited image.
         edited, image: paths of both, for messages.
@@ -79,18 +80,19 @@ def _geometry(
         UserError: the edited image is not of this photograph.
     """
     try:
-        geometry = Geometry.from_dict(json.loads(settings or "{}")["geometry"])
+        geometry = Geometry.from_dict(json.loads(embedded or "{}")["geometry"])
     except (ValueError, KeyError, TypeError):
         geometry = None
     if geometry is not None and geometry.image_size == photograph.size:
         # The aspect ratios of both may differ, because the edit may be of a crop.
         fits = geometry.model_size == generated
     else:
-        was_whole = geometry is None or geometry == Geometry.fit(
+        # The position of a crop means nothing in a photograph of another size.
+        may_be_whole = geometry is None or geometry == Geometry.fit(
             geometry.image_size, geometry.model_size
         )
         geometry = Geometry.fit(photograph.size, generated)
-        fits = was_whole and nearest_ratio(*photograph.size) == nearest_ratio(*generated)
+        fits = may_be_whole and nearest_ratio(*photograph.size) == nearest_ratio(*generated)
     if not fits:
         raise UserError(
             f"{edited}: {generated[1]}×{generated[0]} pixels do not fit the shape of {image} "
@@ -99,12 +101,15 @@ def _geometry(
     return geometry
 
 
-def _with_background(settings: str | None, background: str) -> str | None:
-    """Return embedded settings (JSON) with the setting ``background`` added; None if none."""
-    if settings is None:
-        return None
+def _with_background(embedded: str | None, background: str) -> str | None:
+    """Add the setting ``background``, which only this stage uses, to embedded settings (JSON).
+
+    Settings that are not a JSON object, or None, are returned unchanged.
+    """
     try:
-        metadata: dict[str, Any] = json.loads(settings)
+        settings = json.loads(embedded or "null")
     except ValueError:
-        return settings
-    return json.dumps({**metadata, "background": background}, sort_keys=True, ensure_ascii=False)
+        return embedded
+    if not isinstance(settings, dict):
+        return embedded
+    return json.dumps({**settings, "background": background}, sort_keys=True, ensure_ascii=False)

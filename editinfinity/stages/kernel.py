@@ -26,7 +26,7 @@ def make_kernel(
 
     Args:
         image_features: output of ``extract_image_features``; provides geometry and ratio.
-        output: safetensors file with ``kernel`` (h, w) fp32 on the ratio's 1M last scale: 1 keeps
+        output: safetensors file with ``kernel`` (h, w) fp32 on ``schedule.reference_grid``: 1 keeps
             the source, 0 takes the generated code.
         smoothing: a key of ``editinfinity.editing.blend_mask.SMOOTHINGS``.
         where: location of the edit, as keyword arguments of ``find_region``: mask or attention,

@@ -100,26 +100,31 @@ class Worker:
             return
         connection.send({"accepted": os.getpid()})
         with _forwarding_logs(connection):
-            outcome = self._run(call, connection)
+            outcome = self._run_stage(call, connection)
         connection.send(outcome)
 
-    def _run(self, call: Call, connection: Connection) -> dict[str, str | None]:
-        """Run a stage and return its outcome as a message of the protocol."""
+    def _run_stage(self, call: Call, connection: Connection) -> dict[str, str | None]:
+        """Run a stage, and return how it ended as a message of the protocol.
+
+        The message is ``done``, ``fault``, ``stopped``, ``unexpected``, or again ``refused`` if the
+        code of the stage turns out to have changed when it is imported.
+        """
         try:
+            # Inside interruptible(), a stop request raises Stopped; _stoppable makes such requests.
             with self.cancellation.interruptible(), _stoppable(connection, self.cancellation):
                 if not self._import(call.stage):
                     self.exiting = True
                     return {"refused": f"the code of {call.stage} has changed"}
                 self._run_with_models(call)
-        except UserError as fault:
-            return {"fault": str(fault)}
+        except UserError as error:
+            return {"fault": str(error)}
         except Stopped as stopped:
             return {"stopped": str(stopped)}
-        except Exception as fault:
-            # This process may be in a bad state now: the next job starts a new worker.
+        except Exception as error:
+            # This process may be in a bad state: it exits, and the next job starts a new worker.
             self.exiting = True
             log.exception("unexpected error")
-            return {"unexpected": " ".join(f"{type(fault).__name__}: {fault}".split())}
+            return {"unexpected": " ".join(f"{type(error).__name__}: {error}".split())}
         return {"done": None}
 
     def _import(self, stage: str) -> bool:

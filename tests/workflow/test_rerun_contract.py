@@ -476,7 +476,7 @@ def test_reworded_and_moved_code_reruns_nothing_and_a_new_version_its_stage(
     rewrite("stages/kernel.py", ("import annotations\n", "import annotations\n\n_NEW = 1\n"))
     told = project.plan()
     assert not any(told.pending(case) for case in EVERYTHING)
-    assert "kernel: the code has changed since it made results of 3 cases" in told.stderr
+    assert "kernel: the code has changed since it made the results of 3 cases" in told.stderr
     assert "--forcerun kernel" in told.stderr
 
     rewrite(

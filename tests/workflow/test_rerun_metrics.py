@@ -191,7 +191,7 @@ def test_a_table_gathers_what_lies_beside_the_pictures(finished: Project) -> Non
     for row in rows:
         assert 0 < float(row["background_psnr"]) < 60
         assert row["clip_whole"] == "no weights of CLIP ViT-L/14"
-        assert row["alignment"].startswith("made by another model")
+        assert row["alignment"].startswith("alignment is only defined for the bundled model")
     found = measured(finished)
     assert found["values"]["clip_whole"] is None
     assert "editinfinity weights fetch clip" in found["missing"]["clip_whole"]

@@ -160,7 +160,7 @@ FAULTS = {
     "case": ({"cases": ["usre"]}, "there is no folder data/usre; did you mean user?"),
     "data": ({"data": "dat"}, "data: dat cannot be listed"),
     "results": ({"results": "config.yaml/mine"}, "results: config.yaml is not a folder"),
-    "long weights": ({"clip_weights": 300 * "c", "metrics": 1}, "is no folder"),
+    "long weights": ({"clip_weights": 300 * "c", "metrics": 1}, "is not a folder"),
     "long results": ({"results": 300 * "r"}, "cannot be accessed"),
     "checkpoint": ({"train_lora": 0}, "train_lora: is 0 and use_lora is 1, but there is no "),
     "iterations": ({"use_lora_iter": 50}, "use_lora_iter: 50 is more than train_lora_iter: 2"),

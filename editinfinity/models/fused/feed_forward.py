@@ -1,10 +1,13 @@
 """Feed-forward layers with LoRA; the LoRA products are fused with GELU, dropout and gradients.
 
-u = W₁h + b₁ + B₁t₁ with t₁ = A₁·drop(h); g = gelu(u); y = W₂g + b₂ + B₂t₂ with t₂ = A₂·drop(g).
-W are frozen; gradients reach h, A and B. The forward pass saves h, W₁h + b₁, t₁ and t₂ for the
-backward pass, which recomputes g and the dropout masks, the latter from their seeds
-(:mod:`editinfinity.models.fused.dropout`). For sums over tokens or channels across programs, each
-program writes a partial sum; the partial sums are added afterwards, always in the same order.
+u = W₁h + bias₁ + s₁B₁t₁ with t₁ = A₁·drop(h); g = gelu(u); y = W₂g + bias₂ + s₂B₂t₂ with
+t₂ = A₂·drop(g), and drop(x) = x / (1 − rate) where kept, else 0. The kernels get ``down`` =
+A / (1 − rate) and ``up`` = s·Bᵀ, and only mask. W are frozen; gradients reach h, A and B.
+
+The forward pass saves h, W₁h + bias₁ (``raw``), t₁ and t₂ for the backward pass, which recomputes
+g and the dropout masks, the latter from their seeds (:mod:`editinfinity.models.fused.dropout`). For
+sums over tokens or channels across programs, each program writes a partial sum; the partial sums
+are added afterwards, always in the same order.
 
 Dimensions: M tokens of the whole batch, C width, r rank.
 """
@@ -214,6 +217,8 @@ class _Dropout(NamedTuple):
 
 
 class _AdaptedFeedForward(torch.autograd.Function):
+    """The computation of :func:`adapted_feed_forward`, with its gradients (formulas: see above)."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -223,7 +228,7 @@ class _AdaptedFeedForward(torch.autograd.Function):
         *layers: Tensor,
     ) -> Tensor:
         w1, bias1, a1, b1, w2, bias2, a2, b2 = layers
-        x = h.reshape(-1, h.shape[-1])
+        x = h.reshape(-1, h.shape[-1]).contiguous()
         launcher = _Launcher(len(x), len(a1), x.device)
         down1, down2 = (launcher.padded(a * d.factor) for a, d in zip((a1, a2), drops, strict=True))
         up1, up2 = launcher.padded(b1.T * scalings[0]), launcher.padded(b2.T * scalings[1])
@@ -244,17 +249,17 @@ class _AdaptedFeedForward(torch.autograd.Function):
         drop1, drop2 = ctx.drops
         dy = grads[0].reshape(len(x), -1).contiguous()
         t2_grad, b2_grad = launcher.run(_up_backward, dy, t2, up2, row_sums=True, matrices=1)
-        # The kernels overwrite ``grad`` to save memory; nothing else refers to it.
-        grad = dy @ w2
+        grad = dy @ w2  # of g; the kernel overwrites it with the gradient of u, to save memory
         t1_grad, b1_grad, a2_grad = launcher.run(
             _gelu_backward, grad, raw, t1, up1, down2, t2_grad, grad,
             drop=drop2, row_sums=True, matrices=2,
         )  # fmt: skip
-        # The input of the first block may need no gradient.
+        # If h needs no gradient, the kernel still computes that of A₁, and ``grad`` is not used.
         grad = grad @ w1 if ctx.needs_input_grad[2] else torch.zeros_like(x)
         (a1_grad,) = launcher.run(
             _down_backward, grad, x, down1, t1_grad, grad, drop=drop1, matrices=1
         )
+        # From the gradients of ``down`` and ``up`` to those of A and B.
         rank, (scaling1, scaling2) = ctx.rank, ctx.scalings
         return (
             None, None, grad.view(ctx.shape),
