@@ -1,7 +1,8 @@
 """The blend mask G: the fraction of the source's code that each cell keeps.
 
 ``E_k = G·source_k + (1 − G)·generated_k`` (EditInfinity, arXiv 2510.20217; docs/method.md,
-"The blend mask G"). G is computed on the aspect ratio's finest grid at 1M pixels (64×64 for a square),
+"The blend mask G"). G is computed on the finest grid of the aspect ratio at 1M pixels (64×64 for a
+square),
 whatever the pixel budget; ``resample_blend_mask`` resamples it to the grid of the codes. This
 module uses numpy only. Masks are bool, True where the image is edited.
 """

@@ -1,7 +1,7 @@
 """Two-dimensional rotary position embedding shared by all scales.
 
-The positions of every scale are stretched to the aspect ratio's finest grid at 1M pixels, so a coarse cell
-has the angles of a fine cell that it covers. Source: docs/model.md, "Transformer".
+The positions of every scale are stretched to the aspect ratio's finest grid at 1M pixels, so a
+coarse cell has the angles of a fine cell that it covers. Source: docs/model.md, "Transformer".
 """
 
 from __future__ import annotations
