@@ -60,7 +60,13 @@ class Lock:
 
 
 def is_locked(path: Path, wait: bool = False) -> bool:
-    """Return whether a process holds the lock of a file; with ``wait``, wait until none does."""
+    """Return whether a process holds the lock of a file; with ``wait``, wait until none does.
+
+    The result is False if the file is missing or cannot be opened.
+
+    Raises:
+        OSError: the file system has no locks; the error number is in ``NO_LOCKS``.
+    """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

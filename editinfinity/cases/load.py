@@ -48,6 +48,7 @@ def load_cases(config: Config, lock_files: LockFiles = lambda paths: None) -> Ca
 
 
 def _cases_of_folders(config: Config, lock_files: LockFiles) -> Cases:
+    """Load the selected folders below ``config.data``, each of them locked before it is read."""
     folders, notices = find_folders(config.data)
     chosen = folders if config.cases is None else list(config.cases)
     faults = [_no_folder(config, name, folders) for name in chosen if not _exists(config, name)]
@@ -55,8 +56,8 @@ def _cases_of_folders(config: Config, lock_files: LockFiles) -> Cases:
         faults.append(f"{config.data}: contains no case; add {config.data}/NAME/image and prompt")
     if faults:
         raise ConfigError(faults)
-    _check_overrides(config, folders)
-    names = config.slice_of(chosen)
+    _check_overrides(config, folders)  # they may also name cases that this run leaves out
+    names = config.slice_of(chosen)  # the part of the cases that the setting slice selects
     lock_files(config.data / name for name in names)
     by_name = {}
     for name in names:

@@ -120,11 +120,11 @@ class LiveRun:
             if not self._started or self._stopped.is_set():
                 return
             self._stopped.set()
-        self._thread.join(timeout=2)
+        self._thread.join(timeout=2)  # a terminal that hangs must not block the exit
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
-        for line in self._pipe.close():
+        for line in self._pipe.close():  # the lines that are still in the pipe
             self._print(line)
         with suppress(OSError, ValueError):  # the terminal may be gone
             self._live.stop()

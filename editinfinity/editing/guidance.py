@@ -81,7 +81,7 @@ class SourceNegative:
     """Classifier-free guidance that also moves away from the source prompt.
 
     Let d = logit(1) − logit(0) for the target (T), no (N) and source (S) text. Classifier-free
-    guidance gives d_cfg = d_T + (cfg − 1)(d_T − d_N). Inside the mask, η_k(d_S − d_T) is
+    guidance gives d_cfg = d_T + (cfg − 1)(d_T − d_N). Inside ``edit_mask``, η_k(d_S − d_T) is
     subtracted. This shift is reduced until the Bernoulli divergence from d_cfg and the shift of
     every bit are at most ``MAX_DIVERGENCE`` and ``MAX_SHIFT``.
 
@@ -98,14 +98,18 @@ class SourceNegative:
     schedule: ScaleSchedule
 
     def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
-        """Return the rows [target…, no text…, source…], padded to the same length."""
+        """Return B rows each of the target, of no text and of the source, padded to one length.
+
+        The mask of the result is True where a row is not padded. ``text`` and ``source`` have no
+        padding themselves, since each is a single prompt.
+        """
         batch = text.features.shape[0]
         source = self.source.features.to(text.features).expand(batch, -1, -1)
-        rows = [text.features, model.unconditional(text).features, source]
-        longest = max(row.shape[1] for row in rows)
-        padded = [F.pad(row, (0, 0, 0, longest - row.shape[1])) for row in rows]
+        parts = [text.features, model.unconditional(text).features, source]
+        longest = max(part.shape[1] for part in parts)
+        padded = [F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]
         positions = torch.arange(longest, device=text.features.device)
-        mask = torch.cat([(positions < row.shape[1]).expand(batch, -1) for row in rows])
+        mask = torch.cat([(positions < part.shape[1]).expand(batch, -1) for part in parts])
         return TextFeatures(torch.cat(padded), mask)
 
     def __call__(self, scale: int, logits: Tensor) -> Tensor:

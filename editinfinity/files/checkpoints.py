@@ -83,14 +83,21 @@ class SoftPrompt:
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """AdamW's state for each parameter, in parameter order, after ``iteration`` updates."""
+    """AdamW's state after ``iteration`` updates.
+
+    Attributes:
+        parameters: for each parameter, in the optimizer's order: ``step``, ``exp_avg`` and
+            ``exp_avg_sq``.
+        iteration: number of updates.
+        preset: name of the preset of the model.
+    """
 
     parameters: list[dict[str, Tensor]]
     iteration: int
     preset: str
 
     def save(self, path: Path) -> None:
-        """Write the state."""
+        """Write the state; the tensors are named by the parameter's index: ``00012.exp_avg``."""
         tensors = {
             f"{index:05d}.{name}": tensor
             for index, values in enumerate(self.parameters)

@@ -33,10 +33,10 @@ def default_folder(model: str) -> Path:
 
 
 def model_folder(preset: Preset, model_dir: Path | None = None) -> Path:
-    """Return the folder of a preset's weights.
+    """Return the folder of a preset's weights; :func:`check_model` checks what is in it.
 
     Raises:
-        UserError: the folder does not exist.
+        UserError: there is no such folder.
     """
     folder = default_folder(preset.name) if model_dir is None else model_dir
     if is_folder(folder):

@@ -16,10 +16,10 @@ TARGET_MODULES = ("ffn.fc1", "ffn.fc2")
 
 
 def add_lora(model: Infinity, settings: LoraSettings) -> PeftModel:
-    """Wrap the model with a new adapter; A is drawn from torch's global random generator.
+    """Wrap the feed-forward layers of the model, in place, with a new adapter.
 
-    y = Wx + b + (lora_alpha / lora_rank)·B·A·dropout(x), A Kaiming-uniform (a = √5), B zero. Only
-    the adapter requires gradients afterwards.
+    y = Wx + b + (lora_alpha / lora_rank)·B·A·dropout(x). A is Kaiming-uniform (a = √5), drawn from
+    torch's global random generator, and B is zero. Only the adapter requires gradients afterwards.
     """
     config = LoraConfig(
         r=settings.lora_rank,

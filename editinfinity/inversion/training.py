@@ -82,22 +82,18 @@ class InversionLoss:
         training_batch = make_training_batch(
             source.features.expand(batch, -1, -1, -1), source.schedule, self.corrupt
         )
-        logits = self.model(training_batch.inputs, self._draw_text(), source.schedule)
+        logits = self.model(training_batch.inputs, self._text_with_dropout(), source.schedule)
         loss = bit_loss(logits, training_batch.targets, source.schedule)
         return loss.cross_entropy + self.kl_weight * loss.divergence
 
-    def _draw_text(self) -> TextFeatures:
+    def _text_with_dropout(self) -> TextFeatures:
+        """Return the text of the batch, which each sample drops with probability ``cond_drop``."""
         text = self.source.batch_text(self.batch_size)
-        chance = torch.rand(self.batch_size, 1, 1, device=text.features.device)
-        # torch.where keeps the autograd graph even if every sample drops its text; the gradient is
-        # zero then.
-        return TextFeatures(
-            torch.where(
-                chance < self.cond_drop,
-                self.base.unconditional(text).features,
-                text.features,
-            )
-        )
+        dropped = torch.rand(self.batch_size, 1, 1, device=text.features.device) < self.cond_drop
+        no_text = self.base.unconditional(text).features
+        # torch.where keeps the soft prompt in the autograd graph even if every sample drops its
+        # text; the gradient is zero then.
+        return TextFeatures(torch.where(dropped, no_text, text.features))
 
 
 def train(

@@ -128,7 +128,11 @@ def case_targets(case: Case, paths: Layout) -> list[str]:
 
 
 def training_targets(case: Case, edit: Edit, paths: Layout) -> list[str]:
-    """Return the checkpoints that ``train_*: 1`` requests, whether or not an edit uses them."""
+    """Return the last checkpoints that ``train_*: 1`` requests, even if the edit uses earlier ones.
+
+    They are the text embedding and, for each embedding that the edit's LoRAs are trained on top of
+    (iteration 0 is none), a LoRA. Rules make both files of a LoRA, so one is enough as a target.
+    """
     settings = case.settings
     targets = []
     if settings[TRAIN_EMBEDDING] and settings["train_textembedding_iter"]:

@@ -33,7 +33,8 @@ class _Cached:
         model: the model as it was read.
         size: total size of its tensors, in bytes.
         on_card: whether it is on the job's device; None during a move, or after a failed one.
-        copies: weak references to the copies that the running job still uses.
+        copies: weak references to the copies that the running job still uses; while there are any,
+            the model stays on the GPU.
         checksum: of its tensors, as they were read.
         used: whether the running job has loaded it.
     """
@@ -130,11 +131,15 @@ class WarmModels:
         entry.on_card = on_card
 
     def _copy(self, entry: _Cached) -> Any:
-        """Return a copy of the model with its own modules but shared tensors."""
+        """Return a copy of the model with its own modules but shared tensors.
+
+        A job may add adapters to its copy. A text encoder, which wraps modules without being one,
+        is only read by jobs, so they get the cached object itself.
+        """
         if not isinstance(entry.model, nn.Module):
-            return entry.model  # a text encoder, which no job modifies
+            return entry.model
         shared = {id(tensor): tensor for tensor in _tensors(entry.model)}
-        module = copy.deepcopy(entry.model, shared)
+        module = copy.deepcopy(entry.model, memo=shared)  # does not copy what the memo has
         entry.copies.add(module)
         return module
 
