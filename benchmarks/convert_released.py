@@ -31,7 +31,7 @@ from torch import Tensor
 from editinfinity.files.state_dicts import find_weight_files
 from editinfinity.files.text_encoder_weights import load_text_encoder
 from editinfinity.presets import preset
-from editinfinity.prompts import caption
+from editinfinity.prompts import CAPTION_SUFFIX
 from editinfinity.released.catalogue import PARTS, release
 from editinfinity.released.convert import _convert_part
 from editinfinity.released.stored import StoredTensor
@@ -145,7 +145,7 @@ def measure(folder: Path, model: str, part: str, keep: bool) -> None:
         if part == "text_encoder":
             start = time.perf_counter()
             encoder = load_text_encoder(preset(model), torch.device("cpu"), target)
-            features = encoder.encode(caption("a red cat")).features
+            features = encoder.encode("a red cat" + CAPTION_SUFFIX).features
             assert features.isfinite().all() and features.shape[2] == encoder.width
             seconds = time.perf_counter() - start
             print(f"  loaded and used on the CPU in {seconds:.0f} s, most {watch.most}")

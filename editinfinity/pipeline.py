@@ -25,7 +25,7 @@ from editinfinity.errors import UserError
 from editinfinity.files import api_inputs
 from editinfinity.files.api_inputs import MaskLike, Picture
 from editinfinity.files.cropping import FULL, Region
-from editinfinity.files.features import require_preset
+from editinfinity.files.features import PromptFeatures, require_preset
 from editinfinity.files.masks import grow_mask
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
@@ -41,6 +41,7 @@ from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
+from editinfinity.prompts import CAPTION_SUFFIX
 from editinfinity.settings import groups
 from editinfinity.settings.setting import make_groups
 
@@ -125,7 +126,7 @@ class EditInfinityPipeline:
         region = api_inputs.crop_of(crop, mask, mask_edit_region, photograph, budget)
         with self._lock, current_device(self.device), isolated_torch_state():
             features = encode_photograph(rgb, region, budget, self.preset, self.tokenizer)
-            text = encode_prompt(prompt, self.preset, self.text_encoder)
+            text = self._encode(prompt, CAPTION_SUFFIX if embedding_iterations else "")
             if embedding_iterations or lora_iterations:
                 self._passes.forget()  # free the memory of the CUDA graphs for training
             embedding, adapter = Trainer(self.transformer, self.preset, training).learn(
@@ -173,9 +174,9 @@ class EditInfinityPipeline:
         )  # fmt: skip
         if mask is not None and target_word is not None:
             raise UserError("mask, target_word: both define the edited region; pass only one")
-        features, source, region, pictures = inversion.features, inversion.prompt, None, []
+        features, source, region, pictures = inversion.features, inversion.prompt.prompt, None, []
         soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
-        negative_text = source if preservation.guidance == "source_negative" else None
+        suffix, negative = "" if soft_prompt is None else CAPTION_SUFFIX, None
         with self._lock, current_device(self.device), isolated_torch_state():
             if mask is not None:
                 edit_region = masking.mask_edit_region
@@ -183,18 +184,20 @@ class EditInfinityPipeline:
                 edited = grow_mask(edited, masking.mask_grow)
                 region = region_of_mask(edited, features.geometry, mask, edit_region)
             if target_word is not None:
-                tokens = tokens_of_word(source, target_word)
-                attention = attention_map(self.transformer, features, source, tokens)
+                plain = self._encode(source)
+                tokens = tokens_of_word(plain, target_word)
+                attention = attention_map(self.transformer, features, plain, tokens)
                 region = region_of_attention(attention, masking.attention_threshold, target_word)
             blend_mask = None
             if region is not None:
                 blend_mask = blend_mask_of(region, features.schedule, preservation.smoothing)
+            if preservation.guidance == "source_negative":
+                negative = self._encode(source, suffix)
             with adapted(self.transformer, inversion.adapter if use_lora else None):
                 for text in [prompt] if isinstance(prompt, str) else prompt:
-                    edit_text = encode_prompt(text, self.preset, self.text_encoder)
                     code = draw(
-                        self.transformer, features, edit_text, sampling, soft_prompt=soft_prompt,
-                        blend_mask=blend_mask, negative_text=negative_text,
+                        self.transformer, features, self._encode(text, suffix), sampling,
+                        soft_prompt=soft_prompt, blend_mask=blend_mask, negative_text=negative,
                         lock_scales=preservation.lock_scales, passes=self._passes,
                     )  # fmt: skip
                     generated = decode(self.tokenizer, code)
@@ -203,3 +206,6 @@ class EditInfinityPipeline:
                     )
                     pictures.append(result.picture())
         return pictures[0] if isinstance(prompt, str) else pictures
+
+    def _encode(self, prompt: str, suffix: str = "") -> PromptFeatures:
+        return encode_prompt(prompt, self.preset, self.text_encoder, suffix)

@@ -11,18 +11,16 @@ from collections.abc import Sequence
 from editinfinity.errors import UserError
 
 CAPTION_SUFFIX = ", the language style of this prompt is"
-"""Text between the prompt and the soft prompt, which is trained to complete it."""
+"""Text between the prompt and the soft prompt, which is trained to complete it.
+
+As in the original code, a prompt has it only where a soft prompt follows.
+"""
 
 SOFT_PROMPT_LENGTH = 20
 """Number of vectors of the soft prompt, which follows the caption."""
 
 Span = tuple[int, int]
 """Half-open range: the first index, and one past the last."""
-
-
-def caption(prompt: str) -> str:
-    """Return the text that is encoded for a prompt: the prompt with ``CAPTION_SUFFIX``."""
-    return prompt + CAPTION_SUFFIX
 
 
 def find_word(prompt: str, word: str, origin: str = "target word") -> Span:

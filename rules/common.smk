@@ -104,6 +104,8 @@ wildcard_constraints:
     iteration=r"[1-9]\d*",
     embedding=r"0|[1-9]\d*",
     smoothing=r"[a-z]+",
+    # Features of a prompt with the caption suffix, and without it.
+    text=r"text|text_plain",
     variant=VARIANT_PATTERN,
 
 

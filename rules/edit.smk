@@ -4,7 +4,7 @@
 rule edit:
     input:
         image=f"{CASE}/features/image.safetensors",
-        text=f"{CASE}/edit/{{edit}}/text.safetensors",
+        text=INPUTS.edit_text,
         embedding=INPUTS.embedding,
         lora=INPUTS.lora,
         kernel=INPUTS.kernel,

@@ -45,7 +45,7 @@ rule train_textembedding:
 rule train_lora:
     input:
         image=f"{CASE}/features/image.safetensors",
-        text=f"{CASE}/features/text.safetensors",
+        text=INPUTS.text_of_lora,
         embedding=INPUTS.embedding_of_lora,
         before=INPUTS.lora_before,
     output:

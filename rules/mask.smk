@@ -4,7 +4,7 @@
 rule attention_map:
     input:
         image=f"{CASE}/features/image.safetensors",
-        text=f"{CASE}/features/text.safetensors",
+        text=f"{CASE}/features/text_plain.safetensors",
     output:
         f"{CASE}/mask/{{edit}}/attention.safetensors",
     log:

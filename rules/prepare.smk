@@ -81,11 +81,11 @@ rule text_features:
     input:
         jsonl=f"{CASE}/splits/train.jsonl",
     output:
-        f"{CASE}/features/text.safetensors",
+        f"{CASE}/features/{{text}}.safetensors",
     log:
-        f"{CASE}/logs/text_features.log",
+        f"{CASE}/logs/{{text}}_features.log",
     benchmark:
-        f"{CASE}/benchmark/text_features.tsv"
+        f"{CASE}/benchmark/{{text}}_features.tsv"
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -105,11 +105,11 @@ rule edit_text_features:
     input:
         check=f"{CASE}/check.json",
     output:
-        f"{CASE}/edit/{{edit}}/text.safetensors",
+        f"{CASE}/edit/{{edit}}/{{text}}.safetensors",
     log:
-        f"{CASE}/logs/edit/{{edit}}/text_features.log",
+        f"{CASE}/logs/edit/{{edit}}/{{text}}_features.log",
     benchmark:
-        f"{CASE}/benchmark/edit/{{edit}}/text_features.tsv"
+        f"{CASE}/benchmark/edit/{{edit}}/{{text}}_features.tsv"
     conda:
         "../envs/editinfinity.yaml"
     resources:

@@ -6,8 +6,10 @@ import doctest
 import json
 import math
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from editinfinity import EditInfinityPipeline, Inversion, pipeline
 from editinfinity.errors import UserError
+from editinfinity.models.transformer import TextFeatures
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from tests.stages.conftest import draw_photograph
 
@@ -39,6 +42,49 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def inversion(pipe: EditInfinityPipeline, photo: Path) -> Inversion:
     return pipe.invert(photo, PROMPT, embedding_iterations=2, lora_iterations=2, training=FAST)
+
+
+SUFFIX = ", the language style of this prompt is"
+
+
+def test_only_a_prompt_with_a_soft_prompt_has_the_suffix(
+    pipe: EditInfinityPipeline, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The texts that the original code encodes: training, attention and editing, with and without
+    an embedding."""
+    encoded: list[str] = []
+    encode = pipe.text_encoder.encode
+
+    def record(text: str) -> TextFeatures:
+        encoded.append(text)
+        return encode(text)
+
+    monkeypatch.setattr(pipe.text_encoder, "encode", record)
+
+    def texts(work: Callable[[], object]) -> list[str]:
+        encoded.clear()
+        work()
+        return list(encoded)
+
+    def invert(embedding: int, lora: int) -> Inversion:
+        return pipe.invert(
+            photo, PROMPT, embedding_iterations=embedding, lora_iterations=lora, training=FAST
+        )
+
+    both, only_lora = invert(1, 1), invert(0, 1)
+    assert texts(lambda: invert(1, 1)) == [PROMPT + SUFFIX]
+    assert texts(lambda: invert(1, 0)) == [PROMPT + SUFFIX]
+    assert texts(lambda: invert(0, 1)) == [PROMPT]
+    assert texts(lambda: invert(0, 0)) == [PROMPT]
+
+    edit, wanted = partial(pipe.edit, prompt="a blue cup", seed=1), "a blue cup"
+    assert texts(lambda: edit(both)) == [wanted + SUFFIX]
+    assert texts(lambda: edit(both, use_embedding=False)) == [wanted]
+    assert texts(lambda: edit(only_lora)) == [wanted]
+    assert texts(lambda: edit(both, target_word="cup")) == [PROMPT, wanted + SUFFIX]
+    negative = partial(edit, guidance="source_negative")
+    assert texts(lambda: negative(both)) == [PROMPT + SUFFIX, wanted + SUFFIX]
+    assert texts(lambda: negative(only_lora)) == [PROMPT, wanted]
 
 
 BOX = (100, 80, 80, 80)

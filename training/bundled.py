@@ -25,7 +25,7 @@ from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
-from editinfinity.prompts import caption
+from editinfinity.prompts import CAPTION_SUFFIX
 from editinfinity.scales import ScaleSchedule, schedule
 from editinfinity.settings.groups import LoraSettings, TrainingSettings
 from training.forcing import LEARNED_ROWS
@@ -72,9 +72,10 @@ class Bundled:
         )  # fmt: skip
 
     def features(self, prompt: str, learned: Tensor | None = None) -> TextFeatures:
-        """Return the features of a prompt with the caption suffix, followed by learned vectors."""
-        text = TextFeatures(self.text.encode(caption(prompt)).features.to(self.device))
-        return text if learned is None else text.append(learned)
+        """Return the features of a prompt, followed by the suffix and learned vectors if any."""
+        text = prompt if learned is None else prompt + CAPTION_SUFFIX
+        features = TextFeatures(self.text.encode(text).features.to(self.device))
+        return features if learned is None else features.append(learned)
 
     @torch.no_grad()
     def encode(self, picture: Tensor) -> Photograph:
@@ -101,7 +102,9 @@ class Bundled:
     ) -> Inverted:  # fmt: skip
         """Run both stages of the inversion, as the workflow does."""
         model = copy.deepcopy(self.transformer)
-        text, batch = self.features(prompt), preset("bundled").training.batch_size
+        batch = preset("bundled").training.batch_size
+        whole = self.text.encode(prompt + CAPTION_SUFFIX if vectors else prompt)
+        text = TextFeatures(whole.features.to(self.device))
         losses: list[float] = []
         learned: Tensor | None = None
         note = lambda _, loss: losses.append(loss)  # noqa: E731
@@ -133,10 +136,8 @@ class Bundled:
     def loss(self, photograph: Photograph, prompt: str, inverted: Inverted | None = None) -> float:
         """Return the noise-free teacher-forced loss on the source picture."""
         model = inverted.transformer if inverted else self.transformer
-        source = Source(
-            photograph.raw, self.features(prompt), self.plan,
-            inverted.learned if inverted else None,
-        )  # fmt: skip
+        text = self.features(prompt, inverted.learned if inverted else None)
+        source = Source(photograph.raw, text, self.plan)
         with torch.no_grad():
             return float(
                 InversionLoss(

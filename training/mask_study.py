@@ -21,7 +21,7 @@ from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import ReplaySource
 from editinfinity.editing.blend_mask import cells_of_attention
 from editinfinity.editing.sampler import SamplingSettings, sample
-from editinfinity.prompts import caption, find_word, tokens_of
+from editinfinity.prompts import find_word, tokens_of
 from training.bundled import Bundled
 from training.scenes import KINDS, load_maker
 from training.tables import write_table
@@ -50,7 +50,7 @@ def main() -> None:
         names = sorted((thing.name, *thing.synonyms), key=len, reverse=True)
         word = next(n for n in names if re.search(rf"\b{n}\b", prompt, re.IGNORECASE))
         photograph = bundled.encode(scenes.source)
-        span = tokens_of(find_word(prompt, word), bundled.text.offsets(caption(prompt)))
+        span = tokens_of(find_word(prompt, word), bundled.text.offsets(prompt))
         collector = AttentionCollector(bundled.plan, span)
         sample(
             bundled.transformer, bundled.features(prompt), bundled.plan, SamplingSettings(),

@@ -16,6 +16,7 @@ import typer
 from editinfinity.cli.options import Without, grouped, runs, setting_option
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import BACKBONES
+from editinfinity.prompts import CAPTION_SUFFIX
 from editinfinity.settings.groups import (
     EvaluationSettings,
     FinishSettings,
@@ -145,9 +146,12 @@ def text_features(
     *,
     prompt: Annotated[str, typer.Option(help="A source or edit prompt, or @FILE.")],
     output: Output,
+    suffix: Annotated[
+        str, typer.Option(help="Text after the prompt; empty if no soft prompt is used with it.")
+    ] = CAPTION_SUFFIX,
     model: EncoderModel,
 ) -> None:
-    """Encode a prompt, followed by the caption suffix of the method."""
+    """Encode a prompt and, if a soft prompt is trained or used with it, the caption suffix."""
     from editinfinity.files.prompts import read_prompt
     from editinfinity.stages.text_features import extract_text_features
 
@@ -155,6 +159,7 @@ def text_features(
         prompt=read_prompt(_text_or_file(prompt), may_be_empty=True),
         output=output,
         model=model,
+        suffix=suffix,
     )
 
 

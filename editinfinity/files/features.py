@@ -75,13 +75,13 @@ class ImageFeatures:
 
 @dataclass(frozen=True)
 class PromptFeatures:
-    """A prompt as encoded by the text encoder, including the suffix.
+    """A prompt as encoded by the text encoder, with or without the caption suffix.
 
     Attributes:
         preset: name of the preset whose text encoder encoded it.
         prompt: the prompt without the suffix.
         features: token features, (T, Ct5) fp32.
-        offsets: for each token, its first and one-past-last character in the caption.
+        offsets: for each token, its first and one-past-last character in the text that was encoded.
     """
 
     preset: str

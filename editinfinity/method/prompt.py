@@ -7,23 +7,32 @@ from typing import TYPE_CHECKING
 from editinfinity.compute import report_memory_faults
 from editinfinity.files.features import PromptFeatures
 from editinfinity.presets import Preset
-from editinfinity.prompts import Span, caption, find_word, tokens_of
+from editinfinity.prompts import Span, find_word, tokens_of
 
 if TYPE_CHECKING:
     from editinfinity.models.text_encoder import TextEncoder
 
 
 @report_memory_faults("use device: cpu for the text stages")
-def encode_prompt(prompt: str, preset: Preset, encoder: TextEncoder) -> PromptFeatures:
-    """Encode a prompt with the caption suffix; runs of white space become single spaces.
+def encode_prompt(
+    prompt: str, preset: Preset, encoder: TextEncoder, suffix: str = ""
+) -> PromptFeatures:
+    """Encode a prompt; runs of white space become single spaces.
+
+    Args:
+        prompt: the prompt.
+        preset: the model's preset.
+        encoder: the text encoder.
+        suffix: text that follows the prompt: ``CAPTION_SUFFIX`` if a soft prompt is trained or used
+            with it, else nothing.
 
     Raises:
         PromptTooLongError: the prompt has more tokens than the encoder accepts.
         GpuMemoryError: the GPU ran out of memory.
     """
     text = " ".join(prompt.split())
-    features = encoder.encode(caption(text)).features[0].cpu().numpy()
-    return PromptFeatures(preset.name, text, features, encoder.offsets(caption(text)))
+    features = encoder.encode(text + suffix).features[0].cpu().numpy()
+    return PromptFeatures(preset.name, text, features, encoder.offsets(text + suffix))
 
 
 def tokens_of_word(prompt: PromptFeatures, word: str) -> Span:

@@ -69,7 +69,17 @@ class RuleInputs:
         """Return the source prompt's features, if the guidance steers away from them."""
         if guidance_of(self._run.edit(wildcards).settings) == "cfg":
             return []
-        return self._run.layout(wildcards.case).source_text
+        paths = self._run.layout(wildcards.case)
+        return paths.source_text(self._run.variant(wildcards).embedding)
+
+    def edit_text(self, wildcards: Wildcards) -> Paths:
+        """Return the edit prompt's features, in the form that a variant uses."""
+        paths = self._run.layout(wildcards.case)
+        return paths.edit_text(wildcards.edit, self._run.variant(wildcards).embedding)
+
+    def text_of_lora(self, wildcards: Wildcards) -> Paths:
+        """Return the source prompt's features, in the form that a LoRA is trained with."""
+        return self._run.layout(wildcards.case).source_text(int(wildcards.embedding))
 
     def attention(self, use: MaskUse) -> Callable[[Wildcards], Paths]:
         """Return an input function for the attention map; it returns none if no mask needs the map.

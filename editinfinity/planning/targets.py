@@ -56,10 +56,19 @@ class Layout:
         folder = self.lora_folder(base, iteration)
         return f"{folder}/adapter_model.safetensors", f"{folder}/adapter_config.json"
 
-    @property
-    def source_text(self) -> str:
-        """Path of the encoded source prompt."""
-        return f"{self.folder}/features/text.safetensors"
+    def source_text(self, embedding: int) -> str:
+        """Return the path of the encoded source prompt; see :meth:`edit_text`."""
+        return f"{self.folder}/features/{_text_name(embedding)}.safetensors"
+
+    def edit_text(self, edit: str, embedding: int) -> str:
+        """Return the path of the encoded edit prompt.
+
+        Args:
+            edit: name of the edit.
+            embedding: iteration of the text embedding that follows the prompt. With 0 (none), the
+                prompt is encoded without the caption suffix.
+        """
+        return f"{self.folder}/edit/{edit}/{_text_name(embedding)}.safetensors"
 
     def attention(self, edit: str) -> str:
         """Return the path of the target word's attention map."""
@@ -91,6 +100,10 @@ class Layout:
     def result(self, edit: str) -> str:
         """Return the path of the result at the photograph's resolution."""
         return f"{self.folder}/{edit}.png"
+
+
+def _text_name(embedding: int) -> str:
+    return "text" if embedding else "text_plain"
 
 
 def layout(config: Config, case: str) -> Layout:

@@ -9,6 +9,7 @@ from editinfinity.files.prompts import read_prompt
 from editinfinity.files.text_encoder_weights import load_text_encoder
 from editinfinity.method.prompt import encode_prompt
 from editinfinity.models.text_encoder import PromptTooLongError
+from editinfinity.prompts import CAPTION_SUFFIX
 from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.loading import open_settings
@@ -22,18 +23,20 @@ def extract_text_features(
     output: Path,
     model: ModelSettings,
     origin: str = "prompt",
+    suffix: str = CAPTION_SUFFIX,
     host: Host = ALONE,
 ) -> None:
-    """Encode a prompt, followed by the method's caption suffix.
+    """Encode a prompt and, if a soft prompt is trained or used with it, the caption suffix.
 
     ``output`` (safetensors) contains ``features`` (T, Ct5), ``offsets`` (T, 2) int32 (each token's
-    first and one-past-last character of the caption) and, as metadata, prompt and caption.
+    first and one-past-last character of the encoded text) and, as metadata, the prompt.
 
     Args:
         prompt: the source or the edit prompt, without suffix; may be empty.
         output: file for the features.
         model: model and device.
         origin: file or other source of the prompt, for error messages.
+        suffix: text that is encoded after the prompt; empty if no soft prompt follows.
         host: the process that runs the stage.
 
     Raises:
@@ -43,7 +46,7 @@ def extract_text_features(
     text = read_prompt(prompt, may_be_empty=True)
     encoder = host.load(load_text_encoder, preset, device, model.model_dir)
     try:
-        features = encode_prompt(text, preset, encoder)
+        features = encode_prompt(text, preset, encoder, suffix)
     except PromptTooLongError as error:
         raise PromptTooLongError(error.tokens, error.limit, origin) from None
     features.save(output)

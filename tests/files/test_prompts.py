@@ -6,7 +6,7 @@ import pytest
 
 from editinfinity.errors import UserError
 from editinfinity.files.prompts import read_prompt, read_target_word
-from editinfinity.prompts import caption, find_word, tokens_of
+from editinfinity.prompts import CAPTION_SUFFIX, find_word, tokens_of
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -108,4 +108,4 @@ def test_tokens_of_a_word() -> None:
 
 
 def test_caption_carries_the_methods_suffix() -> None:
-    assert caption("a cup") == "a cup, the language style of this prompt is"
+    assert "a cup" + CAPTION_SUFFIX == "a cup, the language style of this prompt is"

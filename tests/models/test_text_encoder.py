@@ -11,7 +11,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.weights import load_text_encoder
 from editinfinity.models.text_encoder import HashedEncoder, TextEncoder
 from editinfinity.presets import preset
-from editinfinity.prompts import Span, caption, find_word, tokens_of
+from editinfinity.prompts import CAPTION_SUFFIX, Span, find_word, tokens_of
 
 CPU = torch.device("cpu")
 needs_minilm = pytest.mark.skipif(
@@ -27,7 +27,7 @@ def minilm() -> TextEncoder:
 
 def span_in_caption(encoder: TextEncoder, prompt: str, word: str) -> Span:
     """As the stage ``attention_map`` finds it."""
-    return tokens_of(find_word(prompt, word), encoder.offsets(caption(prompt)))
+    return tokens_of(find_word(prompt, word), encoder.offsets(prompt + CAPTION_SUFFIX))
 
 
 def test_hashed_features_belong_to_words() -> None:
@@ -52,18 +52,20 @@ def test_hashed_spans_and_limit() -> None:
 
 @needs_minilm
 def test_minilm_features_are_of_real_tokens(minilm: TextEncoder) -> None:
-    text = caption("a red cup")
+    text = "a red cup" + CAPTION_SUFFIX
     features = minilm.encode(text)
     assert features.mask is None and features.features.shape == (1, len(minilm.offsets(text)), 384)
     assert not features.features.is_inference()  # training follows in the same process
-    assert not torch.allclose(features.features, minilm.encode(caption("a blue cup")).features)
+    assert not torch.allclose(
+        features.features, minilm.encode("a blue cup" + CAPTION_SUFFIX).features
+    )
 
 
 @needs_minilm
 def test_minilm_spans_cover_the_pieces_of_a_word(minilm: TextEncoder) -> None:
     prompt = "A Teapot and a cupboard, beside a teapot"
     start, end = span_in_caption(minilm, prompt, "teapot")
-    offsets = minilm.offsets(caption(prompt))
+    offsets = minilm.offsets(prompt + CAPTION_SUFFIX)
     assert end - start == 2  # tea, ##pot
     assert prompt[offsets[start][0] : offsets[end - 1][1]] == "Teapot"
     start, end = span_in_caption(minilm, "the red  cup stands", "Red cup")

@@ -122,6 +122,10 @@ def test_a_checkpoint_grows_from_the_one_before_with_its_state() -> None:
     ]  # fmt: skip
     assert inputs.embedding_of_lora(second) == f"{embedding}.safetensors"
     assert inputs.embedding_of_lora(wildcards(embedding="0")) == []
+    assert inputs.text_of_lora(second) == "results/masked/features/text.safetensors"
+    assert inputs.text_of_lora(wildcards(embedding="0")) == (
+        "results/masked/features/text_plain.safetensors"
+    )
 
 
 def test_a_drawing_takes_what_its_variant_uses() -> None:
@@ -133,8 +137,11 @@ def test_a_drawing_takes_what_its_variant_uses() -> None:
     )
     assert inputs.kernel(full) == "results/masked/mask/edit/kernel-linear.safetensors"
     assert inputs.source_text(full) == "results/masked/features/text.safetensors"
+    assert inputs.edit_text(full) == "results/masked/edit/edit/text.safetensors"
     bare = wildcards(case="plain", variant=NAME.replace("embedding10-lora50", "embedding0-lora0"))
     assert inputs.embedding(bare) == inputs.lora(bare) == inputs.kernel(bare) == []
+    assert inputs.source_text(bare) == "results/plain/features/text_plain.safetensors"
+    assert inputs.edit_text(bare) == "results/plain/edit/edit/text_plain.safetensors"
     assert inputs_of().source_text(full) == []
     only_embedding = wildcards(variant=NAME.replace("lora50", "lora0"))
     assert inputs.lora(only_embedding) == [] != inputs.embedding(only_embedding)

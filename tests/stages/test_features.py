@@ -81,6 +81,13 @@ def test_bits_survive_packing_when_they_do_not_fill_bytes() -> None:
         unpack_bits(packed[:-1], grids, 3)
 
 
+def test_plain_text_features_end_with_the_prompt(worked: Worked, tmp_path: Path) -> None:
+    extract_text_features(prompt=PROMPT, output=tmp_path / "t", model=TINY, suffix="")
+    plain, whole = PromptFeatures.load(tmp_path / "t"), PromptFeatures.load(worked.text)
+    assert plain.prompt == whole.prompt == PROMPT
+    assert plain.offsets[-1][1] == len(PROMPT) < whole.offsets[-1][1]
+
+
 def test_text_features_know_prompt_and_the_place_of_words(worked: Worked) -> None:
     features = PromptFeatures.load(worked.text)
     caption = PROMPT + CAPTION_SUFFIX

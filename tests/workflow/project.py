@@ -214,16 +214,16 @@ def job_of(rule: str, output: str) -> tuple[str, str]:
     _, case, *folders, name = output.split("/")
     stem = name.rpartition(".")[0]
     match rule:
-        case "check" | "jsonl" | "image_features" | "text_features":
+        case "check" | "jsonl" | "image_features":
             return case, rule
+        case "text_features" | "edit_text_features":
+            return case, "/".join([*folders, f"{stem}_features"]).removeprefix("features/")
         case "finish" | "select":
             return case, f"edit/{stem.removesuffix('.selection')}/{rule}"
         case "train_textembedding":
             return case, f"text_embedding/{name.partition('.')[0]}"
         case "train_lora":
             return case, "/".join(folders)
-        case "edit_text_features":
-            return case, "/".join([*folders, "text_features"])
         case "attention_map":
             return case, "/".join([*folders, "attention_map"])
         case "mask_pictures":

@@ -84,8 +84,9 @@ PREPARED = {"check", "jsonl", "image_features", "text_features", "edit/edit/text
 EVERYTHING = {
     USER: PREPARED | TRAINED | drawn() | placed(),
     WORD: PREPARED | TRAINED | drawn("edit", "red hat") | placed() | placed("red hat")
-    | {"edit/red hat/text_features", "mask/edit/attention_map", "mask/red hat/attention_map"},
-    LARGE: {"check", "image_features", "edit/edit/text_features"} | placed()
+    | {"edit/red hat/text_features", "text_plain_features"}
+    | {"mask/edit/attention_map", "mask/red hat/attention_map"},
+    LARGE: {"check", "image_features", "edit/edit/text_plain_features"} | placed()
     | drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")),
 }  # fmt: skip
 
@@ -99,16 +100,17 @@ RULES_OF_SETTING: dict[str, set[str]] = {
     "pixel_budget": {"image_features", *MASK, *BOTH_TRAININGS},
     "train_textembedding": set(),
     "train_textembedding_iter": BOTH_TRAININGS,
-    "use_textembedding": LORA,
-    "use_textembedding_iter": LORA,
+    "use_textembedding": LORA | {"text_features"},
+    "use_textembedding_iter": LORA | {"text_features"},
     "train_lora": set(),
     "train_lora_iter": LORA,
     "infer_function": DRAWING,
-    "use_concat_embedding": DRAWING,
-    "use_embedding_iter": DRAWING,
+    "use_concat_embedding": DRAWING | {"edit_text_features"},
+    "use_embedding_iter": DRAWING | {"edit_text_features"},
     "use_lora": DRAWING,
     "use_lora_iter": DRAWING,
-    **dict.fromkeys(("cfg", "tau", "top_k", "top_p", "seed", "method", "guidance"), DRAWING),
+    **dict.fromkeys(("cfg", "tau", "top_k", "top_p", "seed", "guidance"), DRAWING),
+    "method": DRAWING | {"text_features", "edit_text_features"},
     "lock_scales": DRAWING,
     "mask_source": DRAWING,
     **dict.fromkeys(("mask_edit_region", "mask_grow", "attention_threshold"), MASK),
@@ -177,8 +179,19 @@ ROWS = {
     ),
     "image": Row(EVERYTHING[USER], change=lambda folder: append_to_image(folder)),
     "training free": Row(
-        drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")),
+        drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0"))
+        | {"text_plain_features", "edit/edit/text_plain_features"},
         {"method": "training_free", "train_seed": 7},
+    ),
+    "edit without embedding": Row(
+        drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora2on2"))
+        | {"edit/edit/text_plain_features"},
+        {"use_concat_embedding": 0},
+    ),
+    "lora without embedding": Row(
+        drawn(name=NAME.replace("lora2", "lora2on0"))
+        | {"text_plain_features", "lora/embedding0/iter2"},
+        {"use_textembedding": 0},
     ),
     "longer": Row(
         drawn(name=NAME.replace("lora2", "lora6"))
@@ -352,7 +365,7 @@ def test_other_cases_rest_and_a_new_one_runs_alone(changed: tuple[Project, Plan]
     plan = changed[1]
     assert not any(plan.pending(case) for case in (USER, WORD, LARGE))
     name = NAME.replace("embedding2-lora2", "embedding0-lora0")
-    new = {"check", "image_features", "edit/edit/text_features"}
+    new = {"check", "image_features", "edit/edit/text_plain_features"}
     assert plan.pending("новый") == drawn(name=name) | new
 
 

@@ -50,7 +50,7 @@ def test_three_cases_side_by_side(project: Project) -> None:
         "check": 3,
         "jsonl": 3,
         "image_features": 3,
-        "text_features": 3,
+        "text_features": 4,  # one of them plain, for the attention map
         "edit_text_features": 3,
         "train_textembedding": 3,
         "train_lora": 9,

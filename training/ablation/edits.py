@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from editinfinity.models.text_encoder import TextEncoder
-from editinfinity.prompts import caption
+from editinfinity.prompts import CAPTION_SUFFIX
 from training.judge import UNKNOWN, labels
 from training.look import to_bytes
 from training.scenes import KINDS, SceneMaker, Scenes
@@ -126,7 +126,7 @@ def _packed(scenes: Scenes, row: int, fact: Facts, encoder: TextEncoder) -> dict
     pictures = {"source": source, "wanted": inside, "mask": mask, "thing": thing & shown}
     found = {f"{name}/{fact.edit}": _file_of(picture) for name, picture in pictures.items()}
     for name, prompt in (("source_text", fact.source_prompt), ("text", fact.prompt)):
-        features = encoder.encode(caption(prompt)).features[0].cpu()
+        features = encoder.encode(prompt + CAPTION_SUFFIX).features[0].cpu()
         found[f"{name}/{fact.edit}"] = features.contiguous()
     return found
 
