@@ -62,6 +62,10 @@ class MaskBlend:
         return self.blend_mask * self.source[scale] + (1 - self.blend_mask) * generated
 
 
+KernelBlend = MaskBlend
+"""Former name of :class:`MaskBlend`."""
+
+
 class LockFirst:
     """Keeps the source's code at the first scales, then applies another editor.
 
