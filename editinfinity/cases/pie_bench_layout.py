@@ -99,16 +99,17 @@ def read_benchmark(folder: Path) -> Benchmark:
 
 
 def _parse_entry(name: str, fields: Any, folder: Path) -> Entry:
-    """Parse the entry of one id.
+    """Check the fields of one id and return its entry; only ``editing_prompt`` must not be empty.
 
     Raises:
         UserError: the entry is not usable.
     """
+    # Ids become the names of folders, beside the folder "masks".
     if not _ID.fullmatch(name) or name.lower() == "masks":
-        raise UserError("the id must consist of letters, digits, _ and -")
+        raise UserError("the id must be 1 to 64 letters, digits, _ and -, and not masks")
     if not isinstance(fields, Mapping):
         raise UserError(f"must be an object of fields, got {format_value(fields)}")
-    number = str(fields.get("editing_type_id"))
+    number = str(fields.get("editing_type_id"))  # a number or text
     if number not in {str(index) for index in range(len(TYPES))}:
         raise UserError(f"editing_type_id: must be 0 to 9, got {format_value(number)}")
     source, prompt = (_text_field(fields, key) for key in ("original_prompt", "editing_prompt"))
@@ -134,7 +135,7 @@ def _text_field(fields: Mapping[str, Any], key: str) -> str:
 
 
 def target_word(blended: str, source_prompt: str) -> str:
-    """Return the word to segment in the source prompt if no mask is given; empty if there is none.
+    """Return the word that locates the edit in runs without the released masks; empty if none.
 
     ``blended_word`` names the object before and after the edit. The result begins with the first of
     its words that occurs in the source prompt, and is the longest phrase from there that also

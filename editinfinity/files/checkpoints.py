@@ -40,8 +40,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_STATE = "state.safetensors"
 
 _MAX_CONFIG_BYTES = 2**20
-_IMPORTING_KEYS = ("auto_mapping", "megatron_config", "eva_config", "corda_config", "loftq_config")
-"""Keys of an adapter's configuration that make PEFT load more than the adapter."""
+_IMPORTING_KEYS = ("megatron_config", "eva_config", "corda_config", "loftq_config")
+"""Keys of an adapter's configuration that make PEFT import further modules."""
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,10 @@ class Adapter:
         """
         from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
-        # Some kinds of initialisation are slow or change the base weights, and a task type makes
-        # PEFT expect a model class for that task. Neither is needed for trained weights.
-        overrides = {"init_lora_weights": True, "task_type": None}
+        # Some kinds of initialisation are slow or change the base weights, a task type makes PEFT
+        # expect a model class for that task, and auto_mapping names a class to import (PEFT writes
+        # it itself). None of them is needed for trained weights.
+        overrides = {"init_lora_weights": True, "task_type": None, "auto_mapping": None}
         try:
             config = LoraConfig.from_peft_type(**{**self.config, **overrides})
             adapted = get_peft_model(model, config)  # type: ignore[arg-type]
@@ -237,11 +238,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     require_file(path, _MAX_CONFIG_BYTES, "train the adapter first")
     try:
         config: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
-        fits = config["peft_type"] == "LORA"
+        is_lora = config["peft_type"] == "LORA"
         importing = [key for key in _IMPORTING_KEYS if config.get(key)]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise UserError(f"{path}: is not a LoRA configuration; delete it and run again") from None
-    if not fits or importing:
+    if importing or not is_lora:
         key = importing[0] if importing else "peft_type"
         raise UserError(
             f"{path}: {key} {config[key]!r:.60} is unsupported; delete it and run again"

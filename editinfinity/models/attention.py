@@ -153,6 +153,7 @@ class ScaleCache:
         return keys, values
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Append the keys and values of the next scale, and attend to all scales so far."""
         cache, length = self._cache, k.shape[2]
         if cache is None:
             raise ValueError("call kv_buffer before attend")

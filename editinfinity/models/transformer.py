@@ -87,8 +87,9 @@ class Condition:
 class RMSNorm(nn.Module):
     """RMS normalisation: x / √(mean x² + 1e-6) · weight.
 
-    The epsilon decides how much small inputs are amplified: by up to 1/√1e-6 = 1000. The learned
-    text embedding starts at zero, so its first updates are amplified nearly that much.
+    The mean is over the last dimension; the result is fp32. The epsilon is that of the released
+    models and amplifies small inputs by up to 1/√1e-6 = 1000. A soft prompt (``append``) starts at
+    zero, so its first small values appear in the output nearly 1000 times larger.
     """
 
     def __init__(self, width: int) -> None:

@@ -98,7 +98,7 @@ def _lock(descriptor: int, paths: Iterable[Path], operation: int, timeout: float
                 break
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):  # no locks on this system
-                    log.warning("cannot lock cases in use: %s", error)
+                    log.warning("cannot protect cases from changes during a run: %s", error)
                     return
             if time.monotonic() >= deadline:
                 raise UserError(
@@ -123,11 +123,14 @@ def _process_descriptor() -> int | None:
 
 
 def _open_lock_file() -> int | None:
-    """Open the lock file and return its descriptor; None if that is not possible."""
+    """Open the lock file and return its descriptor; None, with a warning, if it cannot be opened.
+
+    Callers go on without locks then.
+    """
     try:
         descriptor = os.open(private_folder() / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.utime(descriptor)  # a recent mtime keeps cleaners of old files away
+        os.utime(descriptor)  # so that cleaners of temporary folders do not delete it as old
     except OSError as error:
-        log.warning("cannot lock cases in use: %s", error)
+        log.warning("cannot protect cases from changes during a run: %s", error)
         return None
     return descriptor

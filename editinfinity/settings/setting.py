@@ -235,10 +235,12 @@ def as_yaml(value: Any) -> str:
 
 
 def accept_former_names(**names: str | tuple[str, ...]) -> Callable[[type[Group]], type[Group]]:
-    """Return a class decorator that accepts former names of settings, with a warning.
+    """Return a class decorator, to be put above ``@dataclass``.
+
+    It lets the constructor accept former names as keyword arguments, with a warning.
 
     Args:
-        names: former name → current name or names.
+        names: former name → current name, or several that all get the value.
     """
 
     def decorate(group: type[Group]) -> type[Group]:

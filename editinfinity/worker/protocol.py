@@ -35,7 +35,7 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self.descriptors: list[int] = []
-        """File descriptors that were received with messages. :meth:`close` closes them."""
+        """File descriptors that messages brought: the lock of the job's lease. ``close`` closes them."""
         self._buffer = b""
 
     def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
@@ -48,7 +48,8 @@ class Connection:
         if descriptors:
             sent = socket.send_fds(self.socket, [data], list(descriptors))
             data = data[sent:]
-        # The other side may have answered and closed already: then even an empty send fails.
+        # If send_fds sent everything, the other side may have answered and closed already, and even
+        # an empty sendall would fail.
         if data:
             self.socket.sendall(data)
 

@@ -220,9 +220,6 @@ CONFIGS: dict[str, Callable[[Path], object]] = {
     "another method": config(peft_type="IA3"),
     "an unknown method": config(peft_type="EVIL"),
     "modules to import": config(megatron_config={"a": 1}, megatron_core="os"),
-    "a class to import": config(
-        auto_mapping={"base_model_class": "system", "parent_library": "os"}
-    ),
     "another rank": config(r=7),
     "other layers": config(target_modules=["head"]),
     "no layers": config(target_modules=["nowhere"]),
@@ -233,6 +230,13 @@ CONFIGS: dict[str, Callable[[Path], object]] = {
 def test_bad_adapter_configurations(way: str, case: Worked) -> None:
     CONFIGS[way](case.lora / "adapter_config.json")
     refused(lambda: draw(case), "lora")
+
+
+def test_the_class_that_peft_names_in_a_configuration_is_not_imported(case: Worked) -> None:
+    """PEFT writes ``auto_mapping`` itself where a model is none of transformers'."""
+    path = case.lora / "adapter_config.json"
+    config(auto_mapping={"base_model_class": "A", "parent_library": "no.such.module"})(path)
+    draw(case)
 
 
 def test_weights_are_missing_foreign_or_pickled(tmp_path: Path) -> None:
