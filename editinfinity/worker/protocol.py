@@ -35,7 +35,7 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self.descriptors: list[int] = []
-        """File descriptors that messages brought: the lock of the job's lease. ``close`` closes them."""
+        """Descriptors that messages brought: the lock of the job's lease. ``close`` closes them."""
         self._buffer = b""
 
     def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
