@@ -159,7 +159,7 @@ def test_kernel_of_an_attention_map(worked: Worked, tmp_path: Path) -> None:
 
 def test_kernel_needs_one_source_of_its_own_photograph(worked: Worked, tmp_path: Path) -> None:
     for both in ({}, {"mask": worked.mask, "attention": worked.attention}):
-        with pytest.raises(UserError, match="either a mask or an attention map"):
+        with pytest.raises(UserError, match="either a mask, an attention map or a blend mask"):
             make_kernel(image_features=worked.image, output=tmp_path / "k", **both)
     Image.new("L", (256, 320)).save(tmp_path / "turned.png")
     with pytest.raises(UserError, match="draw the mask at that aspect ratio"):
