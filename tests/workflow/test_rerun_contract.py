@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -42,9 +43,9 @@ from tests.workflow.project import (
 )
 from tests.workflow.project import SETTINGS as PROJECT_SETTINGS
 
-USER, WORD, LARGE = "été 1", "b.2", "large"
-"""A case with the user's mask, one with an automatic mask and two edits, and one of which only the
-part around the mask is learned, which trains nothing."""
+USER, WORD, LARGE, OWN = "été 1", "b.2", "large", "own"
+"""A case with the user's mask, one with an automatic mask and two edits, one of which only the
+part around the mask is learned, which trains nothing, and one with a blend mask."""
 
 NAME = "embedding2-lora2-cfg4.5-tau0.5-seed42"
 
@@ -85,6 +86,7 @@ EVERYTHING = {
     USER: PREPARED | TRAINED | drawn() | placed(),
     WORD: PREPARED | TRAINED | drawn("edit", "red hat") | placed() | placed("red hat")
     | {"edit/red hat/text_features", "mask/edit/attention_map", "mask/red hat/attention_map"},
+    OWN: PREPARED | TRAINED | drawn() | placed(),
     LARGE: {"check", "image_features", "edit/edit/text_features"} | placed()
     | drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")),
 }  # fmt: skip
@@ -160,6 +162,16 @@ ROWS = {
         drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")) | placed(), base=LARGE,
         change=lambda folder: draw_mask(folder / "image" / "mask.png", 28, (800, 640)),
     ),
+    "blend mask": Row(  # in place of the mask, which is left to the metrics
+        drawn() | placed(), change=lambda folder: draw_blend(folder / "image" / "blend.npy", 24)
+    ),
+    "blend mask changed": Row(
+        drawn() | placed(), base=OWN,
+        change=lambda folder: draw_blend(folder / "image" / "blend.npy", 40),
+    ),
+    "settings that a blend mask does not use": Row(
+        set(), {"mask_grow": 5, "mask_edit_region": "white", "crop": "auto"}, OWN
+    ),
     "source prompt": Row(
         EVERYTHING[WORD] - {"check", "image_features", "edit/edit/text_features",
                             "edit/red hat/text_features"}, base=WORD,
@@ -193,7 +205,16 @@ ROWS = {
     ),
 }  # fmt: skip
 
-REALLY_RUN = ("edit prompt", "mask", "target word", "image", "longer", "another edit")
+REALLY_RUN = (
+    "edit prompt", "mask", "blend mask", "target word", "image", "longer", "another edit"
+)  # fmt: skip
+
+
+def draw_blend(path: Path, side: int) -> None:
+    """1, with a square of 0 in the middle, on the grid of a photograph of 80×64."""
+    values = np.ones((56, 70), np.float32)
+    values[28 - side // 2 : 28 + side // 2, 35 - side // 2 : 35 + side // 2] = 0
+    np.save(path, values)
 
 
 def append_to_image(folder: Path) -> None:
@@ -218,6 +239,7 @@ def finished(
         project = Project.create(folder, overrides={LARGE: LARGE_SETTINGS})
         project.add_case(USER, mask=True)
         project.add_case(WORD, target_word="dog", **{"red hat": "a dog with a red hat"})
+        draw_blend(project.add_case(OWN) / "image" / "blend.npy", 24)
         image = project.add_case(LARGE, mask=True) / "image"
         for name, draw in (("original_image.jpg", draw_image), ("mask.png", draw_mask)):
             draw(image / name, 24, size=(800, 640))
@@ -350,7 +372,7 @@ def test_a_change_reruns_exactly_its_jobs(changed: tuple[Project, Plan], name: s
 
 def test_other_cases_rest_and_a_new_one_runs_alone(changed: tuple[Project, Plan]) -> None:
     plan = changed[1]
-    assert not any(plan.pending(case) for case in (USER, WORD, LARGE))
+    assert not any(plan.pending(case) for case in (USER, WORD, LARGE, OWN))
     name = NAME.replace("embedding2-lora2", "embedding0-lora0")
     new = {"check", "image_features", "edit/edit/text_features"}
     assert plan.pending("новый") == drawn(name=name) | new
