@@ -441,11 +441,12 @@ def test_how_a_model_runs_changes_nothing_and_its_layers_everything_drawn(
     assert {
         "model", "model_dir", "attention_bias", "device", "threads", "gradient_checkpointing",
         "deterministic", "worker", "metrics", "pie_bench", "pie_bench_sample",
+        "pie_bench_lora_iter",
         *(f"{name}_weights" for name in ("lpips", "clip", "dino", "image_reward")),
     } == RUN_KEYS  # fmt: skip
     project = finished.copy(tmp_path / "project")
     same = {"device": "auto", "threads": 2, "gradient_checkpointing": "all", "deterministic": 1,
-            "worker": "off", "pie_bench_sample": 3}  # fmt: skip
+            "worker": "off", "pie_bench_sample": 3, "pie_bench_lora_iter": 9}  # fmt: skip
     project.configure(overrides={LARGE: LARGE_SETTINGS}, **same)
     plan = project.plan()
     assert not any(plan.pending(case) for case in EVERYTHING)
@@ -498,7 +499,7 @@ def test_reworded_and_moved_code_reruns_nothing_and_a_new_version_its_stage(
     rewrite("stages/kernel.py", ("import annotations\n", "import annotations\n\n_NEW = 1\n"))
     told = project.plan()
     assert not any(told.pending(case) for case in EVERYTHING)
-    assert "kernel: the code has changed since it made the results of 3 cases" in told.stderr
+    assert "kernel: the code has changed since it made the results of 4 cases" in told.stderr
     assert "--forcerun kernel" in told.stderr
 
     rewrite(
