@@ -131,7 +131,7 @@ def test_names_of_folders(folder: Path) -> None:
     (folder / "config.yaml").write_text("", encoding="utf-8")
     cases = plan(folder)
     assert set(cases.by_name) == set(WELCOME)
-    assert len(cases.notices) == len(INVALID) + 1
+    assert sum("skipped" in line for line in cases.notices) == len(INVALID) + 1
     for line in cases.notices:
         assert line.isprintable()
         require_clear(line, "skipped")
