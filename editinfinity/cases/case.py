@@ -191,7 +191,7 @@ class Case:
 
 
 def _name_of(place: Text) -> str:
-    return printable(str(place)) if isinstance(place, Path) else f"the target word {place!r}"
+    return printable(place.name) if isinstance(place, Path) else f"the target word {place!r}"
 
 
 @dataclass(frozen=True)

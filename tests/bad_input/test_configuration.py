@@ -137,7 +137,7 @@ def test_names_of_folders(folder: Path) -> None:
     assert (len(unused), len(skipped)) == (len(WELCOME), len(INVALID) + 1)
     for line in cases.notices:
         assert line.isprintable()
-        require_clear(line, "skipped" if line in skipped else "image/mask.png")
+        require_clear(line, "skipped" if line in skipped else "mask.png")
 
 
 def test_a_case_twice_is_one(folder: Path) -> None:

@@ -70,10 +70,10 @@ def test_a_file_without_effect_is_told_in_a_line_of_its_case(
     tmp_path: Path, files: tuple[str, ...], unused: list[str], decides: str, sources: str
 ) -> None:
     (line,) = notices_of(tmp_path, *files)
-    names = " and ".join(str(tmp_path / "a" / file) for file in unused)
+    names = " and ".join(Path(file).name for file in unused)
     assert line == (
         f"a: {names} {'are' if len(unused) > 1 else 'is'} not used to edit, because there is "
-        f"{tmp_path / 'a' / decides}; delete what you do not need, or set mask_source: {sources}"
+        f"{Path(decides).name}; delete what you do not need, or set mask_source: {sources}"
     )
     # Edits that share the files say so once; where a setting chose, there is nothing to tell.
     assert notices_of(tmp_path, *files, "prompt/edit_image_prompt.hat.txt") == (line,)
@@ -97,8 +97,8 @@ def test_a_sweep_over_smoothing_of_a_blend_mask_is_told(tmp_path: Path) -> None:
     sweep = {"smoothing": ["linear", "paper"]}
     (line,) = notices_of(tmp_path, BLEND, **sweep)
     assert line == (
-        f"a: {tmp_path / 'a' / BLEND} is used as it is, so a sweep over smoothing draws equal "
-        "pictures; set smoothing to one value"
+        "a: blend.npy is used as it is, so a sweep over smoothing draws equal pictures; set "
+        "smoothing to one value"
     )
     assert notices_of(tmp_path, MASK, **sweep) == ()
 
@@ -238,8 +238,8 @@ def test_a_table_gives_cases_edits_and_settings(tmp_path: Path) -> None:
     )
     cases = load_table(path, cfg=7).by_name
     assert load_table(path).notices == (
-        f"b: the target word 'dog' is not used to edit, because there is {tmp_path / 'b.npy'}; "
-        "delete what you do not need, or set mask_source: attention",
+        "b: the target word 'dog' is not used to edit, because there is b.npy; delete what you do "
+        "not need, or set mask_source: attention",
     )
     first = cases["été 1"]
     assert first.image == tmp_path / "pics/a.jpg"
