@@ -23,7 +23,7 @@ from PIL import Image
 from editinfinity.compute import current_device, isolated_torch_state, pick_device, set_threads
 from editinfinity.errors import UserError
 from editinfinity.files import api_inputs
-from editinfinity.files.api_inputs import MaskLike, Picture
+from editinfinity.files.api_inputs import BlendLike, MaskLike, Picture
 from editinfinity.files.cropping import FULL, Region
 from editinfinity.files.features import PromptFeatures, require_preset
 from editinfinity.files.masks import grow_mask
@@ -34,7 +34,12 @@ from editinfinity.method.composite import composite
 from editinfinity.method.draw import adapted, decode, draw
 from editinfinity.method.encode import encode_photograph
 from editinfinity.method.invert import Trainer, source_of
-from editinfinity.method.locate import blend_mask_of, region_of_attention, region_of_mask
+from editinfinity.method.locate import (
+    blend_mask_of,
+    region_of_attention,
+    region_of_blend,
+    region_of_mask,
+)
 from editinfinity.method.prompt import encode_prompt, tokens_of_word
 from editinfinity.models.scale_passes import CudaGraphRunner
 from editinfinity.models.text_encoder import TextEncoder
@@ -145,7 +150,8 @@ class EditInfinityPipeline:
     def edit(  # type: ignore[misc]  # mypy expects **options, as in the overloads
         self, inversion: Inversion, prompt: str | list[str] | tuple[str, ...], *,
         mask: MaskLike | None = None, target_word: str | None = None,
-        use_embedding: bool = True, use_lora: bool = True, **settings: Any,
+        blend: BlendLike | None = None, use_embedding: bool = True, use_lora: bool = True,
+        **settings: Any,
     ) -> Image.Image | list[Image.Image]:  # fmt: skip
         """Draw an edit at the photograph's size, or a list of edits for a list of prompts.
 
@@ -155,6 +161,9 @@ class EditInfinityPipeline:
             mask: region that may change. None edits the region of ``target_word``, or the whole
                 picture if that is None too.
             target_word: word of the source prompt that locates the edit, instead of a mask.
+            blend: blend mask of your own, instead of a mask: a file, or an (h, w) array of floats
+                on the model's grid (``inversion.features.schedule.reference_grid``). 1 keeps the
+                photograph, 0 takes the edit. Settings of masks and ``smoothing`` do not apply.
             use_embedding: whether to use the soft prompt.
             use_lora: whether to use the LoRA adapter.
             settings: settings of the edit, with the names of config.yaml: ``seed``, ``cfg``,
@@ -164,7 +173,7 @@ class EditInfinityPipeline:
                 ``source_negative`` with an inversion of 0 iterations is training-free editing.
 
         Raises:
-            UserError: the mask or word does not fit the photograph or its prompt, a setting is
+            UserError: a mask or the word does not fit the photograph or its prompt, a setting is
                 invalid, or the inversion was made with another model.
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
@@ -172,8 +181,8 @@ class EditInfinityPipeline:
             settings, groups.SamplingSettings, groups.PreservationSettings, groups.MaskSettings,
             groups.FinishSettings,
         )  # fmt: skip
-        if mask is not None and target_word is not None:
-            raise UserError("mask, target_word: both define the edited region; pass only one")
+        if sum(where is not None for where in (mask, target_word, blend)) > 1:
+            raise UserError("mask, target_word, blend: each defines the region; pass only one")
         features, source, region, pictures = inversion.features, inversion.prompt.prompt, None, []
         soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
         suffix, negative = "" if soft_prompt is None else CAPTION_SUFFIX, None
@@ -188,6 +197,9 @@ class EditInfinityPipeline:
                 tokens = tokens_of_word(plain, target_word)
                 attention = attention_map(self.transformer, features, plain, tokens)
                 region = region_of_attention(attention, masking.attention_threshold, target_word)
+            if blend is not None:
+                given = api_inputs.blend_of(blend, features.schedule.reference_grid)
+                region = region_of_blend(given, blend)
             blend_mask = None
             if region is not None:
                 blend_mask = blend_mask_of(region, features.schedule, preservation.smoothing)

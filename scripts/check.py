@@ -17,6 +17,7 @@ with job(snakemake) as this:
                 edit.mask if edit.mask_source == "user" else None,
                 edit.target_word if edit.mask_source == "attention" else None,
                 MaskSettings.of(edit.settings),
+                edit.blend if edit.mask_source == "blend" else None,
             )
             for edit in case.edits.values()
         ],

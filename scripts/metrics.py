@@ -15,6 +15,7 @@ with job(snakemake) as this:
         output=this.output(),
         mask=edit.mask if edit.judged_mask == "user" else None,
         attention=this.input("attention"),
+        blend=edit.blend if edit.judged_mask == "blend" else None,
         **vars(MaskSettings.of(edit.settings)),
         drawn_with=this.params["drawn_with"],
         **backbone_folders(this.config.settings),

@@ -229,6 +229,62 @@ def test_a_word_of_a_case_is_kept_where_a_mask_takes_its_place(folder: Path) -> 
     assert "old_target_word.txt" in names and "target_word.txt" not in names
 
 
+def test_a_blend_mask_becomes_part_of_a_case_and_is_never_lost(folder: Path) -> None:
+    np.save(folder / "mine.npy", np.ones((56, 70), np.float32))
+    line = ("new", "trip", "my photo.jpg", "--source", "a cup", "--prompt", "a cat")
+    assert run(folder, *line, "--mask", "mask.png").returncode == 0
+    done = run(folder, *line, "--blend", "mine.npy")
+    assert "mask.png: is replaced; the old file is kept as old_mask.png" in done.stderr
+    image = folder / "data" / "trip" / "image"
+    assert (image / "blend.npy").read_bytes() == (folder / "mine.npy").read_bytes()
+    assert run(folder, *line, "--blend", "mine.npy").stderr == ""  # the same
+
+    done = run(folder, *line)
+    assert "data/trip/image/blend.npy: still limits where to edit" in done.stderr
+    for where, new in (
+        (("--target", "cup"), "the word 'cup'"),
+        (("--mask", "mask.png"), "the new mask"),
+        (("--box", "1,2,30,40", "--name", "hat"), "the new mask"),
+    ):
+        done = run(folder, *line, *where)
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert f"blend.npy: is a blend mask of this edit and would override {new}" in done.stderr
+    done = run(folder, *line, "--blend", "mask.jpg")
+    assert "mask.jpg: does not end in .npy, .safetensors or .png; save it as one" in done.stderr
+    assert sorted(path.name for path in image.iterdir()) == [
+        "blend.npy", "old_mask.png", "original_image.jpg"
+    ]  # fmt: skip
+
+    rows = ["case\timage\tedit_prompt\tblend", "one\tmy photo.jpg\ta cat\tmine.npy"]
+    (folder / "t.tsv").write_text("\n".join(rows) + "\n")
+    assert run(folder, "import", "t.tsv").returncode == 0
+    case, _ = read_folder("one", load_config({"data": str(folder / "data")}))
+    assert case.edits["edit"].blend == folder / "data" / "one" / "image" / "blend.npy"
+
+
+def test_edit_under_a_blend_mask_and_a_wrong_one_is_told_by_its_own_name(folder: Path) -> None:
+    blend = np.ones((56, 70), np.float32)
+    blend[20:40, 20:40] = 0
+    np.save(folder / "mine.npy", blend)
+    line = ("edit", "my photo.jpg", "--prompt", "a cat", *UNTRAINED, "--output", "done.png")
+    done = run(folder, *line, "--blend", "mine.npy")
+    assert done.returncode == 0, done.stderr
+    old, new = (np.asarray(Image.open(folder / name)) for name in ("my photo.jpg", "done.png"))
+    changed = (old != new).any(axis=2)
+    assert changed[50:85, 50:85].mean() > 0.9
+    changed[45:93, 45:93] = False
+    assert not changed.any()
+    done = run(folder, *line, "--mask", "mask.png")  # takes its place
+    assert done.returncode == 0, done.stderr
+    assert (np.asarray(Image.open(folder / "done.png")) != new).any()
+
+    np.save(folder / "mine.npy", blend[:10])
+    done = run(folder, *line, "--blend", "mine.npy")
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("editinfinity: mine.npy: has a grid of 10×70, but the photograph's is")
+
+
 def test_a_table_is_imported_without_loss_and_without_mixing_its_edits(folder: Path) -> None:
     rows = [
         "case\timage\tedit_prompt\tmask\tedit\ttarget_word\tsource_prompt",
@@ -283,7 +339,7 @@ def test_preview(folder: Path) -> None:
     [
         (("edit", "none.jpg", "--prompt", "x"), "none.jpg: there is no such file"),
         (("edit", "my photo.jpg", "--prompt", "x", "--mask", "mask.png", "--box", "1,2,3,4"),
-         "give only one of --mask, --box and --target"),
+         "give only one of --mask, --box, --blend and --target"),
         (("edit", "my photo.jpg", "--prompt", "x", "--output", "a.gif"), "choose one of"),
         (("edit", "my photo.jpg", "--prompt", "x", "--target", "horse", "--source", "a cup"),
          "'horse' is not in the source prompt 'a cup'"),

@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from editinfinity import EditInfinityPipeline, Inversion, pipeline
+from editinfinity.editing.blend_mask import make_blend_mask
 from editinfinity.errors import UserError
 from editinfinity.models.transformer import TextFeatures
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
@@ -185,6 +186,30 @@ def test_masks_of_every_kind_and_several_prompts(
     assert pipe.edit(inversion, "a cat", target_word="cup").size == (320, 256)
 
 
+def test_a_blend_mask_is_used_as_it_is(
+    pipe: EditInfinityPipeline, inversion: Inversion, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    array = np.zeros((256, 320), bool)
+    array[80:160, 100:180] = True
+    blend = make_blend_mask(array, inversion.features.schedule.reference_grid, "paper")
+    np.save(tmp_path / "blend.npy", blend)
+    by_mask = pipe.edit(inversion, "a cat", mask=array, smoothing="paper")
+    for given in (blend, tmp_path / "blend.npy"):
+        for smoothing in ("linear", "paper"):
+            picture = pipe.edit(inversion, "a cat", blend=given, smoothing=smoothing)
+            assert (np.asarray(picture) == np.asarray(by_mask)).all()
+    assert caplog.messages == []
+    pipe.edit(inversion, "a cat", blend=np.zeros_like(blend))
+    pipe.edit(inversion, "a cat", blend=0.4 + 0.6 * blend)
+    pipe.edit(inversion, "a cat", blend=0.7 + 0.3 * blend)
+    pipe.edit(inversion, "a cat", blend=np.ones_like(blend))
+    small = "blend: marks too little for a visible edit, so the picture stays unchanged; lower its"
+    assert [line[: len(small)] for line in caplog.messages] == [
+        "blend: is 0 in every cell, so the whole picture may change; 1 keeps", small, small
+    ]  # fmt: skip
+
+
 def test_faults_are_one_line(pipe: EditInfinityPipeline, inversion: Inversion, photo: Path) -> None:
     corner = {"crop": (0, 200, 120, 120), "embedding_iterations": 0, "lora_iterations": 0}
     part = pipe.invert(photo, PROMPT, **corner)
@@ -201,6 +226,9 @@ def test_faults_are_one_line(pipe: EditInfinityPipeline, inversion: Inversion, p
         (lambda: pipe.edit(inversion, "a", seed=1.5), "seed: must be .* got 1.5"),
         (lambda: pipe.edit(inversion, "a", cfg=math.inf), "cfg: must be .* got Infinity"),
         (lambda: pipe.edit(inversion, "a", mask=BOX, target_word="cup"), "pass only one"),
+        (lambda: pipe.edit(inversion, "a", mask=BOX, blend="b.npy"), "pass only one"),
+        (lambda: pipe.edit(inversion, "a", blend=np.ones((64, 64))), "blend: has a grid of 64×64"),
+        (lambda: pipe.edit(inversion, "a", blend=photo.parent / "none.npy"), "is no such file"),
         (lambda: TrainingSettings(train_seed=-1), "seed: must be .* got -1"),
         (lambda: pipe.edit(inversion, "a", seed=2**70), "seed: must be"),
         (

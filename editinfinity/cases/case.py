@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from editinfinity.names import printable
+
 Text = Path | str
 """A prompt or a word: either the path of a UTF-8 file, or the text itself (from a table)."""
 
@@ -33,6 +35,7 @@ class Edit:
         mask: the user's mask, whether or not it is used.
         target_word: word of the source prompt to segment, whether or not it is used.
         settings: all settings of this edit, in canonical form.
+        blend: the user's own blend mask, whether or not it is used.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Edit:
     mask: Path | None
     target_word: Text | None
     settings: Mapping[str, Any]
+    blend: Path | None = None
 
     @property
     def infer_function(self) -> int:
@@ -56,17 +60,34 @@ class Edit:
     def _chosen_mask_source(self) -> str:
         """The setting ``mask_source`` with ``auto`` resolved, ignoring ``infer_function``."""
         setting = str(self.settings["mask_source"])
-        if setting != "auto":
-            return setting
-        if self.mask is not None:
-            return "user"
-        return "none" if self.target_word is None else "attention"
+        return setting if setting != "auto" else next(iter(self._places), "none")
+
+    @property
+    def _places(self) -> dict[str, Text]:
+        """Mask source → its file or text, of what the case has, the first takes precedence."""
+        places = {"blend": self.blend, "user": self.mask, "attention": self.target_word}
+        return {source: place for source, place in places.items() if place is not None}
 
     @property
     def mask_source(self) -> str:
-        """Origin of the mask: ``user``, ``attention`` or ``none``."""
+        """Origin of the mask: ``blend``, ``user``, ``attention`` or ``none``."""
         forced = {DRAW_FREELY: "none", MAP_ONLY: "attention"}
         return forced.get(self.infer_function, self._chosen_mask_source)
+
+    @property
+    def place(self) -> Text | None:
+        """The file or text that decides where to edit; None if the whole picture may change."""
+        return self._places.get(self.mask_source)
+
+    @property
+    def passed_over(self) -> dict[Text, str]:
+        """Other files or texts that could decide where to edit → the ``mask_source`` to use them.
+
+        Empty if a setting made the choice.
+        """
+        if self.settings["mask_source"] != "auto" or self.mask_source != self._chosen_mask_source:
+            return {}
+        return {place: source for source, place in self._places.items() if place != self.place}
 
     @property
     def edits_everything_by_default(self) -> bool:
@@ -103,6 +124,11 @@ class Edit:
                 f"edit {self.name}: mask_source: {setting}: there is no mask; add image/mask.png "
                 "or set mask_source: auto"
             ]
+        if source == "blend" and self.blend is None:
+            return [
+                f"edit {self.name}: mask_source: blend: there is no blend mask; add "
+                "image/blend.npy or set mask_source: auto"
+            ]
         if source == "attention" and self.target_word is None:
             return [
                 f"edit {self.name}: an attention map needs a target word; add "
@@ -135,6 +161,37 @@ class Case:
         """Return the faults of the case and of its edits, each prefixed with the case's name."""
         lines = [*self.faults, *(line for edit in self.edits.values() for line in edit.faults())]
         return [f"{self.name}: {line}" for line in lines]
+
+    def notices(self) -> list[str]:
+        """Return one line for each input that has no effect, prefixed with the case's name."""
+        edits = self.edits.values()
+        used = {edit.place for edit in edits}  # a file that one edit does not use may be another's
+        lines = []
+        for place in dict.fromkeys(edit.place for edit in edits if edit.passed_over):
+            unused = {
+                other: source
+                for edit in edits
+                if edit.place == place
+                for other, source in edit.passed_over.items()
+                if other not in used
+            }
+            if place is not None and unused:
+                lines.append(
+                    f"{' and '.join(map(_name_of, unused))} {'are' if len(unused) > 1 else 'is'} "
+                    f"not used to edit, because there is {_name_of(place)}; delete what you do not "
+                    f"need, or set mask_source: {' or '.join(dict.fromkeys(unused.values()))}"
+                )
+        lines += [
+            f"{_name_of(edit.blend)} is used as it is, so a sweep over smoothing draws equal "
+            "pictures; set smoothing to one value"
+            for edit in edits
+            if edit.blend and edit.mask_source == "blend" and len(edit.settings["smoothing"]) > 1
+        ]
+        return [f"{self.name}: {line}" for line in dict.fromkeys(lines)]
+
+
+def _name_of(place: Text) -> str:
+    return printable(place.name) if isinstance(place, Path) else f"the target word {place!r}"
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from editinfinity.cases.folders import IMAGE_ENDINGS, MASK, MASK_ENDINGS, UNNAMED_EDIT
+from editinfinity.cases.folders import BLEND, IMAGE_ENDINGS, MASK, MASK_ENDINGS, UNNAMED_EDIT
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_bytes, write_text
-from editinfinity.files.input_files import require_file
-from editinfinity.files.near_names import assign_files
+from editinfinity.files.input_files import BLEND_ENDINGS, require_file
+from editinfinity.files.near_names import Slot, assign_files
 from editinfinity.names import why_unusable
 
 log = logging.getLogger(__name__)
+
+File = tuple[str, bytes]
+"""Ending and content of a file."""
 
 _MAX_MASK_BYTES = 2**30
 """Maximum size of a mask file."""
@@ -34,17 +37,19 @@ class NewEdit:
         mask: path of a picture, polygons or a box file; None for no mask.
         box: ``x,y,w,h`` in place of a mask file.
         target_word: word of the source prompt to edit.
+        blend: path of a blend mask of the user's own, in place of a mask.
     """
 
     prompt: str
     mask: Path | None = None
     box: str | None = None
     target_word: str | None = None
+    blend: Path | None = None
 
     @property
     def is_localised(self) -> bool:
-        """Whether the edit specifies where to edit, by a mask, a box or a target word."""
-        return any(value is not None for value in (self.mask, self.box, self.target_word))
+        """Whether the edit specifies where to edit, by a mask, a box, a word or a blend mask."""
+        return any(v is not None for v in (self.mask, self.box, self.target_word, self.blend))
 
 
 def make_case(
@@ -57,7 +62,7 @@ def make_case(
     """Write a case, leaving files that already have the right content untouched.
 
     Files that may have been added by hand are never lost. An edit that does not specify where to
-    edit keeps the case's existing mask and target word. A mask or word that is replaced is kept
+    edit keeps the case's existing mask, blend mask and target word. One that is replaced is kept
     under the name ``old_…``. A warning is logged in both cases.
 
     Args:
@@ -70,9 +75,9 @@ def make_case(
 
     Raises:
         UserError: a name is not usable, a file is missing or of an unsupported kind, or the case
-            already has a different photograph, or a mask that would override a new target word.
+            already has a different photograph, or a file that would take precedence over a new one.
     """
-    mask_files = require_creatable(folder, image, edits, overwrite)
+    files = require_creatable(folder, image, edits, overwrite)
     # With several edits, the files of the unnamed one would apply to the others too.
     is_only = len(edits) == 1 and not any((folder / "prompt").glob("edit_image_prompt.*.txt"))
     suffixes = {name: "" if name == UNNAMED_EDIT and is_only else f".{name}" for name in edits}
@@ -84,26 +89,28 @@ def make_case(
         write_text(folder / "prompt" / f"edit_image_prompt{ending}.txt", edit.prompt + "\n")
         if not overwrite and not edit.is_localised:
             for suffix in dict.fromkeys((suffixes[name], f".{name}", "")):
-                for path in (*_mask_paths(folder, suffix), _word_path(folder, suffix)):
+                for path in _paths_of_places(folder, suffix):
                     if path.exists():
                         message = "still limits where to edit; delete it to edit the whole picture"
                         log.warning("%s: %s", path, message)
             continue
-        _keep_only(_mask_paths(folder, suffixes[name]), mask_files[name], overwrite)
+        mask, blend = files[name]
+        _keep_only(_image_paths(folder, MASK, suffixes[name]), mask, overwrite)
+        _keep_only(_image_paths(folder, BLEND, suffixes[name]), blend, overwrite)
         word = None if edit.target_word is None else (".txt", f"{edit.target_word}\n".encode())
         _keep_only([_word_path(folder, suffixes[name])], word, overwrite)
 
 
 def require_creatable(
     folder: Path, image: Path, edits: Mapping[str, NewEdit], overwrite: bool = False
-) -> dict[str, tuple[str, bytes] | None]:
+) -> dict[str, tuple[File | None, File | None]]:
     """Check that a case can be created, before any file of it or of other cases is written.
 
     Args:
         folder, image, edits, overwrite: see ``make_case``.
 
     Returns:
-        Edit → (file ending, content) of its mask file; None for an edit without one.
+        Edit → (its mask file, its blend mask file), None for one that it does not have.
 
     Raises:
         UserError: see ``make_case``.
@@ -112,7 +119,9 @@ def require_creatable(
         if reason := why_unusable(name):
             raise UserError(f"{name!r} cannot be a name: {reason}")
     _require_readable(image)
-    mask_files = {name: _mask_file_of(edit, image) for name, edit in edits.items()}
+    files = {
+        name: (_mask_file_of(edit, image), _blend_file_of(edit)) for name, edit in edits.items()
+    }
     if not overwrite:
         for other in (folder / "image").glob("original_image.*"):
             endings = {other.suffix.lower(), image.suffix.lower()}
@@ -121,9 +130,12 @@ def require_creatable(
                     f"{other}: is another photograph than {image}; choose another name for the case"
                 )
         for name, edit in edits.items():
-            if edit.target_word is not None and mask_files[name] is None:
-                _require_no_mask(folder, name, edit.target_word)
-    return mask_files
+            if edit.blend is not None or not edit.is_localised:
+                continue
+            has_mask = files[name][0] is not None
+            new = "the new mask" if has_mask else f"the word {edit.target_word!r}"
+            _require_no_precedence(folder, name, (BLEND,) if has_mask else (BLEND, MASK), new)
+    return files
 
 
 def _require_readable(image: Path) -> None:
@@ -137,37 +149,52 @@ def _require_readable(image: Path) -> None:
         ) from None
 
 
-def _mask_paths(folder: Path, suffix: str) -> list[Path]:
+def _image_paths(folder: Path, shared: Slot, suffix: str) -> list[Path]:
     """Return the paths at which an edit's mask may be; one with a nearly right name comes last.
 
     Args:
         folder: folder of the case.
+        shared: ``MASK`` or ``BLEND``.
         suffix: ``.NAME`` for the mask of one edit, empty for that of all edits.
     """
-    images, slot = folder / "image", replace(MASK, edit=suffix[1:] or None)
+    images, slot = folder / "image", replace(shared, edit=suffix[1:] or None)
     names = sorted(path.name for path in images.iterdir()) if images.is_dir() else []
-    used = assign_files(images, names, list(dict.fromkeys((MASK, slot)))).paths.get(slot.name)
-    right = [images / f"{slot.name}{ending}" for ending in MASK_ENDINGS]
+    used = assign_files(images, names, list(dict.fromkeys((shared, slot)))).paths.get(slot.name)
+    right = [images / f"{slot.name}{ending}" for ending in slot.endings]
     return right if used is None or used in right else [*right, used]
 
 
 def _word_path(folder: Path, suffix: str) -> Path:
-    """Return the path at which an edit's target word may be; ``suffix`` as in ``_mask_paths``."""
+    """Return the path at which an edit's target word may be; ``suffix`` as in ``_image_paths``."""
     return folder / "prompt" / f"target_word{suffix}.txt"
 
 
-def _require_no_mask(folder: Path, name: str, word: str) -> None:
-    """Reject a target word for an edit that has a mask, since the mask takes precedence over it.
+def _paths_of_places(folder: Path, suffix: str) -> list[Path]:
+    """Return the paths of all files that may limit where an edit edits."""
+    paths = [path for slot in (BLEND, MASK) for path in _image_paths(folder, slot, suffix)]
+    return [*paths, _word_path(folder, suffix)]
+
+
+def _require_no_precedence(folder: Path, name: str, slots: Sequence[Slot], new: str) -> None:
+    """Reject a mask or word for an edit that has a file which takes precedence over it.
+
+    Args:
+        folder: folder of the case.
+        name: name of the edit.
+        slots: the files that take precedence.
+        new: what the edit would get, for the message.
 
     Raises:
-        UserError: the edit has a mask, its own or that of the unnamed edit.
+        UserError: the edit has such a file, its own or that of the unnamed edit.
     """
-    for mask in (*_mask_paths(folder, f".{name}"), *_mask_paths(folder, "")):
-        if mask.exists():
-            raise UserError(
-                f"{mask}: is a mask of this edit and would override the word {word!r}; move it "
-                f"away, or rename it to mask.NAME{mask.suffix} if it belongs only to an edit NAME"
-            )
+    for slot in slots:
+        what = "mask" if slot is MASK else "blend mask"
+        for path in (*_image_paths(folder, slot, f".{name}"), *_image_paths(folder, slot, "")):
+            if path.exists():
+                raise UserError(
+                    f"{path}: is a {what} of this edit and would override {new}; move it away, or "
+                    f"rename it to {slot.stem}.NAME{path.suffix} if it belongs only to an edit NAME"
+                )
 
 
 def _copy_image(image: Path, folder: Path) -> None:
@@ -193,8 +220,17 @@ def _copy_image(image: Path, folder: Path) -> None:
             other.unlink()
 
 
-def _mask_file_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
-    """Return (file ending, content) of the mask file for a case; None if there is no mask."""
+def _blend_file_of(edit: NewEdit) -> File | None:
+    """Return the blend mask file for a case; the case's ``check`` job reads its values."""
+    if edit.blend is None:
+        return None
+    if (ending := edit.blend.suffix.lower()) not in BLEND_ENDINGS:
+        raise UserError(f"{edit.blend}: does not end in .npy, .safetensors or .png; save it as one")
+    return ending, _content_of(edit.blend, "blend mask")
+
+
+def _mask_file_of(edit: NewEdit, image: Path) -> File | None:
+    """Return the mask file for a case; None if there is no mask."""
     if edit.box is not None:
         return ".txt", f"{edit.box}\n".encode()
     if edit.mask is None:
@@ -214,14 +250,18 @@ def _mask_file_of(edit: NewEdit, image: Path) -> tuple[str, bytes] | None:
         # stores the photograph under another name.
         if (part := annotations_of_photograph(edit.mask, image)) is not None:
             return ending, part.encode()
-    require_file(edit.mask, _MAX_MASK_BYTES, "give the path of a mask")
+    return ending, _content_of(edit.mask, "mask")
+
+
+def _content_of(path: Path, what: str) -> bytes:
+    require_file(path, _MAX_MASK_BYTES, f"give the path of a {what}")
     try:
-        return ending, edit.mask.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{edit.mask}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _keep_only(paths: Sequence[Path], file: tuple[str, bytes] | None, overwrite: bool) -> None:
+def _keep_only(paths: Sequence[Path], file: File | None, overwrite: bool) -> None:
     """Keep exactly one of the alternative files, with the given (ending, content), or none.
 
     The file is written under the stem of ``paths[0]``, which is spelled correctly.

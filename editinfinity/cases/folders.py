@@ -1,9 +1,10 @@
 """Cases as folders, in the layout of the original guide.
 
 A case has ``image/original_image.{jpg,jpeg,png,webp,tif,tiff,avif}``,
-``image/mask.{png,json,txt}``, ``prompt/edit_image_prompt.txt``,
-``prompt/original_image_prompt.txt`` and ``prompt/target_word.txt``. A named edit has
-``edit_image_prompt.NAME.txt``. It may have its own ``mask.NAME.png`` (or .json, .txt) and
+``image/mask.{png,json,txt}``, ``image/blend.{npy,safetensors,png}``,
+``prompt/edit_image_prompt.txt``, ``prompt/original_image_prompt.txt`` and
+``prompt/target_word.txt``. A named edit has ``edit_image_prompt.NAME.txt``. It may have its own
+``mask.NAME.png`` (or .json, .txt), ``blend.NAME.npy`` (or .safetensors, .png) and
 ``target_word.NAME.txt``; otherwise it uses the unnamed ones. :mod:`editinfinity.files.near_names`
 handles file names that are nearly right.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from editinfinity.cases.case import Case, Edit
 from editinfinity.config.load import Config, ConfigError
-from editinfinity.files.input_files import is_folder
+from editinfinity.files.input_files import BLEND_ENDINGS, is_folder
 from editinfinity.files.near_names import AssignedFiles, Slot, assign_files, edit_names
 from editinfinity.names import printable, why_unusable
 
@@ -32,6 +33,7 @@ _PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", 
 
 _IMAGE = Slot("original_image", (*IMAGE_ENDINGS, *(ending.upper() for ending in IMAGE_ENDINGS)))
 MASK = Slot("mask", MASK_ENDINGS, _PICTURES, per_edit=True)
+BLEND = Slot("blend", BLEND_ENDINGS, per_edit=True)
 _SOURCE = Slot("original_image_prompt", (".txt",), (".text", ".md"))
 _PROMPT = Slot("edit_image_prompt", (".txt",), (".text", ".md"), per_edit=True)
 _WORD = Slot("target_word", (".txt",), (".text", ".md"), per_edit=True)
@@ -77,12 +79,14 @@ def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
     prompts = assign_files(prompt_folder, files, [_SOURCE, *_slots_of(_PROMPT, edits_found)])
     by_edit = _prompt_files(prompt_folder, prompts, edits_found)
     words = assign_files(prompt_folder, files, _slots_of(_WORD, by_edit))
-    images = assign_files(image_folder, _files(image_folder), [_IMAGE, *_slots_of(MASK, by_edit)])
+    image_slots = [_IMAGE, *_slots_of(MASK, by_edit), *_slots_of(BLEND, by_edit)]
+    images = assign_files(image_folder, _files(image_folder), image_slots)
     settings = config.settings_of(name)
     edits = {}
     for edit, prompt in by_edit.items():
         mask, word = _file_of_edit(images, MASK, edit), _file_of_edit(words, _WORD, edit)
-        edits[edit] = Edit(edit, prompt, mask, word, settings)
+        blend = _file_of_edit(images, BLEND, edit)
+        edits[edit] = Edit(edit, prompt, mask, word, settings, blend)
     image, faults = images.paths.get(_IMAGE.name), list[str]()
     if image is None:
         image = image_folder / "original_image.jpg"  # usual name, for messages
@@ -106,14 +110,14 @@ def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
 def _misnamed_inputs(edits: Iterable[Edit], unused: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Yield the messages about unused files that are probably misnamed inputs of the case.
 
-    These are files that may be the missing source prompt, or the missing mask or target word of an
-    edit that would otherwise change the whole picture.
+    These are files that may be the missing source prompt, or the missing mask, blend mask or target
+    word of an edit that would otherwise change the whole picture.
     """
     empty_slots = {
         slot.name
         for edit in edits
         if edit.edits_everything_by_default
-        for shared in (MASK, _WORD)
+        for shared in (MASK, BLEND, _WORD)
         for slot in _slots_of(shared, [edit.name])
     }
     yield from (line for slot_name, line in unused if slot_name in {*empty_slots, _SOURCE.name})

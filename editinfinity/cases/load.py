@@ -37,13 +37,15 @@ def load_cases(config: Config, lock_files: LockFiles = lambda paths: None) -> Ca
         rows = read_table(config.table, config, notices)
         _check_overrides(config, list(rows))
         part = {name: rows[name] for name in config.slice_of(list(rows))}
-        cases = Cases(part, tuple(notices))
+        unused = [line for case in part.values() for line in case.notices()]
+        cases = Cases(part, (*notices, *unused))
     else:
         return _cases_of_folders(config, lock_files)
     # The files of these cases may be in any folder, so each file is locked individually.
     edits = [edit for case in cases.by_name.values() for edit in case.edits.values()]
     lock_files(case.image for case in cases.by_name.values())
-    lock_files(edit.mask for edit in edits if edit.mask is not None)
+    for file in ("mask", "blend"):
+        lock_files(path for edit in edits if (path := getattr(edit, file)) is not None)
     return cases
 
 
@@ -62,7 +64,7 @@ def _cases_of_folders(config: Config, lock_files: LockFiles) -> Cases:
     by_name = {}
     for name in names:
         by_name[name], file_notices = read_folder(name, config)
-        notices.extend(file_notices)
+        notices += [*file_notices, *by_name[name].notices()]
     return Cases(by_name, tuple(notices))
 
 

@@ -11,6 +11,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -20,6 +21,7 @@ from editinfinity.config.load import Config, ConfigError
 from editinfinity.errors import UserError
 from editinfinity.files.images import write_png
 from editinfinity.names import printable
+from editinfinity.settings.groups import SETTINGS
 
 SEED = 42
 """Random seed for choosing a sample of the benchmark's entries."""
@@ -27,11 +29,13 @@ SEED = 42
 GIVEN, FOUND = "given", "found"
 """Names of the two edits of every entry: with the given mask, or one found by attention."""
 
-FIXED = {
-    "mask_edit_region": "black", "mask_grow": 0, "background": "decoded", "metrics": True,
-    "infer_function": None,
-}  # fmt: skip
-"""Settings that the benchmark overrides, whatever config.yaml says."""
+
+def fixed_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that the benchmark overrides, whatever else config.yaml says."""
+    return {
+        "mask_edit_region": "black", "mask_grow": 0, "background": "decoded", "metrics": True,
+        "infer_function": None, "train_lora_iter": config.settings["pie_bench_lora_iter"],
+    }  # fmt: skip
 
 
 def selected_entries(config: Config) -> Benchmark:
@@ -53,15 +57,19 @@ def cases_of_benchmark(benchmark: Benchmark, config: Config) -> Cases:
     """Return the cases of this run's slice, and write their masks to the results folder."""
     by_name = {entry.name: entry for entry in benchmark.entries}
     names = config.slice_of(list(by_name))
-    return Cases(
-        {name: case_of_entry(by_name[name], config) for name in names},
-        tuple(printable(line) for line in benchmark.notices),
-    )
+    notices = [printable(line) for line in benchmark.notices]
+    iterations = config.settings["train_lora_iter"]
+    if iterations != SETTINGS["train_lora_iter"].default:
+        notices.append(
+            f"train_lora_iter: {iterations} has no effect on PIE-Bench; set pie_bench_lora_iter: "
+            f"{iterations}"
+        )
+    return Cases({name: case_of_entry(by_name[name], config) for name in names}, tuple(notices))
 
 
 def case_of_entry(entry: Entry, config: Config) -> Case:
     """Return the case of an entry, and write its mask."""
-    settings = {**config.settings_of(entry.name), **FIXED}
+    settings = {**config.settings_of(entry.name), **fixed_settings(config)}
     mask = write_mask(entry, Path(config.results))
     edits = {
         GIVEN: Edit(GIVEN, entry.prompt, mask, None, {**settings, "mask_source": "user"}),
@@ -78,7 +86,9 @@ def write_mask(entry: Entry, results: Path) -> Path:
 
     The file name contains a hash of the mask, so that an existing file is not written again.
     """
-    digest = hashlib.sha256(repr(entry.runs).encode()).hexdigest()[:12]
+    # Masks of version 0.1.0 contain border lines, so their files must not be used again.
+    key = f"without border {entry.runs!r}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
     path = results / "masks" / f"{entry.name}-{digest}.png"
     if not path.exists():
         write_png(path, Image.fromarray(~decode_mask(entry.runs)).convert("L"))

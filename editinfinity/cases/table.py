@@ -1,9 +1,9 @@
 """Cases as rows of a tab-separated table, for images stored elsewhere.
 
-The columns are case, image and edit_prompt; optionally mask, source_prompt, edit, target_word, and
-any setting that may differ by case or edit. Paths are relative to the table. Cells are read
-literally: quotes are part of the text. An empty cell means the value of config.yaml. Rows with the
-same case name are the edits of that case; they must agree on everything that is trained.
+The columns are case, image and edit_prompt; optionally mask, blend, source_prompt, edit,
+target_word, and any setting that may differ by case or edit. Paths are relative to the table. Cells
+are read literally: quotes are part of the text. An empty cell means the value of config.yaml. Rows
+with the same case name are the edits of that case; they must agree on everything that is trained.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from editinfinity.settings.groups import CASE_KEYS, RUN_KEYS, SETTINGS
 from editinfinity.settings.types import InvalidValue, format_value
 
 REQUIRED = ("case", "image", "edit_prompt")
-COLUMNS = (*REQUIRED, "mask", "source_prompt", "edit", "target_word")
+COLUMNS = (*REQUIRED, "mask", "blend", "source_prompt", "edit", "target_word")
 """Columns that are inputs rather than settings."""
 
 _MAX_BYTES = 2**26
@@ -169,6 +169,7 @@ def _read_case(
             path.parent / row["mask"] if row.get("mask") else None,
             row.get("target_word") or None,
             settings,
+            path.parent / row["blend"] if row.get("blend") else None,
         )
         differing = [key for key in sorted(CASE_KEYS) if settings[key] != shared[key]]
         differing += [key for key in ("image", "source_prompt") if row.get(key) != first.get(key)]

@@ -112,7 +112,7 @@ def log_warnings(
         project: folder in which the case was run.
         case: name of the case.
         image: the photograph.
-        mask: the user's mask file, or ``--box``; None if the user gave neither.
+        mask: the user's mask or blend mask, or ``--box``; None if the user gave none of these.
         smoothings: smoothings of the edit's kernels; none if it has no mask and no target word.
     """
     from editinfinity.jobs.record import read_records
@@ -126,7 +126,7 @@ def log_warnings(
 def with_user_paths(message: str, case: str, image: Path, mask: str | None) -> str:
     """Replace the paths of a case's copies in a message by those of the user's files."""
     line = message.removeprefix(f"case {case}: ")
-    for copy, original in (("original_image", str(image)), ("mask", mask)):
+    for copy, original in (("original_image", str(image)), ("(?:mask|blend)", mask)):
         if original is not None:
             pattern = rf"data/{re.escape(case)}/image/{copy}\.\w+"
             line = re.sub(pattern, lambda _, path=original: path, line)  # type: ignore[misc]

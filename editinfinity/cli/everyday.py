@@ -37,6 +37,9 @@ Mask = Annotated[
     Path | None,
     typer.Option(help="Region to edit: a picture (black), polygons (.json), box (.txt)."),
 ]
+Blend = Annotated[
+    Path | None, typer.Option(help="Blend mask of your own (.npy, .safetensors, .png).")
+]
 Box = Annotated[str | None, typer.Option(help="Region to edit: x,y,width,height in pixels.")]
 Target = Annotated[
     str | None,
@@ -95,9 +98,9 @@ class EditOptions:
         """Return ``--source``; if there is none, a prompt made from ``--target``."""
         return self.source or (f"a photo of a {self.target}" if self.target else self.source)
 
-    def edit(self, mask: Path | None, box: str | None = None) -> NewEdit:
-        """Return the edit of one photograph, for the given mask or box."""
-        return NewEdit(self.prompt, mask, box, self.target)
+    def edit(self, mask: Path | None, box: str | None = None, blend: Path | None = None) -> NewEdit:
+        """Return the edit of one photograph, for the given mask, box or blend mask."""
+        return NewEdit(self.prompt, mask, box, self.target, blend)
 
 
 def register(app: typer.Typer) -> None:
@@ -113,6 +116,7 @@ def edit(
     image: Image,
     mask: Mask = None,
     box: Box = None,
+    blend: Blend = None,
     options: EditOptions,
     output: Annotated[
         Path | None,
@@ -126,14 +130,14 @@ def edit(
         editinfinity edit photo.jpg --target cup --prompt "a blue cup"
 
     The model is trained on the photograph once; another prompt or seed then takes seconds. Without
-    mask, box or target, the whole picture may change.
+    mask, box, blend or target, the whole picture may change.
     """
     from editinfinity.cli.progress import lock_project, run_workflow
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
-    _require_at_most_one(mask, box, options.target)
+    _require_at_most_one(mask, box, options.target, blend)
     _require_file(image)
-    target_output = output_path(image, output, mask)
+    target_output = output_path(image, output, mask or blend)
     source = options.source_prompt()
     if options.target is not None:
         find_word(source or "", options.target, "--target")
@@ -141,9 +145,9 @@ def edit(
     settings = {**options.settings(), "cases": [name]}
     smoothings = _smoothings(settings)
     project = options.work / name
-    case, edits = project / "data" / name, {"edit": options.edit(mask, box)}
+    case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
     require_creatable(case, image, edits, overwrite=True)
-    label = "--box" if box is not None else None if mask is None else str(mask)
+    label = "--box" if box is not None else str(mask or blend or "") or None
     outputs = paths_of_output(output) if output else []
     with locked_for_change(outputs), lock_project(project) as lock:
         make_case(case, image, source, edits, overwrite=True)
@@ -259,6 +263,7 @@ def new(
     source: Source = None,
     mask: Mask = None,
     box: Box = None,
+    blend: Blend = None,
     target: Target = None,
     name: Annotated[str, typer.Option(help="Name of the edit.")] = "edit",
     data: Annotated[Path, typer.Option(help="Folder of the cases.")] = Path("data"),
@@ -267,7 +272,7 @@ def new(
 
     editinfinity new holiday photo.jpg --mask mask.png --prompt "a boat"
 
-    An existing edit keeps its mask or target word if none is given.
+    An existing edit keeps its mask, blend mask or target word if none is given.
 
     editinfinity run --config cases=[holiday]
     """
@@ -275,13 +280,13 @@ def new(
     from editinfinity.names import why_unusable
     from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
-    _require_at_most_one(mask, box, target)
+    _require_at_most_one(mask, box, target, blend)
     _require_file(image)
     refuse_camera_files(image)  # a case gets a copy that is not opened here
     if reason := why_unusable(case):
         raise UserError(f"{case!r} cannot be the name of a case: {reason}")
     with locked_for_change(paths_of_case(data / case)):
-        make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target)})
+        make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target, blend)})
     typer.echo(f"{data / case}: run it with: editinfinity run --config cases=[{case}]")
 
 
@@ -326,6 +331,7 @@ def _edits_of(case: Case) -> dict[str, NewEdit]:
             edit.mask,
             None,
             None if edit.target_word is None else str(edit.target_word),
+            edit.blend,
         )
         for edit in case.edits.values()
     }
@@ -382,9 +388,9 @@ def show(
     typer.echo(settings)
 
 
-def _require_at_most_one(mask: Path | None, box: str | None, target: str | None) -> None:
-    if sum(option is not None for option in (mask, box, target)) > 1:
-        raise UserError("give only one of --mask, --box and --target")
+def _require_at_most_one(*options: Path | str | None) -> None:
+    if sum(option is not None for option in options) > 1:
+        raise UserError("give only one of --mask, --box, --blend and --target")
 
 
 def _require_file(image: Path) -> None:

@@ -70,13 +70,14 @@ WithoutEffect = Annotated[float | None, typer.Option(hidden=True)]
 
 @dataclass(frozen=True)
 class RegionOptions:
-    """Options for the region of an edit: a mask or an attention map."""
+    """Options for the region of an edit: a mask, an attention map or a blend mask."""
 
-    mask: Annotated[Path | None, typer.Option(help="Mask; or give --attention.")] = None
+    mask: Annotated[Path | None, typer.Option(help="Mask; or give --attention or --blend.")] = None
     photograph: Annotated[
         Path | None, typer.Option(help="Its name selects its part of a COCO mask file.")
     ] = None
     attention: Annotated[Path | None, typer.Option(help="File of attention_map.")] = None
+    blend: Annotated[Path | None, typer.Option(help="Blend mask of your own.")] = None
 
 
 def _text_or_file(value: str) -> Path | str:
@@ -94,6 +95,7 @@ def check(
     case: Annotated[str, typer.Option(help="Name of the case, for messages.")] = "case",
     source_prompt: Annotated[str | None, typer.Option(help="The source prompt, or @FILE.")] = None,
     mask: Annotated[Path | None, typer.Option(help="The mask.")] = None,
+    blend: Annotated[Path | None, typer.Option(help="The blend mask, if it is your own.")] = None,
     target_word: Word = None,
     settings: Annotated[MaskSettings, Without("attention_threshold")],
 ) -> None:
@@ -105,7 +107,7 @@ def check(
         case=case,
         image=image,
         source_prompt=None if source_prompt is None else _text_or_file(source_prompt),
-        edits=[EditInput("edit", _text_or_file(prompt), mask, word, settings)],
+        edits=[EditInput("edit", _text_or_file(prompt), mask, word, settings, blend)],
         output=output,
     )
 
@@ -256,7 +258,7 @@ def kernel(
     settings: MaskSettings,
     smoothing: Annotated[str, setting_option("smoothing")] = PreservationSettings.smoothing,
 ) -> None:
-    """Make the blending weights (the kernel) from a mask or an attention map."""
+    """Make the blending weights (the kernel) from a mask, an attention map or a blend mask."""
 
 
 @stages.command("mask_pictures")
@@ -333,6 +335,7 @@ def metrics(
     output: Annotated[Path, typer.Option(help="JSON to write.")],
     mask: Annotated[Path | None, typer.Option(help="The user's mask.")] = None,
     attention: Annotated[Path | None, typer.Option(help="Used instead of a mask.")] = None,
+    blend: Annotated[Path | None, typer.Option(help="Used instead of a mask.")] = None,
     settings: MaskSettings,
     lpips: Weights = None,
     clip: Weights = None,
@@ -354,6 +357,7 @@ def metrics(
         output=output,
         mask=mask,
         attention=attention,
+        blend=blend,
         model=model,
         **asdict(settings),
         **folders,

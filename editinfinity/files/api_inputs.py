@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from editinfinity.errors import UserError
+from editinfinity.files.blends import check_blend, read_blend
 from editinfinity.files.cropping import AUTO, FULL, Region, crop_around, parse_region
+from editinfinity.files.maps import Map
 from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask
 from editinfinity.files.opening import open_picture
 from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
 from editinfinity.files.pixels import to_rgb
+from editinfinity.scales import Grid
 
 Picture = Path | str | Image.Image
 """A file path, or a picture in memory."""
@@ -22,6 +25,9 @@ Picture = Path | str | Image.Image
 MaskLike = Path | str | Image.Image | NDArray[np.bool_] | tuple[int, int, int, int]
 """A mask: a file path (picture, polygons or box), a picture in memory, a bool array that is True
 where the photograph is edited, or a box (x, y, width, height)."""
+
+BlendLike = Path | str | NDArray[np.floating]
+"""A blend mask of the user's own: a file path, or an array of floats."""
 
 
 def open_photograph(image: Picture) -> tuple[Photograph, Image.Image]:
@@ -56,6 +62,17 @@ def mask_of(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -
     if mask.shape != size:
         raise UserError(f"mask: has shape {mask.shape}, but the photograph has {size}")
     return mask
+
+
+def blend_of(blend: BlendLike, grid: Grid) -> Map:
+    """Convert any kind of blend mask to an (h, w) array on a grid.
+
+    Raises:
+        UserError: it cannot be read, or does not match the grid.
+    """
+    if isinstance(blend, str | Path):
+        return read_blend(Path(blend), grid)
+    return check_blend(blend, grid)
 
 
 def crop_of(

@@ -12,6 +12,10 @@ from pathlib import Path
 
 from editinfinity.errors import UserError
 
+BLEND_ENDINGS = (".npy", ".safetensors", ".png")
+"""Endings of a blend mask's file: an array, a file with one tensor, a grey picture
+(``editinfinity.files.blends`` reads them)."""
+
 _FILE_TYPES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 

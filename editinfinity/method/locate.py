@@ -1,4 +1,4 @@
-"""Locate an edit: compute the blend mask G from the user's mask or a word's attention."""
+"""Locate an edit: the blend mask G, from the user's mask, a word's attention, or given as such."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class EditedRegion:
     Attributes:
         name: source of the region, for messages: the mask's file, or a phrase.
         edited: (h, w) bool, True where the picture is edited. For a user's mask, (h, w) is the crop
-            in pixels of the photograph, else the grid of the attention map.
-        attention: the attention map of the region, (h, w), which is drawn as a heat map; None for a
-            user's mask.
+            in pixels of the photograph, else the grid of the attention map or blend mask.
+        attention: the attention map of the region, (h, w), which is drawn as a heat map; None
+            without a target word.
         edit_region: value of the setting ``mask_edit_region`` (``black``, ``white``,
-            ``transparent`` or ``opaque``) that the user's mask was read with; None for an attention
-            map.
+            ``transparent`` or ``opaque``) that the user's mask was read with; None without a mask.
         out_of_view: share of the user's mask that lies outside the model's crop.
+        blend_mask: the user's own blend mask, (h, w); None if it is computed from ``edited``.
     """
 
     name: Path | str
@@ -50,6 +50,14 @@ class EditedRegion:
     attention: NDArray[np.float32] | None = None
     edit_region: str | None = None
     out_of_view: float = 0.0
+    blend_mask: NDArray[np.float32] | None = None
+
+    @property
+    def heat_map(self) -> NDArray[np.floating]:
+        """What a heat map of the region shows: attention, the edit's weight, or the mask."""
+        if self.blend_mask is not None:
+            return 1 - self.blend_mask
+        return self.edited.astype(np.float32) if self.attention is None else self.attention
 
 
 def region_of_mask(
@@ -79,17 +87,29 @@ def region_of_attention(
     return EditedRegion(f"the attention of {word!r}", cells, attention)
 
 
+def region_of_blend(blend_mask: NDArray[np.float32], name: object) -> EditedRegion:
+    """Return the region of the user's own blend mask G: cells that are mostly generated, G < 0.5.
+
+    Args:
+        blend_mask: G, (h, w) in [0, 1]: 1 keeps the source.
+        name: file of the blend mask (a string or path); any other object if it has no file.
+    """
+    name = name if isinstance(name, str | Path) else "blend"
+    return EditedRegion(name, blend_mask < _MIN_EDIT_WEIGHT, blend_mask=blend_mask)
+
+
 def blend_mask_of(
     region: EditedRegion, schedule: ScaleSchedule, smoothing: str
 ) -> NDArray[np.float32]:
-    """Return the blend mask of a region.
+    """Return the blend mask of a region, which is the user's own if it has one.
 
     Logs a warning if the region is empty, covers everything, or is too small for a visible edit.
 
     Args:
         region: the edited region.
         schedule: scale schedule of the photograph.
-        smoothing: a key of ``editinfinity.editing.blend_mask.SMOOTHINGS``.
+        smoothing: a key of ``editinfinity.editing.blend_mask.SMOOTHINGS``; the user's own blend
+            mask is not smoothed.
 
     Returns:
         G, (h, w) on ``schedule.reference_grid``: 1 keeps the source, 0 is edited freely.
@@ -105,18 +125,35 @@ def blend_mask_of(
             region.name,
             100 * region.out_of_view,
         )
-    blend_mask = make_blend_mask(region.edited, schedule.reference_grid, smoothing)
-    edit_region = region.edit_region
-    warning = None if edit_region is None else mask_warning(region.edited, region.name, edit_region)
-    if (
-        not warning
-        and 1 - resample_blend_mask(blend_mask, schedule.tokenizer_grid).min() < _MIN_EDIT_WEIGHT
-    ):
-        cure = "enlarge it (mask_grow), or set crop: auto"
-        warning = (
-            f"{region.name}: marks too little for a visible edit, so the picture stays unchanged; "
-            f"{'lower attention_threshold' if edit_region is None else cure}"
-        )
-    if warning:
+    blend_mask = region.blend_mask
+    if blend_mask is None:
+        blend_mask = make_blend_mask(region.edited, schedule.reference_grid, smoothing)
+    if warning := _warning(region, resample_blend_mask(blend_mask, schedule.tokenizer_grid)):
         log.warning("%s", warning, extra={"about": "mask"})
     return blend_mask
+
+
+def _warning(region: EditedRegion, blend_mask: NDArray[np.float32]) -> str | None:
+    """Return a warning if nothing or everything is edited, or too little to be visible.
+
+    Args:
+        region: the edited region.
+        blend_mask: its blend mask, on the grid of the codes.
+    """
+    edit_region = region.edit_region
+    if edit_region and (warning := mask_warning(region.edited, region.name, edit_region)):
+        return warning
+    if region.blend_mask is not None and not blend_mask.any():
+        return f"{region.name}: is 0 in every cell, so the whole picture may change; 1 keeps"
+    if 1 - blend_mask.min() >= _MIN_EDIT_WEIGHT:
+        return None
+    if region.blend_mask is not None:
+        cure = "lower its values where the edit is, to 0"
+    elif edit_region is None:
+        cure = "lower attention_threshold"
+    else:
+        cure = "enlarge it (mask_grow), or set crop: auto"
+    return (
+        f"{region.name}: marks too little for a visible edit, so the picture stays unchanged; "
+        f"{cure}"
+    )

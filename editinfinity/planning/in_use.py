@@ -78,7 +78,7 @@ def paths_of_output(file: Path) -> list[Path]:
 
     ``data/CASE/image/mask.png`` is part of a case; ``original_image_preview.png`` beside it is not.
     """
-    if file.name.partition(".")[0] not in ("original_image", "mask"):
+    if file.name.partition(".")[0] not in ("original_image", "mask", "blend"):
         return [file]
     # The path must be absolute, since "mask.png" may be relative to a folder within the case.
     return [file, Path(os.path.abspath(file)).parent.parent]  # noqa: PTH100

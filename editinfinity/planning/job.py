@@ -119,6 +119,7 @@ class Job:
             "mask": edit.mask if edit.mask_source == "user" else None,
             "photograph": self.case.image,
             "attention": self.input("attention"),
+            "blend": edit.blend if edit.mask_source == "blend" else None,
             **vars(MaskSettings.of(edit.settings)),
         }
 

@@ -110,7 +110,8 @@ class RuleParams:
 
         def mask_fingerprint(wildcards: Wildcards) -> str:
             edit = self._run.edit(wildcards)
-            return fingerprint.of_file(edit.mask) if getattr(edit, use) == "user" else "none"
+            files = {"user": edit.mask, "blend": edit.blend}
+            return fingerprint.of_file(files.get(getattr(edit, use)))
 
         return {
             "mask_fingerprint": mask_fingerprint,
@@ -190,8 +191,8 @@ def crop_of(case: Case) -> str:
     computed while the workflow is planned, from the masks alone: a changed mask that moves the crop
     retrains the case, and one that does not changes only its own edit.
 
-    The result is ``full`` if an edit has no user mask to crop by, or if a file cannot be read,
-    which ``check`` reports.
+    The result is ``full`` if an edit has no user mask to crop by (a blend mask is drawn on the grid
+    of the full crop), or if a file cannot be read, which ``check`` reports.
     """
     settings = case.settings
     edits = list(case.edits.values())

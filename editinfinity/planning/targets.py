@@ -237,10 +237,12 @@ def _missing_checkpoints(case: Case, edit: Edit, paths: Layout) -> Iterator[tupl
                 f"train it, or {switch}: 0 to edit without it",
             )
         elif iteration > settings[f"{stage}_iter"]:
+            is_benchmark = stage == TRAIN_LORA and settings["pie_bench"] is not None
+            trained = "pie_bench_lora_iter" if is_benchmark else f"{stage}_iter"
             yield (
                 f"{key}1",
-                f"{key}: {iteration} is more than {stage}_iter: {settings[f'{stage}_iter']}, and "
-                f"there is no {file}; set {stage}_iter: {iteration}, or {key}: null for the last",
+                f"{key}: {iteration} is more than {trained}: {settings[f'{stage}_iter']}, and "
+                f"there is no {file}; set {trained}: {iteration}, or {key}: null for the last",
             )
 
 

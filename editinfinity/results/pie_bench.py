@@ -15,7 +15,13 @@ from itertools import groupby
 from pathlib import Path
 
 from editinfinity.cases.case import Edit
-from editinfinity.cases.pie_bench import FIXED, FOUND, GIVEN, case_of_entry, selected_entries
+from editinfinity.cases.pie_bench import (
+    FOUND,
+    GIVEN,
+    case_of_entry,
+    fixed_settings,
+    selected_entries,
+)
 from editinfinity.cases.pie_bench_layout import TYPES, Entry
 from editinfinity.config.load import Config
 from editinfinity.evaluation.names import METRICS
@@ -104,7 +110,7 @@ def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
     model = model_identity(config.settings)
     cases = [(entry, case_of_entry(entry, config)) for entry in entries]
     for edit, mask in MASKS.items():
-        for variant in variants_of({**config.settings, **FIXED}):
+        for variant in variants_of({**config.settings, **fixed_settings(config)}):
             measured = [
                 (entry, _results_of(case.edits[edit], layout(config, case.name), variant, model))
                 for entry, case in cases

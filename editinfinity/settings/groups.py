@@ -125,9 +125,11 @@ class EditSettings(SettingsGroup):
     """1 uses LoRA."""
     use_lora_iter: IterationsOrNull = edit(None, sweep=True, example=50)
     """Iteration of LoRA to use; null = train_lora_iter."""
-    mask_source: Annotated[str, Choice(("auto", "user", "attention", "none"))] = edit("auto")
-    """user (image/mask.png, .json or .txt) | attention (of prompt/target_word.txt) | none; auto =
-    the first of these that is available."""
+    mask_source: Annotated[str, Choice(("auto", "blend", "user", "attention", "none"))] = edit(
+        "auto"
+    )
+    """blend (image/blend.npy, .safetensors or .png) | user (image/mask.png, .json or .txt) |
+    attention (of prompt/target_word.txt) | none; auto = the first of these that is available."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,8 @@ class BenchmarkSettings(SettingsGroup):
     to results/pie_bench."""
     pie_bench_sample: Annotated[int | None, Whole(1)] = run(None, example=20)
     """Number of pictures for a quick look, with every type in proportion; null = all."""
+    pie_bench_lora_iter: Iterations = run(20)
+    """Number of training iterations of LoRA for the benchmark, in place of train_lora_iter."""
 
 
 @accept_former_names(

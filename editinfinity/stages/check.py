@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_json
+from editinfinity.files.blends import read_blend
 from editinfinity.files.geometry import Geometry, Size
 from editinfinity.files.images import read_image, schedule_for, size_of
 from editinfinity.files.masks import mask_warning, read_mask
@@ -39,6 +40,7 @@ class EditInput:
         mask: file of the mask; None if the edit uses no mask.
         target_word: word of the source prompt to segment; None if the edit uses none.
         settings: settings for reading the mask.
+        blend: file of the user's own blend mask; None if the edit uses none.
     """
 
     name: str
@@ -46,6 +48,7 @@ class EditInput:
     mask: Path | None = None
     target_word: Path | str | None = None
     settings: MaskSettings = MaskSettings()
+    blend: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,9 @@ class _Inspection:
             warning = None if mask is None else mask_warning(mask, path, part)
             if warning is not None:
                 self.warn(warning, MASK)
+        if edit.blend is not None and size is not None:
+            blend, grid = edit.blend, schedule_for(size, "1M").reference_grid
+            self.attempt(lambda: read_blend(blend, grid))
 
 
 def _share_in_view(size: Size, model_size: Size) -> float:

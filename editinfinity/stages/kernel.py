@@ -1,4 +1,4 @@
-"""Stage ``kernel``: compute the blend mask G from a mask or an attention map."""
+"""Stage ``kernel``: make the blend mask G, from a mask, an attention map or the user's own."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def make_kernel(
         output: safetensors file with ``kernel`` (h, w) fp32 on ``schedule.reference_grid``: 1 keeps
             the source, 0 takes the generated code.
         smoothing: a key of ``editinfinity.editing.blend_mask.SMOOTHINGS``.
-        where: location of the edit, as keyword arguments of ``find_region``: mask or attention,
-            and fields of ``MaskSettings``.
+        where: location of the edit, as keyword arguments of ``find_region``: mask, attention or
+            blend, and fields of ``MaskSettings``.
 
     Raises:
         UserError: the mask cannot be read, does not fit the photograph, or is entirely outside

@@ -36,6 +36,7 @@ def measure_edit(
     model: ModelSettings,
     mask: Path | None = None,
     attention: Path | None = None,
+    blend: Path | None = None,
     lpips: Path | None = None,
     clip: Path | None = None,
     dino: Path | None = None,
@@ -57,6 +58,8 @@ def measure_edit(
         model: device and threads.
         mask: file of the user's mask, if the edit used one.
         attention: output of ``collect_attention``, if the edit used that instead.
+        blend: file of the user's own blend mask, if the edit used that; cells below 0.5 count as
+            edited.
         lpips, clip, dino, image_reward: folders of weights; with None, the metric is omitted and
             listed in ``missing``.
         drawn_with: identity of the settings that produced the picture, stored with the metrics.
@@ -75,12 +78,13 @@ def measure_edit(
     crop = Image.fromarray(on_canvas(photograph, size, geometry.box))
     source = on_canvas(to_srgb(crop, photograph.info.get("icc_profile")), size)
     edited: Mask | None = None
-    if mask is not None or attention is not None:
+    if not (mask is None and attention is None and blend is None):
         region, _ = find_region(
             geometry,
             mask=mask,
             photograph=image,
             attention=attention,
+            blend=blend,
             **settings,
         )
         edited = region.edited

@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from editinfinity.cases.load import load_case
@@ -80,6 +81,20 @@ def test_bad_images_masks_and_prompts(
 def test_bad_target_words(bad: Bad, case: Path) -> None:
     bad.spoil(case)
     settled(bad, case, check("case", mask_source="attention"))
+
+
+def test_a_bad_blend_mask_is_one_line_of_its_file(case: Path) -> None:
+    """It is read in place of the mask; tests/files/test_blends.py has all that may be wrong."""
+    path = case / "image" / "blend.npy"
+    np.save(path, np.ones((64, 64)))
+    said = check("case")
+    assert (
+        said is not None and f"{path}: has a grid of 64×64, but the photograph's is 56×70" in said
+    )
+    require_clear(said, "blend.npy")
+    np.save(path, np.ones((56, 70)))
+    (case / "image" / "mask.png").write_text("no mask, but not used either")
+    assert check("case") is None
 
 
 @pytest.mark.parametrize("bad", [*IMAGES, *MASKS, *PROMPTS, *WORDS], ids=str)

@@ -6,6 +6,7 @@ same in every run; ``EDITINFINITY_FUZZ=100000`` draws so many new ones.
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import warnings
@@ -19,10 +20,13 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from safetensors.numpy import save
 
 from editinfinity.cases.table import read_table
 from editinfinity.config.load import ConfigError, check_yaml, load_config
 from editinfinity.errors import UserError
+from editinfinity.files.blends import read_blend
 from editinfinity.files.checkpoints import OptimizerState, SoftPrompt
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.images import read_image
@@ -137,6 +141,29 @@ def test_masks(data: bytes, place: Path) -> None:
     survives(lambda path: read_mask(path, (SIZE[1], SIZE[0])), place / "mask.png", data)
 
 
+GRID = (16, 16)
+
+
+@cache
+def blends() -> dict[str, bytes]:
+    """A sound blend mask of each format."""
+    files = {name: io.BytesIO() for name in ("blend.npy", "blend.png")}
+    np.save(files["blend.npy"], np.ones(GRID, np.float32))
+    Image.new("L", GRID, 255).save(files["blend.png"], "PNG")
+    tensor = {"blend.safetensors": save({"blend": np.ones(GRID, np.float32)})}
+    return {**{name: file.getvalue() for name, file in files.items()}, **tensor}
+
+
+@pytest.mark.parametrize("name", ["blend.npy", "blend.png", "blend.safetensors"])
+def test_blend_masks(name: str, place: Path) -> None:
+    @examples(150)
+    @given(data=damaged(blends()[name]))
+    def run(data: bytes) -> None:
+        survives(lambda path: read_blend(path, GRID), place / name, data)
+
+    run()
+
+
 @examples(150)
 @given(data=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda t: t.encode())))
 def test_texts(data: bytes, place: Path) -> None:
@@ -184,9 +211,6 @@ TABLE = b"case\timage\tedit_prompt\tcfg\na\ta.jpg\ta cat\t3\nb\tb.jpg\ta dog\t[3
 def test_tables(data: bytes, place: Path) -> None:
     config = load_config({"cases": "cases.tsv"})
     survives(lambda path: read_table(path, config), place / "cases.tsv", data)
-
-
-GRID = (16, 16)
 
 
 @cache

@@ -42,6 +42,70 @@ def test_the_mask_source_follows_what_is_there(tmp_path: Path) -> None:
     }
     forced = load(tmp_path, mask_source="attention", cases=["two"]).by_name["two"]
     assert forced.edits["edit"].mask_source == "attention"
+    make_case(tmp_path / "two", "image/blend.npy")
+    edit = load(tmp_path, cases=["two"]).by_name["two"].edits["edit"]
+    assert (edit.mask_source, edit.infer_function, edit.judged_mask) == ("blend", 2, "user")
+
+
+def notices_of(data: Path, *files: str, **settings: object) -> tuple[str, ...]:
+    for old in data.glob("a/*/*"):
+        old.unlink()
+    make_case(data / "a", *files)
+    return load(data, **settings).notices
+
+
+WORD, MASK, BLEND = "prompt/target_word.txt", "image/mask.png", "image/blend.npy"
+
+
+@pytest.mark.parametrize(
+    ("files", "unused", "decides", "sources"),
+    [
+        ((MASK, WORD), [WORD], MASK, "attention"),
+        ((BLEND, WORD), [WORD], BLEND, "attention"),
+        ((BLEND, MASK), [MASK], BLEND, "user"),
+        ((BLEND, MASK, WORD), [MASK, WORD], BLEND, "user or attention"),
+    ],
+)
+def test_a_file_without_effect_is_told_in_a_line_of_its_case(
+    tmp_path: Path, files: tuple[str, ...], unused: list[str], decides: str, sources: str
+) -> None:
+    (line,) = notices_of(tmp_path, *files)
+    names = " and ".join(Path(file).name for file in unused)
+    assert line == (
+        f"a: {names} {'are' if len(unused) > 1 else 'is'} not used to edit, because there is "
+        f"{Path(decides).name}; delete what you do not need, or set mask_source: {sources}"
+    )
+    # Edits that share the files say so once; where a setting chose, there is nothing to tell.
+    assert notices_of(tmp_path, *files, "prompt/edit_image_prompt.hat.txt") == (line,)
+    for chosen in ("user", "attention", "none"):
+        assert notices_of(tmp_path, *files, mask_source=chosen) == ()
+    for forced in (0, 1):
+        assert notices_of(tmp_path, *files, infer_function=forced) == ()
+
+
+def test_a_file_that_another_edit_uses_is_not_told(tmp_path: Path) -> None:
+    hat, own = "prompt/edit_image_prompt.hat.txt", "image/mask.hat.png"
+    for files in ((MASK,), (WORD,), (BLEND,), (hat, own, WORD), (hat, own, MASK), ()):
+        assert notices_of(tmp_path, *files) == ()
+    assert notices_of(tmp_path, hat, "image/blend.hat.npy", MASK) == ()
+    # An edit's own word is passed over for the shared mask: that is a surprise.
+    (line,) = notices_of(tmp_path, hat, MASK, "prompt/target_word.hat.txt")
+    assert "target_word.hat.txt is not used to edit, because there is" in line
+
+
+def test_a_sweep_over_smoothing_of_a_blend_mask_is_told(tmp_path: Path) -> None:
+    sweep = {"smoothing": ["linear", "paper"]}
+    (line,) = notices_of(tmp_path, BLEND, **sweep)
+    assert line == (
+        "a: blend.npy is used as it is, so a sweep over smoothing draws equal pictures; set "
+        "smoothing to one value"
+    )
+    assert notices_of(tmp_path, MASK, **sweep) == ()
+
+
+def test_the_bundled_examples_have_no_file_without_effect() -> None:
+    data = Path(__file__).parents[2] / "data"
+    assert not any("not used" in line for line in load(data).notices)
 
 
 def test_infer_function_forces(tmp_path: Path) -> None:
@@ -59,6 +123,10 @@ def test_infer_function_forces(tmp_path: Path) -> None:
         ({"infer_function": 2}, "infer_function: 2 needs a mask"),
         ({"mask_source": "user"}, "mask_source: user: there is no mask"),
         ({"mask_source": "attention"}, "needs a target word"),
+        (
+            {"mask_source": "blend"},
+            "mask_source: blend: there is no blend mask; add image/blend.npy",
+        ),
     ],
 )
 def test_what_an_edit_lacks_is_a_fault_of_its_case(
@@ -79,6 +147,7 @@ def test_edits_share_or_own_masks_and_words(tmp_path: Path) -> None:
         "image/mask.red hat.png",
         "prompt/target_word.v1.2.txt",
         "prompt/original_image_prompt.txt",
+        "image/blend.v1.2.safetensors",
     )
     case = load(tmp_path).by_name["a"]
     assert list(case.edits) == ["edit", "red hat", "v1.2"]
@@ -86,6 +155,8 @@ def test_edits_share_or_own_masks_and_words(tmp_path: Path) -> None:
     assert case.edits["red hat"].mask == folder / "image/mask.red hat.png"
     assert case.edits["v1.2"].target_word == folder / "prompt/target_word.v1.2.txt"
     assert case.edits["edit"].target_word is None
+    assert case.edits["v1.2"].blend == folder / "image/blend.v1.2.safetensors"
+    assert case.edits["edit"].blend is None
     assert case.source_prompt == folder / "prompt/original_image_prompt.txt"
 
 
@@ -158,13 +229,18 @@ def load_table(path: Path, **settings: object) -> Cases:
 def test_a_table_gives_cases_edits_and_settings(tmp_path: Path) -> None:
     path = write_table(
         tmp_path,
-        "case\timage\tmask\tsource_prompt\tedit\tedit_prompt\ttarget_word\tcfg\ttrain_lora_iter",
-        "été 1\tpics/a.jpg\tm.png\ta dog\t\ta cat\t\t4.5\t30",
-        "été 1\tpics/a.jpg\t\ta dog\tred\ta red dog\tdog\t[3, 5]\t30",
-        "b\t/abs/b.png\t\t\t\ta hat\t\t\t",
-        "\t\t\t\t\t\t\t\t",
+        "case\timage\tmask\tsource_prompt\tedit\tedit_prompt\ttarget_word\tcfg\ttrain_lora_iter"
+        "\tblend",
+        "été 1\tpics/a.jpg\tm.png\ta dog\t\ta cat\t\t4.5\t30\t",
+        "été 1\tpics/a.jpg\t\ta dog\tred\ta red dog\tdog\t[3, 5]\t30\t",
+        "b\t/abs/b.png\t\t\t\ta hat\tdog\t\t\tb.npy",
+        "\t\t\t\t\t\t\t\t\t",
     )
     cases = load_table(path, cfg=7).by_name
+    assert load_table(path).notices == (
+        "b: the target word 'dog' is not used to edit, because there is b.npy; delete what you do "
+        "not need, or set mask_source: attention",
+    )
     first = cases["été 1"]
     assert first.image == tmp_path / "pics/a.jpg"
     assert first.source_prompt == "a dog"
@@ -175,6 +251,7 @@ def test_a_table_gives_cases_edits_and_settings(tmp_path: Path) -> None:
     assert first.edits["red"].mask_source == "attention"
     assert cases["b"].image == Path("/abs/b.png")
     assert cases["b"].source_prompt is None
+    assert (cases["b"].edits["edit"].blend, first.edits["red"].blend) == (tmp_path / "b.npy", None)
     assert cases["b"].edits["edit"].settings["cfg"] == (7.0,)
 
 

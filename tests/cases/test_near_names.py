@@ -48,6 +48,12 @@ USED = [
         "mask.edit.jpg", "mask.edit.png.png", "mask.edit (1).png",
     )],
     ("image/mask.JSON", "mask.json"),
+    *[(f"image/{name}", "blend.npy") for name in (
+        "Blend.npy", "blend.NPY", "blend (1).npy", "blend - Copy.npy", "blend.npy.npy",
+    )],
+    *[(f"image/{name}", "blend.png") for name in ("Blend.PNG", "blend (1).png", "blend_copy.png")],
+    ("image/blend.SafeTensors", "blend.safetensors"),
+    *[(f"image/{name}", "blend.edit.npy") for name in ("blend_edit.npy", "blend.Edit.npy")],
     ("image/Mask.txt.txt", "mask.txt"),
     *[(f"prompt/{name}", "target_word.txt") for name in (
         "target_word.txt.txt", "target_word.TXT", "Target_Word.txt", "target-word.txt",
@@ -62,7 +68,7 @@ USED = [
 def test_a_slip_of_form_is_used_and_told(tmp_path: Path, file: str, right_name: str) -> None:
     case, notices = case_of(tmp_path, IMAGE, PROMPT, SOURCE, file)
     edit = case.edits["edit"]
-    assert tmp_path / "x" / file in (edit.mask, edit.target_word)
+    assert tmp_path / "x" / file in (edit.mask, edit.blend, edit.target_word)
     (notice,) = notices
     assert notice.startswith(f"{tmp_path / 'x' / file}: is used as {right_name}; ")
     assert notice.endswith(f" {right_name}")
@@ -76,7 +82,7 @@ def test_beside_the_right_file_a_slip_is_passed_over(
     right = f"{Path(file).parent}/{right_name}"
     case, notices = case_of(tmp_path, IMAGE, PROMPT, SOURCE, file, right)
     edit = case.edits["edit"]
-    assert tmp_path / "x" / right in (edit.mask, edit.target_word)
+    assert tmp_path / "x" / right in (edit.mask, edit.blend, edit.target_word)
     (notice,) = notices
     assert notice.startswith(f"{tmp_path / 'x' / file}: is not used, because {right_name} exists")
     assert case.faults == ()
@@ -96,6 +102,7 @@ UNUSED = [
         "maks.png", "masks.png", "msk.png", "mosk.png", "mask2.png", "Maks.PNG", "mask.edti.png",
         "maks.edit.png", "mask_final.png", "mask-2.png", "mask.psd", "mask.svg", "mask.edit.docx",
         "mask.png.txt", "mask.json.txt", "mask", "mask\n.png",
+        "blned.npy", "blend.pt", "blend.jpg", "blend_2.npy", "blend.npy.png", "blend",
     )],
     *[f"prompt/{name}" for name in (
         "taget_word.txt", "target_wrod.txt", "targetword.txt", "target_words.txt",
@@ -110,7 +117,7 @@ def test_what_is_not_certain_is_told_and_the_case_not_edited_as_a_whole(
 ) -> None:
     case, notices = case_of(tmp_path, IMAGE, PROMPT, SOURCE, file)
     edit = case.edits["edit"]
-    assert (edit.mask, edit.target_word) == (None, None)
+    assert (edit.mask, edit.blend, edit.target_word) == (None, None, None)
     (notice,) = notices
     assert Path(file).name.replace("\n", "\\n") in notice
     require_clear(notice, "is not used, ")
@@ -128,7 +135,7 @@ NOT_NEAR = [
         "old_mask.png", "old_2_mask.png", "._mask.png", ".mask.png", "mask.png~", "#mask.png#",
         ".mask.png.swp", "mask.png.bak", "weighted_tensor_heatmap.png", "original_image.json",
         "original_image.NEF", "original_image.jpg.xmp", "original_image_preview.png",
-        "original_image_edited.jpg", "notes.txt", "Thumbs.db",
+        "original_image_edited.jpg", "notes.txt", "Thumbs.db", "old_blend.npy", "blender.blend",
     )],
     *[f"prompt/{name}" for name in ("old_target_word.txt", "old_2_target_word.edit.txt", "a.txt")],
     *("splits/1.000_000001000.jsonl", "weight_tensor/weighted_tensor.pt", "readme.txt"),

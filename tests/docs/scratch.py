@@ -28,7 +28,7 @@ BUNDLED = """
     presets.PRESETS["bundled"] = replace(presets.PRESETS["tiny"], name="bundled")
 """
 
-TRAINED = {"train_textembedding_iter": 10, "train_lora_iter": 50}
+TRAINED = {"train_textembedding_iter": 10, "train_lora_iter": 50, "pie_bench_lora_iter": 20}
 """Defaults that are 1 here."""
 
 BRIEF = f"""

@@ -94,7 +94,7 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     scratch = Scratch(tmp_path, brief=brief)
     if "pie_bench" in conditions:
         make_benchmark(scratch.folder / "PIE-Bench_v1", 2, hostile=False)
-        brief = {"train_textembedding_iter": 1, "train_lora_iter": 1, "device": "cpu"}
+        brief = {"train_textembedding_iter": 1, "pie_bench_lora_iter": 1, "device": "cpu"}
         (scratch.folder / "config.yaml").write_text(yaml.safe_dump(brief))
     for block in blocks:
         scratch.follow(block)

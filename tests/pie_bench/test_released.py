@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,16 @@ from editinfinity.cases.pie_bench import (
     selected_entries,
 )
 from editinfinity.cases.pie_bench_layout import TYPES, decode_mask, read_benchmark, target_word
-from editinfinity.config.load import Config, load_config
+from editinfinity.config.load import Config, ConfigError, load_config
+from editinfinity.editing.blend_mask import make_blend_mask
 from editinfinity.errors import UserError
+from editinfinity.evaluation.canvas import mask_on_canvas
 from editinfinity.evaluation.names import NAMES
 from editinfinity.evaluation.record import MetricResults
+from editinfinity.evaluation.scorer import EditedPicture
+from editinfinity.files.masks import read_mask
 from editinfinity.planning.model import drawing_identity, model_identity
-from editinfinity.planning.targets import layout
+from editinfinity.planning.targets import check_plan, layout
 from editinfinity.planning.variants import variants_of
 from editinfinity.results.pie_bench import PUBLISHED, write_tables
 from tests.pie_bench import made
@@ -40,10 +45,7 @@ def slow_decoding(runs: list[int]) -> np.ndarray:
     for start, length in zip(runs[::2], runs[1::2], strict=True):
         for pixel in range(start, min(start + length, flat.size)):
             flat[pixel] = True
-    grid = flat.reshape(512, 512)
-    for line in (0, 511):
-        grid[line, :] = grid[:, line] = True
-    return grid
+    return flat.reshape(512, 512)
 
 
 @pytest.mark.parametrize("name", made.ODD_MASKS)
@@ -53,12 +55,65 @@ def test_masks_are_decoded_as_specified(name: str) -> None:
 
 
 def test_extremes_of_masks() -> None:
-    assert decode_mask(()).sum() == 4 * 511
+    assert not decode_mask(()).any()
     assert decode_mask((0, 512 * 512)).all()
-    assert decode_mask((10**30, 10**30)).sum() == 4 * 511
+    assert not decode_mask((10**30, 10**30)).any()
     box = decode_mask(tuple(made.box_runs(100, 50, 30, 20)))
     assert box[50:70, 100:130].all()
-    assert box[1:511, 1:511].sum() == 600
+    assert box.sum() == 600
+
+
+def test_only_the_judge_counts_the_border_lines_as_edited(folder: Path, tmp_path: Path) -> None:
+    """Two lines of 8 pixels are 23 % of a corner cell, which would be edited."""
+    config = load_config({"pie_bench": str(folder), "results": str(tmp_path)})
+    entry = read_benchmark(folder).entries[7]
+    mask = case_of_entry(entry, config).edits[GIVEN].mask
+    assert mask is not None
+    edited = read_mask(mask, (512, 512))
+    assert np.array_equal(edited, slow_decoding(list(entry.runs)))
+
+    kept = make_blend_mask(edited, (64, 64), "linear")
+    assert (kept[[0, 0, -1, -1], [0, -1, 0, -1]] == 1).all()
+    canvas = np.zeros((512, 512, 3), np.uint8)
+    judged = EditedPicture(canvas, canvas, mask_on_canvas(edited, (512, 512)), "").region
+    border = np.ones((512, 512), bool)
+    border[1:-1, 1:-1] = False
+    assert np.array_equal(judged, edited | border)
+    assert make_blend_mask(judged, (64, 64), "linear")[0, 0] == 0  # what the editor must not get
+
+
+def test_a_mask_with_border_of_an_older_run_is_not_used_again(folder: Path, tmp_path: Path) -> None:
+    config = load_config({"pie_bench": str(folder), "results": str(tmp_path)})
+    entry = read_benchmark(folder).entries[7]
+    digest = hashlib.sha256(repr(entry.runs).encode()).hexdigest()[:12]  # as 0.1.0 named it
+    older = Path(config.results, "masks", f"{entry.name}-{digest}.png")
+    older.parent.mkdir(parents=True)
+    older.write_bytes(b"with border")
+    assert case_of_entry(entry, config).edits[GIVEN].mask != older
+
+
+def test_lora_learns_twenty_iterations_unless_the_benchmark_says_otherwise(
+    folder: Path, tmp_path: Path
+) -> None:
+    raw = {"pie_bench": str(folder), "results": str(tmp_path)}
+    for given, iterations, told in (
+        ({}, 20, False),
+        ({"train_lora_iter": 50}, 20, False),  # the default of other cases, in config.yaml
+        ({"pie_bench_lora_iter": 50}, 50, False),
+        ({"train_lora_iter": 30}, 20, True),
+    ):
+        config = load_config({**raw, **given})
+        cases = cases_of_benchmark(selected_entries(config), config)
+        for case in cases.by_name.values():
+            variants = [v for edit in case.edits.values() for v in variants_of(edit.settings)]
+            assert {variant.lora for variant in variants} == {iterations}
+            assert case.settings["train_lora_iter"] == iterations
+        line = "train_lora_iter: 30 has no effect on PIE-Bench; set pie_bench_lora_iter: 30"
+        assert (line in cases.notices) == told
+    with pytest.raises(ConfigError, match="30 is more than pie_bench_lora_iter: 20") as fault:
+        config = load_config({**raw, "use_lora_iter": [10, 30]})
+        check_plan(config, cases_of_benchmark(selected_entries(config), config))
+    assert "; set pie_bench_lora_iter: 30, or" in str(fault.value)
 
 
 def test_entries_are_as_released(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -68,6 +69,22 @@ def test_a_missing_photograph_does_not_hide_other_faults(tmp_path: Path) -> None
             edits=[EditInput("edit", "")],
             output=tmp_path / "check.json",
         )
+
+
+def test_a_blend_mask_must_fit_the_crop_that_the_model_sees(tmp_path: Path) -> None:
+    draw_photograph(tmp_path / "wide.jpg", (640, 300))
+    for shape, fits in (((45, 90), True), ((64, 64), False)):
+        np.save(tmp_path / "blend.npy", np.ones(shape))
+        given = {
+            "case": "c", "image": tmp_path / "wide.jpg", "source_prompt": "a hill",
+            "edits": [EditInput("edit", "a hat", blend=tmp_path / "blend.npy")],
+            "output": tmp_path / "check.json",
+        }  # fmt: skip
+        if fits:
+            assert check_case(**given).warnings == ()
+            continue
+        with pytest.raises(UserError, match="a grid of 64×64, but the photograph's is 45×90"):
+            check_case(**given)
 
 
 def test_doubtful_things_are_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from editinfinity.editing.blend_mask import cells_of_attention, make_blend_mask
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures
+from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.masks import read_mask
 from editinfinity.stages.attention_map import collect_attention
 from editinfinity.stages.check import EditInput, check_case
@@ -157,9 +158,34 @@ def test_kernel_of_an_attention_map(worked: Worked, tmp_path: Path) -> None:
     assert drawn.mean() == pytest.approx(cells.mean(), abs=0.03)
 
 
+def test_a_blend_mask_is_the_kernel_whatever_the_smoothing(worked: Worked, tmp_path: Path) -> None:
+    blend = np.ones((56, 70), np.float32)
+    blend[10:20, 30:50], blend[20:30, 30:50] = 0, 0.75
+    np.save(tmp_path / "blend.npy", blend)
+    given = {"image_features": worked.image, "blend": tmp_path / "blend.npy"}
+    for smoothing in ("linear", "hard"):
+        make_kernel(output=tmp_path / smoothing, smoothing=smoothing, mask_grow=50, **given)
+        kernel, metadata = load_map(tmp_path / smoothing, KERNEL, (56, 70))
+        assert np.array_equal(kernel, blend)
+        assert metadata == {"kind": KERNEL, "mask_source": "blend", "smoothing": None}
+    draw_mask_pictures(mask_image=tmp_path / "mask.png", heatmap=tmp_path / "heat.png", **given)
+    drawn = read_mask(tmp_path / "mask.png", (256, 320))  # black: wherever something may change
+    assert drawn.mean() == pytest.approx((blend < 1).mean(), abs=0.01)
+    assert drawn[60:130, 150:220].all()
+    heat = np.asarray(Image.open(tmp_path / "heat.png").convert("L"), float)
+    photograph = np.asarray(Image.open(worked.photograph).convert("L"), float)
+    hottest, warm, cold = ((heat - photograph)[r, 160:210].mean() for r in (
+        slice(52, 88), slice(100, 134), slice(160, 250)))  # fmt: skip
+    assert hottest > warm > cold
+
+
 def test_kernel_needs_one_source_of_its_own_photograph(worked: Worked, tmp_path: Path) -> None:
-    for both in ({}, {"mask": worked.mask, "attention": worked.attention}):
-        with pytest.raises(UserError, match="either a mask or an attention map"):
+    for both in (
+        {},
+        {"mask": worked.mask, "attention": worked.attention},
+        {"mask": worked.mask, "blend": worked.mask},
+    ):
+        with pytest.raises(UserError, match="either a mask, an attention map or a blend mask"):
             make_kernel(image_features=worked.image, output=tmp_path / "k", **both)
     Image.new("L", (256, 320)).save(tmp_path / "turned.png")
     with pytest.raises(UserError, match="draw the mask at that aspect ratio"):

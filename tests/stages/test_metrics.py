@@ -87,6 +87,21 @@ def test_an_attention_map_is_a_mask_too(made: tuple[Path, Path]) -> None:
     assert found.values == pytest.approx(background_metrics(*canvases(made), region))
 
 
+def test_of_a_blend_mask_the_cells_that_are_mostly_generated_are_judged_as_edited(
+    made: tuple[Path, Path],
+) -> None:
+    blend = np.ones((64, 64), np.float32)
+    blend[16:48, 16:32], blend[16:48, 32:40], blend[16:48, 40:48] = 0, 0.49, 0.5
+    path = made[0].with_name("blend.npy")
+    np.save(path, blend)
+
+    found = measure(made, blend=path)
+
+    region = with_border(mask_on_canvas(blend < 0.5, (512, 512)))
+    assert region[256, 300] and not region[256, 350]
+    assert found.values == pytest.approx(background_metrics(*canvases(made), region))
+
+
 def test_another_photograph_is_refused_in_a_line(made: tuple[Path, Path]) -> None:
     Image.new("RGB", (90, 90)).save(made[0])
     with pytest.raises(UserError, match="is not an edit of"):

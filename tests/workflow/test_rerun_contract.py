@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -42,9 +43,9 @@ from tests.workflow.project import (
 )
 from tests.workflow.project import SETTINGS as PROJECT_SETTINGS
 
-USER, WORD, LARGE = "été 1", "b.2", "large"
-"""A case with the user's mask, one with an automatic mask and two edits, and one of which only the
-part around the mask is learned, which trains nothing."""
+USER, WORD, LARGE, OWN = "été 1", "b.2", "large", "own"
+"""A case with the user's mask, one with an automatic mask and two edits, one of which only the
+part around the mask is learned, which trains nothing, and one with a blend mask."""
 
 NAME = "embedding2-lora2-cfg4.5-tau0.5-seed42"
 
@@ -86,6 +87,7 @@ EVERYTHING = {
     WORD: PREPARED | TRAINED | drawn("edit", "red hat") | placed() | placed("red hat")
     | {"edit/red hat/text_features", "text_plain_features"}
     | {"mask/edit/attention_map", "mask/red hat/attention_map"},
+    OWN: PREPARED | TRAINED | drawn() | placed(),
     LARGE: {"check", "image_features", "edit/edit/text_plain_features"} | placed()
     | drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")),
 }  # fmt: skip
@@ -162,6 +164,16 @@ ROWS = {
         drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")) | placed(), base=LARGE,
         change=lambda folder: draw_mask(folder / "image" / "mask.png", 28, (800, 640)),
     ),
+    "blend mask": Row(  # in place of the mask, which is left to the metrics
+        drawn() | placed(), change=lambda folder: draw_blend(folder / "image" / "blend.npy", 24)
+    ),
+    "blend mask changed": Row(
+        drawn() | placed(), base=OWN,
+        change=lambda folder: draw_blend(folder / "image" / "blend.npy", 40),
+    ),
+    "settings that a blend mask does not use": Row(
+        set(), {"mask_grow": 5, "mask_edit_region": "white", "crop": "auto"}, OWN
+    ),
     "source prompt": Row(
         EVERYTHING[WORD] - {"check", "image_features", "edit/edit/text_features",
                             "edit/red hat/text_features"}, base=WORD,
@@ -206,7 +218,16 @@ ROWS = {
     ),
 }  # fmt: skip
 
-REALLY_RUN = ("edit prompt", "mask", "target word", "image", "longer", "another edit")
+REALLY_RUN = (
+    "edit prompt", "mask", "blend mask", "target word", "image", "longer", "another edit"
+)  # fmt: skip
+
+
+def draw_blend(path: Path, side: int) -> None:
+    """1, with a square of 0 in the middle, on the grid of a photograph of 80×64."""
+    values = np.ones((56, 70), np.float32)
+    values[28 - side // 2 : 28 + side // 2, 35 - side // 2 : 35 + side // 2] = 0
+    np.save(path, values)
 
 
 def append_to_image(folder: Path) -> None:
@@ -231,6 +252,7 @@ def finished(
         project = Project.create(folder, overrides={LARGE: LARGE_SETTINGS})
         project.add_case(USER, mask=True)
         project.add_case(WORD, target_word="dog", **{"red hat": "a dog with a red hat"})
+        draw_blend(project.add_case(OWN) / "image" / "blend.npy", 24)
         image = project.add_case(LARGE, mask=True) / "image"
         for name, draw in (("original_image.jpg", draw_image), ("mask.png", draw_mask)):
             draw(image / name, 24, size=(800, 640))
@@ -363,7 +385,7 @@ def test_a_change_reruns_exactly_its_jobs(changed: tuple[Project, Plan], name: s
 
 def test_other_cases_rest_and_a_new_one_runs_alone(changed: tuple[Project, Plan]) -> None:
     plan = changed[1]
-    assert not any(plan.pending(case) for case in (USER, WORD, LARGE))
+    assert not any(plan.pending(case) for case in (USER, WORD, LARGE, OWN))
     name = NAME.replace("embedding2-lora2", "embedding0-lora0")
     new = {"check", "image_features", "edit/edit/text_plain_features"}
     assert plan.pending("новый") == drawn(name=name) | new
@@ -432,11 +454,12 @@ def test_how_a_model_runs_changes_nothing_and_its_layers_everything_drawn(
     assert {
         "model", "model_dir", "attention_bias", "device", "threads", "gradient_checkpointing",
         "deterministic", "worker", "metrics", "pie_bench", "pie_bench_sample",
+        "pie_bench_lora_iter",
         *(f"{name}_weights" for name in ("lpips", "clip", "dino", "image_reward")),
     } == RUN_KEYS  # fmt: skip
     project = finished.copy(tmp_path / "project")
     same = {"device": "auto", "threads": 2, "gradient_checkpointing": "all", "deterministic": 1,
-            "worker": "off", "pie_bench_sample": 3}  # fmt: skip
+            "worker": "off", "pie_bench_sample": 3, "pie_bench_lora_iter": 9}  # fmt: skip
     project.configure(overrides={LARGE: LARGE_SETTINGS}, **same)
     plan = project.plan()
     assert not any(plan.pending(case) for case in EVERYTHING)
@@ -489,7 +512,7 @@ def test_reworded_and_moved_code_reruns_nothing_and_a_new_version_its_stage(
     rewrite("stages/kernel.py", ("import annotations\n", "import annotations\n\n_NEW = 1\n"))
     told = project.plan()
     assert not any(told.pending(case) for case in EVERYTHING)
-    assert "kernel: the code has changed since it made the results of 3 cases" in told.stderr
+    assert "kernel: the code has changed since it made the results of 4 cases" in told.stderr
     assert "--forcerun kernel" in told.stderr
 
     rewrite(

@@ -135,7 +135,7 @@ const detail = {
     parts.push(make("section", {}, make("dl", { class: "words" },
       make("div", {}, make("dt", { text: "The photograph shows" }), make("dd", {}, prompt(photo.source, "old", edit.prompt || ""))),
       make("div", {}, make("dt", { text: "The edit should show" }), make("dd", {}, prompt(edit.prompt, "new", photo.source || ""))),
-      make("div", {}, make("dt", { text: "Mask" }), make("dd", { text: edit.word ? `where “${edit.word}” is` : edit.mask === "user" ? "drawn by hand" : "none, everything may change" })))));
+      make("div", {}, make("dt", { text: "Mask" }), make("dd", { text: edit.word ? `where “${edit.word}” is` : edit.mask === "none" ? "none, everything may change" : MASKS[edit.mask] })))));
     if (edit.why) parts.push(section("Why this variant", make("p", { text: edit.why })));
     if (photo.warnings.length) parts.push(section("Warnings", make("ul", { class: "files" }, photo.warnings.map((line) => make("li", { text: line })))));
     if (variant && data.metrics.length) {
