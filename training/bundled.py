@@ -101,7 +101,7 @@ class Bundled:
     ) -> Inverted:  # fmt: skip
         """Run both stages of the inversion, as the workflow does."""
         model = copy.deepcopy(self.transformer)
-        text, batch = self.features(prompt), preset("bundled").training.batch_size
+        text, batch = self.features(prompt), preset("bundled").training.lora_batch_size
         losses: list[float] = []
         learned: Tensor | None = None
         note = lambda _, loss: losses.append(loss)  # noqa: E731
