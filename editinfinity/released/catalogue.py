@@ -11,6 +11,9 @@ TEXT_ENCODER = "google/flan-t5-xl"
 
 PARTS = ("tokenizer", "transformer", "text_encoder")
 
+_DTYPES = ("released", "bf16")
+"""Data types of converted files (``editinfinity.released.convert``)."""
+
 
 @dataclass(frozen=True)
 class ReleasedPart:
@@ -90,3 +93,13 @@ def release(model: str) -> dict[str, ReleasedPart]:
             f"weights: no released model is called {model!r}; choose one of {', '.join(RELEASES)}"
         )
     return RELEASES[model]
+
+
+def check_dtype(dtype: str) -> None:
+    """Check the data type asked for converted files.
+
+    Raises:
+        UserError: if there is no such type.
+    """
+    if dtype not in _DTYPES:
+        raise UserError(f"--dtype: must be {' or '.join(_DTYPES)}, got {dtype!r}")

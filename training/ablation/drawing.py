@@ -168,7 +168,8 @@ class Slice:
         }
         batches = {"vectors": training.embedding_batch_size, "lora": training.lora_batch_size}
         loss = ManyLoss(
-            self.adapted.model, self.sources, vectors, TrainingSettings(), batches[stage], kl_weight,
+            self.adapted.model, self.sources, vectors, TrainingSettings(), batches[stage],
+            kl_weight,
         )  # fmt: skip
         over = "" if vectors is not None else "/alone"
         name = f"ablation/{self.number}/{stage}{over}"
