@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -134,28 +135,36 @@ def run_case(folder: Path, model_dir: Path, options: argparse.Namespace) -> tupl
     return time.perf_counter() - began, watch.peak
 
 
+@dataclass
+class Row:
+    """A stage: seconds and peak bytes of its jobs; of a training, iterations and their seconds."""
+
+    seconds: float = 0.0
+    memory: int = 0
+    iterations: int = 0
+    training: float = 0.0
+
+
 def table(logs: Path, seconds: float, peak: int) -> str:
     """Return the stages of a case as a Markdown table."""
-    rows: dict[str, tuple[float, float, list[Iteration]]] = {}
+    rows: dict[str, Row] = {}
     for record in read_records(logs):
-        code, usage = record.last(Code), record.last(ResourceUsage)
-        outcome = record.outcome
-        if code is None or outcome is None or code.rule not in STAGES:
-            continue
+        code, iterations = record.last(Code), record.all(Iteration)
         # A stage that runs a model has its usage recorded; the others are the job itself.
-        used = usage or outcome
-        before, most, iterations = rows.get(code.rule, (0.0, 0.0, []))
-        iterations = iterations + [each for each in record.events if isinstance(each, Iteration)]
-        rows[code.rule] = before + used.seconds, max(most, used.memory or 0), iterations
+        used = record.last(ResourceUsage) or record.outcome
+        if code is None or used is None or code.rule not in STAGES:
+            continue
+        row = rows.setdefault(code.rule, Row())
+        row.seconds += used.seconds
+        row.memory = max(row.memory, used.memory or 0)
+        row.iterations += len(iterations)
+        row.training += len(iterations) / iterations[-1].rate if iterations else 0.0
     lines = ["| stage | time | peak memory |", "|---|--:|--:|"]
     for rule, title in STAGES.items():
-        if rule not in rows:
-            continue
-        took, most, iterations = rows[rule]
-        if iterations:
-            count = len(iterations)
-            title += f", {count} iterations" if count > 1 else ", 1 iteration"
-        lines.append(f"| {title} | {took:.0f} s | {most / 2**30:.1f} GiB |")
+        if row := rows.get(rule):
+            if row.iterations:
+                title += f", {row.iterations} iterations of {row.training / row.iterations:.1f} s"
+            lines.append(f"| {title} | {row.seconds:.0f} s | {row.memory / 2**30:.1f} GiB |")
     whole = "the whole run, all processes together"
     lines.append(f"| {whole} | {seconds:.0f} s | {peak / 2**30:.1f} GiB |")
     return "\n".join(lines)
