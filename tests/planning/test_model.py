@@ -75,6 +75,7 @@ def drawing(**changes: object) -> str:
 def test_what_a_drawing_depends_on_is_in_its_identity() -> None:
     """Of settings that not every earlier version had only where they are not the default."""
     assert drawing() == drawing(batch_size=2) != drawing(batch_size=1)
+    assert drawing(model="infinity_2b") != drawing(model="infinity_2b", batch_size=2)
     assert drawing() != drawing(text_encoder_dtype="bf16")
     settings = load_config({}).settings
     assert text_model_identity(settings, "bundled weights=1") == "bundled weights=1"
