@@ -6,7 +6,7 @@ Part by part (tokenizer, transformer, text_encoder): writes files of the real na
 into FOLDER (tests/parity_data/released; flan-t5-xl by its configuration), converts and verifies
 them, loads and uses the text encoder once on the CPU, and deletes everything, or keeps what was
 converted in FOLDER/converted, a whole model for benchmarks/worker.py. The largest takes
-11 GB of disk twice for infinity_2b, 17 GB twice for infinity_8b. The measured values are anonymous
+11 GB of disk twice for infinity_2b, 34 GB twice for infinity_8b. The measured values are anonymous
 memory (``RssAnon``) and the maximum resident memory, which includes pages of mapped files
 (``VmRSS``).
 """
@@ -40,6 +40,8 @@ from editinfinity.released.verify import verify
 from tests.released.files import (
     TOKENIZER_FILE,
     TOKENIZER_LIST,
+    TRANSFORMER_FILE,
+    TRANSFORMER_LIST,
     released_shapes,
     write_vocabulary,
 )
@@ -56,13 +58,14 @@ def write_full_size(model: str, part: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if part == "text_encoder":
         _write_text_encoder(folder / "flan-t5-xl")
-    elif part == "transformer" and model == "infinity_8b":
-        write_random_shards(folder / "infinity_8b_weights", released_shapes(model), 4)
+        return
+    tokenizer = part == "tokenizer"
+    file = (TOKENIZER_FILE if tokenizer else TRANSFORMER_FILE)[model]
+    shapes = released_shapes((TOKENIZER_LIST if tokenizer else TRANSFORMER_LIST)[model])
+    if not Path(file).suffix:
+        write_random_shards(folder / file, shapes, 8, torch.float32)
     else:
-        tokenizer = part == "tokenizer"
-        file = TOKENIZER_FILE[model] if tokenizer else "infinity_2b_reg.pth"
-        shapes = released_shapes(TOKENIZER_LIST[model] if tokenizer else model)
-        state = {key: _random(key, shape, torch.float32) for key, shape in shapes.items()}
+        state = {key: random_values(key, shape, torch.float32) for key, shape in shapes.items()}
         torch.save({"vae": state} if tokenizer else state, folder / file)
 
 
@@ -89,14 +92,14 @@ def write_random_shards(
     names = sorted(shapes)
     for index in range(count):
         tensors = {
-            key: StoredTensor(shapes[key], dtype, partial(_random, key, shapes[key], dtype))
+            key: StoredTensor(shapes[key], dtype, partial(random_values, key, shapes[key], dtype))
             for key in names[index::count]
         }
         name = f"model-{index + 1:05d}-of-{count:05d}.safetensors"
         write_streamed(folder / name, tensors, {})
 
 
-def _random(key: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def random_values(key: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Return random values of the magnitude of real weights, so that the model can run."""
     generator = torch.Generator().manual_seed(len(key))
     return torch.empty(shape, dtype=dtype).uniform_(-0.05, 0.05, generator=generator)
@@ -136,9 +139,9 @@ def measure(folder: Path, model: str, part: str, keep: bool) -> None:
         watch = Watch()
         watch.start()
         start = time.perf_counter()
-        done = _convert_part(preset(model), part, files, target)
+        done = _convert_part(preset(model), part, files, target, "released")
         seconds = time.perf_counter() - start
-        print(f"  converted: {done.tensors} tensors, {done.size / 2**30:.2f} GiB, {seconds:.0f} s")
+        print(f"  converted: {done.tensors} tensors, {done.bytes / 2**30:.2f} GiB, {seconds:.0f} s")
         print(f"  memory before {before:.2f} GiB, most {watch.most}", flush=True)
         print(f"  {verify(done.file)[0].line()}", flush=True)
         shutil.rmtree(source)

@@ -75,28 +75,32 @@ class EditInfinityPipeline:
     @classmethod
     def from_pretrained(
         cls, model: str = "bundled", *, model_dir: Path | str | None = None, device: str = "auto",
-        attention_bias: bool = True, threads: int | str = "auto",
+        attention_bias: bool = True, threads: int | str = "auto", text_encoder_dtype: str = "auto",
     ) -> EditInfinityPipeline:  # fmt: skip
         """Load a model.
 
         Args:
-            model: ``bundled``, ``infinity_2b`` or ``infinity_8b`` (``tiny`` is random).
+            model: ``bundled`` or a released model such as ``infinity_2b`` (``tiny`` is random).
             model_dir: folder of converted weights; None for the folder of ``weights fetch``.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
             attention_bias: False drops the trained q and v biases, as upstream does.
             threads: number of CPU threads; ``auto`` for all.
+            text_encoder_dtype: precision of the text encoder: ``auto``, ``fp32`` or ``bf16``.
 
         Raises:
-            UserError: the weights or the device do not exist, or ``threads`` is not a number.
+            UserError: the weights or the device do not exist, or a value is not valid.
         """
         folder = None if model_dir is None else Path(model_dir)
-        settings = groups.ModelSettings(model, folder, device=device, threads=threads)
+        settings = groups.ModelSettings(
+            model, folder, device=device, threads=threads, text_encoder_dtype=text_encoder_dtype
+        )
         chosen, torch_device = preset(settings.model), pick_device(settings.device)
         set_threads(settings.threads)
         with isolated_torch_state():
             transformer = load_transformer(chosen, torch_device, folder, attention_bias)
             tokenizer = load_tokenizer(chosen, torch_device, folder)
-            text_encoder = load_text_encoder(chosen, torch_device, folder)
+            dtype = settings.text_encoder_dtype
+            text_encoder = load_text_encoder(chosen, torch_device, folder, dtype)
         return cls(chosen, torch_device, transformer, tokenizer, text_encoder)
 
     def invert(

@@ -108,12 +108,14 @@ class TextEncoderConfig:
 class TrainingDefaults:
     """A model's defaults for training settings that are null in the configuration.
 
-    Upstream's learning rate is 6e-3·B/256 with a global batch size B of 2.
+    Upstream's learning rate is 6e-3·B/256 with a global batch size B of 2. It keeps the soft prompt
+    of the first of its two processes, each of which learns from one sample; LoRA learns from both.
     """
 
     embedding_learning_rate: float = 6e-3 * 2 / 256
     lora_learning_rate: float = 6e-3 * 2 / 256
-    batch_size: int = 2
+    embedding_batch_size: int = 1
+    lora_batch_size: int = 2
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ class WeightFiles:
 class Preset:
     """Configuration of a model: its three networks, pixel budget and defaults for the inversion.
 
-    ``weights`` is None for ``tiny``, whose random weights are generated in memory.
+    ``weights`` is None for ``tiny``, whose random weights are generated in memory. With
+    ``one_budget``, the model's pictures are poor at any other pixel budget than its own.
     """
 
     name: str
@@ -139,11 +142,24 @@ class Preset:
     pixel_budget: str
     training: TrainingDefaults = TrainingDefaults()
     weights: WeightFiles | None = None
+    one_budget: bool = False
 
 
 _T5 = TextEncoderConfig("t5", width=2048, max_length=512)
 _BUNDLED = WeightFiles("tokenizer*.safetensors", "transformer*.safetensors")
 _CONVERTED = replace(_BUNDLED, text_encoder="text_encoder")
+
+_D32 = TokenizerConfig(bits=32, base_width=128, multipliers=(1, 2, 4, 4, 4))
+_8B = Preset(
+    name="infinity_8b",
+    tokenizer=TokenizerConfig(bits=14, base_width=128, multipliers=(1, 2, 4, 4)),
+    transformer=TransformerConfig(
+        width=3584, depth=40, heads=28, chunks=8, bits=14, text_width=2048, patchify=True
+    ),
+    text_encoder=_T5,
+    pixel_budget="1M",
+    weights=_CONVERTED,
+)
 
 _ALL = (
     Preset(
@@ -159,29 +175,35 @@ _ALL = (
         ),
         pixel_budget="0.06M",
         # Chosen by a sweep (training/README.md, "Inversion").
-        training=TrainingDefaults(embedding_learning_rate=1e-3, lora_learning_rate=5e-4),
+        training=TrainingDefaults(
+            embedding_learning_rate=1e-3, lora_learning_rate=5e-4, embedding_batch_size=2
+        ),
         weights=_BUNDLED,
     ),
     Preset(
+        name="infinity_125m",
+        tokenizer=replace(_D32, bits=16),
+        transformer=TransformerConfig(
+            width=768, depth=12, heads=8, chunks=4, bits=16, text_width=2048
+        ),
+        text_encoder=_T5,
+        pixel_budget="0.06M",
+        weights=_CONVERTED,
+        one_budget=True,
+    ),
+    Preset(
         name="infinity_2b",
-        tokenizer=TokenizerConfig(bits=32, base_width=128, multipliers=(1, 2, 4, 4, 4)),
+        tokenizer=_D32,
         transformer=TransformerConfig(
             width=2048, depth=32, heads=16, chunks=8, bits=32, text_width=2048
         ),
         text_encoder=_T5,
         pixel_budget="1M",
         weights=_CONVERTED,
+        one_budget=True,
     ),
-    Preset(
-        name="infinity_8b",
-        tokenizer=TokenizerConfig(bits=14, base_width=128, multipliers=(1, 2, 4, 4)),
-        transformer=TransformerConfig(
-            width=3584, depth=40, heads=28, chunks=8, bits=14, text_width=2048, patchify=True
-        ),
-        text_encoder=_T5,
-        pixel_budget="1M",
-        weights=_CONVERTED,
-    ),
+    _8B,
+    replace(_8B, name="infinity_8b_512", pixel_budget="0.25M", one_budget=True),
     Preset(
         name="tiny",
         tokenizer=TokenizerConfig(
@@ -192,7 +214,7 @@ _ALL = (
         ),
         text_encoder=TextEncoderConfig("hashed", width=128, max_length=128),
         pixel_budget="0.06M",
-        training=TrainingDefaults(batch_size=1),
+        training=TrainingDefaults(lora_batch_size=1),
     ),
 )
 

@@ -33,7 +33,10 @@ rule train_textembedding:
     params:
         **named(
             model=PARAMS.model,
-            **PARAMS.of_group(TrainingSettings, without=["lora_learning_rate"]),
+            **PARAMS.of_group(
+                TrainingSettings, without=["lora_learning_rate", "batch_size"]
+            ),
+            batch_size=PARAMS.embedding_batch_size,
             version=rule_version("train_textembedding"),
         ),
     message:

@@ -92,7 +92,7 @@ rule text_features:
         gpu=1,
     params:
         **named(
-            model=PARAMS.model,
+            model=PARAMS.text_model,
             version=rule_version("text_features"),
         ),
     message:
@@ -117,7 +117,7 @@ rule edit_text_features:
     params:
         **named(
             edit_prompt_fingerprint=PARAMS.edit_prompt_fingerprint,
-            model=PARAMS.model,
+            model=PARAMS.text_model,
             version=rule_version("edit_text_features"),
         ),
     message:

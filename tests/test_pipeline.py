@@ -22,6 +22,7 @@ from editinfinity import EditInfinityPipeline, Inversion, pipeline
 from editinfinity.editing.blend_mask import make_blend_mask
 from editinfinity.errors import UserError
 from editinfinity.models.transformer import TextFeatures
+from editinfinity.presets import PRESETS, preset
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from tests.stages.conftest import draw_photograph
 
@@ -108,6 +109,19 @@ def test_a_mask_too_small_to_change_anything_is_told_of(
 @pytest.mark.slow
 def test_the_docs_examples_run() -> None:
     assert doctest.testmod(pipeline).failed == 0 and doctest.testmod(pipeline).attempted > 5
+
+
+def test_an_edit_with_heads_of_96_channels(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the 125M has them, at a tiny depth: learned, located by a word, drawn."""
+    tiny = preset("tiny")
+    wide = replace(tiny, transformer=replace(tiny.transformer, width=192))
+    monkeypatch.setitem(PRESETS, "tiny", wide)
+    pipe = EditInfinityPipeline.from_pretrained("tiny", device="cpu", threads=1)
+    assert pipe.transformer.config.width // pipe.transformer.config.heads == 96
+    inversion = pipe.invert(photo, PROMPT, embedding_iterations=1, lora_iterations=1, training=FAST)
+    edited = pipe.edit(inversion, "a blue cup", target_word="cup")
+    drawn, kept = np.asarray(edited), np.asarray(Image.open(photo))
+    assert drawn.shape == kept.shape and (drawn != kept).any() and (drawn == kept).any()
 
 
 def test_equals_the_stages(

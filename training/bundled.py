@@ -102,7 +102,7 @@ class Bundled:
     ) -> Inverted:  # fmt: skip
         """Run both stages of the inversion, as the workflow does."""
         model = copy.deepcopy(self.transformer)
-        batch = preset("bundled").training.batch_size
+        batch = preset("bundled").training.lora_batch_size
         whole = self.text.encode(prompt + CAPTION_SUFFIX if vectors else prompt)
         text = TextFeatures(whole.features.to(self.device))
         losses: list[float] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from editinfinity.cases.case import Case, Cases
@@ -10,6 +11,7 @@ from editinfinity.cases.folders import find_folders, read_folder
 from editinfinity.cases.table import read_table
 from editinfinity.config.load import Config, ConfigError
 from editinfinity.names import did_you_mean, printable
+from editinfinity.presets import preset
 
 LockFiles = Callable[[Iterable[Path]], None]
 """Function that locks the files of cases against changes (``in_use.lock_until_exit``)."""
@@ -25,6 +27,23 @@ def load_cases(config: Config, lock_files: LockFiles = lambda paths: None) -> Ca
     Raises:
         ConfigError: a named case does not exist, there are no cases, or the table is not usable.
     """
+    cases = _load(config, lock_files)
+    return replace(cases, notices=(*cases.notices, *_poor_budgets(config, cases)))
+
+
+def _poor_budgets(config: Config, cases: Cases) -> list[str]:
+    """Return a line for each pixel budget at which the model's pictures are poor."""
+    model = preset(str(config.settings["model"]))
+    budgets = {case.settings["pixel_budget"] for case in cases.by_name.values()}
+    return [
+        f"pixel_budget: {budget} gives poor pictures with {model.name}, which was released for "
+        f"{model.pixel_budget}; set pixel_budget: null"
+        for budget in sorted(budgets - {None, model.pixel_budget})
+        if model.one_budget
+    ]
+
+
+def _load(config: Config, lock_files: LockFiles) -> Cases:
     if config.settings["pie_bench"] is not None:
         # Imported here because it imports NumPy and Pillow, which other plans do not need.
         from editinfinity.cases.pie_bench import cases_of_benchmark, selected_entries

@@ -13,7 +13,7 @@ from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import BACKBONES
 from editinfinity.files.model_folder import default_folder
 from editinfinity.presets import Preset, preset
-from editinfinity.released.catalogue import RELEASES, release
+from editinfinity.released.catalogue import RELEASES, check_dtype, release
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,12 @@ To = Annotated[
     Path | None,
     typer.Option(help="Folder for the converted files; set model_dir to it."),
 ]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="Data type of the converted files: released, or bf16, which halves their size."
+    ),
+]
 
 
 @weights.command("fetch")
@@ -52,6 +58,7 @@ def fetch(
         str | None,
         typer.Option(help="Commit or tag of the Infinity repository on the hub."),
     ] = None,
+    dtype: Dtype = "released",
 ) -> None:
     """Download a model from the Hugging Face hub, and convert it unless it is a metric's model.
 
@@ -66,10 +73,11 @@ def fetch(
         typer.echo(f"{BACKBONES[model].title}: ready in {folder}{setting}")
         return
     release(model)
+    check_dtype(dtype)
     from editinfinity.released.fetch import fetch as fetch_files
 
     files = fetch_files(model, download_to, revision)
-    _convert(preset(model), files, to)
+    _convert(preset(model), files, to, dtype)
     log.info("%s is no longer needed", files["transformer"][0])
 
 
@@ -78,28 +86,33 @@ def convert(
     model: Model,
     source: Annotated[Path, typer.Option("--from", help="Folder of the released files.")],
     to: To = None,
+    dtype: Dtype = "released",
 ) -> None:
     """Convert downloaded files (pickles or shards) into safetensors.
 
     The folder contains the files under their released names, and flan-t5-xl/ (text encoder).
     """
     release(model)
+    check_dtype(dtype)
     if not source.is_dir():
         raise UserError(f"--from: {source} is not a folder; give the one with the released files")
     from editinfinity.released.convert import released_files
 
-    _convert(preset(model), released_files(model, source), to)
+    _convert(preset(model), released_files(model, source), to, dtype)
 
 
-def _convert(model: Preset, files: Mapping[str, Sequence[Path]], to: Path | None) -> None:
+def _convert(
+    model: Preset, files: Mapping[str, Sequence[Path]], to: Path | None, dtype: str
+) -> None:
     from editinfinity.released.convert import convert as convert_files
 
-    parts = convert_files(model, files, to or default_folder(model.name))
+    parts = convert_files(model, files, to or default_folder(model.name), dtype)
     for part, converted in parts.items():
+        dtypes = " and ".join(converted.dtypes)
         unused = f", {len(converted.unused)} unused ones left out" if converted.unused else ""
         typer.echo(
             f"{part}: {converted.tensors} tensors, {converted.parameters / 1e6:,.1f} million "
-            f"parameters{unused}, none missing, none unexpected: {converted.file}"
+            f"parameters in {dtypes}{unused}, none missing, none unexpected: {converted.file}"
         )
     folder = "" if to is None else f" and model_dir: {to}"
     typer.echo(f"ready: set model: {model.name}{folder} in config.yaml")

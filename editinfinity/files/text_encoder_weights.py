@@ -14,11 +14,19 @@ from editinfinity.models.text_encoder import HashedEncoder, TextEncoder, Transfo
 from editinfinity.presets import Preset
 from editinfinity.prompts import SOFT_PROMPT_LENGTH
 
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
 
 def load_text_encoder(
-    preset: Preset, device: torch.device, model_dir: Path | None = None
+    preset: Preset, device: torch.device, model_dir: Path | None = None, dtype: str = "auto"
 ) -> TextEncoder:
-    """Load the text encoder of a preset: T5 on a GPU in fp16, all others in fp32.
+    """Load the text encoder of a preset.
+
+    Args:
+        preset: the preset.
+        device: the device for the weights.
+        model_dir: folder of released weights; None for the default one.
+        dtype: its precision, ``fp32`` or ``bf16``; ``auto`` is fp16 for T5 on a GPU, else fp32.
 
     Raises:
         UserError: its weights are missing or unusable, or its features have another width.
@@ -33,12 +41,13 @@ def load_text_encoder(
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    half = config.kind == "t5" and device.type == "cuda"
+    if dtype == "auto":
+        dtype = "fp16" if config.kind == "t5" and device.type == "cuda" else "fp32"
     model_class = T5EncoderModel if config.kind == "t5" else AutoModel
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model: Any = model_class.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float16 if half else torch.float32
+            folder, local_files_only=True, dtype=_DTYPES[dtype]
         )
         encoder = TransformersEncoder(tokenizer, model.to(device), config.width, max_length)
     except (OSError, ValueError, KeyError) as error:

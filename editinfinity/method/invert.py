@@ -137,9 +137,12 @@ class Trainer:
         start = torch.zeros(SOFT_PROMPT_LENGTH, self.preset.transformer.text_width)
         vectors = nn.Parameter(start.to(self.transformer.device))
         prompted = replace(source, soft_prompt=vectors)
-        default = self.preset.training.embedding_learning_rate
-        rate = self.training.embedding_learning_rate or default
-        state = self._train(SOFT_PROMPT, self.transformer, [vectors], prompted, iterations, rate)
+        defaults = self.preset.training
+        rate = self.training.embedding_learning_rate or defaults.embedding_learning_rate
+        batch = self.training.batch_size or defaults.embedding_batch_size
+        state = self._train(
+            SOFT_PROMPT, self.transformer, [vectors], prompted, iterations, rate, batch
+        )
         return SoftPrompt(vectors.detach().cpu(), state.iteration, self.preset.name), state
 
     def learn_adapter(
@@ -161,10 +164,12 @@ class Trainer:
         reseed(self.training.train_seed, ADAPTER, 0)
         adapted = add_lora(self.transformer, lora).to(self.transformer.device)
         parameters = [tensor for tensor in adapted.parameters() if tensor.requires_grad]
-        rate = self.training.lora_learning_rate or self.preset.training.lora_learning_rate
+        defaults = self.preset.training
+        rate = self.training.lora_learning_rate or defaults.lora_learning_rate
+        batch = self.training.batch_size or defaults.lora_batch_size
         try:
             state = self._train(
-                ADAPTER, adapted, parameters, source, iterations, rate, lora.kl_weight
+                ADAPTER, adapted, parameters, source, iterations, rate, batch, lora.kl_weight
             )
             return Adapter.of(adapted), state
         finally:
@@ -178,6 +183,7 @@ class Trainer:
         source: Source,
         iterations: int,
         learning_rate: float,
+        batch_size: int,
         kl_weight: float = 0.0,
     ) -> OptimizerState:
         """Train the parameters until the total number of updates is ``iterations``.
@@ -189,6 +195,7 @@ class Trainer:
             source: the photograph and its prompt.
             iterations: number of the last iteration.
             learning_rate: learning rate of AdamW.
+            batch_size: number of noisy copies of the photograph in an iteration.
             kl_weight: weight of the divergence in ``InversionLoss``.
         """
         callbacks, seed = self.callbacks, self.training.train_seed
@@ -205,7 +212,7 @@ class Trainer:
             done = iteration
             callbacks.on_iteration(name, iteration, iterations, value)
 
-        loss = self._loss(model, source, kl_weight)
+        loss = self._loss(model, source, batch_size, kl_weight)
         try:
             with (
                 report_memory_faults("lower batch_size, or choose a smaller pixel_budget"),
@@ -231,10 +238,11 @@ class Trainer:
         callbacks.on_end(parameters, state)
         return state
 
-    def _loss(self, model: nn.Module, source: Source, kl_weight: float) -> InversionLoss:
+    def _loss(
+        self, model: nn.Module, source: Source, batch: int, kl_weight: float
+    ) -> InversionLoss:
         """Prepare the model for training (``train`` mode, checkpointing) and return its loss."""
         settings = self.training
-        batch = settings.batch_size or self.preset.training.batch_size
         self.transformer.set_drop_path(settings.drop_path)
         model.train()
         gradient_checkpointing.prepare(

@@ -67,6 +67,11 @@ def kernels_obstacle(
         return "Triton, which the fused kernels need, is not installed"
     if torch.cuda.get_device_capability(device) < (8, 0):
         return f"{torch.cuda.get_device_name(device)} is too old for the fused kernels"
+    if (
+        isinstance(model, TransformerConfig)
+        and (width := model.width // model.heads).bit_count() > 1
+    ):
+        return f"the fused kernels need a power of two of channels a head, the model has {width}"
     try:
         from editinfinity.models.fused.warm_up import warm_up
 

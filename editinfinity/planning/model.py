@@ -75,12 +75,19 @@ def drawing_identity(settings: Mapping[str, Any], variant: Variant, model: str) 
     for key in settings.keys() - _NOT_IDENTIFYING:
         value = variant.setting(key, settings)
         values[key] = effective(key, settings) if value is None else value
+    # Added only where they differ from what earlier versions computed, whose metrics stay valid.
+    if (batch := embedding_batch_size(settings)) != values["batch_size"]:
+        values["embedding_batch_size"] = batch
+    model = text_model_identity(settings, model)
     text = json.dumps([model, values], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def effective(key: str, settings: Mapping[str, Any]) -> Any:
-    """Return the value of a setting, or the model's default if it is null and the model has one."""
+    """Return the value of a setting, or the model's default if it is null and the model has one.
+
+    For ``batch_size`` that is LoRA's; :func:`embedding_batch_size` returns the text embedding's.
+    """
     value = settings[key]
     if value is not None:
         return value
@@ -89,5 +96,21 @@ def effective(key: str, settings: Mapping[str, Any]) -> Any:
         "pixel_budget": model_preset.pixel_budget,
         "embedding_learning_rate": model_preset.training.embedding_learning_rate,
         "lora_learning_rate": model_preset.training.lora_learning_rate,
-        "batch_size": model_preset.training.batch_size,
+        "batch_size": model_preset.training.lora_batch_size,
     }.get(key)
+
+
+def embedding_batch_size(settings: Mapping[str, Any]) -> int:
+    """Return the setting ``batch_size``, or if it is null the model's for the text embedding."""
+    return settings["batch_size"] or preset(settings["model"]).training.embedding_batch_size
+
+
+def text_model_identity(settings: Mapping[str, Any], model: str) -> str:
+    """Return a scalar that changes with the model and the precision of its text encoder.
+
+    Args:
+        settings: settings of the run.
+        model: result of :func:`model_identity`; also the result with the default precision.
+    """
+    dtype = settings["text_encoder_dtype"]
+    return model if dtype == "auto" else f"{model} text_encoder_dtype={dtype}"

@@ -16,7 +16,9 @@ from editinfinity.planning.model import (
     backbone_identity,
     drawing_identity,
     effective,
+    embedding_batch_size,
     model_identity,
+    text_model_identity,
 )
 from editinfinity.planning.params import Scalar, params_of
 from editinfinity.planning.run import PlannedRun, Wildcards
@@ -36,12 +38,14 @@ class RuleParams:
     Attributes:
         model: identity of the weights that compute features and edits. It is a param so that
             results of a replaced model are not reused.
+        text_model: the same for features of prompts.
     """
 
     def __init__(self, run: PlannedRun) -> None:
         self._run = run
         self._crops: dict[str, str] = {}
         self.model = model_identity(run.config.settings)
+        self.text_model = text_model_identity(run.config.settings, self.model)
 
     def of_case(self, key: str, index: int | None = None) -> Param:
         """Return the param function of a case's setting; if it is null, of the model's default.
@@ -56,6 +60,10 @@ class RuleParams:
             return setting_value if index is None else setting_value[index]
 
         return value
+
+    def embedding_batch_size(self, wildcards: Wildcards) -> int:
+        """Return the batch size with which a case's text embedding is trained."""
+        return embedding_batch_size(self._run.case(wildcards.case).settings)
 
     def of_edit(self, key: str) -> Param:
         """Return the param function of an edit's setting; of a swept one, the variant's value."""

@@ -11,6 +11,9 @@ TEXT_ENCODER = "google/flan-t5-xl"
 
 PARTS = ("tokenizer", "transformer", "text_encoder")
 
+_DTYPES = ("released", "bf16")
+"""Data types of converted files (``editinfinity.released.convert``)."""
+
 
 @dataclass(frozen=True)
 class ReleasedPart:
@@ -45,19 +48,34 @@ T5 = ReleasedPart(
     folder="flan-t5-xl",
 )
 
+_D14 = ReleasedPart(
+    INFINITY, "infinity_vae_d56_f8_14_patchify*", ("infinity_vae_d56_f8_14_patchify.pth",)
+)
+
 RELEASES: dict[str, dict[str, ReleasedPart]] = {
+    "infinity_125m": {
+        "tokenizer": ReleasedPart(INFINITY, "infinity_vae_d16*", ("infinity_vae_d16.pth",)),
+        "transformer": ReleasedPart(
+            INFINITY, "infinity_125M_256x256*", ("infinity_125M_256x256.pth",)
+        ),
+        "text_encoder": T5,
+    },
     "infinity_2b": {
-        "tokenizer": ReleasedPart(INFINITY, "infinity_vae_d32reg*", ("infinity_vae_d32reg.pth",)),
+        # The hub calls it d32reg, the original scripts d32_reg. The plain d32 does not fit.
+        "tokenizer": ReleasedPart(INFINITY, "infinity_vae_d32*reg*", ("infinity_vae_d32reg.pth",)),
         "transformer": ReleasedPart(INFINITY, "infinity_2b_reg*", ("infinity_2b_reg.pth",)),
         "text_encoder": T5,
     },
     "infinity_8b": {
-        "tokenizer": ReleasedPart(
-            INFINITY,
-            "infinity_vae_d56_f8_14_patchify*",
-            ("infinity_vae_d56_f8_14_patchify.pth",),
-        ),
+        "tokenizer": _D14,
         "transformer": ReleasedPart(INFINITY, "infinity_8b_weights*", ("infinity_8b_weights/*",)),
+        "text_encoder": T5,
+    },
+    "infinity_8b_512": {
+        "tokenizer": _D14,
+        "transformer": ReleasedPart(
+            INFINITY, "infinity_8b_512x512_weights*", ("infinity_8b_512x512_weights/*",)
+        ),
         "text_encoder": T5,
     },
 }
@@ -75,3 +93,13 @@ def release(model: str) -> dict[str, ReleasedPart]:
             f"weights: no released model is called {model!r}; choose one of {', '.join(RELEASES)}"
         )
     return RELEASES[model]
+
+
+def check_dtype(dtype: str) -> None:
+    """Check the data type asked for converted files.
+
+    Raises:
+        UserError: if there is no such type.
+    """
+    if dtype not in _DTYPES:
+        raise UserError(f"--dtype: must be {' or '.join(_DTYPES)}, got {dtype!r}")

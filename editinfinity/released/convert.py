@@ -2,14 +2,14 @@
 
 Reads flat and nested pickles, Hugging Face shards, both naming schemes of the tokenizer and both
 layouts of ``scale_mul``. Only one tensor is in memory at a time. Data types stay as released, so no
-value changes.
+value changes, unless bf16 is asked for.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ import torch
 
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_bytes, write_json
+from editinfinity.files.loading import build_on_meta
 from editinfinity.files.state_dicts import find_weight_files
+from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset
-from editinfinity.released.catalogue import PARTS, T5, release
+from editinfinity.released.catalogue import PARTS, T5, check_dtype, release
 from editinfinity.released.expected import compare
 from editinfinity.released.record import RECORD_NAME
-from editinfinity.released.stored import StoredState, open_state
+from editinfinity.released.stored import StoredState, StoredTensor, dtype_names, open_state
 from editinfinity.released.streaming import write_streamed
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class ConvertedPart:
         sha256: SHA-256 of that file.
         bytes: size of that file.
         tensors, parameters: number of tensors and of parameters in it.
+        dtypes: data types of its tensors, that of most parameters first.
         sources: names of the released files.
         unused: names of released tensors that were left out.
     """
@@ -55,6 +58,7 @@ class ConvertedPart:
     bytes: int
     tensors: int
     parameters: int
+    dtypes: list[str]
     sources: list[str]
     unused: list[str]
 
@@ -77,7 +81,10 @@ def released_files(model: str, folder: Path) -> dict[str, list[Path]]:
 
 
 def convert(
-    preset: Preset, files: Mapping[str, Sequence[Path]], folder: Path
+    preset: Preset,
+    files: Mapping[str, Sequence[Path]],
+    folder: Path,
+    dtype: str = "released",
 ) -> dict[str, ConvertedPart]:
     """Convert a released model into ``folder``, and write a record of it there.
 
@@ -85,15 +92,21 @@ def convert(
         preset: the model.
         files: part → its released files, from ``released_files`` or ``fetch``.
         folder: folder for the converted files; created if missing.
+        dtype: ``released`` keeps all data types. ``bf16`` stores in bf16 what runs in bf16 on a
+            GPU, the linear layers of the transformer's blocks, and the text encoder. The rest of
+            the transformer runs in fp32, and the signs of the tokenizer's output are the bits of
+            the photograph, so these stay as released.
 
     Returns:
         Part → result of its conversion.
 
     Raises:
-        UserError: if a file is damaged or belongs to another model, or if a converted file does
-            not contain what was written. Parts that were already converted stay.
+        UserError: if ``dtype`` is another, if a file is damaged or belongs to another model, or if
+            a converted file does not contain what was written. Parts that were already converted
+            stay.
     """
-    done = {part: _convert_part(preset, part, files[part], folder) for part in PARTS}
+    check_dtype(dtype)
+    done = {part: _convert_part(preset, part, files[part], folder, dtype) for part in PARTS}
     record = {
         "model": preset.name,
         "parts": {part: converted.entry(folder) for part, converted in done.items()},
@@ -102,7 +115,9 @@ def convert(
     return done
 
 
-def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path) -> ConvertedPart:
+def _convert_part(
+    preset: Preset, part: str, files: Sequence[Path], folder: Path, dtype: str
+) -> ConvertedPart:
     source = files[0].parent
     found = compare(open_state(files), preset, part, source)
     if not found.fits:
@@ -112,22 +127,42 @@ def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path
         raise UserError(
             f"{files[0]}: is not {preset.name}'s {part}: {found.differences()}; check the file"
         )
+    tensors = found.tensors
+    if dtype == "bf16":
+        tensors = _rounded(tensors, preset, part)
     target = folder / CONVERTED[part]
     metadata = {"kind": KIND, "model": preset.name, "part": part}
-    log.info("%s: %d tensors of %s", target, len(found.tensors), ", ".join(f.name for f in files))
-    digest = write_streamed(target, found.tensors, metadata)
+    log.info("%s: %d tensors of %s", target, len(tensors), ", ".join(f.name for f in files))
+    digest = write_streamed(target, tensors, metadata)
     if part == "text_encoder":
         _copy_configuration(source, target.parent)
-    _verify_written(target, found.tensors)
+    _verify_written(target, tensors)
     return ConvertedPart(
         target,
         digest,
         target.stat().st_size,
-        len(found.tensors),
+        len(tensors),
         found.parameters,
+        dtype_names(tensors),
         [file.name for file in files],
         found.unused,
     )
+
+
+def _rounded(tensors: StoredState, preset: Preset, part: str) -> dict[str, StoredTensor]:
+    """Return a part's tensors, those that ``convert`` stores in bf16 rounded when they are read."""
+    names = {*tensors} if part == "text_encoder" else set[str]()
+    if part == "transformer":
+        model = build_on_meta(lambda: Infinity(preset.transformer).set_block_dtype(torch.bfloat16))
+        names = {name for name, each in model.state_dict().items() if each.dtype == torch.bfloat16}
+
+    def rounded(tensor: StoredTensor) -> StoredTensor:
+        return replace(tensor, dtype=torch.bfloat16, read=lambda: tensor.read().bfloat16())
+
+    return {
+        name: rounded(tensor) if name in names and tensor.dtype.is_floating_point else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _verify_written(target: Path, tensors: StoredState) -> None:

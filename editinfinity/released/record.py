@@ -27,12 +27,14 @@ class RecordEntry:
 
     Attributes:
         record: path of the record.
+        model: name of the converted model.
         file: path of the file, relative to the record's folder.
         sha256: SHA-256 of the file as it was written.
         size: size in bytes; None if the record does not state it.
     """
 
     record: Path
+    model: str
     file: str
     sha256: str
     size: int | None
@@ -47,7 +49,11 @@ def find_entry(path: Path) -> RecordEntry | None:
             for part in record["parts"].values():
                 if folder / part["file"] == path:
                     return RecordEntry(
-                        folder / RECORD_NAME, part["file"], str(part["sha256"]), part.get("bytes")
+                        folder / RECORD_NAME,
+                        str(record.get("model")),
+                        part["file"],
+                        str(part["sha256"]),
+                        part.get("bytes"),
                     )
         except (UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue

@@ -8,7 +8,10 @@ accessed, and released again.
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -53,6 +56,15 @@ class StoredTensor:
 
 
 StoredState = Mapping[str, StoredTensor]
+
+
+def dtype_names(state: StoredState) -> list[str]:
+    """Return the data types of tensors, such as ``bf16``, that of most parameters first."""
+    counts: Counter[torch.dtype] = Counter()
+    for tensor in state.values():
+        counts[tensor.dtype] += math.prod(tensor.shape)
+    names = {dtype: re.sub("^f", "fp", name.lower()) for name, dtype in TYPES.items()}
+    return [names[dtype] for dtype, _ in counts.most_common()]
 
 
 def open_state(files: Sequence[Path]) -> dict[str, StoredTensor]:

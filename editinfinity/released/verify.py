@@ -14,7 +14,7 @@ from editinfinity.released.catalogue import PARTS
 from editinfinity.released.convert import CONVERTED
 from editinfinity.released.expected import Comparison, compare
 from editinfinity.released.record import RECORD_NAME, find_entry
-from editinfinity.released.stored import open_state
+from editinfinity.released.stored import dtype_names, open_state
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Verdict:
 
     Attributes:
         path: the file, or the first of its shards.
-        model, part: the model and the part that it matches best.
+        model, part: the model and the part that it matches best. Several models may share a part;
+            they are listed, unless the record of the conversion names one.
         comparison: how its tensors differ from those of that part.
         checksum: whether its SHA-256 is the recorded one; None if it was not compared.
     """
@@ -51,7 +52,8 @@ class Verdict:
         checked = ", checksum correct" if self.checksum else ""
         return (
             f"{self.path}: {self.model}'s {self.part}, complete: {len(self.comparison.tensors)} "
-            f"tensors, {self.comparison.parameters / 1e6:,.1f} million parameters{checked}"
+            f"tensors, {self.comparison.parameters / 1e6:,.1f} million parameters in "
+            f"{' and '.join(dtype_names(self.comparison.tensors))}{checked}"
         )
 
 
@@ -94,6 +96,9 @@ def _verdict(files: list[Path], checksums: bool) -> Verdict:
         raise UserError(f"{first}: matches no known model; give the weights of one")
     # Prefer an exact match, else the part with the most matching tensors.
     model, part, found = max(candidates, key=lambda each: (each[2].fits, each[2].matching))
-    entry = find_entry(first) if checksums else None
-    checksum = None if entry is None else sha256_of(first) == entry.sha256
+    entry = find_entry(first)
+    if found.fits:
+        models = [name for name, _, other in candidates if other.fits]
+        model = entry.model if entry and entry.model in models else " or ".join(models)
+    checksum = sha256_of(first) == entry.sha256 if entry and checksums else None
     return Verdict(first, model, part, found, checksum)

@@ -60,7 +60,8 @@ class ModelSettings(SettingsGroup):
     heading: ClassVar[str] = "The model"
 
     model: Annotated[str, Choice(tuple(PRESETS))] = run("bundled")
-    """bundled (small, runs on a CPU) | infinity_2b | infinity_8b (docs/weights.md)."""
+    """bundled (small, runs on a CPU) | infinity_125m (256×256, runs on a CPU) | infinity_2b |
+    infinity_8b | infinity_8b_512 (512×512): docs/weights.md."""
     model_dir: Folder = run(None, example="weights/infinity")
     """Folder of converted weights; null = where `editinfinity weights fetch` puts them."""
     attention_bias: Switch = run(True)
@@ -69,6 +70,9 @@ class ModelSettings(SettingsGroup):
     """auto (a GPU if there is one) | cpu | cuda | cuda:1."""
     threads: Annotated[int | str, Either("auto", Whole(1, 4096))] = run("auto")
     """CPU threads of the model; auto = all cores, shared by the jobs that run at the same time."""
+    text_encoder_dtype: Annotated[str, Choice(("auto", "fp32", "bf16"))] = run("auto")
+    """auto | fp32 | bf16 (half the memory of fp32): precision of the text encoder; auto = fp16 for
+    flan-t5-xl on a GPU, else fp32."""
     gradient_checkpointing: Annotated[str, Choice(("auto", "none", "all"))] = run("auto")
     """auto | none | all: blocks that training on a GPU computes twice to save memory; auto = as
     few as needed to fit; results are the same."""
@@ -265,7 +269,8 @@ class TrainingSettings(SettingsGroup):
     lora_learning_rate: LearningRate = case(None, example=4.69e-5)
     """Learning rate of LoRA, constant; null = the model's default."""
     batch_size: Annotated[int | None, Whole(1, 1024)] = case(None, example=2)
-    """Number of noisy copies of the image in an iteration; null = the model's default."""
+    """Number of noisy copies of the image in an iteration; null = the model's default: 1 for the
+    text embedding and 2 for LoRA in released models."""
     betas: Annotated[tuple[float, float], Numbers(Number(low=0, below=1), 2)] = case((0.9, 0.97))
     """Betas of AdamW."""
     weight_decay: Annotated[float, Number(low=0)] = case(0.0)

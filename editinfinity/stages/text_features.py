@@ -44,7 +44,9 @@ def extract_text_features(
     """
     preset, device = open_settings(model)
     text = read_prompt(prompt, may_be_empty=True)
-    encoder = host.load(load_text_encoder, preset, device, model.model_dir)
+    encoder = host.load(
+        load_text_encoder, preset, device, model.model_dir, model.text_encoder_dtype
+    )
     try:
         features = encode_prompt(text, preset, encoder, suffix)
     except PromptTooLongError as error:

@@ -11,6 +11,10 @@ CARD_SHARE = 0.25
 """Fraction of a GPU's memory that cached models may use. The rest is for the job. So a small GPU
 holds only the model that is running, a large one all three models."""
 
+CPU_SHARE = 2 * 2**30
+"""Bytes that cached models may use where models run on the CPU. The bundled model and the released
+one of 125 million parameters stay; a large text encoder is dropped when the next model is read."""
+
 RAM_RESERVE = 2**30
 """Bytes of RAM to leave free for everything else."""
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from editinfinity.worker.memory import MemoryBudget
+from editinfinity.worker.memory import CPU_SHARE, MemoryBudget
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,9 @@ class WarmModels:
     def _fits(self, needed: int) -> bool:
         budget = self.memory.card_budget
         if budget is None:
-            return self.memory.ram_left() >= needed
+            if self.memory.ram_left() < needed:
+                return False
+            budget = CPU_SHARE
         return needed + sum(entry.size for entry in self._cache.values() if entry.on_card) <= budget
 
     def _park(self, entry: _Cached) -> None:

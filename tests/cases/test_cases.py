@@ -108,6 +108,22 @@ def test_the_bundled_examples_have_no_file_without_effect() -> None:
     assert not any("not used" in line for line in load(data).notices)
 
 
+def test_a_budget_that_a_model_was_not_released_for_is_told_once(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        make_case(tmp_path / name)
+    others = {"a": {"pixel_budget": "1M"}, "b": {"pixel_budget": None}}
+    chosen = {"pixel_budget": "0.25M", "overrides": others}
+    (line,) = load(tmp_path, model="infinity_2b", **chosen).notices
+    assert line == (
+        "pixel_budget: 0.25M gives poor pictures with infinity_2b, which was released for 1M; "
+        "set pixel_budget: null"
+    )
+    assert len(load(tmp_path, model="infinity_125m", **chosen).notices) == 2
+    for model in ("infinity_8b", "bundled", "tiny"):
+        assert not load(tmp_path, model=model, **chosen).notices
+    assert not load(tmp_path, model="infinity_2b").notices
+
+
 def test_infer_function_forces(tmp_path: Path) -> None:
     make_case(tmp_path / "a", "image/mask.png")
     freely = load(tmp_path, infer_function=0).by_name["a"].edits["edit"]

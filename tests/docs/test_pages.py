@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from editinfinity.config.load import load_config
+from editinfinity.released.catalogue import RELEASES
 from tests.docs.pages import PAGES, READ, ROOT, RUN, Block, blocks_of
 from tests.docs.scratch import Scratch
 from tests.pie_bench.made import make_benchmark
@@ -103,7 +104,7 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
 def follow_beside_a_hub(blocks: list[Block], tmp_path: Path, brief: bool) -> None:
     """Released models at a small width: on a stand-in of the hub, and in a folder."""
     published = tmp_path / "hub"
-    for name in ("infinity_2b", "infinity_8b"):
+    for name in RELEASES:
         write_release(shrunk(name), published / "infinity")
     (published / "infinity" / "flan-t5-xl").rename(published / "t5")
     folders = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from editinfinity.files.weights import load_transformer
 from editinfinity.inversion.training import Source
 from editinfinity.method.invert import Trainer, TrainingCallbacks
 from editinfinity.models.transformer import Infinity, TextFeatures
-from editinfinity.presets import preset
+from editinfinity.presets import TrainingDefaults, preset
 from editinfinity.scales import schedule
 from editinfinity.settings.groups import LoraSettings, TrainingSettings
 
@@ -90,6 +91,24 @@ def test_a_training_goes_on_after_what_was_learned(model: Infinity, source: Sour
     assert (embedding.vectors - before).abs().max() < 0.02  # one step from there
     with pytest.raises(UserError, match="cannot train to iteration 2 from iteration 2"):
         Trainer(model, TINY, FAST, watching).learn_soft_prompt(source, 2)
+
+
+def test_without_a_number_each_training_has_the_models_own_batch(
+    model: Infinity, source: Source
+) -> None:
+    """As the original: one sample for the soft prompt, two for LoRA; a number is for both."""
+    defaults = TrainingDefaults(1e-2, 1e-2, embedding_batch_size=1, lora_batch_size=2)
+    released = replace(TINY, training=defaults)
+    learned = {}
+    for batch in (None, 1, 2):
+        trainer = Trainer(model, released, TrainingSettings(batch_size=batch))
+        embedding = trainer.learn(source, 1, 0, LoraSettings())[0]
+        adapter = trainer.learn(source, 0, 1, LoraSettings())[1]
+        assert embedding is not None and adapter is not None
+        learned[batch] = embedding.vectors, torch.cat([*map(torch.ravel, adapter.weights.values())])
+    for part, own in enumerate((1, 2)):
+        assert torch.equal(learned[None][part], learned[own][part])
+        assert not torch.equal(learned[None][part], learned[3 - own][part])
 
 
 def test_an_adapter_that_fails_leaves_the_model_bare(model: Infinity, source: Source) -> None:

@@ -35,15 +35,24 @@ def on_meta(build: type[nn.Module], config: object) -> nn.Module:
         return build(config)
 
 
-@pytest.mark.parametrize("name", ["infinity_2b", "infinity_8b"])
+@pytest.mark.parametrize("name", ["infinity_125m", "infinity_2b", "infinity_8b", "infinity_8b_512"])
 def test_transformers(name: str) -> None:
     config = preset(name).transformer
-    found = transformer_state(released(name), config)
-    assert len(found) > 500
+    found = transformer_state(released(name.removesuffix("_512")), config)
+    assert len(found) > 200
     assert shapes(found) == shapes(on_meta(Infinity, config).state_dict())
 
 
-@pytest.mark.parametrize(("name", "list_name"), [("infinity_2b", "d32"), ("infinity_8b", "d14")])
+def test_the_derived_list_of_the_125m_has_the_size_of_its_file() -> None:
+    """The released file, which the list does not come from, has 501 MB in fp32."""
+    values = sum(tensor.numel() for tensor in released("infinity_125m").values())
+    assert 500e6 < 4 * values < 502e6
+
+
+@pytest.mark.parametrize(
+    ("name", "list_name"),
+    [("infinity_125m", "d16"), ("infinity_2b", "d32"), ("infinity_8b", "d14")],
+)
 def test_tokenizers(name: str, list_name: str) -> None:
     found = tokenizer_state(released(f"vae_{list_name}"))
     assert len(found) > 200

@@ -4,15 +4,16 @@ import pytest
 import torch
 
 from editinfinity.models.attention import CUDNN_MIN_QUERIES, ScaleCache, sampling_backend
+from editinfinity.models.rotary import rotary_table
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TransformerConfig, preset
 from editinfinity.scales import SCALES_1M, ScaleSchedule, schedule
 
 
-def make(patchify: bool = False) -> Infinity:
+def make(patchify: bool = False, width: int = 48, heads: int = 4) -> Infinity:
     torch.manual_seed(0)
     config = TransformerConfig(
-        width=48, depth=2, heads=4, chunks=1, bits=4, text_width=24, text_length=16,
+        width=width, depth=2, heads=heads, chunks=1, bits=4, text_width=24, text_length=16,
         patchify=patchify,
     )  # fmt: skip
     return Infinity(config).eval().requires_grad_(False)
@@ -42,6 +43,20 @@ def test_scale_by_scale_equals_teacher_forcing(ratio: float, patchify: bool) -> 
     whole = model(inputs, text, s)
     assert whole.shape == (2, s.tokens, model.config.token_bits, 2)
     torch.testing.assert_close(stepwise(model, inputs, text, s), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_heads_of_96_channels_as_the_125m_has_them() -> None:
+    model, s = make(width=192, heads=2), schedule(1.25, "0.06M")
+    inputs, text = torch.randn(1, s.tokens - 1, 4), TextFeatures(torch.randn(1, 5, 24))
+    whole = model(inputs, text, s)
+    torch.testing.assert_close(stepwise(model, inputs, text, s), whole, rtol=1e-4, atol=1e-5)
+    table = rotary_table(s, 96, inputs.device)
+    assert table.shape == (2, s.tokens, 48)
+    rows, columns = table[0].unflatten(1, (2, 24)).unbind(1)
+    last = s.tokens - s.grid[0] * s.grid[1]
+    assert torch.equal(rows[last], rows[last + 1]) and not torch.equal(rows[last], rows[-1])
+    assert torch.equal(columns[last], columns[last + s.grid[1]])
+    assert not torch.equal(columns[last], columns[last + 1])
 
 
 def test_later_scales_are_not_seen() -> None:
@@ -122,9 +137,10 @@ def test_bf16_blocks_stay_close_and_keep_the_rest_in_fp32() -> None:
     assert not torch.equal(rough, exact)
 
 
-@pytest.mark.parametrize("name", ["infinity_2b", "infinity_8b"])
+@pytest.mark.parametrize("name", ["infinity_125m", "infinity_2b", "infinity_8b"])
 def test_released_presets_have_the_published_size(name: str) -> None:
     with torch.device("meta"):
         model = Infinity(preset(name).transformer)
     billions = sum(p.numel() for p in model.parameters()) / 1e9
-    assert billions == pytest.approx({"infinity_2b": 2.20, "infinity_8b": 8.38}[name], abs=0.01)
+    published = {"infinity_125m": 0.125, "infinity_2b": 2.20, "infinity_8b": 8.38}
+    assert billions == pytest.approx(published[name], rel=0.005)

@@ -22,7 +22,7 @@ from editinfinity.models.fused.operations import FUSED
 from editinfinity.models.operations import PLAIN
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity, TextFeatures
-from editinfinity.presets import TokenizerConfig, TransformerConfig
+from editinfinity.presets import PRESETS, TokenizerConfig, TransformerConfig
 from editinfinity.scales import PIXEL_BUDGETS, schedule
 
 pytestmark = pytest.mark.slow
@@ -135,6 +135,18 @@ def test_an_old_card_is_told_of(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Old Card")
     assert choose_operations(torch.device("cuda")).result() is PLAIN
     assert "Old Card is too old" in caplog.text
+
+
+def test_heads_that_the_kernels_cannot_do_are_told_of(
+    card: torch.device, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(warm_up, "warm_up", lambda *_: None)
+    released = {name: each.transformer for name, each in PRESETS.items() if each.weights}
+    for name, config in released.items():
+        wanted = PLAIN if name == "infinity_125m" else FUSED
+        assert choose_operations(card, config).result() is wanted, name
+    (line,) = caplog.messages
+    assert "need a power of two of channels a head, the model has 96; the slower plain" in line
 
 
 def test_a_full_card_is_no_reason_to_be_slow(

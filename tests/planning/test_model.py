@@ -11,7 +11,14 @@ import pytest
 from editinfinity.config.load import load_config
 from editinfinity.environment import JOBS_AT_ONCE, workflow_root
 from editinfinity.planning.location import export_package, share_cores
-from editinfinity.planning.model import effective, model_identity
+from editinfinity.planning.model import (
+    drawing_identity,
+    effective,
+    embedding_batch_size,
+    model_identity,
+    text_model_identity,
+)
+from editinfinity.planning.variants import variants_of
 from editinfinity.presets import PRESETS, preset
 
 
@@ -41,10 +48,39 @@ def test_nulls_mean_the_models_own_values(model: str) -> None:
     settings = load_config({"model": model}).settings
     own = preset(model)
     assert effective("pixel_budget", settings) == own.pixel_budget
-    assert effective("batch_size", settings) == own.training.batch_size
+    assert effective("batch_size", settings) == own.training.lora_batch_size
+    assert embedding_batch_size(settings) == own.training.embedding_batch_size
+    assert embedding_batch_size(load_config({"model": model, "batch_size": 3}).settings) == 3
     assert effective("lora_learning_rate", settings) == own.training.lora_learning_rate
     assert effective("embedding_learning_rate", settings) == own.training.embedding_learning_rate
     assert effective("pixel_budget", load_config({"pixel_budget": "0.25M"}).settings) == "0.25M"
+
+
+def test_released_models_learn_the_text_embedding_from_one_sample() -> None:
+    """As the original does, which costs half; what the bundled model learns stays as it was."""
+    batches = {
+        name: (own.training.embedding_batch_size, own.training.lora_batch_size)
+        for name, own in PRESETS.items()
+    }
+    released = {name: (1, 2) for name in PRESETS if name.startswith("infinity")}
+    assert batches == {**released, "bundled": (2, 2), "tiny": (1, 1)}
+
+
+def drawing(**changes: object) -> str:
+    settings = load_config(changes).settings
+    (variant,) = variants_of(settings)
+    return drawing_identity(settings, variant, model_identity(settings))
+
+
+def test_what_a_drawing_depends_on_is_in_its_identity() -> None:
+    """Of settings that not every earlier version had only where they are not the default."""
+    assert drawing() == drawing(batch_size=2) != drawing(batch_size=1)
+    assert drawing(model="infinity_2b") != drawing(model="infinity_2b", batch_size=2)
+    assert drawing() != drawing(text_encoder_dtype="bf16")
+    settings = load_config({}).settings
+    assert text_model_identity(settings, "bundled weights=1") == "bundled weights=1"
+    two = load_config({"text_encoder_dtype": "bf16"}).settings
+    assert text_model_identity(two, "bundled weights=1").endswith(" text_encoder_dtype=bf16")
 
 
 def test_a_checkout_is_its_own_workflow_and_is_lent_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from editinfinity.planning.rule_inputs import RuleInputs
 from editinfinity.planning.rule_params import RuleParams
 from editinfinity.planning.run import PlannedRun, config_file, exit_on_user_error
 from editinfinity.planning.run_marker import RunMarker
+from editinfinity.settings.groups import TrainingSettings
 from tests.cases.test_cases import make_case
 
 NAME = "embedding10-lora50-cfg4-tau0.5-seed42"
@@ -60,6 +61,20 @@ def test_a_setting_is_the_cases_and_where_it_is_null_the_models() -> None:
     assert of_batch(wildcards(case="plain")) == 3
     assert of_batch(wildcards()) == params_of().of_case("batch_size")(wildcards()) is not None
     assert of_beta(wildcards(case="plain")) == 0.75
+
+
+def test_the_batch_is_that_of_each_training(folder: Path) -> None:
+    """One of the text embedding's alone retrains no LoRA by itself, and a number is for both."""
+    for name in ("tokenizer.safetensors", "transformer.safetensors", "text_encoder/config.json"):
+        (folder / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "model" / name).touch()
+    released = {"model": "infinity_2b", "model_dir": str(folder / "model")}
+    for settings, batches in (
+        ({}, (2, 2)), (released, (1, 2)), ({**released, "batch_size": 4}, (4, 4)),
+    ):  # fmt: skip
+        params = params_of(**settings)
+        of_lora = params.of_group(TrainingSettings)["batch_size"]
+        assert (params.embedding_batch_size(wildcards()), of_lora(wildcards())) == batches
 
 
 def test_a_swept_setting_is_the_variants() -> None:

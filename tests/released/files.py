@@ -1,6 +1,7 @@
 """Released files in small: names, keys and layouts of the real ones, at a fraction of the width.
 
-The keys come from the lists of the real files (tests/parity_data/released).
+The keys come from the lists of the real files (tests/parity_data/released, whose README says which
+lists are derived from the architecture).
 """
 
 from __future__ import annotations
@@ -20,10 +21,29 @@ from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
 
 LISTS = Path(__file__).parents[1] / "parity_data" / "released"
-TOKENIZER_LIST = {"infinity_2b": "vae_d32", "infinity_8b": "vae_d14"}
+TRANSFORMER_LIST = {
+    "infinity_125m": "infinity_125m",
+    "infinity_2b": "infinity_2b",
+    "infinity_8b": "infinity_8b",
+    "infinity_8b_512": "infinity_8b",
+}
+TOKENIZER_LIST = {
+    "infinity_125m": "vae_d16",
+    "infinity_2b": "vae_d32",
+    "infinity_8b": "vae_d14",
+    "infinity_8b_512": "vae_d14",
+}
+TRANSFORMER_FILE = {
+    "infinity_125m": "infinity_125M_256x256.pth",
+    "infinity_2b": "infinity_2b_reg.pth",
+    "infinity_8b": "infinity_8b_weights",
+    "infinity_8b_512": "infinity_8b_512x512_weights",
+}
 TOKENIZER_FILE = {
+    "infinity_125m": "infinity_vae_d16.pth",
     "infinity_2b": "infinity_vae_d32reg.pth",
     "infinity_8b": "infinity_vae_d56_f8_14_patchify.pth",
+    "infinity_8b_512": "infinity_vae_d56_f8_14_patchify.pth",
 }
 State = dict[str, Tensor]
 
@@ -55,7 +75,7 @@ def transformer_state(small: Preset, seed: int = 0) -> State:
     config = small.transformer
     ours = Infinity(config).state_dict()
     state = {}
-    for key in released_shapes(small.name):
+    for key in released_shapes(TRANSFORMER_LIST[small.name]):
         name = transformer_key(key, config)
         state[key] = torch.zeros(config.width) if name is None else ours[name]
         if key.endswith(".scale_mul_1H11") and "sa.scale" in key and seed % 2:
@@ -125,11 +145,12 @@ def write_shards(folder: Path, state: State, count: int) -> None:
 
 
 def write_release(small: Preset, folder: Path) -> None:
-    """A whole release: 2B as pickles, 8B as shards, both with the text encoder."""
+    """A whole release: pickles, of the 8B models shards, all with the text encoder."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.save({"vae": tokenizer_state(small)}, folder / TOKENIZER_FILE[small.name])
-    if small.name == "infinity_2b":
-        torch.save(transformer_state(small), folder / "infinity_2b_reg.pth")
+    file = folder / TRANSFORMER_FILE[small.name]
+    if file.suffix:
+        torch.save(transformer_state(small), file)
     else:
-        write_shards(folder / "infinity_8b_weights", transformer_state(small), 3)
+        write_shards(file, transformer_state(small), 3)
     write_text_encoder(folder / "flan-t5-xl")

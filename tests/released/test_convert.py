@@ -17,6 +17,7 @@ import torch
 from editinfinity.errors import UserError
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.presets import PRESETS, Preset
+from editinfinity.released.catalogue import RELEASES
 from editinfinity.released.convert import CONVERTED, RECORD_NAME, convert, released_files
 from editinfinity.released.expected import compare, expected
 from editinfinity.released.stored import open_state
@@ -24,6 +25,7 @@ from editinfinity.released.verify import verify
 from tests.released.files import (
     TOKENIZER_FILE,
     TOKENIZER_LIST,
+    TRANSFORMER_LIST,
     released_shapes,
     shrunk,
     tokenizer_state,
@@ -39,14 +41,14 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both releases in small."""
+    """A folder with all releases in small."""
     folder = tmp_path_factory.mktemp("released")
-    for name in ("infinity_2b", "infinity_8b"):
+    for name in RELEASES:
         write_release(shrunk(name), folder)
     return folder
 
 
-@pytest.mark.parametrize("name", ["infinity_2b", "infinity_8b"])
+@pytest.mark.parametrize("name", RELEASES)
 def test_a_whole_release_converts_and_loads_to_the_same_numbers(
     released: Path, tmp_path: Path, name: str
 ) -> None:
@@ -74,6 +76,51 @@ def test_a_whole_release_converts_and_loads_to_the_same_numbers(
 
     report = json.loads((tmp_path / "conversion.json").read_text())
     assert report["model"] == name and str(tmp_path) not in json.dumps(report)
+    assert report["parts"]["transformer"]["dtypes"] == ["fp32"]
+
+
+@pytest.mark.parametrize("name", ["infinity_125m", "infinity_8b"])
+def test_bf16_halves_the_files_and_changes_only_what_runs_in_it(
+    released: Path, tmp_path: Path, name: str
+) -> None:
+    """On a GPU the blocks' linear layers run in bf16 anyway: the same numbers from either file."""
+    small = shrunk(name)
+    as_released, halved = tmp_path / "released", tmp_path / "halved"
+    usual = convert(small, released_files(name, released), as_released)
+    done = convert(small, released_files(name, released), halved, "bf16")
+    assert done["transformer"].dtypes == ["bf16", "fp32"]
+    assert done["text_encoder"].dtypes == ["bf16"]
+    assert done["tokenizer"].sha256 == usual["tokenizer"].sha256
+    assert done["text_encoder"].bytes < 0.6 * usual["text_encoder"].bytes
+    record = json.loads((halved / RECORD_NAME).read_text())
+    assert record["parts"]["transformer"]["dtypes"] == ["bf16", "fp32"]
+
+    linear = ("mat_qkv.weight", "mat_q.weight", "mat_kv.weight", "proj.weight", "fc1.weight",
+              "fc2.weight", "proj.bias", "fc1.bias", "fc2.bias", "mat_q.bias")  # fmt: skip
+    first, second = (load_transformer(small, CPU, at).state_dict() for at in (as_released, halved))
+    for key, tensor in first.items():
+        runs_in_bf16 = key.startswith("blocks.") and key.endswith(linear)
+        assert second[key].dtype == torch.float32
+        assert torch.equal(second[key], tensor.bfloat16().float() if runs_in_bf16 else tensor), key
+    words = [load_text_encoder(small, CPU, at).encode("a red cup") for at in (as_released, halved)]
+    assert torch.allclose(words[0].features, words[1].features, atol=0.05)
+    assert not torch.equal(words[0].features, words[1].features)
+    halves = load_text_encoder(small, CPU, halved, "bf16")
+    assert next(halves.model.parameters()).dtype == torch.bfloat16
+    assert torch.allclose(halves.encode("a red cup").features, words[0].features, atol=0.1)
+
+
+@pytest.mark.parametrize("file", ["infinity_vae_d32reg.pth", "infinity_vae_d32_reg.pth"])
+def test_both_spellings_of_the_2bs_tokenizer_are_taken(tmp_path: Path, file: str) -> None:
+    """The hub's, and that of the original scripts; the d32 without regularisation does not fit."""
+    for name in (file, "infinity_vae_d32.pth", "infinity_2b_reg.pth"):
+        (tmp_path / name).touch()
+    (tmp_path / "flan-t5-xl").mkdir()
+    (tmp_path / "flan-t5-xl" / "model.safetensors").touch()
+    assert released_files("infinity_2b", tmp_path)["tokenizer"] == [tmp_path / file]
+    (tmp_path / file).unlink()
+    with pytest.raises(UserError, match=r"contains no infinity_vae_d32\*reg\*"):
+        released_files("infinity_2b", tmp_path)
 
 
 def old_pickle(state: dict, path: Path) -> None:
@@ -110,21 +157,26 @@ def test_every_layout_of_a_transformer_gives_the_same_file(
     assert {p: c.sha256 for p, c in done.items()} == {p: c.sha256 for p, c in usual.items()}
 
 
-@pytest.mark.parametrize("name", ["infinity_2b", "infinity_8b"])
+@pytest.mark.parametrize("name", RELEASES)
 def test_pickles_of_the_real_shapes_are_recognised(tmp_path: Path, name: str) -> None:
     """At full size but without weight: every tensor is one number, shown many times."""
-    for part, keys in (("transformer", name), ("tokenizer", TOKENIZER_LIST[name])):
+    lists = {"transformer": TRANSFORMER_LIST, "tokenizer": TOKENIZER_LIST}
+    for part, names in lists.items():
+        keys = names[name]
+        models = " or ".join(model for model in RELEASES if names[model] == keys)
         state = {key: torch.zeros(1).expand(s) for key, s in released_shapes(keys).items()}
         path = tmp_path / f"{part}.pth"
         torch.save(state, path)
         assert path.stat().st_size < 2**20
         (verdict,) = verify(path)
-        assert (verdict.model, verdict.part, verdict.usable) == (name, part, True)
-        assert "complete" in verdict.line()
+        assert (verdict.model, verdict.part, verdict.usable) == (models, part, True)
+        assert (
+            verdict.line().endswith("million parameters in fp32") and "complete" in verdict.line()
+        )
         del state["encoder.conv_in.conv.weight" if part == "tokenizer" else "pos_start"]
         torch.save(state, path)
         (verdict,) = verify(path)
-        assert (verdict.model, verdict.part, verdict.usable) == (name, part, False)
+        assert verdict.model in models and (verdict.part, verdict.usable) == (part, False)
         assert "lacks 1 tensors such as" in verdict.line()
 
 
@@ -141,6 +193,8 @@ def test_verify_tells_damage(released: Path, tmp_path: Path, known: Preset) -> N
     verdicts = verify(tmp_path)
     assert [v.part for v in verdicts] == ["tokenizer", "transformer", "text_encoder"]
     assert all(v.usable and v.checksum for v in verdicts)
+    # A text encoder fits every released model, but the record names one.
+    assert [v.model for v in verdicts] == ["infinity_2b"] * 3
     file = tmp_path / "transformer.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -258,10 +312,11 @@ def test_a_text_encoder_of_another_width_is_refused(released: Path, tmp_path: Pa
 
 
 def test_shapes_alone_tell_the_releases_apart() -> None:
-    for name in ("infinity_2b", "infinity_8b"):
+    names = ("infinity_125m", "infinity_2b", "infinity_8b")
+    for name in names:
         state = {
             key: torch.empty(shape, device="meta") for key, shape in released_shapes(name).items()
         }
-        for other in ("infinity_2b", "infinity_8b"):
+        for other in names:
             found = compare(state, PRESETS[other], "transformer", Path())  # type: ignore[arg-type]
             assert found.fits == (name == other)

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from editinfinity.cli import main
+from editinfinity.released.catalogue import RELEASES
 from tests.ready import HAND_OVER
 from tests.released.files import shrunk, transformer_state, write_release
 from tests.released.hub import Hub, serving
@@ -31,7 +32,7 @@ import sys
 if "editinfinity.presets" not in sys.modules:
     from dataclasses import replace
     from editinfinity import presets
-    for name in ("infinity_2b", "infinity_8b"):
+    for name in [name for name in presets.PRESETS if name.startswith("infinity")]:
         full = presets.PRESETS[name]
         presets.PRESETS[name] = replace(
             full,
@@ -50,10 +51,10 @@ SHARED = "FoundationVision/Infinity", "google/flan-t5-xl"
 def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The two repositories, with files nobody needs among them."""
     folder = tmp_path_factory.mktemp("hub")
-    for name in ("infinity_2b", "infinity_8b"):
+    for name in RELEASES:
         write_release(shrunk(name), folder / "infinity")
     (folder / "infinity" / "flan-t5-xl").rename(folder / "t5")
-    (folder / "infinity" / "infinity_125M_256x256.pth").write_bytes(b"never fetched" * 1000)
+    (folder / "infinity" / "infinity_vae_d32.pth").write_bytes(b"never fetched" * 1000)
     (folder / "t5" / "tf_model.h5").write_bytes(b"never fetched" * 1000)
     return {SHARED[0]: folder / "infinity", SHARED[1]: folder / "t5"}
 
@@ -115,7 +116,7 @@ def test_from_the_hub_to_an_edit(tmp_path: Path, hub: Hub, environment: dict[str
             assert picture.size == (80, 64)
     assert (project.folder / "infinity_2b/cat/lora/embedding1/iter1").is_dir()
     asked = {file for file, _ in hub.downloads()}
-    assert not asked & {"infinity_125M_256x256.pth", "tf_model.h5"}
+    assert not asked & {"infinity_vae_d32.pth", "infinity_125M_256x256.pth", "tf_model.h5"}
     assert weights(environment, "verify", "infinity_2b", "infinity_8b").returncode == 0
 
     # Once there, nothing is fetched again, and offline works.
@@ -198,8 +199,9 @@ def test_faults_on_the_way_to_the_hub_are_one_line(
     "arguments, fault",
     [
         (("fetch", "infinity_3b"), "no released model is called 'infinity_3b'"),
+        (("fetch", "infinity_2b", "--dtype", "int4"), "--dtype: must be released or bf16, got 'i"),
         (("convert", "infinity_2b", "--from", "/nowhere"), "/nowhere is not a folder"),
-        (("convert", "infinity_2b", "--from", "/"), "contains no infinity_vae_d32reg*"),
+        (("convert", "infinity_2b", "--from", "/"), "contains no infinity_vae_d32*reg*"),
         (("verify", "nothing.pth"), "nothing.pth: there is no such file"),
         (("verify", __file__), "is damaged or not plain weights"),
     ],

@@ -167,7 +167,7 @@ def test_nulls_mean_the_models_own_rates(worked: Worked, tmp_path: Path) -> None
     explicit = TrainingSettings(
         embedding_learning_rate=own.embedding_learning_rate,
         lora_learning_rate=own.embedding_learning_rate,
-        batch_size=own.batch_size,
+        batch_size=own.embedding_batch_size,
     )
     first = embed(worked, tmp_path, "null", 1, training=TrainingSettings())
     assert first.read_bytes() == embed(worked, tmp_path, "own", 1, training=explicit).read_bytes()

@@ -15,7 +15,7 @@ from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.inversion.lora import add_lora
 from editinfinity.presets import preset
 from editinfinity.settings.groups import LoraSettings
-from editinfinity.worker import memory
+from editinfinity.worker import memory, warm
 from editinfinity.worker.memory import MemoryBudget
 from editinfinity.worker.warm import WarmModels
 
@@ -142,6 +142,25 @@ def test_where_ram_is_short_models_are_let_go(card: int | None) -> None:
         models.load(disk.load, wanted)
         models.finish_job()
     assert disk.read == [1, 2, 1]
+
+
+def test_on_a_cpu_large_models_are_let_go_when_the_next_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(warm, "CPU_SHARE", 2 * SIZE)
+    disk, models = Disk(), WarmModels(Machine(card=None))
+    for wanted in (1, 2, 1, 2, 3, 1):
+        models.load(disk.load, wanted)
+        models.finish_job()
+    assert disk.read == [1, 2, 3, 1]
+    # One that is larger than all that may be kept stays until then, as does one in use.
+    monkeypatch.setattr(warm, "CPU_SHARE", SIZE // 2)
+    for wanted in (1, 1):
+        models.load(disk.load, wanted)
+    used = models.load(disk.load, 4)
+    models.load(disk.load, 5)
+    assert models.load(disk.load, 4).weight.data_ptr() == used.weight.data_ptr()
+    assert disk.read == [1, 2, 3, 1, 4, 5]
 
 
 def test_a_card_that_is_full_is_cleared_and_tried_again() -> None:

@@ -453,7 +453,7 @@ def test_how_a_model_runs_changes_nothing_and_its_layers_everything_drawn(
 ) -> None:
     assert {
         "model", "model_dir", "attention_bias", "device", "threads", "gradient_checkpointing",
-        "deterministic", "worker", "metrics", "pie_bench", "pie_bench_sample",
+        "text_encoder_dtype", "deterministic", "worker", "metrics", "pie_bench", "pie_bench_sample",
         "pie_bench_lora_iter",
         *(f"{name}_weights" for name in ("lpips", "clip", "dino", "image_reward")),
     } == RUN_KEYS  # fmt: skip
@@ -465,6 +465,9 @@ def test_how_a_model_runs_changes_nothing_and_its_layers_everything_drawn(
     assert not any(plan.pending(case) for case in EVERYTHING)
     project.configure(overrides={LARGE: LARGE_SETTINGS}, attention_bias=0)
     assert project.plan().pending(USER) == EVERYTHING[USER] - {"check", "jsonl"}
+    project.configure(overrides={LARGE: LARGE_SETTINGS}, text_encoder_dtype="bf16")
+    kept = {"check", "jsonl", "image_features", *placed()}
+    assert project.plan().pending(USER) == EVERYTHING[USER] - kept
 
 
 def test_every_param_carries_its_name(finished: Project) -> None:

@@ -166,8 +166,9 @@ class Slice:
             "vectors": training.embedding_learning_rate,
             "lora": training.lora_learning_rate,
         }
+        batches = {"vectors": training.embedding_batch_size, "lora": training.lora_batch_size}
         loss = ManyLoss(
-            self.adapted.model, self.sources, vectors, TrainingSettings(), training.batch_size,
+            self.adapted.model, self.sources, vectors, TrainingSettings(), batches[stage],
             kl_weight,
         )  # fmt: skip
         over = "" if vectors is not None else "/alone"
