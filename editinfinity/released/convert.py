@@ -18,6 +18,7 @@ import torch
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_bytes, write_json
 from editinfinity.files.state_dicts import find_weight_files
+from editinfinity.files.text_encoder_weights import check_vocabulary
 from editinfinity.presets import Preset
 from editinfinity.released.catalogue import PARTS, T5, release
 from editinfinity.released.expected import compare
@@ -112,6 +113,8 @@ def _convert_part(preset: Preset, part: str, files: Sequence[Path], folder: Path
         raise UserError(
             f"{files[0]}: is not {preset.name}'s {part}: {found.differences()}; check the file"
         )
+    if part == "text_encoder":
+        check_vocabulary(source)
     target = folder / CONVERTED[part]
     metadata = {"kind": KIND, "model": preset.name, "part": part}
     log.info("%s: %d tensors of %s", target, len(found.tensors), ", ".join(f.name for f in files))

@@ -95,13 +95,17 @@ def write_vocabulary(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def write_text_encoder(folder: Path, shards: int = 2) -> None:
-    """A random T5 with a small vocabulary, encoder and decoder, in shards as flan-t5-xl's."""
+def write_text_encoder(folder: Path, shards: int = 2, rows: int | None = None) -> None:
+    """A random T5 with a small vocabulary, encoder and decoder, in shards as flan-t5-xl's.
+
+    With ``rows`` tokens it has no vocabulary of its own.
+    """
     from transformers import T5Config, T5ForConditionalGeneration
 
-    write_vocabulary(folder)
+    if rows is None:
+        write_vocabulary(folder)
     config = T5Config(
-        vocab_size=len(PIECES), d_model=128, d_ff=64, num_layers=1, num_heads=2, d_kv=8,
+        vocab_size=rows or len(PIECES), d_model=128, d_ff=64, num_layers=1, num_heads=2, d_kv=8,
         feed_forward_proj="gated-gelu",
     )  # fmt: skip
     torch.manual_seed(2)
