@@ -77,7 +77,7 @@ def check_vocabulary(folder: Path) -> None:
         raise UserError(
             f"{folder}: has no tokenizer.json; put the one that belongs to the text encoder there"
         )
-    from transformers.utils import is_protobuf_available, is_sentencepiece_available
+    from transformers.utils.import_utils import is_protobuf_available, is_sentencepiece_available
 
     if not (is_sentencepiece_available() and is_protobuf_available()):
         raise UserError(
