@@ -9,6 +9,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
@@ -18,6 +19,9 @@ from editinfinity.models.released import tokenizer_key, transformer_key
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 LISTS = Path(__file__).parents[1] / "parity_data" / "released"
 TOKENIZER_LIST = {"infinity_2b": "vae_d32", "infinity_8b": "vae_d14"}
@@ -79,7 +83,7 @@ PIECES = ("<pad>", "</s>", "<unk>", "▁", "▁cup", "▁red", "▁cat", *"abcde
 """The small vocabulary of the random text encoders."""
 
 
-def write_vocabulary(folder: Path) -> None:
+def vocabulary() -> PreTrainedTokenizerFast:
     """A tokenizer that knows a few words and all letters."""
     from tokenizers import Tokenizer as Words
     from tokenizers import models, pre_tokenizers, processors
@@ -90,9 +94,14 @@ def write_vocabulary(folder: Path) -> None:
     words.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]
     )
-    PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
+    )
+
+
+def write_vocabulary(folder: Path) -> None:
+    """The files of that tokenizer."""
+    vocabulary().save_pretrained(folder)
 
 
 def write_text_encoder(folder: Path, shards: int = 2, rows: int | None = None) -> None:
