@@ -228,7 +228,7 @@ def _constants(transformer: Infinity) -> Check:
     return Check(
         "norms, temperatures",
         f"{_spread(norms)}, {_spread(temperatures)}",
-        f"not all equal (the bundled model's: {usual_norms}, {usual_temperatures})",
+        f"different ones (the bundled model: {usual_norms}, {usual_temperatures})",
         all(bool(values.max() > values.min()) for values in (norms, temperatures)),
         "norms or temperatures are as before training",
     )
@@ -254,7 +254,7 @@ def _structure(models: Models) -> Iterator[Check]:
             yield Check(
                 f"structure, {part}",
                 f"{found.ratio:.2f} in {found.block}",
-                f"above {_LEAST_RATIO}; random or shuffled weights have 1",
+                f"above {_LEAST_RATIO}; shuffled weights have 1",
                 found.ratio > _LEAST_RATIO,
                 f"{found.block} of the {part} is like random weights",
             )
@@ -331,7 +331,7 @@ def _loss_checks(losses: Sequence[_Losses]) -> Iterator[Check]:
     yield Check(
         "loss of true bits",
         f"{right:.3f}, of shuffled bits {shuffled:.3f}",
-        f"below chance ({CHANCE:.3f}) and below that of shuffled bits",
+        f"below chance, {CHANCE:.3f}, and below shuffled",
         right < min(CHANCE, shuffled) - _LEAST_GAIN,
         "the transformer does not predict this tokenizer's bits",
     )
@@ -340,7 +340,7 @@ def _loss_checks(losses: Sequence[_Losses]) -> Iterator[Check]:
     yield Check(
         "loss by prompt",
         f"right {right:.3f}, wrong {wrong:.3f}, none {unconditional:.3f}",
-        f"the right one is best for {enough} photographs of {len(losses)} (here for {best})",
+        f"right is best for {enough} of {len(losses)} (here: {best})",
         best >= enough,
         "the right prompt does not help",
     )
