@@ -5,15 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from editinfinity.cli.options import setting_option
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import BACKBONES
 from editinfinity.files.model_folder import default_folder
-from editinfinity.presets import Preset, preset
+from editinfinity.presets import PRESETS, Preset, preset
 from editinfinity.released.catalogue import RELEASES, check_dtype, release
+from editinfinity.released.record import require_converted
+from editinfinity.settings.groups import ModelSettings
+
+if TYPE_CHECKING:
+    from editinfinity.released.deep_check import Check
+    from editinfinity.released.verify import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -124,20 +131,78 @@ def verify(
         list[str], typer.Argument(help="Files, folders or names of converted models.")
     ],
     quick: Annotated[bool, typer.Option(help="Check only names and sizes.")] = False,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            help="Also run whole models, and say whether they are trained. Writes a picture, "
+            "MODEL_check.png.",
+        ),
+    ] = False,
+    device: Annotated[str, setting_option("device")] = ModelSettings.device,
 ) -> None:
     """Print which model a weights file belongs to, and whether the file is complete.
 
-    Accepts converted folders, safetensors files, pickles, and folders of shards.
+    Accepts converted folders, safetensors files, pickles, and folders of shards; with --deep only
+    converted folders and names of models, bundled among them.
     """
-    from editinfinity.released.verify import verify as verify_files
-
     failures = 0
     for name in paths:
         path = Path(name)
-        if name in RELEASES and not path.exists():
-            path = default_folder(name)
-        for verdict in verify_files(path, checksums=not quick):
-            typer.echo(verdict.line())
-            failures += not verdict.usable
+        named = name in PRESETS and not path.exists()
+        if deep and not named:
+            require_converted(path)
+        model = name
+        if not named or name in RELEASES:
+            verdicts = _verify_files(default_folder(name) if named else path, quick)
+            failures += sum(not verdict.usable for verdict in verdicts)
+            model = next((each.model for each in verdicts if each.part == "transformer"), name)
+        if deep:
+            failures += not _deep_check(model, None if named else path, device)
     if failures:
         raise typer.Exit(1)
+
+
+def _verify_files(path: Path, quick: bool) -> list[Verdict]:
+    from editinfinity.released.verify import verify as verify_files
+
+    verdicts = verify_files(path, checksums=not quick)
+    for verdict in verdicts:
+        typer.echo(verdict.line())
+    return verdicts
+
+
+def _deep_check(model: str, model_dir: Path | None, device: str) -> bool:
+    """Print a table of the checks of a whole model; return whether it is trained."""
+    from editinfinity.files.images import write_png
+    from editinfinity.released.deep_check import deep_check, example_photographs, load_models
+    from editinfinity.stages.loading import open_settings
+
+    chosen, torch_device = open_settings(ModelSettings(model, model_dir, device=device))
+    report = deep_check(load_models(chosen, torch_device, model_dir), example_photographs())
+    _print_checks(report.checks)
+    if report.picture is not None:
+        picture = Path(f"{model}_check.png")
+        write_png(picture, report.picture)
+        typer.echo(f"look at {picture}: a photograph, its reconstruction, a sample")
+    if report.trained:
+        typer.echo(f"{model}: is trained, and its parts belong together")
+    else:
+        faults = dict.fromkeys(check.fault for check in report.checks if not check.fine)
+        typer.echo(
+            f"{model}: is not trained, is damaged, or has parts of different models: "
+            f"{'; '.join(faults)}"
+        )
+    return report.trained
+
+
+def _print_checks(checks: Sequence[Check]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "check", "value", "a trained model has", "verdict", box=box.SIMPLE, pad_edge=False
+    )
+    for check in checks:
+        table.add_row(check.name, check.value, check.expected, "OK" if check.fine else "suspicious")
+    Console(highlight=False, markup=False).print(table)

@@ -29,7 +29,8 @@ def load_text_encoder(
         dtype: its precision, ``fp32`` or ``bf16``; ``auto`` is fp16 for T5 on a GPU, else fp32.
 
     Raises:
-        UserError: its weights are missing or unusable, or its features have another width.
+        UserError: its weights or its vocabulary are missing or unusable, or its features have
+            another width.
     """
     config = preset.text_encoder
     # The transformer has one "no text" row per token, and the soft prompt needs rows too.
@@ -37,6 +38,7 @@ def load_text_encoder(
     if config.kind == "hashed":
         return HashedEncoder(config.width, max_length)
     folder = _text_encoder_folder(preset, model_dir)
+    check_vocabulary(folder)
     from transformers import AutoModel, AutoTokenizer, T5EncoderModel
     from transformers.utils import logging as transformers_logging
 
@@ -58,7 +60,45 @@ def load_text_encoder(
             f"{folder}: its features have width {model.config.hidden_size}, {preset.name} needs "
             f"{config.width}; put the right text encoder there"
         )
+    # T5 has up to 127 unused rows, so that their number is a multiple of 128.
+    words, rows = len(tokenizer), model.config.vocab_size
+    if not rows - 128 < words <= rows:
+        raise UserError(
+            f"{folder}: its vocabulary has {words} tokens, its weights have {rows}; put the "
+            "tokenizer.json of that text encoder there"
+        )
     return encoder
+
+
+def check_vocabulary(folder: Path) -> None:
+    """Check that the vocabulary of a text encoder is there and can be read.
+
+    Without one, transformers silently makes a vocabulary in which every word is unknown.
+
+    Raises:
+        UserError: there is none, or only a ``spiece.model``, and that is damaged or a package to
+            read it is not installed.
+    """
+    if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        return
+    path = folder / "spiece.model"
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: has no tokenizer.json; put the one that belongs to the text encoder there"
+        )
+    from transformers.utils.import_utils import is_protobuf_available, is_sentencepiece_available
+
+    if not (is_sentencepiece_available() and is_protobuf_available()):
+        raise UserError(
+            f"{folder}: has no tokenizer.json, and two packages are needed to read spiece.model "
+            "in its place; put tokenizer.json there, or run: pip install sentencepiece protobuf"
+        )
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError):
+        raise UserError(f"{path}: is damaged or incomplete; get it again") from None
 
 
 def _text_encoder_folder(preset: Preset, model_dir: Path | None) -> Path:

@@ -19,6 +19,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_bytes, write_json
 from editinfinity.files.loading import build_on_meta
 from editinfinity.files.state_dicts import find_weight_files
+from editinfinity.files.text_encoder_weights import check_vocabulary
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset
 from editinfinity.released.catalogue import PARTS, T5, check_dtype, release
@@ -130,6 +131,8 @@ def _convert_part(
     tensors = found.tensors
     if dtype == "bf16":
         tensors = _rounded(tensors, preset, part)
+    if part == "text_encoder":
+        check_vocabulary(source)
     target = folder / CONVERTED[part]
     metadata = {"kind": KIND, "model": preset.name, "part": part}
     log.info("%s: %d tensors of %s", target, len(tensors), ", ".join(f.name for f in files))

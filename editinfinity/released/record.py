@@ -60,6 +60,18 @@ def find_entry(path: Path) -> RecordEntry | None:
     return None
 
 
+def require_converted(folder: Path) -> None:
+    """Check that a folder is one of converted weights.
+
+    Raises:
+        UserError: it has no record of a conversion.
+    """
+    if not (folder / RECORD_NAME).is_file():
+        raise UserError(
+            f"{folder}: is no folder of converted weights; --deep needs one, or the name of a model"
+        )
+
+
 def unchanged_sha256(path: Path) -> str | None:
     """Return the recorded SHA-256 of a file if it has certainly not changed since, else None.
 

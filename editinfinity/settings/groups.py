@@ -1,8 +1,8 @@
 """Every setting of the project: its type, its default and what it does, declared once.
 
 Names and meanings of the training and inference switches are those of the original guide; defaults
-are those of the original implementation, EditInfinity (arXiv 2510.20217). A null means the model's
-own default, kept with its preset.
+are those of the original implementation, EditInfinity (arXiv 2510.20217), except where
+docs/migrating.md names another. A null means the model's own default, kept with its preset.
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ class TrainingSettings(SettingsGroup):
     betas: Annotated[tuple[float, float], Numbers(Number(low=0, below=1), 2)] = case((0.9, 0.97))
     """Betas of AdamW."""
     weight_decay: Annotated[float, Number(low=0)] = case(0.0)
-    """Weight decay of AdamW."""
+    """Weight decay of AdamW; the original's is 0.005."""
     grad_clip: Annotated[float, Number(above=0)] = case(5.0)
     """Largest norm of the gradient; larger gradients are clipped."""
     noise_strength: Share = case(0.3)

@@ -17,7 +17,7 @@ from editinfinity.models.released import released_transformer_key
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import TextEncoderConfig, WeightFiles, preset
-from tests.released.files import write_shards, write_text_encoder
+from tests.released.files import write_shards, write_text_encoder, write_vocabulary
 
 CPU = torch.device("cpu")
 NAMES = WeightFiles("infinity_vae*", "infinity_2b*", "flan-t5-xl")
@@ -239,7 +239,7 @@ def test_missing_text_encoders_say_the_cure(tmp_path: Path) -> None:
     absent = TextEncoderConfig("t5", width=128, max_length=512)
     with pytest.raises(UserError, match="flan-t5-xl: does not exist"):
         load_text_encoder(replace(SMALL, text_encoder=absent), CPU, tmp_path)
-    (tmp_path / "flan-t5-xl").mkdir()
+    write_vocabulary(tmp_path / "flan-t5-xl")
     with pytest.raises(UserError, match="contains no usable text encoder"):
         load_text_encoder(replace(SMALL, text_encoder=absent), CPU, tmp_path)
     absent = TextEncoderConfig("bert", width=384, max_length=128, package="no_such_package")

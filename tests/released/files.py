@@ -10,6 +10,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
@@ -19,6 +20,9 @@ from editinfinity.models.released import tokenizer_key, transformer_key
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 LISTS = Path(__file__).parents[1] / "parity_data" / "released"
 TRANSFORMER_LIST = {
@@ -99,7 +103,7 @@ PIECES = ("<pad>", "</s>", "<unk>", "▁", "▁cup", "▁red", "▁cat", *"abcde
 """The small vocabulary of the random text encoders."""
 
 
-def write_vocabulary(folder: Path) -> None:
+def vocabulary() -> PreTrainedTokenizerFast:
     """A tokenizer that knows a few words and all letters."""
     from tokenizers import Tokenizer as Words
     from tokenizers import models, pre_tokenizers, processors
@@ -110,18 +114,27 @@ def write_vocabulary(folder: Path) -> None:
     words.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]
     )
-    PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
+    )
 
 
-def write_text_encoder(folder: Path, shards: int = 2) -> None:
-    """A random T5 with a small vocabulary, encoder and decoder, in shards as flan-t5-xl's."""
+def write_vocabulary(folder: Path) -> None:
+    """The files of that tokenizer."""
+    vocabulary().save_pretrained(folder)
+
+
+def write_text_encoder(folder: Path, shards: int = 2, rows: int | None = None) -> None:
+    """A random T5 with a small vocabulary, encoder and decoder, in shards as flan-t5-xl's.
+
+    With ``rows`` tokens it has no vocabulary of its own.
+    """
     from transformers import T5Config, T5ForConditionalGeneration
 
-    write_vocabulary(folder)
+    if rows is None:
+        write_vocabulary(folder)
     config = T5Config(
-        vocab_size=len(PIECES), d_model=128, d_ff=64, num_layers=1, num_heads=2, d_kv=8,
+        vocab_size=rows or len(PIECES), d_model=128, d_ff=64, num_layers=1, num_heads=2, d_kv=8,
         feed_forward_proj="gated-gelu",
     )  # fmt: skip
     torch.manual_seed(2)
