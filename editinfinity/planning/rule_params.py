@@ -34,14 +34,26 @@ class RuleParams:
         run: the planned run.
 
     Attributes:
-        model: identity of the weights that compute features and edits. It is a param so that
-            results of a replaced model are not reused.
+        model: identity of the run's model. It is a param of the rules that encode, so that results
+            of a replaced model are not reused.
     """
 
     def __init__(self, run: PlannedRun) -> None:
         self._run = run
         self._crops: dict[str, str] = {}
         self.model = model_identity(run.config.settings)
+        self._transformers = {run.config.settings["attention_bias"]: self.model}
+
+    def transformer(self, wildcards: Wildcards) -> str:
+        """Return the identity of the model of a case, a param of the rules that run its transformer.
+
+        A case may have an ``attention_bias`` of its own, which encoding does not depend on.
+        """
+        settings = self._run.case(wildcards.case).settings
+        bias = settings["attention_bias"]
+        if bias not in self._transformers:
+            self._transformers[bias] = model_identity(settings)
+        return self._transformers[bias]
 
     def of_case(self, key: str, index: int | None = None) -> Param:
         """Return the param function of a case's setting; if it is null, of the model's default.
@@ -180,7 +192,8 @@ class RuleParams:
         if self._run.config.settings["pie_bench"] is None:
             return ""
         settings = self._run.edit(wildcards).settings
-        return drawing_identity(settings, self._run.variant(wildcards), self.model)
+        model = self.transformer(wildcards)
+        return drawing_identity(settings, self._run.variant(wildcards), model)
 
 
 def crop_of(case: Case) -> str:
