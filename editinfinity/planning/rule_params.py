@@ -45,7 +45,7 @@ class RuleParams:
         self._transformers = {run.config.settings["attention_bias"]: self.model}
 
     def transformer(self, wildcards: Wildcards) -> str:
-        """Return the identity of the model of a case, a param of the rules that run its transformer.
+        """Return the identity of the model of a case, for rules that run the transformer.
 
         A case may have an ``attention_bias`` of its own, which encoding does not depend on.
         """
