@@ -11,14 +11,14 @@ A finished folder of the original contains:
 
 The original saves before it makes the update that a name counts: ``it9``, counted from 0, has seen
 9 updates, and ``50iter``, counted from 1, has seen 49. It trains both without the q and v biases
-(``attention_bias: 0``), and its files contain neither the model's name nor alpha.
+(``attention_bias: 0``). Its files contain neither the model's name nor rank and alpha.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,6 @@ from editinfinity.settings.groups import LoraSettings
 
 _BLEND = Path("weight_tensor", "weighted_tensor.pt")
 _BLEND_SHAPE = (64, 64)
-_PEFT_NAME = "base_model.model.{}.weight"
 _AGAIN = "get the file again"
 _OTHER_MODEL = "set model to the one that it was trained with"
 
@@ -160,11 +159,12 @@ class TrainingFiles:
             embedding, lora, blend: files to take instead; ``lora`` may be a folder of several.
 
         Raises:
-            UserError: there is neither a text embedding nor a LoRA.
+            UserError: there is neither a text embedding nor a LoRA, or none in ``lora``.
         """
-        loras = [lora] if lora else ADAPTERS.find(folder / ADAPTERS.folder)
-        if lora and lora.is_dir():
-            loras = ADAPTERS.find(lora)
+        if lora is not None and not lora.is_dir():
+            loras = [lora]
+        elif not (loras := ADAPTERS.find(lora or folder / ADAPTERS.folder)) and lora:
+            raise UserError(f"{lora}: contains no LoRA, such as {ADAPTERS.example}; give its file")
         found = cls(
             [embedding] if embedding else EMBEDDINGS.find(folder / EMBEDDINGS.folder),
             loras,
@@ -187,7 +187,7 @@ class TrainingFiles:
         return [name for name, found in expected.items() if not found]
 
     def read(self, preset: Preset, lora: LoraSettings) -> Training:
-        """Read all files, for a model and an adapter's alpha and dropout.
+        """Read all files, which were trained with a model and these settings of LoRA.
 
         Raises:
             UserError: a file is missing, damaged, or belongs to another model.
@@ -233,7 +233,7 @@ def read_adapter(path: Path, preset: Preset, lora: LoraSettings) -> Adapter:
     Args:
         path: its file.
         preset: the model that it was trained with.
-        lora: its alpha and dropout, which the file does not contain; the rank is the file's.
+        lora: its rank, alpha and dropout. A file does not tell them: its tensors are flat.
 
     Raises:
         UserError: the file is missing, damaged, or belongs to another model.
@@ -244,19 +244,14 @@ def read_adapter(path: Path, preset: Preset, lora: LoraSettings) -> Adapter:
     layers = _adapted_layers(preset)
     names = {_released_name(f"{layer}.lora_{half}", preset) for layer in layers for half in "AB"}
     _require_names(content, names, path, preset)
-    weights, ranks = dict[str, Tensor](), set[int]()
+    rank, weights = lora.lora_rank, dict[str, Tensor]()
     for layer, (outputs, inputs) in layers.items():
-        a, b = (content[_released_name(f"{layer}.lora_{half}", preset)] for half in "AB")
-        ranks.add(rank := max(1, _require_numbers(a, path).numel() // inputs))
-        for half, tensor, shape in (("A", a, (rank, inputs)), ("B", b, (outputs, rank))):
-            name = f"{layer}.lora_{half}"
-            weights[_PEFT_NAME.format(name)] = _reshaped(
-                _require_numbers(tensor, path), shape, _released_name(name, preset), path
-            )
-    if len(ranks) > 1:
-        raise UserError(f"{path}: has layers of rank {min(ranks)} and {max(ranks)}; {_AGAIN}")
+        for half, shape in (("A", (rank, inputs)), ("B", (outputs, rank))):
+            name = _released_name(f"{layer}.lora_{half}", preset)
+            tensor = _reshaped(_require_numbers(content[name], path), shape, name, path)
+            weights[f"base_model.model.{layer}.lora_{half}.weight"] = tensor
     require_finite(weights, path, _AGAIN)
-    return Adapter.with_config(weights, lora_config(replace(lora, lora_rank=ranks.pop())))
+    return Adapter.with_config(weights, lora_config(lora))
 
 
 def read_blend(path: Path) -> NDArray[np.float32]:
@@ -326,7 +321,8 @@ def _reshaped(tensor: Tensor, shape: tuple[int, int], name: str, path: Path) -> 
     """Return a copy in fp32 of a tensor that is flat, or has the shape already."""
     if tuple(tensor.shape) not in (shape, (shape[0] * shape[1],)):
         raise UserError(
-            f"{path}: {name} has shape {tuple(tensor.shape)}, not {shape} or its "
-            f"{shape[0] * shape[1]:,} values; {_OTHER_MODEL}, or get the file again"
+            f"{path}: {name} has shape {tuple(tensor.shape)}, but should have {shape} or its "
+            f"{shape[0] * shape[1]:,} values in a row; set model and lora_rank to those that it "
+            "was trained with"
         )
     return tensor.float().reshape(shape).clone()
