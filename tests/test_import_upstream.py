@@ -202,6 +202,25 @@ def test_the_last_text_embedding_is_the_one_of_lora(project: Path) -> None:
     assert [path.name for path in (results / "lora").iterdir()] == ["embedding19"]
 
 
+def test_a_folder_of_the_original_may_be_the_case_itself(project: Path) -> None:
+    shutil.copytree(project / "original" / "example_2", project / "data" / "example_2")
+    before = made(project)
+    command("data/example_2")
+    after = made(project)
+    new = {path for path in after if path not in before and path.startswith("data/")}
+    assert new == {"data/example_2/image/blend.npy"} and before.items() <= after.items()
+    assert (project / "results/example_2/text_embedding/iter9.safetensors").exists()
+
+
+def test_an_import_that_was_killed_is_made_again(project: Path) -> None:
+    command("original/example_2")
+    config = project / "results/example_2/lora/embedding9/iter49/adapter_config.json"
+    content = config.read_bytes()
+    config.unlink()
+    command("original/example_2")
+    assert config.read_bytes() == content
+
+
 def other_settings(project: Path) -> str:
     text = "model: tiny\noverrides: {example_2: {cfg: 3}}\n"
     (project / "config.yaml").write_text(text)
@@ -212,7 +231,8 @@ def test_other_settings_of_the_case_are_kept_and_the_line_to_add_is_told(project
     text = other_settings(project)
     told = command("original/example_2")
     assert told[-2].startswith(
-        "config.yaml: has other settings of this case; set in its overrides: example_2: {attention"
+        "config.yaml: is left as it is (it has other settings of this case, or another layout); "
+        "set in its overrides: example_2: {attention_bias: 0, "
     )
     assert (project / "config.yaml").read_text() == text
 

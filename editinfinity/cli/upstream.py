@@ -77,7 +77,7 @@ def import_upstream(
     settings = config.settings_of(case)
     training = files.read(preset(str(settings["model"])), LoraSettings.of(settings))
     target, overrides = config.data / case, training.settings()
-    with locked_for_change(paths_of_case(target)):
+    with locked_for_change([config_path, *paths_of_case(target)]):
         require_creatable(target, upstream.image, upstream.edits)
         writers = list(_writers(training, target, layout(config, case)))
         make_case(target, upstream.image, upstream.source_prompt, upstream.edits)
@@ -92,7 +92,8 @@ def import_upstream(
     typer.echo(
         f"{config_path}: overrides: {entry}"
         if added
-        else f"{config_path}: has other settings of this case; set in its overrides: {entry}"
+        else f"{config_path}: is left as it is (it has other settings of this case, or another "
+        f"layout); set in its overrides: {entry}"
     )
     typer.echo(f"{target}: run it with: editinfinity run --config cases=[{case}]")
 
@@ -127,7 +128,7 @@ def _writers(training: Training, case: Path, results: Layout) -> Iterator[Callab
     import numpy as np
 
     from editinfinity.files.atomic import write_bytes
-    from editinfinity.files.checkpoints import Adapter, SoftPrompt
+    from editinfinity.files.checkpoints import ADAPTER_CONFIG, Adapter, SoftPrompt
 
     def refuse(path: Path, source: Path | str) -> None:
         raise UserError(f"{path}: is not what {source} contains; delete it, or give another --name")
@@ -142,7 +143,7 @@ def _writers(training: Training, case: Path, results: Layout) -> Iterator[Callab
             refuse(path, source)
     for source, (updates, adapter) in training.adapters.items():
         path = Path(results.lora_folder(training.embedding_iteration, updates))
-        if not path.exists():
+        if not (path / ADAPTER_CONFIG).exists():  # which is written last
             yield partial(adapter.save, path)
         elif not _same(Adapter.load(path), adapter):
             refuse(path, source)
