@@ -11,7 +11,7 @@ import pytest
 from editinfinity.config.load import load_config
 from editinfinity.environment import JOBS_AT_ONCE, workflow_root
 from editinfinity.planning.location import export_package, share_cores
-from editinfinity.planning.model import effective, model_identity
+from editinfinity.planning.model import attention_bias_of, effective, model_identity
 from editinfinity.presets import PRESETS, preset
 
 
@@ -33,6 +33,8 @@ def test_new_weights_are_another_model(tmp_path: Path) -> None:
     seen.add(identity(**chosen))
     assert len(seen) == 4
     assert identity(**chosen) != identity(**chosen, attention_bias=0)
+    assert attention_bias_of(identity(**chosen))
+    assert not attention_bias_of(identity(**chosen, attention_bias=0))
     assert identity(model="tiny") == "tiny"
 
 
