@@ -28,7 +28,7 @@ rule edit:
         gpu=1,
     params:
         **named(
-            model=PARAMS.model,
+            model=PARAMS.transformer,
             **PARAMS.of_group(SamplingSettings),
             guidance=PARAMS.guidance,
             lock_scales=PARAMS.of_edit("lock_scales"),

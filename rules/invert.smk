@@ -32,7 +32,7 @@ rule train_textembedding:
         gpu=1,
     params:
         **named(
-            model=PARAMS.model,
+            model=PARAMS.transformer,
             **PARAMS.of_group(
                 TrainingSettings, without=["lora_learning_rate", "batch_size"]
             ),
@@ -77,7 +77,7 @@ rule train_lora:
         gpu=1,
     params:
         **named(
-            model=PARAMS.model,
+            model=PARAMS.transformer,
             **PARAMS.of_group(TrainingSettings, without=["embedding_learning_rate"]),
             **PARAMS.of_group(LoraSettings),
             version=rule_version("train_lora"),

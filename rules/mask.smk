@@ -18,7 +18,7 @@ rule attention_map:
     params:
         **named(
             target_word_fingerprint=PARAMS.target_word_fingerprint,
-            model=PARAMS.model,
+            model=PARAMS.transformer,
             version=rule_version("attention_map"),
         ),
     message:

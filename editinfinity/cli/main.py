@@ -14,6 +14,7 @@ import typer
 
 from editinfinity.cli import everyday
 from editinfinity.cli.stages import stages
+from editinfinity.cli.upstream import import_upstream
 from editinfinity.cli.weights import weights
 from editinfinity.errors import UserError
 
@@ -128,23 +129,18 @@ def report(
     while jobs are running. It reads only config.yaml: if runs got a benchmark or a table through
     --config, use snakemake --cores 1 report --config ... with the same values instead.
     """
-    import yaml
-
     from editinfinity.cases.load import load_cases
-    from editinfinity.config.load import check_yaml, find_config_file, load_config
+    from editinfinity.config.load import load_config, read_config_file
     from editinfinity.planning.digests import DIGESTS
     from editinfinity.results.report.make import make_report
 
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; give the one with config.yaml")
     with contextlib.chdir(folder):
-        path, notices = find_config_file(Path())
+        written, path, notices = read_config_file(Path())
         for line in notices:
             log.warning("%s", line)
-        if path.exists():
-            check_yaml(path)
-        written = yaml.safe_load(path.read_text("utf-8")) if path.exists() else {}
-        config = load_config({**(written or {}), "slice": None}, source=path.name)
+        config = load_config({**written, "slice": None}, source=path.name)
         if not Path(config.results).is_dir():
             raise UserError(f"{config.results}: has no results yet; start editinfinity run")
         DIGESTS.persist_in(Path())
@@ -155,6 +151,7 @@ def report(
 
 
 everyday.register(app)
+app.command("import-upstream")(import_upstream)
 
 
 def _sets_cores(argument: str) -> bool:

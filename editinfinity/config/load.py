@@ -252,6 +252,20 @@ def find_config_file(folder: Path) -> tuple[Path, list[str]]:
     return assigned.paths.get(_CONFIG.name, path), assigned.notices
 
 
+def read_config_file(folder: Path) -> tuple[dict[object, object], Path, list[str]]:
+    """Return (content of a project's configuration file, its path, notices about its name).
+
+    The content is empty if there is no such file.
+
+    Raises:
+        ConfigError: as for ``find_config_file`` and ``check_yaml``.
+    """
+    path, notices = find_config_file(folder)
+    if not path.exists() or not check_yaml(path):
+        return {}, path, notices
+    return yaml.safe_load(path.read_text("utf-8")), path, notices
+
+
 class _StrictLoader(yaml.SafeLoader):
     """Safe YAML loader that rejects duplicate keys and aliases.
 

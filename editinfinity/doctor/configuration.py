@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from editinfinity.cases.load import load_cases
-from editinfinity.config.load import Config, ConfigError, check_yaml, find_config_file, load_config
+from editinfinity.config.load import Config, ConfigError, load_config, read_config_file
 from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.environment import workflow_root
 from editinfinity.errors import UserError
@@ -29,12 +29,8 @@ def check_config(folder: Path) -> tuple[Config | None, list[Finding]]:
         findings.
     """
     try:
-        path, notices = find_config_file(folder)
-        text = ""  # without a file, every setting has its default
-        if path.exists():
-            check_yaml(path)  # stricter than yaml.safe_load, e.g. about repeated keys
-            text = path.read_text("utf-8")
-        config = load_config(yaml.safe_load(text) or {}, source=path.name)
+        written, path, notices = read_config_file(folder)
+        config = load_config(written, source=path.name)
     except ConfigError as error:
         return None, [fault(_SUBJECT, line) for line in error.lines]
     return config, [*(note(_SUBJECT, line) for line in notices), *_check_cases(config)]

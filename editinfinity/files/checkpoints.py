@@ -30,7 +30,7 @@ from editinfinity.files.tensors import (
 )
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
 
 EMBEDDING_KIND = "text_embedding"
 STATE_KIND = "optimizer_state"
@@ -148,11 +148,20 @@ class Adapter:
         from peft import get_peft_model_state_dict
 
         weights = get_peft_model_state_dict(model)
-        config = model.peft_config["default"].to_dict()  # type: ignore[union-attr,index,operator]
-        config.update(inference_mode=True, base_model_name_or_path=None)
         ready = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+        config: PeftConfig = model.peft_config["default"]  # type: ignore[union-attr,index,operator,assignment]
+        return cls.with_config(ready, config)
+
+    @classmethod
+    def with_config(cls, weights: Mapping[str, Tensor], config: PeftConfig) -> Adapter:
+        """Return the adapter of these weights and PEFT's configuration."""
+        values = {
+            **config.to_dict(),
+            "inference_mode": True,
+            "base_model_name_or_path": None,
+        }
         # The round trip through JSON turns string enums into strings and sets into sorted lists.
-        return cls(ready, json.loads(json.dumps(config, default=sorted)))
+        return cls(weights, json.loads(json.dumps(values, default=sorted)))
 
     def save(self, folder: Path) -> None:
         """Write the adapter to a folder, in a form that ``PeftModel.from_pretrained`` can load."""

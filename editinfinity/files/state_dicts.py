@@ -127,8 +127,18 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing or damaged, contains no state dict, or would run code.
     """
+    return _unwrap(unpickle(path), path)
+
+
+def unpickle(path: Path) -> Any:
+    """Load the content of a pickle, with its tensors on the CPU, memory-mapped if possible.
+
+    Raises:
+        UserError: the file is missing or damaged, or would run code.
+    """
+    require_file(path, MAX_FILE_BYTES, "give the path of a weight file")
     try:
-        content = torch.load(path, "cpu", weights_only=True, mmap=can_be_memory_mapped(path))
+        return torch.load(path, "cpu", weights_only=True, mmap=can_be_memory_mapped(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     except Exception as error:  # damaged pickles raise almost any exception
@@ -136,7 +146,6 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path}: is damaged or not plain weights ({reason}); get the file again"
         ) from None
-    return _unwrap(content, path)
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:

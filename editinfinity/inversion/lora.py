@@ -21,11 +21,15 @@ def add_lora(model: Infinity, settings: LoraSettings) -> PeftModel:
     y = Wx + b + (lora_alpha / lora_rank)·B·A·dropout(x). A is Kaiming-uniform (a = √5), drawn from
     torch's global random generator, and B is zero. Only the adapter requires gradients afterwards.
     """
-    config = LoraConfig(
+    return get_peft_model(model, lora_config(settings))  # type: ignore[arg-type]
+
+
+def lora_config(settings: LoraSettings) -> LoraConfig:
+    """Return PEFT's configuration of an adapter."""
+    return LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,  # type: ignore[arg-type]  # PEFT takes fractions as well
         lora_dropout=settings.lora_dropout,
         target_modules=sorted(TARGET_MODULES),
         bias="none",
     )
-    return get_peft_model(model, config)  # type: ignore[arg-type]

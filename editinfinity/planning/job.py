@@ -28,6 +28,7 @@ from editinfinity.errors import UserError
 from editinfinity.jobs.record import DONE, FAILED, STOPPED, JobOutcome, RecordHandler, record_path
 from editinfinity.jobs.stage_version import running_code, running_digests
 from editinfinity.locks import wait_until_free
+from editinfinity.planning.model import attention_bias_of
 from editinfinity.planning.params import params_of, values_of
 from editinfinity.settings.groups import MaskSettings, ModelSettings
 from editinfinity.settings.setting import SettingsGroup
@@ -154,7 +155,10 @@ class Job:
             stage: name of a stage in ``editinfinity.stages``.
             arguments: arguments of the stage's function.
         """
-        call = Call(stage, {**arguments, "model": self.settings(ModelSettings)})
+        # The identity of the model, where it is a param, contains this setting of the case.
+        bias = attention_bias_of(str(self.params.get("model", "")))
+        model = self.settings(ModelSettings, attention_bias=bias)
+        call = Call(stage, {**arguments, "model": model})
         worker = self.config.settings["worker"] == "auto"
         dispatch(call, running_digests()[stage], worker, self.cancellation)
 

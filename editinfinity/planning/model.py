@@ -38,16 +38,28 @@ _NOT_IDENTIFYING = {
 model's identity or the variant's name covers them."""
 
 
+_WITHOUT_BIAS = "attention_bias=0"
+
+
 def model_identity(settings: Mapping[str, Any]) -> str:
-    """Return a scalar that changes with the model, its weight files or how its layers are read."""
+    """Return a scalar that changes with the model, its weight files or how its layers are read.
+
+    Args:
+        settings: those of the run, or of a case, which may differ by ``attention_bias``.
+    """
     name, folder = settings["model"], settings["model_dir"]
     parts = [name]
     if preset(name).weights is not None:
         files = weight_files(name, None if folder is None else Path(folder))
         parts.append(f"weights={fingerprint.of_files(files)}")
     if not settings["attention_bias"]:
-        parts.append("attention_bias=0")
+        parts.append(_WITHOUT_BIAS)
     return " ".join(parts)
+
+
+def attention_bias_of(identity: str) -> bool:
+    """Return the ``attention_bias`` of the settings that :func:`model_identity` was given."""
+    return _WITHOUT_BIAS not in identity.split()
 
 
 def backbone_identity(settings: Mapping[str, Any]) -> str:

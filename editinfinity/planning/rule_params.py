@@ -36,8 +36,8 @@ class RuleParams:
         run: the planned run.
 
     Attributes:
-        model: identity of the weights that compute features and edits. It is a param so that
-            results of a replaced model are not reused.
+        model: identity of the run's model. It is a param of the rules that encode, so that results
+            of a replaced model are not reused.
         text_model: the same for features of prompts.
     """
 
@@ -46,6 +46,18 @@ class RuleParams:
         self._crops: dict[str, str] = {}
         self.model = model_identity(run.config.settings)
         self.text_model = text_model_identity(run.config.settings, self.model)
+        self._transformers = {run.config.settings["attention_bias"]: self.model}
+
+    def transformer(self, wildcards: Wildcards) -> str:
+        """Return the identity of the model of a case, for rules that run the transformer.
+
+        A case may have an ``attention_bias`` of its own, which encoding does not depend on.
+        """
+        settings = self._run.case(wildcards.case).settings
+        bias = settings["attention_bias"]
+        if bias not in self._transformers:
+            self._transformers[bias] = model_identity(settings)
+        return self._transformers[bias]
 
     def of_case(self, key: str, index: int | None = None) -> Param:
         """Return the param function of a case's setting; if it is null, of the model's default.
@@ -189,7 +201,8 @@ class RuleParams:
         if self._run.config.settings["pie_bench"] is None:
             return ""
         settings = self._run.edit(wildcards).settings
-        return drawing_identity(settings, self._run.variant(wildcards), self.model)
+        model = self.transformer(wildcards)
+        return drawing_identity(settings, self._run.variant(wildcards), model)
 
 
 def crop_of(case: Case) -> str:

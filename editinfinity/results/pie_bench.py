@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -107,12 +107,13 @@ def write_tables(config: Config) -> list[Path]:
 
 
 def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
-    model = model_identity(config.settings)
     cases = [(entry, case_of_entry(entry, config)) for entry in entries]
+    by_bias = {case.settings["attention_bias"]: case.settings for _, case in cases}
+    models = {bias: model_identity(settings) for bias, settings in by_bias.items()}
     for edit, mask in MASKS.items():
         for variant in variants_of({**config.settings, **fixed_settings(config)}):
             measured = [
-                (entry, _results_of(case.edits[edit], layout(config, case.name), variant, model))
+                (entry, _results_of(case.edits[edit], layout(config, case.name), variant, models))
                 for entry, case in cases
             ]
             for index, type_name in [(None, ALL), *enumerate(TYPES)]:
@@ -124,10 +125,18 @@ def _groups(config: Config, entries: Sequence[Entry]) -> Iterable[Group]:
 
 
 def _results_of(
-    edit: Edit, where: Layout, variant: Variant, model: str
+    edit: Edit, where: Layout, variant: Variant, models: Mapping[bool, str]
 ) -> MetricResults | str | None:
-    """Return the metrics of an edit; None if there are none; ``OTHER_SETTINGS`` if those differ."""
+    """Return the metrics of an edit; None if there are none; ``OTHER_SETTINGS`` if those differ.
+
+    Args:
+        edit: the edit.
+        where: paths of its case.
+        variant: the variant.
+        models: ``attention_bias`` → identity of the model.
+    """
     results = metric_results_of(edit, where, variant)
+    model = models[edit.settings["attention_bias"]]
     if results and results.drawn_with != drawing_identity(edit.settings, variant, model):
         return OTHER_SETTINGS
     return results

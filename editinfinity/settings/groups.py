@@ -64,7 +64,7 @@ class ModelSettings(SettingsGroup):
     infinity_8b | infinity_8b_512 (512×512): docs/weights.md."""
     model_dir: Folder = run(None, example="weights/infinity")
     """Folder of converted weights; null = where `editinfinity weights fetch` puts them."""
-    attention_bias: Switch = run(True)
+    attention_bias: Switch = case(True)
     """0 drops the q and v biases, to reproduce the original implementation's numbers."""
     device: Annotated[str, Text("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?")] = run("auto")
     """auto (a GPU if there is one) | cpu | cuda | cuda:1."""

@@ -15,11 +15,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from editinfinity.presets import preset
 from tests.docs.pages import ROOT, Block
 from tests.ready import HAND_OVER
 
 # SHRINK of tests/released makes the released models small.
 from tests.released.test_fetch import SHRINK
+from tests.released.upstream import finished_folder
 
 CARRIED = ("Snakefile", "Makefile", "config.yaml", "data", "envs", "profiles", "rules", "schemas",
            "scripts")  # fmt: skip
@@ -89,11 +91,12 @@ class Scratch:
         path.write_text(text, "utf-8")
 
     def _add_photographs(self) -> None:
-        """What pages call photo.jpg, mask.png and photos/: the reader's own."""
+        """What pages call photo.jpg, mask.png, photos/ and EditInfinity/: the reader's own."""
         image, mask = (self.folder / "data" / "example_2" / "image" / name
                        for name in ("original_image.jpg", "mask.png"))  # fmt: skip
         shutil.copy2(image, self.folder / "photo.jpg")
         shutil.copy2(mask, self.folder / "mask.png")
+        finished_folder(self.folder / "EditInfinity" / "example_case" / "example_2", preset("tiny"))
         (self.folder / "photos").mkdir()
         shutil.copy2(image, self.folder / "photos" / "town.jpg")
 

@@ -12,6 +12,7 @@ from editinfinity.config.load import load_config
 from editinfinity.environment import JOBS_AT_ONCE, workflow_root
 from editinfinity.planning.location import export_package, share_cores
 from editinfinity.planning.model import (
+    attention_bias_of,
     drawing_identity,
     effective,
     embedding_batch_size,
@@ -40,6 +41,8 @@ def test_new_weights_are_another_model(tmp_path: Path) -> None:
     seen.add(identity(**chosen))
     assert len(seen) == 4
     assert identity(**chosen) != identity(**chosen, attention_bias=0)
+    assert attention_bias_of(identity(**chosen))
+    assert not attention_bias_of(identity(**chosen, attention_bias=0))
     assert identity(model="tiny") == "tiny"
 
 

@@ -99,6 +99,7 @@ KERNEL = {"kernel", *DRAWING}
 MASK = {"mask_pictures", *KERNEL}
 
 RULES_OF_SETTING: dict[str, set[str]] = {
+    "attention_bias": BOTH_TRAININGS,
     "pixel_budget": {"image_features", *MASK, *BOTH_TRAININGS},
     "train_textembedding": set(),
     "train_textembedding_iter": BOTH_TRAININGS,
@@ -208,6 +209,10 @@ ROWS = {
     "longer": Row(
         drawn(name=NAME.replace("lora2", "lora6"))
         | {"lora/embedding2/iter4", "lora/embedding2/iter6"}, {"train_lora_iter": 6},
+    ),
+    # The encoders of a case do not depend on it, and so rest.
+    "without biases": Row(
+        EVERYTHING[WORD] - PREPARED - {"edit/red hat/text_features"}, {"attention_bias": 0}, WORD
     ),
     "betas": Row(drawn() | TRAINED, {"betas": [0.97, 0.9]}),
     "dropout of another": Row(drawn() | {"lora/embedding2/iter2"}, {"lora_dropout": 0.3}),
@@ -452,7 +457,7 @@ def test_how_a_model_runs_changes_nothing_and_its_layers_everything_drawn(
     finished: Project, tmp_path: Path
 ) -> None:
     assert {
-        "model", "model_dir", "attention_bias", "device", "threads", "gradient_checkpointing",
+        "model", "model_dir", "device", "threads", "gradient_checkpointing",
         "text_encoder_dtype", "deterministic", "worker", "metrics", "pie_bench", "pie_bench_sample",
         "pie_bench_lora_iter",
         *(f"{name}_weights" for name in ("lpips", "clip", "dino", "image_reward")),
