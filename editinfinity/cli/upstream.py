@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import io
+import filecmp
 import logging
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +17,10 @@ from editinfinity.errors import UserError
 from editinfinity.names import why_unusable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from editinfinity.cases.create import NewEdit
     from editinfinity.config.load import Config
     from editinfinity.files.checkpoints import Adapter
     from editinfinity.planning.targets import Layout
@@ -77,10 +83,15 @@ def import_upstream(
     settings = config.settings_of(case)
     training = files.read(preset(str(settings["model"])), LoraSettings.of(settings))
     target, overrides = config.data / case, training.settings()
-    with locked_for_change([config_path, *paths_of_case(target)]):
-        require_creatable(target, upstream.image, upstream.edits)
-        writers = list(_writers(training, target, layout(config, case)))
-        make_case(target, upstream.image, upstream.source_prompt, upstream.edits)
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        locked_for_change([config_path, *paths_of_case(target)]),
+    ):
+        new_blend = Path(temporary, "blend.npy")
+        edits = _with_blend(upstream.edits, training.blend, new_blend)
+        require_creatable(target, upstream.image, edits)
+        writers = list(_writers(training, target, layout(config, case), new_blend))
+        make_case(target, upstream.image, upstream.source_prompt, edits)
         for write in writers:
             write()
         added = add_override(config_path, case, overrides)
@@ -119,15 +130,14 @@ def _project() -> tuple[Config, Path]:
     return config, path
 
 
-def _writers(training: Training, case: Path, results: Layout) -> Iterator[Callable[[], None]]:
-    """Yield a function that writes a file, for each one that does not exist.
+def _writers(
+    training: Training, case: Path, results: Layout, new_blend: Path
+) -> Iterator[Callable[[], None]]:
+    """Yield a function that writes a checkpoint, for each one that does not exist.
 
     Raises:
         UserError: a file exists with another content.
     """
-    import numpy as np
-
-    from editinfinity.files.atomic import write_bytes
     from editinfinity.files.checkpoints import ADAPTER_CONFIG, Adapter, SoftPrompt
 
     def refuse(path: Path, source: Path | str) -> None:
@@ -147,13 +157,21 @@ def _writers(training: Training, case: Path, results: Layout) -> Iterator[Callab
             yield partial(adapter.save, path)
         elif not _same(Adapter.load(path), adapter):
             refuse(path, source)
-    if training.blend is not None:
-        path, buffer = case / "image" / "blend.npy", io.BytesIO()
-        np.save(buffer, training.blend)
-        if not path.exists():
-            yield partial(write_bytes, path, buffer.getvalue())
-        elif path.read_bytes() != buffer.getvalue():
-            refuse(path, "the blend mask of the original")
+    blend = case / "image" / "blend.npy"  # make_case writes it
+    if training.blend is not None and blend.exists() and not filecmp.cmp(blend, new_blend, False):
+        refuse(blend, "the blend mask of the original")
+
+
+def _with_blend(
+    edits: Mapping[str, NewEdit], blend: NDArray[np.float32] | None, file: Path
+) -> Mapping[str, NewEdit]:
+    """Return the edits with the original's blend mask, if there is one, written to ``file``."""
+    if blend is None:
+        return edits
+    import numpy as np
+
+    np.save(file, blend)
+    return {name: replace(edit, blend=file) for name, edit in edits.items()}
 
 
 def _same(adapter: Adapter, other: Adapter) -> bool:
