@@ -212,7 +212,8 @@ ROWS = {
     ),
     # The encoders of a case do not depend on it, and so rest.
     "without biases": Row(
-        EVERYTHING[WORD] - PREPARED - {"edit/red hat/text_features"}, {"attention_bias": 0}, WORD
+        EVERYTHING[WORD] - PREPARED - {"edit/red hat/text_features", "text_plain_features"},
+        {"attention_bias": 0}, WORD,
     ),
     "betas": Row(drawn() | TRAINED, {"betas": [0.97, 0.9]}),
     "dropout of another": Row(drawn() | {"lora/embedding2/iter2"}, {"lora_dropout": 0.3}),

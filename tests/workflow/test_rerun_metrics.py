@@ -84,8 +84,8 @@ ROWS = {
         change=lambda folder: draw_mask(folder / "image" / "mask.png", side=40),
     ),
     "edit prompt": Row(
-        MEASURED | {"text_features"}, base=WORD, change=other_prompt,
-        unasked=DRAWN | {"text_features"},
+        MEASURED | {"text_plain_features"}, base=WORD, change=other_prompt,
+        unasked=DRAWN | {"text_plain_features"},
     ),
     # The best needs metrics even where they are not asked for.
     "chosen": Row(CHOSEN, CHOOSING),
