@@ -40,7 +40,8 @@ def random_transformer(preset: Preset, device: torch.device) -> Infinity:
     dtype = block_dtype(device)
     model = build_on_meta(lambda: Infinity(preset.transformer).set_block_dtype(dtype))
     _fill(model, device)
-    return model.use_operations(choose_operations(device).result())
+    operations = choose_operations(device, preset.transformer, dtype)
+    return model.use_operations(operations.result())
 
 
 def random_tokenizer(preset: Preset, device: torch.device) -> Tokenizer:

@@ -73,6 +73,6 @@ rule kernel:
             version=rule_version("kernel"),
         ),
     message:
-        "{wildcards.case}: make the {wildcards.smoothing} kernel of {wildcards.edit}"
+        "{wildcards.case}: make the {wildcards.smoothing} blend mask of {wildcards.edit}"
     script:
         "../scripts/kernel.py"

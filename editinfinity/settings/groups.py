@@ -198,7 +198,7 @@ class PhotographSettings(SettingsGroup):
 class FinishSettings(SettingsGroup):
     """How a drawing is pasted back into its photograph.
 
-    ``background: exact`` keeps the photograph's own pixels wherever the kernel keeps all of the
+    ``background: exact`` keeps the photograph's own pixels wherever the blend mask keeps all of the
     source, which is not everywhere outside the mask (``make_blend_mask``).
     """
 
