@@ -334,7 +334,8 @@ def table(rows: list[Row], floors: dict[str, float | None]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        theirs = UPSTREAM.get(row.what.removesuffix(", with CUDA graphs")) if row.budget == "1M" else None
+        what = row.what.removesuffix(", with CUDA graphs")
+        theirs = UPSTREAM.get(what) if row.budget == "1M" else None
         ratio = f"{theirs / row.seconds:.1f}×" if theirs else ""
         floor = floors.get(row.budget) if row.what.endswith("iteration, batch 1") else None
         share = f"{floor:.3f} ({floor / row.seconds:.0%})" if floor else ""

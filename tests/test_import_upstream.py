@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from click.testing import Result
+from PIL import Image
 from typer.testing import CliRunner
 
 from editinfinity.cli.main import app
@@ -38,11 +39,15 @@ from tests.workflow.project import BARE, ROOT, Project, draw_mask, write
 
 TINY = preset("tiny")
 OVERRIDES = {
+    "method": "inversion",
     "attention_bias": 0,
     "train_textembedding": 0,
     "train_lora": 0,
+    "use_textembedding": 1,
+    "use_concat_embedding": 1,
     "use_textembedding_iter": 9,
     "use_embedding_iter": 9,
+    "use_lora": 1,
     "use_lora_iter": 49,
 }
 DRAWING = "embedding9-lora49-cfg4.5-tau0.5-seed42"
@@ -86,8 +91,9 @@ def test_a_finished_folder_becomes_a_case_with_checkpoints_and_settings(project:
         "scripts say: embedding_it9.pth is iter9, lora_weight_10iter.pt is iter9, "
         "lora_weight_50iter.pt is iter49",
         "data/example_2/image/blend.npy: blends as the original did; delete it to use mask or word",
-        "config.yaml: overrides: example_2: {attention_bias: 0, train_textembedding: 0, "
-        "train_lora: 0, use_textembedding_iter: 9, use_embedding_iter: 9, use_lora_iter: 49}",
+        "config.yaml: overrides: example_2: {method: inversion, attention_bias: 0, "
+        "train_textembedding: 0, train_lora: 0, use_textembedding: 1, use_concat_embedding: 1, "
+        "use_textembedding_iter: 9, use_embedding_iter: 9, use_lora: 1, use_lora_iter: 49}",
         "data/example_2: run it with: editinfinity run --config cases=[example_2]",
     ]
     files = made(project)
@@ -162,11 +168,13 @@ def test_parts_that_are_missing_are_told_and_not_used(project: Path) -> None:
     assert (project / "results/style/lora/embedding0/iter19/adapter_model.safetensors").exists()
     overrides = yaml.safe_load((project / "config.yaml").read_text())["overrides"]
     assert overrides["style"] == {
+        "method": "inversion",
         "attention_bias": 0,
         "train_textembedding": 0,
         "train_lora": 0,
         "use_textembedding": 0,
         "use_concat_embedding": 0,
+        "use_lora": 1,
         "use_lora_iter": 19,
     }
 
@@ -227,12 +235,30 @@ def other_settings(project: Path) -> str:
     return text
 
 
+def test_a_blend_mask_of_a_photograph_that_is_not_square_is_left_out(project: Path) -> None:
+    picture = next((project / "original/example_2/image").glob("original_image.*"))
+    Image.new("RGB", (320, 240)).save(picture)
+    for mask in (project / "original/example_2/image").glob("mask.*"):
+        mask.unlink()
+    told = call("original/example_2").stderr
+    assert "is not square, so the blend mask of the original" in told
+    assert not (project / "data/example_2/image/blend.npy").exists()
+
+
+def test_prompts_that_were_changed_after_an_import_are_kept(project: Path) -> None:
+    command("original/example_2")
+    prompt = project / "data" / "example_2" / "prompt" / "edit_image_prompt.txt"
+    write(prompt, "a prompt of my own")
+    assert "edit_image_prompt.txt: is not that of the original" in refused("original/example_2")
+    assert prompt.read_text() == "a prompt of my own\n"
+
+
 def test_other_settings_of_the_case_are_kept_and_the_line_to_add_is_told(project: Path) -> None:
     text = other_settings(project)
     told = command("original/example_2")
     assert told[-2].startswith(
         "config.yaml: is left as it is (it has other settings of this case, or another layout); "
-        "set in its overrides: example_2: {attention_bias: 0, "
+        "set in its overrides: example_2: {method: inversion, attention_bias: 0, "
     )
     assert (project / "config.yaml").read_text() == text
 

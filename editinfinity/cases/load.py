@@ -126,12 +126,15 @@ def _no_folder(config: Config, name: str, folders: list[str]) -> str:
 
 
 def _check_overrides(config: Config, names: list[str]) -> None:
-    """Reject unknown cases below ``overrides``, since a misspelt name would be ignored silently."""
+    """Reject unknown cases below ``overrides``, since a misspelt name would be ignored silently.
+
+    A folder below ``config.data`` is a known case, even if this run takes its cases from a table.
+    """
     faults = [
         f"{config.source}: overrides: there is no case {printable(name)}"
         f"{did_you_mean(name, names) or '; correct the name or remove it'}"
         for name in config.overrides
-        if name not in names and not (cases_are_folders(config) and _exists(config, name))
+        if name not in names and not _exists(config, name)
     ]
     if faults:
         raise ConfigError(faults)

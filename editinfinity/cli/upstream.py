@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from editinfinity.cases.folders import UNNAMED_EDIT
 from editinfinity.errors import UserError
 from editinfinity.names import why_unusable
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from editinfinity.cases.create import NewEdit
+    from editinfinity.cases.upstream import UpstreamCase
     from editinfinity.config.load import Config
     from editinfinity.files.checkpoints import Adapter
     from editinfinity.planning.targets import Layout
@@ -83,6 +85,9 @@ def import_upstream(
     settings = config.settings_of(case)
     training = files.read(preset(str(settings["model"])), LoraSettings.of(settings))
     target, overrides = config.data / case, training.settings()
+    if left_out := _unfit_blend(training.blend, upstream.image):
+        log.warning("%s", left_out)
+        training = replace(training, blend=None)
     with (
         tempfile.TemporaryDirectory() as temporary,
         locked_for_change([config_path, *paths_of_case(target)]),
@@ -90,6 +95,7 @@ def import_upstream(
         new_blend = Path(temporary, "blend.npy")
         edits = _with_blend(upstream.edits, training.blend, new_blend)
         require_creatable(target, upstream.image, edits)
+        _require_same_prompts(target, upstream)
         writers = list(_writers(training, target, layout(config, case), new_blend))
         make_case(target, upstream.image, upstream.source_prompt, edits)
         for write in writers:
@@ -160,6 +166,37 @@ def _writers(
     blend = case / "image" / "blend.npy"  # make_case writes it
     if training.blend is not None and blend.exists() and not filecmp.cmp(blend, new_blend, False):
         refuse(blend, "the blend mask of the original")
+
+
+def _unfit_blend(blend: NDArray[np.float32] | None, image: Path) -> str:
+    """Return a line if the blend mask of the original does not fit the photograph; else nothing."""
+    from editinfinity.files.images import schedule_for
+    from editinfinity.files.opening import size_upright
+
+    if blend is None or schedule_for(size_upright(image), "1M").reference_grid == blend.shape:
+        return ""
+    return (
+        f"{image}: is not square, so the blend mask of the original, which covers the photograph "
+        "squeezed into a square, is left out; draw a mask"
+    )
+
+
+def _require_same_prompts(case: Path, upstream: UpstreamCase) -> None:
+    """Refuse to replace prompts that were changed after an earlier import."""
+    from editinfinity.files.prompts import read_prompt
+
+    prompts = {
+        f"edit_image_prompt{'' if name == UNNAMED_EDIT else f'.{name}'}.txt": edit.prompt
+        for name, edit in upstream.edits.items()
+    }
+    if upstream.source_prompt is not None:
+        prompts["original_image_prompt.txt"] = upstream.source_prompt
+    for file, prompt in prompts.items():
+        path = case / "prompt" / file
+        if path.exists() and read_prompt(path, may_be_empty=True) != prompt:
+            raise UserError(
+                f"{path}: is not that of the original; delete it, or give another --name"
+            )
 
 
 def _with_blend(

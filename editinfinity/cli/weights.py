@@ -152,10 +152,14 @@ def verify(
         if deep and not named:
             require_converted(path)
         model = name
+        if named and not deep and name not in RELEASES:
+            raise UserError(f"{name}: comes with this project; add --deep to check that it works")
         if not named or name in RELEASES:
             verdicts = _verify_files(default_folder(name) if named else path, quick)
             failures += sum(not verdict.usable for verdict in verdicts)
             model = next((each.model for each in verdicts if each.part == "transformer"), name)
+        if deep and model not in PRESETS:
+            raise UserError(f"{path}: conversion.json does not name the model; convert it again")
         if deep:
             failures += not _deep_check(model, None if named else path, device)
     if failures:
@@ -173,12 +177,14 @@ def _verify_files(path: Path, quick: bool) -> list[Verdict]:
 
 def _deep_check(model: str, model_dir: Path | None, device: str) -> bool:
     """Print a table of the checks of a whole model; return whether it is trained."""
+    from editinfinity.compute import report_memory_faults
     from editinfinity.files.images import write_png
     from editinfinity.released.deep_check import deep_check, example_photographs, load_models
     from editinfinity.stages.loading import open_settings
 
     chosen, torch_device = open_settings(ModelSettings(model, model_dir, device=device))
-    report = deep_check(load_models(chosen, torch_device, model_dir), example_photographs())
+    with report_memory_faults("use --device cpu"):
+        report = deep_check(load_models(chosen, torch_device, model_dir), example_photographs())
     _print_checks(report.checks)
     if report.picture is not None:
         picture = Path(f"{model}_check.png")

@@ -266,7 +266,7 @@ def read_config_file(folder: Path) -> tuple[dict[object, object], Path, list[str
     return yaml.safe_load(path.read_text("utf-8")), path, notices
 
 
-class _StrictLoader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """Safe YAML loader that rejects duplicate keys and aliases.
 
     Of a duplicate key, the first value would be lost silently. With aliases, a few lines could
@@ -310,7 +310,7 @@ def check_yaml(path: Path) -> bool:
     """
     try:
         require_file(path, _MAX_BYTES, "correct the file")
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
     except UserError as error:
         raise ConfigError([str(error)]) from None
     except RecursionError:

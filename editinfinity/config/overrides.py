@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from editinfinity.config.load import StrictLoader
 from editinfinity.files.atomic import write_text
 
 _KEY = re.compile(r"^overrides:[^\S\n]*(?P<flow>\{)?", re.MULTILINE)
@@ -66,6 +67,6 @@ def _candidates(text: str, line: str) -> Iterator[str]:
 
 def _parsed(text: str) -> object:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, StrictLoader)
     except yaml.YAMLError:
         return None

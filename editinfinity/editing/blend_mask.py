@@ -2,9 +2,8 @@
 
 ``E_k = G·source_k + (1 − G)·generated_k`` (EditInfinity, arXiv 2510.20217; docs/method.md,
 "The blend mask G"). G is computed on the finest grid of the aspect ratio at 1M pixels (64×64 for a
-square),
-whatever the pixel budget; ``resample_blend_mask`` resamples it to the grid of the codes. This
-module uses numpy only. Masks are bool, True where the image is edited.
+square), whatever the pixel budget; ``resample_blend_mask`` resamples it to the grid of the codes.
+This module uses numpy only. Masks are bool, True where the image is edited.
 """
 
 from __future__ import annotations

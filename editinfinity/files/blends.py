@@ -23,6 +23,10 @@ _MAX_BYTES = 2**24
 """Maximum size of a file; a grid has about 4,096 cells."""
 
 
+_ROUNDING = 1e-5
+"""How far values may be outside of [0, 1], as after resizing in float32; they are clipped."""
+
+
 def read_blend(path: Path, grid: Grid) -> Map:
     """Read a blend mask from a file.
 
@@ -58,19 +62,22 @@ def check_blend(values: object, grid: Grid, name: Path | str = "blend") -> Map:
     Raises:
         UserError: it is not an array of floats from 0 to 1, or has another grid.
     """
-    dtype = getattr(values, "dtype", type(values).__name__)
+    if not isinstance(values, np.ndarray):
+        raise UserError(f"{name}: is a {type(values).__name__}; give a NumPy array of floats")
     # Integers and bools are ambiguous: they may be grey values, or mark what is edited.
-    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
-        raise UserError(f"{name}: has type {dtype}; save it as float32, from 0 to 1 (1 keeps)")
+    if values.dtype.kind != "f":
+        raise UserError(
+            f"{name}: has type {values.dtype}; save it as float32, from 0 to 1 (1 keeps)"
+        )
     _require_grid(values.shape, grid, name)
     if np.isnan(values).any():
         raise UserError(f"{name}: contains NaN; give a number from 0 to 1 for each cell")
     low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 1:
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise UserError(
             f"{name}: has values from {low:g} to {high:g}; scale or clip them to 0 … 1 (1 keeps)"
         )
-    return values.astype(np.float32)
+    return np.clip(values, 0, 1).astype(np.float32)
 
 
 def _require_grid(shape: tuple[int, ...], grid: Grid, name: Path | str) -> None:

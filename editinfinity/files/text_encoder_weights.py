@@ -39,6 +39,7 @@ def load_text_encoder(
         return HashedEncoder(config.width, max_length)
     folder = _text_encoder_folder(preset, model_dir)
     check_vocabulary(folder)
+    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer, T5EncoderModel
     from transformers.utils import logging as transformers_logging
 
@@ -52,7 +53,7 @@ def load_text_encoder(
             folder, local_files_only=True, dtype=_DTYPES[dtype]
         )
         encoder = TransformersEncoder(tokenizer, model.to(device), config.width, max_length)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).split("\n", 1)[0][:200]
         raise UserError(f"{folder}: contains no usable text encoder ({reason})") from None
     if model.config.hidden_size != config.width:

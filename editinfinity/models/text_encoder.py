@@ -1,8 +1,9 @@
 """Text encoders: compute features for each token of a prompt, and the tokens' character offsets.
 
 The released models use flan-t5-xl, the bundled model uses MiniLM, and the ``tiny`` preset of the
-tests uses a hash of each word. Encoders do not modify the text: apply
-:func:`editinfinity.prompts.caption` to a prompt first. The features contain no padding tokens.
+tests uses a hash of each word. Encoders do not modify the text:
+:func:`editinfinity.method.prompt.encode_prompt` appends the suffix where one is needed. The
+features contain no padding tokens.
 """
 
 from __future__ import annotations
@@ -88,15 +89,14 @@ class PromptTooLongError(UserError):
     """A prompt has more tokens than the model accepts.
 
     Args:
-        tokens: Number of tokens of the prompt with its suffix.
+        tokens: Number of tokens of the text, with its suffix if it has one.
         limit: Maximum number of tokens of the model.
         origin: Name of the input at fault, for the error message.
     """
 
     def __init__(self, tokens: int, limit: int, origin: str = "prompt") -> None:
         super().__init__(
-            f"{origin}: has {tokens} tokens with its suffix, but the model accepts {limit}; "
-            "shorten it"
+            f"{origin}: has {tokens} tokens, but the model accepts {limit}; shorten it"
         )
         self.tokens, self.limit = tokens, limit
 

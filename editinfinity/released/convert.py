@@ -191,3 +191,5 @@ def _copy_configuration(source: Path, target: Path) -> None:
             except OSError as error:
                 raise UserError(f"{source / name}: cannot be read ({error.strerror})") from None
             write_bytes(target / name, content)
+        elif "safetensors" not in name:
+            (target / name).unlink(missing_ok=True)  # of an earlier conversion

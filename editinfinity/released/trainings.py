@@ -124,15 +124,16 @@ class Training:
         """Updates of the last adapter; 0 for none."""
         return max((updates for updates, _ in self.adapters.values()), default=0)
 
-    def settings(self) -> dict[str, int]:
+    def settings(self) -> dict[str, int | str]:
         """Return the settings of a case that uses it, and trains nothing."""
         embedding, adapter = self.embedding_iteration, self.adapter_iteration
-        values = {"attention_bias": 0, "train_textembedding": 0, "train_lora": 0}
+        values: dict[str, int | str] = {"method": "inversion", "attention_bias": 0}
+        values |= {"train_textembedding": 0, "train_lora": 0}
+        values |= dict.fromkeys(("use_textembedding", "use_concat_embedding"), int(embedding > 0))
         if embedding:
             values |= {"use_textembedding_iter": embedding, "use_embedding_iter": embedding}
-        else:
-            values |= {"use_textembedding": 0, "use_concat_embedding": 0}
-        return values | ({"use_lora_iter": adapter} if adapter else {"use_lora": 0})
+        values["use_lora"] = int(adapter > 0)
+        return values | ({"use_lora_iter": adapter} if adapter else {})
 
 
 @dataclass(frozen=True)

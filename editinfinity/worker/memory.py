@@ -11,9 +11,11 @@ CARD_SHARE = 0.25
 """Fraction of a GPU's memory that cached models may use. The rest is for the job. So a small GPU
 holds only the model that is running, a large one all three models."""
 
-CPU_SHARE = 2 * 2**30
-"""Bytes that cached models may use where models run on the CPU. The bundled model and the released
-one of 125 million parameters stay; a large text encoder is dropped when the next model is read."""
+LARGE_TEXT_ENCODER = 2 * 2**30
+"""Size in bytes from which a text encoder on a CPU is dropped before another model is read.
+
+flan-t5-xl would double what a laptop needs, and is used only while prompts are encoded.
+"""
 
 RAM_RESERVE = 2**30
 """Bytes of RAM to leave free for everything else."""

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from editinfinity.worker.memory import CPU_SHARE, MemoryBudget
+from editinfinity.worker.memory import LARGE_TEXT_ENCODER, MemoryBudget
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class WarmModels:
         key = (f"{loader.__module__}.{loader.__qualname__}", arguments)
         entry = self._cache.pop(key, None)
         if entry is None:
+            self._drop_large_text_encoders()
             entry = self._read(loader, arguments)
             self._cache[key] = entry
             self._make_room(0, exempt=entry)
@@ -99,6 +100,13 @@ class WarmModels:
         log.info("%s: read %.1f MB of weights, now cached", loader.__name__, size / 1e6)
         return _Cached(model, size, checksum=_checksum(tensors))
 
+    def _drop_large_text_encoders(self) -> None:
+        """Drop large text encoders on a CPU, before another model is read."""
+        for entry in list(self._cache.values()):
+            is_encoder = not isinstance(entry.model, nn.Module)
+            if self.memory.card_budget is None and is_encoder and entry.size >= LARGE_TEXT_ENCODER:
+                self._park(entry)
+
     def _make_room(self, needed: int, exempt: _Cached | None = None) -> None:
         """Park unused models until ``needed`` more bytes fit, least recently used first.
 
@@ -112,9 +120,7 @@ class WarmModels:
     def _fits(self, needed: int) -> bool:
         budget = self.memory.card_budget
         if budget is None:
-            if self.memory.ram_left() < needed:
-                return False
-            budget = CPU_SHARE
+            return self.memory.ram_left() >= needed
         return needed + sum(entry.size for entry in self._cache.values() if entry.on_card) <= budget
 
     def _park(self, entry: _Cached) -> None:

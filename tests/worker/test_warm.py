@@ -144,23 +144,31 @@ def test_where_ram_is_short_models_are_let_go(card: int | None) -> None:
     assert disk.read == [1, 2, 1]
 
 
-def test_on_a_cpu_large_models_are_let_go_when_the_next_is_read(
+def test_on_a_cpu_a_large_text_encoder_goes_before_the_next_model_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(warm, "CPU_SHARE", 2 * SIZE)
+    monkeypatch.setattr(warm, "LARGE_TEXT_ENCODER", SIZE)
     disk, models = Disk(), WarmModels(Machine(card=None))
-    for wanted in (1, 2, 1, 2, 3, 1):
-        models.load(disk.load, wanted)
-        models.finish_job()
-    assert disk.read == [1, 2, 3, 1]
-    # One that is larger than all that may be kept stays until then, as does one in use.
-    monkeypatch.setattr(warm, "CPU_SHARE", SIZE // 2)
-    for wanted in (1, 1):
-        models.load(disk.load, wanted)
-    used = models.load(disk.load, 4)
-    models.load(disk.load, 5)
-    assert models.load(disk.load, 4).weight.data_ptr() == used.weight.data_ptr()
-    assert disk.read == [1, 2, 3, 1, 4, 5]
+
+    class Encoder:
+        """Wraps a module without being one."""
+
+        def __init__(self, number: int) -> None:
+            self.model = disk.load(number)
+
+    def read_next(number: int) -> nn.Linear:
+        assert not any(isinstance(entry.model, Encoder) for entry in models._cache.values())
+        return disk.load(number)
+
+    models.load(Encoder, 1)
+    models.load(Encoder, 1)
+    assert disk.read == [1], "two prompts in a row"
+    models.load(read_next, 2)
+    models.load(read_next, 2)
+    assert disk.read == [1, 2], "a large transformer stays"
+    models.load(Encoder, 1)
+    models.load(read_next, 2)
+    assert disk.read == [1, 2, 1]
 
 
 def test_a_card_that_is_full_is_cleared_and_tried_again() -> None:

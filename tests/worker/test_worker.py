@@ -212,7 +212,7 @@ def test_a_worker_gives_the_same_bytes_and_reads_models_once(
         run(training("warm", 2))
         run(training("warm3", 3))
         run(text("text3"))
-    assert caplog.text.count(": read,") == 2  # a text encoder and a transformer
+    assert caplog.text.count(": read ") == 2  # a text encoder and a transformer
     assert "runs in the job's own process" not in caplog.text
     assert "iteration 2 of 2, loss" in caplog.text  # the stage's own words reach the job's log
     for one, other in (

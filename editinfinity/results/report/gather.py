@@ -48,7 +48,7 @@ _MAX_POINTS = 200
 _STAGES = {
     "Check": r"check|jsonl",
     "Encode the photograph": r"image_features",
-    "Encode the prompts": r"(edit/[^/]+/)?text_features",
+    "Encode the prompts": r"(edit/[^/]+/)?text(_plain)?_features",
     "Train the text embedding": r"text_embedding/.*",
     "Train LoRA": r"lora/.*",
     "Attention map": r"mask/[^/]+/attention_map",
