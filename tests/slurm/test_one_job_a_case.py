@@ -212,7 +212,7 @@ def test_a_killed_run_is_not_run_twice(tmp_path: Path) -> None:
     status, said = project.submit("--rerun-incomplete")
     ids = [job.id for job in project.jobs]
     assert status == 1
-    assert f"SLURM: jobs {' '.join(ids)} of an earlier run here are not over" in said
+    assert f"SLURM: jobs {' '.join(ids)} of an earlier run in this folder are still active" in said
     assert f"scancel {' '.join(ids)}" in said
     assert "Traceback" not in said
     assert [job.id for job in project.jobs] == ids
