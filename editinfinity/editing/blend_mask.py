@@ -97,7 +97,7 @@ def resample_blend_mask(blend_mask: FloatArray, grid: tuple[int, int]) -> FloatA
     Returns:
         Array of shape ``grid``; equal to ``blend_mask`` if its grid is the same.
     """
-    return (_cell_sums(blend_mask, grid) / blend_mask.size).astype(np.float32)
+    return cell_means(blend_mask, grid)
 
 
 def manhattan_distance(cells: BoolArray) -> NDArray[np.int64]:
@@ -153,9 +153,7 @@ def _none(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
 
 def _gaussian(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
     """Gaussian: blur the edited cells, then rescale so that G is 0 on every edited cell."""
-    edited = cells.astype(np.float64)
-    for axis in (0, 1):
-        edited = _blur_along(edited, axis)
+    edited = _blurred(cells.astype(np.float64), GAUSSIAN_SIGMA)
     return np.clip(1 - edited / edited[cells].min(), 0.0, 1.0)
 
 
@@ -167,16 +165,27 @@ def _dilated(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
     return _gaussian(mask, manhattan_distance(cells) <= 1)
 
 
-def _blur_along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Apply a Gaussian blur along one axis, with mirrored borders."""
-    radius = int(np.ceil(4 * GAUSSIAN_SIGMA))
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / GAUSSIAN_SIGMA) ** 2)
+def gaussian_blur(values: FloatArray, sigma: float) -> FloatArray:
+    """Return a map (h, w) blurred with a standard deviation in cells, with mirrored borders."""
+    return _blurred(values.astype(np.float64), sigma).astype(np.float32)
+
+
+def _blurred(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    radius = int(np.ceil(4 * sigma))
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     weights /= weights.sum()
-    margins = [(0, 0), (0, 0)]
-    margins[axis] = (radius, radius)
-    padded = np.pad(values, margins, mode="symmetric")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, weights.size, axis=axis)
-    return np.asarray(windows @ weights)
+    for axis in (0, 1):
+        margins = [(0, 0), (0, 0)]
+        margins[axis] = (radius, radius)
+        padded = np.pad(values, margins, mode="symmetric")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, weights.size, axis=axis)
+        values = np.asarray(windows @ weights)
+    return values
+
+
+def cell_means(values: FloatArray, grid: tuple[int, int]) -> FloatArray:
+    """Return the mean of the values (H, W) in each cell of a grid, weighted by area."""
+    return (_cell_sums(values, grid) / values.size).astype(np.float32)
 
 
 def _cell_sums(values: BoolArray | FloatArray, grid: tuple[int, int]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ constants.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -106,11 +107,7 @@ class SourceNegative:
         batch = text.features.shape[0]
         source = self.source.features.to(text.features).expand(batch, -1, -1)
         parts = [text.features, model.unconditional(text).features, source]
-        longest = max(part.shape[1] for part in parts)
-        padded = [F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]
-        positions = torch.arange(longest, device=text.features.device)
-        mask = torch.cat([(positions < part.shape[1]).expand(batch, -1) for part in parts])
-        return TextFeatures(torch.cat(padded), mask)
+        return padded_rows(parts)
 
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
         target, none, source = (logits[..., 1] - logits[..., 0]).chunk(3)
@@ -128,6 +125,15 @@ class SourceNegative:
         assert self.edit_mask is not None
         grid = self.schedule.scales[scale]
         return F.adaptive_avg_pool2d(self.edit_mask[None, None], grid).reshape(-1, 1)
+
+
+def padded_rows(texts: Sequence[Tensor]) -> TextFeatures:
+    """Return texts (B, ·, Ct5) as rows, padded to one length; the mask is True at real tokens."""
+    longest = max(text.shape[1] for text in texts)
+    padded = [F.pad(text, (0, 0, 0, longest - text.shape[1])) for text in texts]
+    positions = torch.arange(longest, device=texts[0].device)
+    mask = [(positions < text.shape[1]).expand(len(text), -1) for text in texts]
+    return TextFeatures(torch.cat(padded), torch.cat(mask))
 
 
 def bounded_shift(baseline: Tensor, shift: Tensor) -> Tensor:
