@@ -25,7 +25,8 @@ from editinfinity.errors import UserError
 from editinfinity.files import api_inputs
 from editinfinity.files.api_inputs import BlendLike, MaskLike, Picture
 from editinfinity.files.cropping import FULL, Region
-from editinfinity.files.features import PromptFeatures, require_preset
+from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
+from editinfinity.files.maps import PromptMaps
 from editinfinity.files.masks import grow_mask
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
@@ -35,12 +36,15 @@ from editinfinity.method.draw import adapted, decode, draw
 from editinfinity.method.encode import encode_photograph
 from editinfinity.method.invert import Trainer, source_of
 from editinfinity.method.locate import (
+    EditedRegion,
     blend_mask_of,
     region_of_attention,
     region_of_blend,
     region_of_mask,
+    region_of_prompts,
 )
 from editinfinity.method.prompt import encode_prompt, tokens_of_word
+from editinfinity.method.prompt_map import prompt_maps
 from editinfinity.models.scale_passes import CudaGraphRunner
 from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
@@ -162,8 +166,10 @@ class EditInfinityPipeline:
         Args:
             inversion: result of ``invert`` or ``Inversion.load``, made with the same model.
             prompt: description of the edited picture, or a list of descriptions.
-            mask: region that may change. None edits the region of ``target_word``, or the whole
-                picture if that is None too.
+            mask: region that may change; ``"words"``, ``"bits"`` or ``"both"`` finds it by
+                comparing the inversion's prompt with ``prompt`` (a file of that name is given as a
+                ``Path``). None edits the region of ``target_word``, or the whole picture if that is
+                None too.
             target_word: word of the source prompt that locates the edit, instead of a mask.
             blend: blend mask of your own, instead of a mask: a file, or an (h, w) array of floats
                 on the model's grid (``inversion.features.schedule.reference_grid``). 1 keeps the
@@ -172,8 +178,9 @@ class EditInfinityPipeline:
             use_lora: whether to use the LoRA adapter.
             settings: settings of the edit, with the names of config.yaml: ``seed``, ``cfg``,
                 ``tau``, ``top_k``, ``top_p``; ``guidance``, ``lock_scales``, ``smoothing``;
-                ``mask_edit_region``, ``mask_grow``, ``attention_threshold``; ``background``,
-                ``mask_feather`` (``editinfinity.settings.groups`` lists all of them). Guidance
+                ``mask_edit_region``, ``mask_grow``, ``attention_threshold``,
+                ``attention_scales``, ``prompt_map_threshold``, ``prompt_map_filter``,
+                ``prompt_map_grow``; ``background``, ``mask_feather`` (``editinfinity.settings.groups`` lists all of them). Guidance
                 ``source_negative`` with an inversion of 0 iterations is training-free editing.
 
         Raises:
@@ -187,30 +194,27 @@ class EditInfinityPipeline:
         )  # fmt: skip
         if sum(where is not None for where in (mask, target_word, blend)) > 1:
             raise UserError("mask, target_word, blend: each defines the region; pass only one")
-        features, source, region, pictures = inversion.features, inversion.prompt.prompt, None, []
+        features, source = inversion.features, inversion.prompt.prompt
+        prompts = [prompt] if isinstance(prompt, str) else prompt
         soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
         suffix, negative = "" if soft_prompt is None else CAPTION_SUFFIX, None
+        pictures = []
         with self._lock, current_device(self.device), isolated_torch_state():
-            if mask is not None:
-                edit_region = masking.mask_edit_region
-                edited = api_inputs.mask_of(mask, features.geometry.image_size, edit_region)
-                edited = grow_mask(edited, masking.mask_grow)
-                region = region_of_mask(edited, features.geometry, mask, edit_region)
-            if target_word is not None:
-                plain = self._encode(source)
-                tokens = tokens_of_word(plain, target_word)
-                attention = attention_map(self.transformer, features, plain, tokens)
-                region = region_of_attention(attention, masking.attention_threshold, target_word)
-            if blend is not None:
-                given = api_inputs.blend_of(blend, features.schedule.reference_grid)
-                region = region_of_blend(given, blend)
-            blend_mask = None
-            if region is not None:
-                blend_mask = blend_mask_of(region, features.schedule, preservation.smoothing)
+            if isinstance(mask, str) and mask in groups.FOUND:
+                regions = [self._found(features, source, text, mask, masking) for text in prompts]
+            else:
+                region = self._region(features, source, mask, target_word, blend, masking)
+                regions = [region] * len(prompts)
+            blend_masks = [
+                None
+                if region is None
+                else blend_mask_of(region, features.schedule, preservation.smoothing)
+                for region in regions
+            ]
             if preservation.guidance == "source_negative":
                 negative = self._encode(source, suffix)
             with adapted(self.transformer, inversion.adapter if use_lora else None):
-                for text in [prompt] if isinstance(prompt, str) else prompt:
+                for text, blend_mask in zip(prompts, blend_masks, strict=True):
                     code = draw(
                         self.transformer, features, self._encode(text, suffix), sampling,
                         soft_prompt=soft_prompt, blend_mask=blend_mask, negative_text=negative,
@@ -222,6 +226,53 @@ class EditInfinityPipeline:
                     )
                     pictures.append(result.picture())
         return pictures[0] if isinstance(prompt, str) else pictures
+
+    def find_place(self, inversion: Inversion, prompt: str) -> PromptMaps:
+        """Compare an edit prompt with the inversion's prompt, and return maps of what changes.
+
+        Args:
+            inversion: result of ``invert`` or ``Inversion.load``, made with the same model.
+            prompt: description of the edited picture.
+
+        Raises:
+            UserError: the inversion's prompt is empty or equals the prompt, or the inversion was
+                made with another model.
+        """
+        require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
+        with self._lock, current_device(self.device), isolated_torch_state():
+            return self._prompt_maps(inversion.features, inversion.prompt.prompt, prompt)
+
+    def _prompt_maps(self, features: ImageFeatures, source: str, target: str) -> PromptMaps:
+        plain = self._encode(source), self._encode(target)
+        return prompt_maps(self.transformer, features, *plain)
+
+    def _found(
+        self, features: ImageFeatures, source: str, target: str, find_mask: str,
+        masking: groups.MaskSettings,
+    ) -> EditedRegion:  # fmt: skip
+        """Return the region found from two prompts, before an adapter is applied."""
+        maps = self._prompt_maps(features, source, target)
+        return region_of_prompts(maps, find_mask, features.pixels, masking)
+
+    def _region(
+        self, features: ImageFeatures, source: str, mask: MaskLike | None, target_word: str | None,
+        blend: BlendLike | None, masking: groups.MaskSettings,
+    ) -> EditedRegion | None:  # fmt: skip
+        """Return the region of a mask, a word or a blend mask; None for the whole picture."""
+        if mask is not None:
+            edit_region = masking.mask_edit_region
+            edited = api_inputs.mask_of(mask, features.geometry.image_size, edit_region)
+            edited = grow_mask(edited, masking.mask_grow)
+            return region_of_mask(edited, features.geometry, mask, edit_region)
+        if target_word is not None:
+            plain = self._encode(source)
+            tokens, scales = tokens_of_word(plain, target_word), masking.attention_scales
+            attention = attention_map(self.transformer, features, plain, tokens, scales)
+            return region_of_attention(attention, masking.attention_threshold, target_word)
+        if blend is not None:
+            given = api_inputs.blend_of(blend, features.schedule.reference_grid)
+            return region_of_blend(given, blend)
+        return None
 
     def _encode(self, prompt: str, suffix: str = "") -> PromptFeatures:
         return encode_prompt(prompt, self.preset, self.text_encoder, suffix)

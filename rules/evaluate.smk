@@ -7,6 +7,7 @@ rule metrics:
     input:
         picture=f"{CASE}/edit/{{edit}}/{{variant}}.png",
         attention=INPUTS.attention("judged_mask"),
+        prompt_map=INPUTS.prompt_map("judged_mask"),
     output:
         f"{CASE}/edit/{{edit}}/{{variant}}.metrics.json",
     log:

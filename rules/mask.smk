@@ -1,4 +1,5 @@
-# Where to edit: from the user's mask, or from the attention map of a word, to the blend mask G.
+# Where to edit: from the user's mask, the attention map of a word, or the prompt maps, to the blend
+# mask G.
 
 
 rule attention_map:
@@ -27,10 +28,37 @@ rule attention_map:
         "../scripts/attention_map.py"
 
 
+rule prompt_map:
+    input:
+        image=f"{CASE}/features/image.safetensors",
+        source=f"{CASE}/features/text_plain.safetensors",
+        target=f"{CASE}/edit/{{edit}}/text_plain.safetensors",
+    output:
+        f"{CASE}/mask/{{edit}}/prompt_map.safetensors",
+    log:
+        f"{CASE}/logs/mask/{{edit}}/prompt_map.log",
+    benchmark:
+        f"{CASE}/benchmark/mask/{{edit}}/prompt_map.tsv"
+    conda:
+        "../envs/editinfinity.yaml"
+    resources:
+        gpu=1,
+    params:
+        **named(
+            model=PARAMS.transformer,
+            version=rule_version("prompt_map"),
+        ),
+    message:
+        "{wildcards.case}: find the place of {wildcards.edit}"
+    script:
+        "../scripts/prompt_map.py"
+
+
 rule mask_pictures:
     input:
         image=f"{CASE}/features/image.safetensors",
         attention=INPUTS.attention("mask_source"),
+        prompt_map=INPUTS.prompt_map("mask_source"),
     output:
         mask=f"{CASE}/mask/{{edit}}/mask.png",
         heatmap=f"{CASE}/mask/{{edit}}/heatmap.png",
@@ -57,6 +85,7 @@ rule kernel:
     input:
         image=f"{CASE}/features/image.safetensors",
         attention=INPUTS.attention("mask_source"),
+        prompt_map=INPUTS.prompt_map("mask_source"),
     output:
         f"{CASE}/mask/{{edit}}/kernel-{{smoothing}}.safetensors",
     log:

@@ -10,4 +10,5 @@ with job(snakemake) as this:
         text_features=this.required_input("text"),
         target_word=read_target_word(this.edit.target_word),
         output=this.output(),
+        scales=this.edit.settings["attention_scales"],
     )

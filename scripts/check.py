@@ -18,6 +18,7 @@ with job(snakemake) as this:
                 edit.target_word if edit.mask_source == "attention" else None,
                 MaskSettings.of(edit.settings),
                 edit.blend if edit.mask_source == "blend" else None,
+                edit.find_mask is not None,
             )
             for edit in case.edits.values()
         ],

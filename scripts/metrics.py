@@ -15,6 +15,8 @@ with job(snakemake) as this:
         output=this.output(),
         mask=edit.mask if edit.judged_mask == "user" else None,
         attention=this.input("attention"),
+        prompt_map=this.input("prompt_map"),
+        find_mask=edit.find_mask,
         blend=edit.blend if edit.judged_mask == "blend" else None,
         **vars(MaskSettings.of(edit.settings)),
         drawn_with=this.params["drawn_with"],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from editinfinity.names import printable
+from editinfinity.settings.groups import FOUND
 
 Text = Path | str
 """A prompt or a word: either the path of a UTF-8 file, or the text itself (from a table)."""
@@ -70,9 +71,15 @@ class Edit:
 
     @property
     def mask_source(self) -> str:
-        """Origin of the mask: ``blend``, ``user``, ``attention`` or ``none``."""
-        forced = {DRAW_FREELY: "none", MAP_ONLY: "attention"}
-        return forced.get(self.infer_function, self._chosen_mask_source)
+        """Origin of the mask: ``blend``, ``user``, ``attention``, one of ``FOUND`` or ``none``."""
+        chosen = self._chosen_mask_source
+        forced = {DRAW_FREELY: "none", MAP_ONLY: chosen if chosen in FOUND else "attention"}
+        return forced.get(self.infer_function, chosen)
+
+    @property
+    def find_mask(self) -> str | None:
+        """The map of ``FOUND`` that the region is found from; None if it has another origin."""
+        return self.mask_source if self.mask_source in FOUND else None
 
     @property
     def place(self) -> Text | None:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editinfinity.editing.blend_mask import BoolArray, FloatArray, cell_means, cells_of_attention
-from editinfinity.files.masks import grow_mask
 
 FILTER_RADIUS = 12 / 64
 """Radius of the guided filter, as a share of the grid's side: 12 of 64 cells."""
@@ -27,13 +26,12 @@ MIN_COMPONENT = 0.5
 _BINS = 256
 
 
-def find_region(
+def cells_of_soft_map(
     soft: FloatArray,
     pixels: NDArray[np.uint8],
     threshold: float | None = None,
     *,
     follow_edges: bool = True,
-    grow: int = 2,
 ) -> BoolArray:
     """Return the edited cells of a soft map.
 
@@ -43,7 +41,6 @@ def find_region(
         threshold: share of the map's range above which a cell is edited; None for Otsu's method.
         follow_edges: whether the region follows the photograph's edges. If this enlarges it more
             than ``MAX_FILTER_GROWTH`` times, it does not.
-        grow: number of cells by which the region is enlarged at the end.
 
     Returns:
         (h, w), True where the picture is edited. A constant map selects no cell.
@@ -54,7 +51,7 @@ def find_region(
         filtered = _clean(_above(guided_filter(soft, guide / 255), threshold))
         if filtered.any() and filtered.sum() <= MAX_FILTER_GROWTH * cells.sum():
             cells = filtered
-    return grow_mask(cells, grow)
+    return cells
 
 
 def _above(soft: FloatArray, threshold: float | None) -> BoolArray:

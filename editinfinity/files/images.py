@@ -71,6 +71,11 @@ def to_model(image: Image.Image, geometry: Geometry) -> NDArray[np.float32]:
     return np.ascontiguousarray(pixels / np.float32(127.5) - np.float32(1))
 
 
+def model_pixels(model_input: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the pixels (H, W, 3) RGB of model input (3, H, W), exactly as they were."""
+    return np.round((model_input + 1) * 127.5).astype(np.uint8).transpose(1, 2, 0)
+
+
 def from_model(pixels: NDArray[np.floating]) -> Image.Image:
     """Convert model output to a picture: (x + 1)/2·255, truncated, as upstream does.
 

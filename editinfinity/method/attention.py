@@ -8,18 +8,22 @@ from numpy.typing import NDArray
 
 from editinfinity.compute import report_memory_faults
 from editinfinity.editing import sampler
-from editinfinity.editing.attention_map import AttentionCollector
+from editinfinity.editing.attention_map import FINE_TOKENS, AttentionCollector, scales_of_at_least
 from editinfinity.editing.blend import ReplaySource
 from editinfinity.editing.guidance import Unguided
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.prompts import Span
-from editinfinity.settings.groups import SamplingSettings
+from editinfinity.settings.groups import MaskSettings, SamplingSettings
 
 
 @report_memory_faults("choose a smaller pixel_budget")
 def attention_map(
-    transformer: Infinity, photograph: ImageFeatures, prompt: PromptFeatures, tokens: Span
+    transformer: Infinity,
+    photograph: ImageFeatures,
+    prompt: PromptFeatures,
+    tokens: Span,
+    scales: str = MaskSettings.attention_scales,
 ) -> NDArray[np.float32]:
     """Average the attention to some tokens over heads, blocks and scales (``infer_function`` 1).
 
@@ -28,6 +32,7 @@ def attention_map(
         photograph: the photograph; its codes replace the generated codes at every scale.
         prompt: the source prompt, which is used without the soft prompt.
         tokens: token range of the word: first, and one past the last.
+        scales: ``all`` as in the paper, or ``fine`` for those that show places.
 
     Returns:
         Attention map, (h, w) fp32 on ``schedule.reference_grid``.
@@ -36,7 +41,8 @@ def attention_map(
         GpuMemoryError: the GPU ran out of memory.
     """
     device, schedule = transformer.device, photograph.schedule
-    collector = AttentionCollector(schedule, tokens)
+    chosen = scales_of_at_least(schedule, FINE_TOKENS) if scales == "fine" else None
+    collector = AttentionCollector(schedule, tokens, chosen)
     sampler.sample(
         transformer,
         TextFeatures.of(prompt.features, device),

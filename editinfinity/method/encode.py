@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -12,7 +11,7 @@ from editinfinity.compute import report_memory_faults
 from editinfinity.files.cropping import Region
 from editinfinity.files.features import ImageFeatures
 from editinfinity.files.geometry import Geometry
-from editinfinity.files.images import schedule_for, size_of, to_model
+from editinfinity.files.images import model_pixels, schedule_for, size_of, to_model
 from editinfinity.models.bsq import quantize
 from editinfinity.presets import Preset
 
@@ -56,5 +55,5 @@ def encode_photograph(
         geometry=geometry,
         bits=[scale_bits[0].cpu().numpy() for scale_bits in bits],
         raw=raw[0].float().cpu().numpy(),
-        pixels=np.round((pixels + 1) * 127.5).astype(np.uint8).transpose(1, 2, 0),
+        pixels=model_pixels(pixels),
     )

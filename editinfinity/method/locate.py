@@ -1,4 +1,4 @@
-"""Locate an edit: the blend mask G, from the user's mask, a word's attention, or given as such."""
+"""Locate an edit: the blend mask G, from the user's mask or a map, or given as such."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editinfinity.editing.blend_mask import cells_of_attention, make_blend_mask, resample_blend_mask
+from editinfinity.editing.prompt_region import cells_of_soft_map
 from editinfinity.files.geometry import Geometry
-from editinfinity.files.masks import mask_warning, require_in_view, share_out_of_view
+from editinfinity.files.maps import PromptMaps
+from editinfinity.files.masks import grow_mask, mask_warning, require_in_view, share_out_of_view
 from editinfinity.scales import ScaleSchedule
+from editinfinity.settings.groups import MaskSettings
 
 log = logging.getLogger(__name__)
+
+FOUND_REGION = "the place found from the prompts"
+"""Name of a found region in messages."""
 
 _MIN_OUT_OF_VIEW = 0.02
 """Share of a mask outside the model's crop from which a warning is logged.
@@ -37,8 +43,8 @@ class EditedRegion:
         name: source of the region, for messages: the mask's file, or a phrase.
         edited: (h, w) bool, True where the picture is edited. For a user's mask, (h, w) is the crop
             in pixels of the photograph, else the grid of the attention map or blend mask.
-        attention: the attention map of the region, (h, w), which is drawn as a heat map; None
-            without a target word.
+        attention: the attention map or prompt map of the region, (h, w), which is drawn as a heat
+            map; None for a mask.
         edit_region: value of the setting ``mask_edit_region`` (``black``, ``white``,
             ``transparent`` or ``opaque``) that the user's mask was read with; None without a mask.
         out_of_view: share of the user's mask that lies outside the model's crop.
@@ -85,6 +91,34 @@ def region_of_attention(
     """Return the cells whose attention exceeds min + threshold·(max − min); the map is (h, w)."""
     cells = cells_of_attention(attention, threshold)
     return EditedRegion(f"the attention of {word!r}", cells, attention)
+
+
+def region_of_prompts(
+    maps: PromptMaps, source: str, pixels: NDArray[np.uint8], settings: MaskSettings
+) -> EditedRegion:
+    """Return the region that was found from the two prompts.
+
+    Logs a warning if the map of the words was asked for, but no word has changed.
+
+    Args:
+        maps: the soft maps.
+        source: which of them: ``words``, ``bits`` or ``both``.
+        pixels: the model's crop of the photograph, (H, W, 3) RGB.
+        settings: threshold, filter and growth of the region.
+    """
+    if maps.words is None and source != "bits":
+        log.warning(
+            "no word differs between the prompts, so the place is found from the bits alone",
+            extra={"about": "mask"},
+        )
+    soft = maps.of(source)
+    cells = cells_of_soft_map(
+        soft,
+        pixels,
+        settings.prompt_map_threshold,
+        follow_edges=settings.prompt_map_filter and not maps.is_addition,
+    )
+    return EditedRegion(FOUND_REGION, grow_mask(cells, settings.prompt_map_grow), soft)
 
 
 def region_of_blend(blend_mask: NDArray[np.float32], name: object) -> EditedRegion:
@@ -143,12 +177,19 @@ def _warning(region: EditedRegion, blend_mask: NDArray[np.float32]) -> str | Non
     edit_region = region.edit_region
     if edit_region and (warning := mask_warning(region.edited, region.name, edit_region)):
         return warning
+    if region.name == FOUND_REGION and region.edited.all():
+        return (
+            f"{region.name} is the whole picture; set prompt_map_threshold (higher finds less), or "
+            "give a mask"
+        )
     if region.blend_mask is not None and not blend_mask.any():
         return f"{region.name}: is 0 in every cell, so the whole picture may change; 1 keeps"
     if 1 - blend_mask.min() >= _MIN_EDIT_WEIGHT:
         return None
     if region.blend_mask is not None:
         cure = "lower its values where the edit is, to 0"
+    elif region.name == FOUND_REGION:
+        cure = "set prompt_map_threshold (lower finds more), or give a mask"
     elif edit_region is None:
         cure = "lower attention_threshold"
     else:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from editinfinity.compute import report_memory_faults
 from editinfinity.editing import sampler
@@ -22,8 +21,8 @@ from editinfinity.editing.prompt_map import BitDisagreement, TwoPrompts
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.maps import PromptMaps, normalised
+from editinfinity.method.prompt_changes import changed_words, require_comparable
 from editinfinity.models.transformer import Infinity, TextFeatures
-from editinfinity.prompt_changes import changed_words
 from editinfinity.prompts import Span, tokens_of
 from editinfinity.settings.groups import SamplingSettings
 
@@ -52,8 +51,10 @@ def prompt_maps(
         The map of the words that changed and the map of the bits that the prompts disagree on.
 
     Raises:
+        UserError: the source prompt is empty, or both prompts are equal.
         GpuMemoryError: the GPU ran out of memory.
     """
+    require_comparable(source.prompt, target.prompt)
     device, schedule = transformer.device, photograph.schedule
     change = changed_words(source.prompt, target.prompt)
     fine = scales_of_at_least(schedule, FINE_TOKENS)

@@ -120,6 +120,8 @@ class Job:
             "mask": edit.mask if edit.mask_source == "user" else None,
             "photograph": self.case.image,
             "attention": self.input("attention"),
+            "prompt_map": self.input("prompt_map"),
+            "find_mask": edit.find_mask,
             "blend": edit.blend if edit.mask_source == "blend" else None,
             **vars(MaskSettings.of(edit.settings)),
         }

@@ -1,7 +1,8 @@
 """Inputs of the rules that depend on the settings of a case or an edit.
 
-Every public method except ``attention`` is a function of the wildcards for the ``input:`` of a
-rule. It returns paths as rules spell them: one, several, or ``[]`` if the job has no such input.
+Every public method except ``attention`` and ``prompt_map`` is a function of the wildcards for the
+``input:`` of a rule. It returns paths as rules spell them: one, several, or ``[]`` if the job has
+no such input.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from editinfinity.cases.case import MaskUse
 from editinfinity.planning.run import PlannedRun, Wildcards
 from editinfinity.planning.targets import previous_iteration
 from editinfinity.planning.variants import guidance_of
+from editinfinity.settings.groups import FOUND
 
 Paths = str | list[str] | tuple[str, ...]
 
@@ -93,6 +95,17 @@ class RuleInputs:
             if getattr(edit, use) != "attention":
                 return []
             return self._run.layout(wildcards.case).attention(edit.name)
+
+        return paths
+
+    def prompt_map(self, use: MaskUse) -> Callable[[Wildcards], Paths]:
+        """As ``attention``, for the prompt maps."""
+
+        def paths(wildcards: Wildcards) -> Paths:
+            edit = self._run.edit(wildcards)
+            if getattr(edit, use) not in FOUND:
+                return []
+            return self._run.layout(wildcards.case).prompt_map(edit.name)
 
         return paths
 

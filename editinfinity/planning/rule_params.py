@@ -23,10 +23,13 @@ from editinfinity.planning.model import (
 from editinfinity.planning.params import Scalar, params_of
 from editinfinity.planning.run import PlannedRun, Wildcards
 from editinfinity.planning.variants import ALWAYS_NAMED, guidance_of
-from editinfinity.settings.groups import MaskSettings
+from editinfinity.settings.groups import FOUND, MaskSettings
 from editinfinity.settings.setting import SettingsGroup
 
 Param = Callable[[Wildcards], Scalar]
+
+_FOUND_SETTINGS = ("prompt_map_threshold", "prompt_map_filter", "prompt_map_grow")
+"""Settings of a region that is found from the prompts."""
 
 
 class RuleParams:
@@ -130,15 +133,19 @@ class RuleParams:
 
         def mask_fingerprint(wildcards: Wildcards) -> str:
             edit = self._run.edit(wildcards)
+            source = getattr(edit, use)
+            if source in FOUND:
+                # In one text: further params would rerun all jobs that have none of these settings.
+                settings = (f"{key}={edit.settings[key]}" for key in _FOUND_SETTINGS)
+                return ", ".join([source, *settings])
             files = {"user": edit.mask, "blend": edit.blend}
-            return fingerprint.of_file(files.get(getattr(edit, use)))
+            return fingerprint.of_file(files.get(source))
 
         return {
             "mask_fingerprint": mask_fingerprint,
-            **{
-                key: only_with("attention" if key.startswith("attention") else "user", key)
-                for key in MaskSettings.settings()
-            },
+            "mask_edit_region": only_with("user", "mask_edit_region"),
+            "mask_grow": only_with("user", "mask_grow"),
+            "attention_threshold": only_with("attention", "attention_threshold"),
         }
 
     def guidance(self, wildcards: Wildcards) -> str:
@@ -181,8 +188,14 @@ class RuleParams:
         return fingerprint.of_text(self._run.edit(wildcards).prompt)
 
     def target_word_fingerprint(self, wildcards: Wildcards) -> str:
-        """Return the fingerprint of the edit's target word."""
-        return fingerprint.of_text(self._run.edit(wildcards).target_word)
+        """Return the fingerprint of the edit's target word, and which scales it is located with.
+
+        The default, all scales, is not named: a finished project has the word's fingerprint alone.
+        """
+        edit = self._run.edit(wildcards)
+        scales = edit.settings["attention_scales"]
+        word = fingerprint.of_text(edit.target_word)
+        return word if scales == "all" else f"{word}, attention_scales={scales}"
 
     def backbones(self, wildcards: Wildcards) -> str:
         """Return the identity of the models that metrics use.

@@ -74,6 +74,10 @@ class Layout:
         """Return the path of the target word's attention map."""
         return f"{self.folder}/mask/{edit}/attention.safetensors"
 
+    def prompt_map(self, edit: str) -> str:
+        """Return the path of the maps found from the two prompts."""
+        return f"{self.folder}/mask/{edit}/prompt_map.safetensors"
+
     def kernel(self, edit: str, smoothing: str) -> str:
         """Return the path of the blending weights."""
         return f"{self.folder}/mask/{edit}/kernel-{smoothing}.safetensors"

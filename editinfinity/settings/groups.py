@@ -27,6 +27,10 @@ from editinfinity.settings.types import Choice, Either, FilePath, Flag, Number, 
 SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "dilated", "none")
 """Names of the blend masks (``editinfinity.editing.blend_mask`` makes them)."""
 
+FOUND = ("words", "bits", "both")
+"""Values of ``mask_source`` for which the place is found from the two prompts
+(``editinfinity.method.prompt_map``)."""
+
 MASK_REGIONS = ("black", "white", "transparent", "opaque")
 """Parts of a mask's picture that may be the edited one (``editinfinity.files.masks``)."""
 
@@ -129,11 +133,12 @@ class EditSettings(SettingsGroup):
     """1 uses LoRA."""
     use_lora_iter: IterationsOrNull = edit(None, sweep=True, example=50)
     """Iteration of LoRA to use; null = train_lora_iter."""
-    mask_source: Annotated[str, Choice(("auto", "blend", "user", "attention", "none"))] = edit(
-        "auto"
+    mask_source: Annotated[str, Choice(("auto", "blend", "user", "attention", *FOUND, "none"))] = (
+        edit("auto")
     )
     """blend (image/blend.npy, .safetensors or .png) | user (image/mask.png, .json or .txt) |
-    attention (of prompt/target_word.txt) | none; auto = the first of these that is available."""
+    attention (of prompt/target_word.txt) | none; auto = the first of these that is available. words
+    | bits | both = found from the two prompts alone (docs/finding_the_place.md)."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ class PreservationSettings(SettingsGroup):
 
 @dataclass(frozen=True)
 class MaskSettings(SettingsGroup):
-    """Which part of a photograph is edited, given a mask or an attention map."""
+    """Which part of a photograph is edited, given a mask, an attention map or prompt maps."""
 
     heading: ClassVar[str] = "The mask"
 
@@ -179,6 +184,18 @@ class MaskSettings(SettingsGroup):
     """Number of pixels of the photograph by which the user's mask is enlarged."""
     attention_threshold: Annotated[float, Number(above=0, below=1)] = edit(0.5)
     """Edits the cells whose attention exceeds min + attention_threshold·(max − min)."""
+    attention_scales: Annotated[str, Choice(("all", "fine"))] = edit("all")
+    """all | fine: scales whose attention is averaged; all = as in the paper, fine = only those that
+    show places, which finds things better."""
+    prompt_map_threshold: Annotated[float | None, Number(above=0, below=1)] = edit(
+        None, example=0.4
+    )
+    """For mask_source words, bits and both: share of the map's range above which a cell is edited;
+    null = Otsu's method."""
+    prompt_map_filter: Switch = edit(True)
+    """1 makes the found region follow the edges in the photograph; 0 takes the map as it is."""
+    prompt_map_grow: Annotated[int, Whole(high=64)] = edit(2)
+    """Number of cells by which the found region is enlarged, of 64 for a square photograph."""
 
 
 @dataclass(frozen=True)

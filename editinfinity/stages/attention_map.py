@@ -9,7 +9,7 @@ from editinfinity.files.maps import ATTENTION, save_map
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.attention import attention_map
 from editinfinity.method.prompt import tokens_of_word
-from editinfinity.settings.groups import ModelSettings
+from editinfinity.settings.groups import MaskSettings, ModelSettings
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.loading import open_features, open_settings
 
@@ -23,9 +23,10 @@ def collect_attention(
     target_word: str,
     output: Path,
     model: ModelSettings,
+    scales: str = MaskSettings.attention_scales,
     host: Host = ALONE,
 ) -> None:
-    """Average the cross-attention of the target word's tokens over all scales and layers.
+    """Average the cross-attention of the target word's tokens over scales and layers.
 
     Runs the transformer on the photograph's own codes with the source prompt, without learned
     vectors and LoRA.
@@ -36,6 +37,7 @@ def collect_attention(
         target_word: one or more words of the source prompt.
         output: safetensors file with ``attention`` (h, w) fp32 on ``schedule.reference_grid``.
         model: model and device; the preset must be that of the features.
+        scales: ``all``, or ``fine`` for those that show places.
         host: the process that runs the stage.
 
     Raises:
@@ -45,7 +47,9 @@ def collect_attention(
     photograph, prompt = open_features(image_features, text_features, preset)
     span = tokens_of_word(prompt, target_word)
     transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
-    attention = attention_map(transformer, photograph, prompt, span)
+    attention = attention_map(transformer, photograph, prompt, span, scales)
     metadata = {"preset": preset.name, "target_word": target_word}
+    if scales != "all":
+        metadata["attention_scales"] = scales
     save_map(output, ATTENTION, attention, metadata)
     log.info("%s: attention to %r, tokens %d to %d", output, target_word, span[0], span[1] - 1)

@@ -21,6 +21,7 @@ MODEL_STAGES: Mapping[str, str] = {
     "train_textembedding": "train_textembedding",
     "train_lora": "train_lora",
     "attention_map": "collect_attention",
+    "prompt_map": "find_place",
     "edit": "edit",
     "metrics": "measure_edit",
 }

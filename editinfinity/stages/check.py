@@ -17,6 +17,7 @@ from editinfinity.files.masks import mask_warning, read_mask
 from editinfinity.files.photograph import read_photograph
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.jobs.record import INPUT, MASK, JobWarning
+from editinfinity.method.prompt_changes import require_comparable
 from editinfinity.prompts import find_word
 from editinfinity.settings.groups import MaskSettings
 
@@ -41,6 +42,7 @@ class EditInput:
         target_word: word of the source prompt to segment; None if the edit uses none.
         settings: settings for reading the mask.
         blend: file of the user's own blend mask; None if the edit uses none.
+        from_prompts: whether the place is found by comparing the two prompts.
     """
 
     name: str
@@ -49,6 +51,7 @@ class EditInput:
     target_word: Path | str | None = None
     settings: MaskSettings = MaskSettings()
     blend: Path | None = None
+    from_prompts: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,9 @@ class _Inspection:
     def inspect(self, edit: EditInput, image: Path, size: Size | None, source_prompt: str) -> None:
         """Check the texts and the mask of one edit; the mask only if ``size`` is known."""
         prompt = self.attempt(lambda: read_prompt(edit.prompt, what="edit prompt"))
-        if prompt is not None and prompt == source_prompt:
+        if prompt is not None and edit.from_prompts:
+            self.attempt(lambda: require_comparable(source_prompt, prompt, f"edit {edit.name}"))
+        elif prompt is not None and prompt == source_prompt:
             self.warn(f"{edit.name}: the edit prompt equals the source prompt")
         if edit.target_word is not None:
             target_word = edit.target_word

@@ -1,4 +1,4 @@
-"""Stage ``kernel``: make the blend mask G, from a mask, an attention map or the user's own."""
+"""Stage ``kernel``: make the blend mask G, from a mask, a map or the user's own."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def make_kernel(
         output: safetensors file with ``kernel`` (h, w) fp32 on ``schedule.reference_grid``: 1 keeps
             the source, 0 takes the generated code.
         smoothing: a key of ``editinfinity.editing.blend_mask.SMOOTHINGS``.
-        where: location of the edit, as keyword arguments of ``find_region``: mask, attention or
-            blend, and fields of ``MaskSettings``.
+        where: location of the edit, as keyword arguments of ``find_region``: mask, attention,
+            blend or prompt_map, and fields of ``MaskSettings``.
 
     Raises:
         UserError: the mask cannot be read, does not fit the photograph, or is entirely outside
             the model's crop.
     """
     source = ImageFeatures.load(image_features)
-    region, made_of = find_region(source.geometry, **where)
+    region, made_of = find_region(source.geometry, pixels=lambda: source.pixels, **where)
     blend_mask = blend_mask_of(region, source.schedule, smoothing)
     save_map(output, KERNEL, blend_mask, {"smoothing": smoothing, **made_of})
     log.info("%s: %.1f %% of the cells are edited freely", output, 100 * (blend_mask == 0).mean())

@@ -25,16 +25,16 @@ def draw_mask_pictures(
         image_features: output of ``extract_image_features``; provides pixels, geometry and ratio.
         mask_image: PNG file for the region, black = edited, at the photograph's size. Of a blend
             mask, every cell that may change is black (G < 1).
-        heatmap: PNG file for the attention, the mask or the edit's weight 1 − G over the photograph
-            at the model's size.
-        where: location of the edit, as keyword arguments of ``find_region``: mask, attention or
-            blend, and fields of ``MaskSettings``.
+        heatmap: PNG file for the attention, the prompt map, the mask or the edit's weight 1 − G
+            over the photograph at the model's size.
+        where: location of the edit, as keyword arguments of ``find_region``: mask, attention,
+            blend or prompt_map, and fields of ``MaskSettings``.
 
     Raises:
         UserError: the mask or the map cannot be read, or does not fit the photograph.
     """
     source = ImageFeatures.load(image_features)
-    region, _ = find_region(source.geometry, **where)
+    region, _ = find_region(source.geometry, pixels=lambda: source.pixels, **where)
     edited = region.edited if region.blend_mask is None else region.blend_mask < 1
     write_png(mask_image, _mask_picture(edited, source.geometry))
     write_png(heatmap, heatmap_over(source.pixels, region.heat_map))

@@ -18,7 +18,7 @@ from editinfinity.evaluation.record import picture_digest
 from editinfinity.evaluation.scorer import EditedPicture
 from editinfinity.files.colour import to_srgb
 from editinfinity.files.geometry import Geometry
-from editinfinity.files.images import read_image
+from editinfinity.files.images import model_pixels, read_image, to_model
 from editinfinity.files.writing import read_settings
 from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.host import ALONE, Host
@@ -37,6 +37,8 @@ def measure_edit(
     mask: Path | None = None,
     attention: Path | None = None,
     blend: Path | None = None,
+    prompt_map: Path | None = None,
+    find_mask: str | None = None,
     lpips: Path | None = None,
     clip: Path | None = None,
     dino: Path | None = None,
@@ -60,6 +62,8 @@ def measure_edit(
         attention: output of ``collect_attention``, if the edit used that instead.
         blend: file of the user's own blend mask, if the edit used that; cells below 0.5 count as
             edited.
+        prompt_map: output of ``find_place``, if the edit used that.
+        find_mask: which of its maps the edit used.
         lpips, clip, dino, image_reward: folders of weights; with None, the metric is omitted and
             listed in ``missing``.
         drawn_with: identity of the settings that produced the picture, stored with the metrics.
@@ -78,13 +82,16 @@ def measure_edit(
     crop = Image.fromarray(on_canvas(photograph, size, geometry.box))
     source = on_canvas(to_srgb(crop, photograph.info.get("icc_profile")), size)
     edited: Mask | None = None
-    if not (mask is None and attention is None and blend is None):
+    if any(file is not None for file in (mask, attention, blend, prompt_map)):
         region, _ = find_region(
             geometry,
             mask=mask,
             photograph=image,
             attention=attention,
             blend=blend,
+            prompt_map=prompt_map,
+            find_mask=find_mask,
+            pixels=lambda: model_pixels(to_model(photograph, geometry)),
             **settings,
         )
         edited = region.edited

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from editinfinity.errors import UserError
 from editinfinity.prompts import Span
 
 STOP_WORDS = frozenset(
@@ -29,7 +30,7 @@ STOP_WORDS = frozenset(
     no not only very just also too
     photo photos photograph photographs picture pictures image images shot view close-up closeup
     scene showing shows depicting depicts
-    """.split()
+    """.split()  # noqa: SIM905
 )
 """Words that are not compared: they name no thing, or the kind of picture or a position in it."""
 
@@ -63,6 +64,29 @@ class PromptChange:
     def __bool__(self) -> bool:
         """Whether a word has changed."""
         return bool(self.gone or self.new)
+
+
+def require_comparable(source: str, target: str, name: str = "mask_source") -> None:
+    """Check that the place of an edit can be found by comparing two prompts.
+
+    Args:
+        source: the source prompt.
+        target: the edit prompt.
+        name: what the place is found for, for the message.
+
+    Raises:
+        UserError: the source prompt is empty, or both prompts are equal.
+    """
+    if not source.strip():
+        raise UserError(
+            f"{name}: the place is found by comparing both prompts, but there is no source prompt; "
+            "write one that describes the photograph, or give a mask"
+        )
+    if source.split() == target.split():
+        raise UserError(
+            f"{name}: the place is found by comparing both prompts, but they are equal; write what "
+            "changes into the edit prompt, or give a mask"
+        )
 
 
 def changed_words(source: str, target: str) -> PromptChange:
