@@ -17,7 +17,9 @@ import threading
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from editinfinity.compute import current_device, isolated_torch_state, pick_device, set_threads
@@ -26,7 +28,6 @@ from editinfinity.files import api_inputs
 from editinfinity.files.api_inputs import BlendLike, MaskLike, Picture
 from editinfinity.files.cropping import FULL, Region
 from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
-from editinfinity.files.maps import PromptMaps
 from editinfinity.files.masks import grow_mask
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
@@ -38,6 +39,7 @@ from editinfinity.method.invert import Trainer, source_of
 from editinfinity.method.locate import (
     EditedRegion,
     blend_mask_of,
+    mask_picture,
     region_of_attention,
     region_of_blend,
     region_of_mask,
@@ -178,10 +180,11 @@ class EditInfinityPipeline:
             use_lora: whether to use the LoRA adapter.
             settings: settings of the edit, with the names of config.yaml: ``seed``, ``cfg``,
                 ``tau``, ``top_k``, ``top_p``; ``guidance``, ``lock_scales``, ``smoothing``;
-                ``mask_edit_region``, ``mask_grow``, ``attention_threshold``,
-                ``attention_scales``, ``prompt_map_threshold``, ``prompt_map_filter``,
-                ``prompt_map_grow``; ``background``, ``mask_feather`` (``editinfinity.settings.groups`` lists all of them). Guidance
-                ``source_negative`` with an inversion of 0 iterations is training-free editing.
+                ``mask_edit_region``, ``mask_grow``, ``attention_threshold``, ``attention_scales``,
+                ``prompt_map_threshold``, ``prompt_map_filter``, ``prompt_map_grow``;
+                ``background``, ``mask_feather`` (``editinfinity.settings.groups`` lists all of
+                them). Guidance ``source_negative`` with an inversion of 0 iterations is
+                training-free editing.
 
         Raises:
             UserError: a mask or the word does not fit the photograph or its prompt, a setting is
@@ -199,18 +202,17 @@ class EditInfinityPipeline:
         soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
         suffix, negative = "" if soft_prompt is None else CAPTION_SUFFIX, None
         pictures = []
+
+        def blended(region: EditedRegion) -> NDArray[np.float32]:
+            return blend_mask_of(region, features.schedule, preservation.smoothing)
+
         with self._lock, current_device(self.device), isolated_torch_state():
             if isinstance(mask, str) and mask in groups.FOUND:
-                regions = [self._found(features, source, text, mask, masking) for text in prompts]
+                found = [self._found(features, source, text, mask, masking) for text in prompts]
+                blend_masks = [blended(region) for region in found]
             else:
                 region = self._region(features, source, mask, target_word, blend, masking)
-                regions = [region] * len(prompts)
-            blend_masks = [
-                None
-                if region is None
-                else blend_mask_of(region, features.schedule, preservation.smoothing)
-                for region in regions
-            ]
+                blend_masks = [None if region is None else blended(region)] * len(prompts)
             if preservation.guidance == "source_negative":
                 negative = self._encode(source, suffix)
             with adapted(self.transformer, inversion.adapter if use_lora else None):
@@ -227,31 +229,39 @@ class EditInfinityPipeline:
                     pictures.append(result.picture())
         return pictures[0] if isinstance(prompt, str) else pictures
 
-    def find_place(self, inversion: Inversion, prompt: str) -> PromptMaps:
-        """Compare an edit prompt with the inversion's prompt, and return maps of what changes.
+    def find_mask(
+        self, inversion: Inversion, prompt: str, find: str = "both", **settings: Any
+    ) -> Image.Image:
+        """Find the region that a prompt edits: a mask to look at, paint over and pass to ``edit``.
 
         Args:
             inversion: result of ``invert`` or ``Inversion.load``, made with the same model.
-            prompt: description of the edited picture.
+            prompt: description of the edited picture; it is compared with the inversion's prompt.
+            find: ``words``, ``bits`` or ``both``: what is compared.
+            settings: ``prompt_map_threshold``, ``prompt_map_filter``, ``prompt_map_grow``.
+
+        Returns:
+            A picture of the photograph's size, black where it is edited.
 
         Raises:
-            UserError: the inversion's prompt is empty or equals the prompt, or the inversion was
-                made with another model.
+            UserError: the inversion's prompt is empty or equals ``prompt``, a setting is invalid,
+                or the inversion was made with another model.
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
+        (masking,) = make_groups(settings, groups.MaskSettings)
+        if find not in groups.FOUND:
+            raise UserError(f"find: {find!r} is not one of {', '.join(groups.FOUND)}")
+        features, source = inversion.features, inversion.prompt.prompt
         with self._lock, current_device(self.device), isolated_torch_state():
-            return self._prompt_maps(inversion.features, inversion.prompt.prompt, prompt)
-
-    def _prompt_maps(self, features: ImageFeatures, source: str, target: str) -> PromptMaps:
-        plain = self._encode(source), self._encode(target)
-        return prompt_maps(self.transformer, features, *plain)
+            region = self._found(features, source, prompt, find, masking)
+        return mask_picture(region, features.geometry)
 
     def _found(
         self, features: ImageFeatures, source: str, target: str, find_mask: str,
         masking: groups.MaskSettings,
     ) -> EditedRegion:  # fmt: skip
         """Return the region found from two prompts, before an adapter is applied."""
-        maps = self._prompt_maps(features, source, target)
+        maps = prompt_maps(self.transformer, features, self._encode(source), self._encode(target))
         return region_of_prompts(maps, find_mask, features.pixels, masking)
 
     def _region(

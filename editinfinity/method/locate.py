@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from editinfinity.editing.blend_mask import cells_of_attention, make_blend_mask, resample_blend_mask
 from editinfinity.editing.prompt_region import cells_of_soft_map
@@ -130,6 +131,19 @@ def region_of_blend(blend_mask: NDArray[np.float32], name: object) -> EditedRegi
     """
     name = name if isinstance(name, str | Path) else "blend"
     return EditedRegion(name, blend_mask < _MIN_EDIT_WEIGHT, blend_mask=blend_mask)
+
+
+def mask_picture(region: EditedRegion, geometry: Geometry) -> Image.Image:
+    """Return a picture of a region at the photograph's size: black is edited, white is kept.
+
+    Of the user's own blend mask, every cell that may change is black (G < 1).
+    """
+    edited = region.edited if region.blend_mask is None else region.blend_mask < 1
+    picture = Image.new("L", geometry.image_size[::-1], 255)
+    patch = Image.fromarray(np.where(edited, 0, 255).astype(np.uint8))
+    patch = patch.resize((geometry.width, geometry.height), Image.Resampling.NEAREST)
+    picture.paste(patch, (geometry.left, geometry.top))
+    return picture
 
 
 def blend_mask_of(

@@ -5,14 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from editinfinity.files.features import ImageFeatures
-from editinfinity.files.geometry import Geometry
 from editinfinity.files.heatmap import heatmap_over
 from editinfinity.files.images import write_png
+from editinfinity.method.locate import mask_picture
 from editinfinity.stages.region import find_region
 
 
@@ -35,15 +31,5 @@ def draw_mask_pictures(
     """
     source = ImageFeatures.load(image_features)
     region, _ = find_region(source.geometry, pixels=lambda: source.pixels, **where)
-    edited = region.edited if region.blend_mask is None else region.blend_mask < 1
-    write_png(mask_image, _mask_picture(edited, source.geometry))
+    write_png(mask_image, mask_picture(region, source.geometry))
     write_png(heatmap, heatmap_over(source.pixels, region.heat_map))
-
-
-def _mask_picture(edited: NDArray[np.bool_], geometry: Geometry) -> Image.Image:
-    """Return a picture of the region at the photograph's size: black is edited, white is kept."""
-    picture = Image.new("L", geometry.image_size[::-1], 255)
-    patch = Image.fromarray(np.where(edited, 0, 255).astype(np.uint8))
-    patch = patch.resize((geometry.width, geometry.height), Image.Resampling.NEAREST)
-    picture.paste(patch, (geometry.left, geometry.top))
-    return picture
