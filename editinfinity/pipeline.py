@@ -203,7 +203,9 @@ class EditInfinityPipeline:
         suffix, negative = "" if soft_prompt is None else CAPTION_SUFFIX, None
         pictures = []
 
-        def blended(region: EditedRegion) -> NDArray[np.float32]:
+        def blended(region: EditedRegion | None) -> NDArray[np.float32] | None:
+            if region is None:
+                return None
             return blend_mask_of(region, features.schedule, preservation.smoothing)
 
         with self._lock, current_device(self.device), isolated_torch_state():
@@ -212,7 +214,7 @@ class EditInfinityPipeline:
                 blend_masks = [blended(region) for region in found]
             else:
                 region = self._region(features, source, mask, target_word, blend, masking)
-                blend_masks = [None if region is None else blended(region)] * len(prompts)
+                blend_masks = [blended(region)] * len(prompts)
             if preservation.guidance == "source_negative":
                 negative = self._encode(source, suffix)
             with adapted(self.transformer, inversion.adapter if use_lora else None):

@@ -4,6 +4,7 @@ from editinfinity.files.prompts import read_target_word
 from editinfinity.planning.job import job
 
 with job(snakemake) as this:
+    this.require_valid_folder()
     this.run(
         "attention_map",
         image_features=this.required_input("image"),
