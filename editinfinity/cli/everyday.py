@@ -25,8 +25,9 @@ from editinfinity.cli.delivery import (
 )
 from editinfinity.cli.options import grouped, setting_option
 from editinfinity.errors import UserError
+from editinfinity.method.prompt_changes import require_comparable
 from editinfinity.prompts import find_word
-from editinfinity.settings.groups import MaskSettings, ModelSettings
+from editinfinity.settings.groups import FOUND, ModelSettings
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,21 @@ Target = Annotated[
     typer.Option(help="Word for what to edit, found in --source; instead of a mask."),
 ]
 Region = Annotated[str | None, setting_option("mask_edit_region")]
+FindMask = Annotated[
+    str | None,
+    typer.Option(
+        help="Find the region by comparing --source and --prompt: words, bits or both (the best)."
+    ),
+]
+Model = Annotated[str, setting_option("model")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(help="A setting of config.yaml, as KEY=VALUE; can be repeated."),
+]
+Work = Annotated[Path, typer.Option(help="Folder that keeps trained files between edits.")]
+
+WORK = Path(".editinfinity")
+"""Default of ``--work``."""
 
 
 _DEFAULTS = {"crop": "auto", "metrics": 0}
@@ -65,14 +81,10 @@ class EditOptions:
     target: Target = None
     seed: Annotated[int | None, setting_option("seed")] = None
     mask_edit_region: Region = None
-    model: Annotated[str, setting_option("model")] = ModelSettings.model
-    set: Annotated[
-        list[str] | None,
-        typer.Option(help="A setting of config.yaml, as KEY=VALUE; can be repeated."),
-    ] = None
-    work: Annotated[Path, typer.Option(help="Folder that keeps trained files between edits.")] = (
-        Path(".editinfinity")
-    )
+    model: Model = ModelSettings.model
+    set: Set = None
+    work: Work = WORK
+    find_mask: FindMask = None
 
     def settings(self) -> dict[str, Any]:
         """Return settings for config.yaml; ``UserError`` if a ``--set`` is invalid or reserved."""
@@ -82,10 +94,14 @@ class EditOptions:
         for key in ("seed", "mask_edit_region"):
             if (value := getattr(self, key)) is not None:
                 settings[key] = value
+        if self.find_mask is not None:
+            settings["mask_source"] = self._valid_find_mask()
         for text in self.set or ():
             key, equals, value = text.partition("=")
             if not equals:
                 raise UserError(f"--set: {text!r} is not KEY=VALUE, e.g. train_lora_iter=30")
+            if key.strip() == "mask_source" and self.find_mask is not None:
+                raise UserError("give only one of --find-mask and --set mask_source")
             if key.strip() in _RESERVED:
                 raise UserError(f"--set: {key.strip()} is set by this command; leave it out")
             try:
@@ -94,9 +110,21 @@ class EditOptions:
                 raise UserError(f"--set: {text!r}: the value is not valid YAML") from None
         return settings
 
+    def _valid_find_mask(self) -> str | None:
+        """Return ``--find-mask``; ``UserError`` if it is unknown or nothing can be compared."""
+        if self.find_mask not in FOUND:
+            raise UserError(f"--find-mask: {self.find_mask!r} is not one of {', '.join(FOUND)}")
+        require_comparable(self.source or "", self.prompt, "--find-mask")
+        return self.find_mask
+
     def source_prompt(self) -> str | None:
         """Return ``--source``; if there is none, a prompt made from ``--target``."""
         return self.source or (f"a photo of a {self.target}" if self.target else self.source)
+
+    @property
+    def finds_place(self) -> bool:
+        """Whether the model finds the region, from a word or from the prompts."""
+        return not (self.target is None and self.find_mask is None)
 
     def edit(self, mask: Path | None, box: str | None = None, blend: Path | None = None) -> NewEdit:
         """Return the edit of one photograph, for the given mask, box or blend mask."""
@@ -105,7 +133,7 @@ class EditOptions:
 
 def register(app: typer.Typer) -> None:
     """Add these commands to an app."""
-    for command in (edit, batch, new, preview, show):
+    for command in (edit, batch, new, show):
         app.command(command.__name__)(command)
     app.command("import")(import_table)
 
@@ -129,21 +157,25 @@ def edit(
 
         editinfinity edit photo.jpg --target cup --prompt "a blue cup"
 
+        editinfinity edit photo.jpg --find-mask both --source "a red cup" --prompt "a blue cup"
+
     The model is trained on the photograph once; another prompt or seed then takes seconds. Without
-    mask, box, blend or target, the whole picture may change.
+    mask, box, blend, target or find-mask, the whole picture may change.
     """
     from editinfinity.cli.progress import lock_project, run_workflow
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
-    _require_at_most_one(mask, box, options.target, blend)
-    _require_file(image)
+    require_at_most_one(
+        mask=mask, box=box, blend=blend, target=options.target, find_mask=options.find_mask
+    )
+    require_file(image)
     target_output = output_path(image, output, mask or blend)
     source = options.source_prompt()
     if options.target is not None:
         find_word(source or "", options.target, "--target")
     name = case_name(image)
     settings = {**options.settings(), "cases": [name]}
-    smoothings = _smoothings(settings)
+    smoothings = smoothings_of(settings)
     project = options.work / name
     case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
     require_creatable(case, image, edits, overwrite=True)
@@ -154,13 +186,15 @@ def edit(
         run = run_workflow(project, settings, lock)
         if run.failed:
             raise UserError(with_user_paths(run.failed[name][0], name, image, label))
-        log_warnings(project, name, image, label, smoothings if label or options.target else ())
+        log_warnings(
+            project, name, image, label, smoothings if label or options.finds_place else ()
+        )
         picture = project / "results" / name / "edit.png"
         written = deliver(picture, image, target_output, output is not None)
         print_results([PhotographResult(image, "edited", run.seconds(name), str(written))])
 
 
-def _smoothings(settings: dict[Any, Any]) -> tuple[str, ...]:
+def smoothings_of(settings: dict[Any, Any]) -> tuple[str, ...]:
     """Check settings before anything is written, and return their smoothings of kernels.
 
     Raises:
@@ -192,12 +226,13 @@ def batch(
     """
     from editinfinity.cli.progress import lock_project, run_workflow
 
+    require_at_most_one(masks=masks, find_mask=options.find_mask)
     photographs, skipped = _photographs_in(folder, masks)
     results = output or folder.with_name(f"{folder.name}_edited")
     if results.resolve() == folder.resolve():
         raise UserError(f"--output: {results}: contains the photographs themselves; choose another")
     settings = {**options.settings(), "cases": list(photographs)}
-    smoothings = _smoothings(settings)
+    smoothings = smoothings_of(settings)
     digest = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
     project = options.work / f"batch-{digest}"
     for name, (image, mask) in photographs.items():
@@ -215,7 +250,9 @@ def batch(
         for name, (image, mask) in photographs.items():
             picture = project / "results" / name / "edit.png"
             label = None if mask is None else str(mask)
-            log_warnings(project, name, image, label, smoothings if label or options.target else ())
+            log_warnings(
+                project, name, image, label, smoothings if label or options.finds_place else ()
+            )
             if name in run.failed:
                 reason = with_user_paths(run.failed[name][0], name, image, label)
                 outcomes.append(PhotographResult(image, "failed", run.seconds(name), reason))
@@ -280,8 +317,8 @@ def new(
     from editinfinity.names import why_unusable
     from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
-    _require_at_most_one(mask, box, target, blend)
-    _require_file(image)
+    require_at_most_one(mask=mask, box=box, blend=blend, target=target)
+    require_file(image)
     refuse_camera_files(image)  # a case gets a copy that is not opened here
     if reason := why_unusable(case):
         raise UserError(f"{case!r} cannot be the name of a case: {reason}")
@@ -337,43 +374,6 @@ def _edits_of(case: Case) -> dict[str, NewEdit]:
     }
 
 
-def preview(
-    image: Image,
-    mask: Mask = None,
-    box: Box = None,
-    mask_edit_region: Region = None,
-    mask_grow: Annotated[int, setting_option("mask_grow")] = MaskSettings.mask_grow,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Default: PHOTO_preview.png beside the photograph."),
-    ] = None,
-) -> None:
-    """Draw the region of a mask in red, and a frame around the part used by crop: auto."""
-    from editinfinity.files.cropping import crop_around
-    from editinfinity.files.images import read_image, size_of, write_png
-    from editinfinity.files.masks import mask_of_box, read_mask
-    from editinfinity.files.preview import mask_preview
-    from editinfinity.planning.in_use import locked_for_change, paths_of_output
-
-    if (mask is None) == (box is None):
-        raise UserError("give either --mask or --box")
-    picture = read_image(image)
-    size = size_of(picture)
-    settings = MaskSettings(mask_edit_region or MaskSettings.mask_edit_region, mask_grow)
-    if mask is not None:
-        edited = read_mask(mask, size, settings.mask_edit_region, settings.mask_grow, image)
-    else:
-        edited = mask_of_box(str(box), size, "--box", settings.mask_grow)
-    target = output or image.with_name(f"{image.stem}_preview.png")
-    if target.suffix.lower() != ".png":
-        raise UserError(f"--output: {target}: end the name in .png")
-    if target.resolve() in {path.resolve() for path in (image, mask) if path is not None}:
-        raise UserError(f"--output: {target}: is an input of the preview; choose another file")
-    with locked_for_change(paths_of_output(target)):
-        write_png(target, mask_preview(picture, edited, crop_around([edited], "1M")))
-    typer.echo(f"{target}: {edited.mean():.1%} of the photograph is edited")
-
-
 def show(
     path: Annotated[Path, typer.Argument(help="A picture made by editinfinity.")],
 ) -> None:
@@ -388,11 +388,14 @@ def show(
     typer.echo(settings)
 
 
-def _require_at_most_one(*options: Path | str | None) -> None:
-    if sum(option is not None for option in options) > 1:
-        raise UserError("give only one of --mask, --box, --blend and --target")
+def require_at_most_one(**options: Path | str | None) -> None:
+    """Refuse several of these options, each named like its parameter."""
+    if sum(option is not None for option in options.values()) > 1:
+        *names, last = (f"--{name.replace('_', '-')}" for name in options)
+        raise UserError(f"give only one of {', '.join(names)} and {last}")
 
 
-def _require_file(image: Path) -> None:
+def require_file(image: Path) -> None:
+    """Refuse a photograph that does not exist."""
     if not image.is_file():
         raise UserError(f"{image}: there is no such file; give the path of a picture")

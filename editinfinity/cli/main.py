@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from editinfinity.cli import everyday
+from editinfinity.cli import everyday, preview
 from editinfinity.cli.stages import stages
 from editinfinity.cli.upstream import import_upstream
 from editinfinity.cli.weights import weights
@@ -151,6 +151,7 @@ def report(
 
 
 everyday.register(app)
+preview.register(app)
 app.command("import-upstream")(import_upstream)
 
 

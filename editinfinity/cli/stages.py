@@ -65,12 +65,19 @@ Losses = Annotated[Path | None, typer.Option(help="Table of losses to write.")]
 EncoderModel = Annotated[ModelSettings, Without("attention_bias", "gradient_checkpointing")]
 DrawModel = Annotated[ModelSettings, Without("gradient_checkpointing")]
 Weights = Annotated[Path | None, typer.Option(help="Folder; default: that of 'weights fetch'.")]
+_OF_MAPS = (
+    "attention_threshold", "attention_scales", "prompt_map_threshold", "prompt_map_filter",
+    "prompt_map_grow",
+)  # fmt: skip
+"""Settings of masks that apply only to maps."""
+
+RegionSettings = Annotated[MaskSettings, Without("attention_scales")]
 WithoutEffect = Annotated[float | None, typer.Option(hidden=True)]
 
 
 @dataclass(frozen=True)
 class RegionOptions:
-    """Options for the region of an edit: a mask, an attention map or a blend mask."""
+    """Options for the region of an edit: a mask, an attention map, a blend mask or prompt maps."""
 
     mask: Annotated[Path | None, typer.Option(help="Mask; or give --attention or --blend.")] = None
     photograph: Annotated[
@@ -78,6 +85,10 @@ class RegionOptions:
     ] = None
     attention: Annotated[Path | None, typer.Option(help="File of attention_map.")] = None
     blend: Annotated[Path | None, typer.Option(help="Blend mask of your own.")] = None
+    prompt_map: Annotated[Path | None, typer.Option(help="File of prompt_map.")] = None
+    find_mask: Annotated[
+        str, typer.Option(help="Which of the prompt maps decides: words, bits or both.")
+    ] = "both"
 
 
 def _text_or_file(value: str) -> Path | str:
@@ -97,7 +108,10 @@ def check(
     mask: Annotated[Path | None, typer.Option(help="The mask.")] = None,
     blend: Annotated[Path | None, typer.Option(help="The blend mask, if it is your own.")] = None,
     target_word: Word = None,
-    settings: Annotated[MaskSettings, Without("attention_threshold")],
+    from_prompts: Annotated[
+        bool, typer.Option(help="Whether the region is found from the prompts.")
+    ] = False,
+    settings: Annotated[MaskSettings, Without(*_OF_MAPS)],
 ) -> None:
     """Check a photograph, its mask and its prompts, and report all errors at once."""
     from editinfinity.stages.check import EditInput, check_case
@@ -107,7 +121,7 @@ def check(
         case=case,
         image=image,
         source_prompt=None if source_prompt is None else _text_or_file(source_prompt),
-        edits=[EditInput("edit", _text_or_file(prompt), mask, word, settings, blend)],
+        edits=[EditInput("edit", _text_or_file(prompt), mask, word, settings, blend, from_prompts)],
         output=output,
     )
 
@@ -228,6 +242,9 @@ def attention_map(
     text_features: TextFeatures,
     target_word: Annotated[str, typer.Option(help="Word of the source prompt, or @FILE.")],
     output: Output,
+    attention_scales: Annotated[
+        str, setting_option("attention_scales")
+    ] = MaskSettings.attention_scales,
     cfg: WithoutEffect = None,
     tau: WithoutEffect = None,
     model: DrawModel,
@@ -244,7 +261,22 @@ def attention_map(
         target_word=read_target_word(_text_or_file(target_word)),
         output=output,
         model=model,
+        scales=MaskSettings(attention_scales=attention_scales).attention_scales,
     )
+
+
+@stages.command("prompt_map")
+@grouped
+@runs("prompt_map", "find_place")
+def prompt_map(
+    *,
+    image_features: ImageFeatures,
+    source_features: Annotated[Path, typer.Option(help="Plain features of the source prompt.")],
+    target_features: Annotated[Path, typer.Option(help="Plain features of the edit prompt.")],
+    output: Output,
+    model: DrawModel,
+) -> None:
+    """Find the region of an edit by comparing both prompts (mask_source: words, bits or both)."""
 
 
 @stages.command("kernel")
@@ -255,7 +287,7 @@ def kernel(
     image_features: ImageFeatures,
     output: Output,
     region: RegionOptions,
-    settings: MaskSettings,
+    settings: RegionSettings,
     smoothing: Annotated[str, setting_option("smoothing")] = PreservationSettings.smoothing,
 ) -> None:
     """Make the blending weights (the kernel) from a mask, an attention map or a blend mask."""
@@ -270,7 +302,7 @@ def mask_pictures(
     mask_image: Annotated[Path, typer.Option(help="PNG to write, of the edited region.")],
     heatmap: Annotated[Path, typer.Option(help="PNG to write, of the region over the photograph.")],
     region: RegionOptions,
-    settings: MaskSettings,
+    settings: RegionSettings,
 ) -> None:
     """Draw pictures of the region of an edit."""
 
@@ -336,7 +368,7 @@ def metrics(
     mask: Annotated[Path | None, typer.Option(help="The user's mask.")] = None,
     attention: Annotated[Path | None, typer.Option(help="Used instead of a mask.")] = None,
     blend: Annotated[Path | None, typer.Option(help="Used instead of a mask.")] = None,
-    settings: MaskSettings,
+    settings: RegionSettings,
     lpips: Weights = None,
     clip: Weights = None,
     dino: Weights = None,
