@@ -11,7 +11,7 @@ from collections.abc import Callable
 from editinfinity.cases.case import MaskUse
 from editinfinity.planning.run import PlannedRun, Wildcards
 from editinfinity.planning.targets import previous_iteration
-from editinfinity.planning.variants import guidance_of
+from editinfinity.settings.groups import guidance_of
 
 Paths = str | list[str] | tuple[str, ...]
 
@@ -66,7 +66,7 @@ class RuleInputs:
         return self._run.layout(wildcards.case).lora(variant.base, variant.lora)
 
     def source_text(self, wildcards: Wildcards) -> Paths:
-        """Return the source prompt's features, if the guidance steers away from them."""
+        """Return the source prompt's features, if the guidance compares both prompts."""
         if guidance_of(self._run.edit(wildcards).settings) == "cfg":
             return []
         paths = self._run.layout(wildcards.case)
