@@ -183,24 +183,24 @@ class EditInfinityPipeline:
                 ``mask_edit_region``, ``mask_grow``, ``attention_threshold``, ``attention_scales``,
                 ``prompt_map_threshold``, ``prompt_map_filter``, ``prompt_map_grow``;
                 ``background``, ``mask_feather`` (``editinfinity.settings.groups`` lists all of
-                them). Guidance ``source_negative`` with an inversion of 0 iterations is
-                training-free editing.
+                them). Guidance ``source_negative``, ``editmod``, ``aredit`` or ``bitresedit`` with an
+                inversion of 0 iterations is editing without training.
 
         Raises:
             UserError: a mask or the word does not fit the photograph or its prompt, a setting is
                 invalid, or the inversion was made with another model.
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
-        sampling, preservation, masking, finishing = make_groups(
-            settings, groups.SamplingSettings, groups.PreservationSettings, groups.MaskSettings,
-            groups.FinishSettings,
+        sampling, guidance, preservation, masking, finishing = make_groups(
+            groups.with_defaults(settings), groups.SamplingSettings, groups.GuidanceSettings,
+            groups.PreservationSettings, groups.MaskSettings, groups.FinishSettings,
         )  # fmt: skip
         if sum(where is not None for where in (mask, target_word, blend)) > 1:
             raise UserError("mask, target_word, blend: each defines the region; pass only one")
         features, source = inversion.features, inversion.prompt.prompt
         prompts = [prompt] if isinstance(prompt, str) else prompt
         soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
-        suffix, negative = "" if soft_prompt is None else CAPTION_SUFFIX, None
+        suffix, source_prompt = "" if soft_prompt is None else CAPTION_SUFFIX, None
         pictures = []
 
         def blended(region: EditedRegion | None) -> NDArray[np.float32] | None:
@@ -215,13 +215,14 @@ class EditInfinityPipeline:
             else:
                 region = self._region(features, source, mask, target_word, blend, masking)
                 blend_masks = [blended(region)] * len(prompts)
-            if preservation.guidance == "source_negative":
-                negative = self._encode(source, suffix)
+            if guidance.guidance != "cfg":
+                source_prompt = self._encode(source, suffix)
             with adapted(self.transformer, inversion.adapter if use_lora else None):
                 for text, blend_mask in zip(prompts, blend_masks, strict=True):
                     code = draw(
                         self.transformer, features, self._encode(text, suffix), sampling,
-                        soft_prompt=soft_prompt, blend_mask=blend_mask, negative_text=negative,
+                        soft_prompt=soft_prompt, blend_mask=blend_mask,
+                        source_prompt=source_prompt, guidance=guidance,
                         lock_scales=preservation.lock_scales, passes=self._passes,
                     )  # fmt: skip
                     generated = decode(self.tokenizer, code)

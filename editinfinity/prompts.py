@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 
 from editinfinity.errors import UserError
 
@@ -72,3 +73,24 @@ def tokens_of(span: Span, offsets: Sequence[Span]) -> Span:
     if not overlapping:
         raise UserError("target word: the text encoder has no token for it; choose another word")
     return overlapping[0], overlapping[-1] + 1
+
+
+def shared_tokens(first: Sequence[str], second: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the pairs of tokens that two prompts share, by aligning their sequences of tokens.
+
+    Args:
+        first: text of each token of a prompt, empty for special tokens, which are left out.
+        second: the same of another prompt.
+
+    Returns:
+        (index in the first, index in the second) of each shared token, both increasing.
+    """
+    rows, columns = ([i for i, token in enumerate(each) if token] for each in (first, second))
+    matcher = SequenceMatcher(
+        None, [first[i] for i in rows], [second[i] for i in columns], autojunk=False
+    )
+    return [
+        (rows[block.a + step], columns[block.b + step])
+        for block in matcher.get_matching_blocks()
+        for step in range(block.size)
+    ]

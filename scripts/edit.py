@@ -15,6 +15,7 @@ with job(snakemake) as this:
         lora_dir=lora.parent if lora else None,
         kernel=this.input("kernel"),
         source_text=this.input("source_text"),
+        guidance=this.guidance,
         lock_scales=this.params["lock_scales"],
         output=this.output("picture"),
         settings=this.output("settings"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from editinfinity.names import printable
-from editinfinity.settings.groups import FOUND
+from editinfinity.settings.groups import FOUND, values_of
 
 Text = Path | str
 """A prompt or a word: either the path of a UTF-8 file, or the text itself (from a table)."""
@@ -192,7 +192,9 @@ class Case:
             f"{_name_of(edit.blend)} is used as it is, so a sweep over smoothing draws equal "
             "pictures; set smoothing to one value"
             for edit in edits
-            if edit.blend and edit.mask_source == "blend" and len(edit.settings["smoothing"]) > 1
+            if edit.blend
+            and edit.mask_source == "blend"
+            and len(values_of(edit.settings, "smoothing")) > 1
         ]
         return [f"{self.name}: {line}" for line in dict.fromkeys(lines)]
 

@@ -201,9 +201,9 @@ def smoothings_of(settings: dict[Any, Any]) -> tuple[str, ...]:
         UserError: a setting is not valid.
     """
     from editinfinity.config.load import load_config
+    from editinfinity.settings.groups import values_of
 
-    smoothing: Any = load_config(settings, source="settings").settings["smoothing"]
-    return tuple(smoothing)
+    return values_of(load_config(settings, source="settings").settings, "smoothing")
 
 
 @grouped

@@ -20,6 +20,7 @@ from editinfinity.prompts import CAPTION_SUFFIX
 from editinfinity.settings.groups import (
     EvaluationSettings,
     FinishSettings,
+    GuidanceSettings,
     InversionSettings,
     LoraSettings,
     MaskSettings,
@@ -318,8 +319,10 @@ def edit(
     lora_dir: Annotated[Path | None, typer.Option(help="Folder of a LoRA adapter.")] = None,
     kernel: Annotated[Path | None, typer.Option(help="Else the whole image may change.")] = None,
     source_text: Annotated[
-        Path | None, typer.Option(help="Features of the source prompt, as negative prompt.")
+        Path | None,
+        typer.Option(help="Features of the source prompt; alone: --guidance source_negative."),
     ] = None,
+    guidance: GuidanceSettings,
     lock_scales: Annotated[int, setting_option("lock_scales")] = PreservationSettings.lock_scales,
     sampling: SamplingSettings,
     model: DrawModel,
@@ -338,6 +341,7 @@ def edit(
         lora_dir=lora_dir,
         kernel=kernel,
         source_text=source_text,
+        guidance=guidance,
         lock_scales=PreservationSettings(lock_scales=lock_scales).lock_scales,
         model=model,
         sampling=sampling,

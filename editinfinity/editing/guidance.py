@@ -1,8 +1,8 @@
 """Guidance methods of the sampler.
 
 A guidance object selects the texts for which the model predicts logits, and combines these logits.
-``SourceNegative`` follows the published training-free editing on the same backbone and uses its
-constants.
+``SourceNegative`` is this project's own version of BitResEdit; ``editing/bitresedit.py``, beside it
+``editing/editmod.py`` and ``editing/aredit.py``, are the methods as published.
 """
 
 from __future__ import annotations
@@ -29,6 +29,36 @@ class Guidance(Protocol):
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
         """Combine logits (rows·B, L, d, 2) of a scale to (B, L, d, 2), before temperature."""
         ...
+
+
+def three_texts(model: Infinity, text: TextFeatures, source: TextFeatures) -> TextFeatures:
+    """Return B rows each of the target, of no text and of the source, padded to one length.
+
+    The mask of the result is True where a row is not padded.
+
+    Args:
+        model: The transformer.
+        text: Features of the target, (B, T, Ct5).
+        source: Features of the source, (B or 1, S, Ct5).
+    """
+    batch = text.features.shape[0]
+    parts = [text, model.unconditional(text), source]
+    longest = max(part.features.shape[1] for part in parts)
+    rows, masks = [], []
+    for part in parts:
+        features = part.features.to(text.features).expand(batch, -1, -1)
+        mask = torch.ones_like(features[..., 0], dtype=torch.bool)
+        if part.mask is not None:
+            mask = part.mask.expand(batch, -1)
+        missing = longest - features.shape[1]
+        rows.append(F.pad(features, (0, 0, 0, missing)))
+        masks.append(F.pad(mask, (0, missing)))
+    return TextFeatures(torch.cat(rows), torch.cat(masks))
+
+
+def classifier_free(target: Tensor, none: Tensor, cfg: float) -> Tensor:
+    """Return the guided log-odds of log-odds for a text and for no text."""
+    return target + (cfg - 1) * (target - none)
 
 
 @dataclass(frozen=True)
@@ -99,19 +129,12 @@ class SourceNegative:
     schedule: ScaleSchedule
 
     def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
-        """Return B rows each of the target, of no text and of the source, padded to one length.
-
-        The mask of the result is True where a row is not padded. ``text`` and ``source`` have no
-        padding themselves, since each is a single prompt.
-        """
-        batch = text.features.shape[0]
-        source = self.source.features.to(text.features).expand(batch, -1, -1)
-        parts = [text.features, model.unconditional(text).features, source]
-        return padded_rows(parts)
+        """Return B rows each of the target, of no text and of the source."""
+        return three_texts(model, text, self.source)
 
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
         target, none, source = (logits[..., 1] - logits[..., 0]).chunk(3)
-        baseline = target + (self.cfg - 1) * (target - none)
+        baseline = classifier_free(target, none, self.cfg)
         last = len(self.schedule.scales) - 1
         strength = FIRST_STRENGTH * (1 - scale / last) if last else FIRST_STRENGTH
         shift = -strength * (source - target)

@@ -30,8 +30,10 @@ from editinfinity.settings.groups import SamplingSettings
 class Watcher(Protocol):
     """Observes cross-attention while sampling; the first row of the batch is conditional."""
 
-    def watch(self, scale: int, q: Tensor, k: Tensor) -> None:
+    def watch(self, scale: int, q: Tensor, k: Tensor) -> Tensor | None:
         """Receive the queries and keys of the next block, in block order.
+
+        A result other than None, (2B, heads, h·w, T), replaces the model's attention weights.
 
         Args:
             scale: Index of the scale.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from editinfinity.errors import UserError
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.tensors import load_arrays, save_tensors
-from editinfinity.prompts import Span
+from editinfinity.prompts import CAPTION_SUFFIX, Span
 from editinfinity.scales import Grid, ScaleSchedule
 
 IMAGE_KIND = "image_features"
@@ -88,6 +88,12 @@ class PromptFeatures:
     prompt: str
     features: NDArray[np.float32]
     offsets: Sequence[Span]
+
+    @property
+    def tokens(self) -> list[str]:
+        """The text of each token; empty for special tokens."""
+        text = self.prompt + CAPTION_SUFFIX  # the suffix has no token if it was not encoded
+        return [text[start:end].strip() for start, end in self.offsets]
 
     def save(self, path: Path) -> None:
         """Write the file; equal features give equal bytes."""

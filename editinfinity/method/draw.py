@@ -15,16 +15,15 @@ from torch import Tensor
 
 from editinfinity.compute import report_memory_faults
 from editinfinity.editing import sampler
-from editinfinity.editing.blend import Editor, LockFirst, MaskBlend, keep_generated
 from editinfinity.editing.blend_mask import resample_blend_mask
-from editinfinity.editing.guidance import ClassifierFree, Guidance, SourceNegative
 from editinfinity.files.checkpoints import Adapter
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.images import from_model
+from editinfinity.method.approach import Edit, approach_of
 from editinfinity.models.scale_passes import ScalePasses
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
-from editinfinity.settings.groups import SamplingSettings
+from editinfinity.settings.groups import GuidanceSettings, SamplingSettings
 
 if TYPE_CHECKING:
     from editinfinity.models.tokenizer import Tokenizer
@@ -63,7 +62,8 @@ def draw(
     *,
     soft_prompt: Tensor | None = None,
     blend_mask: NDArray[np.float32] | None = None,
-    negative_text: PromptFeatures | None = None,
+    source_prompt: PromptFeatures | None = None,
+    guidance: GuidanceSettings = GuidanceSettings(),
     lock_scales: int = 0,
     passes: Callable[[Infinity, TextFeatures, ScaleSchedule], ScalePasses] = ScalePasses,
 ) -> Tensor:
@@ -75,11 +75,11 @@ def draw(
         prompt: the edit prompt, which describes the edited picture.
         sampling: seed, guidance scale, temperature and cut-offs (top-k, top-p).
         soft_prompt: learned vectors, (N, width of the text features), appended to the edit prompt
-            and the negative prompt; None for none.
+            and the source prompt; None for none.
         blend_mask: (h, w) on ``schedule.reference_grid``: 1 keeps the photograph's code, 0 takes
             the generated one. None lets the whole picture change.
-        negative_text: the source prompt, used as the negative prompt; None for plain
-            classifier-free guidance.
+        source_prompt: the source prompt, for guidances that compare both prompts.
+        guidance: how the prompts decide the bits.
         lock_scales: number of first scales that keep the photograph's codes.
         passes: creates the object that runs the transformer at each scale, see ``sampler.sample``;
             replaced to use CUDA graphs.
@@ -88,32 +88,28 @@ def draw(
         The code of the picture, (1, d, H, W); ``decode`` converts it into an image.
 
     Raises:
+        UserError: the guidance needs a source prompt, and there is none.
         GpuMemoryError: the GPU ran out of memory.
     """
-    device, schedule = transformer.device, photograph.schedule
-    editor: Editor = keep_generated
-    guidance: Guidance = ClassifierFree(sampling.cfg)
-    source_codes = sampler.codes_of(photograph.bits, schedule, device)
-    edit_mask = None
+    schedule, keep = photograph.schedule, None
     if blend_mask is not None:
         resampled = resample_blend_mask(blend_mask, schedule.tokenizer_grid)
-        keep = torch.from_numpy(resampled).to(device)
-        editor, edit_mask = MaskBlend(source_codes, keep), 1 - keep
-    if lock_scales:
-        editor = LockFirst(source_codes, lock_scales, editor)
-    text = _text_of(prompt, soft_prompt, device)
-    if negative_text is not None:
-        source = _text_of(negative_text, soft_prompt, device)
-        guidance = SourceNegative(sampling.cfg, source, edit_mask, schedule)
+        keep = torch.from_numpy(resampled).to(transformer.device)
+    edit = Edit(
+        transformer, photograph, prompt, source_prompt, soft_prompt, keep, sampling, guidance
+    )
+    approach = approach_of(edit)
     return sampler.sample(
         transformer,
-        text,
+        edit.text,
         schedule,
         sampling,
         torch.Generator().manual_seed(sampling.seed),
-        edit=editor,
-        guidance=guidance,
-        passes=passes,
+        edit=approach.lock(edit.codes, lock_scales),
+        watcher=approach.watcher,
+        guidance=approach.guidance,
+        # Recorded passes cannot be watched.
+        passes=passes if approach.watcher is None else ScalePasses,
     ).code
 
 
@@ -126,11 +122,3 @@ def decode(tokenizer: Tokenizer, code: Tensor) -> Image.Image:
         GpuMemoryError: the GPU ran out of memory.
     """
     return from_model(tokenizer.decode(code)[0].float().cpu().numpy())
-
-
-def _text_of(
-    prompt: PromptFeatures, soft_prompt: Tensor | None, device: torch.device
-) -> TextFeatures:
-    """Return a prompt's features, followed by the soft prompt if there is one."""
-    text = TextFeatures.of(prompt.features, device)
-    return text if soft_prompt is None else text.append(soft_prompt.to(device))

@@ -27,8 +27,11 @@ from editinfinity.models.operations import PLAIN, Operations
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values, each (B, heads, T, head width)."""
 
-Observer = Callable[[Tensor, Tensor], None]
-"""Callback for cross-attention queries (B, heads, L, head width) and keys (B, heads, T, ·)."""
+Observer = Callable[[Tensor, Tensor], Tensor | None]
+"""Callback for cross-attention queries (B, heads, L, head width) and keys (B, heads, T, ·).
+
+It may return attention weights (B, heads, L, T) to use in place of the model's own.
+"""
 
 
 class AttentionContext(Protocol):
@@ -247,9 +250,11 @@ class CrossAttention(_TextAttention):
     ) -> Tensor:
         """Map x (B, L, C) to (B, L, C); ``mask`` (B, 1, 1, T) is True at real text tokens."""
         q = self.mat_q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        if observe is not None:
-            observe(q, text[0])
-        attended = F.scaled_dot_product_attention(q, *text, attn_mask=mask)
+        weights = None if observe is None else observe(q, text[0])
+        if weights is None:
+            attended = F.scaled_dot_product_attention(q, *text, attn_mask=mask)
+        else:
+            attended = weights.to(text[1].dtype) @ text[1]
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 

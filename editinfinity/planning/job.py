@@ -30,7 +30,7 @@ from editinfinity.jobs.stage_version import running_code, running_digests
 from editinfinity.locks import wait_until_free
 from editinfinity.planning.model import attention_bias_of
 from editinfinity.planning.params import params_of, values_of
-from editinfinity.settings.groups import MaskSettings, ModelSettings
+from editinfinity.settings.groups import GuidanceSettings, MaskSettings, ModelSettings
 from editinfinity.settings.setting import SettingsGroup
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import PauseFile
@@ -111,6 +111,12 @@ class Job:
                 recorded = [self.params[name] for name in params_of(setting)]
                 values[key] = recorded[0] if len(recorded) == 1 else tuple(recorded)
         return group(**values)
+
+    @property
+    def guidance(self) -> GuidanceSettings:
+        """The guidance of a drawing, from the rule's param (``RuleParams.guidance``)."""
+        guidance, _, numbers = str(self.params["guidance"]).partition(" ")
+        return GuidanceSettings(guidance, **json.loads(numbers or "{}"))
 
     @property
     def region_arguments(self) -> dict[str, Any]:

@@ -17,9 +17,12 @@ from editinfinity.settings.groups import (
     BenchmarkSettings,
     EvaluationSettings,
     FinishSettings,
+    GuidanceSettings,
     InversionSettings,
     ModelSettings,
     WorkerSettings,
+    guidance_of,
+    numbers_of,
 )
 
 _NOT_IDENTIFYING = {
@@ -31,6 +34,8 @@ _NOT_IDENTIFYING = {
     # The name of a variant contains the effective values of these.
     *InversionSettings.settings(),
     *("use_concat_embedding", "use_embedding_iter", "use_lora", "use_lora_iter", *ALWAYS_NAMED),
+    # Only one guidance uses these.
+    *GuidanceSettings.settings().keys() - {"guidance"},
     # These are used only after drawing.
     *(*FinishSettings.settings(), *EvaluationSettings.settings(), *BenchmarkSettings.settings()),
 }
@@ -87,6 +92,7 @@ def drawing_identity(settings: Mapping[str, Any], variant: Variant, model: str) 
     for key in settings.keys() - _NOT_IDENTIFYING:
         value = variant.setting(key, settings)
         values[key] = effective(key, settings) if value is None else value
+    values |= {key: variant.setting(key, settings) for key in numbers_of(guidance_of(settings))}
     # Added only where they differ from what earlier versions computed, whose metrics stay valid.
     if (batch := embedding_batch_size(settings)) != values["batch_size"]:
         values["embedding_batch_size"] = batch

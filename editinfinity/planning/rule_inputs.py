@@ -12,8 +12,7 @@ from collections.abc import Callable
 from editinfinity.cases.case import MaskUse
 from editinfinity.planning.run import PlannedRun, Wildcards
 from editinfinity.planning.targets import previous_iteration
-from editinfinity.planning.variants import guidance_of
-from editinfinity.settings.groups import FOUND
+from editinfinity.settings.groups import FOUND, guidance_of
 
 Paths = str | list[str] | tuple[str, ...]
 
@@ -68,7 +67,7 @@ class RuleInputs:
         return self._run.layout(wildcards.case).lora(variant.base, variant.lora)
 
     def source_text(self, wildcards: Wildcards) -> Paths:
-        """Return the source prompt's features, if the guidance steers away from them."""
+        """Return the source prompt's features, if the guidance compares both prompts."""
         if guidance_of(self._run.edit(wildcards).settings) == "cfg":
             return []
         paths = self._run.layout(wildcards.case)

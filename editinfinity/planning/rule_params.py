@@ -5,6 +5,7 @@ Rules pass them to ``params.named``, which turns them into texts that include th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +23,8 @@ from editinfinity.planning.model import (
 )
 from editinfinity.planning.params import Scalar, params_of
 from editinfinity.planning.run import PlannedRun, Wildcards
-from editinfinity.planning.variants import ALWAYS_NAMED, guidance_of
-from editinfinity.settings.groups import FOUND, MaskSettings
+from editinfinity.planning.variants import ALWAYS_NAMED
+from editinfinity.settings.groups import FOUND, MaskSettings, guidance_of, numbers_of
 from editinfinity.settings.setting import SettingsGroup
 
 Param = Callable[[Wildcards], Scalar]
@@ -149,8 +150,14 @@ class RuleParams:
         }
 
     def guidance(self, wildcards: Wildcards) -> str:
-        """Return the guidance of an edit."""
-        return guidance_of(self._run.edit(wildcards).settings)
+        """Return the guidance of an edit, followed by the settings that belong to it alone, if any.
+
+        They are one param (``editmod {"editmod_preset": "target", …}``), because a param that other
+        guidances do not use would rerun their jobs. ``Job.guidance`` reads it.
+        """
+        guidance = guidance_of(self._run.edit(wildcards).settings)
+        numbers = {key: self.of_edit(key)(wildcards) for key in numbers_of(guidance)}
+        return f"{guidance} {json.dumps(numbers)}" if numbers else guidance
 
     def image(self, wildcards: Wildcards) -> str:
         """Return the path of the photograph."""

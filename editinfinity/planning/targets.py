@@ -18,12 +18,12 @@ from editinfinity.planning.variants import (
     Variant,
     chosen_by_settings,
     embeddings_used,
-    is_training_free,
     lora_bases,
     loras_used,
     variants_of,
 )
 from editinfinity.presets import preset
+from editinfinity.settings.groups import learns_nothing, values_of
 
 TRAIN_EMBEDDING, TRAIN_LORA = "train_textembedding", "train_lora"
 
@@ -132,9 +132,11 @@ def case_targets(case: Case, paths: Layout) -> list[str]:
         if edit.mask_source != "none":
             targets += paths.mask_pictures(edit.name)
         if edit.infer_function == MAP_ONLY:
-            targets += [paths.kernel(edit.name, name) for name in edit.settings["smoothing"]]
+            targets += [
+                paths.kernel(edit.name, name) for name in values_of(edit.settings, "smoothing")
+            ]
             continue
-        if not is_training_free(edit.settings):
+        if not learns_nothing(edit.settings):
             targets += training_targets(case, edit, paths)
         variants = variants_of(edit.settings)
         targets += [paths.picture(edit.name, variant) for variant in variants]

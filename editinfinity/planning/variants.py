@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from editinfinity.errors import UserError
-from editinfinity.settings.groups import SETTINGS
+from editinfinity.settings.groups import SETTINGS, learns_nothing, values_of
 from editinfinity.settings.types import InvalidValue
 
 ALWAYS_NAMED = ("cfg", "tau", "seed")
@@ -78,8 +78,9 @@ class Variant:
 
         A setting that is not part of the name has the edit's value; of a list, the first element.
         """
-        value = settings[key]
-        return dict(self.further).get(key, value[0] if SETTINGS[key].sweep else value)
+        if not SETTINGS[key].sweep:
+            return settings[key]
+        return dict(self.further).get(key, values_of(settings, key)[0])
 
 
 def format_value(value: object) -> str:
@@ -129,21 +130,18 @@ def variants_of(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
         UserError: a number has more digits than a name shows.
     """
     for key in ("cfg", "tau", *NAMED_IF_SWEPT):
-        for value in settings[key]:
+        for value in values_of(settings, key):
             if isinstance(value, float) and float(format_value(value)) != value:
                 raise UserError(
                     f"{key}: {value!r} has more digits than a file name shows; round it to "
                     f"{format_value(value)}"
                 )
-    swept = [key for key in NAMED_IF_SWEPT if len(settings[key]) > 1]
+    swept = [key for key in NAMED_IF_SWEPT if len(values_of(settings, key)) > 1]
     product = itertools.product(
         embeddings_used(settings),
         loras_used(settings),
         lora_bases(settings),
-        settings["cfg"],
-        settings["tau"],
-        settings["seed"],
-        *(settings[key] for key in swept),
+        *(values_of(settings, key) for key in (*ALWAYS_NAMED, *swept)),
     )
     variants = {}
     for embedding, lora, base, cfg, tau, seed, *values in product:
@@ -173,33 +171,23 @@ def chosen_by_settings(settings: Mapping[str, Any]) -> Variant | None:
     return selected
 
 
-def is_training_free(settings: Mapping[str, Any]) -> bool:
-    """Return whether an edit is drawn by the untrained base model (``method: training_free``)."""
-    return bool(settings["method"] == "training_free")
-
-
-def guidance_of(settings: Mapping[str, Any]) -> str:
-    """Return the guidance of an edit; training-free editing always uses ``source_negative``."""
-    return "source_negative" if is_training_free(settings) else str(settings["guidance"])
-
-
 def embeddings_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the iterations of the text embedding that the edit uses; (0,) for none."""
-    if is_training_free(settings) or not settings["use_concat_embedding"]:
+    if learns_nothing(settings) or not settings["use_concat_embedding"]:
         return (0,)
     return _iterations(settings, "use_embedding_iter", "train_textembedding_iter")
 
 
 def lora_bases(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the iterations of the text embedding that the LoRA is trained on; (0,) for none."""
-    if is_training_free(settings) or not settings["use_textembedding"]:
+    if learns_nothing(settings) or not settings["use_textembedding"]:
         return (0,)
     return _iterations(settings, "use_textembedding_iter", "train_textembedding_iter")
 
 
 def loras_used(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the iterations of the LoRA that the edit uses; (0,) for none."""
-    if is_training_free(settings) or not settings["use_lora"]:
+    if learns_nothing(settings) or not settings["use_lora"]:
         return (0,)
     return _iterations(settings, "use_lora_iter", "train_lora_iter")
 

@@ -9,6 +9,7 @@ from editinfinity.cases.case import Case, Cases
 from editinfinity.config.load import Config
 from editinfinity.jobs.record import MASK, JobRecord, JobWarning, read_record
 from editinfinity.planning.targets import layout
+from editinfinity.settings.groups import values_of
 
 
 def warnings_of(records: Iterable[JobRecord], kernels: Mapping[str, Iterable[str]]) -> list[str]:
@@ -33,7 +34,7 @@ def warnings_of(records: Iterable[JobRecord], kernels: Mapping[str, Iterable[str
 def kernels_of(case: Case) -> dict[str, tuple[str, ...]]:
     """Return edit → its ``smoothing`` values, for the edits that use a mask or a target word."""
     masked = [edit for edit in case.edits.values() if edit.mask_source != "none"]
-    return {edit.name: tuple(edit.settings["smoothing"]) for edit in masked}
+    return {edit.name: values_of(edit.settings, "smoothing") for edit in masked}
 
 
 def mask_warnings(config: Config, cases: Cases) -> list[str]:

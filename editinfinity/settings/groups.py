@@ -7,9 +7,10 @@ docs/migrating.md names another. A null means the model's own default, kept with
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from editinfinity.names import PATH_VARIABLE
 from editinfinity.presets import PRESETS
@@ -24,7 +25,16 @@ from editinfinity.settings.setting import (
 )
 from editinfinity.settings.types import Choice, Either, FilePath, Flag, Number, Numbers, Text, Whole
 
-SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "dilated", "none")
+METHODS = ("inversion", "training_free", "editmod", "aredit", "bitresedit")
+"""How an edit is made; with all but ``inversion`` nothing is learned."""
+
+GUIDANCES = ("cfg", "source_negative", "editmod", "aredit", "bitresedit")
+"""How the prompts decide the bits of a drawing (``editinfinity.method.approach``)."""
+
+EDITMOD_PRESETS = ("preserve", "target")
+"""Numbers of scales of ``editmod`` (``editinfinity.editing.editmod``)."""
+
+SMOOTHINGS = ("linear", "paper", "hard", "gaussian", "dilated", "bitresedit", "none")
 """Names of the blend masks (``editinfinity.editing.blend_mask`` makes them)."""
 
 FOUND = ("words", "bits", "both")
@@ -49,6 +59,7 @@ _MAX_SCALES = 13
 Switch = Annotated[bool, Flag()]
 Seed = Annotated[int, Whole(high=2**63 - 1)]  # the largest seed torch takes everywhere
 Share = Annotated[float, Number(low=0, below=1)]
+ScalesOrNull = Annotated[int | None, Whole(high=_MAX_SCALES)]
 Iterations = Annotated[int, Whole(high=100_000)]
 """Limited because Snakemake plans one job for every checkpoint."""
 IterationsOrNull = Annotated[int | None, Whole(high=100_000)]
@@ -119,9 +130,9 @@ class EditSettings(SettingsGroup):
 
     heading: ClassVar[str] = "Step 4: the edit"
 
-    method: Annotated[str, Choice(("inversion", "training_free"))] = edit("inversion")
-    """inversion | training_free: nothing is learned, a picture takes a second
-    (docs/training_free.md)."""
+    method: Annotated[str, Choice(METHODS)] = edit("inversion")
+    """inversion | training_free | editmod | aredit | bitresedit: with all but inversion, nothing is
+    learned and a picture takes seconds (docs/training_free.md)."""
     infer_function: Annotated[int | None, Choice((0, 1, 2))] = edit(None, example=2)
     """0 edits the whole image | 1 makes only the attention map | 2 edits under the mask; null
     follows mask_source."""
@@ -147,10 +158,11 @@ class SamplingSettings(SettingsGroup):
 
     seed: Seed = edit(42, sweep=True)
     """Random seed of the drawing; another seed gives another picture."""
-    cfg: Annotated[float, Number(low=0)] = edit(4.0, sweep=True)
-    """Strength of classifier-free guidance: logits are uncond + cfg·(cond − uncond)."""
-    tau: Annotated[float, Number(above=0)] = edit(0.5, sweep=True)
-    """Temperature: logits are divided by it."""
+    cfg: Annotated[float, Number(low=0)] = edit(4.0, sweep=True, aredit=3.0, bitresedit=4.0392)
+    """Strength of classifier-free guidance: logits are uncond + cfg·(cond − uncond); null = 4, of
+    aredit 3, of bitresedit 4.0392."""
+    tau: Annotated[float, Number(above=0)] = edit(0.5, sweep=True, aredit=1.0, bitresedit=1.0)
+    """Temperature: logits are divided by it; null = 0.5, of aredit and bitresedit 1."""
     top_k: Annotated[int, Whole(1)] = edit(900, sweep=True)
     """1 takes the likelier value of every bit; with 2 or more, both values may be drawn."""
     top_p: Annotated[float, Number(above=0, high=1)] = edit(0.97, sweep=True)
@@ -158,18 +170,38 @@ class SamplingSettings(SettingsGroup):
 
 
 @dataclass(frozen=True)
+class GuidanceSettings(SettingsGroup):
+    """How the prompts decide the bits of a drawing."""
+
+    guidance: Annotated[str, Choice(GUIDANCES)] = edit("cfg")
+    """cfg | source_negative | editmod | aredit | bitresedit: all but cfg compare both prompts; each
+    method but inversion has its own."""
+    editmod_preset: Annotated[str, Choice(EDITMOD_PRESETS)] = edit("target", sweep=True)
+    """target edits more | preserve keeps more of the photograph: numbers of scales of editmod."""
+    editmod_copy: ScalesOrNull = edit(None, sweep=True, example=2)
+    """Number of first scales that editmod copies from the photograph; null = the preset's."""
+    editmod_mix: ScalesOrNull = edit(None, sweep=True, example=7)
+    """Number of first scales that editmod copies or mixes, the others follow the edit prompt alone;
+    null = the preset's."""
+    editmod_confidence: Annotated[float, Number(above=0.5, high=1)] = edit(0.9, sweep=True)
+    """Probability that editmod gives the photograph's own bits where both prompts agree."""
+    aredit_threshold: Annotated[float, Number(low=-1, high=1)] = edit(0.2, sweep=True)
+    """Without a mask, aredit draws a bit of the photograph anew if the edit prompt makes it less
+    likely by more than this."""
+
+
+@dataclass(frozen=True)
 class PreservationSettings(SettingsGroup):
     """How the drawing preserves the photograph."""
 
-    guidance: Annotated[str, Choice(("cfg", "source_negative"))] = edit("cfg")
-    """cfg | source_negative: also guides away from the source prompt (training_free always
-    does)."""
     lock_scales: Annotated[int, Whole(high=_MAX_SCALES)] = edit(0)
     """Number of first scales copied from the photograph, which keeps its layout; 3 for very large
     masks."""
-    smoothing: Annotated[str, Choice(SMOOTHINGS)] = edit("linear", sweep=True)
-    """linear | paper | hard | gaussian | dilated | none: how the edit fades around its mask, over
-    up to 5/64 of the view."""
+    smoothing: Annotated[str, Choice(SMOOTHINGS)] = edit(
+        "linear", sweep=True, bitresedit="bitresedit"
+    )
+    """linear | paper | hard | gaussian | dilated | bitresedit | none: how the edit fades around its
+    mask, over up to 5/64 of the view; null = linear, of bitresedit bitresedit."""
 
 
 @dataclass(frozen=True)
@@ -326,6 +358,7 @@ GROUPS: tuple[type[SettingsGroup], ...] = (
     InversionSettings,
     EditSettings,
     SamplingSettings,
+    GuidanceSettings,
     PreservationSettings,
     MaskSettings,
     PhotographSettings,
@@ -345,3 +378,38 @@ SETTINGS: dict[str, Setting] = {
 
 RUN_KEYS = frozenset(key for key, setting in SETTINGS.items() if setting.level == "run")
 CASE_KEYS = frozenset(key for key, setting in SETTINGS.items() if setting.level == "case")
+
+
+def learns_nothing(settings: Mapping[str, Any]) -> bool:
+    """Return whether an edit is drawn by the base model alone: any ``method`` but inversion."""
+    return bool(settings["method"] != "inversion")
+
+
+def guidance_of(settings: Mapping[str, Any]) -> str:
+    """Return the guidance of an edit; a method that learns nothing has its own."""
+    if not learns_nothing(settings):
+        return str(settings["guidance"])
+    method = str(settings["method"])
+    return "source_negative" if method == "training_free" else method
+
+
+def values_of(settings: Mapping[str, Any], key: str) -> tuple[Any, ...]:
+    """Return the values of a setting that can be swept; for null, the one that it stands for."""
+    values = settings[key]
+    return (SETTINGS[key].default_with(guidance_of(settings)),) if values is None else tuple(values)
+
+
+def numbers_of(guidance: str) -> tuple[str, ...]:
+    """Return the settings that belong to one guidance alone, such as ``editmod_copy``."""
+    return tuple(key for key in GuidanceSettings.settings() if key.startswith(f"{guidance}_"))
+
+
+def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a Python call with the defaults that their guidance alone has, if any."""
+    guidance = str(values.get("guidance", GuidanceSettings.guidance))
+    published = {
+        key: setting.default_with(guidance)
+        for key, setting in SETTINGS.items()
+        if setting.published
+    }
+    return {**published, **values}

@@ -48,6 +48,8 @@ class Setting:
         level: level at which it may differ.
         nullable: whether null is accepted; it means the model's default or another setting's value.
         sweep: whether a list is accepted; one picture is made for each combination of all lists.
+        published: guidance → the default with it, if that differs from the others' default. The
+            default of config.yaml is then null.
         example: a value as written in config.yaml, for messages.
     """
 
@@ -58,6 +60,7 @@ class Setting:
     level: Level
     nullable: bool
     sweep: bool
+    published: Mapping[str, Any]
     example: str
 
     @property
@@ -105,6 +108,11 @@ class Setting:
         except InvalidValue:
             raise self._error(value, self._wording("")) from None
 
+    def default_with(self, guidance: str) -> Any:
+        """Return the single value that null stands for in an edit with this guidance."""
+        plain = self.group.__dataclass_fields__[self.key].default
+        return self.published.get(guidance, plain)
+
     def _error(self, value: Any, wording: str) -> InvalidValue:
         cure = f"write e.g. {self.key}: {self.example}"
         return InvalidValue(f"must be {wording}, got {format_value(value)}; {cure}")
@@ -120,9 +128,14 @@ class Setting:
         return {"description": self.help, **accepted}
 
 
-def _field(level: Level, default: Any, *, sweep: bool = False, example: Any = None) -> Any:
-    """Return a dataclass field for a setting; ``example`` is needed if the default is null."""
-    metadata = {"level": level, "sweep": sweep, "example": example}
+def _field(
+    level: Level, default: Any, *, sweep: bool = False, example: Any = None, **published: Any
+) -> Any:
+    """Return a dataclass field for a setting; ``example`` is needed if the default is null.
+
+    ``published`` are defaults of other guidances, such as ``aredit=3.0``.
+    """
+    metadata = {"level": level, "sweep": sweep, "example": example, "published": published}
     return field(default=default, metadata=metadata)
 
 
@@ -156,6 +169,8 @@ class SettingsGroup:
             except InvalidValue as error:
                 faults.append(f"{key}: {error}")
             else:
+                if parsed is None and setting.published:
+                    parsed = setting.default_with("")
                 object.__setattr__(self, key, parsed)
         if faults:
             raise UserError("; ".join(faults))
@@ -174,14 +189,17 @@ class SettingsGroup:
         for declared in fields(cls):
             value_type, setting_type = get_args(hints[declared.name])
             metadata, default = declared.metadata, declared.default
+            published = metadata["published"]
+            config_default = None if published else default
             settings[declared.name] = Setting(
                 cls,
                 declared.name,
                 setting_type,
-                (default,) if metadata["sweep"] and default is not None else default,
+                (default,) if metadata["sweep"] and config_default is not None else config_default,
                 metadata["level"],
-                NoneType in get_args(value_type),
+                NoneType in get_args(value_type) or bool(published),
                 metadata["sweep"],
+                published,
                 as_yaml(default if metadata["example"] is None else metadata["example"]),
             )
         return settings

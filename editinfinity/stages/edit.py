@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,12 @@ from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.draw import adapted, decode, draw
-from editinfinity.settings.groups import ModelSettings, SamplingSettings
+from editinfinity.settings.groups import (
+    GuidanceSettings,
+    ModelSettings,
+    SamplingSettings,
+    numbers_of,
+)
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.loading import open_features, open_settings
 
@@ -36,6 +41,7 @@ def edit(
     lora_dir: Path | None = None,
     kernel: Path | None = None,
     source_text: Path | None = None,
+    guidance: GuidanceSettings = GuidanceSettings(),
     lock_scales: int = 0,
     host: Host = ALONE,
 ) -> None:
@@ -52,8 +58,10 @@ def edit(
         lora_dir: folder of the LoRA adapter; None for none.
         kernel: output of ``make_kernel``; None edits the whole image (upstream's
             ``infer_function 0``).
-        source_text: features of the *source* prompt, used as the negative prompt (guidance
-            ``source_negative``); None for plain classifier-free guidance.
+        source_text: features of the *source* prompt, for guidances that compare both prompts; None
+            for plain classifier-free guidance.
+        guidance: how the prompts decide the bits. With ``source_text``, the default means
+            ``source_negative``.
         lock_scales: number of first scales that keep the photograph's codes.
         host: the process that runs the stage.
 
@@ -63,7 +71,9 @@ def edit(
     preset, device = open_settings(model)
     photograph, prompt = open_features(image_features, text_features, preset)
     provenance = _provenance(model, sampling, photograph, prompt)
-    negative_text = None if source_text is None else PromptFeatures.load(source_text)
+    source_prompt = None if source_text is None else PromptFeatures.load(source_text)
+    if source_prompt is not None and guidance.guidance == "cfg":
+        guidance = replace(guidance, guidance="source_negative")
     soft_prompt = blend_mask = adapter = None
     if embedding is not None:
         learned = SoftPrompt.load(embedding, preset.name, preset.transformer.text_width)
@@ -74,8 +84,9 @@ def edit(
         provenance["kernel"] = {key: value for key, value in metadata.items() if key != "kind"}
     if lock_scales:
         provenance["lock_scales"] = lock_scales
-    if negative_text is not None:
-        provenance["guidance"] = "source_negative"
+    if guidance.guidance != "cfg":
+        provenance |= {key: getattr(guidance, key) for key in numbers_of(guidance.guidance)}
+        provenance["guidance"] = guidance.guidance
     if lora_dir is not None:
         adapter = Adapter.load(lora_dir)
         provenance["lora_iterations"] = adapter_iteration(lora_dir)
@@ -88,7 +99,8 @@ def edit(
             sampling,
             soft_prompt=soft_prompt,
             blend_mask=blend_mask,
-            negative_text=negative_text,
+            source_prompt=source_prompt,
+            guidance=guidance,
             lock_scales=lock_scales,
         )
     del transformer  # free its memory for the decoder
