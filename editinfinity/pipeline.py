@@ -41,6 +41,7 @@ from editinfinity.method.locate import (
     region_of_mask,
 )
 from editinfinity.method.prompt import encode_prompt, tokens_of_word
+from editinfinity.method.rendering import render
 from editinfinity.models.scale_passes import CudaGraphRunner
 from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
@@ -209,6 +210,8 @@ class EditInfinityPipeline:
                 blend_mask = blend_mask_of(region, features.schedule, preservation.smoothing)
             if preservation.guidance == "source_negative":
                 negative = self._encode(source, suffix)
+            detail = finishing.background == "detail"
+            rendering = render(self.tokenizer, features) if detail else None
             with adapted(self.transformer, inversion.adapter if use_lora else None):
                 for text in [prompt] if isinstance(prompt, str) else prompt:
                     code = draw(
@@ -218,8 +221,9 @@ class EditInfinityPipeline:
                     )  # fmt: skip
                     generated = decode(self.tokenizer, code)
                     result = composite(
-                        inversion.photograph, generated, features.geometry, blend_mask, finishing
-                    )
+                        inversion.photograph, generated, features.geometry, blend_mask, finishing,
+                        rendering,
+                    )  # fmt: skip
                     pictures.append(result.picture())
         return pictures[0] if isinstance(prompt, str) else pictures
 

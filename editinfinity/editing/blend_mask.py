@@ -153,9 +153,7 @@ def _none(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
 
 def _gaussian(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
     """Gaussian: blur the edited cells, then rescale so that G is 0 on every edited cell."""
-    edited = cells.astype(np.float64)
-    for axis in (0, 1):
-        edited = _blur_along(edited, axis)
+    edited = blur(cells.astype(np.float64), GAUSSIAN_SIGMA)
     return np.clip(1 - edited / edited[cells].min(), 0.0, 1.0)
 
 
@@ -167,16 +165,21 @@ def _dilated(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
     return _gaussian(mask, manhattan_distance(cells) <= 1)
 
 
-def _blur_along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Apply a Gaussian blur along one axis, with mirrored borders."""
-    radius = int(np.ceil(4 * GAUSSIAN_SIGMA))
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / GAUSSIAN_SIGMA) ** 2)
+def blur(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Apply a Gaussian blur to an array (h, w), with mirrored borders.
+
+    Args:
+        values: (h, w).
+        sigma: standard deviation, in elements; the blur is cut off at four of them.
+    """
+    radius = int(np.ceil(4 * sigma))
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     weights /= weights.sum()
-    margins = [(0, 0), (0, 0)]
-    margins[axis] = (radius, radius)
-    padded = np.pad(values, margins, mode="symmetric")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, weights.size, axis=axis)
-    return np.asarray(windows @ weights)
+    for margins, axis in ((((radius, radius), (0, 0)), 0), (((0, 0), (radius, radius)), 1)):
+        padded = np.pad(values, margins, mode="symmetric")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, weights.size, axis=axis)
+        values = windows @ weights
+    return values
 
 
 def _cell_sums(values: BoolArray | FloatArray, grid: tuple[int, int]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ MODEL_STAGES: Mapping[str, str] = {
     "train_lora": "train_lora",
     "attention_map": "collect_attention",
     "edit": "edit",
+    "rendering": "render_photograph",
     "metrics": "measure_edit",
 }
 """Stages that run a model: module of ``editinfinity.stages`` → its function."""
