@@ -28,6 +28,7 @@ from .stages.finish import finish as finish
 from .stages.image_features import extract_image_features as extract_image_features
 from .stages.jsonl import write_jsonl as write_jsonl
 from .stages.kernel import make_kernel as make_kernel
+from .stages.rendering import render_photograph as render_photograph
 from .stages.text_features import extract_text_features as extract_text_features
 from .stages.train_lora import train_lora as train_lora
 from .stages.train_textembedding import train_textembedding as train_textembedding

@@ -47,6 +47,7 @@ from editinfinity.method.locate import (
 )
 from editinfinity.method.prompt import encode_prompt, tokens_of_word
 from editinfinity.method.prompt_map import prompt_maps
+from editinfinity.method.rendering import render
 from editinfinity.models.scale_passes import CudaGraphRunner
 from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
@@ -217,6 +218,8 @@ class EditInfinityPipeline:
                 blend_masks = [blended(region)] * len(prompts)
             if guidance.guidance != "cfg":
                 source_prompt = self._encode(source, suffix)
+            detail = finishing.background == "detail"
+            rendering = render(self.tokenizer, features) if detail else None
             with adapted(self.transformer, inversion.adapter if use_lora else None):
                 for text, blend_mask in zip(prompts, blend_masks, strict=True):
                     code = draw(
@@ -227,8 +230,9 @@ class EditInfinityPipeline:
                     )  # fmt: skip
                     generated = decode(self.tokenizer, code)
                     result = composite(
-                        inversion.photograph, generated, features.geometry, blend_mask, finishing
-                    )
+                        inversion.photograph, generated, features.geometry, blend_mask, finishing,
+                        rendering,
+                    )  # fmt: skip
                     pictures.append(result.picture())
         return pictures[0] if isinstance(prompt, str) else pictures
 

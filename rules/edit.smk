@@ -40,11 +40,36 @@ rule edit:
         "../scripts/edit.py"
 
 
+rule rendering:
+    input:
+        image=f"{CASE}/features/image.safetensors",
+    output:
+        f"{CASE}/features/rendering.png",
+    log:
+        f"{CASE}/logs/rendering.log",
+    benchmark:
+        f"{CASE}/benchmark/rendering.tsv"
+    conda:
+        "../envs/editinfinity.yaml"
+    resources:
+        gpu=1,
+    params:
+        **named(
+            model=PARAMS.model,
+            version=rule_version("rendering"),
+        ),
+    message:
+        "{wildcards.case}: render the image as the tokenizer shows it"
+    script:
+        "../scripts/rendering.py"
+
+
 rule finish:
     input:
         picture=INPUTS.pictures_of_candidates,
         kernel=INPUTS.kernels_of_candidates,
         selection=INPUTS.selection,
+        rendering=INPUTS.rendering,
     output:
         report(
             f"{CASE}/{{edit}}.png",

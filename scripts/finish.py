@@ -22,6 +22,7 @@ with job(snakemake) as this:
         edited=picture,
         image=Path(this.params["image"]),
         kernel=kernel,
+        rendering=this.input("rendering"),
         **asdict(this.settings(FinishSettings)),
         output=this.output(),
     )

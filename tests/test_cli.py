@@ -32,7 +32,8 @@ from editinfinity.settings.groups import (
 ROOT = Path(__file__).parents[1]
 RULES = (
     "check", "jsonl", "image_features", "text_features", "train_textembedding", "train_lora",
-    "attention_map", "kernel", "mask_pictures", "edit", "finish", "metrics", "select",
+    "attention_map", "kernel", "mask_pictures", "edit", "rendering", "finish", "metrics",
+    "select",
 )  # fmt: skip
 
 
@@ -204,6 +205,9 @@ def test_a_whole_edit_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     invoke("edit", "--image-features", "image.st", "--text-features", "edit.st", "--embedding",
            "e2.st", "--lora-dir", "lora2", "--kernel", "kernel.st", "--output", "edited.png",
            *tiny)  # fmt: skip
-    invoke("finish", "--edited", "edited.png", "--image", "cup.jpg", "--output", "done.png")
+    invoke("rendering", "--image-features", "image.st", "--output", "rendering.png",
+           *tiny)  # fmt: skip
+    invoke("finish", "--edited", "edited.png", "--image", "cup.jpg", "--output", "done.png",
+           "--background", "detail", "--rendering", "rendering.png")  # fmt: skip
     assert Image.open("done.png").size == (320, 240)
     assert Path("edited.json").is_file() and Path("e2.state.st").is_file()

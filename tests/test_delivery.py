@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from editinfinity.cli.delivery import deliver
+from editinfinity.cli.delivery import deliver, deliver_draft
 from editinfinity.files.photograph import read_photograph
 from editinfinity.files.writing import FORMATS, read_settings, write_photograph
 from tests.workflow.project import draw_image
@@ -53,3 +53,32 @@ def test_what_is_no_picture_is_left_alone(picture: Path) -> None:
     Image.new("RGB", (80, 64)).save(picture.with_name("photo_edited_3.png"))
     made = deliver(picture, picture, target, overwrite=False)
     assert made.name == "photo_edited_4.png" and target.read_bytes() == b""
+
+
+def test_a_result_takes_the_place_of_its_draft_only(picture: Path) -> None:
+    folder = picture.parent
+    target, draft = folder / "photo_edited.png", folder / "photo_edited_2.png"
+    draw_image(folder / "first.png", seed=2)
+
+    # What was delivered before stays, though it has the draft's content.
+    earlier = deliver(folder / "first.png", picture, target, overwrite=False)
+    content = earlier.read_bytes()
+    for _ in range(2):
+        assert deliver_draft(folder / "first.png", picture, target, overwrite=False) == draft
+        assert draft.read_bytes() == content
+        assert deliver(picture, picture, target, overwrite=False, draft=draft) == draft
+        assert read_settings(draft) == SETTINGS and target.read_bytes() == content
+        draft.unlink()
+
+    # Where the result is there already, the draft goes.
+    target.unlink()
+    assert deliver(picture, picture, target, overwrite=False) == target
+    assert deliver_draft(folder / "first.png", picture, target, overwrite=False) == draft
+    assert deliver(picture, picture, target, overwrite=False, draft=draft) == target
+    assert not draft.exists()
+
+    # A file that was named is overwritten by both.
+    assert deliver_draft(folder / "first.png", picture, target, overwrite=True) == target
+    assert target.read_bytes() == content
+    assert deliver(picture, picture, target, overwrite=True, draft=target) == target
+    assert read_settings(target) == SETTINGS and not draft.exists()

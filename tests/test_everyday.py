@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,55 @@ def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
 
     shown = json.loads(run(folder, "show", "my photo_edited_2.jpg").stdout)
     assert shown["prompt"] == "a dog" and shown["background"] == "exact"
+
+
+def test_a_first_picture_is_drawn_in_seconds_and_then_refined(folder: Path) -> None:
+    line = ("edit", "my photo.jpg", "--box", "40,40,60,60", "--prompt", "a cat", "--refine", *TINY)
+    done = run(folder, *line)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "my photo_edited.jpg"
+    told = done.stderr.splitlines()
+    drawn = next(n for n, text in enumerate(told) if "drawn without training" in text)
+    assert told[drawn].startswith("my photo_edited.jpg: ")
+    before, after = "\n".join(told[:drawn]), "\n".join(told[drawn:])
+    assert "train" not in before and "encode the image" in before and "blend mask" in before
+    assert "train LoRA to iteration 1" in after
+    assert "encode the image" not in after and "blend mask" not in after
+    shown = json.loads(run(folder, "show", "my photo_edited.jpg").stdout)
+    assert shown["lora_iterations"] == 1 and "guidance" not in shown
+    config = next(folder.glob(".editinfinity/*/config.yaml")).read_text()
+    assert "method: inversion" in config
+    refined = (folder / "my photo_edited.jpg").read_bytes()
+
+    # Once more, everything is there already; and another result keeps its own name.
+    again = run(folder, *line)
+    assert again.stdout.strip() == "my photo_edited.jpg" and "train LoRA" not in again.stderr
+    assert [path.name for path in folder.glob("*_edited*")] == ["my photo_edited.jpg"]
+    plain = run(folder, *line[: -len(TINY) - 1], *TINY, "--set", "method=training_free")
+    assert plain.stdout.strip() == "my photo_edited_2.jpg"
+    assert (folder / "my photo_edited.jpg").read_bytes() == refined
+
+
+def test_a_first_picture_outlives_an_interrupted_training(folder: Path) -> None:
+    many = ("--set", "train_lora_iter=2000", "--set", "checkpoint_every=2000")
+    with subprocess.Popen(
+        [sys.executable, "-m", "editinfinity", "edit", "my photo.jpg", "--mask", "mask.png",
+         "--prompt", "a cat", "--output", "out.png", "--refine", *TINY, *many],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        for text in process.stderr:
+            if "train LoRA" in text or "train the text embedding" in text:
+                break
+        first = (folder / "out.png").read_bytes()
+        os.killpg(process.pid, signal.SIGINT)
+        errors = process.stderr.read()
+        process.wait(60)
+    assert process.returncode != 0 and "Traceback" not in errors
+    assert (folder / "out.png").read_bytes() == first
+    shown = json.loads(run(folder, "show", "out.png").stdout)
+    assert shown["lora_iterations"] is None and shown["guidance"] == "source_negative"
 
 
 def test_no_edit_takes_the_place_of_another(folder: Path) -> None:

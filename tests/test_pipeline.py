@@ -131,6 +131,7 @@ def test_equals_the_stages(
     from editinfinity.stages.finish import finish
     from editinfinity.stages.image_features import extract_image_features
     from editinfinity.stages.kernel import make_kernel
+    from editinfinity.stages.rendering import render_photograph
     from editinfinity.stages.text_features import extract_text_features
     from editinfinity.stages.train_lora import train_lora
     from editinfinity.stages.train_textembedding import train_textembedding
@@ -153,6 +154,17 @@ def test_equals_the_stages(
            output=tmp_path / "done.png")  # fmt: skip
     picture = pipe.edit(inversion, "a blue cup", mask=BOX)
     assert (np.asarray(picture) == np.asarray(Image.open(tmp_path / "done.png"))).all()
+    render_photograph(image_features=image, output=tmp_path / "rendering.png", model=TINY)
+    for kernel, where in ((tmp_path / "k.st", {"mask": BOX}), (None, {"use_lora": False})):
+        if kernel is None:
+            edit(
+                image_features=image, text_features=other, embedding=tmp_path / "e.st",
+                output=tmp_path / "edited.png", settings=tmp_path / "edited.json", model=TINY,
+            )  # fmt: skip
+        finish(edited=tmp_path / "edited.png", image=photo, kernel=kernel, background="detail",
+               rendering=tmp_path / "rendering.png", output=tmp_path / "detail.png")  # fmt: skip
+        picture = np.asarray(pipe.edit(inversion, "a blue cup", background="detail", **where))
+        assert (picture == np.asarray(Image.open(tmp_path / "detail.png"))).all()
 
 
 def test_an_inversion_survives_the_disk_and_its_adapter_loads_in_peft(

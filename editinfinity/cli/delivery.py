@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,25 +68,67 @@ def output_path(image: Path, output: Path | None, mask: Path | None) -> Path:
     return output
 
 
-def deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
+def deliver(
+    picture: Path, image: Path, target: Path, overwrite: bool, draft: Path | None = None
+) -> Path:
     """Write a result in the format of ``target``'s extension, and return the path written to.
 
     Unless ``overwrite`` is set, no other file is overwritten: a number is added to the name until
     the name is free, or its file has exactly this content. Bytes are compared, as the settings
     in the file do not determine the pixels (they omit the mask, the photograph and the weights).
+
+    Args:
+        picture: the result, a PNG of the workflow.
+        image: the photograph.
+        target: the file to write to.
+        overwrite: whether an existing file may be overwritten.
+        draft: file of ``deliver_draft``, whose place the result takes.
     """
-    from editinfinity.files.atomic import reserve_path, write_bytes
+    content = _content_of(picture, image, target)
+    for path in _numbered(target):
+        if overwrite or path == draft or _reserve(path):
+            return _write(path, content, overwrite or path == draft)
+        if _has_content(path, content):
+            break
+    if draft is not None:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def deliver_draft(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:
+    """Write a picture that a better one will replace, and return the path written to.
+
+    As ``deliver``, but never to a file that exists already unless ``overwrite`` is set.
+    """
+    path = next(path for path in _numbered(target) if overwrite or _reserve(path))
+    return _write(path, _content_of(picture, image, target), overwrite)
+
+
+def _content_of(picture: Path, image: Path, target: Path) -> bytes:
+    """Return a result as bytes of the format of ``target``'s extension."""
     from editinfinity.files.photograph import read_photograph
     from editinfinity.files.writing import encode_photograph, read_settings
 
-    settings = read_settings(picture)
-    content = encode_photograph(target, read_photograph(picture), settings, like=image)
-    path, number = target, 1
-    while not (overwrite or reserve_path(path)):
-        if _has_content(path, content):
-            return path
-        number += 1
-        path = target.with_name(f"{target.stem}_{number}{target.suffix}")
+    return encode_photograph(target, read_photograph(picture), read_settings(picture), like=image)
+
+
+def _numbered(target: Path) -> Iterator[Path]:
+    """Yield ``photo.jpg``, ``photo_2.jpg``, ``photo_3.jpg`` and so on."""
+    yield target
+    for number in itertools.count(2):
+        yield target.with_name(f"{target.stem}_{number}{target.suffix}")
+
+
+def _reserve(path: Path) -> bool:
+    from editinfinity.files.atomic import reserve_path
+
+    return reserve_path(path)
+
+
+def _write(path: Path, content: bytes, overwrite: bool) -> Path:
+    """Write a file that was reserved, or may be overwritten; leave no reserved one on an error."""
+    from editinfinity.files.atomic import write_bytes
+
     try:
         write_bytes(path, content)
     except BaseException:
@@ -104,8 +147,13 @@ def _has_content(path: Path, content: bytes) -> bool:
 
 
 def log_warnings(
-    project: Path, case: str, image: Path, mask: str | None, smoothings: Iterable[str]
-) -> None:
+    project: Path,
+    case: str,
+    image: Path,
+    mask: str | None,
+    smoothings: Iterable[str],
+    told: Collection[str] = (),
+) -> list[str]:
     """Log warnings about an edit that worked, such as 16 bits per channel reduced to 8.
 
     Args:
@@ -114,13 +162,21 @@ def log_warnings(
         image: the photograph.
         mask: the user's mask or blend mask, or ``--box``; None if the user gave none of these.
         smoothings: smoothings of the edit's kernels; none if it has no mask and no target word.
+        told: warnings to leave out, because they have been logged.
+
+    Returns:
+        All warnings about the edit.
     """
     from editinfinity.jobs.record import read_records
     from editinfinity.results.warnings import warnings_of
 
     records = read_records(project / "results" / case / "logs")
-    for warning in warnings_of(records, {"edit": smoothings}):
-        log.warning("%s", with_user_paths(warning, case, image, mask))
+    warnings = warnings_of(records, {"edit": smoothings})
+    lines = [with_user_paths(warning, case, image, mask) for warning in warnings]
+    for line in lines:
+        if line not in told:
+            log.warning("%s", line)
+    return lines
 
 
 def with_user_paths(message: str, case: str, image: Path, mask: str | None) -> str:

@@ -17,6 +17,7 @@ from editinfinity.cases.create import NewEdit, case_name, make_case, require_cre
 from editinfinity.cli.delivery import (
     PhotographResult,
     deliver,
+    deliver_draft,
     extension_for,
     log_warnings,
     output_path,
@@ -66,6 +67,10 @@ WORK = Path(".editinfinity")
 
 _DEFAULTS = {"crop": "auto", "metrics": 0}
 """Settings that differ from config.yaml's defaults: edit at full detail, compute no metrics."""
+
+
+TRAINED_METHOD, FIRST_METHOD = "inversion", "training_free"
+"""The methods with which ``edit --refine`` draws last and, unless another is set, first."""
 
 
 _RESERVED = frozenset({"cases", "data", "results", "slice", "pie_bench", "overrides"})
@@ -150,6 +155,14 @@ def edit(
         Path | None,
         typer.Option(help="Default: PHOTO_edited beside the photograph, in its format."),
     ] = None,
+    refine: Annotated[
+        bool,
+        typer.Option(
+            "--refine",
+            help="Write a first picture in seconds, drawn without training; then train, and "
+            "replace it. Ctrl-C keeps the first.",
+        ),
+    ] = False,
 ) -> None:
     """Edit a photograph.
 
@@ -175,7 +188,9 @@ def edit(
         find_word(source or "", options.target, "--target")
     name = case_name(image)
     settings = {**options.settings(), "cases": [name]}
-    smoothings = smoothings_of(settings)
+    smoothings, first = smoothings_of(settings), _first_drawing(settings) if refine else None
+    if refine:
+        settings["method"] = TRAINED_METHOD
     project = options.work / name
     case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
     require_creatable(case, image, edits, overwrite=True)
@@ -183,15 +198,32 @@ def edit(
     outputs = paths_of_output(output) if output else []
     with locked_for_change(outputs), lock_project(project) as lock:
         make_case(case, image, source, edits, overwrite=True)
+        picture, draft, told = project / "results" / name / "edit.png", None, list[str]()
+        where = project, name, image, label, smoothings if label or options.finds_place else ()
+        if first is not None:
+            run = run_workflow(project, first, lock)
+            if run.failed:
+                raise UserError(with_user_paths(run.failed[name][0], name, image, label))
+            told = log_warnings(*where)
+            draft = deliver_draft(picture, image, target_output, output is not None)
+            log.info("%s: drawn without training; now the model is trained", draft)
         run = run_workflow(project, settings, lock)
         if run.failed:
-            raise UserError(with_user_paths(run.failed[name][0], name, image, label))
-        log_warnings(
-            project, name, image, label, smoothings if label or options.finds_place else ()
-        )
-        picture = project / "results" / name / "edit.png"
-        written = deliver(picture, image, target_output, output is not None)
+            reason = with_user_paths(run.failed[name][0], name, image, label)
+            raise UserError(reason if draft is None else f"{reason}; {draft} is without training")
+        log_warnings(*where, told)
+        written = deliver(picture, image, target_output, output is not None, draft)
         print_results([PhotographResult(image, "edited", run.seconds(name), str(written))])
+
+
+def _first_drawing(settings: dict[Any, Any]) -> dict[Any, Any]:
+    """Return the settings of the picture that ``--refine`` draws before anything is trained."""
+    chosen = settings.get("method", TRAINED_METHOD)
+    method = FIRST_METHOD if chosen == TRAINED_METHOD else chosen
+    # The names of variants differ without training, so none that is set by name exists.
+    first = {**settings, "method": method, "select": "first"}
+    smoothings_of(first)
+    return first
 
 
 def smoothings_of(settings: dict[Any, Any]) -> tuple[str, ...]:

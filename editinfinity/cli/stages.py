@@ -348,6 +348,13 @@ def edit(
     )
 
 
+@stages.command("rendering")
+@grouped
+@runs("rendering", "render_photograph")
+def rendering(*, image_features: ImageFeatures, output: Output, model: EncoderModel) -> None:
+    """Render the photograph as the tokenizer shows it (for finish with --background detail)."""
+
+
 @stages.command("finish")
 @grouped
 @runs("finish", "finish")
@@ -357,6 +364,10 @@ def finish(
     image: Image,
     output: Annotated[Path, typer.Option(help="The file to write; its ending sets the format.")],
     kernel: Annotated[Path | None, typer.Option(help="Kernel of the edit, if it used one.")] = None,
+    rendering: Annotated[
+        Path | None,
+        typer.Option(help="PNG written by the stage rendering, for --background detail."),
+    ] = None,
     settings: FinishSettings,
 ) -> None:
     """Paste the edit into the photograph, at the photograph's full size."""

@@ -153,7 +153,7 @@ def _none(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
 
 def _gaussian(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
     """Gaussian: blur the edited cells, then rescale so that G is 0 on every edited cell."""
-    edited = _blurred(cells.astype(np.float64), GAUSSIAN_SIGMA)
+    edited = blur(cells.astype(np.float64), GAUSSIAN_SIGMA)
     return np.clip(1 - edited / edited[cells].min(), 0.0, 1.0)
 
 
@@ -165,21 +165,17 @@ def _dilated(mask: BoolArray, cells: BoolArray) -> NDArray[np.floating]:
     return _gaussian(mask, manhattan_distance(cells) <= 1)
 
 
-def gaussian_blur(values: FloatArray, sigma: float) -> FloatArray:
-    """Return a map (h, w) blurred with a standard deviation in cells, with mirrored borders."""
-    return _blurred(values.astype(np.float64), sigma).astype(np.float32)
+def blur(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Apply a Gaussian blur to an array (h, w), with mirrored borders.
 
-
-def _blurred(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    Args:
+        values: (h, w).
+        sigma: standard deviation, in elements; the blur is cut off at four of them.
+    """
     radius = int(np.ceil(4 * sigma))
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    weights /= weights.sum()
     for axis in (0, 1):
-        margins = [(0, 0), (0, 0)]
-        margins[axis] = (radius, radius)
-        padded = np.pad(values, margins, mode="symmetric")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, weights.size, axis=axis)
-        values = np.asarray(windows @ weights)
+        values = _weigh_along(values, axis, weights / weights.sum(), "symmetric")
     return values
 
 
@@ -229,13 +225,6 @@ def _resize_along(values: NDArray[np.float64], axis: int, size: int) -> NDArray[
     upper_share = (place - lower).reshape(shape)
     upper = np.minimum(lower + 1, count - 1)
     return values.take(lower, axis) * (1 - upper_share) + values.take(upper, axis) * upper_share
-
-
-def _blur_along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Apply a Gaussian blur along one axis, with mirrored borders."""
-    radius = int(np.ceil(4 * GAUSSIAN_SIGMA))
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / GAUSSIAN_SIGMA) ** 2)
-    return _weigh_along(values, axis, weights / weights.sum(), "symmetric")
 
 
 def _weigh_along(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from editinfinity.files.colour import from_srgb
 from editinfinity.files.geometry import Geometry, Size
+from editinfinity.files.lost_detail import LostDetail, paste_with_detail
 from editinfinity.files.metadata import Metadata, metadata_of
 from editinfinity.files.opening import open_picture
 from editinfinity.files.pixels import is_transparent, to_grey, to_rgb
@@ -49,7 +50,11 @@ class Photograph:
         return self.pixels.height, self.pixels.width
 
     def paste(
-        self, generated: Image.Image, geometry: Geometry, opacity: Image.Image | None
+        self,
+        generated: Image.Image,
+        geometry: Geometry,
+        opacity: Image.Image | None,
+        lost: LostDetail | None = None,
     ) -> Photograph:
         """Return the photograph with generated pixels pasted into the model's crop.
 
@@ -58,11 +63,16 @@ class Photograph:
             geometry: the crop that it was generated for.
             opacity: mode ``L``, of the crop's size: 0 keeps the photograph's exact pixels, 255
                 uses the generated ones. None uses the generated pixels everywhere.
+            lost: the photograph's detail that the generated picture lacks, and where it is put
+                back; None for nowhere.
         """
         size = (geometry.width, geometry.height)
-        patch = generated.convert("RGB")
-        is_rgb = self.pixels.mode == "RGB"
-        patch = from_srgb(patch, self.profile) if is_rgb else patch.convert("L")
+        patch = self._in_own_colours(generated)
+        if lost is not None:
+            lost = replace(lost, rendering=self._in_own_colours(lost.rendering))
+            opacity = opacity or Image.new("L", size, 255)
+            pixels = paste_with_detail(self.pixels, patch, lost, geometry, opacity)
+            return replace(self, pixels=pixels)
         if patch.size != size:
             patch = patch.resize(size, Image.Resampling.LANCZOS)
         pixels = self.pixels.copy()
@@ -71,6 +81,12 @@ class Photograph:
         else:
             pixels.paste(patch, (geometry.left, geometry.top), opacity)
         return replace(self, pixels=pixels)
+
+    def _in_own_colours(self, picture: Image.Image) -> Image.Image:
+        """Convert a picture in sRGB to the photograph's profile, or to grey of 8 bits."""
+        picture = picture.convert("RGB")
+        is_rgb = self.pixels.mode == "RGB"
+        return from_srgb(picture, self.profile) if is_rgb else picture.convert("L")
 
     def without_location(self) -> Photograph:
         """Return a copy without the location where the photograph was taken."""

@@ -7,15 +7,24 @@ per cell, at the same cost for any size of photograph, and then enlarged.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from editinfinity.editing.blend_mask import manhattan_distance
+from editinfinity.editing.blend_mask import blur, manhattan_distance
 from editinfinity.files.geometry import Geometry
 
 POINTS_PER_CELL = 8
 """Number of grid points per cell, along each side."""
+
+SAME, DIFFERENT = 4, 16
+"""Mean difference between two pictures, in levels of 255: up to the first they show the same, from
+the second on they do not."""
+
+BLUR = 3 / 256
+"""Standard deviation of the blur of this difference, as a part of the picture's side."""
 
 
 def opacity_of(
@@ -51,6 +60,31 @@ def opacity_of(
         return large
     support_pixels = Image.fromarray(_pixels_in_cells(support, (geometry.height, geometry.width)))
     return Image.composite(large, Image.new("L", large.size, 0), support_pixels)
+
+
+def detail_weight(
+    generated: Image.Image, rendering: Image.Image, blend_mask: NDArray[np.float32]
+) -> Image.Image:
+    """Return how much of the detail that the tokenizer loses is put back at each pixel.
+
+    It is all of the detail where the generated picture shows the same as the photograph, and at
+    least the blend mask's part.
+
+    Args:
+        generated: the generated picture, RGB.
+        rendering: the tokenizer's rendering of the photograph, RGB, of the same size.
+        blend_mask: the blend mask G, (h, w) cells; all 0 if everything may change.
+
+    Returns:
+        Picture of mode ``L`` and of the same size; 255 puts back all of the detail.
+    """
+    pictures = (np.asarray(picture, dtype=np.float64) for picture in (generated, rendering))
+    difference = np.abs(np.subtract(*pictures)).mean(axis=2)
+    difference = blur(difference, BLUR * math.sqrt(generated.width * generated.height))
+    similarity = np.clip((DIFFERENT - difference) / (DIFFERENT - SAME), 0, 1)
+    kept = Image.fromarray(blend_mask).resize(generated.size, Image.Resampling.BILINEAR)
+    weight = np.maximum(similarity, np.asarray(kept))
+    return Image.fromarray(np.rint(weight * 255).astype(np.uint8))
 
 
 def _distance_inside(points: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.int64]:

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from editinfinity.files.geometry import Geometry
+from editinfinity.files.lost_detail import LostDetail
 from editinfinity.files.photograph import Photograph
-from editinfinity.files.seam import opacity_of
+from editinfinity.files.seam import detail_weight, opacity_of
 from editinfinity.scales import reference_grid
 from editinfinity.settings.groups import FinishSettings
 
@@ -19,6 +20,7 @@ def composite(
     geometry: Geometry,
     blend_mask: NDArray[np.float32] | None,
     settings: FinishSettings = FinishSettings(),
+    rendering: Image.Image | None = None,
 ) -> Photograph:
     """Paste the generated picture into the photograph; pixels outside the model's crop are kept.
 
@@ -30,9 +32,15 @@ def composite(
             None pastes the whole generated picture; only the border of the crop has a seam then.
         settings: settings of the composition; ``background: decoded`` also pastes the whole
             generated picture.
+        rendering: the tokenizer's rendering of the photograph (``method.rendering``), RGB in sRGB,
+            at the model's size. If given, the detail that the tokenizer loses is put back wherever
+            the generated picture shows the same as the photograph: ``background: detail``.
     """
     if blend_mask is None or settings.background == "decoded":
         blend_mask = np.zeros(reference_grid(geometry.model_size), dtype=np.float32)
     opacity = opacity_of(blend_mask, geometry, settings.mask_feather)
-    finished = photograph.paste(generated, geometry, opacity)
+    lost = None
+    if rendering is not None:
+        lost = LostDetail(rendering, detail_weight(generated, rendering, blend_mask))
+    finished = photograph.paste(generated, geometry, opacity, lost)
     return finished.without_location() if settings.gps == "drop" else finished

@@ -16,7 +16,7 @@ from editinfinity.editing.attention_map import (
     scales_of_at_least,
 )
 from editinfinity.editing.blend import ReplaySource
-from editinfinity.editing.blend_mask import gaussian_blur
+from editinfinity.editing.blend_mask import blur
 from editinfinity.editing.prompt_map import BitDisagreement, TwoPrompts
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures, PromptFeatures
@@ -77,7 +77,7 @@ def prompt_maps(
     )
     maps = [normalised(word.mean.cpu().numpy()) for word in words]
     return PromptMaps(
-        bits=gaussian_blur(bits.mean.cpu().numpy(), BITS_SIGMA),
+        bits=blur(bits.mean.cpu().double().numpy(), BITS_SIGMA).astype(np.float32),
         words=np.mean(maps, axis=0, dtype=np.float32) if maps else None,
         gone=_texts(source.prompt, change.gone),
         new=_texts(target.prompt, change.new),

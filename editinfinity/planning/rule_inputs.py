@@ -119,11 +119,17 @@ class RuleInputs:
     def kernels_of_candidates(self, wildcards: Wildcards) -> Paths:
         """Return the blending weights of the candidates, if their background must stay exact."""
         edit = self._run.edit(wildcards)
-        if edit.mask_source == "none" or edit.settings["background"] != "exact":
+        if edit.mask_source == "none" or edit.settings["background"] == "decoded":
             return []
         layout = self._run.layout(wildcards.case)
         names = (v.setting("smoothing", edit.settings) for v in self._run.candidates(edit))
         return [layout.kernel(edit.name, name) for name in dict.fromkeys(names)]
+
+    def rendering(self, wildcards: Wildcards) -> Paths:
+        """Return the tokenizer's rendering of the photograph, if a result gets its detail back."""
+        if self._run.edit(wildcards).settings["background"] != "detail":
+            return []
+        return self._run.layout(wildcards.case).rendering
 
     def pictures_of_candidates(self, wildcards: Wildcards) -> Paths:
         """Return the drawings of the candidates, one of which becomes the result."""

@@ -43,6 +43,11 @@ class Layout:
 
     folder: str
 
+    @property
+    def rendering(self) -> str:
+        """Path of the photograph as the tokenizer shows it."""
+        return f"{self.folder}/features/rendering.png"
+
     def embedding(self, iteration: int) -> str:
         """Return the path of the soft prompt after an iteration."""
         return f"{self.folder}/text_embedding/iter{iteration}.safetensors"

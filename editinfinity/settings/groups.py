@@ -248,12 +248,13 @@ class FinishSettings(SettingsGroup):
     """How a drawing is pasted back into its photograph.
 
     ``background: exact`` keeps the photograph's own pixels wherever the blend mask keeps all of the
-    source, which is not everywhere outside the mask (``make_blend_mask``).
+    source, which is not everywhere outside the mask (``make_blend_mask``). ``detail`` keeps them
+    too, and restores what the tokenizer loses wherever else the drawing shows the same.
     """
 
-    background: Annotated[str, Choice(("exact", "decoded"))] = edit("exact")
-    """Beyond the reach of smoothing: exact = the photograph's own pixels | decoded = the model's,
-    as in the paper."""
+    background: Annotated[str, Choice(("exact", "detail", "decoded"))] = edit("exact")
+    """Beyond the reach of smoothing: exact = the photograph's own pixels | detail = these, and its
+    detail wherever the edit shows the same | decoded = the model's, as in the paper."""
     mask_feather: Annotated[float | None, Number(low=0)] = edit(None, example=20)
     """Width in pixels of the seam around the edit; null = about 1/64 of the view."""
     gps: Annotated[str, Choice(("keep", "drop"))] = edit("keep")

@@ -23,6 +23,7 @@ MODEL_STAGES: Mapping[str, str] = {
     "attention_map": "collect_attention",
     "prompt_map": "find_place",
     "edit": "edit",
+    "rendering": "render_photograph",
     "metrics": "measure_edit",
 }
 """Stages that run a model: module of ``editinfinity.stages`` → its function."""

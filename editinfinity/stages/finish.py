@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from editinfinity.errors import UserError
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import read_image, size_of
@@ -26,18 +28,21 @@ def finish(
     image: Path,
     output: Path,
     kernel: Path | None = None,
+    rendering: Path | None = None,
     **settings: Any,
 ) -> None:
     """Paste the edited image into the photograph, at full size and with the photograph's metadata.
 
     Pixels outside the model's crop are kept from the photograph, and with ``background: exact``
-    also those outside the blend mask's reach, each with a soft seam.
+    also those outside the blend mask's reach, each with a soft seam. ``background: detail`` keeps
+    these too, and puts the photograph's detail back wherever the edit shows the same.
 
     Args:
         edited: output of ``edit``.
         image: file of the user's photograph.
         output: file for the finished picture; its extension determines the format.
         kernel: the edit's blend mask (output of ``make_kernel``), if it used one.
+        rendering: output of ``render_photograph``, for ``background: detail``.
         settings: fields of ``FinishSettings``, by name.
 
     Raises:
@@ -52,9 +57,27 @@ def finish(
     blend_mask = None
     if kernel is not None:
         blend_mask, _ = load_map(kernel, KERNEL, reference_grid(geometry.model_size))
-    finished = composite(photograph, generated, geometry, blend_mask, finishing)
+    known = _rendering(rendering, geometry) if finishing.background == "detail" else None
+    finished = composite(photograph, generated, geometry, blend_mask, finishing, known)
     write_photograph(output, finished, _with_background(embedded, finishing.background))
     log.info("%s: %d×%d pixels", output, *reversed(photograph.size))
+
+
+def _rendering(path: Path | None, geometry: Geometry) -> Image.Image:
+    """Load the tokenizer's rendering of the photograph.
+
+    Raises:
+        UserError: there is none, or it is of another photograph.
+    """
+    if path is None:
+        raise UserError("background: detail needs the output of the stage rendering (--rendering)")
+    rendering = read_image(path)
+    if size_of(rendering) != geometry.model_size:
+        raise UserError(
+            f"{path}: is {rendering.width}×{rendering.height} pixels but the edited image "
+            f"{geometry.model_size[1]}×{geometry.model_size[0]}; render the same photograph"
+        )
+    return rendering
 
 
 def _geometry(

@@ -11,9 +11,11 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from editinfinity.errors import UserError
+from editinfinity.files import lost_detail
 from editinfinity.files.colour import from_srgb, to_srgb
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import read_image, to_model
+from editinfinity.files.lost_detail import LostDetail
 from editinfinity.files.metadata import Metadata, with_settings
 from editinfinity.files.photograph import read_photograph
 from editinfinity.files.writing import read_settings, write_photograph
@@ -73,6 +75,65 @@ def test_kept_pixels_are_identical_in_lossless_formats(tmp_path: Path, name: str
     if photograph.alpha is not None:
         assert (np.asarray(after.getchannel("A")) == np.asarray(photograph.alpha)).all()
     assert read_settings(tmp_path / f"out{path.suffix}") == SETTINGS
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_picture_that_shows_the_same_gives_the_photograph_back(name: str, tmp_path: Path) -> None:
+    """Bit by bit, at the photograph's own depth and resolution, though it is enlarged."""
+    KINDS[name].save(tmp_path / name, lossless=True)
+    photograph = read_photograph(tmp_path / name)
+    rendering = Image.fromarray(noise(3)).resize((24, 16))
+    lost = LostDetail(rendering, Image.new("L", rendering.size, 255))
+    same = photograph.paste(rendering, whole(), None, lost)
+    assert (np.asarray(same.pixels) == np.asarray(photograph.pixels)).all()
+    other = Image.new("RGB", (24, 16), (90, 120, 200))
+    drawn = photograph.paste(other, whole(), half_open(), lost)
+    assert drawn.pixels.mode == photograph.pixels.mode
+    old, new = np.asarray(photograph.pixels), np.asarray(drawn.pixels)
+    middle = SIZE[0] // 2
+    assert (new[:, :middle] == old[:, :middle]).all()
+    assert (new[:, middle:] != old[:, middle:]).mean() > 0.8
+
+
+@pytest.mark.parametrize("name", ["rgb.png", "deep.png"])
+def test_detail_is_added_by_its_weight_and_clipped(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    KINDS[name].save(tmp_path / name)
+    photograph = read_photograph(tmp_path / name)
+    unit = 257 if name == "deep.png" else 1
+    size = (SIZE[0] // 2, SIZE[1] // 2)
+    rendering, drawn = (Image.new("RGB", size, (level,) * 3) for level in (100, 200))
+    weights = Image.new("L", size, 0)
+    weights.paste(255, (size[0] // 2, 0, *size))  # the right half
+    lost = LostDetail(rendering, weights)
+    pixels = np.asarray(photograph.paste(drawn, whole(), None, lost).pixels, dtype=float)
+    kept = np.asarray(photograph.pixels, dtype=float)
+    assert (pixels[:, : SIZE[0] // 2 - 2] == 200 * unit).all()
+    right = np.s_[:, SIZE[0] // 2 + 2 :]
+    assert (pixels[right] == np.clip(kept[right] + 100 * unit, 0, 255 * unit)).all()
+
+    # Strips of a few rows give the same picture, also of a crop that lies within the photograph.
+    inner = Geometry((SIZE[1], SIZE[0]), 9, 11, 40, 60, (32, 48))
+    lost = LostDetail(Image.fromarray(noise(3)).resize(size), Image.fromarray(noise(1, 256)))
+    at_once = photograph.paste(drawn, inner, None, lost).pixels
+    monkeypatch.setattr(lost_detail, "PIXELS_AT_ONCE", 7 * 60)
+    strips = photograph.paste(drawn, inner, None, lost).pixels
+    differences = np.abs(np.asarray(at_once, float) - np.asarray(strips, float))
+    assert differences.max() <= unit  # where a resampled level lies halfway between two
+
+
+def test_detail_is_restored_in_the_photographs_own_colours(tmp_path: Path) -> None:
+    Image.fromarray(noise(3)).save(tmp_path / "a.png", icc_profile=swapped_profile())
+    photograph = read_photograph(tmp_path / "a.png")
+    drawn, rendering = (Image.new("RGB", SIZE, colour) for colour in ((200, 40, 90), (90, 80, 70)))
+    lost = LostDetail(rendering, Image.new("L", SIZE, 255))
+    new = np.asarray(photograph.paste(drawn, whole(), None, lost).pixels, int)
+    moved = np.subtract(
+        *(np.asarray(from_srgb(each, photograph.profile), int) for each in (drawn, rendering))
+    )
+    assert np.abs(moved).max() > 50
+    assert (new == (np.asarray(photograph.pixels, int) + moved).clip(0, 255)).all()
 
 
 def test_sixteen_bit_colour_becomes_eight_with_a_word(tmp_path: Path) -> None:

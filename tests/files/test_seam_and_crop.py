@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from editinfinity.editing.blend_mask import SMOOTHINGS, make_blend_mask
 from editinfinity.errors import UserError
 from editinfinity.files.cropping import crop_around, parse_region, region_text
 from editinfinity.files.geometry import Geometry
-from editinfinity.files.seam import opacity_of
+from editinfinity.files.seam import detail_weight, opacity_of
 from editinfinity.scales import SCALES_1M, ScaleSchedule, nearest_ratio
 
 
@@ -111,6 +112,34 @@ def test_the_crops_own_edges_fade_where_the_photograph_goes_on() -> None:
     opacity = np.asarray(opacity_of(everything, inner))
     assert opacity[150, 0] < 40 and opacity[150, -1] < 40
     assert opacity[0, 150] == 255 and (opacity[:, 10:-10] == 255).all()
+
+
+def test_detail_returns_where_both_pictures_show_the_same_or_the_mask_keeps() -> None:
+    grey, everything = Image.new("RGB", (64, 64), (100,) * 3), np.zeros((64, 64), np.float32)
+
+    def weight(level: int, blend_mask: np.ndarray = everything) -> np.ndarray:
+        return np.asarray(detail_weight(Image.new("RGB", (64, 64), (level,) * 3), grey, blend_mask))
+
+    assert (weight(100) == 255).all() and (weight(104) == 255).all()
+    assert (weight(110) == 128).all() and (weight(90) == 128).all()
+    assert (weight(116) == 0).all()
+    left = everything.copy()
+    left[:, :32] = 0.75
+    assert (weight(0, left)[:, :30] == 191).all() and (weight(0, left)[:, 34:] == 0).all()
+    assert (weight(100, left) == 255).all()
+
+
+@pytest.mark.parametrize("side", [128, 256])
+def test_the_difference_is_blurred_in_proportion_to_the_picture(side: int) -> None:
+    drawn = np.full((side, side, 3), 100, np.uint8)
+    drawn[:, side // 2 :] = 120
+    grey = Image.new("RGB", (side, side), (100,) * 3)
+    weight = np.asarray(detail_weight(Image.fromarray(drawn), grey, np.zeros((9, 9), np.float32)))
+    # The edge, blurred by σ = 3/256 of the side, is 10 at its middle and 20·Φ(x/σ) beside it.
+    row, sigma = weight[side // 2].astype(int), 3 * side / 256
+    at = [row[round(side / 2 + x * sigma)] for x in (-1, 1)]
+    assert row[0] == 255 and row[-1] == 0
+    assert at[0] > 240 and at[1] < 25
 
 
 def test_an_unmasked_kernel_changes_nothing() -> None:

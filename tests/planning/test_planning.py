@@ -188,6 +188,18 @@ def test_the_result_is_chosen_among_its_candidates() -> None:
     assert inputs_of(background="decoded").kernels_of_candidates(wildcards()) == []
 
 
+def test_only_a_result_with_its_detail_needs_the_rendering() -> None:
+    detail = inputs_of(background="detail")
+    for case in ("masked", "plain"):
+        found = detail.rendering(wildcards(case=case))
+        assert found == f"results/{case}/features/rendering.png"
+    assert detail.kernels_of_candidates(wildcards()) == inputs_of().kernels_of_candidates(
+        wildcards()
+    )
+    for background in ("exact", "decoded"):
+        assert inputs_of(background=background).rendering(wildcards()) == []
+
+
 def test_a_killed_run_is_a_target_of_the_next_one(folder: Path) -> None:
     run = run_of(cases=["plain", "word"], results="made")
     assert run.targets()[0] == "made/plain/check.json"

@@ -13,6 +13,7 @@ from PIL import Image
 from editinfinity.errors import UserError
 from editinfinity.files.cropping import crop_around, region_text
 from editinfinity.files.features import ImageFeatures
+from editinfinity.files.images import write_png
 from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.masks import read_mask
 from editinfinity.files.writing import read_settings
@@ -20,6 +21,7 @@ from editinfinity.stages.edit import edit
 from editinfinity.stages.finish import finish
 from editinfinity.stages.image_features import extract_image_features
 from editinfinity.stages.kernel import make_kernel
+from editinfinity.stages.rendering import render_photograph
 
 from .conftest import TINY, Worked
 
@@ -79,6 +81,22 @@ def test_unmasked_pixels_are_identical(large: Path, worked: Worked, crop: str) -
         beyond[400 - margin : 500 + margin, 1000 - margin : 1120 + margin] = False
         assert (changed & beyond).any() == reached
 
+    # The same pixels stay with detail, and all others where the edit shows what was there before.
+    render_photograph(
+        image_features=folder / "image.st", output=folder / "rendering.png", model=TINY
+    )
+    detail = {"background": "detail", "rendering": folder / "rendering.png"}
+    finish(**given, **detail, kernel=folder / "kernel.st", output=folder / "detail.png")
+    restored = np.asarray(Image.open(folder / "detail.png"))
+    assert (before[kept] == restored[kept]).all() and (restored != after).any()
+    assert '"background": "detail"' in (read_settings(folder / "detail.png") or "")
+    rendering, settings = Image.open(folder / "rendering.png"), read_settings(folder / "edited.png")
+    write_png(folder / "same.png", rendering, settings)
+    for kernels in ({"kernel": folder / "kernel.st"}, {}):
+        same = {**given, "edited": folder / "same.png", "output": folder / "same done.png"}
+        finish(**same, **detail, **kernels)
+        assert (np.asarray(Image.open(folder / "same done.png")) == before).all()
+
     # The method's own background is the model's, wherever the model saw the photograph.
     finish(
         **given, kernel=folder / "kernel.st", background="decoded", output=folder / "decoded.png"
@@ -88,6 +106,19 @@ def test_unmasked_pixels_are_identical(large: Path, worked: Worked, crop: str) -
     seen[g.top + 9 : g.top + g.height - 9, g.left + 9 : g.left + g.width - 9] = True
     assert (before[kept & seen] != after[kept & seen]).mean() > 0.9
     assert '"background": "decoded"' in (read_settings(folder / "decoded.png") or "")
+
+
+def test_detail_needs_the_rendering_of_the_same_photograph(
+    large: Path, worked: Worked, tmp_path: Path
+) -> None:
+    _, folder = drawn(large, worked, "320,960,256,256")
+    given = {"edited": folder / "edited.png", "image": large / "photo.png", "background": "detail"}
+    with pytest.raises(UserError, match="needs the output of the stage rendering"):
+        finish(**given, output=tmp_path / "x.png")
+    Image.new("RGB", (256, 272)).save(tmp_path / "other.png")
+    with pytest.raises(UserError, match="render the same photograph"):
+        finish(**given, rendering=tmp_path / "other.png", output=tmp_path / "x.png")
+    assert not (tmp_path / "x.png").exists()
 
 
 def test_a_crop_is_seen_at_full_detail(large: Path, worked: Worked) -> None:

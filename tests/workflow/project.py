@@ -214,7 +214,7 @@ def job_of(rule: str, output: str) -> tuple[str, str]:
     _, case, *folders, name = output.split("/")
     stem = name.rpartition(".")[0]
     match rule:
-        case "check" | "jsonl" | "image_features":
+        case "check" | "jsonl" | "image_features" | "rendering":
             return case, rule
         case "text_features" | "edit_text_features":
             return case, "/".join([*folders, f"{stem}_features"]).removeprefix("features/")

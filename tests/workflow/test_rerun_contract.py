@@ -143,6 +143,7 @@ CHOSEN: dict[str, Any] = {
     "infer_function": 0, "mask_source": "none", "select": NAME,
     # Others of the same place, which would be too large or too small a change to be seen.
     "mask_grow": 4, "lock_scales": 2, "checkpoint_every": 4, "cfg": 3.0, "crop": "full",
+    "background": "decoded",
 }  # fmt: skip
 """Values that a setting moves to where the first that fits would not do."""
 
@@ -215,6 +216,7 @@ ROWS = {
         EVERYTHING[WORD] - PREPARED - {"edit/red hat/text_features", "text_plain_features"},
         {"attention_bias": 0}, WORD,
     ),
+    "detail": Row({"rendering", "edit/edit/finish"}, {"background": "detail"}),
     "betas": Row(drawn() | TRAINED, {"betas": [0.97, 0.9]}),
     "dropout of another": Row(drawn() | {"lora/embedding2/iter2"}, {"lora_dropout": 0.3}),
     "older": Row(EVERYTHING[USER]),
@@ -225,7 +227,7 @@ ROWS = {
 }  # fmt: skip
 
 REALLY_RUN = (
-    "edit prompt", "mask", "blend mask", "target word", "image", "longer", "another edit"
+    "edit prompt", "mask", "blend mask", "target word", "image", "longer", "another edit", "detail"
 )  # fmt: skip
 
 
@@ -487,7 +489,7 @@ def test_every_param_carries_its_name(finished: Project) -> None:
 def test_every_rule_takes_its_params_from_the_one_place_that_names_them() -> None:
     rules = "".join(path.read_text("utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
     sections = re.findall(r"^    params:\n((?: {8}.*\n)+)", rules, re.MULTILINE)
-    assert len(sections) == len(re.findall(r"^    params:", rules, re.M)) == 14
+    assert len(sections) == len(re.findall(r"^    params:", rules, re.M)) == 15
     for section in sections:
         assert re.fullmatch(r" {8}\*\*named\(\n(?: {12}.*\n)+ {8}\),\n", section), section
 

@@ -335,6 +335,7 @@ def test_every_rule_has_what_rules_must_have() -> None:
         "train_lora",
         "attention_map",
         "edit",
+        "rendering",
         "metrics",
     }
     asking = {"pie_bench", "report"}  # targets by which others' outputs are asked for

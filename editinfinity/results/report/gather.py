@@ -56,7 +56,7 @@ _STAGES = {
     "Draw": r"edit/[^/]+/embedding[^/]*(?<!\.metrics)",
     "Metrics": r"edit/[^/]+/.*metrics.*|metrics.*",
     "Choose": r"edit/[^/]+/select",
-    "Finish": r"edit/[^/]+/finish",
+    "Finish": r"edit/[^/]+/finish|rendering",
 }
 """Title of a stage → pattern of its job names, in running order; the first match counts."""
 

@@ -1,0 +1,154 @@
+"""Study of what ``background: detail`` gains: the part of a picture that an edit leaves unchanged.
+
+    python -m training.ablation make
+    python -m training.detail_study
+
+The edits are those of the ablation (120 held-out scenes, 256×256), drawn with nothing learned, by
+plain guidance: under their masks (smoothing ``linear``) and without a mask. Each drawing is
+composited with every background by the package's own code. Unchanged are the pixels in which the
+wanted picture equals the source; they are measured against the source, within the reach of the
+blend mask (G < 1, all pixels without a mask) and outside it. ``right`` and ``to_wanted`` show
+whether anything is lost where the edit does change the picture. The rows go to
+``training/studies/detail.tsv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from editinfinity.editing.blend_mask import make_blend_mask, resample_blend_mask
+from editinfinity.evaluation.names import PSNR_CAP
+from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
+from editinfinity.files.geometry import Geometry
+from editinfinity.files.photograph import photograph_of
+from editinfinity.method.composite import composite
+from editinfinity.settings.groups import FinishSettings
+from training.ablation.drawing import Slice, Studio
+from training.ablation.edits import PACK, Edits, read, read_facts
+from training.ablation.measures import Witnesses, pixels_of
+from training.ablation.statistics import interval
+from training.ablation.variants import EVERYWHERE, NOTHING, Variant
+from training.lpips import Lpips
+from training.tables import write_table
+
+BACKGROUNDS = ("decoded", "exact", "detail")
+MEASURES = ("psnr_reach", "lpips_reach", "psnr_outside", "lpips_outside", "right", "to_wanted")
+
+Row = dict[str, object]
+
+
+def composited(
+    edits: Edits, drawn: Tensor, rendering: Tensor, masks: list[np.ndarray | None], background: str
+) -> Tensor:
+    """Return the finished pictures (S, 3, H, W) of a slice, in [−1, 1]."""
+    sources, pictures, known = (pixels_of(each) for each in (edits.source, drawn, rendering))
+    finished = []
+    for source, picture, same, mask in zip(sources, pictures, known, masks, strict=True):
+        result = composite(
+            photograph_of(Image.fromarray(source)),
+            Image.fromarray(picture),
+            Geometry.fit(source.shape[:2], picture.shape[:2]),
+            mask,
+            FinishSettings(background=background),
+            Image.fromarray(same) if background == "detail" else None,
+        )
+        finished.append(np.asarray(result.pixels))
+    pixels = torch.from_numpy(np.stack(finished)).permute(0, 3, 1, 2)
+    return pixels.to(drawn.device) / 127.5 - 1
+
+
+def unchanged_rows(part: Slice, finished: Tensor, reach: Tensor, lpips: Lpips) -> list[Row]:
+    """Return PSNR and LPIPS of the unchanged pixels within and outside the reach (S, H, W)."""
+    edits = part.edits
+    same = ((edits.wanted - edits.source).abs().amax(1) * 127.5) < 1
+    rows: list[Row] = [{} for _ in edits.facts]
+    for name, region in (("reach", same & reach), ("outside", same & ~reach)):
+        where = region[:, None]
+        error = (((finished - edits.source) / 2).square().mean(1) * region).sum((1, 2))
+        error = error / region.sum((1, 2))
+        decibels = (-10 * error.clamp(min=1e-12).log10()).clamp(max=PSNR_CAP)
+        black = torch.full_like(finished, -1)
+        with torch.no_grad():
+            distance = lpips(
+                torch.where(where, finished, black), torch.where(where, edits.source, black)
+            )
+        for row, psnr, far, size in zip(rows, decibels, distance, region.sum((1, 2)), strict=True):
+            row[f"psnr_{name}"] = float(psnr) if size else float("nan")
+            row[f"lpips_{name}"] = float(far) if size else float("nan")
+    return rows
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--carry", type=Path, default=Path(".carry/ablation"))
+    parser.add_argument("--count", type=int, default=120, help="edits, of every kind in proportion")
+    parser.add_argument("--slice", type=int, default=20, help="edits at once")
+    parser.add_argument("--output", type=Path, default=Path("training/studies/detail.tsv"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    studio = Studio.load(device)
+    lpips = Lpips(options.carry / "lpips.safetensors").to(device).eval()
+    witnesses = Witnesses(load_judge(WEIGHTS, device), lpips)
+    everything = [fact.edit for fact in read_facts(options.carry / PACK)]
+    numbers = everything[:: len(everything) // options.count]
+    rows: list[Row] = []
+    for first in range(0, len(numbers), options.slice):
+        edits = read(options.carry / PACK, numbers[first : first + options.slice], device)
+        part = Slice(studio, edits, first // options.slice)
+        for smoothing in ("linear", EVERYWHERE):
+            with torch.no_grad():
+                drawn = part.draw(Variant(NOTHING, smoothing))
+            grid, masks = studio.plan.reference_grid, list[np.ndarray | None]()
+            reach = torch.ones_like(edits.mask)
+            for index, mask in enumerate(edits.mask.cpu().numpy()):
+                blend_mask = None
+                if smoothing != EVERYWHERE:
+                    blend_mask = make_blend_mask(mask, grid, smoothing)
+                    pixels = resample_blend_mask(blend_mask, mask.shape)
+                    reach[index] = torch.from_numpy(pixels < 1)
+                masks.append(blend_mask)
+            for background in BACKGROUNDS:
+                finished = composited(edits, drawn, part.rendering, masks, background)
+                unchanged = unchanged_rows(part, finished, reach, lpips)
+                judged = witnesses(finished, part.rendering, edits)
+                rows += [
+                    {
+                        "edit": fact.edit, "kind": fact.kind, "smoothing": smoothing,
+                        "background": background, **same, "right": float(found["right"]),
+                        "to_wanted": found["to_wanted"],
+                    }
+                    for fact, same, found in zip(edits.facts, unchanged, judged, strict=True)
+                ]  # fmt: skip
+        write_table(options.output, rows)
+    _print(rows)
+
+
+def _print(rows: list[Row]) -> None:
+    """Print means with intervals, and the paired differences of ``detail`` from ``exact``."""
+
+    def values(smoothing: str, background: str, measure: str) -> np.ndarray:
+        chosen = (r for r in rows if (r["smoothing"], r["background"]) == (smoothing, background))
+        return np.array([row[measure] for row in chosen], dtype=float)
+
+    for smoothing in dict.fromkeys(str(row["smoothing"]) for row in rows):
+        for measure in MEASURES:
+            exact, detail = (values(smoothing, name, measure) for name in ("exact", "detail"))
+            scale, digits = (1000, 1) if "lpips" in measure or measure == "to_wanted" else (1, 2)
+            cells = [
+                interval(values(smoothing, name, measure)).cell(scale, digits)
+                for name in BACKGROUNDS
+            ]
+            change = interval(detail - exact).cell(scale, digits, signed=True)
+            print(smoothing, measure, *cells, change, sep=" | ")
+
+
+if __name__ == "__main__":
+    main()
