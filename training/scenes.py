@@ -216,14 +216,15 @@ class SceneMaker:
         captions = []
         for row in range(len(plan.kind)):
             backdrop = BACKDROPS[plan.backdrop[row]]
-            placed = [self._placed(plan, row, part) for part in range(3)]
+            placed = [self.placed(plan, row, part) for part in range(3)]
             shown = plan.shown[row]
             before = [placed[i] for i in (0, 2) if shown[i]]
             after = [placed[i] for i in (1, 2) if shown[i]]
             captions.append((caption(before, backdrop, rng), caption(after, backdrop, rng)))
         return captions
 
-    def _placed(self, plan: Plan, row: int, part: int) -> Placed:
+    def placed(self, plan: Plan, row: int, part: int) -> Placed:
+        """Return one of the three objects of a scene, as captions describe it."""
         colour = plan.colours[row, part]
         return Placed(
             self.things[plan.things[row, part]],

@@ -124,14 +124,14 @@ def _packed(scenes: Scenes, row: int, fact: Facts, encoder: TextEncoder) -> dict
     shown = scenes.plan.shown[row, 0]
     inside = np.where(mask[..., None], wanted, 0)  # outside, it equals the source
     pictures = {"source": source, "wanted": inside, "mask": mask, "thing": thing & shown}
-    found = {f"{name}/{fact.edit}": _file_of(picture) for name, picture in pictures.items()}
+    found = {f"{name}/{fact.edit}": file_of(picture) for name, picture in pictures.items()}
     for name, prompt in (("source_text", fact.source_prompt), ("text", fact.prompt)):
         features = encoder.encode(prompt + CAPTION_SUFFIX).features[0].cpu()
         found[f"{name}/{fact.edit}"] = features.contiguous()
     return found
 
 
-def _file_of(array: np.ndarray) -> Tensor:
+def file_of(array: np.ndarray) -> Tensor:
     """Return a picture as the bytes of a lossless WebP, a mask as those of a 1-bit PNG."""
     data = io.BytesIO()
     if array.dtype == bool:
@@ -141,7 +141,8 @@ def _file_of(array: np.ndarray) -> Tensor:
     return torch.frombuffer(bytearray(data.getvalue()), dtype=torch.uint8)
 
 
-def _array_of(data: Tensor) -> np.ndarray:
+def array_of(data: Tensor) -> np.ndarray:
+    """Return the array of a picture or mask from :func:`file_of`."""
     return np.array(Image.open(io.BytesIO(data.numpy().tobytes())))
 
 
@@ -160,11 +161,11 @@ def read(path: Path, numbers: Sequence[int], device: torch.device) -> Edits:
             return [file.get_tensor(f"{name}/{number}") for number in numbers]
 
         def picture(name: str) -> Tensor:
-            bytes_ = torch.from_numpy(np.stack([_array_of(data) for data in all_of(name)]))
+            bytes_ = torch.from_numpy(np.stack([array_of(data) for data in all_of(name)]))
             return bytes_.to(device).permute(0, 3, 1, 2) / 127.5 - 1
 
         def region(name: str) -> Tensor:
-            return torch.from_numpy(np.stack([_array_of(data) for data in all_of(name)])).to(device)
+            return torch.from_numpy(np.stack([array_of(data) for data in all_of(name)])).to(device)
 
         source, mask = picture("source"), region("mask")
         wanted = torch.where(mask[:, None], picture("wanted"), source)

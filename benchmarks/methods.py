@@ -1,0 +1,123 @@
+"""Time of each method of drawing, and of finding the place, as a ratio to a plain drawing.
+
+    python benchmarks/methods.py [--preset infinity_2b] [--budget 1M] [--device cuda] [--repeat 5]
+
+The model has random weights at its full size (``bundled`` has its own), so only times mean anything.
+Each row is the median of some repetitions after a warm-up, in turns with a plain drawing, so that a
+machine whose speed varies slows both. Decoding is left out; a plain drawing is also timed with
+recorded CUDA graphs, as the Python API and the worker replay them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from gpu_models import random_transformer, schedule_of
+
+from editinfinity.editing.prompt_region import cells_of_soft_map
+from editinfinity.files.features import ImageFeatures, PromptFeatures
+from editinfinity.files.geometry import Geometry
+from editinfinity.files.transformer_weights import load_transformer
+from editinfinity.method.draw import draw
+from editinfinity.method.prompt_map import prompt_maps
+from editinfinity.models.scale_passes import CudaGraphRunner, ScalePasses
+from editinfinity.presets import PRESETS, Preset, preset
+from editinfinity.settings.groups import (
+    GUIDANCES,
+    GuidanceSettings,
+    PreservationSettings,
+    SamplingSettings,
+    with_defaults,
+)
+from editinfinity.settings.setting import make_groups
+
+WORDS = "a red apple on a wooden table in the morning".split()
+
+
+def random_photograph(chosen: Preset, budget: str) -> ImageFeatures:
+    """Return a photograph of random bits."""
+    rng, scales = np.random.default_rng(0), schedule_of(chosen, budget)
+    bits = [rng.random((*grid, chosen.tokenizer.bits)) < 0.5 for grid in scales.tokenizer_scales]
+    size = scales.image_size
+    raw = rng.standard_normal((chosen.tokenizer.bits, *scales.tokenizer_grid), dtype=np.float32)
+    pixels = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
+    return ImageFeatures(chosen.name, scales, Geometry.fit(size, size), bits, raw, pixels)
+
+
+def random_prompt(chosen: Preset, changed: str, seed: int) -> PromptFeatures:
+    """Return a prompt of random features whose third word is ``changed``."""
+    words = [*WORDS[:2], changed, *WORDS[3:]]
+    starts = np.cumsum([0, *(len(word) + 1 for word in words)])
+    offsets = [(int(s), int(s) + len(w)) for s, w in zip(starts, words, strict=False)]
+    rng = np.random.default_rng(seed)
+    width = chosen.text_encoder.width
+    features = rng.standard_normal((len(words) + 1, width), dtype=np.float32)
+    return PromptFeatures(chosen.name, " ".join(words), features, [*offsets, (0, 0)])
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds that some work takes."""
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="infinity_2b", choices=sorted(PRESETS))
+    parser.add_argument("--budget", default=None)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repeat", type=int, default=5)
+    options = parser.parse_args()
+    device, chosen = torch.device(options.device), preset(options.preset)
+    is_random = options.preset != "bundled"
+    model = random_transformer(chosen, device) if is_random else load_transformer(chosen, device)
+    photograph = random_photograph(chosen, options.budget or chosen.pixel_budget)
+    source, target = (random_prompt(chosen, word, n) for n, word in enumerate(("apple", "pear")))
+
+    def drawing(guidance: str, passes: Callable[..., ScalePasses]) -> Callable[[], object]:
+        sampling, group, _ = make_groups(
+            with_defaults({"guidance": guidance}), SamplingSettings, GuidanceSettings,
+            PreservationSettings,
+        )  # fmt: skip
+        return lambda: draw(
+            model, photograph, target, sampling, source_prompt=source, guidance=group, passes=passes
+        )
+
+    def find() -> None:
+        maps = prompt_maps(model, photograph, source, target)
+        cells_of_soft_map(maps.of("both"), photograph.pixels)
+
+    plain = drawing("cfg", ScalePasses)
+    work = {"finding the place": find}
+    work |= {guidance: drawing(guidance, ScalePasses) for guidance in GUIDANCES}
+    if device.type == "cuda":
+        runners = {guidance: CudaGraphRunner() for guidance in GUIDANCES}
+        work |= {f"{g}, replayed": drawing(g, runner) for g, runner in runners.items()}
+    print(f"| {options.preset}, {photograph.schedule.pixel_budget} | seconds | × plain |\n|---|--:|--:|")
+    for name, task in work.items():
+        for _ in range(3):
+            task()
+        plain()
+        times, ratios = [], []
+        for _ in range(options.repeat):
+            reference = seconds(plain, device)
+            times.append(seconds(task, device))
+            ratios.append(times[-1] / reference)
+        print(
+            f"| {name} | {statistics.median(times):.3f} | {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f}…{max(ratios):.2f}) |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

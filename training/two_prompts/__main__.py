@@ -1,0 +1,135 @@
+"""The study in one command; see the package's description.
+
+    python -m training.two_prompts [make] [draw] [tables]
+
+``make`` packs the edits into ``.carry/two_prompts`` (it needs ``python -m training.assets`` first),
+``draw`` needs only that folder and is meant for a GPU, ``tables`` copies the rows to
+``training/studies/two_prompts`` and fills in the pages. ``tune`` compares settings on the edits
+that are kept for that purpose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
+from training.ablation.measures import Witnesses
+from training.lpips import Lpips
+from training.tables import write_table
+from training.two_prompts import scenes, tuning
+from training.two_prompts.drawing import Bench, Row, Studio, drawn_rows, found_rows
+from training.two_prompts.tables import write_pages
+
+VIEWS = 12
+"""Number of pictures per backdrop, as in the ablation."""
+
+TEST, TUNING = "edits.safetensors", "tuning.safetensors"
+STEPS = ("make", "tune", "draw", "tables")
+SHOWN = (3, 17, 44, 58, 85, 107, 125, 145, 165, 185)
+"""Edits whose pictures are kept, chosen before drawing: two or more of each kind and set."""
+
+
+def make(options: argparse.Namespace) -> None:
+    """Make the scenes of the edits, and pack them."""
+    from editinfinity.files.text_encoder_weights import load_text_encoder
+    from editinfinity.presets import preset
+    from training.scenes import load_maker
+
+    device = torch.device("cpu")
+    maker = load_maker(options.assets, device, VIEWS, cache=Path("build"))
+    encoder = load_text_encoder(preset("bundled"), device)
+    scenes.make(maker, encoder, options.carry / TUNING, ("tuning",))
+    scenes.make(maker, encoder, options.carry / TEST, ("one", "two", "backdrop"))
+
+
+def rows_of(options: argparse.Namespace, pack: str) -> Iterator[Bench]:
+    """Yield the edits of this process's part, ready to find and draw."""
+    device = torch.device(options.device)
+    lpips = Lpips(options.assets / "lpips.safetensors").to(device).eval()
+    studio = Studio.load(device, Witnesses(load_judge(WEIGHTS, device), lpips))
+    part, parts = options.part
+    for scene in scenes.read(options.carry / pack):
+        if scene.facts.edit % parts == part:
+            yield Bench(studio, scene)
+
+
+def described(bench: Bench, rows: Iterator[Row]) -> Iterator[Row]:
+    """Add the edit's number, set and kind to its rows."""
+    scene = bench.scene
+    for row in rows:
+        yield {"edit": scene.facts.edit, "set": scene.set, "kind": scene.facts.kind, **row}
+
+
+def run_part(options: argparse.Namespace, step: str) -> None:
+    """Find and draw this process's part of the edits, and write its rows."""
+    tables: dict[str, list[Row]] = {}
+    for bench in rows_of(options, TUNING if step == "tune" else TEST):
+        shown = options.output / "pictures" / str(bench.scene.facts.edit)
+        keep = shown if bench.scene.facts.edit in SHOWN and step == "draw" else None
+        if step == "tune":
+            found = {"tuned_found": tuning.found_rows(bench), "tuned": tuning.drawn_rows_of(bench)}
+        else:
+            found = {"found": found_rows(bench), "drawn": drawn_rows(bench, keep=keep)}
+        for name, rows in found.items():
+            tables.setdefault(name, []).extend(described(bench, rows))
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name, rows in tables.items():
+        write_table(options.output / f"{name}.{options.part[0]}.tsv", rows)
+
+
+def run(options: argparse.Namespace, step: str) -> None:
+    """Run a step in several processes, and join their tables."""
+    arguments = ["--assets", options.assets, "--carry", options.carry, "--output", options.output,
+                 "--device", options.device]  # fmt: skip
+    command = [sys.executable, "-m", "training.two_prompts", step, *map(str, arguments)]
+    running = [
+        subprocess.Popen([*command, "--part", str(part), str(options.processes)])
+        for part in range(options.processes)
+    ]
+    if failed := sum(process.wait() != 0 for process in running):
+        raise SystemExit(f"{failed} of {len(running)} processes failed")
+    for name in ("tuned_found", "tuned") if step == "tune" else ("found", "drawn"):
+        parts = sorted(options.output.glob(f"{name}.*.tsv"))
+        lines = [part.read_text(encoding="utf-8").splitlines() for part in parts]
+        text = "\n".join([lines[0][0], *(line for part in lines for line in part[1:])])
+        (options.output / f"{name}.tsv").write_text(text + "\n", encoding="utf-8")
+        for part in parts:
+            part.unlink()
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(STEPS))
+    parser.add_argument("--assets", type=Path, default=Path(".carry"))
+    parser.add_argument("--carry", type=Path, default=Path(".carry/two_prompts"))
+    parser.add_argument("--output", type=Path, default=Path("build/two_prompts"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--processes", type=int, default=1, help="processes that share the edits")
+    parser.add_argument("--part", type=int, nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if unknown := set(options.steps) - set(STEPS):
+        parser.error(f"unknown step {', '.join(sorted(unknown))}; choose from {', '.join(STEPS)}")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    steps = options.steps or ("make", "draw", "tables")
+    for step in steps:
+        if step == "make":
+            make(options)
+        elif step == "tables":
+            write_pages(options.output)
+        elif options.part:
+            torch.set_num_threads(1)
+            run_part(options, step)
+        else:
+            run(options, step)
+
+
+if __name__ == "__main__":
+    main()
