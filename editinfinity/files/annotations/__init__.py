@@ -76,8 +76,6 @@ def mask_of_annotations(path: Path, size: Size, photograph: Path | None) -> NDAr
     pictures = _pictures(path)
     picture = choose_picture(pictures, photograph, path)
     with _errors_reported_for(str(path)):
-        if picture.problem:
-            raise AnnotationError(picture.problem)
         annotated_size = _size_of(picture) or size
     require_same_aspect_ratio(path, annotated_size, size)
     areas = _areas_of(picture, annotated_size, path, several=len(pictures) > 1)
@@ -183,4 +181,4 @@ def _errors_reported_for(subject: str) -> Iterator[None]:
     except (
         ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
     ):  # fmt: skip
-        raise UserError(f"{subject}: cannot be read; export it again") from None
+        raise UserError(f"{subject}: cannot be read as annotations; export it again") from None

@@ -92,7 +92,7 @@ def number(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         converted = math.nan
     if not math.isfinite(converted):
-        raise AnnotationError("has a coordinate that is not a number; export it again")
+        raise AnnotationError("has a coordinate or size that is not a number; export it again")
     return converted
 
 
@@ -161,6 +161,18 @@ def has_extent(area: Area) -> bool:
     return all(min(values) < max(values) for values in zip(*points, strict=True))
 
 
+def require_near(points: Iterable[Point], annotated_size: Size) -> None:
+    """Check that points are in the annotated picture, or near it.
+
+    Raises:
+        AnnotationError: a point is far outside.
+    """
+    limit = _MAX_COORDINATE * max(annotated_size)
+    # Written as "not all(<=)" so that NaN, from infinite coordinates, is refused too.
+    if not all(abs(coordinate) <= limit for point in points for coordinate in point):
+        raise AnnotationError("has a corner far outside the picture; export it again")
+
+
 def require_drawable(area: Area, annotated_size: Size) -> int:
     """Check an area's corners; return their number, for ``MAX_CORNERS``.
 
@@ -169,16 +181,14 @@ def require_drawable(area: Area, annotated_size: Size) -> int:
             annotated picture.
     """
     if isinstance(area, Pixels):
+        require_near([area.top_left], annotated_size)
         return _CORNERS_OF_PIXELS
     corners = _corners(area)
     if isinstance(area, Polygon) and len(corners) < 3:
         raise AnnotationError(
             f"has a polygon of only {len(corners)} corners; complete or delete it"
         )
-    limit = _MAX_COORDINATE * max(annotated_size)
-    # Written as "not all(<=)" so that NaN is refused too.
-    if not all(abs(coordinate) <= limit for corner in corners for coordinate in corner):
-        raise AnnotationError("has a corner far outside the picture; export it again")
+    require_near(corners, annotated_size)
     return len(corners)
 
 

@@ -74,7 +74,7 @@ def _picture(
         areas=_areas,
         part=lambda: (
             ".json",
-            json.dumps({**content, "images": [image], "annotations": entries}, ensure_ascii=False),
+            json.dumps({**content, "images": [image], "annotations": entries}),
         ),
         problem=problem,
     )

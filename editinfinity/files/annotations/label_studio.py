@@ -79,7 +79,7 @@ def _picture(task: dict[str, Any]) -> AnnotatedPicture:
         width=sized.get("original_width"),
         entries=results,
         areas=_areas,
-        part=lambda: (".json", json.dumps([task], ensure_ascii=False)),
+        part=lambda: (".json", json.dumps([task])),
     )
 
 

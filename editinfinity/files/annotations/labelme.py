@@ -21,6 +21,7 @@ from editinfinity.files.annotations.areas import (
     Point,
     Polygon,
     number,
+    require_near,
 )
 from editinfinity.files.annotations.picture import AnnotatedPicture, printable
 from editinfinity.files.annotations.runs import checked_size
@@ -35,7 +36,7 @@ def pictures_of_labelme(content: Any) -> list[AnnotatedPicture] | None:
     if not isinstance(content, dict) or "shapes" not in content:
         return None
     picture = AnnotatedPicture(
-        names=(content.get("imagePath"),),
+        names=(),
         height=content.get("imageHeight"),
         width=content.get("imageWidth"),
         entries=content["shapes"],
@@ -59,6 +60,7 @@ def _areas(shape: Mapping[str, Any], picture: Size) -> Iterator[Area]:
         yield Ellipse((x, y), (radius, radius))
     elif shape_type == "mask":
         (x1, y1), (x2, y2) = points
+        require_near(points, picture)
         pixels = _decode_mask(shape.get("mask"), (x1, y1), (x2, y2), picture)
         yield Pixels(pixels, (round(x1), round(y1)), picture)
     else:

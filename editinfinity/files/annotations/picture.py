@@ -61,10 +61,25 @@ def choose_picture(
     regard to capitals.
 
     Raises:
-        UserError: not exactly one of several pictures has the photograph's name.
+        UserError: not exactly one of several pictures has the photograph's name, or that picture
+            cannot be used.
     """
     if len(pictures) == 1:
         return pictures[0]
+    picture = _only_match(pictures, photograph, path)
+    if picture.problem:
+        raise UserError(f"{path}: {picture.problem}")
+    return picture
+
+
+def printable(name: object) -> str:
+    """Return a name from a file, shortened and without unprintable characters, for messages."""
+    return "".join(c if c.isprintable() else "?" for c in str(name)[:100])
+
+
+def _only_match(
+    pictures: Sequence[AnnotatedPicture], photograph: Path | None, path: Path
+) -> AnnotatedPicture:
     matches: list[AnnotatedPicture] = []
     if photograph is not None:
         for form in (_name, _stem, _folded_stem):
@@ -86,11 +101,6 @@ def choose_picture(
     raise UserError(
         f"{path}: has annotations of several images ({shown}{more}){mismatch}; export only one"
     )
-
-
-def printable(name: object) -> str:
-    """Return a name from a file, shortened and without unprintable characters, for messages."""
-    return "".join(c if c.isprintable() else "?" for c in str(name)[:100])
 
 
 def _file_names(picture: AnnotatedPicture) -> set[str]:

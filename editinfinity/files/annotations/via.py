@@ -76,7 +76,7 @@ def _picture(key: str, entry: Mapping[str, Any]) -> AnnotatedPicture:
         # Version 1 wrote {"0": …, "1": …}.
         entries=list(regions.values()) if isinstance(regions, dict) else regions,
         areas=_areas,
-        part=lambda: (".json", json.dumps({key: entry}, ensure_ascii=False)),
+        part=lambda: (".json", json.dumps({key: entry})),
     )
 
 
