@@ -132,8 +132,9 @@ class EditSettings(SettingsGroup):
     mask_source: Annotated[str, Choice(("auto", "blend", "user", "attention", "none"))] = edit(
         "auto"
     )
-    """blend (image/blend.npy, .safetensors or .png) | user (image/mask.png, .json or .txt) |
-    attention (of prompt/target_word.txt) | none; auto = the first of these that is available."""
+    """blend (image/blend.npy, .safetensors or .png) |
+    user (image/mask.png, .json, .xml, .csv or .txt) | attention (of prompt/target_word.txt) |
+    none; auto = the first of these that is available."""
 
 
 @dataclass(frozen=True)

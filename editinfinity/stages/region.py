@@ -34,8 +34,8 @@ def find_region(
     Args:
         geometry: the model's crop of the photograph.
         mask: file of the user's mask; give either this, ``attention`` or ``blend``.
-        photograph: file of the photograph. Its name selects the image in a COCO file that
-            annotates several images.
+        photograph: file of the photograph. Its name selects the image in an annotation file
+            that covers several.
         attention: output of ``collect_attention``.
         blend: file of the user's own blend mask.
         settings: fields of ``MaskSettings``, by name.

@@ -341,7 +341,9 @@ BAD_ANNOTATION: dict[str, tuple[Any, str]] = {
     "brush without size": (
         task({"rle": brush(BOX)}, original_width=None), "has a brush mask without original_width",
     ),
-    "too many corners": (coco({"segmentation": [FLAT * 25_001 * 2]}), "one too many to draw"),
+    "too many corners": (
+        coco({"segmentation": [FLAT * 50_001]}), "annotation 1: exceeds the 200,000 corners that",
+    ),
 }  # fmt: skip
 
 

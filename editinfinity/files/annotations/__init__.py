@@ -156,7 +156,10 @@ def _areas_of(picture: AnnotatedPicture, size: Size, path: Path, several: bool) 
             for area in picture.areas(entry, size):
                 corners += require_drawable(area, size)
                 if corners > MAX_CORNERS:
-                    raise AnnotationError("is one too many to draw; simplify the polygons")
+                    raise AnnotationError(
+                        f"exceeds the {MAX_CORNERS:,} corners that can be drawn; simplify the "
+                        "polygons"
+                    )
                 if has_extent(area):
                     yield area
 
