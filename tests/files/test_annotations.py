@@ -341,9 +341,13 @@ BAD_ANNOTATION: dict[str, tuple[Any, str]] = {
     "brush without size": (
         task({"rle": brush(BOX)}, original_width=None), "has a brush mask without original_width",
     ),
-    "too many corners": (
-        coco({"segmentation": [FLAT * 50_001]}), "annotation 1: exceeds the 200,000 corners that",
+    "too many boxes": (
+        coco(*[{"bbox": [1, 1, 9, 9]}] * 10_000), "exceeds what can be drawn in minutes; export",
     ),
+    "too many corners": (
+        coco({"segmentation": [FLAT * 50_001]}), "annotation 1: exceeds what can be drawn in",
+    ),
+    "too many annotations": (coco(*[{}] * 200_001), "has too many annotations of a picture"),
 }  # fmt: skip
 
 

@@ -151,14 +151,15 @@ def _areas_of(picture: AnnotatedPicture, size: Size, path: Path, several: bool) 
     of_picture = f" of {picture.shown_name}" if several else ""
     with _errors_reported_for(str(path)):
         entries = list(picture.entries)
+        if len(entries) > MAX_CORNERS:
+            raise AnnotationError("has too many annotations of a picture; export fewer")
     for position, entry in enumerate(entries, 1):
         with _errors_reported_for(f"{path}: annotation {position}{of_picture}"):
             for area in picture.areas(entry, size):
                 corners += require_drawable(area, size)
                 if corners > MAX_CORNERS:
                     raise AnnotationError(
-                        f"exceeds the {MAX_CORNERS:,} corners that can be drawn; simplify the "
-                        "polygons"
+                        "exceeds what can be drawn in minutes; export fewer or simpler areas"
                     )
                 if has_extent(area):
                     yield area

@@ -27,10 +27,16 @@ Drawing shapes with corners farther out takes minutes, or overflows.
 """
 
 MAX_CORNERS = 200_000
-"""Maximum number of corners of all areas of a picture. Drawing more takes minutes."""
+"""Maximum number of corners of all areas of a picture. Drawing more takes minutes.
 
-_CORNERS_OF_PIXELS = 100
-"""Number of corners that take as long to draw as one mask of pixels."""
+``require_drawable`` tells for how many corners an area counts.
+"""
+
+_CORNERS_OF_AREA = 20
+"""Number of corners that take about as long to draw as the inside of one area."""
+
+_PIXELS_OF_CORNER = 50_000
+"""Number of pixels of a mask that take about as long to draw as one corner."""
 
 _SIDES_OF_ELLIPSE = 180
 """Number of sides of the polygon that is drawn for a rotated ellipse."""
@@ -174,7 +180,7 @@ def require_near(points: Iterable[Point], annotated_size: Size) -> None:
 
 
 def require_drawable(area: Area, annotated_size: Size) -> int:
-    """Check an area's corners; return their number, for ``MAX_CORNERS``.
+    """Check an area's corners; return how many corners take as long to draw as this area.
 
     Raises:
         AnnotationError: a polygon has less than three corners, or a corner is far outside the
@@ -182,14 +188,14 @@ def require_drawable(area: Area, annotated_size: Size) -> int:
     """
     if isinstance(area, Pixels):
         require_near([area.top_left], annotated_size)
-        return _CORNERS_OF_PIXELS
+        return _CORNERS_OF_AREA + area.marked.size // _PIXELS_OF_CORNER
     corners = _corners(area)
     if isinstance(area, Polygon) and len(corners) < 3:
         raise AnnotationError(
             f"has a polygon of only {len(corners)} corners; complete or delete it"
         )
     require_near(corners, annotated_size)
-    return len(corners)
+    return _CORNERS_OF_AREA + len(corners)
 
 
 def draw(areas: Iterable[Area], annotated_size: Size, size: Size) -> NDArray[np.bool_]:

@@ -127,7 +127,7 @@ def _counts_of_text(text: str) -> NDArray[np.int64]:
 
 
 def mask_of_label_studio(data: Any, size: Size) -> NDArray[np.bool_]:
-    """Decode a brush mask of Label Studio: RGBA pixels in the format of ``@thi.ng/rle-pack``.
+    """Decode a brush mask of Label Studio: RGBA pixels, packed by its library "rle-pack".
 
     A head states the number of values, the bits of a value, and four bit sizes of run lengths. Then
     come blocks: whether one value is repeated, which bit size the length has, the length less one,
