@@ -58,6 +58,14 @@ def why_unusable(name: str) -> str | None:
     return None
 
 
+def as_displayed(name: str) -> str:
+    """Return a name in the one spelling (NFC) that all names that look the same share.
+
+    File systems and tools spell letters with accents in one or in two characters.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def printable(name: str) -> str:
     """Escape control characters and undecodable bytes, so the name fits on one terminal line."""
     return "".join(

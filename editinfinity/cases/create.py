@@ -15,7 +15,7 @@ from pathlib import Path
 from editinfinity.cases.folders import BLEND, IMAGE_ENDINGS, MASK, MASK_ENDINGS, UNNAMED_EDIT
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_bytes, write_text
-from editinfinity.files.input_files import BLEND_ENDINGS, require_file
+from editinfinity.files.input_files import ANNOTATION_ENDINGS, BLEND_ENDINGS, require_file
 from editinfinity.files.near_names import Slot, assign_files
 from editinfinity.names import why_unusable
 
@@ -243,13 +243,14 @@ def _mask_file_of(edit: NewEdit, image: Path) -> File | None:
         fits_png = picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
         (picture if fits_png else to_grey(picture, 255)).save(buffer, "PNG")
         return ".png", buffer.getvalue()
-    if ending == ".json":
+    if ending in ANNOTATION_ENDINGS:
         from editinfinity.files.annotations import annotations_of_photograph
 
         # The file may annotate several photographs. Extract the part of this one, since the case
         # stores the photograph under another name.
         if (part := annotations_of_photograph(edit.mask, image)) is not None:
-            return ending, part.encode()
+            ending, text = part
+            return ending, text.encode()
     return ending, _content_of(edit.mask, "mask")
 
 

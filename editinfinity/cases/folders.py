@@ -1,10 +1,10 @@
 """Cases as folders, in the layout of the original guide.
 
 A case has ``image/original_image.{jpg,jpeg,png,webp,tif,tiff,avif}``,
-``image/mask.{png,json,txt}``, ``image/blend.{npy,safetensors,png}``,
+``image/mask.{png,json,xml,csv,txt}``, ``image/blend.{npy,safetensors,png}``,
 ``prompt/edit_image_prompt.txt``, ``prompt/original_image_prompt.txt`` and
 ``prompt/target_word.txt``. A named edit has ``edit_image_prompt.NAME.txt``. It may have its own
-``mask.NAME.png`` (or .json, .txt), ``blend.NAME.npy`` (or .safetensors, .png) and
+``mask.NAME.png`` (or .json, .xml, .csv, .txt), ``blend.NAME.npy`` (or .safetensors, .png) and
 ``target_word.NAME.txt``; otherwise it uses the unnamed ones. :mod:`editinfinity.files.near_names`
 handles file names that are nearly right.
 """
@@ -17,13 +17,13 @@ from pathlib import Path
 
 from editinfinity.cases.case import Case, Edit
 from editinfinity.config.load import Config, ConfigError
-from editinfinity.files.input_files import BLEND_ENDINGS, is_folder
+from editinfinity.files.input_files import ANNOTATION_ENDINGS, BLEND_ENDINGS, is_folder
 from editinfinity.files.near_names import AssignedFiles, Slot, assign_files, edit_names
 from editinfinity.names import printable, why_unusable
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif")
-MASK_ENDINGS = (".png", ".json", ".txt")
-"""Endings of mask files: picture, polygons, box (read by ``editinfinity.files.masks``)."""
+MASK_ENDINGS = (".png", *ANNOTATION_ENDINGS, ".txt")
+"""Endings of mask files: picture, annotations, box (read by ``editinfinity.files.masks``)."""
 
 UNNAMED_EDIT = "edit"
 """Name of the edit whose prompt file names no edit."""

@@ -37,7 +37,7 @@ Prompt = Annotated[str, typer.Option(help="Description of the edited picture.")]
 Source = Annotated[str | None, typer.Option(help="Description of the photograph.")]
 Mask = Annotated[
     Path | None,
-    typer.Option(help="Region to edit: a picture (black), polygons (.json), box (.txt)."),
+    typer.Option(help="Region to edit: a picture (black), annotations, box (.txt)."),
 ]
 Blend = Annotated[
     Path | None, typer.Option(help="Blend mask of your own (.npy, .safetensors, .png).")

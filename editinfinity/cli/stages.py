@@ -82,7 +82,7 @@ class RegionOptions:
 
     mask: Annotated[Path | None, typer.Option(help="Mask; or give --attention or --blend.")] = None
     photograph: Annotated[
-        Path | None, typer.Option(help="Its name selects its part of a COCO mask file.")
+        Path | None, typer.Option(help="Its name selects its part of an annotation file.")
     ] = None
     attention: Annotated[Path | None, typer.Option(help="File of attention_map.")] = None
     blend: Annotated[Path | None, typer.Option(help="Blend mask of your own.")] = None

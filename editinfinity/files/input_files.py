@@ -16,6 +16,9 @@ BLEND_ENDINGS = (".npy", ".safetensors", ".png")
 """Endings of a blend mask's file: an array, a file with one tensor, a grey picture
 (``editinfinity.files.blends`` reads them)."""
 
+ANNOTATION_ENDINGS = (".json", ".xml", ".csv")
+"""Endings of annotation tools' files (``editinfinity.files.annotations`` reads them)."""
+
 _FILE_TYPES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 

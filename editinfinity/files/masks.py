@@ -1,8 +1,8 @@
 """Read masks, which mark the pixels to edit, from the formats that users have.
 
-A mask is a picture whose black, white, transparent or opaque part is edited, a LabelMe or COCO
-file, or a box ``x,y,w,h``. Pictures and annotated areas may differ in size from the photograph if
-they have the same aspect ratio.
+A mask is a picture whose black, white, transparent or opaque part is edited, a file of an
+annotation tool, or a box ``x,y,w,h``. Pictures and annotated areas may differ in size from the
+photograph if they have the same aspect ratio.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 from editinfinity.errors import UserError
 from editinfinity.files.annotations import MAX_FILE_BYTES, mask_of_annotations
 from editinfinity.files.geometry import Geometry, Size, require_same_aspect_ratio
-from editinfinity.files.input_files import read_text
+from editinfinity.files.input_files import ANNOTATION_ENDINGS, read_text
 from editinfinity.files.opening import open_as
 from editinfinity.files.pixels import is_transparent, to_grey
 from editinfinity.settings.groups import MASK_REGIONS
@@ -40,14 +40,15 @@ def read_mask(
     """Read a mask at the photograph's size, True where the photograph is edited.
 
     Args:
-        path: a picture, a LabelMe or COCO ``.json`` file, or a ``.txt`` file with ``x,y,w,h``.
+        path: a picture, a file of an annotation tool (``.json``, ``.xml`` or ``.csv``), or a
+            ``.txt`` file with ``x,y,w,h``.
         size: (height, width) of the upright photograph.
         edit_region: for pictures, the part that is edited, one of ``MASK_REGIONS``: ``black``
             (values up to 128, as upstream) or ``white``, where transparent pixels count as not
             edited; or ``transparent`` or ``opaque``.
         grow: number of photograph pixels by which the edited part is enlarged on every side.
-        photograph: path of the photograph, whose file name selects one of several images in a
-            COCO file.
+        photograph: path of the photograph, whose file name selects one of several images in an
+            annotation file.
 
     Returns:
         (H, W) bool.
@@ -58,7 +59,7 @@ def read_mask(
     """
     _require_region(edit_region)
     match path.suffix.strip().lower():
-        case ".json":
+        case ending if ending in ANNOTATION_ENDINGS:
             mask = mask_of_annotations(path, size, photograph)
         case ".txt":
             mask = mask_of_box(read_text(path, MAX_FILE_BYTES, "put the mask there"), size, path)

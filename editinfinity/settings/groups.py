@@ -147,9 +147,10 @@ class EditSettings(SettingsGroup):
     mask_source: Annotated[str, Choice(("auto", "blend", "user", "attention", *FOUND, "none"))] = (
         edit("auto")
     )
-    """blend (image/blend.npy, .safetensors or .png) | user (image/mask.png, .json or .txt) |
-    attention (of prompt/target_word.txt) | none; auto = the first of these that is available. words
-    | bits | both = found from the two prompts alone (docs/finding_the_place.md)."""
+    """blend (image/blend.npy, .safetensors or .png) |
+    user (image/mask.png, .json, .xml, .csv or .txt) | attention (of prompt/target_word.txt) |
+    none; auto = the first of these that is available. words | bits | both = found from the two
+    prompts alone (docs/finding_the_place.md)."""
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ def find_region(
         geometry: the model's crop of the photograph.
         mask: file of the user's mask; give either this, ``attention``, ``blend`` or
             ``prompt_map``.
-        photograph: file of the photograph. Its name selects the image in a COCO file that
-            annotates several images.
+        photograph: file of the photograph. Its name selects the image in an annotation file
+            that covers several.
         attention: output of ``collect_attention``.
         blend: file of the user's own blend mask.
         prompt_map: output of ``find_place``.

@@ -48,6 +48,8 @@ USED = [
         "mask.edit.jpg", "mask.edit.png.png", "mask.edit (1).png",
     )],
     ("image/mask.JSON", "mask.json"),
+    ("image/Mask.xml", "mask.xml"),
+    ("image/mask.CSV", "mask.csv"),
     *[(f"image/{name}", "blend.npy") for name in (
         "Blend.npy", "blend.NPY", "blend (1).npy", "blend - Copy.npy", "blend.npy.npy",
     )],
