@@ -131,13 +131,14 @@ def _packed(scenes: Scenes, row: int, fact: Facts, encoder: TextEncoder) -> dict
     return found
 
 
-def file_of(array: np.ndarray) -> Tensor:
-    """Return a picture as the bytes of a lossless WebP, a mask as those of a 1-bit PNG."""
+def file_of(array: np.ndarray, lossless: bool = True) -> Tensor:
+    """Return a picture as the bytes of a WebP, a mask as those of a 1-bit PNG."""
     data = io.BytesIO()
     if array.dtype == bool:
         Image.fromarray(array).save(data, "PNG", optimize=True)
     else:
-        Image.fromarray(array).save(data, "WEBP", lossless=True, quality=50, method=3)
+        quality = 50 if lossless else 95
+        Image.fromarray(array).save(data, "WEBP", lossless=lossless, quality=quality, method=3)
     return torch.frombuffer(bytearray(data.getvalue()), dtype=torch.uint8)
 
 
