@@ -1,9 +1,9 @@
 """The words that differ between a source and an edit prompt (no torch).
 
-Both prompts are split into phrases: words that follow each other, up to a punctuation mark or a word
-such as "a", "on" and "photo", which says nothing about a place (``STOP_WORDS``). A phrase that only
-one prompt has is a change. From "a red car in a forest" to "a blue car in a forest", for example,
-"red car" is gone and "blue car" is new. Where the phrases stand does not matter.
+Both prompts are split into phrases: words that follow each other, up to a punctuation mark or to a
+word such as "a", "on" and "photo", which says nothing about a place (``STOP_WORDS``). A phrase that
+only one prompt has is a change. From "a red car in a forest" to "a blue car in a forest", "red car"
+is gone and "blue car" is new. Where the phrases stand does not matter.
 """
 
 from __future__ import annotations

@@ -73,7 +73,9 @@ def test_a_found_place_that_is_nothing_or_everything_says_what_to_set(
     nothing = region_of_prompts(maps_of(soft), "bits", PIXELS, MaskSettings())
     assert not nothing.edited.any() and blend_mask_of(nothing, SCALES, "linear").all()
     soft[1:63, 1:63] = 1
-    everything = region_of_prompts(maps_of(soft), "bits", PIXELS, MaskSettings())
+    everything = region_of_prompts(
+        maps_of(soft), "bits", PIXELS, MaskSettings(prompt_map_filter=False)
+    )
     assert everything.edited.all()
     blend_mask_of(everything, SCALES, "linear")
     assert caplog.messages == [
@@ -91,7 +93,8 @@ def test_a_found_place_follows_its_settings(caplog: pytest.LogCaptureFixture) ->
     pixels = PIXELS.copy()
     pixels[72:164, 72:164] = (220, 30, 30)  # cells 18 to 40
 
-    def found(maps: PromptMaps = maps_of(soft), source: str = "bits", **settings: object) -> int:
+    def found(maps: PromptMaps | None = None, source: str = "bits", **settings: object) -> int:
+        maps = maps or maps_of(soft)
         region = region_of_prompts(maps, source, pixels, MaskSettings(**settings))  # type: ignore
         assert region.heat_map is region.attention
         return int(region.edited.sum())
