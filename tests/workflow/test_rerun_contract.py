@@ -252,7 +252,8 @@ ROWS = {
 }  # fmt: skip
 
 REALLY_RUN = (
-    "edit prompt", "mask", "blend mask", "target word", "edit prompt of a found place", "image", "longer", "another edit"
+    "edit prompt", "mask", "blend mask", "target word", "edit prompt of a found place", "image",
+    "longer", "another edit",
 )  # fmt: skip
 
 
@@ -496,12 +497,12 @@ def test_how_a_model_runs_changes_nothing_and_its_layers_everything_drawn(
     project = finished.copy(tmp_path / "project")
     same = {"device": "auto", "threads": 2, "gradient_checkpointing": "all", "deterministic": 1,
             "worker": "off", "pie_bench_sample": 3, "pie_bench_lora_iter": 9}  # fmt: skip
-    project.configure(overrides={LARGE: LARGE_SETTINGS}, **same)
+    project.configure(overrides=OVERRIDES, **same)
     plan = project.plan()
     assert not any(plan.pending(case) for case in EVERYTHING)
-    project.configure(overrides={LARGE: LARGE_SETTINGS}, attention_bias=0)
+    project.configure(overrides=OVERRIDES, attention_bias=0)
     assert project.plan().pending(USER) == EVERYTHING[USER] - {"check", "jsonl"}
-    project.configure(overrides={LARGE: LARGE_SETTINGS}, text_encoder_dtype="bf16")
+    project.configure(overrides=OVERRIDES, text_encoder_dtype="bf16")
     kept = {"check", "jsonl", "image_features", *placed()}
     assert project.plan().pending(USER) == EVERYTHING[USER] - kept
 
