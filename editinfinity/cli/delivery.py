@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 
 from editinfinity.errors import UserError
+
+MIN_LOST_DETAIL = 4
+"""Pixels of a photograph for each pixel of the model from which ``log_lost_detail`` logs."""
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +124,28 @@ def log_warnings(
     records = read_records(project / "results" / case / "logs")
     for warning in warnings_of(records, {"edit": smoothings}):
         log.warning("%s", with_user_paths(warning, case, image, mask))
+
+
+def log_lost_detail(image: Path, settings: Mapping[str, Any]) -> None:
+    """Log that a place found on a large photograph is edited at the model's size, and the cure.
+
+    Args:
+        image: the photograph.
+        settings: all settings of the edit, which finds its place from the prompts.
+    """
+    from editinfinity.files.images import schedule_for
+    from editinfinity.files.opening import size_upright
+    from editinfinity.planning.model import effective
+
+    height, width = size_upright(image)
+    seen = schedule_for((height, width), effective("pixel_budget", settings)).image_size
+    if settings["crop"] == "auto" and height * width > MIN_LOST_DETAIL * seen[0] * seen[1]:
+        log.warning(
+            "%s: the place was found on the whole photograph, so the edit has the detail of %d×%d "
+            "pixels; for full detail, edit with --mask and the mask of preview --find-mask",
+            image,
+            *seen[::-1],
+        )
 
 
 def with_user_paths(message: str, case: str, image: Path, mask: str | None) -> str:

@@ -18,6 +18,7 @@ from editinfinity.cli.delivery import (
     PhotographResult,
     deliver,
     extension_for,
+    log_lost_detail,
     log_warnings,
     output_path,
     print_results,
@@ -175,7 +176,7 @@ def edit(
         find_word(source or "", options.target, "--target")
     name = case_name(image)
     settings = {**options.settings(), "cases": [name]}
-    smoothings = smoothings_of(settings)
+    loaded = checked_settings(settings)
     project = options.work / name
     case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
     require_creatable(case, image, edits, overwrite=True)
@@ -187,23 +188,24 @@ def edit(
         if run.failed:
             raise UserError(with_user_paths(run.failed[name][0], name, image, label))
         log_warnings(
-            project, name, image, label, smoothings if label or options.finds_place else ()
+            project, name, image, label, loaded["smoothing"] if label or options.finds_place else ()
         )
+        if options.find_mask is not None:
+            log_lost_detail(image, loaded)
         picture = project / "results" / name / "edit.png"
         written = deliver(picture, image, target_output, output is not None)
         print_results([PhotographResult(image, "edited", run.seconds(name), str(written))])
 
 
-def smoothings_of(settings: dict[Any, Any]) -> tuple[str, ...]:
-    """Check settings before anything is written, and return their smoothings of kernels.
+def checked_settings(settings: dict[Any, Any]) -> dict[str, Any]:
+    """Check settings before anything is written, and return all settings of the edit.
 
     Raises:
         UserError: a setting is not valid.
     """
     from editinfinity.config.load import load_config
 
-    smoothing: Any = load_config(settings, source="settings").settings["smoothing"]
-    return tuple(smoothing)
+    return dict(load_config(settings, source="settings").settings)
 
 
 @grouped
@@ -232,7 +234,7 @@ def batch(
     if results.resolve() == folder.resolve():
         raise UserError(f"--output: {results}: contains the photographs themselves; choose another")
     settings = {**options.settings(), "cases": list(photographs)}
-    smoothings = smoothings_of(settings)
+    smoothings = checked_settings(settings)["smoothing"]
     digest = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
     project = options.work / f"batch-{digest}"
     for name, (image, mask) in photographs.items():
