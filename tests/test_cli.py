@@ -32,8 +32,8 @@ from editinfinity.settings.groups import (
 ROOT = Path(__file__).parents[1]
 RULES = (
     "check", "jsonl", "image_features", "text_features", "train_textembedding", "train_lora",
-    "attention_map", "kernel", "mask_pictures", "edit", "rendering", "finish", "metrics",
-    "select",
+    "attention_map", "prompt_map", "kernel", "mask_pictures", "edit", "rendering", "finish",
+    "metrics", "select",
 )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ class _Pen:
 
 
 def test_options_are_those_of_the_settings() -> None:
-    left_out = {"lora_learning_rate"}
+    left_out = {"lora_learning_rate", "attention_scales"}
     for stage, groups in (
         (cli_stages.train_textembedding, [TrainingSettings]),
         (cli_stages.train_lora, [TrainingSettings, LoraSettings]),
@@ -110,7 +110,9 @@ def test_options_are_those_of_the_settings() -> None:
         for field in [field for group in groups for field in fields(group)]:
             if field.name not in left_out:
                 assert options[field.name].default == field.default
-        left_out = {"embedding_learning_rate"}
+        left_out = {"embedding_learning_rate", "attention_scales"}
+    scales = inspect.signature(cli_stages.attention_map).parameters["attention_scales"]
+    assert scales.default == MaskSettings.attention_scales
 
 
 def test_earlier_options_of_stages_still_work() -> None:
@@ -201,6 +203,10 @@ def test_a_whole_edit_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
            "--output", "automatic.st")  # fmt: skip
     invoke("mask_pictures", "--image-features", "image.st", "--attention", "attention.st",
            "--mask-image", "automatic.png", "--heatmap", "heatmap.png")  # fmt: skip
+    plain = ("--source-features", "source.st", "--target-features", "edit.st")
+    invoke("prompt_map", "--image-features", "image.st", *plain, "--output", "found.st", *tiny)
+    invoke("kernel", "--image-features", "image.st", "--prompt-map", "found.st", "--find-mask",
+           "bits", "--output", "found_kernel.st")  # fmt: skip
     invoke("kernel", "--image-features", "image.st", "--mask", "mask.png", "--output", "kernel.st")
     invoke("edit", "--image-features", "image.st", "--text-features", "edit.st", "--embedding",
            "e2.st", "--lora-dir", "lora2", "--kernel", "kernel.st", "--output", "edited.png",

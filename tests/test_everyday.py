@@ -384,12 +384,52 @@ def test_preview(folder: Path) -> None:
     assert (shown[64, 80] != old[64, 80]).any() and (shown[5, 5] == old[5, 5]).all()
 
 
+def test_a_place_found_from_the_prompts_is_a_mask_to_see_and_to_edit_with(folder: Path) -> None:
+    prompts = ("--source", "a red cup on a table", "--prompt", "a blue cup on a table")
+    find = ("my photo.jpg", "--find-mask", "both", *prompts)
+    seen = run(folder, "preview", *find, *UNTRAINED)
+    assert seen.returncode == 0, seen.stderr
+    mask = folder / "my photo_mask.png"
+    with Image.open(mask) as picture:
+        assert picture.size == (160, 128) and sorted(set(picture.getdata())) == [0, 255]
+    assert seen.stdout.startswith("my photo_mask.png: ") and seen.stdout.strip().endswith(".png")
+    heatmap = seen.stdout.strip().rpartition(": ")[2]
+    assert Image.open(folder / heatmap).size == (320, 256)
+    drawn = run(folder, "edit", *find, *UNTRAINED, "--seed", "7")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "find the place" not in drawn.stderr  # it is still there
+    (settings,) = folder.glob(".editinfinity/*/results/*/edit/edit/*.json")
+    kernel = json.loads(settings.read_text())["kernel"]
+    assert (kernel["mask_source"], kernel["gone"]) == ("both", ["red", "cup"])
+    # Whoever paints over the mask keeps it, and edits with it.
+    draw_mask(mask, 30, (160, 128))
+    painted = mask.read_bytes()
+    again = run(folder, "preview", *find, *UNTRAINED)
+    assert again.stdout.startswith("my photo_mask_2.png: ") and mask.read_bytes() == painted
+    given = ("my photo.jpg", "--mask", str(mask), *prompts, *UNTRAINED, "--output", "b.png")
+    assert run(folder, "edit", *given).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
         (("edit", "none.jpg", "--prompt", "x"), "none.jpg: there is no such file"),
         (("edit", "my photo.jpg", "--prompt", "x", "--mask", "mask.png", "--box", "1,2,3,4"),
+         "give only one of --mask, --box, --blend, --target and --find-mask"),
+        (("new", "a", "my photo.jpg", "--prompt", "x", "--mask", "m", "--target", "x"),
          "give only one of --mask, --box, --blend and --target"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--find-mask", "both"),
+         "--find-mask: the place is found by comparing both prompts, but there is no source"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--source", "x", "--find-mask", "both"),
+         "they are equal; write what changes"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--source", "y", "--find-mask", "user"),
+         "--find-mask: 'user' is not one of words, bits, both"),
+        (("edit", "my photo.jpg", "--prompt", "x", "--source", "y", "--find-mask", "both",
+          "--set", "mask_source=user"), "give only one of --find-mask and --set mask_source"),
+        (("batch", ".", "--prompt", "x", "--source", "y", "--find-mask", "both", "--masks", "."),
+         "give only one of --masks and --find-mask"),
+        (("preview", "my photo.jpg", "--box", "1,2,3,4", "--prompt", "x"),
+         "--prompt, --source, --set: apply only with --find-mask"),
         (("edit", "my photo.jpg", "--prompt", "x", "--output", "a.gif"), "choose one of"),
         (("edit", "my photo.jpg", "--prompt", "x", "--target", "horse", "--source", "a cup"),
          "'horse' is not in the source prompt 'a cup'"),
@@ -400,7 +440,7 @@ def test_preview(folder: Path) -> None:
         (("batch", "nowhere", "--prompt", "x"), "nowhere: is not a folder"),
         (("new", "a/b", "my photo.jpg", "--prompt", "x"), "it contains a /"),
         (("new", "a{b", "my photo.jpg", "--prompt", "x"), "cannot be the name of a case"),
-        (("preview", "my photo.jpg"), "give either --mask or --box"),
+        (("preview", "my photo.jpg"), "give either --mask, --box or --find-mask"),
         (("preview", "my photo.jpg", "--box", "900,1,2,2"), "--box: the box 900,1,2,2 lies"),
         (("show", "mask.png"), "mask.png: contains no settings"),
     ],

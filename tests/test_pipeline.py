@@ -24,6 +24,10 @@ from editinfinity.errors import UserError
 from editinfinity.models.transformer import TextFeatures
 from editinfinity.presets import PRESETS, preset
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
+from editinfinity.stages.kernel import make_kernel
+from editinfinity.stages.mask_pictures import draw_mask_pictures
+from editinfinity.stages.prompt_map import find_place
+from editinfinity.stages.text_features import extract_text_features
 from tests.stages.conftest import draw_photograph
 
 TINY = ModelSettings(model="tiny", device="cpu", threads=1)
@@ -87,6 +91,52 @@ def test_only_a_prompt_with_a_soft_prompt_has_the_suffix(
     negative = partial(edit, guidance="source_negative")
     assert texts(lambda: negative(both)) == [PROMPT + SUFFIX, wanted + SUFFIX]
     assert texts(lambda: negative(only_lora)) == [PROMPT, wanted]
+
+
+@pytest.mark.parametrize("source", ["words", "bits", "both"])
+def test_a_found_place_is_that_of_the_stages(
+    pipe: EditInfinityPipeline, inversion: Inversion, tmp_path: Path, source: str
+) -> None:
+    """The mask picture too; the adapter and the soft prompt do not take part."""
+    inversion.features.save(tmp_path / "image")
+    for name, prompt in (("source", PROMPT), ("target", "a blue cup on a wooden table")):
+        extract_text_features(prompt=prompt, output=tmp_path / name, model=TINY, suffix="")
+    find_place(
+        image_features=tmp_path / "image", source_features=tmp_path / "source",
+        target_features=tmp_path / "target", output=tmp_path / "maps", model=TINY,
+    )  # fmt: skip
+    where = {"image_features": tmp_path / "image", "prompt_map": tmp_path / "maps",
+             "find_mask": source, "prompt_map_grow": 1}  # fmt: skip
+    make_kernel(output=tmp_path / "kernel", smoothing="hard", **where)
+    draw_mask_pictures(mask_image=tmp_path / "m.png", heatmap=tmp_path / "h.png", **where)
+    edit = partial(pipe.edit, inversion, "a blue cup on a wooden table", seed=3)
+    blend = load_file(tmp_path / "kernel")["kernel"].numpy()
+    found = edit(mask=source, smoothing="hard", prompt_map_grow=1)
+    assert 0 < blend.mean() < 1
+    assert np.array_equal(np.asarray(found), np.asarray(edit(blend=blend)))
+    mask = pipe.find_mask(inversion, "a blue cup on a wooden table", source, prompt_map_grow=1)
+    assert np.array_equal(np.asarray(mask), np.asarray(Image.open(tmp_path / "m.png")))
+
+
+def test_each_prompt_of_a_list_has_a_place_of_its_own(
+    pipe: EditInfinityPipeline, inversion: Inversion, tmp_path: Path
+) -> None:
+    prompts = ["a blue cup on a wooden table", "a red cup on green grass"]
+    together = pipe.edit(inversion, prompts, mask="both", seed=3)
+    for prompt, picture in zip(prompts, together, strict=True):
+        alone = pipe.edit(inversion, prompt, mask="both", seed=3)
+        assert np.array_equal(np.asarray(picture), np.asarray(alone))
+    (tmp_path / "both").write_bytes(b"")  # a file of that name is given as a path
+    with pytest.raises(UserError, match="both: "):
+        pipe.edit(inversion, prompts[0], mask=tmp_path / "both")
+
+
+def test_fine_scales_of_attention_are_an_option(
+    pipe: EditInfinityPipeline, inversion: Inversion
+) -> None:
+    edit = partial(pipe.edit, inversion, "a blue cup", target_word="cup", seed=3)
+    assert np.array_equal(np.asarray(edit()), np.asarray(edit(attention_scales="all")))
+    assert not np.array_equal(np.asarray(edit()), np.asarray(edit(attention_scales="fine")))
 
 
 BOX = (100, 80, 80, 80)
@@ -252,6 +302,8 @@ def test_faults_are_one_line(pipe: EditInfinityPipeline, inversion: Inversion, p
         (lambda: pipe.edit(inversion, "a", seed=1.5), "seed: must be .* got 1.5"),
         (lambda: pipe.edit(inversion, "a", cfg=math.inf), "cfg: must be .* got Infinity"),
         (lambda: pipe.edit(inversion, "a", mask=BOX, target_word="cup"), "pass only one"),
+        (lambda: pipe.edit(inversion, PROMPT, mask="both"), "both prompts, but they are equal"),
+        (lambda: pipe.find_mask(inversion, "a", "most"), "'most' is not one of words, bits, both"),
         (lambda: pipe.edit(inversion, "a", mask=BOX, blend="b.npy"), "pass only one"),
         (lambda: pipe.edit(inversion, "a", blend=np.ones((64, 64))), "blend: has a grid of 64×64"),
         (lambda: pipe.edit(inversion, "a", blend=photo.parent / "none.npy"), "is no such file"),

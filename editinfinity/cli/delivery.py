@@ -6,13 +6,16 @@ import itertools
 import logging
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 
 from editinfinity.errors import UserError
+
+MIN_LOST_DETAIL = 4
+"""Pixels of a photograph for each pixel of the model from which ``log_lost_detail`` logs."""
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +180,28 @@ def log_warnings(
         if line not in told:
             log.warning("%s", line)
     return lines
+
+
+def log_lost_detail(image: Path, settings: Mapping[str, Any]) -> None:
+    """Log that a place found on a large photograph is edited at the model's size, and the cure.
+
+    Args:
+        image: the photograph.
+        settings: all settings of the edit, which finds its place from the prompts.
+    """
+    from editinfinity.files.images import schedule_for
+    from editinfinity.files.opening import size_upright
+    from editinfinity.planning.model import effective
+
+    height, width = size_upright(image)
+    seen = schedule_for((height, width), effective("pixel_budget", settings)).image_size
+    if settings["crop"] == "auto" and height * width > MIN_LOST_DETAIL * seen[0] * seen[1]:
+        log.warning(
+            "%s: the place was found on the whole photograph, so the edit has the detail of %d×%d "
+            "pixels; for full detail, edit with --mask and the mask of preview --find-mask",
+            image,
+            *seen[::-1],
+        )
 
 
 def with_user_paths(message: str, case: str, image: Path, mask: str | None) -> str:

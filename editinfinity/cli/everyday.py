@@ -19,6 +19,7 @@ from editinfinity.cli.delivery import (
     deliver,
     deliver_draft,
     extension_for,
+    log_lost_detail,
     log_warnings,
     output_path,
     print_results,
@@ -28,7 +29,7 @@ from editinfinity.cli.options import grouped, setting_option
 from editinfinity.errors import UserError
 from editinfinity.method.prompt_changes import require_comparable
 from editinfinity.prompts import find_word
-from editinfinity.settings.groups import FOUND, ModelSettings
+from editinfinity.settings.groups import FOUND, ModelSettings, values_of
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +189,7 @@ def edit(
         find_word(source or "", options.target, "--target")
     name = case_name(image)
     settings = {**options.settings(), "cases": [name]}
-    smoothings, first = smoothings_of(settings), _first_drawing(settings) if refine else None
+    loaded, first = checked_settings(settings), _first_drawing(settings) if refine else None
     if refine:
         settings["method"] = TRAINED_METHOD
     project = options.work / name
@@ -199,7 +200,8 @@ def edit(
     with locked_for_change(outputs), lock_project(project) as lock:
         make_case(case, image, source, edits, overwrite=True)
         picture, draft, told = project / "results" / name / "edit.png", None, list[str]()
-        where = project, name, image, label, smoothings if label or options.finds_place else ()
+        smoothings = values_of(loaded, "smoothing") if label or options.finds_place else ()
+        where = project, name, image, label, smoothings
         if first is not None:
             run = run_workflow(project, first, lock)
             if run.failed:
@@ -212,6 +214,8 @@ def edit(
             reason = with_user_paths(run.failed[name][0], name, image, label)
             raise UserError(reason if draft is None else f"{reason}; {draft} is without training")
         log_warnings(*where, told)
+        if options.find_mask is not None:
+            log_lost_detail(image, loaded)
         written = deliver(picture, image, target_output, output is not None, draft)
         print_results([PhotographResult(image, "edited", run.seconds(name), str(written))])
 
@@ -222,20 +226,19 @@ def _first_drawing(settings: dict[Any, Any]) -> dict[Any, Any]:
     method = FIRST_METHOD if chosen == TRAINED_METHOD else chosen
     # The names of variants differ without training, so none that is set by name exists.
     first = {**settings, "method": method, "select": "first"}
-    smoothings_of(first)
+    checked_settings(first)
     return first
 
 
-def smoothings_of(settings: dict[Any, Any]) -> tuple[str, ...]:
-    """Check settings before anything is written, and return their smoothings of kernels.
+def checked_settings(settings: dict[Any, Any]) -> dict[str, Any]:
+    """Check settings before anything is written, and return all settings of the edit.
 
     Raises:
         UserError: a setting is not valid.
     """
     from editinfinity.config.load import load_config
-    from editinfinity.settings.groups import values_of
 
-    return values_of(load_config(settings, source="settings").settings, "smoothing")
+    return dict(load_config(settings, source="settings").settings)
 
 
 @grouped
@@ -264,7 +267,7 @@ def batch(
     if results.resolve() == folder.resolve():
         raise UserError(f"--output: {results}: contains the photographs themselves; choose another")
     settings = {**options.settings(), "cases": list(photographs)}
-    smoothings = smoothings_of(settings)
+    smoothings = values_of(checked_settings(settings), "smoothing")
     digest = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
     project = options.work / f"batch-{digest}"
     for name, (image, mask) in photographs.items():

@@ -21,9 +21,9 @@ from editinfinity.cli.everyday import (
     Set,
     Source,
     Work,
+    checked_settings,
     require_at_most_one,
     require_file,
-    smoothings_of,
 )
 from editinfinity.cli.options import setting_option
 from editinfinity.errors import UserError
@@ -116,7 +116,7 @@ def _find(image: Path, options: EditOptions, target: Path, overwrite: bool) -> N
     require_file(image)
     name = case_name(image)
     settings = {**options.settings(), "cases": [name], "infer_function": 1}
-    smoothings = smoothings_of(settings)
+    smoothings = checked_settings(settings)["smoothing"]
     project = options.work / name
     case, edits = project / "data" / name, {"edit": options.edit(None)}
     require_creatable(case, image, edits, overwrite=True)

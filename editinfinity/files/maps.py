@@ -88,15 +88,15 @@ class PromptMaps:
         save_tensors(path, arrays, {**metadata, "kind": PROMPT_MAPS, "preset": preset})
 
     @classmethod
-    def load(cls, path: Path, grid: Grid) -> PromptMaps:
-        """Read the file.
+    def load(cls, path: Path, grid: Grid | None = None) -> PromptMaps:
+        """Read the file, whose maps must have the grid, if one is given.
 
         Raises:
             UserError: the file is missing or damaged, or the shape of a map is not ``grid``.
         """
         arrays, metadata = load_arrays(path, PROMPT_MAPS, ["bits"])
         for values in arrays.values():
-            _require_grid(values, path, grid)
+            _require_grid(values, path, grid or arrays["bits"].shape)
         try:
             gone, new, is_addition = (metadata[key] for key in ("gone", "new", "is_addition"))
         except KeyError as error:

@@ -1,18 +1,17 @@
 """The words that differ between a source and an edit prompt (no torch).
 
-Both prompts are compared word by word, without words such as "a", "on" and "photo", which say
-nothing about a place (``STOP_WORDS``). A change is widened to its whole phrase: the words beside it
-up to the next stop word or punctuation mark. From "a red car" to "a blue car", for example, the
-phrases "red car" and "blue car" have changed.
+Both prompts are split into phrases: words that follow each other, up to a punctuation mark or to a
+word such as "a", "on" and "photo", which says nothing about a place (``STOP_WORDS``). A phrase that
+only one prompt has is a change. From "a red car in a forest" to "a blue car in a forest", "red car"
+is gone and "blue car" is new. Where the phrases stand does not matter.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from editinfinity.errors import UserError
 from editinfinity.prompts import Span
@@ -51,15 +50,17 @@ class PromptChange:
     """The changed phrases of two prompts, as character ranges of their words.
 
     Attributes:
-        gone: words of the source prompt whose phrase is missing or differs in the edit prompt.
-        new: words of the edit prompt whose phrase is missing or differs in the source prompt.
-        is_addition: whether the edit only adds something: no word of the source is gone, and no
-            changed phrase has a word of the source prompt.
+        gone: words of the phrases of the source prompt that the edit prompt does not have.
+        new: words of the phrases of the edit prompt that the source prompt does not have.
     """
 
     gone: tuple[Span, ...]
     new: tuple[Span, ...]
-    is_addition: bool
+
+    @property
+    def is_addition(self) -> bool:
+        """Whether the edit only adds something: no phrase of the source prompt is gone."""
+        return bool(self.new) and not self.gone
 
     def __bool__(self) -> bool:
         """Whether a word has changed."""
@@ -97,23 +98,12 @@ def changed_words(source: str, target: str) -> PromptChange:
         target: the edit prompt.
     """
     before, after = _words(source), _words(target)
-    matcher = SequenceMatcher(
-        None, [word.text for word in before], [word.text for word in after], autojunk=False
-    )
-    gone, new = set[int](), set[int]()
-    for operation, start, end, new_start, new_end in matcher.get_opcodes():
-        if operation != "equal":
-            gone |= {word.phrase for word in before[start:end]}
-            new |= {word.phrase for word in after[new_start:new_end]}
-    old_phrases, new_phrases = _phrases(before), _phrases(after)
-    moved = Counter(old_phrases[i] for i in gone) & Counter(new_phrases[i] for i in new)
-    gone, new = _without(gone, old_phrases, moved), _without(new, new_phrases, moved)
-    kept = {word.text for word in before}
-    shared = any(word.text in kept for word in after if word.phrase in new)
+    old, new = _phrases(before), _phrases(after)
+    kept = Counter(old.values()) & Counter(new.values())
+    gone, added = _without(old, kept), _without(new, kept)
     return PromptChange(
         tuple(word.span for word in before if word.phrase in gone),
-        tuple(word.span for word in after if word.phrase in new),
-        is_addition=bool(new) and not gone and not shared,
+        tuple(word.span for word in after if word.phrase in added),
     )
 
 
@@ -122,7 +112,7 @@ def _words(prompt: str) -> list[_Word]:
     words, phrase, end = list[_Word](), 0, 0
     for match in _WORD.finditer(prompt):
         text = match.group().casefold().replace("’", "'")
-        if prompt[end : match.start()].strip():  # a punctuation mark
+        if prompt[end : match.start()].replace("_", " ").strip():  # a punctuation mark
             phrase += 1
         end = match.end()
         if text in STOP_WORDS:
@@ -140,14 +130,12 @@ def _phrases(words: Sequence[_Word]) -> dict[int, tuple[str, ...]]:
     return phrases
 
 
-def _without(
-    changed: Iterable[int], phrases: dict[int, tuple[str, ...]], moved: Counter[tuple[str, ...]]
-) -> set[int]:
-    """Return the changed phrases without those that have only moved to another position."""
-    remaining, left = moved.copy(), set[int]()
-    for number in sorted(changed):
-        if remaining[phrases[number]]:
-            remaining[phrases[number]] -= 1
+def _without(phrases: dict[int, tuple[str, ...]], kept: Counter[tuple[str, ...]]) -> set[int]:
+    """Return the numbers of the phrases that are not kept; of equal ones, the first are kept."""
+    remaining, changed = kept.copy(), set[int]()
+    for number, words in phrases.items():
+        if remaining[words]:
+            remaining[words] -= 1
         else:
-            left.add(number)
-    return left
+            changed.add(number)
+    return changed

@@ -133,6 +133,18 @@ def test_infer_function_forces(tmp_path: Path) -> None:
     assert "target word" in map_only.faults()[0]
 
 
+@pytest.mark.parametrize("source", ["words", "bits", "both"])
+def test_a_place_found_from_the_prompts_needs_no_file(tmp_path: Path, source: str) -> None:
+    make_case(tmp_path / "a", "image/mask.png")
+    for infer_function, expected in ((None, 2), (1, 1), (2, 2)):
+        settings = {"mask_source": source, "infer_function": infer_function}
+        edit = load(tmp_path, **settings).by_name["a"].edits["edit"]
+        assert (edit.mask_source, edit.find_mask, edit.infer_function) == (source, source, expected)
+        assert edit.faults() == [] and edit.judged_mask == "user"
+    freely = load(tmp_path, mask_source=source, infer_function=0).by_name["a"].edits["edit"]
+    assert (freely.mask_source, freely.find_mask) == ("none", None)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -9,8 +9,15 @@ import pytest
 
 from editinfinity.errors import UserError
 from editinfinity.files.geometry import Geometry
-from editinfinity.method.locate import blend_mask_of, region_of_attention, region_of_mask
+from editinfinity.files.maps import PromptMaps
+from editinfinity.method.locate import (
+    blend_mask_of,
+    region_of_attention,
+    region_of_mask,
+    region_of_prompts,
+)
 from editinfinity.scales import reference_grid, schedule
+from editinfinity.settings.groups import MaskSettings
 
 SCALES = schedule(1, "0.06M")
 GEOMETRY = Geometry.within((300, 400), (0, 0, 300, 300), SCALES.image_size)
@@ -50,6 +57,70 @@ def test_attention_that_leaves_too_little_says_what_to_lower(
     (message,) = caplog.messages
     assert message.startswith("the attention of 'cup': marks too little")
     assert message.endswith("; lower attention_threshold")
+
+
+def maps_of(soft: np.ndarray, words: np.ndarray | None = None, **more: object) -> PromptMaps:
+    return PromptMaps(soft, words, (), (), **{"is_addition": False, **more})  # type: ignore[arg-type]
+
+
+PIXELS = np.full((256, 256, 3), 90, np.uint8)
+
+
+def test_a_found_place_that_is_nothing_or_everything_says_what_to_set(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    soft = np.zeros((64, 64), np.float32)
+    nothing = region_of_prompts(maps_of(soft), "bits", PIXELS, MaskSettings())
+    assert not nothing.edited.any() and blend_mask_of(nothing, SCALES, "linear").all()
+    soft[1:63, 1:63] = 1
+    everything = region_of_prompts(
+        maps_of(soft), "bits", PIXELS, MaskSettings(prompt_map_filter=False)
+    )
+    assert everything.edited.all()
+    blend_mask_of(everything, SCALES, "linear")
+    assert caplog.messages == [
+        "the place found from the prompts: marks too little for a visible edit, so the picture "
+        "stays unchanged; set prompt_map_threshold (lower finds more), or give a mask",
+        "the place found from the prompts is the whole picture; set prompt_map_threshold (higher "
+        "finds less), or give a mask",
+    ]
+
+
+def test_a_found_place_follows_its_settings(caplog: pytest.LogCaptureFixture) -> None:
+    soft = np.zeros((64, 64), np.float32)
+    soft[20:40, 20:40] = 0.3
+    soft[25:35, 25:35] = 1
+    pixels = PIXELS.copy()
+    pixels[72:164, 72:164] = (220, 30, 30)  # cells 18 to 40
+
+    def found(maps: PromptMaps | None = None, source: str = "bits", **settings: object) -> int:
+        maps = maps or maps_of(soft)
+        region = region_of_prompts(maps, source, pixels, MaskSettings(**settings))  # type: ignore
+        assert region.heat_map is region.attention
+        return int(region.edited.sum())
+
+    plain = {"prompt_map_filter": False, "prompt_map_grow": 0}
+    assert found(**plain) == 100
+    assert found(**plain, prompt_map_threshold=0.2) == 400
+    assert found(prompt_map_filter=False) == 14**2  # two cells on each side
+    assert found(prompt_map_grow=0, prompt_map_threshold=0.2) > 440  # along the edges
+    addition = maps_of(soft, is_addition=True)
+    assert found(addition, prompt_map_grow=0, prompt_map_threshold=0.2) == 400
+    assert caplog.messages == []
+    assert found(source="both", **plain) == 100
+    assert caplog.messages == [
+        "no word differs between the prompts, so the place is found from the bits alone"
+    ]
+
+
+def test_both_is_the_product_of_the_maps() -> None:
+    bits, words = np.random.default_rng(0).random((2, 64, 64), np.float32)
+    unit = [(m - m.min()) / (m.max() - m.min()) for m in (bits, words)]
+    maps = maps_of(bits, words)
+    assert np.array_equal(maps.of("bits"), unit[0]) and np.array_equal(maps.of("words"), unit[1])
+    assert np.array_equal(maps.of("both"), unit[0] * unit[1])
+    alone = maps_of(bits)
+    assert all(np.array_equal(alone.of(source), unit[0]) for source in ("bits", "words", "both"))
 
 
 def test_the_reference_grid_of_a_picture_is_its_schedules() -> None:

@@ -104,6 +104,34 @@ def test_params_of_a_mask_are_those_of_its_source() -> None:
     assert {value(wildcards(case="plain")) for value in plain.values()} == {"none"}
 
 
+def test_what_a_found_place_depends_on_is_one_param() -> None:
+    """Others would rerun every job of projects that have no such place."""
+
+    def fingerprint_of(**settings: object) -> object:
+        params = params_of(mask_source="both", **settings).of_mask("mask_source")
+        values = {key: value(wildcards(case="plain")) for key, value in params.items()}
+        assert set(values) == {
+            "mask_fingerprint", "mask_edit_region", "mask_grow", "attention_threshold"
+        }  # fmt: skip
+        return values.pop("mask_fingerprint")
+
+    texts = [
+        fingerprint_of(),
+        fingerprint_of(prompt_map_threshold=0.4),
+        fingerprint_of(prompt_map_filter=0),
+        fingerprint_of(prompt_map_grow=3),
+    ]
+    assert len(set(texts)) == 4 and all(str(text).startswith("both, ") for text in texts)
+    assert fingerprint_of(mask_grow=7) == texts[0]
+
+
+def test_the_scales_of_attention_are_named_only_if_they_are_not_all() -> None:
+    word = wildcards(case="word")
+    plain = params_of().target_word_fingerprint(word)
+    fine = params_of(attention_scales="fine").target_word_fingerprint(word)
+    assert fine == f"{plain}, attention_scales=fine"
+
+
 @pytest.mark.parametrize("main_process", [True, False])
 def test_fingerprints_follow_the_files(folder: Path, main_process: bool) -> None:
     def found() -> list[str]:
@@ -171,6 +199,18 @@ def test_an_attention_map_is_for_the_masks_that_come_from_it() -> None:
     assert drawn(word) == judged(word) == "results/word/mask/edit/attention.safetensors"
     assert drawn(both) == "results/both/mask/edit/attention.safetensors"
     assert judged(both) == drawn(wildcards()) == []
+
+
+def test_prompt_maps_are_for_the_places_found_in_them() -> None:
+    for source in ("words", "bits", "both"):
+        inputs = inputs_of(mask_source=source)
+        drawn, judged = inputs.prompt_map("mask_source"), inputs.prompt_map("judged_mask")
+        path = "results/word/mask/edit/prompt_map.safetensors"
+        assert drawn(wildcards(case="word")) == judged(wildcards(case="word")) == path
+        # The user's mask counts for metrics.
+        assert drawn(wildcards(case="both")) and judged(wildcards(case="both")) == []
+        assert inputs.attention("mask_source")(wildcards(case="word")) == []
+    assert inputs_of().prompt_map("mask_source")(wildcards(case="word")) == []
 
 
 def test_the_result_is_chosen_among_its_candidates() -> None:

@@ -35,6 +35,28 @@ def test_a_sound_case_is_reported(worked: Worked, tmp_path: Path) -> None:
     assert written["edits"] == ["edit", "auto", "free"]
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        (None, "a cat", "edit e: .* there is no source prompt"),
+        (" ", "a cat", "edit e: .* there is no source prompt"),
+        ("a  cat", "a cat", "edit e: .* they are equal; write what changes"),
+        ("a dog", "a cat", None),
+    ],
+)
+def test_a_place_found_from_the_prompts_needs_two_of_them(
+    worked: Worked, tmp_path: Path, source: str | None, target: str, said: str | None
+) -> None:
+    edits = [EditInput("e", target, from_prompts=True)]
+    arguments = {"case": "cup", "image": worked.photograph, "edits": edits,
+                 "source_prompt": source, "output": tmp_path / "check.json"}  # fmt: skip
+    if said is None:
+        assert check_case(**arguments).warnings == ()
+        return
+    with pytest.raises(UserError, match=said):
+        check_case(**arguments)
+
+
 def test_all_faults_are_told_at_once(worked: Worked, tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("grün".encode("latin-1"))
     Image.new("L", (50, 90)).save(tmp_path / "odd.png")

@@ -185,7 +185,9 @@ def test_kernel_needs_one_source_of_its_own_photograph(worked: Worked, tmp_path:
         {"mask": worked.mask, "attention": worked.attention},
         {"mask": worked.mask, "blend": worked.mask},
     ):
-        with pytest.raises(UserError, match="either a mask, an attention map or a blend mask"):
+        with pytest.raises(
+            UserError, match="either a mask, an attention map, a blend mask or prompt"
+        ):
             make_kernel(image_features=worked.image, output=tmp_path / "k", **both)
     Image.new("L", (256, 320)).save(tmp_path / "turned.png")
     with pytest.raises(UserError, match="draw the mask at that aspect ratio"):

@@ -43,9 +43,10 @@ from tests.workflow.project import (
 )
 from tests.workflow.project import SETTINGS as PROJECT_SETTINGS
 
-USER, WORD, LARGE, OWN = "été 1", "b.2", "large", "own"
+USER, WORD, LARGE, OWN, FOUND = "été 1", "b.2", "large", "own", "found"
 """A case with the user's mask, one with an automatic mask and two edits, one of which only the
-part around the mask is learned, which trains nothing, and one with a blend mask."""
+part around the mask is learned, which trains nothing, one with a blend mask, and one whose place is
+found from the prompts, which trains nothing."""
 
 NAME = "embedding2-lora2-cfg4.5-tau0.5-seed42"
 
@@ -88,6 +89,9 @@ EVERYTHING = {
     | {"edit/red hat/text_features", "text_plain_features"}
     | {"mask/edit/attention_map", "mask/red hat/attention_map"},
     OWN: PREPARED | TRAINED | drawn() | placed(),
+    FOUND: {"check", "jsonl", "image_features", "text_plain_features",
+            "edit/edit/text_plain_features", "mask/edit/prompt_map"} | placed()
+    | drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")),
     LARGE: {"check", "image_features", "edit/edit/text_plain_features"} | placed()
     | drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")),
 }  # fmt: skip
@@ -117,6 +121,8 @@ RULES_OF_SETTING: dict[str, set[str]] = {
     "lock_scales": DRAWING,
     "mask_source": DRAWING,
     **dict.fromkeys(("mask_edit_region", "mask_grow", "attention_threshold"), MASK),
+    **dict.fromkeys(("prompt_map_threshold", "prompt_map_filter", "prompt_map_grow"), MASK),
+    "attention_scales": {"attention_map", *MASK},
     "mask_feather": {"finish"},
     "smoothing": KERNEL,
     "crop": {"image_features", *MASK},
@@ -147,7 +153,10 @@ CHOSEN: dict[str, Any] = {
 }  # fmt: skip
 """Values that a setting moves to where the first that fits would not do."""
 
-BASE_OF_SETTING = {"attention_threshold": WORD, "crop": LARGE, "pixel_budget": USER}
+BASE_OF_SETTING = {
+    **dict.fromkeys(("prompt_map_threshold", "prompt_map_filter", "prompt_map_grow"), FOUND),
+    "attention_threshold": WORD, "attention_scales": WORD, "crop": LARGE, "pixel_budget": USER,
+}  # fmt: skip
 
 
 ROWS = {
@@ -186,6 +195,24 @@ ROWS = {
     "target word": Row(
         drawn("red hat") | placed("red hat") | {"mask/red hat/attention_map"}, base=WORD,
         change=lambda folder: write(folder / "prompt" / "target_word.red hat.txt", "hill"),
+    ),
+    "edit prompt of a found place": Row(
+        EVERYTHING[FOUND] - {"check", "jsonl", "image_features", "text_plain_features"},
+        base=FOUND,
+        change=lambda folder: write(
+            folder / "prompt" / "edit_image_prompt.txt", "a goat on a hill"
+        ),
+    ),
+    "threshold of a found place": Row(
+        drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")) | placed(),
+        {"prompt_map_threshold": 0.6}, FOUND,
+    ),
+    "bits in place of both": Row(
+        drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")) | placed(),
+        {"mask_source": "bits"}, FOUND,
+    ),
+    "settings that a found place does not use": Row(
+        set(), {"mask_grow": 5, "attention_threshold": 0.3, "attention_scales": "fine"}, FOUND
     ),
     "another edit": Row(
         drawn("ü 2") | placed("ü 2") | {"edit/ü 2/text_features"},
@@ -227,7 +254,8 @@ ROWS = {
 }  # fmt: skip
 
 REALLY_RUN = (
-    "edit prompt", "mask", "blend mask", "target word", "image", "longer", "another edit", "detail"
+    "edit prompt", "mask", "blend mask", "target word", "edit prompt of a found place", "image",
+    "longer", "another edit", "detail",
 )  # fmt: skip
 
 
@@ -257,7 +285,8 @@ def finished(
     """A project whose run is over."""
 
     def make(folder: Path) -> None:
-        project = Project.create(folder, overrides={LARGE: LARGE_SETTINGS})
+        project = Project.create(folder, overrides=OVERRIDES)
+        project.add_case(FOUND)
         project.add_case(USER, mask=True)
         project.add_case(WORD, target_word="dog", **{"red hat": "a dog with a red hat"})
         draw_blend(project.add_case(OWN) / "image" / "blend.npy", 24)
@@ -273,7 +302,7 @@ def finished(
 NAMING_THE_CASE = ("benchmark", "logs", "splits", "check.json")
 """Results that hold times, or the name of their case."""
 
-LARGE_SETTINGS = {**BARE, "crop": "auto"}
+OVERRIDES = {LARGE: {**BARE, "crop": "auto"}, FOUND: {**BARE, "mask_source": "both"}}
 
 
 @pytest.fixture(scope="session")
@@ -291,8 +320,10 @@ def changed(
                 project.folder / "results" / row.base, project.folder / "results" / name
             )
             take_as_finished(project, row.base, name)
-        overrides = {name: LARGE_SETTINGS for name, row in rows.items() if row.base == LARGE}
-        overrides[LARGE] = LARGE_SETTINGS
+        overrides = {
+            name: OVERRIDES[row.base] for name, row in rows.items() if row.base in OVERRIDES
+        }
+        overrides |= OVERRIDES
         make_older(project, "older", "older kept")
         for name, row in rows.items():
             row.change(project.folder / "data" / name)
@@ -468,12 +499,12 @@ def test_how_a_model_runs_changes_nothing_and_its_layers_everything_drawn(
     project = finished.copy(tmp_path / "project")
     same = {"device": "auto", "threads": 2, "gradient_checkpointing": "all", "deterministic": 1,
             "worker": "off", "pie_bench_sample": 3, "pie_bench_lora_iter": 9}  # fmt: skip
-    project.configure(overrides={LARGE: LARGE_SETTINGS}, **same)
+    project.configure(overrides=OVERRIDES, **same)
     plan = project.plan()
     assert not any(plan.pending(case) for case in EVERYTHING)
-    project.configure(overrides={LARGE: LARGE_SETTINGS}, attention_bias=0)
+    project.configure(overrides=OVERRIDES, attention_bias=0)
     assert project.plan().pending(USER) == EVERYTHING[USER] - {"check", "jsonl"}
-    project.configure(overrides={LARGE: LARGE_SETTINGS}, text_encoder_dtype="bf16")
+    project.configure(overrides=OVERRIDES, text_encoder_dtype="bf16")
     kept = {"check", "jsonl", "image_features", *placed()}
     assert project.plan().pending(USER) == EVERYTHING[USER] - kept
 

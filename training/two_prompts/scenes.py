@@ -2,7 +2,7 @@
 
 Three sets are judged: the 120 edits of the ablation, 60 of scenes with two things, and 40 in which
 only the backdrop changes. A fourth set of 80 edits, of another seed, is only for choosing settings.
-A pack holds the pictures and the encoded prompts, so that drawing needs no text encoder. Only the
+A pack holds the pictures and the encoded prompts (fp16), so drawing needs no text encoder. Only the
 ablation's pictures are stored without loss, so that they are the same there and here.
 """
 
@@ -93,7 +93,7 @@ def make(maker: SceneMaker, encoder: TextEncoder, path: Path, sets: tuple[str, .
                 for suffix in ("",) if text.endswith("_close") else ("", CAPTION_SUFFIX):
                     encoded = encoder.encode(described[text] + suffix)
                     key = text + ("+" if suffix else "")
-                    tensors[f"prompt {key}/{number}"] = encoded.features[0].cpu().contiguous()
+                    tensors[f"prompt {key}/{number}"] = encoded.features[0].cpu().half().contiguous()
                     texts[key] = encoder.offsets(described[text] + suffix)
             facts.append({"set": name, **described, "edit": number, "offsets": texts})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def read(path: Path, numbers: list[int] | None = None) -> Iterator[Scene]:
                 key: PromptFeatures(
                     "bundled",
                     fact[key.rstrip("+")],
-                    file.get_tensor(f"prompt {key}/{number}").numpy(),
+                    file.get_tensor(f"prompt {key}/{number}").float().numpy(),
                     [tuple(span) for span in spans],
                 )
                 for key, spans in fact["offsets"].items()

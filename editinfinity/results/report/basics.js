@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 const WHOLE = [0, 0, 1, 1];
-const MASKS = { user: "drawn by hand", blend: "a blend mask of your own", attention: "by a word", none: "none" };
+const MASKS = { user: "drawn by hand", blend: "a blend mask of your own", attention: "by a word", words: "by the words of both prompts", bits: "by the bits both prompts differ in", both: "by words and bits of both prompts", none: "none" };
 const OUTCOMES = ["edited", "mapped", "failed", "not made"];
 
 /** Create an element with properties (text, class, on…, other attributes) and children. */

@@ -77,7 +77,7 @@ const detail = {
     const { small } = this;
     const chip = (type, name, value, text, checked, change) => make("label", {}, make("input", { type, name, value, checked, onchange: change }), make("span", { text }));
     const modes = [["slider", "Slider"], ["side", "Side by side"], ["original", "Original"], ["difference", "Difference"]];
-    const kinds = [["mask", "Mask", small.mask], ["kernel", "Kernel", Object.keys(small.kernels).length], ["attention", "Attention", small.attention]].filter(([, , there]) => there);
+    const kinds = [["mask", "Mask", small.mask], ["kernel", "Kernel", Object.keys(small.kernels).length], ["attention", this.entry.edit.word ? "Attention" : "Prompt map", small.attention]].filter(([, , there]) => there);
     const bar = make("div", { class: "tools" });
     if (this.entry.edit.outcome === "edited" || this.entry.edit.variants.length)
       bar.append(make("fieldset", { class: "chips" }, make("legend", { class: "sr", text: "View" }),

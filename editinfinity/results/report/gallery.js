@@ -36,6 +36,7 @@ function facts(entry) {
   if (edit.outcome !== "edited") line.append(make("span", { class: edit.outcome === "failed" ? "failed" : "", text: edit.outcome }));
   if (edit.word) line.append(make("span", { text: `word: ${edit.word}` }));
   else if (edit.mask === "user") line.append(make("span", { text: "mask" }));
+  else if (["words", "bits", "both"].includes(edit.mask)) line.append(make("span", { text: `place: ${edit.mask}` }));
   else if (edit.mask === "blend") line.append(make("span", { text: "blend mask" }));
   if (edit.variants.length > 1) line.append(make("span", { text: countText(edit.variants.length, "variant", "variants") }));
   for (const metric of data.metrics) {

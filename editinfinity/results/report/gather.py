@@ -52,6 +52,7 @@ _STAGES = {
     "Train the text embedding": r"text_embedding/.*",
     "Train LoRA": r"lora/.*",
     "Attention map": r"mask/[^/]+/attention_map",
+    "Prompt map": r"mask/[^/]+/prompt_map",
     "Kernel": r"mask/.*",
     "Draw": r"edit/[^/]+/embedding[^/]*(?<!\.metrics)",
     "Metrics": r"edit/[^/]+/.*metrics.*|metrics.*",

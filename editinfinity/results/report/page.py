@@ -30,6 +30,7 @@ from editinfinity.results.report.pictures import (
     attention_overlay,
     blend_mask_overlay,
     mask_overlay,
+    prompt_map_overlay,
     thumbnails,
 )
 
@@ -150,6 +151,9 @@ def _of_case(
             pictures["mask"] = mask_overlay(Path(where.mask_pictures(edit.name)[0]), cache)
         if edit.mask_source == "attention":
             pictures["attention"] = attention_overlay(Path(where.attention(edit.name)))
+        elif edit.find_mask is not None:
+            path = Path(where.prompt_map(edit.name))
+            pictures["attention"] = prompt_map_overlay(path, edit.find_mask)
         edits.append(_non_empty(pictures))
     return _non_empty({"edits": edits, "source": small.get(case.image)})
 

@@ -21,7 +21,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_bytes
 from editinfinity.files.colour import to_srgb
 from editinfinity.files.heatmap import colours_of
-from editinfinity.files.maps import ATTENTION, KERNEL
+from editinfinity.files.maps import ATTENTION, KERNEL, PromptMaps, normalised
 from editinfinity.files.opening import open_picture, open_small
 from editinfinity.files.pixels import to_rgb
 from editinfinity.files.tensors import load_arrays
@@ -129,12 +129,20 @@ def attention_overlay(path: Path) -> str | None:
     """Return an attention map in the colours of the heat map; None if it cannot be read."""
     with suppress(UserError):
         arrays, _ = load_arrays(path, ATTENTION, [ATTENTION])
-        values = arrays[ATTENTION]
-        low, high = float(values.min()), float(values.max())
-        unit = (values - low) / (high - low if high > low else 1)
-        pixels = np.dstack([colours_of(unit), 90 + 120 * unit]).astype(np.uint8)
-        return _uri("png", _png(Image.fromarray(pixels)))
+        return _heatmap(normalised(arrays[ATTENTION]))
     return None
+
+
+def prompt_map_overlay(path: Path, find_mask: str) -> str | None:
+    """As ``attention_overlay``, of the map ``words``, ``bits`` or ``both``."""
+    with suppress(UserError):
+        return _heatmap(PromptMaps.load(path).of(find_mask))
+    return None
+
+
+def _heatmap(unit: NDArray[np.floating]) -> str:
+    pixels = np.dstack([colours_of(unit), 90 + 120 * unit]).astype(np.uint8)
+    return _uri("png", _png(Image.fromarray(pixels)))
 
 
 def _mask(path: Path) -> bytes:
