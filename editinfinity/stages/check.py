@@ -17,8 +17,8 @@ from editinfinity.files.masks import mask_warning, read_mask
 from editinfinity.files.photograph import read_photograph
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.jobs.record import INPUT, MASK, JobWarning
-from editinfinity.prompts import find_word
-from editinfinity.settings.groups import MaskSettings
+from editinfinity.prompts import find_word, source_prompt_missing
+from editinfinity.settings.groups import NEED_SOURCE_PROMPT, GuidanceSettings, MaskSettings
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class EditInput:
         target_word: word of the source prompt to segment; None if the edit uses none.
         settings: settings for reading the mask.
         blend: file of the user's own blend mask; None if the edit uses none.
+        guidance: how the prompts decide the bits of the edit.
     """
 
     name: str
@@ -49,6 +50,7 @@ class EditInput:
     target_word: Path | str | None = None
     settings: MaskSettings = MaskSettings()
     blend: Path | None = None
+    guidance: str = GuidanceSettings.guidance
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ class _Inspection:
     def inspect(self, edit: EditInput, image: Path, size: Size | None, source_prompt: str) -> None:
         """Check the texts and the mask of one edit; the mask only if ``size`` is known."""
         prompt = self.attempt(lambda: read_prompt(edit.prompt, what="edit prompt"))
+        if edit.guidance in NEED_SOURCE_PROMPT and not source_prompt:
+            self.faults.append(f"edit {edit.name}: {source_prompt_missing(edit.guidance)}")
         if prompt is not None and prompt == source_prompt:
             self.warn(f"{edit.name}: the edit prompt equals the source prompt")
         if edit.target_word is not None:
