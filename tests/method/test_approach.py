@@ -59,12 +59,15 @@ def edit_of(guidance: str, keep: torch.Tensor | None = None, **settings: Any) ->
     )  # fmt: skip
 
 
-def code_of(guidance: str, photograph: ImageFeatures = PHOTOGRAPH, model: Infinity = MODEL,
-            sampling: SamplingSettings = SamplingSettings(), **more: Any) -> torch.Tensor:  # fmt: skip
+def code_of(
+    guidance: str, photograph: ImageFeatures = PHOTOGRAPH, model: Infinity = MODEL, **more: Any
+) -> torch.Tensor:
     numbers = {key: more.pop(key) for key in list(more) if key.startswith(guidance)}
+    source = more.pop("source_prompt", SOURCE)
+    settings = GuidanceSettings(guidance, **numbers)
     return draw(
-        model, photograph, TARGET, sampling, source_prompt=more.pop("source_prompt", SOURCE),
-        guidance=GuidanceSettings(guidance, **numbers), **more,
+        model, photograph, TARGET, SamplingSettings(),
+        source_prompt=source, guidance=settings, **more,
     )  # fmt: skip
 
 
