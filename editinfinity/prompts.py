@@ -55,6 +55,14 @@ def find_word(prompt: str, word: str, origin: str = "target word") -> Span:
     )
 
 
+def source_prompt_missing(guidance: str) -> str:
+    """Return the message that an edit lacks the source prompt that its guidance needs."""
+    return (
+        f"source prompt: is empty, but {guidance} compares it with the edit prompt; write what the "
+        "photograph shows (original_image_prompt.txt, or --source)"
+    )
+
+
 def tokens_of(span: Span, offsets: Sequence[Span]) -> Span:
     """Return the range of tokens that overlap a range of characters.
 

@@ -1,7 +1,7 @@
 """Rule check: validate the user's files of a case."""
 
 from editinfinity.planning.job import job
-from editinfinity.settings.groups import MaskSettings
+from editinfinity.settings.groups import MaskSettings, guidance_of
 from editinfinity.stages.check import EditInput, check_case
 
 with job(snakemake) as this:
@@ -19,6 +19,7 @@ with job(snakemake) as this:
                 MaskSettings.of(edit.settings),
                 edit.blend if edit.mask_source == "blend" else None,
                 edit.find_mask is not None,
+                guidance_of(edit.settings),
             )
             for edit in case.edits.values()
         ],

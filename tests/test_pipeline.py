@@ -142,6 +142,30 @@ def test_fine_scales_of_attention_are_an_option(
 BOX = (100, 80, 80, 80)
 
 
+def test_a_guidance_brings_its_published_numbers(
+    pipe: EditInfinityPipeline, inversion: Inversion
+) -> None:
+    edit = partial(pipe.edit, inversion, "a blue cup", mask=BOX)
+    published = {
+        "aredit": {"cfg": 3, "tau": 1},
+        "bitresedit": {"cfg": 4.0392, "tau": 1, "smoothing": "bitresedit"},
+        "editmod": {"cfg": 4, "tau": 0.5, "editmod_copy": 2, "editmod_mix": 5},
+    }
+    for guidance, numbers in published.items():
+        drawn = np.asarray(edit(guidance=guidance))
+        assert (drawn == np.asarray(edit(guidance=guidance, **numbers))).all()
+        assert (drawn != np.asarray(edit())).any()
+        for key, value in numbers.items():
+            other = {key: "hard" if key == "smoothing" else value + 1}
+            assert (drawn != np.asarray(edit(guidance=guidance, **other))).any(), (guidance, key)
+
+
+def test_a_method_that_compares_prompts_needs_both(pipe: EditInfinityPipeline, photo: Path) -> None:
+    bare = pipe.invert(photo, embedding_iterations=0, lora_iterations=0)
+    with pytest.raises(UserError, match="source prompt: is empty, but editmod compares it"):
+        pipe.edit(bare, "a blue cup", guidance="editmod")
+
+
 def test_a_mask_too_small_to_change_anything_is_told_of(
     pipe: EditInfinityPipeline, inversion: Inversion, photo: Path, tmp_path: Path,
     caplog: pytest.LogCaptureFixture,

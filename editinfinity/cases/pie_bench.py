@@ -2,7 +2,7 @@
 
 The edit ``given`` uses the benchmark's mask. The edit ``found`` does not get that mask: it uses the
 attention map of the word that the edit is about, or changes the whole picture if there is no such
-word. Metrics use the benchmark's mask for both edits.
+word or ``mask_source`` is ``none``. Metrics use the benchmark's mask for both edits.
 """
 
 from __future__ import annotations
@@ -71,11 +71,12 @@ def case_of_entry(entry: Entry, config: Config) -> Case:
     """Return the case of an entry, and write its mask."""
     settings = {**config.settings_of(entry.name), **fixed_settings(config)}
     mask = write_mask(entry, Path(config.results))
+    by_word = entry.word and settings["mask_source"] != "none"
     edits = {
         GIVEN: Edit(GIVEN, entry.prompt, mask, None, {**settings, "mask_source": "user"}),
         FOUND: Edit(
             FOUND, entry.prompt, mask, entry.word or None,
-            {**settings, "mask_source": "attention" if entry.word else "none"},
+            {**settings, "mask_source": "attention" if by_word else "none"},
         ),
     }  # fmt: skip
     return Case(entry.name, entry.image, entry.source_prompt or None, edits, settings)

@@ -72,7 +72,7 @@ def make_blend_mask(mask: BoolArray, grid: tuple[int, int], smoothing: str) -> F
         edited. Cells beyond the edited ones change too, where G is less than 1. The number of such
         cells in a row is at most 0 for ``none``, 1 for ``hard``, 3 for ``paper``, 4 for
         ``linear`` (1 if the mask is large, see ``COARSE_BLOCKS_FOR_HARD``), 6 for ``gaussian``, 7
-        for ``dilated``.
+        for ``dilated``. For ``bitresedit`` it is 3, or up to 5 if the mask has few pixels.
 
     Raises:
         UserError: ``smoothing`` is not a key of ``SMOOTHINGS``.

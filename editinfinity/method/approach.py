@@ -16,9 +16,13 @@ from editinfinity.editing.probabilities import probability_of_one, token_bits
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.models.transformer import Infinity, TextFeatures
-from editinfinity.prompts import shared_tokens
+from editinfinity.prompts import shared_tokens, source_prompt_missing
 from editinfinity.scales import ScaleSchedule
-from editinfinity.settings.groups import GuidanceSettings, SamplingSettings
+from editinfinity.settings.groups import (
+    NEED_SOURCE_PROMPT,
+    GuidanceSettings,
+    SamplingSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Edit:
             UserError: there is no source prompt, and the guidance compares the two prompts.
         """
         prompt, guidance = self.source_prompt, self.settings.guidance
-        if prompt is None or (not prompt.prompt and guidance != "source_negative"):
+        if prompt is None or (not prompt.prompt and guidance in NEED_SOURCE_PROMPT):
             raise UserError(source_prompt_missing(guidance))
         return self._with_soft_prompt(prompt)
 
@@ -123,14 +127,6 @@ def approach_of(edit: Edit) -> Approach:
         UserError: its guidance compares both prompts, and there is no source prompt.
     """
     return _APPROACHES[edit.settings.guidance](edit)
-
-
-def source_prompt_missing(guidance: str) -> str:
-    """Return the message that a guidance needs a source prompt."""
-    return (
-        f"source prompt: is empty, but {guidance} compares it with the edit prompt; describe what "
-        "the photograph shows"
-    )
 
 
 def _plain(edit: Edit) -> Approach:

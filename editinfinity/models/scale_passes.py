@@ -63,7 +63,9 @@ class GraphedPasses(ScalePasses):
     """
 
     def __init__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> None:
-        super().__init__(model, text, schedule)
+        # A copy, because the next image's mask is written into it.
+        mask = None if text.mask is None else text.mask.clone()
+        super().__init__(model, TextFeatures(text.features, mask), schedule)
         # References keep the memory that the graphs read from being freed and reused.
         self._kept_alive = (*model.parameters(), model.rotary(schedule, text.features.device))
         self._graphs: list[tuple[torch.cuda.CUDAGraph, Tensor | None, Tensor]] = []
@@ -125,9 +127,10 @@ class CudaGraphRunner:
     def __call__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> ScalePasses:
         """Return the forward passes for a text."""
         device = text.features.device
-        if device.type != "cuda" or text.mask is not None:
+        if device.type != "cuda":
             return ScalePasses(model, text, schedule)
-        shape = (id(model), schedule, tuple(text.features.shape), tuple(_recording_key(model)))
+        size, masked = tuple(text.features.shape), text.mask is not None
+        shape = (id(model), schedule, size, masked, tuple(_recording_key(model)))
         if self._recorded is not None and not self._recorded.complete:
             self._failed, self._recorded = self._last, None
         if shape != self._last:
@@ -160,8 +163,10 @@ def _recording_key(model: Infinity) -> Iterator[object]:
 
 
 def _tensors(condition: Condition) -> Iterator[Tensor]:
-    """Yield all tensors of a condition that has no mask, in a fixed order."""
+    """Yield all tensors of a condition in a fixed order."""
     yield condition.pooled
+    if condition.mask is not None:
+        yield condition.mask
     for modulation in condition.modulation:
         yield from (part for part in modulation if part is not None)
     for keys_values in condition.text:

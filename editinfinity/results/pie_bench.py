@@ -40,6 +40,9 @@ PUBLISHED = Path(__file__).with_name("pie_bench_published.tsv")
 """Published results on the benchmark, in its units; ``seconds`` is their reported time per
 picture."""
 
+PUBLISHED_FOUND = Path(__file__).with_name("pie_bench_published_found.tsv")
+"""Published results of editors that get no mask (EditMod, arXiv 2608.09057), by other measures."""
+
 ALL = "all"
 OTHER_SETTINGS = "measured with other settings"
 MASKS = {GIVEN: "given", FOUND: "not given"}
@@ -184,8 +187,16 @@ def _markdown(groups: Sequence[Group], config: Config) -> str:
     with PUBLISHED.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
             lines.append(_row([row.get(name) or "–" for name in ("method", "seconds", *COLUMNS)]))
+    lines += ["", "## Published, without a mask, by other measures", "", *_table(PUBLISHED_FOUND)]
     lines += ["", "## How to read this", "", NOTES.read_text(encoding="utf-8")]
     return "\n".join(lines)
+
+
+def _table(path: Path) -> list[str]:
+    """Return the rows of a TSV file as a Markdown table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        heading, *rows = csv.reader(file, delimiter="\t")
+    return [_row(heading), _row(["---"] * len(heading)), *map(_row, rows)]
 
 
 def _heading_rows(first: Sequence[str]) -> list[str]:

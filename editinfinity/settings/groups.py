@@ -31,6 +31,9 @@ METHODS = ("inversion", "training_free", "editmod", "aredit", "bitresedit")
 GUIDANCES = ("cfg", "source_negative", "editmod", "aredit", "bitresedit")
 """How the prompts decide the bits of a drawing (``editinfinity.method.approach``)."""
 
+NEED_SOURCE_PROMPT = ("editmod", "aredit", "bitresedit")
+"""Guidances that are of no use without a source prompt."""
+
 EDITMOD_PRESETS = ("preserve", "target")
 """Numbers of scales of ``editmod`` (``editinfinity.editing.editmod``)."""
 

@@ -18,8 +18,8 @@ from editinfinity.files.photograph import read_photograph
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.jobs.record import INPUT, MASK, JobWarning
 from editinfinity.method.prompt_changes import require_comparable
-from editinfinity.prompts import find_word
-from editinfinity.settings.groups import MaskSettings
+from editinfinity.prompts import find_word, source_prompt_missing
+from editinfinity.settings.groups import NEED_SOURCE_PROMPT, GuidanceSettings, MaskSettings
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class EditInput:
         settings: settings for reading the mask.
         blend: file of the user's own blend mask; None if the edit uses none.
         from_prompts: whether the place is found by comparing the two prompts.
+        guidance: how the prompts decide the bits of the edit.
     """
 
     name: str
@@ -52,6 +53,7 @@ class EditInput:
     settings: MaskSettings = MaskSettings()
     blend: Path | None = None
     from_prompts: bool = False
+    guidance: str = GuidanceSettings.guidance
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,9 @@ class _Inspection:
     def inspect(self, edit: EditInput, image: Path, size: Size | None, source_prompt: str) -> None:
         """Check the texts and the mask of one edit; the mask only if ``size`` is known."""
         prompt = self.attempt(lambda: read_prompt(edit.prompt, what="edit prompt"))
-        if prompt is not None and edit.from_prompts:
+        if edit.guidance in NEED_SOURCE_PROMPT and not source_prompt:
+            self.faults.append(f"edit {edit.name}: {source_prompt_missing(edit.guidance)}")
+        elif prompt is not None and edit.from_prompts:
             self.attempt(lambda: require_comparable(source_prompt, prompt, f"edit {edit.name}"))
         elif prompt is not None and prompt == source_prompt:
             self.warn(f"{edit.name}: the edit prompt equals the source prompt")

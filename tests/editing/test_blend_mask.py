@@ -111,7 +111,49 @@ def test_gaussian_keeps_edited_cells_free_and_fades_to_the_source() -> None:
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_no_edited_cell_keeps_everything_and_all_edited_frees_everything(smoothing: str) -> None:
     assert np.all(make_blend_mask(np.zeros((64, 64), bool), (64, 64), smoothing) == 1)
-    assert np.all(make_blend_mask(np.ones((64, 64), bool), (64, 64), smoothing) == 0)
+    freed = make_blend_mask(np.ones((64, 64), bool), (64, 64), smoothing)
+    # The blur of bitresedit has zeros beyond the borders, as published.
+    assert np.all(freed[2:-2, 2:-2] == 0) and np.all(freed == 0) == (smoothing != "bitresedit")
+
+
+def bilinear(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Sample at the centres of a grid's cells, each from the four nearest values."""
+    sampled = np.zeros(grid)
+    for i, j in np.ndindex(grid):
+        y, x = (
+            min(max((at + 0.5) * size / cells - 0.5, 0), size - 1)
+            for at, size, cells in zip((i, j), values.shape, grid, strict=True)
+        )
+        for row in (int(y), int(y) + 1):
+            for column in (int(x), int(x) + 1):
+                share = max(0, 1 - abs(y - row)) * max(0, 1 - abs(x - column))
+                if share:
+                    sampled[i, j] += share * values[row, column]
+    return sampled
+
+
+@pytest.mark.parametrize("shape", [(150, 96), (64, 64), (31, 200)])
+def test_the_gate_of_bitresedit_is_the_published_one(shape: tuple[int, int]) -> None:
+    mask = np.zeros(shape, bool)
+    mask[3:20, -40:] = mask[25, 30] = True
+    high, wide = shape
+    dilated = np.array(
+        [
+            [mask[max(i - 3, 0) : i + 4, max(j - 3, 0) : j + 4].any() for j in range(wide)]
+            for i in range(high)
+        ],
+        float,
+    )
+    grid = (70, 56)
+    small = np.pad(bilinear(dilated, grid), 2)
+    taps = np.exp(-np.array([4, 1, 0, 1, 4]) / 8)
+    kernel = np.outer(taps, taps) / taps.sum() ** 2
+    blurred = np.array(
+        [[(kernel * small[i : i + 5, j : j + 5]).sum() for j in range(56)] for i in range(70)]
+    )
+    blend_mask = make_blend_mask(mask, grid, "bitresedit")
+    assert np.allclose(blend_mask, 1 - blurred / blurred.max(), atol=1e-6)
+    assert blend_mask.min() == 0 and (blend_mask == 1).any()
 
 
 def test_unknown_smoothing_names_the_choices() -> None:

@@ -28,6 +28,80 @@ def test_without_a_card_passes_are_plain() -> None:
         assert type(replays(base, text(6, 2), SCHEDULE)) is ScalePasses
 
 
+def padded(seed: int) -> TextFeatures:
+    """Return three rows of several lengths, padded to one, as prompts that are compared have."""
+    features = text(9, seed).features.repeat(3, 1, 1)
+    return TextFeatures(features, torch.arange(9) < torch.tensor([[6], [4 + seed % 3], [9]]))
+
+
+class Replay:
+    """Stands in for a CUDA graph: computes the recorded pass again, and writes into its result."""
+
+    def __init__(self, passes: GraphedPasses, scale: int, buffer: torch.Tensor | None) -> None:
+        self.passes, self.scale, self.buffer = passes, scale, buffer
+        self.logits = self.run()
+
+    def run(self) -> torch.Tensor:
+        for context in self.passes.contexts:
+            context.filled = sum(SCHEDULE.lengths[: self.scale])
+        return ScalePasses.logits(self.passes, self.scale, self.buffer)
+
+    def replay(self) -> None:
+        self.logits.copy_(self.run())
+
+
+@pytest.fixture()
+def replays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let recorded passes run on the CPU."""
+
+    def record(self: GraphedPasses, scale: int, inputs: torch.Tensor | None) -> None:
+        buffer = None if inputs is None else inputs.clone()
+        graph = Replay(self, scale, buffer)
+        self._graphs.append((graph, buffer, graph.logits))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GraphedPasses, "_record", record)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+
+
+@pytest.mark.usefixtures("replays")
+def test_padded_rows_are_replayed_with_their_own_masks() -> None:
+    base = model()
+    first = padded(0)
+    recorded = GraphedPasses(base, first, SCHEDULE)
+    kept = first.mask.clone()  # type: ignore[union-attr]
+    for seed in (0, 1, 2):
+        words = padded(seed)
+        passes = recorded if not seed else recorded.begin(words)
+        plain = ScalePasses(base, words, SCHEDULE)
+        for scale, length in enumerate(SCHEDULE.lengths):
+            inputs = torch.full((1, length, 8), 0.3) if scale else None
+            assert torch.allclose(
+                passes.logits(scale, inputs), plain.logits(scale, inputs), atol=1e-5
+            )
+    assert recorded.complete and torch.equal(first.mask, kept)  # type: ignore[arg-type]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", ["source_negative", "editmod", "bitresedit", "aredit"])
+def test_replayed_edits_of_two_prompts_are_the_plain_ones(method: str) -> None:
+    from editinfinity.method.draw import draw
+    from editinfinity.settings.groups import GuidanceSettings
+    from tests.method.test_approach import PHOTOGRAPH, SOURCE, TARGET
+
+    base, runner = model("cuda"), CudaGraphRunner()
+    for seed in range(4):
+        drawn = [
+            draw(base, PHOTOGRAPH, (TARGET, SOURCE)[seed % 2], SamplingSettings(seed=seed),
+                 source_prompt=SOURCE, guidance=GuidanceSettings(method), passes=passes)
+            for passes in (ScalePasses, runner)
+        ]  # fmt: skip
+        assert torch.equal(*drawn)
+    # Attention that is replaced runs no recorded pass.
+    assert (runner._recorded is not None) == (method != "aredit")
+
+
 def test_a_recording_cannot_be_watched() -> None:
     passes = object.__new__(GraphedPasses)
     with pytest.raises(ValueError, match="cannot be observed"):

@@ -30,7 +30,7 @@ from editinfinity.files.masks import read_mask
 from editinfinity.planning.model import drawing_identity, model_identity
 from editinfinity.planning.targets import check_plan, layout
 from editinfinity.planning.variants import variants_of
-from editinfinity.results.pie_bench import PUBLISHED, write_tables
+from editinfinity.results.pie_bench import PUBLISHED, PUBLISHED_FOUND, write_tables
 from tests.pie_bench import made
 
 
@@ -266,3 +266,23 @@ def test_published_numbers_are_of_known_metrics() -> None:
     heading, first, *_ = (line.split("\t") for line in PUBLISHED.read_text("utf-8").splitlines())
     assert heading[:2] == ["method", "seconds"] and set(heading[2:]) <= set(NAMES)
     assert dict(zip(heading, first, strict=True))["background_psnr"] == "27.95"
+
+
+def test_an_edit_can_be_found_from_the_prompts_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for chosen, expected in (("auto", "attention"), ("none", "none")):
+        config = load_config({"pie_bench": str(folder), "mask_source": chosen, "method": "editmod"})
+        entries = [entry for entry in selected_entries(config).entries if entry.word]
+        case = case_of_entry(entries[0], config)
+        assert case.edits[FOUND].mask_source == expected
+        assert case.edits[GIVEN].mask_source == "user"
+
+
+def test_published_numbers_without_a_mask_are_a_table() -> None:
+    heading, *rows = PUBLISHED_FOUND.read_text("utf-8").splitlines()
+    names = heading.split("\t")
+    by_method = {row.split("\t")[0]: dict(zip(names, row.split("\t"), strict=True)) for row in rows}
+    assert by_method["EditMod, preserve"]["LPIPS ↓"] == "0.2212"
+    assert by_method["AREdit"]["DINO ↑"] == "0.8440" and len(by_method) == 5

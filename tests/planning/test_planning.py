@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,6 +87,32 @@ def test_a_swept_setting_is_the_variants() -> None:
 def test_without_training_the_guidance_is_its_own() -> None:
     assert params_of().guidance(wildcards()) == "cfg"
     assert params_of(method="training_free").guidance(wildcards()) == "source_negative"
+
+
+def test_the_numbers_of_a_guidance_are_part_of_its_param() -> None:
+    """Other guidances' params stay as they are, so that none of their jobs is done again."""
+    for settings in ({"method": "editmod"}, {"guidance": "editmod"}):
+        text = params_of(editmod_copy=[1, 3], **settings).guidance(
+            wildcards(variant=f"{NAME}-editmod_copy=3")
+        )
+        name, _, numbers = text.partition(" ")
+        assert name == "editmod" and json.loads(numbers) == {
+            "editmod_preset": "target", "editmod_copy": 3, "editmod_mix": None,
+            "editmod_confidence": 0.9,
+        }  # fmt: skip
+    assert params_of(method="aredit").guidance(wildcards(variant=NAME)) == (
+        'aredit {"aredit_threshold": 0.2}'
+    )
+    assert params_of(method="bitresedit").guidance(wildcards(variant=NAME)) == "bitresedit"
+    for settings in ({"editmod_copy": 1}, {"guidance": "source_negative", "aredit_threshold": 0.5}):
+        assert "{" not in params_of(**settings).guidance(wildcards(variant=NAME))
+
+
+@pytest.mark.parametrize("guidance", ["source_negative", "editmod", "aredit", "bitresedit"])
+def test_the_source_prompt_is_an_input_where_the_prompts_are_compared(guidance: str) -> None:
+    full = wildcards(variant=NAME)
+    text = "results/masked/features/text.safetensors"
+    assert inputs_of(guidance=guidance).source_text(full) == text
 
 
 def test_params_of_a_mask_are_those_of_its_source() -> None:

@@ -33,6 +33,11 @@ def names(**settings: Any) -> list[str]:
         ({"train_lora_iter": 30}, "embedding10-lora30-cfg4-tau0.5-seed42"),
         ({"use_lora_iter": 20}, "embedding10-lora20-cfg4-tau0.5-seed42"),
         ({"smoothing": "hard", "top_k": 5}, "embedding10-lora50-cfg4-tau0.5-seed42"),
+        ({"method": "editmod"}, "embedding0-lora0-cfg4-tau0.5-seed42"),
+        ({"method": "aredit"}, "embedding0-lora0-cfg3-tau1-seed42"),
+        ({"method": "bitresedit"}, "embedding0-lora0-cfg4.0392-tau1-seed42"),
+        ({"method": "bitresedit", "cfg": 5}, "embedding0-lora0-cfg5-tau1-seed42"),
+        ({"guidance": "aredit"}, "embedding10-lora50-cfg3-tau1-seed42"),
         ({"tau": 1e-5}, "embedding10-lora50-cfg4-tau1e-05-seed42"),
     ],
 )
@@ -47,6 +52,29 @@ def test_lists_make_every_combination_once_and_the_first_is_chosen() -> None:
     # Without LoRA it does not matter what a LoRA would have been trained over.
     made = names(use_lora_iter=0, use_textembedding_iter=[5, 10])
     assert made == ["embedding10-lora0-cfg4-tau0.5-seed42"]
+
+
+def test_the_numbers_of_a_method_can_be_swept() -> None:
+    made = names(method="editmod", editmod_preset=["preserve", "target"], editmod_confidence=[0.8])
+    assert made == [
+        f"embedding0-lora0-cfg4-tau0.5-seed42-editmod_preset={each}"
+        for each in ("preserve", "target")
+    ]
+    made = names(method="editmod", editmod_copy=[1, 2], editmod_confidence=[0.8, 0.9])
+    assert made[0].endswith("seed42-editmod_confidence=0.8-editmod_copy=1") and len(made) == 4
+    assert len(names(method="aredit", aredit_threshold=[0.1, 0.2])) == 2
+    for name in made:
+        assert parse_variant(name).name == name
+
+
+def test_a_null_is_the_guidances_own_default() -> None:
+    def smoothing(**settings: Any) -> Any:
+        loaded = load_config(settings).settings
+        return variants_of(loaded)[0].setting("smoothing", loaded)
+
+    assert smoothing() == smoothing(method="editmod") == "linear"
+    assert smoothing(guidance="bitresedit") == "bitresedit"
+    assert smoothing(method="bitresedit", smoothing="hard") == "hard"
 
 
 def test_a_name_reads_back_as_the_variant_it_was_written_for() -> None:

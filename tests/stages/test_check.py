@@ -127,3 +127,25 @@ def test_doubtful_things_are_warnings(tmp_path: Path, caplog: pytest.LogCaptureF
     assert events == [
         JobWarning(text, MASK if "marks nothing" in text else INPUT) for text in report.warnings
     ]
+
+
+@pytest.mark.parametrize("guidance", ["editmod", "aredit", "bitresedit"])
+def test_methods_that_compare_prompts_need_a_source_prompt(
+    worked: Worked, tmp_path: Path, guidance: str
+) -> None:
+    def check(source: str | None, guidance: str) -> None:
+        edits = [EditInput("sky", "a blue cup", guidance=guidance)]
+        check_case(
+            case="cup", image=worked.photograph, source_prompt=source, edits=edits,
+            output=tmp_path / "check.json",
+        )  # fmt: skip
+
+    for source in ("", None):
+        with pytest.raises(UserError) as fault:
+            check(source, guidance)
+        assert str(fault.value) == (
+            f"case cup: edit sky: source prompt: is empty, but {guidance} compares it with the "
+            "edit prompt; write what the photograph shows (original_image_prompt.txt, or --source)"
+        )
+        check(source, "source_negative")
+    check(PROMPT, guidance)

@@ -18,7 +18,7 @@ from editinfinity.files.weights import load_tokenizer
 from editinfinity.files.writing import read_settings
 from editinfinity.models import bsq
 from editinfinity.presets import preset
-from editinfinity.settings.groups import SamplingSettings
+from editinfinity.settings.groups import GuidanceSettings, SamplingSettings
 from editinfinity.stages.edit import edit
 from editinfinity.stages.finish import finish
 
@@ -89,6 +89,37 @@ def test_each_learnt_part_changes_the_picture(worked: Worked, tmp_path: Path) ->
         ("cfg", {"sampling": SamplingSettings(cfg=1)}),
     ):
         assert not np.array_equal(draw(worked, tmp_path, name, **more), plain), name
+
+
+@pytest.mark.parametrize("guidance", ["editmod", "aredit", "bitresedit"])
+def test_methods_of_two_prompts_tell_their_numbers(
+    worked: Worked, tmp_path: Path, guidance: str
+) -> None:
+    settings = GuidanceSettings(guidance, editmod_copy=1, aredit_threshold=0.1)
+    source = {"source_text": worked.text, "guidance": settings}
+    drawn = draw(worked, tmp_path, "drawn", kernel=worked.kernel, **source)
+    told = json.loads((tmp_path / "drawn.json").read_text())
+    assert told["guidance"] == guidance
+    own = {key: value for key, value in told.items() if key.startswith(("editmod", "aredit"))}
+    assert own == {
+        "editmod": {"editmod_preset": "target", "editmod_copy": 1, "editmod_mix": None,
+                    "editmod_confidence": 0.9},
+        "aredit": {"aredit_threshold": 0.1},
+        "bitresedit": {},
+    }[guidance]  # fmt: skip
+    plain = draw(worked, tmp_path, "plain", kernel=worked.kernel)
+    assert not np.array_equal(drawn, plain)
+    learned = {"embedding": worked.embedding, "lora_dir": worked.lora}
+    over = draw(worked, tmp_path, "over", kernel=worked.kernel, **source, **learned)
+    assert not np.array_equal(over, drawn)
+
+
+def test_a_source_prompt_alone_is_a_negative_prompt(worked: Worked, tmp_path: Path) -> None:
+    draw(worked, tmp_path, "a", source_text=worked.text)
+    draw(worked, tmp_path, "b", source_text=worked.text,
+         guidance=GuidanceSettings("source_negative"))  # fmt: skip
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert json.loads((tmp_path / "a.json").read_text())["guidance"] == "source_negative"
 
 
 def test_a_kernel_of_ones_gives_the_decoded_source(worked: Worked, tmp_path: Path) -> None:
