@@ -84,7 +84,7 @@ def test_a_first_picture_is_drawn_in_seconds_and_then_refined(folder: Path) -> N
     drawn = next(n for n, text in enumerate(told) if "drawn without training" in text)
     assert told[drawn].startswith("my photo_edited.jpg: ")
     before, after = "\n".join(told[:drawn]), "\n".join(told[drawn:])
-    assert "train" not in before and "encode the image" in before and "blend mask" in before
+    assert "to iteration" not in before and "encode the image" in before and "blend mask" in before
     assert "train LoRA to iteration 1" in after
     assert "encode the image" not in after and "blend mask" not in after
     shown = json.loads(run(folder, "show", "my photo_edited.jpg").stdout)
@@ -95,7 +95,7 @@ def test_a_first_picture_is_drawn_in_seconds_and_then_refined(folder: Path) -> N
 
     # Once more, everything is there already; and another result keeps its own name.
     again = run(folder, *line)
-    assert again.stdout.strip() == "my photo_edited.jpg" and "train LoRA" not in again.stderr
+    assert again.stdout.strip() == "my photo_edited.jpg" and "to iteration" not in again.stderr
     assert [path.name for path in folder.glob("*_edited*")] == ["my photo_edited.jpg"]
     plain = run(folder, *line[: -len(TINY) - 1], *TINY, "--set", "method=training_free")
     assert plain.stdout.strip() == "my photo_edited_2.jpg"

@@ -30,7 +30,7 @@ def test_jobs_import_little() -> None:
 
 
 def test_every_export_is_there() -> None:
-    assert len(editinfinity.__all__) == 31
+    assert len(editinfinity.__all__) == 32
     for name in [*editinfinity.__all__, "__version__"]:
         assert getattr(editinfinity, name) is not None, name
     assert set(editinfinity.__all__) <= set(dir(editinfinity))

@@ -3,13 +3,12 @@
     python -m training.ablation make
     python -m training.detail_study
 
-The edits are those of the ablation (120 held-out scenes, 256×256), drawn with nothing learned, by
-plain guidance: under their masks (smoothing ``linear``) and without a mask. Each drawing is
-composited with every background by the package's own code. Unchanged are the pixels in which the
-wanted picture equals the source; they are measured against the source, within the reach of the
-blend mask (G < 1, all pixels without a mask) and outside it. ``right`` and ``to_wanted`` show
-whether anything is lost where the edit does change the picture. The rows go to
-``training/studies/detail.tsv``.
+The edits are those of the ablation (120 held-out scenes, 256×256), drawn under their masks with
+nothing learned, by plain guidance. Each drawing is composited with every background by the
+package's own code, and measured against the source in three regions, in which the wanted picture
+equals the source: outside the blend mask's reach (``far``: G = 1), within the reach and outside the
+mask (``rim``), and inside the mask (``inside``). ``right`` and ``to_wanted`` show whether anything
+is lost where the edit does change the picture. The rows go to ``training/studies/detail.tsv``.
 """
 
 from __future__ import annotations
@@ -33,18 +32,20 @@ from training.ablation.drawing import Slice, Studio
 from training.ablation.edits import PACK, Edits, read, read_facts
 from training.ablation.measures import Witnesses, pixels_of
 from training.ablation.statistics import interval
-from training.ablation.variants import EVERYWHERE, NOTHING, Variant
+from training.ablation.variants import NOTHING, Variant
 from training.lpips import Lpips
 from training.tables import write_table
 
 BACKGROUNDS = ("decoded", "exact", "detail")
-MEASURES = ("psnr_reach", "lpips_reach", "psnr_outside", "lpips_outside", "right", "to_wanted")
+REGIONS = ("far", "rim", "inside")
+MEASURES = (*(f"{measure}_{name}" for name in REGIONS for measure in ("psnr", "lpips")),
+            "right", "to_wanted")  # fmt: skip
 
 Row = dict[str, object]
 
 
 def composited(
-    edits: Edits, drawn: Tensor, rendering: Tensor, masks: list[np.ndarray | None], background: str
+    edits: Edits, drawn: Tensor, rendering: Tensor, masks: list[np.ndarray], background: str
 ) -> Tensor:
     """Return the finished pictures (S, 3, H, W) of a slice, in [−1, 1]."""
     sources, pictures, known = (pixels_of(each) for each in (edits.source, drawn, rendering))
@@ -64,21 +65,21 @@ def composited(
 
 
 def unchanged_rows(part: Slice, finished: Tensor, reach: Tensor, lpips: Lpips) -> list[Row]:
-    """Return PSNR and LPIPS of the unchanged pixels within and outside the reach (S, H, W)."""
+    """Return PSNR and LPIPS of the unchanged pixels of every region; ``reach`` is (S, H, W)."""
     edits = part.edits
     same = ((edits.wanted - edits.source).abs().amax(1) * 127.5) < 1
+    regions = same & ~reach, same & reach & ~edits.mask, same & edits.mask
     rows: list[Row] = [{} for _ in edits.facts]
-    for name, region in (("reach", same & reach), ("outside", same & ~reach)):
-        where = region[:, None]
-        error = (((finished - edits.source) / 2).square().mean(1) * region).sum((1, 2))
-        error = error / region.sum((1, 2))
+    for name, region in zip(REGIONS, regions, strict=True):
+        where, sizes = region[:, None], region.sum((1, 2))
+        error = (((finished - edits.source) / 2).square().mean(1) * region).sum((1, 2)) / sizes
         decibels = (-10 * error.clamp(min=1e-12).log10()).clamp(max=PSNR_CAP)
         black = torch.full_like(finished, -1)
         with torch.no_grad():
             distance = lpips(
                 torch.where(where, finished, black), torch.where(where, edits.source, black)
             )
-        for row, psnr, far, size in zip(rows, decibels, distance, region.sum((1, 2)), strict=True):
+        for row, psnr, far, size in zip(rows, decibels, distance, sizes, strict=True):
             row[f"psnr_{name}"] = float(psnr) if size else float("nan")
             row[f"lpips_{name}"] = float(far) if size else float("nan")
     return rows
@@ -103,30 +104,26 @@ def main() -> None:
     for first in range(0, len(numbers), options.slice):
         edits = read(options.carry / PACK, numbers[first : first + options.slice], device)
         part = Slice(studio, edits, first // options.slice)
-        for smoothing in ("linear", EVERYWHERE):
-            with torch.no_grad():
-                drawn = part.draw(Variant(NOTHING, smoothing))
-            grid, masks = studio.plan.reference_grid, list[np.ndarray | None]()
-            reach = torch.ones_like(edits.mask)
-            for index, mask in enumerate(edits.mask.cpu().numpy()):
-                blend_mask = None
-                if smoothing != EVERYWHERE:
-                    blend_mask = make_blend_mask(mask, grid, smoothing)
-                    pixels = resample_blend_mask(blend_mask, mask.shape)
-                    reach[index] = torch.from_numpy(pixels < 1)
-                masks.append(blend_mask)
-            for background in BACKGROUNDS:
-                finished = composited(edits, drawn, part.rendering, masks, background)
-                unchanged = unchanged_rows(part, finished, reach, lpips)
-                judged = witnesses(finished, part.rendering, edits)
-                rows += [
-                    {
-                        "edit": fact.edit, "kind": fact.kind, "smoothing": smoothing,
-                        "background": background, **same, "right": float(found["right"]),
-                        "to_wanted": found["to_wanted"],
-                    }
-                    for fact, same, found in zip(edits.facts, unchanged, judged, strict=True)
-                ]  # fmt: skip
+        with torch.no_grad():
+            drawn = part.draw(Variant(NOTHING))
+        blend_masks = [
+            make_blend_mask(mask, studio.plan.reference_grid, "linear")
+            for mask in edits.mask.cpu().numpy()
+        ]
+        side = edits.mask.shape[1:]
+        enlarged = np.stack([resample_blend_mask(each, side) for each in blend_masks])
+        reach = torch.from_numpy(enlarged < 1).to(device)
+        for background in BACKGROUNDS:
+            finished = composited(edits, drawn, part.rendering, blend_masks, background)
+            unchanged = unchanged_rows(part, finished, reach, lpips)
+            judged = witnesses(finished, part.rendering, edits)
+            rows += [
+                {
+                    "edit": fact.edit, "kind": fact.kind, "background": background, **same,
+                    "right": float(found["right"]), "to_wanted": found["to_wanted"],
+                }
+                for fact, same, found in zip(edits.facts, unchanged, judged, strict=True)
+            ]  # fmt: skip
         write_table(options.output, rows)
     _print(rows)
 
@@ -134,20 +131,16 @@ def main() -> None:
 def _print(rows: list[Row]) -> None:
     """Print means with intervals, and the paired differences of ``detail`` from ``exact``."""
 
-    def values(smoothing: str, background: str, measure: str) -> np.ndarray:
-        chosen = (r for r in rows if (r["smoothing"], r["background"]) == (smoothing, background))
+    def values(background: str, measure: str) -> np.ndarray:
+        chosen = (row for row in rows if row["background"] == background)
         return np.array([row[measure] for row in chosen], dtype=float)
 
-    for smoothing in dict.fromkeys(str(row["smoothing"]) for row in rows):
-        for measure in MEASURES:
-            exact, detail = (values(smoothing, name, measure) for name in ("exact", "detail"))
-            scale, digits = (1000, 1) if "lpips" in measure or measure == "to_wanted" else (1, 2)
-            cells = [
-                interval(values(smoothing, name, measure)).cell(scale, digits)
-                for name in BACKGROUNDS
-            ]
-            change = interval(detail - exact).cell(scale, digits, signed=True)
-            print(smoothing, measure, *cells, change, sep=" | ")
+    for measure in MEASURES:
+        exact, detail = (values(name, measure) for name in ("exact", "detail"))
+        scale, digits = (1000, 1) if "lpips" in measure or measure == "to_wanted" else (1, 2)
+        cells = [interval(values(name, measure)).cell(scale, digits) for name in BACKGROUNDS]
+        change = interval(detail - exact).cell(scale, digits, signed=True)
+        print(measure, *cells, change, sep=" | ")
 
 
 if __name__ == "__main__":

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
-from editinfinity.editing.sampler import codes_of
+from editinfinity.compute import report_memory_faults
 from editinfinity.files.features import ImageFeatures
-from editinfinity.method.draw import decode
+from editinfinity.files.images import from_model
+from editinfinity.models.bsq import upsampled_codes
 
 if TYPE_CHECKING:
     from editinfinity.models.tokenizer import Tokenizer
 
 
+@report_memory_faults("choose a smaller pixel_budget")
+@torch.inference_mode()
 def render(tokenizer: Tokenizer, photograph: ImageFeatures) -> Image.Image:
     """Decode a photograph's own code into a picture at the model's size.
 
@@ -25,5 +28,6 @@ def render(tokenizer: Tokenizer, photograph: ImageFeatures) -> Image.Image:
         GpuMemoryError: the GPU ran out of memory.
     """
     device = next(tokenizer.parameters()).device
-    codes = codes_of(photograph.bits, photograph.schedule, device)
-    return decode(tokenizer, torch.stack(codes).sum(0))
+    bits = [torch.from_numpy(scale_bits)[None].to(device) for scale_bits in photograph.bits]
+    codes = torch.stack(upsampled_codes(bits, photograph.schedule.tokenizer_grid))
+    return from_model(tokenizer.decode(codes.sum(0))[0].float().cpu().numpy())
