@@ -36,7 +36,7 @@ from editinfinity.settings.groups import (
 )
 from editinfinity.settings.setting import make_groups
 
-WORDS = "a red apple on a wooden table in the morning".split()
+WORDS = ["a", "red", "apple", "on", "a", "wooden", "table", "in", "the", "morning"]
 
 
 def random_photograph(chosen: Preset, budget: str) -> ImageFeatures:
@@ -102,7 +102,9 @@ def main() -> None:
     if device.type == "cuda":
         runners = {guidance: CudaGraphRunner() for guidance in GUIDANCES}
         work |= {f"{g}, replayed": drawing(g, runner) for g, runner in runners.items()}
-    print(f"| {options.preset}, {photograph.schedule.pixel_budget} | seconds | × plain |\n|---|--:|--:|")
+    print(
+        f"| {options.preset}, {photograph.schedule.pixel_budget} | seconds | × plain |\n|---|--:|--:|"
+    )
     for name, task in work.items():
         for _ in range(3):
             task()

@@ -122,7 +122,9 @@ def main() -> None:
                 measure(policy, cores, options.iterations, **case) for _ in range(options.repeat)
             ]
             cells.append(f"{statistics.median(found):.3f}")
-            print(policy, cells, f"{time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+            print(
+                policy, cells, f"{time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True
+            )
         print(f"| {policy} | " + " | ".join(cells) + " |", flush=True)
         print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
 

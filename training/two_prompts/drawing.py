@@ -217,7 +217,11 @@ def found_rows(bench: Bench) -> Iterator[Row]:
                 settings = MaskSettings(prompt_map_grow=0, prompt_map_filter=follow_edges)
                 region = region_of_prompts(maps, place, bench.photograph.pixels, settings)
                 name = place if follow_edges else f"{place}, no filter"
-                yield {"prompts": prompts, "place": name, "iou": iou(region.edited, bench.true_cells)}
+                yield {
+                    "prompts": prompts,
+                    "place": name,
+                    "iou": iou(region.edited, bench.true_cells),
+                }
     if bench.scene.word:
         for scales in ("all", "fine"):
             cells = cells_of_attention(bench.attention(scales), ungrown.attention_threshold)

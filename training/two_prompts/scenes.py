@@ -93,7 +93,9 @@ def make(maker: SceneMaker, encoder: TextEncoder, path: Path, sets: tuple[str, .
                 for suffix in ("",) if text.endswith("_close") else ("", CAPTION_SUFFIX):
                     encoded = encoder.encode(described[text] + suffix)
                     key = text + ("+" if suffix else "")
-                    tensors[f"prompt {key}/{number}"] = encoded.features[0].cpu().half().contiguous()
+                    tensors[f"prompt {key}/{number}"] = (
+                        encoded.features[0].cpu().half().contiguous()
+                    )
                     texts[key] = encoder.offsets(described[text] + suffix)
             facts.append({"set": name, **described, "edit": number, "offsets": texts})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,7 +214,9 @@ def _edits(
         placed = [maker.placed(plan, row, part) for part in range(3)]
         shown, backdrop = plan.shown[row], BACKDROPS[plan.backdrop[row]]
         close = [
-            caption([placed[i] for i in (part, 2) if shown[i]], backdrop, np.random.default_rng(row))
+            caption(
+                [placed[i] for i in (part, 2) if shown[i]], backdrop, np.random.default_rng(row)
+            )
             for part in (0, 1)
         ]
         yield pictures, {
