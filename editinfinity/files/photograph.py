@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from editinfinity.files.colour import from_srgb
+from editinfinity.files.colour import from_srgb, to_srgb
 from editinfinity.files.geometry import Geometry, Size
 from editinfinity.files.lost_detail import LostDetail, paste_with_detail
 from editinfinity.files.metadata import Metadata, metadata_of
@@ -81,6 +81,17 @@ class Photograph:
         else:
             pixels.paste(patch, (geometry.left, geometry.top), opacity)
         return replace(self, pixels=pixels)
+
+    def seen(self, geometry: Geometry) -> Image.Image:
+        """Return the part that the model sees, as it sees it: RGB, sRGB, at the model's size."""
+        height, width = geometry.model_size
+        pixels = to_rgb(self.pixels) if self.pixels.mode == "I;16" else self.pixels
+        lanczos = Image.Resampling.LANCZOS
+        small = pixels.resize((width, height), lanczos, geometry.box).convert("RGB")
+        if self.alpha is not None:
+            alpha = self.alpha.resize((width, height), lanczos, geometry.box)
+            small = Image.composite(small, Image.new("RGB", small.size, "white"), alpha)
+        return to_srgb(small, self.profile) if self.pixels.mode == "RGB" else small
 
     def _in_own_colours(self, picture: Image.Image) -> Image.Image:
         """Convert a picture in sRGB to the photograph's profile, or to grey of 8 bits."""

@@ -63,27 +63,39 @@ def opacity_of(
 
 
 def detail_weight(
-    generated: Image.Image, rendering: Image.Image, blend_mask: NDArray[np.float32]
+    generated: Image.Image,
+    rendering: Image.Image,
+    photograph: Image.Image,
+    blend_mask: NDArray[np.float32],
 ) -> Image.Image:
     """Return how much of the detail that the tokenizer loses is put back at each pixel.
 
-    It is all of the detail where the generated picture shows the same as the photograph, and at
-    least the blend mask's part.
+    It is all of the detail where the generated picture shows the same as the rendering, and at
+    least the blend mask's part. It is none where the generated picture is nearer to the photograph
+    than the rendering is, as then it does not have the rendering's loss.
 
     Args:
         generated: the generated picture, RGB.
         rendering: the tokenizer's rendering of the photograph, RGB, of the same size.
+        photograph: the photograph, RGB, in the same colours and of the same size.
         blend_mask: the blend mask G, (h, w) cells; all 0 if everything may change.
 
     Returns:
         Picture of mode ``L`` and of the same size; 255 puts back all of the detail.
     """
-    pictures = (np.asarray(picture, dtype=np.float64) for picture in (generated, rendering))
-    difference = np.abs(np.subtract(*pictures)).mean(axis=2)
-    difference = blur(difference, BLUR * math.sqrt(generated.width * generated.height))
-    similarity = np.clip((DIFFERENT - difference) / (DIFFERENT - SAME), 0, 1)
+    drawn, known, seen = (
+        np.asarray(picture, dtype=np.float64) for picture in (generated, rendering, photograph)
+    )
+    sigma = BLUR * math.sqrt(generated.width * generated.height)
+    changed, lost, distance = (
+        blur(np.abs(first - second).mean(axis=2), sigma)
+        for first, second in ((drawn, known), (seen, known), (drawn, seen))
+    )
+    similarity = np.clip((DIFFERENT - changed) / (DIFFERENT - SAME), 0, 1)
     kept = Image.fromarray(blend_mask).resize(generated.size, Image.Resampling.BILINEAR)
-    weight = np.maximum(similarity, np.asarray(kept))
+    # Half a level, so that where nothing is lost, small differences decide nothing.
+    has_loss = np.clip(0.5 + (distance - changed + 0.25) / (lost + 0.5), 0, 1)
+    weight = np.maximum(similarity, np.asarray(kept)) * has_loss
     return Image.fromarray(np.rint(weight * 255).astype(np.uint8))
 
 

@@ -41,6 +41,7 @@ def composite(
     opacity = opacity_of(blend_mask, geometry, settings.mask_feather)
     lost = None
     if rendering is not None:
-        lost = LostDetail(rendering, detail_weight(generated, rendering, blend_mask))
+        seen = photograph.seen(geometry)
+        lost = LostDetail(rendering, detail_weight(generated, rendering, seen, blend_mask))
     finished = photograph.paste(generated, geometry, opacity, lost)
     return finished.without_location() if settings.gps == "drop" else finished

@@ -123,6 +123,18 @@ def test_detail_is_added_by_its_weight_and_clipped(
     assert differences.max() <= unit  # where a resampled level lies halfway between two
 
 
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("profile", [None, swapped_profile()])
+def test_a_photograph_is_seen_as_the_model_sees_it(
+    name: str, profile: bytes | None, tmp_path: Path
+) -> None:
+    KINDS[name].resize(SIZE).save(tmp_path / name, lossless=True, icc_profile=profile)
+    geometry = Geometry((SIZE[1], SIZE[0]), 8, 16, 48, 64, (48, 64))
+    seen = np.asarray(read_photograph(tmp_path / name).seen(geometry), int)
+    model = (to_model(read_image(tmp_path / name), geometry).transpose(1, 2, 0) + 1) * 127.5
+    assert np.abs(seen - model).max() <= 2
+
+
 def test_detail_is_restored_in_the_photographs_own_colours(tmp_path: Path) -> None:
     Image.fromarray(noise(3)).save(tmp_path / "a.png", icc_profile=swapped_profile())
     photograph = read_photograph(tmp_path / "a.png")

@@ -115,10 +115,13 @@ def test_the_crops_own_edges_fade_where_the_photograph_goes_on() -> None:
 
 
 def test_detail_returns_where_both_pictures_show_the_same_or_the_mask_keeps() -> None:
-    grey, everything = Image.new("RGB", (64, 64), (100,) * 3), np.zeros((64, 64), np.float32)
+    everything = np.zeros((64, 64), np.float32)
 
-    def weight(level: int, blend_mask: np.ndarray = everything) -> np.ndarray:
-        return np.asarray(detail_weight(Image.new("RGB", (64, 64), (level,) * 3), grey, blend_mask))
+    def weight(level: int, blend_mask: np.ndarray = everything, seen: int = 255) -> np.ndarray:
+        drawn, rendering, photograph = (
+            Image.new("RGB", (64, 64), (value,) * 3) for value in (level, 100, seen)
+        )
+        return np.asarray(detail_weight(drawn, rendering, photograph, blend_mask))
 
     assert (weight(100) == 255).all() and (weight(104) == 255).all()
     assert (weight(110) == 128).all() and (weight(90) == 128).all()
@@ -126,15 +129,19 @@ def test_detail_returns_where_both_pictures_show_the_same_or_the_mask_keeps() ->
     left = everything.copy()
     left[:, :32] = 0.75
     assert (weight(0, left)[:, :30] == 191).all() and (weight(0, left)[:, 34:] == 0).all()
-    assert (weight(100, left) == 255).all()
+    assert (weight(100, left) == 255).all() and (weight(100, left, seen=100) == 255).all()
+    # A drawing that is nearer to the photograph than the rendering is has not lost the detail.
+    assert (weight(108, left, seen=108) == 0).all() and (weight(104, left, seen=109) == 161).all()
 
 
 @pytest.mark.parametrize("side", [128, 256])
 def test_the_difference_is_blurred_in_proportion_to_the_picture(side: int) -> None:
     drawn = np.full((side, side, 3), 100, np.uint8)
     drawn[:, side // 2 :] = 120
-    grey = Image.new("RGB", (side, side), (100,) * 3)
-    weight = np.asarray(detail_weight(Image.fromarray(drawn), grey, np.zeros((9, 9), np.float32)))
+    grey, white = (Image.new("RGB", (side, side), (level,) * 3) for level in (100, 255))
+    weight = np.asarray(
+        detail_weight(Image.fromarray(drawn), grey, white, np.zeros((9, 9), np.float32))
+    )
     # The edge, blurred by σ = 3/256 of the side, is 10 at its middle and 20·Φ(x/σ) beside it.
     row, sigma = weight[side // 2].astype(int), 3 * side / 256
     at = [row[round(side / 2 + x * sigma)] for x in (-1, 1)]
