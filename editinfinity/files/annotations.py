@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 from editinfinity.errors import UserError
 from editinfinity.files.geometry import Size, require_same_aspect_ratio
 from editinfinity.files.input_files import read_text
+from editinfinity.names import look_of
 
 MAX_FILE_BYTES = 64 * 2**20
 """Maximum size of an annotation file, in bytes. LabelMe files also embed the photograph."""
@@ -181,8 +182,9 @@ def _image_of_photograph(
     names = [PureWindowsPath(str(image.get("file_name", ""))) for image in images]
     matches: list[int] = []
     if photograph is not None:
-        matches = [i for i, name in enumerate(names) if name.name == photograph.name]
-        matches = matches or [i for i, name in enumerate(names) if name.stem == photograph.stem]
+        name, stem = look_of(photograph.name), look_of(photograph.stem)
+        matches = [i for i, other in enumerate(names) if look_of(other.name) == name]
+        matches = matches or [i for i, other in enumerate(names) if look_of(other.stem) == stem]
     if len(matches) == 1:
         return images[matches[0]]
     listed = [images[i].get("file_name", "without a name") for i in matches or range(len(images))]

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from editinfinity.cases.case import Case, Cases, Edit
-from editinfinity.cases.load import LockFiles, load_case, load_cases
+from editinfinity.cases.load import LockFiles, cases_are_folders, load_case, load_cases
 from editinfinity.config.load import Config, check_yaml, find_config_file, load_config
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import backbone_folders
+from editinfinity.files.input_files import path_on_disk
+from editinfinity.names import names_like, spelled_out
 from editinfinity.planning.cluster import cases_for_cluster
 from editinfinity.planning.in_use import lock_until_exit
 from editinfinity.planning.run_marker import RunMarker
@@ -136,8 +138,25 @@ class PlannedRun:
         if name in self.cases.by_name:
             return self.cases.by_name[name]
         if name not in self._other_cases:
+            self._require_spelling_of_results(name)
             self._other_cases[name] = load_case(self.config, name, _locker(self.main_process))
         return self._other_cases[name]
+
+    def _require_spelling_of_results(self, name: str) -> None:
+        """Refuse a case whose results are in a folder that looks the same, to have them only once.
+
+        Raises:
+            UserError: the name in a target is spelled otherwise than that folder.
+        """
+        if (self.config.data / name).is_dir() and cases_are_folders(self.config):
+            return
+        results = Path(self.config.results)
+        same = [*names_like(name, self.cases.by_name), path_on_disk(results / name).name]
+        if same[0] != name:
+            raise UserError(
+                f"{results / name}: Unicode can spell this name in two ways, and the results are in "
+                f"the other; write it in the shell as $'{results}/{spelled_out(same[0])}'"
+            )
 
     @exit_on_user_error()
     def edit(self, wildcards: Wildcards) -> Edit:
