@@ -192,10 +192,10 @@ class EditInfinityPipeline:
         suffix, negative = "" if soft_prompt is None else CAPTION_SUFFIX, None
         with self._lock, current_device(self.device), isolated_torch_state():
             if mask is not None:
-                edit_region = masking.mask_edit_region
-                edited = api_inputs.mask_of(mask, features.geometry.image_size, edit_region)
+                size, notices = features.geometry.image_size, list[str]()
+                edited = api_inputs.mask_of(mask, size, masking.mask_edit_region, notices)
                 edited = grow_mask(edited, masking.mask_grow)
-                region = region_of_mask(edited, features.geometry, mask, edit_region)
+                region = region_of_mask(edited, features.geometry, mask, notices)
             if target_word is not None:
                 plain = self._encode(source)
                 tokens = tokens_of_word(plain, target_word)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from editinfinity.errors import UserError
-from editinfinity.names import look_of
 
 CAPTION_SUFFIX = ", the language style of this prompt is"
 """Text between the prompt and the soft prompt, which is trained to complete it.
@@ -30,7 +29,7 @@ def find_word(prompt: str, word: str, origin: str = "target word") -> Span:
     """Return the character range of the first whole-word, case-insensitive occurrence of a word.
 
     Several words match where they follow one another, separated by any white space. It does not
-    matter how Unicode spells the characters: accents composed or not, full-width letters, ligatures.
+    matter how Unicode spells them: with accents composed or not, full-width letters or ligatures.
 
     Args:
         prompt: the source prompt.
@@ -83,8 +82,9 @@ def _continues(character: str) -> bool:
 
 
 def _fold_piece(piece: str) -> str:
+    visible = "".join(c for c in piece if unicodedata.category(c) != "Cf")  # no soft hyphens
     # Casefold would turn the capital İ into an i with a combining dot.
-    composed = unicodedata.normalize("NFKC", look_of(piece)).replace("İ", "i")
+    composed = unicodedata.normalize("NFKC", visible).replace("İ", "i")
     return unicodedata.normalize("NFKC", composed.casefold())
 
 

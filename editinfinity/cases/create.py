@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from editinfinity.cases.folders import BLEND, IMAGE_ENDINGS, MASK, MASK_ENDINGS, UNNAMED_EDIT
 from editinfinity.errors import UserError
@@ -18,6 +19,9 @@ from editinfinity.files.atomic import atomic_path, write_bytes, write_text
 from editinfinity.files.input_files import BLEND_ENDINGS, path_on_disk, require_file
 from editinfinity.files.near_names import Slot, assign_files
 from editinfinity.names import look_of, why_unusable
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -237,13 +241,9 @@ def _mask_file_of(edit: NewEdit, image: Path) -> File | None:
     if edit.mask is None:
         return None
     if (ending := edit.mask.suffix.lower()) not in MASK_ENDINGS:
-        from editinfinity.files.opening import open_picture
-        from editinfinity.files.pixels import to_grey
+        from editinfinity.files.opening import open_as
 
-        buffer, picture = io.BytesIO(), open_picture(edit.mask)
-        fits_png = picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-        (picture if fits_png else to_grey(picture, 255)).save(buffer, "PNG")
-        return ".png", buffer.getvalue()
+        return ".png", open_as(edit.mask, _mask_as_png)
     if ending == ".json":
         from editinfinity.files.annotations import annotations_of_photograph
 
@@ -252,6 +252,21 @@ def _mask_file_of(edit: NewEdit, image: Path) -> File | None:
         if (part := annotations_of_photograph(edit.mask, image)) is not None:
             return ending, part.encode()
     return ending, _content_of(edit.mask, "mask")
+
+
+def _mask_as_png(picture: Image.Image) -> bytes:
+    """Return a mask's picture as a PNG that is read as the same mask."""
+    from editinfinity.files.mask_pictures import narrowed
+    from editinfinity.files.pixels import HIGH_BIT_DEPTH, is_transparent, to_grey, to_rgb
+
+    picture = narrowed(picture)
+    if picture.mode in HIGH_BIT_DEPTH and picture.mode != "I;16":
+        picture = to_grey(picture, 255)
+    elif picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+        picture = picture.convert("RGBA") if is_transparent(picture) else to_rgb(picture)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _content_of(path: Path, what: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
@@ -149,7 +148,7 @@ def _named_like_results(
         names: names of all cases; the results folder of another case is not taken.
     """
     try:
-        results = [name for name in os.listdir(config.results) if name not in names]
+        results = [path.name for path in Path(config.results).iterdir() if path.name not in names]
     except OSError:
         results = []
     by_look = {look_of(name): name for name in sorted(results)}
@@ -198,11 +197,11 @@ def _check_overrides(config: Config, names: list[str]) -> None:
     for name in config.overrides:
         same = [other for other in names if look_of(other) == name]
         if len(same) > 1:
-            faults += [f"{config.source}: overrides: {line}" for line in _same_looks(config.data, same)]
+            faults += [
+                f"{config.source}: overrides: {line}" for line in _same_looks(config.data, same)
+            ]
         elif not same and not path_on_disk(config.data / name).is_dir():
             cure = did_you_mean(name, names) or "; correct the name or remove it"
-            faults.append(
-                f"{config.source}: overrides: there is no case {printable(name)}{cure}"
-            )
+            faults.append(f"{config.source}: overrides: there is no case {printable(name)}{cure}")
     if faults:
         raise ConfigError(faults)

@@ -22,6 +22,7 @@ from editinfinity.cli.delivery import (
     log_warnings,
     output_path,
     print_results,
+    with_options,
     with_user_paths,
 )
 from editinfinity.cli.options import grouped, setting_option
@@ -31,7 +32,6 @@ from editinfinity.prompts import find_word
 from editinfinity.settings.groups import MaskSettings, ModelSettings
 
 log = logging.getLogger(__name__)
-
 
 
 def _on_disk(path: Path | None) -> Path | None:
@@ -381,8 +381,10 @@ def preview(
     picture = read_image(image)
     size = size_of(picture)
     settings = MaskSettings(mask_edit_region or MaskSettings.mask_edit_region, mask_grow)
+    notices = list[str]()
     if mask is not None:
-        edited = read_mask(mask, size, settings.mask_edit_region, settings.mask_grow, image)
+        region, grow = settings.mask_edit_region, settings.mask_grow
+        edited = read_mask(mask, size, region, grow, image, notices)
     else:
         edited = mask_of_box(str(box), size, "--box", settings.mask_grow)
     target = output or image.with_name(f"{image.stem}_preview.png")
@@ -392,6 +394,8 @@ def preview(
         raise UserError(f"--output: {target}: is an input of the preview; choose another file")
     with locked_for_change(paths_of_output(target)):
         write_png(target, mask_preview(picture, edited, crop_around([edited], "1M")))
+    for line in notices:
+        log.warning("%s", with_options(line))
     typer.echo(f"{target}: {edited.mean():.1%} of the photograph is edited")
 
 

@@ -85,8 +85,8 @@ def path_on_disk(path: Path) -> Path:
 def _names_by_look(folder: Path, changed: int) -> Mapping[str, Sequence[str]]:
     """Return look → the names in a folder; ``changed`` is when it was last changed."""
     names = defaultdict[str, list[str]](list)
-    for name in os.listdir(folder):
-        names[look_of(name)].append(name)
+    for path in folder.iterdir():
+        names[look_of(path.name)].append(path.name)
     return names
 
 

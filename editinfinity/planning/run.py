@@ -154,8 +154,8 @@ class PlannedRun:
         same = [*names_like(name, self.cases.by_name), path_on_disk(results / name).name]
         if same[0] != name:
             raise UserError(
-                f"{results / name}: Unicode can spell this name in two ways, and the results are in "
-                f"the other; write it in the shell as $'{results}/{spelled_out(same[0])}'"
+                f"{results / name}: Unicode can spell this name in two ways, and the results have "
+                f"the other; write it in a shell as $'{results}/{spelled_out(same[0])}'"
             )
 
     @exit_on_user_error()
