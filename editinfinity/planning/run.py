@@ -148,14 +148,17 @@ class PlannedRun:
         Raises:
             UserError: the name in a target is spelled otherwise than that folder.
         """
-        if (self.config.data / name).is_dir() and cases_are_folders(self.config):
+        results, data = Path(self.config.results), self.config.data
+        if name in self.cases.by_name or (results / name).exists():
             return
-        results = Path(self.config.results)
-        same = [*names_like(name, self.cases.by_name), path_on_disk(results / name).name]
-        if same[0] != name:
+        same = [*names_like(name, self.cases.by_name), path_on_disk(results / name).name][0]
+        are_two_cases = cases_are_folders(self.config) and all(
+            (data / folder).is_dir() for folder in (name, same)
+        )
+        if same != name and not are_two_cases:
             raise UserError(
                 f"{results / name}: Unicode can spell this name in two ways, and the results have "
-                f"the other; write it in a shell as $'{results}/{spelled_out(same[0])}'"
+                f"the other; write it in a shell as $'{results}/{spelled_out(same)}'"
             )
 
     @exit_on_user_error()
