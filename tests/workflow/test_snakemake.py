@@ -428,7 +428,7 @@ def test_a_case_is_made_once_however_its_name_is_spelled(tmp_path: Path) -> None
     assert project.run("--resources", "gpu=1").jobs == frozenset()
     assert project.made() == made
     write(folder.with_name(nfc) / "prompt" / "edit_image_prompt.txt", "a dog")
-    assert {job.rpartition("/")[0] for job in project.run("--resources", "gpu=1").jobs} == {nfd}
+    assert {job.partition("/")[0] for job in project.run("--resources", "gpu=1").jobs} == {nfd}
     said = project.call("-n", f"results/{nfc}/edit.png", status=1).stderr
     assert r"write it in a shell as $'results/cafe\u0301'" in said
     assert "Traceback" not in said
