@@ -1,11 +1,11 @@
-"""Validation of the names of cases and edits for Snakemake and file systems."""
+"""Names of cases, edits and files: which are usable, and which of them look the same."""
 
 from __future__ import annotations
 
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 _SNAKEMAKE_SYNTAX = frozenset('{},"\\')
 PATH_VARIABLE = r"<[a-z][a-z0-9_]*>"
@@ -58,12 +58,44 @@ def why_unusable(name: str) -> str | None:
     return None
 
 
-def as_displayed(name: str) -> str:
-    """Return a name in the one spelling (NFC) that all names that look the same share.
+def look_of(name: str) -> str:
+    """Return a text that is equal for all names that look the same.
 
-    File systems and tools spell letters with accents in one or in two characters.
+    Unicode spells an accented letter as one character (NFC, as most systems type it) or as a letter
+    and a combining accent (NFD, as macOS writes file names). Spaces of any kind look the same, and
+    format characters and variation selectors are invisible.
     """
-    return unicodedata.normalize("NFC", name)
+    if name.isascii():
+        return name
+    return "".join(
+        " " if unicodedata.category(character) == "Zs" else character
+        for character in unicodedata.normalize("NFC", name)
+        if unicodedata.category(character) != "Cf" and not "\ufe00" <= character <= "\ufe0f"
+    )
+
+
+def names_like(name: str, names: Collection[str]) -> list[str]:
+    """Return the names that look like ``name``; only ``name`` itself if it is one of them."""
+    if name in names:
+        return [name]
+    look = look_of(name)
+    return [other for other in names if look_of(other) == look]
+
+
+def spelled_out(name: str) -> str:
+    r"""Return a name in ASCII, so that different spellings of one look can be told apart.
+
+    Other characters become ``\u`` and ``\U`` escapes, which shells understand between ``$'`` and
+    ``'``.
+    """
+    return "".join(
+        character
+        if " " <= character <= "~"
+        else f"\\u{ord(character):04x}"
+        if character <= "\uffff"
+        else f"\\U{ord(character):08x}"
+        for character in name
+    )
 
 
 def printable(name: str) -> str:

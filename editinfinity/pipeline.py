@@ -184,8 +184,8 @@ class EditInfinityPipeline:
                 ``mask_edit_region``, ``mask_grow``, ``attention_threshold``, ``attention_scales``,
                 ``prompt_map_threshold``, ``prompt_map_filter``, ``prompt_map_grow``;
                 ``background``, ``mask_feather`` (``editinfinity.settings.groups`` lists all of
-                them). Guidance ``source_negative``, ``editmod``, ``aredit`` or ``bitresedit`` with an
-                inversion of 0 iterations is editing without training.
+                them). Guidance ``source_negative``, ``editmod``, ``aredit`` or ``bitresedit`` with
+                an inversion of 0 iterations is editing without training.
 
         Raises:
             UserError: a mask or the word does not fit the photograph or its prompt, a setting is
@@ -277,10 +277,10 @@ class EditInfinityPipeline:
     ) -> EditedRegion | None:  # fmt: skip
         """Return the region of a mask, a word or a blend mask; None for the whole picture."""
         if mask is not None:
-            edit_region = masking.mask_edit_region
-            edited = api_inputs.mask_of(mask, features.geometry.image_size, edit_region)
+            size, notices = features.geometry.image_size, list[str]()
+            edited = api_inputs.mask_of(mask, size, masking.mask_edit_region, notices)
             edited = grow_mask(edited, masking.mask_grow)
-            return region_of_mask(edited, features.geometry, mask, edit_region)
+            return region_of_mask(edited, features.geometry, mask, notices)
         if target_word is not None:
             plain = self._encode(source)
             tokens, scales = tokens_of_word(plain, target_word), masking.attention_scales

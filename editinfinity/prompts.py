@@ -6,8 +6,10 @@ Source: docs/method.md, "Stage 1: features".
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from itertools import pairwise
 
 from editinfinity.errors import UserError
 
@@ -27,7 +29,8 @@ Span = tuple[int, int]
 def find_word(prompt: str, word: str, origin: str = "target word") -> Span:
     """Return the character range of the first whole-word, case-insensitive occurrence of a word.
 
-    Several words match where they follow one another, separated by any white space.
+    Several words match where they follow one another, separated by any white space. It does not
+    matter how Unicode spells them: with accents composed or not, full-width letters or ligatures.
 
     Args:
         prompt: the source prompt.
@@ -37,17 +40,24 @@ def find_word(prompt: str, word: str, origin: str = "target word") -> Span:
     Raises:
         UserError: the prompt does not contain the word, or only as a part of other words.
     """
-    parts = word.split()
+    parts = "".join(_fold(word)[0]).split()
     if not parts:
         raise UserError(f"{origin}: is empty; write one word of the source prompt")
+    folded, starts = _fold(prompt)
+    text, ends = "".join(folded), [*starts[1:], len(prompt)]
+    pieces = [index for index, piece in enumerate(folded) for _ in piece]
     pattern = r"\s+".join(re.escape(part) for part in parts)
-    if match := re.search(rf"(?<!\w){pattern}(?!\w)", prompt, re.IGNORECASE):
-        return match.span()
-    phrase = " ".join(parts)
-    if longer := re.search(rf"\w*{pattern}\w*", prompt, re.IGNORECASE):
+    for match in re.finditer(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE):
+        first, last = pieces[match.start()], pieces[match.end() - 1]
+        # A part of a letter, such as the "s" of an "ß", is no whole word.
+        if text[match.start() : match.end()] == "".join(folded[first : last + 1]):
+            return starts[first], ends[last]
+    phrase = " ".join(word.split())
+    if longer := re.search(rf"\w*{pattern}\w*", text, re.IGNORECASE):
+        first, last = pieces[longer.start()], pieces[longer.end() - 1]
         raise UserError(
-            f"{origin}: {phrase!r} is only a part of {longer.group()!r} in the source prompt "
-            f"{prompt!r}; write the whole word"
+            f"{origin}: {phrase!r} is only a part of {prompt[starts[first] : ends[last]]!r} in the "
+            f"source prompt {prompt!r}; write the whole word"
         )
     raise UserError(
         f"{origin}: {phrase!r} is not in the source prompt {prompt!r}; "
@@ -61,6 +71,30 @@ def source_prompt_missing(guidance: str) -> str:
         f"source prompt: is empty, but {guidance} compares it with the edit prompt; write what the "
         "photograph shows (original_image_prompt.txt, or --source)"
     )
+
+
+def _fold(text: str) -> tuple[list[str], list[int]]:
+    """Split a text into letters with their combining marks, and fold each into one spelling.
+
+    Returns:
+        The folded pieces, which differ neither in case nor in Unicode's spelling, and the index in
+        the text at which each of them starts.
+    """
+    starts = [i for i, character in enumerate(text) if i == 0 or not _continues(character)]
+    return [_fold_piece(text[i:j]) for i, j in pairwise([*starts, len(text)])], starts
+
+
+def _continues(character: str) -> bool:
+    """Whether a character belongs to the letter before it: accents, vowel signs, Korean jamo."""
+    is_mark = unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf")
+    return is_mark or "\u1160" <= character <= "\u11ff"
+
+
+def _fold_piece(piece: str) -> str:
+    visible = "".join(c for c in piece if unicodedata.category(c) != "Cf")  # no soft hyphens
+    # Casefold would turn the capital İ into an i with a combining dot.
+    composed = unicodedata.normalize("NFKC", visible).replace("İ", "i")
+    return unicodedata.normalize("NFKC", composed.casefold())
 
 
 def tokens_of(span: Span, offsets: Sequence[Span]) -> Span:

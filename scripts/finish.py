@@ -1,7 +1,6 @@
 """Rule finish: make the result from the chosen edit, at the size of the photograph."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 from editinfinity.planning.job import job
 from editinfinity.planning.variants import variants_of
@@ -20,7 +19,7 @@ with job(snakemake) as this:
             kernel = kernel.with_name(f"kernel-{smoothing}{kernel.suffix}")
     finish(
         edited=picture,
-        image=Path(this.params["image"]),
+        image=this.case.image,
         kernel=kernel,
         rendering=this.input("rendering"),
         **asdict(this.settings(FinishSettings)),

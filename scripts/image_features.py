@@ -1,13 +1,11 @@
 """Rule image_features: encode the photograph."""
 
-from pathlib import Path
-
 from editinfinity.planning.job import job
 
 with job(snakemake) as this:
     this.run(
         "image_features",
-        image=Path(this.params["image"]),
+        image=this.case.image,
         output=this.output(),
         pixel_budget=this.params["pixel_budget"],
         crop=this.params["crop"],

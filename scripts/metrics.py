@@ -1,7 +1,5 @@
 """Rule metrics: compute the metrics of a drawn picture."""
 
-from pathlib import Path
-
 from editinfinity.evaluation.backbones import backbone_folders
 from editinfinity.planning.job import job
 from editinfinity.settings.groups import MaskSettings
@@ -11,7 +9,7 @@ with job(snakemake) as this:
     this.run(
         "metrics",
         picture=this.required_input("picture"),
-        image=Path(this.params["image"]),
+        image=this.case.image,
         output=this.output(),
         mask=edit.mask if edit.judged_mask == "user" else None,
         attention=this.input("attention"),

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -374,6 +375,37 @@ def test_results_and_previews_do_not_take_the_place_of_photographs(folder: Path)
         done = run(folder, *arguments)
         assert done.returncode != 0 and fault in done.stderr, done.stderr
         assert photograph.read_bytes() == content
+
+
+def test_a_mask_drawn_for_another_program_is_told_with_the_option(folder: Path) -> None:
+    mask = np.zeros((128, 160), np.uint8)
+    mask[40:80, 40:80] = 1
+    (folder / "cafe\u0301").mkdir()
+    Image.fromarray(mask).save(folder / "cafe\u0301" / "lit.tif")
+    Image.fromarray(mask * 255).save(folder / "lit.jpg", quality=50)
+    for typed, shown in (("caf\u00e9/lit.tif", "cafe\u0301/lit.tif"), ("lit.jpg", "lit.jpg")):
+        line = f"{shown}: marks 92% of the picture as edited (black is edited); "
+        line += "if that is the part to keep, use --mask-edit-region white"
+        done = run(folder, "preview", "my photo.jpg", "--mask", typed)
+        assert done.stderr.splitlines() == [line]
+        assert "92.2% of the photograph is edited" in done.stdout
+        edit = ("edit", "my photo.jpg", "--prompt", "a cat", *UNTRAINED, "--mask", typed)
+        done = run(folder, *edit)
+        assert (done.returncode, line in done.stderr.splitlines()) == (0, True), done.stderr
+        done = run(folder, *edit, "--mask-edit-region", "white")
+        assert (done.returncode, "marks" in done.stderr) == (0, False), done.stderr
+
+
+@pytest.mark.parametrize("name", ["holiday", "my cat", "it's", "(1)", "#1", "001", "a&b", "x=y"])
+def test_the_command_that_new_prints_can_be_pasted(folder: Path, name: str) -> None:
+    (folder / "config.yaml").write_text("model: tiny\ndevice: cpu\n")
+    done = run(folder, "new", name, "my photo.jpg", "--prompt", "a cat", "--data", "my cases")
+    command = done.stdout.partition("run it with: editinfinity ")[2].strip()
+    words = shlex.split(command)
+    assert shlex.join(words) == command
+    done = run(folder, *words, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "my cases" in command and re.search(r"^check +1$", done.stdout + done.stderr, re.M)
 
 
 def test_preview(folder: Path) -> None:

@@ -11,13 +11,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from editinfinity.cases.folders import BLEND, IMAGE_ENDINGS, MASK, MASK_ENDINGS, UNNAMED_EDIT
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_bytes, write_text
-from editinfinity.files.input_files import ANNOTATION_ENDINGS, BLEND_ENDINGS, require_file
+from editinfinity.files.input_files import (
+    ANNOTATION_ENDINGS,
+    BLEND_ENDINGS,
+    path_on_disk,
+    require_file,
+)
 from editinfinity.files.near_names import Slot, assign_files
-from editinfinity.names import why_unusable
+from editinfinity.names import look_of, why_unusable
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +95,8 @@ def make_case(
         write_text(folder / "prompt" / "original_image_prompt.txt", source_prompt + "\n")
     for name, edit in edits.items():
         ending = "" if name == UNNAMED_EDIT else f".{name}"
-        write_text(folder / "prompt" / f"edit_image_prompt{ending}.txt", edit.prompt + "\n")
+        prompt = path_on_disk(folder / "prompt" / f"edit_image_prompt{ending}.txt")
+        write_text(prompt, edit.prompt + "\n")
         if not overwrite and not edit.is_localised:
             for suffix in dict.fromkeys((suffixes[name], f".{name}", "")):
                 for path in _paths_of_places(folder, suffix):
@@ -160,13 +170,13 @@ def _image_paths(folder: Path, shared: Slot, suffix: str) -> list[Path]:
     images, slot = folder / "image", replace(shared, edit=suffix[1:] or None)
     names = sorted(path.name for path in images.iterdir()) if images.is_dir() else []
     used = assign_files(images, names, list(dict.fromkeys((shared, slot)))).paths.get(slot.name)
-    right = [images / f"{slot.name}{ending}" for ending in slot.endings]
+    right = [path_on_disk(images / f"{slot.name}{ending}") for ending in slot.endings]
     return right if used is None or used in right else [*right, used]
 
 
 def _word_path(folder: Path, suffix: str) -> Path:
     """Return the path at which an edit's target word may be; ``suffix`` as in ``_image_paths``."""
-    return folder / "prompt" / f"target_word{suffix}.txt"
+    return path_on_disk(folder / "prompt" / f"target_word{suffix}.txt")
 
 
 def _paths_of_places(folder: Path, suffix: str) -> list[Path]:
@@ -236,13 +246,9 @@ def _mask_file_of(edit: NewEdit, image: Path) -> File | None:
     if edit.mask is None:
         return None
     if (ending := edit.mask.suffix.lower()) not in MASK_ENDINGS:
-        from editinfinity.files.opening import open_picture
-        from editinfinity.files.pixels import to_grey
+        from editinfinity.files.opening import open_as
 
-        buffer, picture = io.BytesIO(), open_picture(edit.mask)
-        fits_png = picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-        (picture if fits_png else to_grey(picture, 255)).save(buffer, "PNG")
-        return ".png", buffer.getvalue()
+        return ".png", open_as(edit.mask, _mask_as_png)
     if ending in ANNOTATION_ENDINGS:
         from editinfinity.files.annotations import annotations_of_photograph
 
@@ -252,6 +258,21 @@ def _mask_file_of(edit: NewEdit, image: Path) -> File | None:
             ending, text = part
             return ending, text.encode()
     return ending, _content_of(edit.mask, "mask")
+
+
+def _mask_as_png(picture: Image.Image) -> bytes:
+    """Return a mask's picture as a PNG that is read as the same mask."""
+    from editinfinity.files.mask_pictures import narrowed
+    from editinfinity.files.pixels import HIGH_BIT_DEPTH, is_transparent, to_grey, to_rgb
+
+    picture = narrowed(picture)
+    if picture.mode in HIGH_BIT_DEPTH and picture.mode != "I;16":
+        picture = to_grey(picture, 255)
+    elif picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+        picture = picture.convert("RGBA") if is_transparent(picture) else to_rgb(picture)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _content_of(path: Path, what: str) -> bytes:
@@ -270,7 +291,8 @@ def _keep_only(paths: Sequence[Path], file: File | None, overwrite: bool) -> Non
     ending, content = file or ("", None)
     for path in paths:
         old_content = path.read_bytes() if path.is_file() else None
-        new_content = content if path.name == f"{paths[0].stem}{ending}" else None
+        is_new = look_of(path.name) == look_of(f"{paths[0].stem}{ending}")
+        new_content = content if is_new else None
         if old_content == new_content:
             continue
         if old_content is not None and overwrite:

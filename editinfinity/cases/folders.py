@@ -11,7 +11,7 @@ handles file names that are nearly right.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,10 @@ MASK_ENDINGS = (".png", *ANNOTATION_ENDINGS, ".txt")
 UNNAMED_EDIT = "edit"
 """Name of the edit whose prompt file names no edit."""
 
-_PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif")
+_PICTURES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".avif",
+    ".heic", ".heif", ".hif", ".jxl", ".pnm", ".pbm", ".pgm", ".ppm",
+)  # fmt: skip
 """Further endings accepted for a mask picture; its format is detected from the content."""
 
 _IMAGE = Slot("original_image", (*IMAGE_ENDINGS, *(ending.upper() for ending in IMAGE_ENDINGS)))
@@ -69,7 +72,8 @@ def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
     """Return (the case of a folder, one message for each file whose name is not correct)."""
     folder = config.data / name
     image_folder, prompt_folder = folder / "image", folder / "prompt"
-    files, edits_found, notices = _files(prompt_folder), list[str](), list[str]()
+    files, images_found = _files(prompt_folder), _files(image_folder)
+    edits_found, notices = list[str](), list[str]()
     for file, edit in edit_names(files, _PROMPT).items():
         if reason := why_unusable(edit):
             files.remove(file)
@@ -80,7 +84,13 @@ def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
     by_edit = _prompt_files(prompt_folder, prompts, edits_found)
     words = assign_files(prompt_folder, files, _slots_of(_WORD, by_edit))
     image_slots = [_IMAGE, *_slots_of(MASK, by_edit), *_slots_of(BLEND, by_edit)]
-    images = assign_files(image_folder, _files(image_folder), image_slots)
+    images = assign_files(image_folder, images_found, image_slots)
+    prompt_slots = [_SOURCE, *_slots_of(_PROMPT, by_edit), *_slots_of(_WORD, by_edit)]
+    misplaced = _misplaced(
+        {folder: _files(folder), image_folder: images_found, prompt_folder: files},
+        {image_folder: image_slots, prompt_folder: prompt_slots},
+        found={*images.paths, *prompts.paths, *words.paths},
+    )
     settings = config.settings_of(name)
     edits = {}
     for edit, prompt in by_edit.items():
@@ -99,10 +109,12 @@ def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:
             f"{folder}/prompt: edit_image_prompt.txt and edit_image_prompt.{UNNAMED_EDIT}.txt are "
             "the same edit; rename one"
         )
+    unused = [*images.unused, *prompts.unused, *words.unused, *misplaced]
     for assigned in (images, prompts, words):
         faults += assigned.faults
-        notices += [*assigned.notices, *(line for _, line in assigned.unused)]
-    faults += _misnamed_inputs(edits.values(), [*images.unused, *prompts.unused, *words.unused])
+        notices += assigned.notices
+    notices += [line for _, line in unused]
+    faults += _misnamed_inputs(edits.values(), unused)
     source = prompts.paths.get(_SOURCE.name)
     return Case(name, image, source, edits, settings, tuple(faults)), notices
 
@@ -121,6 +133,25 @@ def _misnamed_inputs(edits: Iterable[Edit], unused: Iterable[tuple[str, str]]) -
         for slot in _slots_of(shared, [edit.name])
     }
     yield from (line for slot_name, line in unused if slot_name in {*empty_slots, _SOURCE.name})
+
+
+def _misplaced(
+    files: Mapping[Path, list[str]], slots: Mapping[Path, list[Slot]], found: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield (slot name, message) for each missing file that lies in another folder of the case.
+
+    Args:
+        files: folder → its files.
+        slots: folder → the files that belong there.
+        found: names of the slots that have a file.
+    """
+    for home, its_slots in slots.items():
+        missing = [slot for slot in its_slots if slot.name not in found]
+        for folder in (folder for folder in files if folder != home):
+            for slot_name, path in assign_files(folder, files[folder], missing).paths.items():
+                shown = printable(str(path))
+                line = f"{shown}: is not used, because it is not in {home.name}/; move it there"
+                yield slot_name, line
 
 
 def _files(folder: Path) -> list[str]:

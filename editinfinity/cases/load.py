@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from editinfinity.cases.case import Case, Cases
 from editinfinity.cases.folders import find_folders, read_folder
 from editinfinity.cases.table import read_table
 from editinfinity.config.load import Config, ConfigError
-from editinfinity.names import did_you_mean, printable
+from editinfinity.files.input_files import path_on_disk
+from editinfinity.names import did_you_mean, look_of, names_like, printable, spelled_out
 from editinfinity.presets import preset
 
 LockFiles = Callable[[Iterable[Path]], None]
@@ -57,7 +59,7 @@ def _load(config: Config, lock_files: LockFiles) -> Cases:
         _check_overrides(config, list(rows))
         part = {name: rows[name] for name in config.slice_of(list(rows))}
         unused = [line for case in part.values() for line in case.notices()]
-        cases = Cases(part, (*notices, *unused))
+        cases = Cases(_named_like_results(part, config, rows), (*notices, *unused))
     else:
         return _cases_of_folders(config, lock_files)
     # The files of these cases may be in any folder, so each file is locked individually.
@@ -71,20 +73,91 @@ def _load(config: Config, lock_files: LockFiles) -> Cases:
 def _cases_of_folders(config: Config, lock_files: LockFiles) -> Cases:
     """Load the selected folders below ``config.data``, each of them locked before it is read."""
     folders, notices = find_folders(config.data)
-    chosen = folders if config.cases is None else list(config.cases)
-    faults = [_no_folder(config, name, folders) for name in chosen if not _exists(config, name)]
-    if not chosen:
+    faults = list[str]()
+    chosen = folders if config.cases is None else _folders_named(config, folders, faults)
+    if not chosen and not faults:
         faults.append(f"{config.data}: contains no case; add {config.data}/NAME/image and prompt")
     if faults:
         raise ConfigError(faults)
     _check_overrides(config, folders)  # they may also name cases that this run leaves out
+    notices += _same_looks(config.data, folders)
     names = config.slice_of(chosen)  # the part of the cases that the setting slice selects
     lock_files(config.data / name for name in names)
     by_name = {}
     for name in names:
         by_name[name], file_notices = read_folder(name, config)
         notices += [*file_notices, *by_name[name].notices()]
-    return Cases(by_name, tuple(notices))
+    return Cases(_named_like_results(by_name, config, folders), tuple(notices))
+
+
+def _folders_named(config: Config, folders: list[str], faults: list[str]) -> list[str]:
+    """Return the folders of the cases that the configuration names, spelled as on the disk.
+
+    A message for each name that is not the name of one folder is appended to ``faults``.
+    """
+    chosen = []
+    for name in config.cases or ():
+        try:
+            chosen.append(_folder_named(config, name, folders))
+        except ConfigError as error:
+            faults += error.lines
+    return list(dict.fromkeys(chosen))
+
+
+def _folder_named(config: Config, name: str, folders: list[str]) -> str:
+    """Return the name of the folder that looks like ``name``.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    if (config.data / name).is_dir():
+        return name
+    match names_like(name, folders):
+        case [folder]:
+            return folder
+        case []:
+            cure = did_you_mean(name, folders) or "; create it or correct the name"
+            path = f"{config.data}/{printable(name)}"
+            raise ConfigError([f"{config.source}: cases: there is no folder {path}{cure}"])
+        case several:
+            raise ConfigError(_same_looks(config.data, several))
+
+
+def _same_looks(data: Path, folders: Iterable[str]) -> list[str]:
+    """Return a line for each look that several folders have, as Unicode spells it in two ways."""
+    by_look = defaultdict[str, list[str]](list)
+    for folder in folders:
+        by_look[look_of(folder)].append(folder)
+    return [
+        f"{data}: has folders whose names look the same, {printable(look)}, but are spelled "
+        f"differently ({' and '.join(map(spelled_out, same))}); they are different cases: rename "
+        "one"
+        for look, same in by_look.items()
+        if len(same) > 1
+    ]
+
+
+def _named_like_results(
+    by_name: Mapping[str, Case], config: Config, names: Collection[str]
+) -> dict[str, Case]:
+    """Name each case as its results folder is spelled, so that a new spelling reruns nothing.
+
+    Args:
+        by_name: the cases, by the name that the user's folder or table has.
+        config: the configuration.
+        names: names of all cases; the results folder of another case is not taken.
+    """
+    try:
+        results = [path.name for path in Path(config.results).iterdir() if path.name not in names]
+    except OSError:
+        results = []
+    by_look = {look_of(name): name for name in sorted(results)}
+    renamed = {}
+    for name, case in by_name.items():
+        old = by_look.get(look_of(name), name)
+        kept = name if Path(config.results, name).exists() else old
+        renamed[kept] = case if kept == name else replace(case, name=kept)
+    return renamed
 
 
 def load_case(config: Config, name: str, lock_files: LockFiles = lambda paths: None) -> Case:
@@ -92,23 +165,22 @@ def load_case(config: Config, name: str, lock_files: LockFiles = lambda paths: N
 
     Args:
         config: the configuration.
-        name: name of the case.
+        name: name of the case, which is that of its results folder.
         lock_files: see ``load_cases``.
 
     Raises:
         ConfigError: there is no such case, or the table is not usable.
     """
     if cases_are_folders(config):
-        if not _exists(config, name):
-            raise ConfigError([_no_folder(config, name, find_folders(config.data)[0])])
-        lock_files([config.data / name])
-        return read_folder(name, config)[0]
+        folder = _folder_named(config, name, find_folders(config.data)[0])
+        lock_files([config.data / folder])
+        return replace(read_folder(folder, config)[0], name=name)
     cases = load_cases(config, lock_files).by_name
-    if name not in cases:
+    if not (same := names_like(name, cases)):
         raise ConfigError(
             [f"{config.table or 'pie_bench'}: has no case {printable(name)}; add its row"]
         )
-    return cases[name]
+    return replace(cases[same[0]], name=name)
 
 
 def cases_are_folders(config: Config) -> bool:
@@ -116,25 +188,20 @@ def cases_are_folders(config: Config) -> bool:
     return config.table is None and config.settings["pie_bench"] is None
 
 
-def _exists(config: Config, name: str) -> bool:
-    return (config.data / name).is_dir()
-
-
-def _no_folder(config: Config, name: str, folders: list[str]) -> str:
-    cure = did_you_mean(name, folders) or "; create it or correct the name"
-    return f"{config.source}: cases: there is no folder {config.data}/{printable(name)}{cure}"
-
-
 def _check_overrides(config: Config, names: list[str]) -> None:
     """Reject unknown cases below ``overrides``, since a misspelt name would be ignored silently.
 
     A folder below ``config.data`` is a known case, even if this run takes its cases from a table.
     """
-    faults = [
-        f"{config.source}: overrides: there is no case {printable(name)}"
-        f"{did_you_mean(name, names) or '; correct the name or remove it'}"
-        for name in config.overrides
-        if name not in names and not _exists(config, name)
-    ]
+    faults = []
+    for name in config.overrides:
+        same = [other for other in names if look_of(other) == name]
+        if len(same) > 1:
+            faults += [
+                f"{config.source}: overrides: {line}" for line in _same_looks(config.data, same)
+            ]
+        elif not same and not path_on_disk(config.data / name).is_dir():
+            cure = did_you_mean(name, names) or "; correct the name or remove it"
+            faults.append(f"{config.source}: overrides: there is no case {printable(name)}{cure}")
     if faults:
         raise ConfigError(faults)

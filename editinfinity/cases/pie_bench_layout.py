@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editinfinity.errors import UserError
-from editinfinity.files.input_files import require_file
+from editinfinity.files.input_files import path_on_disk, require_file
 from editinfinity.names import printable
 from editinfinity.settings.types import format_value
 
@@ -155,8 +155,8 @@ def _image_path(value: Any, folder: Path) -> Path:
     if not isinstance(value, str) or not value:
         raise UserError(f"image_path: must name a picture, got {format_value(value)}")
     images = folder / IMAGES
-    path = images / value
     try:
+        path = path_on_disk(images / value)
         is_inside = path.resolve().is_relative_to(images.resolve())
         exists = is_inside and path.is_file()
     except (OSError, ValueError, RuntimeError):  # a null byte, a name too long, a loop of links

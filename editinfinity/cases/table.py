@@ -21,8 +21,8 @@ from editinfinity.cases.case import Case, Edit
 from editinfinity.cases.folders import UNNAMED_EDIT
 from editinfinity.config.load import Config, ConfigError, parse_setting
 from editinfinity.errors import UserError
-from editinfinity.files.input_files import read_text
-from editinfinity.names import did_you_mean, printable, why_unusable
+from editinfinity.files.input_files import path_on_disk, read_text
+from editinfinity.names import did_you_mean, look_of, names_like, printable, why_unusable
 from editinfinity.settings.groups import CASE_KEYS, RUN_KEYS, SETTINGS
 from editinfinity.settings.types import InvalidValue, format_value
 
@@ -66,9 +66,10 @@ def read_table(path: Path, config: Config, notices: list[str] | None = None) -> 
                     f"{path}: line {number}: {key}: {format_value(name)} cannot be a name: "
                     f"{reason}; rename it"
                 )
-        grouped.setdefault(row["case"], []).append((number, row))
+        grouped.setdefault(look_of(row["case"]), []).append((number, row))
     cases = {
-        name: _read_case(name, members, path, config, faults) for name, members in grouped.items()
+        (name := members[0][1]["case"]): _read_case(name, members, path, config, faults)
+        for members in grouped.values()
     }
     if faults:
         raise ConfigError(faults)
@@ -160,26 +161,31 @@ def _read_case(
         settings = {**config.settings_of(name), **_row_settings(row, path, number, faults)}
         shared = shared or settings
         edit = row.get("edit") or UNNAMED_EDIT
-        if edit in edits:
+        if names_like(edit, edits):
             faults.append(f"{path}: line {number}: case {name} has edit {edit} twice; rename one")
             continue
         edits[edit] = Edit(
             edit,
             row["edit_prompt"],
-            path.parent / row["mask"] if row.get("mask") else None,
+            path_on_disk(path.parent / row["mask"]) if row.get("mask") else None,
             row.get("target_word") or None,
             settings,
-            path.parent / row["blend"] if row.get("blend") else None,
+            path_on_disk(path.parent / row["blend"]) if row.get("blend") else None,
         )
         differing = [key for key in sorted(CASE_KEYS) if settings[key] != shared[key]]
-        differing += [key for key in ("image", "source_prompt") if row.get(key) != first.get(key)]
+        differing += [
+            key
+            for key in ("image", "source_prompt")
+            if look_of(row.get(key) or "") != look_of(first.get(key) or "")
+        ]
         faults.extend(
             f"{path}: line {number}: {key} differs from line {first_number}, but the edits of a "
             "case share what is trained; use the same value or make two cases"
             for key in differing
         )
     prompt = first.get("source_prompt") or None
-    return Case(name, path.parent / first["image"], prompt, edits, shared)
+    image = path_on_disk(path.parent / first["image"])
+    return Case(name, image, prompt, edits, shared)
 
 
 def _row_settings(row: Row, path: Path, number: int, faults: list[str]) -> dict[str, Any]:

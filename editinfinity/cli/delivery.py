@@ -211,4 +211,9 @@ def with_user_paths(message: str, case: str, image: Path, mask: str | None) -> s
         if original is not None:
             pattern = rf"data/{re.escape(case)}/image/{copy}\.\w+"
             line = re.sub(pattern, lambda _, path=original: path, line)  # type: ignore[misc]
-    return line
+    return with_options(line)
+
+
+def with_options(message: str) -> str:
+    """Replace a setting that a message advises by the option of these commands."""
+    return re.sub(r"set mask_edit_region: (\w+)", r"use --mask-edit-region \1", message)

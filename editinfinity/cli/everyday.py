@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,21 +28,31 @@ from editinfinity.cli.delivery import (
 )
 from editinfinity.cli.options import grouped, setting_option
 from editinfinity.errors import UserError
+from editinfinity.files.input_files import path_on_disk
 from editinfinity.method.prompt_changes import require_comparable
 from editinfinity.prompts import find_word
 from editinfinity.settings.groups import FOUND, ModelSettings, values_of
 
 log = logging.getLogger(__name__)
 
-Image = Annotated[Path, typer.Argument(help="The photograph.")]
+
+def _on_disk(path: Path | None) -> Path | None:
+    """Return the path of an option as its names are spelled on the disk."""
+    return None if path is None else path_on_disk(path)
+
+
+Image = Annotated[Path, typer.Argument(help="The photograph.", callback=_on_disk)]
 Prompt = Annotated[str, typer.Option(help="Description of the edited picture.")]
 Source = Annotated[str | None, typer.Option(help="Description of the photograph.")]
 Mask = Annotated[
     Path | None,
-    typer.Option(help="Region to edit: a picture (black), annotations, box (.txt)."),
+    typer.Option(
+        help="Region to edit: a picture (black), annotations, box (.txt).", callback=_on_disk
+    ),
 ]
 Blend = Annotated[
-    Path | None, typer.Option(help="Blend mask of your own (.npy, .safetensors, .png).")
+    Path | None,
+    typer.Option(help="Blend mask of your own (.npy, .safetensors, .png).", callback=_on_disk),
 ]
 Box = Annotated[str | None, typer.Option(help="Region to edit: x,y,width,height in pixels.")]
 Target = Annotated[
@@ -357,9 +368,17 @@ def new(
     refuse_camera_files(image)  # a case gets a copy that is not opened here
     if reason := why_unusable(case):
         raise UserError(f"{case!r} cannot be the name of a case: {reason}")
-    with locked_for_change(paths_of_case(data / case)):
-        make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target, blend)})
-    typer.echo(f"{data / case}: run it with: editinfinity run --config cases=[{case}]")
+    folder = path_on_disk(data / case)
+    with locked_for_change(paths_of_case(folder)):
+        make_case(folder, image, source, {name: NewEdit(prompt, mask, box, target, blend)})
+    typer.echo(f"{folder}: run it with: {run_command(folder.name, data)}")
+
+
+def run_command(case: str, data: Path = Path("data")) -> str:
+    """Return the command that runs one case, quoted for a shell, with the folder of the cases."""
+    settings = [] if data == Path("data") else [f"data={data}"]
+    settings.append(f'cases=["{case}"]')
+    return f"editinfinity run --config {shlex.join(settings)}"
 
 
 def import_table(
@@ -383,16 +402,17 @@ def import_table(
         for key, value in edit.settings.items()
         if value != config.settings[key]
     }
-    with locked_for_change(path for name in cases for path in paths_of_case(data / name)):
+    folders = {name: path_on_disk(data / name) for name in cases}
+    with locked_for_change(path for folder in folders.values() for path in paths_of_case(folder)):
         for name, case in cases.items():
-            require_creatable(data / name, case.image, _edits_of(case))
+            require_creatable(folders[name], case.image, _edits_of(case))
         if dropped:
             keys = ", ".join(sorted(dropped))
             log.warning("%s: cases cannot store %s; use overrides of config.yaml", table, keys)
         for name, case in cases.items():
             source = None if case.source_prompt is None else str(case.source_prompt)
-            make_case(data / name, case.image, source, _edits_of(case))
-            typer.echo(data / name)
+            make_case(folders[name], case.image, source, _edits_of(case))
+            typer.echo(folders[name])
 
 
 def _edits_of(case: Case) -> dict[str, NewEdit]:

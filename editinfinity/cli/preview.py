@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from editinfinity.cases.create import case_name, make_case, require_creatable
-from editinfinity.cli.delivery import deliver, log_warnings, with_user_paths
+from editinfinity.cli.delivery import deliver, log_warnings, with_options, with_user_paths
 from editinfinity.cli.everyday import (
     WORK,
     Box,
@@ -28,6 +29,8 @@ from editinfinity.cli.everyday import (
 from editinfinity.cli.options import setting_option
 from editinfinity.errors import UserError
 from editinfinity.settings.groups import MaskSettings, ModelSettings
+
+log = logging.getLogger(__name__)
 
 
 def register(app: typer.Typer) -> None:
@@ -91,13 +94,16 @@ def _draw(
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
     picture = read_image(image)
-    size = size_of(picture)
+    size, notices = size_of(picture), list[str]()
     if mask is not None:
-        edited = read_mask(mask, size, settings.mask_edit_region, settings.mask_grow, image)
+        region, grow = settings.mask_edit_region, settings.mask_grow
+        edited = read_mask(mask, size, region, grow, image, notices)
     else:
         edited = mask_of_box(str(box), size, "--box", settings.mask_grow)
     with locked_for_change(paths_of_output(target)):
         write_png(target, mask_preview(picture, edited, crop_around([edited], "1M")))
+    for line in notices:
+        log.warning("%s", with_options(line))
     typer.echo(f"{target}: {edited.mean():.1%} of the photograph is edited")
 
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from editinfinity.cases.folders import UNNAMED_EDIT
+from editinfinity.cli.everyday import run_command
 from editinfinity.errors import UserError
+from editinfinity.files.input_files import path_on_disk
 from editinfinity.names import why_unusable
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def import_upstream(
     files = TrainingFiles.find(folder, embedding, lora, blend)
     settings = config.settings_of(case)
     training = files.read(preset(str(settings["model"])), LoraSettings.of(settings))
-    target, overrides = config.data / case, training.settings()
+    target, overrides = path_on_disk(config.data / case), training.settings()
     if left_out := _unfit_blend(training.blend, upstream.image):
         log.warning("%s", left_out)
         training = replace(training, blend=None)
@@ -112,7 +114,7 @@ def import_upstream(
         else f"{config_path}: is left as it is (it has other settings of this case, or another "
         f"layout); set in its overrides: {entry}"
     )
-    typer.echo(f"{target}: run it with: editinfinity run --config cases=[{case}]")
+    typer.echo(f"{target}: run it with: {run_command(target.name)}")
 
 
 def _project() -> tuple[Config, Path]:

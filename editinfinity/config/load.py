@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from editinfinity.errors import UserError
-from editinfinity.files.input_files import require_file
+from editinfinity.files.input_files import path_on_disk, require_file
 from editinfinity.files.near_names import Slot, assign_files
-from editinfinity.names import did_you_mean, printable, why_unusable
+from editinfinity.names import did_you_mean, look_of, printable, why_unusable
 from editinfinity.settings.groups import PATH, RUN_KEYS, SETTINGS
 from editinfinity.settings.types import InvalidValue, format_value
 
@@ -52,7 +52,7 @@ class Config:
         data: folder of the cases.
         results: folder of the results, without a trailing slash; for a benchmark, a subfolder of
             the configured folder.
-        overrides: case → key → canonical value.
+        overrides: look of a case's name (``names.look_of``) → key → canonical value.
         source: name of the configuration file for messages.
         part: (i, n) for the i-th of n slices of the cases, counted from 1.
     """
@@ -73,7 +73,7 @@ class Config:
 
     def settings_of(self, case: str) -> dict[str, object]:
         """Return the settings of a case: those of the run, updated with the case's overrides."""
-        return {**self.settings, **self.overrides.get(case, {})}
+        return {**self.settings, **self.overrides.get(look_of(case), {})}
 
 
 def parse_setting(key: str, value: object) -> object:
@@ -146,7 +146,7 @@ def load_config(
 def _parse_path(key: str, value: object) -> Path:
     """Return the path of a folder; ``key`` is used in messages."""
     try:
-        return PATH.parse(value)
+        return path_on_disk(PATH.parse(value))
     except InvalidValue as error:
         cure = f"write e.g. {key}: {key}"
         raise InvalidValue(f"must be {error}, got {format_value(value)}; {cure}") from None
@@ -176,8 +176,8 @@ def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
     """Return (names of cases, or None for all; path of the table, or None)."""
     if value is None:
         return None, None
-    if isinstance(value, str) and value.endswith(".tsv"):
-        return None, PATH.parse(value)
+    if isinstance(value, str) and value.lower().endswith(".tsv"):
+        return None, path_on_disk(PATH.parse(value))
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not names:
         raise InvalidValue(f"must be names of folders or a table, got {format_value(value)}")
@@ -203,7 +203,7 @@ def _parse_slice(value: object) -> tuple[int, int]:
 
 
 def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[str]]:
-    """Return (case → settings, one message for each fault)."""
+    """Return (look of a case's name → settings, one message for each fault)."""
     cure = "write e.g. overrides: {example_1: {train_lora_iter: 30}}"
     if value is None:
         return {}, []
@@ -216,7 +216,9 @@ def _parse_overrides(value: object) -> tuple[dict[str, dict[str, object]], list[
         if not isinstance(settings, dict):
             faults.append(f"{name}: must be settings, got {format_value(settings)}; {cure}")
             continue
-        overrides[str(case)] = parsed = {}
+        if look_of(str(case)) in overrides:
+            faults.append(f"{name}: occurs twice, in two spellings of Unicode; keep one")
+        overrides[look_of(str(case))] = parsed = {}
         for key, setting in settings.items():
             if key in RUN_KEYS or key in SELECTION_KEYS:
                 faults.append(f"{name}: {key}: applies to the whole run; set it at the top level")

@@ -13,7 +13,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.blends import check_blend, read_blend
 from editinfinity.files.cropping import AUTO, FULL, Region, crop_around, parse_region
 from editinfinity.files.maps import Map
-from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask
+from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask, uniform_mask_notice
 from editinfinity.files.opening import open_picture
 from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
 from editinfinity.files.pixels import to_rgb
@@ -39,17 +39,26 @@ def open_photograph(image: Picture) -> tuple[Photograph, Image.Image]:
     return read_photograph(path), to_rgb(open_picture(path))
 
 
-def mask_of(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -> NDArray[np.bool_]:
+def mask_of(
+    mask: MaskLike,
+    size: tuple[int, int],
+    edit_region: str = "black",
+    notices: list[str] | None = None,
+) -> NDArray[np.bool_]:
     """Convert any kind of mask to an (H, W) array, True where edited.
+
+    Args:
+        mask, edit_region, notices: see ``editinfinity.files.masks.read_mask``.
+        size: (height, width) of the upright photograph.
 
     Raises:
         UserError: the mask cannot be read, has an unsupported type, or does not match the size of
             the photograph.
     """
     if isinstance(mask, str | Path):
-        return read_mask(Path(mask), size, edit_region)
+        return read_mask(Path(mask), size, edit_region, notices=notices)
     if isinstance(mask, Image.Image):
-        return mask_of_picture(mask, size, edit_region)
+        return mask_of_picture(mask, size, edit_region, notices=notices)
     if isinstance(mask, tuple | list):
         return mask_of_box(",".join(map(str, mask)), size, "mask")
     # Arrays of other types are ambiguous: it is not clear which values mean "edited".
@@ -61,6 +70,8 @@ def mask_of(mask: MaskLike, size: tuple[int, int], edit_region: str = "black") -
         )
     if mask.shape != size:
         raise UserError(f"mask: has shape {mask.shape}, but the photograph has {size}")
+    if notices is not None and (notice := uniform_mask_notice(mask, "mask")):
+        notices.append(notice)
     return mask
 
 

@@ -41,9 +41,12 @@ def require_same_aspect_ratio(path: Path | str, mask_size: Size, photograph_size
     """
     ratio = (mask_size[1] / mask_size[0]) / (photograph_size[1] / photograph_size[0])
     if abs(ratio - 1) > ASPECT_TOLERANCE:
+        turned = (mask_size[0] / mask_size[1]) / (photograph_size[1] / photograph_size[0])
+        lies_on_its_side = abs(turned - 1) <= ASPECT_TOLERANCE
+        cure = "turn it upright too" if lies_on_its_side else "draw the mask at that aspect ratio"
         raise UserError(
             f"{path}: is {mask_size[1]}×{mask_size[0]} pixels but the photograph, upright, is "
-            f"{photograph_size[1]}×{photograph_size[0]}; draw the mask at that aspect ratio"
+            f"{photograph_size[1]}×{photograph_size[0]}; {cure}"
         )
 
 

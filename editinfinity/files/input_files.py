@@ -8,9 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from editinfinity.errors import UserError
+from editinfinity.names import look_of
 
 BLEND_ENDINGS = (".npy", ".safetensors", ".png")
 """Endings of a blend mask's file: an array, a file with one tensor, a grey picture
@@ -18,6 +22,9 @@ BLEND_ENDINGS = (".npy", ".safetensors", ".png")
 
 ANNOTATION_ENDINGS = (".json", ".xml", ".csv")
 """Endings of annotation tools' files (``editinfinity.files.annotations`` reads them)."""
+
+_MAX_PATH = 4096
+"""Maximum length of a path, in characters; Linux allows as many bytes."""
 
 _FILE_TYPES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
@@ -54,6 +61,36 @@ def require_file(path: Path, limit: int, cure: str) -> None:
 def is_folder(path: Path) -> bool:
     """Return whether a path, following links, is a folder; False if it cannot be accessed."""
     return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises if the name is too long
+
+
+def path_on_disk(path: Path) -> Path:
+    """Return a path as its folders and file are spelled on the disk.
+
+    A name that does not exist is replaced by the only one in its folder that looks the same, such
+    as one whose accents macOS has written as separate characters. Without one it is kept.
+    """
+    text = str(path)
+    if (text.isascii() and " " not in text) or len(text) > _MAX_PATH or os.path.lexists(path):
+        return path
+    found = Path(path.anchor)
+    for name in path.parts[bool(path.anchor) :]:
+        if not os.path.lexists(found / name):
+            try:
+                same = _names_by_look(found, found.stat().st_mtime_ns).get(look_of(name), ())
+            except (OSError, ValueError):  # ValueError: a null byte in the name
+                same = ()
+            name = same[0] if len(same) == 1 else name
+        found /= name
+    return found
+
+
+@lru_cache(maxsize=64)
+def _names_by_look(folder: Path, changed: int) -> Mapping[str, Sequence[str]]:
+    """Return look → the names in a folder; ``changed`` is when it was last changed."""
+    names = defaultdict[str, list[str]](list)
+    for path in folder.iterdir():
+        names[look_of(path.name)].append(path.name)
+    return names
 
 
 def sha256_of(path: Path) -> str:

@@ -11,21 +11,16 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from editinfinity.errors import UserError
 from editinfinity.files.annotations import MAX_FILE_BYTES, mask_of_annotations
 from editinfinity.files.geometry import Geometry, Size, require_same_aspect_ratio
 from editinfinity.files.input_files import ANNOTATION_ENDINGS, read_text
+from editinfinity.files.mask_pictures import Mask, MaskPicture
 from editinfinity.files.opening import open_as
-from editinfinity.files.pixels import is_transparent, to_grey
+from editinfinity.files.pixels import is_transparent
 from editinfinity.settings.groups import MASK_REGIONS
-
-Mask = NDArray[np.bool_]
-
-MASK_THRESHOLD = 128
-"""Maximum grey value of a pixel that counts as black (as in the original implementation)."""
 
 _BOX = re.compile(r"\s*(-?\d+)\s*[, ]\s*(-?\d+)\s*[, ]\s*(\d+)\s*[, ]\s*(\d+)\s*")
 
@@ -36,6 +31,7 @@ def read_mask(
     edit_region: str = "black",
     grow: int = 0,
     photograph: Path | None = None,
+    notices: list[str] | None = None,
 ) -> Mask:
     """Read a mask at the photograph's size, True where the photograph is edited.
 
@@ -49,6 +45,7 @@ def read_mask(
         grow: number of photograph pixels by which the edited part is enlarged on every side.
         photograph: path of the photograph, whose file name selects one of several images in an
             annotation file.
+        notices: list that receives lines if the mask was probably meant otherwise.
 
     Returns:
         (H, W) bool.
@@ -58,25 +55,25 @@ def read_mask(
             several images of which not exactly one matches the photograph's name.
     """
     _require_region(edit_region)
-    match path.suffix.strip().lower():
-        case ending if ending in ANNOTATION_ENDINGS:
-            mask = mask_of_annotations(path, size, photograph)
-        case ".txt":
-            mask = mask_of_box(read_text(path, MAX_FILE_BYTES, "put the mask there"), size, path)
-        case _:
-            mask = open_as(path, lambda image: mask_of_picture(image, size, edit_region, path))
+    ending = path.suffix.strip().lower()
+    if ending in ANNOTATION_ENDINGS:
+        mask = mask_of_annotations(path, size, photograph)
+    elif ending == ".txt":
+        mask = mask_of_box(read_text(path, MAX_FILE_BYTES, "put the mask there"), size, path)
+    else:
+        mask = open_as(path, lambda image: mask_of_picture(image, size, edit_region, path, notices))
+        return grow_mask(mask, grow)
+    if notices is not None and (notice := uniform_mask_notice(mask, path)):
+        notices.append(notice)
     return grow_mask(mask, grow)
 
 
-def mask_warning(mask: Mask, path: Path | str, edit_region: str) -> str | None:
-    """Return a warning if the mask is empty or covers everything, else None.
-
-    Such a mask works, but is probably a mistake.
-    """
+def uniform_mask_notice(mask: Mask, name: Path | str) -> str | None:
+    """Return a line if a mask marks nothing or everything, which is probably a mistake."""
     if mask.any() and not mask.all():
         return None
     what = "everything" if mask.any() else "nothing"
-    return f"{path}: marks {what} as edited ({edit_region} is edited); see mask_edit_region"
+    return f"{name}: marks {what} as edited; mark a part of the photograph"
 
 
 def share_out_of_view(mask: Mask, geometry: Geometry) -> float:
@@ -106,7 +103,11 @@ def require_in_view(out_of_view: float, name: Path | str) -> None:
 
 
 def mask_of_picture(
-    image: Image.Image, size: Size, edit_region: str = "black", name: Path | str = "mask"
+    image: Image.Image,
+    size: Size,
+    edit_region: str = "black",
+    name: Path | str = "mask",
+    notices: list[str] | None = None,
 ) -> Mask:
     """As ``read_mask``, for an open picture; ``name`` is used in messages.
 
@@ -115,21 +116,21 @@ def mask_of_picture(
             an alpha channel and the picture has none.
     """
     _require_region(edit_region)
-    edited_is_dark = edit_region in ("transparent", "black")
-    if edit_region in ("transparent", "opaque"):
-        if not is_transparent(image):
-            raise UserError(
-                f"{name}: has no transparent part; set mask_edit_region: black or white, or save "
-                "it with its alpha channel"
-            )
-        grey = image.convert("RGBA").getchannel("A")
-    else:
-        grey = to_grey(image, background=255 if edited_is_dark else 0)
-    if (grey.height, grey.width) != size:
-        require_same_aspect_ratio(name, (grey.height, grey.width), size)
-        grey = grey.resize((size[1], size[0]), Image.Resampling.NEAREST)
-    dark = np.asarray(grey) <= MASK_THRESHOLD
-    return dark if edited_is_dark else ~dark
+    if edit_region in ("transparent", "opaque") and not is_transparent(image):
+        raise UserError(
+            f"{name}: has no transparent part; set mask_edit_region: black or white, or save it "
+            "with its alpha channel"
+        )
+    if (image.height, image.width) != size:
+        require_same_aspect_ratio(name, (image.height, image.width), size)
+    picture = MaskPicture.of(image)
+    mask = picture.part(edit_region)
+    if notices is not None:
+        notices += picture.doubts(mask, edit_region, name)
+    if mask.shape == size:
+        return mask
+    resized = Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return np.array(resized, dtype=bool)
 
 
 def _require_region(edit_region: str) -> None:

@@ -9,14 +9,13 @@ not used, and a message reports it. Hidden files, backups and files named ``old_
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 from editinfinity.files.input_files import is_folder
-from editinfinity.names import printable, why_unusable
+from editinfinity.names import look_of, printable, spelled_out, why_unusable
 
 _BACKUP = re.compile(r"\..*|.*~|#.*#|.*\.(bak|old|orig|swp|tmp|part)", re.IGNORECASE | re.DOTALL)
 _SEPARATORS = re.compile(r"[\s_.-]+")
@@ -128,13 +127,21 @@ def assign_files(folder: Path, files: Sequence[str], slots: Sequence[Slot]) -> A
         slots: the files that the folder may contain.
     """
     result, slots = AssignedFiles(), tuple(slots)
-    right_names = {f"{slot.name}{ending}" for slot in slots for ending in slot.endings}
-    rest = [file for file in files if file not in right_names and not _BACKUP.fullmatch(file)]
+    right_looks = {
+        look_of(f"{slot.name}{ending}"): f"{slot.name}{ending}"
+        for slot in slots
+        for ending in slot.endings
+    }
+    existing: dict[str, list[str]] = {}  # correct name → the files with it, as the disk spells them
+    for file in files:
+        if (right_name := right_looks.get(look_of(file))) is not None:
+            existing.setdefault(right_name, []).append(file)
+    right_files = {file for same in existing.values() for file in same}
+    rest = [file for file in files if file not in right_files and not _BACKUP.fullmatch(file)]
     matches = [match for file in rest if (match := _find_match(file, slots)) is not None]
     matches = [match for match in matches if not is_folder(folder / match.file)]
-    existing = set(files)
     for slot in slots:
-        right = [name for end in slot.endings if (name := f"{slot.name}{end}") in existing]
+        right = [file for end in slot.endings for file in existing.get(f"{slot.name}{end}", ())]
         slot_matches = [match for match in matches if match.slot == slot]
         usable = [match for match in slot_matches if match.problem is None]
         if right:
@@ -143,9 +150,9 @@ def assign_files(folder: Path, files: Sequence[str], slots: Sequence[Slot]) -> A
             result.paths[slot.name] = folder / usable[0].file
             result.notices.append(_used_notice(folder, usable[0]))
         if len(right) > 1:
-            result.faults.append(f"{folder}: contains {' and '.join(right)}; keep one")
+            result.faults.append(f"{folder}: contains {_listed(right)}; keep one")
         elif not right and len(usable) > 1:
-            names = " and ".join(printable(match.file) for match in usable)
+            names = _listed([match.file for match in usable])
             result.faults.append(
                 f"{folder}: contains {names}; keep one and rename it to {usable[0].right_name}"
             )
@@ -181,14 +188,23 @@ def edit_names(files: Sequence[str], slot: Slot) -> dict[str, str]:
         head, _, edit = stem.partition(".")
         if endings and edit.strip() and _normalised(head) == _normalised(slot.stem):
             edits[file] = edit.strip()
-    correct = {
-        edit for file, edit in edits.items() if file == f"{slot.stem}.{edit}{slot.endings[0]}"
-    }
-    by_normalised = {_normalised(edit): edit for edit in sorted(correct)}
+    correct: dict[str, str] = {}  # look of an edit's name → the first of its spellings
+    for file, edit in edits.items():
+        if file == f"{slot.stem}.{edit}{slot.endings[0]}":
+            correct.setdefault(look_of(edit), edit)
+    by_normalised = {_normalised(edit): edit for edit in sorted(correct.values())}
     return {
-        file: edit if edit in correct else by_normalised.get(_normalised(edit), edit)
+        file: correct.get(look_of(edit)) or by_normalised.get(_normalised(edit), edit)
         for file, edit in edits.items()
     }
+
+
+def _listed(files: Sequence[str]) -> str:
+    """Join names of files; those that look the same are written as Unicode spells them."""
+    shown = [printable(file) for file in files]
+    if len({look_of(name) for name in shown}) < len(shown):
+        shown = [spelled_out(file) for file in files]
+    return " and ".join(shown)
 
 
 def _used_notice(folder: Path, match: _Match) -> str:
@@ -336,7 +352,7 @@ def _ending(file: str) -> str:
 @_cached
 def _normalised(stem: str) -> str:
     """Normalise a stem, so that names that differ only in form become equal."""
-    folded = unicodedata.normalize("NFC", stem.casefold())
+    folded = look_of(look_of(stem).casefold())  # casefolding decomposes some letters
     return _SEPARATORS.sub("_", folded).strip("_")
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from editinfinity.files.colour import to_srgb
 
-_HIGH_BIT_DEPTH = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+HIGH_BIT_DEPTH = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 """Pillow's modes with more than 8 bits per channel, all of them grey."""
 
 
@@ -19,7 +19,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     if image.mode == "CMYK":
         return _with_profile_only(to_srgb(image, profile or None).convert("RGB"))
-    if image.mode in _HIGH_BIT_DEPTH:
+    if image.mode in HIGH_BIT_DEPTH:
         return _with_profile_only(_to_8_bit_grey(image).convert("RGB"))
     is_colour = image.mode in ("RGB", "RGBA", "P", "PA", "RGBX", "RGBa")
     rgb = _flatten(image, 255).convert("RGB") if is_transparent(image) else image.convert("RGB")
@@ -28,7 +28,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def to_grey(image: Image.Image, background: int) -> Image.Image:
     """Convert to 8-bit grey, with transparent parts over ``background`` (0…255)."""
-    if image.mode in _HIGH_BIT_DEPTH:
+    if image.mode in HIGH_BIT_DEPTH:
         return _to_8_bit_grey(image)
     if is_transparent(image):
         image = _flatten(image, background)

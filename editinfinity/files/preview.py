@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from editinfinity.files.cropping import Region
-from editinfinity.files.masks import Mask
+from editinfinity.files.mask_pictures import Mask
 
 MAX_SIDE = 1024
 """Longest side of a preview, in pixels."""

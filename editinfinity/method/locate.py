@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from editinfinity.editing.blend_mask import cells_of_attention, make_blend_mask,
 from editinfinity.editing.prompt_region import cells_of_soft_map
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.maps import PromptMaps
-from editinfinity.files.masks import grow_mask, mask_warning, require_in_view, share_out_of_view
+from editinfinity.files.masks import grow_mask, require_in_view, share_out_of_view
 from editinfinity.scales import ScaleSchedule
 from editinfinity.settings.groups import MaskSettings
 
@@ -46,8 +47,7 @@ class EditedRegion:
             in pixels of the photograph, else the grid of the attention map or blend mask.
         attention: the attention map or prompt map of the region, (h, w), which is drawn as a heat
             map; None for a mask.
-        edit_region: value of the setting ``mask_edit_region`` (``black``, ``white``,
-            ``transparent`` or ``opaque``) that the user's mask was read with; None without a mask.
+        notices: one line if the user's mask was probably meant otherwise.
         out_of_view: share of the user's mask that lies outside the model's crop.
         blend_mask: the user's own blend mask, (h, w); None if it is computed from ``edited``.
     """
@@ -55,7 +55,7 @@ class EditedRegion:
     name: Path | str
     edited: NDArray[np.bool_]
     attention: NDArray[np.float32] | None = None
-    edit_region: str | None = None
+    notices: tuple[str, ...] = ()
     out_of_view: float = 0.0
     blend_mask: NDArray[np.float32] | None = None
 
@@ -68,7 +68,7 @@ class EditedRegion:
 
 
 def region_of_mask(
-    mask: NDArray[np.bool_], geometry: Geometry, name: object, edit_region: str
+    mask: NDArray[np.bool_], geometry: Geometry, name: object, notices: Iterable[str] = ()
 ) -> EditedRegion:
     """Return the region of the user's mask, cropped to the model's crop.
 
@@ -76,12 +76,12 @@ def region_of_mask(
         mask: (H, W) of the photograph, True = edited.
         geometry: the model's crop of the photograph.
         name: file of the mask (a string or path); any other object if the mask has no file.
-        edit_region: part of the mask's picture that is edited, for messages.
+        notices: lines about a mask that was probably meant otherwise, from ``read_mask``.
     """
     return EditedRegion(
         name if isinstance(name, str | Path) else "mask",
         geometry.crop_mask(mask),
-        edit_region=edit_region,
+        notices=tuple(notices),
         out_of_view=share_out_of_view(mask, geometry),
     )
 
@@ -176,21 +176,22 @@ def blend_mask_of(
     blend_mask = region.blend_mask
     if blend_mask is None:
         blend_mask = make_blend_mask(region.edited, schedule.reference_grid, smoothing)
-    if warning := _warning(region, resample_blend_mask(blend_mask, schedule.tokenizer_grid)):
-        log.warning("%s", warning, extra={"about": "mask"})
+    warning = _warning(region, resample_blend_mask(blend_mask, schedule.tokenizer_grid))
+    lines = list(region.notices)
+    if warning and (region.edited.any() or not lines):  # an empty mask is told already
+        lines.append(warning)
+    for line in lines:
+        log.warning("%s", line, extra={"about": "mask"})
     return blend_mask
 
 
 def _warning(region: EditedRegion, blend_mask: NDArray[np.float32]) -> str | None:
-    """Return a warning if nothing or everything is edited, or too little to be visible.
+    """Return a warning if too little is edited to be visible, or all by a user's blend mask.
 
     Args:
         region: the edited region.
         blend_mask: its blend mask, on the grid of the codes.
     """
-    edit_region = region.edit_region
-    if edit_region and (warning := mask_warning(region.edited, region.name, edit_region)):
-        return warning
     if region.name == FOUND_REGION and region.edited.all():
         return (
             f"{region.name} is the whole picture; set prompt_map_threshold (higher finds less), or "
@@ -204,7 +205,7 @@ def _warning(region: EditedRegion, blend_mask: NDArray[np.float32]) -> str | Non
         cure = "lower its values where the edit is, to 0"
     elif region.name == FOUND_REGION:
         cure = "set prompt_map_threshold (lower finds more), or give a mask"
-    elif edit_region is None:
+    elif region.attention is not None:
         cure = "lower attention_threshold"
     else:
         cure = "enlarge it (mask_grow), or set crop: auto"

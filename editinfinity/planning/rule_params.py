@@ -12,6 +12,7 @@ from pathlib import Path
 
 from editinfinity.cases.case import Case, MaskUse
 from editinfinity.errors import UserError
+from editinfinity.names import names_like
 from editinfinity.planning import fingerprint
 from editinfinity.planning.model import (
     backbone_identity,
@@ -160,8 +161,13 @@ class RuleParams:
         return f"{guidance} {json.dumps(numbers)}" if numbers else guidance
 
     def image(self, wildcards: Wildcards) -> str:
-        """Return the path of the photograph."""
-        return str(self._run.case(wildcards.case).image)
+        """Return the path of the photograph, with the case's name as the results spell it.
+
+        So nothing runs again where only Unicode's spelling of the case's folder has changed.
+        """
+        case = self._run.case(wildcards.case)
+        parts = (names_like(part, [case.name]) or [part] for part in case.image.parts)
+        return str(Path(*(part for (part,) in parts)))
 
     def image_fingerprint(self, wildcards: Wildcards) -> str:
         """Return the fingerprint of the photograph."""

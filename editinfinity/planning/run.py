@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from editinfinity.cases.case import Case, Cases, Edit
-from editinfinity.cases.load import LockFiles, load_case, load_cases
+from editinfinity.cases.load import LockFiles, cases_are_folders, load_case, load_cases
 from editinfinity.config.load import Config, check_yaml, find_config_file, load_config
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import backbone_folders
+from editinfinity.files.input_files import path_on_disk
+from editinfinity.names import names_like, spelled_out
 from editinfinity.planning.cluster import cases_for_cluster
 from editinfinity.planning.in_use import lock_until_exit
 from editinfinity.planning.run_marker import RunMarker
@@ -136,8 +138,28 @@ class PlannedRun:
         if name in self.cases.by_name:
             return self.cases.by_name[name]
         if name not in self._other_cases:
+            self._require_spelling_of_results(name)
             self._other_cases[name] = load_case(self.config, name, _locker(self.main_process))
         return self._other_cases[name]
+
+    def _require_spelling_of_results(self, name: str) -> None:
+        """Refuse a case whose results are in a folder that looks the same, to have them only once.
+
+        Raises:
+            UserError: the name in a target is spelled otherwise than that folder.
+        """
+        results, data = Path(self.config.results), self.config.data
+        if name in self.cases.by_name or (results / name).exists():
+            return
+        same = [*names_like(name, self.cases.by_name), path_on_disk(results / name).name][0]
+        are_two_cases = cases_are_folders(self.config) and all(
+            (data / folder).is_dir() for folder in (name, same)
+        )
+        if same != name and not are_two_cases:
+            raise UserError(
+                f"{results / name}: Unicode can spell this name in two ways, and the results have "
+                f"the other; write it in a shell as $'{results}/{spelled_out(same)}'"
+            )
 
     @exit_on_user_error()
     def edit(self, wildcards: Wildcards) -> Edit:

@@ -13,7 +13,7 @@ from editinfinity.files.atomic import write_json
 from editinfinity.files.blends import read_blend
 from editinfinity.files.geometry import Geometry, Size
 from editinfinity.files.images import read_image, schedule_for, size_of
-from editinfinity.files.masks import mask_warning, read_mask
+from editinfinity.files.masks import read_mask
 from editinfinity.files.photograph import read_photograph
 from editinfinity.files.prompts import read_prompt, read_target_word
 from editinfinity.jobs.record import INPUT, MASK, JobWarning
@@ -167,11 +167,12 @@ class _Inspection:
             if word is not None:
                 self.attempt(lambda: find_word(source_prompt, word, origin))
         if edit.mask is not None and size is not None:
-            path, part = edit.mask, edit.settings.mask_edit_region
-            mask = self.attempt(lambda: read_mask(path, size, part, edit.settings.mask_grow, image))
-            warning = None if mask is None else mask_warning(mask, path, part)
-            if warning is not None:
-                self.warn(warning, MASK)
+            path, region, notices = edit.mask, edit.settings.mask_edit_region, list[str]()
+            self.attempt(
+                lambda: read_mask(path, size, region, edit.settings.mask_grow, image, notices)
+            )
+            for notice in notices:
+                self.warn(notice, MASK)
         if edit.blend is not None and size is not None:
             blend, grid = edit.blend, schedule_for(size, "1M").reference_grid
             self.attempt(lambda: read_blend(blend, grid))

@@ -66,12 +66,14 @@ def find_region(
         metadata: dict[str, Any] = {"mask_source": "blend", "smoothing": None}
         return region_of_blend(read_blend(blend, grid), blend), metadata
     if mask is not None:
-        part = mask_settings.mask_edit_region
-        full_mask = read_mask(mask, geometry.image_size, part, mask_settings.mask_grow, photograph)
+        part, notices = mask_settings.mask_edit_region, list[str]()
+        full_mask = read_mask(
+            mask, geometry.image_size, part, mask_settings.mask_grow, photograph, notices
+        )
         metadata = {"mask_source": "user", "mask_edit_region": part}
         if mask_settings.mask_grow:
             metadata["mask_grow"] = mask_settings.mask_grow
-        return region_of_mask(full_mask, geometry, mask, part), metadata
+        return region_of_mask(full_mask, geometry, mask, notices), metadata
     if prompt_map is not None:
         assert pixels is not None
         maps, source = PromptMaps.load(prompt_map, grid), find_mask or "both"

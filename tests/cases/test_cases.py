@@ -244,6 +244,93 @@ def test_selection(tmp_path: Path) -> None:
         load(tmp_path / "photo" / "image")
 
 
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(("disk", "typed"), [(NFC, NFD), (NFD, NFC), ("my\u202fcat", "my cat")])
+def test_names_that_look_the_same_are_the_same(tmp_path: Path, disk: str, typed: str) -> None:
+    make_case(tmp_path / disk)
+    make_case(tmp_path / "other")
+    settings = {"cases": [typed], "overrides": {typed: {"cfg": 7}}, "results": str(tmp_path / "r")}
+    cases = load(tmp_path, **settings)
+    assert (list(cases.by_name), cases.notices) == ([disk], ())
+    assert cases.by_name[disk].image == tmp_path / disk / "image" / "original_image.jpg"
+    assert cases.by_name[disk].settings["cfg"] == (7,)
+    assert list(load(tmp_path, cases=[typed, disk]).by_name) == [disk]
+    with pytest.raises(ConfigError, match="overrides: .*occurs twice"):
+        load(tmp_path, overrides={NFC: {"cfg": 7}, NFD: {"cfg": 8}})
+
+    # A folder of results keeps its name, so that a copy of the case reruns nothing.
+    (tmp_path / "r" / typed).mkdir(parents=True)
+    renamed = load(tmp_path, **settings).by_name
+    assert list(renamed) == [typed]
+    assert renamed[typed].image == cases.by_name[disk].image
+    assert load_case(load_config({"data": str(tmp_path), **settings}), typed) == renamed[typed]
+
+
+def test_two_folders_that_look_the_same_are_told_and_never_mixed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for name in (NFC, NFD):
+        make_case(data / name)
+    (tmp_path / "results" / NFC).mkdir(parents=True)
+    settings = {"results": str(tmp_path / "results")}
+    cases = load(data, **settings)
+    assert [*cases.by_name] == [NFD, NFC]
+    (line,) = cases.notices
+    assert line.startswith(f"{data}: has folders whose names look the same, café, but are")
+    assert "(cafe\\u0301 and caf\\u00e9)" in line and line.isprintable()
+    for name in (NFC, NFD):
+        found = load(data, cases=[name], **settings).by_name[name].image
+        assert found.is_relative_to(data / name)
+    with pytest.raises(ConfigError, match=r"overrides: .*look the same.*: rename one"):
+        load(data, overrides={NFC: {"cfg": 7}})
+    (data / NFC).rename(data / "caf\u00ad\u00e9")  # a third spelling, with a soft hyphen
+    with pytest.raises(ConfigError, match="look the same"):
+        load(data, cases=[NFC])
+
+
+def test_an_edit_has_its_files_whatever_their_spelling(tmp_path: Path) -> None:
+    make_case(
+        tmp_path / "a", f"prompt/edit_image_prompt.{NFC}.txt", f"image/mask.{NFD}.png",
+        f"prompt/target_word.{NFD}.txt", f"image/blend.{NFD}.npy",
+    )  # fmt: skip
+    cases = load(tmp_path)
+    edit = cases.by_name["a"].edits[NFC]
+    assert edit.mask == tmp_path / f"a/image/mask.{NFD}.png"
+    assert edit.blend == tmp_path / f"a/image/blend.{NFD}.npy"
+    assert edit.target_word == tmp_path / f"a/prompt/target_word.{NFD}.txt"
+    assert not any("is used as" in line for line in cases.notices)
+    make_case(tmp_path / "a", f"image/mask.{NFC}.png")
+    faults = load(tmp_path).by_name["a"].faults
+    assert any("mask.cafe\\u0301.png and mask.caf\\u00e9.png; keep one" in line for line in faults)
+    make_case(tmp_path / "b", *(f"prompt/edit_image_prompt.{name}.txt" for name in (NFC, NFD)))
+    faults = load(tmp_path).by_name["b"].faults
+    assert len(faults) == 1 and "edit_image_prompt.caf\\u00e9.txt; keep one" in faults[0]
+
+
+def test_a_table_finds_files_and_cases_whatever_their_spelling(tmp_path: Path) -> None:
+    (tmp_path / NFD).mkdir()
+    for file in ("a.jpg", "mask.png", "old\u202fone.jpg"):
+        (tmp_path / NFD / file).touch()
+    path = write_table(
+        tmp_path, "case\timage\tmask\tedit_prompt\tedit",
+        f"{NFC}\t{NFC}/a.jpg\t{NFC}/mask.png\ta cat\t1", f"{NFD}\t{NFD}/a.jpg\t\ta dog\t2",
+        f"b\t{NFC}/old one.jpg\t\ta cat\t", f"c\t{NFC}/none.jpg\t\ta cat\t",
+    )  # fmt: skip
+    settings = {"overrides": {NFD: {"cfg": 7}}, "results": str(tmp_path / "results")}
+    cases = load_table(path, **settings).by_name
+    assert list(cases) == [NFC, "b", "c"]
+    assert cases[NFC].settings["cfg"] == (7,)
+    assert cases[NFC].edits["1"].mask == tmp_path / NFD / "mask.png"
+    assert cases["b"].image == tmp_path / NFD / "old\u202fone.jpg"
+    assert cases["c"].image == tmp_path / NFD / "none.jpg"
+    (tmp_path / "results" / NFD).mkdir(parents=True)
+    assert [*load_table(path, **settings).by_name] == [NFD, "b", "c"]
+    path.write_text(path.read_text("utf-8").replace("\ta dog\t2", "\ta dog\t1"), "utf-8")
+    with pytest.raises(ConfigError, match="line 3: .*has edit 1 twice"):
+        load_table(path)
+
+
 def write_table(folder: Path, *lines: str) -> Path:
     path = folder / "cases.tsv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -42,6 +42,7 @@ USED = [
         "mask copy.png", "mask copy 2.png", "mask_copy.png", "mask kopie.png", "mask (copy).png",
         "Copy of mask.png", " mask.png", "mask .png", "mask.png ", "mask..png", "mask.jpg",
         "mask.JPEG", "mask.bmp", "mask.gif", "mask.webp", "mask.tif", "mask.jpg.png",
+        "mask.TIFF", "mask.Avif", "mask.pbm",
     )],
     *[(f"image/{name}", "mask.edit.png") for name in (
         "mask.edit.PNG", "mask.Edit.png", "mask_edit.png", "mask-EDIT.png", "mask edit.png",
@@ -130,6 +131,22 @@ def test_what_is_not_certain_is_told_and_the_case_not_edited_as_a_whole(
     assert (len(notices), case.all_faults()) == (1, [])
     case, _ = case_of(tmp_path, "image/mask.txt", "prompt/target_word.txt")
     assert case.all_faults() == []
+
+
+@pytest.mark.parametrize(
+    ("file", "home"),
+    [
+        *[("mask.png", "image"), ("Mask.PNG", "image"), ("prompt/mask.json", "image")],
+        *[("target_word.txt", "prompt"), ("image/target_word.txt", "prompt")],
+        *[("blend.npy", "image"), ("image/original_image_prompt.txt", "prompt")],
+    ],
+)
+def test_a_file_in_another_folder_of_the_case_is_told(tmp_path: Path, file: str, home: str) -> None:
+    case, notices = case_of(tmp_path, IMAGE, PROMPT, file)
+    line = f"{tmp_path}/x/{file}: is not used, because it is not in {home}/; move it there"
+    assert (notices, case.faults) == ((line,), (line,))
+    case, notices = case_of(tmp_path, f"{home}/{Path(file).name}", mask_source="none")
+    assert not any("is not in" in line for line in (*notices, *case.faults))
 
 
 NOT_NEAR = [

@@ -6,17 +6,20 @@ import base64
 import io
 import json
 import os
+import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageFilter
 
 from editinfinity.errors import UserError
 from editinfinity.files.masks import read_mask
 from editinfinity.files.preview import mask_preview
+from editinfinity.settings.groups import MASK_REGIONS
 
 SIZE = (60, 80)
 SQUARE = np.s_[20:40, 10:30]
@@ -42,6 +45,167 @@ def test_the_alpha_channel_marks_the_edit(tmp_path: Path, region: str, inverted:
     picture.convert("RGB").save(tmp_path / "n.png")
     with pytest.raises(UserError, match=r"n\.png: has no transparent part; set mask_edit_region"):
         read_mask(tmp_path / "n.png", SIZE, region)
+
+
+def voc(values: np.ndarray) -> Image.Image:
+    """A picture with PASCAL VOC's palette."""
+    palette = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0, 0, 0, 128] + [0] * 750 + [224, 224, 192]
+    palette[45:48] = [192, 128, 128]
+    picture = Image.fromarray(values.astype(np.uint8)).convert("P")
+    picture.putdata(values.ravel().tolist())
+    picture.putpalette(palette)
+    return picture
+
+
+def drawn(inside: object, outside: object, dtype: type = np.uint8) -> Image.Image:
+    return Image.fromarray(np.where(square(), inside, outside).astype(dtype))
+
+
+def coloured(inside: tuple[int, ...], outside: tuple[int, ...]) -> Image.Image:
+    return Image.fromarray(np.where(square()[..., None], inside, outside).astype(np.uint8))
+
+
+PERSON = np.where(square(), 15, 0)
+LIT: dict[str, Image.Image] = {
+    "0 and 1": drawn(1, 0),
+    "16 bits, 0 and 1": drawn(1, 0, np.uint16),
+    "16 bits, 0 and 255": drawn(255, 0, np.uint16),
+    "12 bits": drawn(4095, 0, np.uint16),
+    "16 bits": drawn(65535, 0, np.uint16),
+    "32 bits": drawn(1, 0, np.int32),
+    "floats": drawn(1, 0, np.float32),
+    "floats to 2": drawn(2, 0, np.float32),
+    "1 bit": Image.fromarray(square()),
+    "dark grey": drawn(60, 0),
+    "voc": voc(PERSON),
+    "voc, dark": voc(np.where(square(), 1, 0)),
+    "indices": drawn(1, 0).convert("P"),
+    "white": drawn(255, 0),
+    "cmyk": drawn(255, 0).convert("RGB").convert("CMYK"),
+    "red on black": coloured((255, 0, 0), (0, 0, 0)),
+    "opaque": coloured((255, 255, 255, 255), (0, 0, 0, 255)),
+}
+
+
+@pytest.mark.parametrize("kind", LIT)
+def test_an_object_is_marked_however_programs_write_it(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "m.tif"
+    if LIT[kind].mode == "P":  # a TIFF has no palette of fewer than 256 colours
+        path = tmp_path / "m.png"
+    LIT[kind].save(path)
+    notices: list[str] = []
+    assert (read_mask(path, SIZE, "white", notices=notices) == square()).all()
+    assert notices == []
+    assert (read_mask(path, SIZE, "black", notices=notices) == ~square()).all()
+    (line,) = notices
+    assert line == (
+        f"{path}: marks 92% of the picture as edited (black is edited); if that is the part to "
+        "keep, set mask_edit_region: white"
+    )
+
+
+def test_the_border_of_voc_is_never_edited(tmp_path: Path) -> None:
+    values = np.where(square(), 15, 0)
+    values[18:20, 10:30] = 255
+    voc(values).save(tmp_path / "m.png")
+    assert (read_mask(tmp_path / "m.png", SIZE, "white") == square()).all()
+    assert (read_mask(tmp_path / "m.png", SIZE) == (values == 0)).all()
+
+
+@pytest.mark.parametrize("write", [Image.fromarray, voc])
+def test_several_labels_are_told(tmp_path: Path, write: Callable[..., Image.Image]) -> None:
+    values = np.where(square(), 1, 0).astype(np.uint8)
+    values[:10, :10] = 2
+    write(values).save(tmp_path / "m.png")
+    notices: list[str] = []
+    assert (read_mask(tmp_path / "m.png", SIZE, "white", notices=notices) == (values > 0)).all()
+    assert notices == [f"{tmp_path}/m.png: has several labels (1, 2), which are all read as white"]
+    read_mask(tmp_path / "m.png", SIZE, notices=notices)
+    assert notices[1] == notices[0] and notices[2].endswith("set mask_edit_region: white")
+
+
+COLOURS = np.random.default_rng(1).integers(0, 255, (6, 8, 3)).astype(np.uint8)
+PHOTOGRAPH = Image.fromarray(COLOURS).resize(SIZE[::-1], Image.Resampling.BICUBIC)
+
+
+def with_alpha(picture: Image.Image, alpha: np.ndarray) -> Image.Image:
+    copy = picture.copy()
+    copy.putalpha(Image.fromarray(np.where(alpha, 255, 0).astype(np.uint8)))
+    return copy
+
+
+BLACK, WHITE = (Image.new("RGB", SIZE[::-1], colour) for colour in ("black", "white"))
+WIDE = np.indices(SIZE)[1] < 49  # 61 % of the picture
+HALVES = Image.fromarray(np.where(WIDE, 255, 0).astype(np.uint8)).convert("RGB")
+MARKED = PHOTOGRAPH.copy()
+MARKED.paste((255, 0, 0), (10, 20, 30, 40))
+LABELS = np.indices(SIZE)[1] // 10 * 20
+DOUBTFUL: dict[str, tuple[Image.Image, str | None, str]] = {
+    "hole": (with_alpha(PHOTOGRAPH, ~square()), "transparent", "looks like a photograph"),
+    "cut out": (with_alpha(PHOTOGRAPH, square()), "opaque", "looks like a photograph"),
+    "hole in black": (with_alpha(BLACK, ~square()), "transparent", "marks 92% of the picture"),
+    "hole in white": (with_alpha(WHITE, ~square()), "transparent", "marks nothing"),
+    "hole in both": (with_alpha(HALVES, ~square()), "transparent", "has black, white and transp"),
+    "white cut out": (with_alpha(WHITE, square()), "white", "marks nothing"),
+    "wide black": (Image.fromarray(~WIDE), "white", "marks 61% of the picture"),
+    "black": (BLACK, None, "marks everything"),
+    "white": (WHITE, None, "marks nothing"),
+    "transparent": (with_alpha(WHITE, WIDE & False), None, "marks nothing"),
+    "photograph": (PHOTOGRAPH, None, "looks like a photograph"),
+    "red on it": (MARKED, None, "looks like a photograph"),
+    "voc in grey": (Image.fromarray(np.where(WIDE, 255, LABELS // 20).astype(np.uint8)), None,
+                    "has the values 4, 5, 6, 7, 255, like a map of labels"),
+    "many labels": (Image.fromarray(LABELS.astype(np.uint8)), None, "has the values 0, 20, 40"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DOUBTFUL)
+def test_a_mask_that_was_meant_otherwise_is_told_with_a_cure_that_works(
+    tmp_path: Path, kind: str
+) -> None:
+    picture, cure, said = DOUBTFUL[kind]
+    picture.save(tmp_path / "m.png")
+    notices: list[str] = []
+    read_mask(tmp_path / "m.png", SIZE, notices=notices)
+    (line,) = notices
+    assert line.startswith(f"{tmp_path}/m.png: {said}") and "; " in line
+    assert line.endswith(f"set mask_edit_region: {cure}") == (cure is not None)
+
+    # Advice never leads to other advice, whatever one starts with.
+    for region in MASK_REGIONS:
+        advised, steps = region, 0
+        while advised:
+            notices.clear()
+            try:
+                read_mask(tmp_path / "m.png", SIZE, advised, notices=notices)
+            except UserError:
+                break
+            found = re.search(r"mask_edit_region: (\w+)", "".join(notices))
+            advised, steps = found[1] if found else "", steps + 1
+            assert steps <= 2, notices
+
+
+@pytest.mark.parametrize("kind", ["jpg", "webp", "avif", "bmp", "gif", "tif"])
+def test_a_mask_of_a_lossy_format_is_read_without_doubt(tmp_path: Path, kind: str) -> None:
+    drawn(0, 255).convert("RGB").save(tmp_path / f"m.{kind}", quality=60)
+    notices: list[str] = []
+    found = read_mask(tmp_path / f"m.{kind}", SIZE, notices=notices)
+    assert (overlap(found, square()), notices) == (1, [])
+    soft = drawn(0, 255).filter(ImageFilter.GaussianBlur(2)).convert("RGB")
+    soft.save(tmp_path / f"m.{kind}")
+    assert overlap(read_mask(tmp_path / f"m.{kind}", SIZE, notices=notices), square()) > 0.9
+    assert notices == []
+
+
+def test_a_mask_turned_like_its_photograph_fits(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned = drawn(0, 255).transpose(Image.Transpose.ROTATE_90)
+    turned.save(tmp_path / "m.png", exif=exif)
+    assert (read_mask(tmp_path / "m.png", SIZE) == square()).all()
+    turned.save(tmp_path / "n.png")
+    with pytest.raises(UserError, match=r"n\.png: is 60×80 .* is 80×60; turn it upright too"):
+        read_mask(tmp_path / "n.png", SIZE)
 
 
 CORNERS = [[10, 20], [29, 20], [29, 39], [10, 39]]

@@ -75,6 +75,17 @@ def test_target_word(tmp_path: Path) -> None:
         ("un café-bar", "café", "café"),
         ("a c++ book", "c++", "c++"),
         ("the dog's bowl", "dog", "dog"),
+        ("un cafe\u0301-bar", "caf\u00e9", "cafe\u0301"),
+        ("un caf\u00e9-bar", "CAFE\u0301", "caf\u00e9"),
+        ("a red\u00a0cup", "red cup", "red\u00a0cup"),
+        ("a red cup", "red\u202fcup", "red cup"),
+        ("a \uff43\uff41\uff54, big", "cat", "\uff43\uff41\uff54"),
+        ("eine Straße", "STRASSE", "Straße"),
+        ("a strasse", "straße", "strasse"),
+        ("İstanbul at night", "istanbul", "İstanbul"),
+        ("a \ufb01sh", "fish", "\ufb01sh"),
+        ("검은 \u1100\u1162", "\uac1c", "\u1100\u1162"),
+        ("a cup\u00adboard", "cupboard", "cup\u00adboard"),
     ],
 )
 def test_whole_words_are_found_whatever_their_case(prompt: str, word: str, found: str) -> None:
@@ -92,6 +103,11 @@ def test_absent_words_and_parts_of_words_are_told_apart() -> None:
         find_word("a cup", "dog", "w.txt")
     with pytest.raises(UserError, match="'cup' is only a part of 'cupboard'"):
         find_word("a cupboard", "cup")
+    for prompt, part in (("a Maß", "s"), ("\u0915\u093f", "\u0915")):
+        with pytest.raises(UserError, match="is only a part of"):
+            find_word(prompt, part)
+    with pytest.raises(UserError, match="is not in the source prompt"):
+        find_word("a cafe\u0301", "cafe")
     with pytest.raises(UserError, match="is not in the source prompt"):
         find_word("", "cup")
     with pytest.raises(UserError, match="is empty"):

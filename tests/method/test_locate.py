@@ -30,18 +30,18 @@ def mask_of(left: int, right: int) -> np.ndarray:
 
 
 def test_a_mask_beyond_the_crop_is_told_of_or_refused(caplog: pytest.LogCaptureFixture) -> None:
-    inside = region_of_mask(mask_of(100, 200), GEOMETRY, Path("m.png"), "black")
+    inside = region_of_mask(mask_of(100, 200), GEOMETRY, Path("m.png"))
     assert inside.out_of_view == 0 and inside.edited.shape == (300, 300)
     blend_mask = blend_mask_of(inside, SCALES, "hard")
     assert blend_mask.shape == (64, 64) and blend_mask.min() == 0 and caplog.messages == []
-    half = region_of_mask(mask_of(250, 350), GEOMETRY, Path("m.png"), "black")
+    half = region_of_mask(mask_of(250, 350), GEOMETRY, Path("m.png"))
     assert half.out_of_view == 0.5
     blend_mask_of(half, SCALES, "hard")
     assert caplog.messages == [
         "m.png: 50 % of the marked area is outside the part of the photograph that the model "
         "sees and stays unchanged"
     ]
-    beyond = region_of_mask(mask_of(310, 350), GEOMETRY, object(), "black")
+    beyond = region_of_mask(mask_of(310, 350), GEOMETRY, object())
     with pytest.raises(UserError, match="mask: lies outside the part"):
         blend_mask_of(beyond, SCALES, "hard")
 

@@ -190,7 +190,7 @@ def test_kernel_needs_one_source_of_its_own_photograph(worked: Worked, tmp_path:
         ):
             make_kernel(image_features=worked.image, output=tmp_path / "k", **both)
     Image.new("L", (256, 320)).save(tmp_path / "turned.png")
-    with pytest.raises(UserError, match="draw the mask at that aspect ratio"):
+    with pytest.raises(UserError, match="turn it upright too"):
         make_kernel(
             image_features=worked.image, mask=tmp_path / "turned.png", output=tmp_path / "k"
         )

@@ -409,3 +409,27 @@ def test_a_run_has_its_mark_until_its_end_is_told(tmp_path: Path) -> None:
     rules.write_text(said, "utf-8")
     project.run()
     assert "contact_sheet.png" in project.made() and not marks(project)
+
+
+def test_a_case_is_made_once_however_its_name_is_spelled(tmp_path: Path) -> None:
+    project, (nfc, nfd) = Project.create(tmp_path / "project", **BARE), ("caf\u00e9", "cafe\u0301")
+    folder = project.add_case(nfd, target_word=nfc)
+    write(folder / "prompt" / "original_image_prompt.txt", f"a {nfd} on a hill")
+    chosen = ("--config", f"cases=[{nfc}]", f"overrides={{{nfc}: {{cfg: 3}}}}")
+    project.run("--resources", "gpu=1", *chosen)
+    made = project.made()
+    assert f"{nfd}/edit.png" in made
+    assert b'"cfg": 3' in made[next(name for name in made if re.search(r"cfg3.*\.json$", name))]
+
+    # The same case again: from the command line or not, and after its folder was renamed.
+    config = yaml.safe_load((project.folder / "config.yaml").read_text("utf-8"))
+    project.configure(**{**config, "overrides": {nfd: {"cfg": 3}}})
+    assert project.run("--resources", "gpu=1").jobs == frozenset()
+    folder.rename(folder.with_name(nfc))
+    assert project.run("--resources", "gpu=1").jobs == frozenset()
+    assert project.made() == made
+    write(folder.with_name(nfc) / "prompt" / "edit_image_prompt.txt", "a dog")
+    assert {job.partition("/")[0] for job in project.run("--resources", "gpu=1").jobs} == {nfd}
+    said = project.call("-n", f"results/{nfc}/edit.png", status=1).stderr
+    assert r"write it in a shell as $'results/cafe\u0301'" in said
+    assert "Traceback" not in said

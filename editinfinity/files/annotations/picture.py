@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from editinfinity.errors import UserError
 from editinfinity.files.annotations.areas import Area
 from editinfinity.files.geometry import Size
-from editinfinity.names import as_displayed
+from editinfinity.names import look_of
 
 _MAX_LISTED = 5
 """Maximum number of pictures listed in an error message."""
@@ -117,11 +117,11 @@ def _file_names(picture: AnnotatedPicture) -> set[str]:
 
 
 def _name(name: str) -> str:
-    return as_displayed(name)
+    return look_of(name)
 
 
 def _stem(name: str) -> str:
-    return as_displayed(PureWindowsPath(name).stem)
+    return look_of(PureWindowsPath(name).stem)
 
 
 def _folded_stem(name: str) -> str:
