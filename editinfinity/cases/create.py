@@ -5,7 +5,9 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import io
+import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_bytes, write_text
 from editinfinity.files.input_files import BLEND_ENDINGS, require_file
 from editinfinity.files.near_names import Slot, assign_files
-from editinfinity.names import why_unusable
+from editinfinity.names import shell_command, why_unusable
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,10 @@ File = tuple[str, bytes]
 
 _MAX_MASK_BYTES = 2**30
 """Maximum size of a mask file."""
+
+
+_MAX_STEM_BYTES = 60
+"""Maximum length of the part of a case's name that is taken from a photograph's, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -297,4 +303,25 @@ def case_name(image: Path) -> str:
         or "photo"
     )
     digest = hashlib.sha256(str(image.absolute()).encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{stem[:60]}-{digest[:8]}"
+    while len(stem.encode()) > _MAX_STEM_BYTES:
+        stem = stem[:-1]
+    return f"{stem}-{digest[:8]}"
+
+
+def command_for_case(case: str, data: Path = Path("data")) -> str:
+    """Return the command that runs a case, ready to be pasted into a shell.
+
+    Args:
+        case: its name, which is usable (``editinfinity.names.why_unusable``).
+        data: folder of the cases.
+    """
+    settings = [f"cases=[{_yaml_word(case)}]"]
+    if data != Path("data"):
+        settings.append(f"data={_yaml_word(str(data))}")
+    return shell_command("editinfinity", "run", "--config", *settings)
+
+
+def _yaml_word(text: str) -> str:
+    """Return a text as YAML, in which ``--config`` is written: in quotes unless it is a word."""
+    is_word = re.fullmatch(r"[A-Za-z_][\w./-]*", text, re.ASCII)
+    return text if is_word else json.dumps(text, ensure_ascii=False)

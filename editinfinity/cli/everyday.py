@@ -13,14 +13,22 @@ from typing import Annotated, Any
 import typer
 
 from editinfinity.cases.case import Case
-from editinfinity.cases.create import NewEdit, case_name, make_case, require_creatable
+from editinfinity.cases.create import (
+    NewEdit,
+    case_name,
+    command_for_case,
+    make_case,
+    require_creatable,
+)
 from editinfinity.cli.delivery import (
     PhotographResult,
     deliver,
-    extension_for,
     log_warnings,
     output_path,
     print_results,
+    printable_path,
+    require_output_folder,
+    result_path,
     with_user_paths,
 )
 from editinfinity.cli.options import grouped, setting_option
@@ -75,9 +83,14 @@ class EditOptions:
     )
 
     def settings(self) -> dict[str, Any]:
-        """Return settings for config.yaml; ``UserError`` if a ``--set`` is invalid or reserved."""
+        """Return settings for config.yaml.
+
+        Raises:
+            UserError: a ``--set`` is invalid or reserved, or a prompt is empty or no text.
+        """
         import yaml
 
+        _require_texts(self.prompt, self.source, self.target)
         settings: dict[str, Any] = {**_DEFAULTS, "model": self.model}
         for key in ("seed", "mask_edit_region"):
             if (value := getattr(self, key)) is not None:
@@ -137,7 +150,7 @@ def edit(
 
     _require_at_most_one(mask, box, options.target, blend)
     _require_file(image)
-    target_output = output_path(image, output, mask or blend)
+    target_output = output_path(image, output, (mask, blend))
     source = options.source_prompt()
     if options.target is not None:
         find_word(source or "", options.target, "--target")
@@ -196,6 +209,7 @@ def batch(
     results = output or folder.with_name(f"{folder.name}_edited")
     if results.resolve() == folder.resolve():
         raise UserError(f"--output: {results}: contains the photographs themselves; choose another")
+    require_output_folder(results, results, "set --output to another folder")
     settings = {**options.settings(), "cases": list(photographs)}
     smoothings = _smoothings(settings)
     digest = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
@@ -220,8 +234,7 @@ def batch(
                 reason = with_user_paths(run.failed[name][0], name, image, label)
                 outcomes.append(PhotographResult(image, "failed", run.seconds(name), reason))
             elif picture.exists():
-                path = results / f"{image.stem}{extension_for(image)}"
-                path = deliver(picture, image, path, False)
+                path = deliver(picture, image, result_path(results, image), False)
                 outcomes.append(PhotographResult(image, "edited", run.seconds(name), str(path)))
     print_results(outcomes)
     if run.failed:
@@ -281,13 +294,14 @@ def new(
     from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
     _require_at_most_one(mask, box, target, blend)
+    _require_texts(prompt, source, target)
     _require_file(image)
     refuse_camera_files(image)  # a case gets a copy that is not opened here
     if reason := why_unusable(case):
         raise UserError(f"{case!r} cannot be the name of a case: {reason}")
     with locked_for_change(paths_of_case(data / case)):
         make_case(data / case, image, source, {name: NewEdit(prompt, mask, box, target, blend)})
-    typer.echo(f"{data / case}: run it with: editinfinity run --config cases=[{case}]")
+    typer.echo(f"{printable_path(data / case)}: run it with: {command_for_case(case, data)}")
 
 
 def import_table(
@@ -320,7 +334,7 @@ def import_table(
         for name, case in cases.items():
             source = None if case.source_prompt is None else str(case.source_prompt)
             make_case(data / name, case.image, source, _edits_of(case))
-            typer.echo(data / name)
+            typer.echo(printable_path(data / name))
 
 
 def _edits_of(case: Case) -> dict[str, NewEdit]:
@@ -371,7 +385,7 @@ def preview(
         raise UserError(f"--output: {target}: is an input of the preview; choose another file")
     with locked_for_change(paths_of_output(target)):
         write_png(target, mask_preview(picture, edited, crop_around([edited], "1M")))
-    typer.echo(f"{target}: {edited.mean():.1%} of the photograph is edited")
+    typer.echo(f"{printable_path(target)}: {edited.mean():.1%} of the photograph is edited")
 
 
 def show(
@@ -386,6 +400,27 @@ def show(
     with contextlib.suppress(ValueError):  # text that is not JSON is printed unchanged
         settings = json.dumps(json.loads(settings), indent=2, ensure_ascii=False, sort_keys=True)
     typer.echo(settings)
+
+
+def _require_texts(prompt: str, source: str | None, target: str | None) -> None:
+    """Check the texts of an edit, which are written into files.
+
+    Raises:
+        UserError: a text is empty or not UTF-8; the source prompt may be empty.
+    """
+    for option, text in (("--prompt", prompt), ("--source", source), ("--target", target)):
+        if text is None:
+            continue
+        if not text.strip() and option != "--source":
+            raise UserError(
+                f"{option} is empty; write what the edited picture shows"
+                if option == "--prompt"
+                else f"{option} is empty; write a word of --source, or leave it out"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{option}: is not UTF-8 text; set the terminal to UTF-8") from None
 
 
 def _require_at_most_one(*options: Path | str | None) -> None:

@@ -67,7 +67,7 @@ def import_upstream(
     results/NAME, for the model of config.yaml. The settings of the case (attention_bias: 0, which
     checkpoints to use) are added to overrides of config.yaml.
     """
-    from editinfinity.cases.create import make_case, require_creatable
+    from editinfinity.cases.create import command_for_case, make_case, require_creatable
     from editinfinity.cases.upstream import UpstreamCase
     from editinfinity.config.overrides import add_override, override_line
     from editinfinity.planning.in_use import locked_for_change, paths_of_case
@@ -112,7 +112,7 @@ def import_upstream(
         else f"{config_path}: is left as it is (it has other settings of this case, or another "
         f"layout); set in its overrides: {entry}"
     )
-    typer.echo(f"{target}: run it with: editinfinity run --config cases=[{case}]")
+    typer.echo(f"{target}: run it with: {command_for_case(case)}")
 
 
 def _project() -> tuple[Config, Path]:

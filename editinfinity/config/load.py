@@ -37,7 +37,7 @@ class ConfigError(UserError):
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self.lines = tuple(" ".join(line.split()) for line in lines)
+        self.lines = tuple(printable(line) for line in lines)
         super().__init__("; ".join(self.lines))
 
 

@@ -24,7 +24,9 @@ BUNDLED = PACKAGE / "weights" / "bundled"
 def hub_home() -> Path:
     """Return the cache folder of the Hugging Face libraries: ``HF_HOME`` if that is set."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("HF_HOME") or Path(cache, "huggingface")).expanduser()
+    folder = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")  # noqa: PTH118
+    # Path.expanduser raises for a user without a home.
+    return Path(os.path.expanduser(folder))  # noqa: PTH111
 
 
 def default_folder(model: str) -> Path:
