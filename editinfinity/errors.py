@@ -1,5 +1,7 @@
 """Exceptions whose messages are shown to the user."""
 
+import re
+
 from editinfinity.names import printable
 
 
@@ -17,3 +19,17 @@ class UserError(Exception):
 
 class GpuMemoryError(UserError):
     """Raised when a GPU runs out of memory."""
+
+
+_MAX_REASON_LENGTH = 160
+"""Maximum length of a reason that a message quotes, in characters."""
+
+
+def first_sentence(error: BaseException) -> str:
+    """Return what a library's exception says, for messages, without the advice that follows.
+
+    The advice of libraries is for programmers, and may be wrong for users: torch suggests loading
+    a file in an unsafe way.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.split(r"[.;](?= |$)", text, maxsplit=1)[0][:_MAX_REASON_LENGTH]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import shlex
@@ -99,6 +100,13 @@ def _shell_word(word: str | Path) -> str:
         for character in text
     )
     return f"$'{''.join(escaped)}'"
+
+
+def yaml_text(text: str) -> str:
+    """Return a text as YAML, for messages and ``--config``: in quotes unless it is a plain word."""
+    is_word = re.fullmatch(r"[A-Za-z_/][\w./-]*", text, re.ASCII)
+    is_literal = re.fullmatch(r"null|true|false|yes|no|on|off|y|n", text, re.IGNORECASE)
+    return text if is_word and not is_literal else json.dumps(text, ensure_ascii=False)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import io
-import json
 import logging
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +17,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_bytes, write_text
 from editinfinity.files.input_files import BLEND_ENDINGS, require_file
 from editinfinity.files.near_names import Slot, assign_files
-from editinfinity.names import shell_command, why_unusable
+from editinfinity.names import shell_command, why_unusable, yaml_text
 
 log = logging.getLogger(__name__)
 
@@ -315,13 +313,7 @@ def command_for_case(case: str, data: Path = Path("data")) -> str:
         case: its name, which is usable (``editinfinity.names.why_unusable``).
         data: folder of the cases.
     """
-    settings = [f"cases=[{_yaml_word(case)}]"]
+    settings = [f"cases=[{yaml_text(case)}]"]
     if data != Path("data"):
-        settings.append(f"data={_yaml_word(str(data))}")
+        settings.append(f"data={yaml_text(str(data))}")
     return shell_command("editinfinity", "run", "--config", *settings)
-
-
-def _yaml_word(text: str) -> str:
-    """Return a text as YAML, in which ``--config`` is written: in quotes unless it is a word."""
-    is_word = re.fullmatch(r"[A-Za-z_][\w./-]*", text, re.ASCII)
-    return text if is_word else json.dumps(text, ensure_ascii=False)

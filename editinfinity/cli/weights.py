@@ -13,6 +13,7 @@ from editinfinity.cli.options import setting_option
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import BACKBONES
 from editinfinity.files.model_folder import default_folder
+from editinfinity.names import yaml_text
 from editinfinity.presets import PRESETS, Preset, preset
 from editinfinity.released.catalogue import RELEASES, check_dtype, release
 from editinfinity.released.record import require_converted
@@ -76,7 +77,11 @@ def fetch(
         from editinfinity.released.judges import fetch_backbone
 
         folder = fetch_backbone(BACKBONES[model], to or download_to)
-        setting = "" if (to or download_to) is None else f": set {model}_weights: {folder}"
+        setting = (
+            ""
+            if (to or download_to) is None
+            else f": set {model}_weights: {yaml_text(str(folder))}"
+        )
         typer.echo(f"{BACKBONES[model].title}: ready in {folder}{setting}")
         return
     release(model)
@@ -121,7 +126,7 @@ def _convert(
             f"{part}: {converted.tensors} tensors, {converted.parameters / 1e6:,.1f} million "
             f"parameters in {dtypes}{unused}, none missing, none unexpected: {converted.file}"
         )
-    folder = "" if to is None else f" and model_dir: {to}"
+    folder = "" if to is None else f" and model_dir: {yaml_text(str(to))}"
     typer.echo(f"ready: set model: {model.name}{folder} in config.yaml")
 
 
