@@ -315,5 +315,7 @@ def command_for_case(case: str, data: Path = Path("data")) -> str:
     """
     settings = [f"cases=[{yaml_text(case)}]"]
     if data != Path("data"):
-        settings.append(f"data={yaml_text(str(data))}")
+        value = yaml_text(str(data))
+        # Snakemake removes quotes at both ends before it reads the value as YAML.
+        settings.append(f"data={value}" if value == str(data) else f"data= {value} ")
     return shell_command("editinfinity", "run", "--config", *settings)

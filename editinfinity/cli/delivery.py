@@ -14,6 +14,7 @@ from typing import NamedTuple
 import typer
 
 from editinfinity.errors import UserError
+from editinfinity.files.input_files import is_folder
 from editinfinity.names import printable
 
 log = logging.getLogger(__name__)
@@ -96,9 +97,9 @@ def output_path(image: Path, output: Path | None, inputs: Iterable[Path | None])
 
     if output is None:
         path = result_path(image.parent, image, "_edited")
-        require_output_folder(path.parent, path.parent, "set --output to a file in another folder")
+        require_output_folder(path.parent, path, "set --output to a file in another folder")
         return path
-    if os.path.isdir(output):  # noqa: PTH112  # Path.is_dir raises if the name is too long
+    if is_folder(output):
         example = output / result_path(Path(), image, "_edited")
         raise UserError(f"--output: {output}: is a folder; name a file, e.g. {example}")
     if output.suffix.lower() not in FORMATS:
@@ -107,22 +108,21 @@ def output_path(image: Path, output: Path | None, inputs: Iterable[Path | None])
         raise UserError(
             f"--output: {output}: has a name of more than {_MAX_NAME_BYTES} bytes; shorten it"
         )
+    require_output_folder(output.parent, f"--output: {output}", "choose another folder")
     if output.exists() and not output.is_file():
         raise UserError(f"--output: {output}: is not a regular file; choose another name")
     if output.resolve() in {path.resolve() for path in (image, *inputs) if path is not None}:
         raise UserError(f"--output: {output}: is an input of this edit; choose another file")
-    require_output_folder(output.parent, output, "choose another folder", "--output: ")
     return output
 
 
-def require_output_folder(folder: Path, label: Path, cure: str, option: str = "") -> None:
+def require_output_folder(folder: Path, label: Path | str, cure: str) -> None:
     """Check, before an edit begins, that files can be created in the folder of its result.
 
     Args:
         folder: the folder, which is created later if it is missing.
-        label: the path that a message names.
+        label: the path and option that a message names.
         cure: advice for the message.
-        option: name of the option that set the path, for the message.
 
     Raises:
         UserError: no file can be created there.
@@ -130,14 +130,14 @@ def require_output_folder(folder: Path, label: Path, cure: str, option: str = ""
     reason: str | None
     try:
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-        return
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(bytes(4096))  # a full disk lets empty files be created
+            return
     except NotADirectoryError:
         reason = f"{existing} is not a folder"
     except OSError as error:
         reason = error.strerror
-    raise UserError(f"{option}{label}: cannot be written ({reason}); {cure}")
+    raise UserError(f"{label}: cannot be written ({reason}); {cure}")
 
 
 def deliver(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -429,5 +430,6 @@ def _require_at_most_one(*options: Path | str | None) -> None:
 
 
 def _require_file(image: Path) -> None:
-    if not image.is_file():
-        raise UserError(f"{image}: there is no such file; give the path of a picture")
+    from editinfinity.files.input_files import require_file
+
+    require_file(image, sys.maxsize, "give the path of a picture")

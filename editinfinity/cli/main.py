@@ -8,7 +8,7 @@ import os
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,6 +18,7 @@ from editinfinity.cli.streams import PrintableFormatter, finish_streams, prepare
 from editinfinity.cli.upstream import import_upstream
 from editinfinity.cli.weights import weights
 from editinfinity.errors import UserError
+from editinfinity.names import printable
 from editinfinity.planning.user_environment import PROFILE, replace_unusable
 
 log = logging.getLogger(__name__)
@@ -141,10 +142,11 @@ def report(
     """
     from editinfinity.cases.load import load_cases
     from editinfinity.config.load import load_config, read_config_file
+    from editinfinity.files.input_files import is_folder
     from editinfinity.planning.digests import DIGESTS
     from editinfinity.results.report.make import make_report
 
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(f"{folder}: is not a folder; give the one with config.yaml")
     with contextlib.chdir(folder):
         written, path, notices = read_config_file(Path())
@@ -171,13 +173,20 @@ def _sets_cores(argument: str) -> bool:
     return short or name in ("-c", "--cores", "-j", "--jobs", "--profile", "--workflow-profile")
 
 
+def _exit_with(message: str) -> NoReturn:
+    sys.stderr.write(f"editinfinity: {printable(message)}\n")
+    sys.exit(1)
+
+
 def main() -> None:
     """Run the command; a :class:`UserError` is printed in one line, with exit status 1."""
     prepare_streams()
     try:
         app(prog_name="editinfinity")
     except UserError as error:
-        sys.stderr.write(f"editinfinity: {error}\n")
-        sys.exit(1)
+        _exit_with(str(error))
+    except OSError as error:
+        where = error.filename or "a file"
+        _exit_with(f"{where}: {error.strerror}; check its path, its permissions and the disk")
     finally:
         finish_streams()

@@ -135,7 +135,11 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
     }
     if process.returncode and not failed:
         if told:
-            raise UserError("; ".join(line.removeprefix("config.yaml: ") for line in told))
+            text = "; ".join(line.removeprefix("config.yaml: ") for line in told)
+            for key in _PATHS & settings.keys():
+                if content[key] is not None:
+                    text = text.replace(str(content[key]), str(settings[key]))
+            raise UserError(text)
         raise _unexpected_end(project, output)
     return FinishedRun(project / "results", since, failed)
 

@@ -12,6 +12,7 @@ import typer
 from editinfinity.cli.options import setting_option
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import BACKBONES
+from editinfinity.files.input_files import is_folder
 from editinfinity.files.model_folder import default_folder
 from editinfinity.names import yaml_text
 from editinfinity.presets import PRESETS, Preset, preset
@@ -106,7 +107,7 @@ def convert(
     """
     release(model)
     check_dtype(dtype)
-    if not source.is_dir():
+    if not is_folder(source):
         raise UserError(f"--from: {source} is not a folder; give the one with the released files")
     from editinfinity.released.convert import released_files
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from editinfinity.errors import UserError, first_sentence
@@ -22,7 +23,9 @@ def load_pretrained(model_class: Any, folder: Path, **options: Any) -> Any:
     """
     try:
         return model_class.from_pretrained(str(folder), local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # transformers passes on any exception of its components
         refuse_git_lfs_pointers(folder)
         reason = first_sentence(error)
         raise UserError(

@@ -40,7 +40,6 @@ def load_text_encoder(
         return HashedEncoder(config.width, max_length)
     folder = _text_encoder_folder(preset, model_dir)
     check_vocabulary(folder)
-    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer, T5EncoderModel
     from transformers.utils import logging as transformers_logging
 
@@ -54,7 +53,9 @@ def load_text_encoder(
             folder, local_files_only=True, dtype=_DTYPES[dtype]
         )
         encoder = TransformersEncoder(tokenizer, model.to(device), config.width, max_length)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # transformers passes on any exception of its components
         refuse_git_lfs_pointers(folder)
         raise UserError(
             f"{folder}: contains no usable text encoder ({first_sentence(error)}); get it again"

@@ -112,8 +112,9 @@ def _can_create(folder: Path, create_parents: bool = True) -> bool:
     """Whether files can be created in a folder, which itself may have to be created."""
     try:
         existing = next((p for p in (folder, *folder.absolute().parents) if p.exists()), folder)
-    except OSError:  # a name that is too long, or a folder that may not be searched
+        if existing != folder and not create_parents:
+            return False
+        with tempfile.TemporaryFile(dir=existing):
+            return True
+    except OSError:  # also for a name that is too long, or a folder that may not be searched
         return False
-    if existing != folder and not create_parents:
-        return False
-    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
