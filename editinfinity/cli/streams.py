@@ -6,6 +6,7 @@ import codecs
 import logging
 import os
 import sys
+from typing import TextIO
 
 from editinfinity.names import printable
 
@@ -27,13 +28,28 @@ def prepare_streams() -> None:
             os.fstat(descriptor)
         except OSError:  # closed: files that are opened later must not get its number
             os.open(os.devnull, os.O_RDWR)  # the lowest free number
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     codecs.register_error(_ERRORS, _encode_name)
-    for stream, errors in ((sys.stdout, _ERRORS), (sys.stderr, "backslashreplace")):
-        # A test may have put another object in the place of a stream.
-        if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors=errors)
+    # What has been put in the place of a stream is left alone.
+    if sys.stdout is sys.__stdout__:
+        encoding = sys.stdout.encoding if sys.stdout else "utf-8"
+        # click writes UTF-8 where stdout is ASCII, but would lose the bytes of other names.
+        encoding = "utf-8" if codecs.lookup(encoding).name == "ascii" else encoding
+        sys.stdout = _open(1, encoding, _ERRORS)
+    if sys.stderr is sys.__stderr__:
+        encoding = sys.stderr.encoding if sys.stderr else "utf-8"
+        sys.stderr = _open(2, encoding, "backslashreplace")
+
+
+def _open(descriptor: int, encoding: str, errors: str) -> TextIO:
+    """Open a standard stream once more; ``reconfigure`` fails if it has become a pipe meanwhile."""
+    return open(
+        descriptor,
+        "w",
+        buffering=1 if descriptor == 2 or os.isatty(descriptor) else -1,
+        encoding=encoding,
+        errors=errors,
+        closefd=False,
+    )
 
 
 def finish_streams() -> None:
