@@ -106,7 +106,7 @@ def run(context: typer.Context) -> None:
     profile = os.environ.pop(PROFILE, None)
     if profile and not any(argument.startswith("--profile") for argument in context.args):
         option = shell_command("--profile", profile)
-        log.warning("%s: is ignored; to use that profile, add %s", PROFILE, option)
+        log.warning("SNAKEMAKE_PROFILE: is ignored; to use that profile, add %s", option)
     # Replaces this process, so that Ctrl-C and a cluster's signals reach Snakemake itself.
     sys.stdout.flush()
     os.execv(sys.executable, [*command, *context.args])
