@@ -31,3 +31,9 @@ def jobs_at_once() -> int:
     """Return the value of the environment variable ``JOBS_AT_ONCE``, or 1 if it is not set."""
     value = os.environ.get(JOBS_AT_ONCE, "")
     return max(1, int(value)) if value.isdecimal() else 1
+
+
+ERROR_FILE = "EDITINFINITY_ERROR_FILE"
+"""Environment variable with the file to which the workflow writes errors for the user, one a line.
+
+The command that started Snakemake shows them, rather than the other output of Snakemake."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
 import re
+import shlex
 import unicodedata
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 _SNAKEMAKE_SYNTAX = frozenset('{},"\\')
 PATH_VARIABLE = r"<[a-z][a-z0-9_]*>"
@@ -106,6 +110,43 @@ def printable(name: str) -> str:
         else character.encode("unicode_escape", "surrogatepass").decode("ascii")
         for character in name
     )
+
+
+def shell_command(*words: str | Path) -> str:
+    r"""Return a command that can be pasted into a shell, for messages.
+
+    Control characters and undecodable bytes are escaped as in ``$'a\nb'``, which bash, zsh and
+    ksh read: written as they are, they would not fit on the line or could not be printed.
+
+    Args:
+        words: the command and its arguments. A ``Path`` that begins with a dash gets a leading
+            ``./``, so that it is not read as an option.
+    """
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(word: str | Path) -> str:
+    text = os.fspath(word)
+    if isinstance(word, Path) and text.startswith("-"):
+        text = f"./{text}"
+    if printable(text) == text:
+        return shlex.quote(text)
+    escaped = (
+        f"\\{character}"
+        if character in "\\'"
+        else character
+        if printable(character) == character
+        else "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+        for character in text
+    )
+    return f"$'{''.join(escaped)}'"
+
+
+def yaml_text(text: str) -> str:
+    """Return a text as YAML, for messages and ``--config``: in quotes unless it is a plain word."""
+    is_word = re.fullmatch(r"[A-Za-z_/][\w./-]*", text, re.ASCII)
+    is_literal = re.fullmatch(r"null|true|false|yes|no|on|off|y|n", text, re.IGNORECASE)
+    return text if is_word and not is_literal else json.dumps(text, ensure_ascii=False)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

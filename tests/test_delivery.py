@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from editinfinity.cli.delivery import deliver, deliver_draft
+from editinfinity.cli.delivery import (
+    deliver,
+    output_path,
+    printable_path,
+    require_output_folder,
+    result_path,
+    with_user_paths,
+)
+from editinfinity.errors import UserError
 from editinfinity.files.photograph import read_photograph
 from editinfinity.files.writing import FORMATS, read_settings, write_photograph
 from tests.workflow.project import draw_image
@@ -55,30 +64,66 @@ def test_what_is_no_picture_is_left_alone(picture: Path) -> None:
     assert made.name == "photo_edited_4.png" and target.read_bytes() == b""
 
 
-def test_a_result_takes_the_place_of_its_draft_only(picture: Path) -> None:
-    folder = picture.parent
-    target, draft = folder / "photo_edited.png", folder / "photo_edited_2.png"
-    draw_image(folder / "first.png", seed=2)
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("folder", "is a folder; name a file, e.g. folder/photo_edited.jpg"),
+        ("x.tga", "unknown format; choose one of .png"),
+        ("x", "unknown format; choose one of .png"),
+        (f"{'l' * 252}.png", "has a name of more than 255 bytes; shorten it"),
+        (f"{'é' * 126}.png", "has a name of more than 255 bytes; shorten it"),
+        ("deep/" * 900 + "x.png", "cannot be written (File name too long); choose another folder"),
+        ("photo.jpg/x.png", "cannot be written (photo.jpg is not a folder); choose another folder"),
+        ("/proc/x.png", "cannot be written (No such file or directory); choose another folder"),
+        ("pipe.png", "is not a regular file; choose another name"),
+        ("mask.png", "is an input of this edit; choose another file"),
+        ("photo.jpg", "is an input of this edit; choose another file"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_told_before_the_work(
+    output: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    os.mkfifo("pipe.png")
+    for name in ("photo.jpg", "mask.png"):
+        Path(name).write_bytes(b"")
+    with pytest.raises(UserError) as fault:
+        output_path(Path("photo.jpg"), Path(output), [Path("mask.png"), None])
+    assert str(fault.value).startswith(f"--output: {output}: {said}")
 
-    # What was delivered before stays, though it has the draft's content.
-    earlier = deliver(folder / "first.png", picture, target, overwrite=False)
-    content = earlier.read_bytes()
-    for _ in range(2):
-        assert deliver_draft(folder / "first.png", picture, target, overwrite=False) == draft
-        assert draft.read_bytes() == content
-        assert deliver(picture, picture, target, overwrite=False, draft=draft) == draft
-        assert read_settings(draft) == SETTINGS and target.read_bytes() == content
-        draft.unlink()
 
-    # Where the result is there already, the draft goes.
-    target.unlink()
-    assert deliver(picture, picture, target, overwrite=False) == target
-    assert deliver_draft(folder / "first.png", picture, target, overwrite=False) == draft
-    assert deliver(picture, picture, target, overwrite=False, draft=draft) == target
-    assert not draft.exists()
+def test_a_read_only_folder_is_told_before_the_work() -> None:
+    """``/proc`` is read-only for root too."""
+    with pytest.raises(UserError, match=r"^/proc/photo_edited.png: cannot be written .* --output"):
+        output_path(Path("/proc/photo.png"), None, [])
+    with pytest.raises(UserError, match=r"^/proc/x: cannot be written \(No such .*\); CURE$"):
+        require_output_folder(Path("/proc/x"), Path("/proc/x"), "CURE")
 
-    # A file that was named is overwritten by both.
-    assert deliver_draft(folder / "first.png", picture, target, overwrite=True) == target
-    assert target.read_bytes() == content
-    assert deliver(picture, picture, target, overwrite=True, draft=target) == target
-    assert read_settings(target) == SETTINGS and not draft.exists()
+
+@pytest.mark.parametrize("letter", ["l", "é", "\U0001f600"])
+def test_a_long_name_leaves_room_for_what_is_added(letter: str, tmp_path: Path) -> None:
+    image = Path(letter * (251 // len(letter.encode())) + ".jpg")
+    path = result_path(tmp_path, image, "_edited")
+    assert path.name.endswith(f"{letter}_edited.jpg")
+    path.with_name(f"{path.stem}_9999{path.suffix}").touch()  # is not too long for the disk
+    assert len(os.fsencode(path.name)) >= 240
+    assert result_path(tmp_path, Path("photo.heic")) == tmp_path / "photo.png"
+
+
+def test_messages_name_what_the_user_gave() -> None:
+    copies = {
+        "image/original_image.jpg": "my photo.jpg",
+        "image/mask.png": "mask.tif",
+        "prompt/edit_image_prompt.txt": "--prompt",
+        "prompt/original_image_prompt.txt": "--source",
+        "prompt/target_word.txt": "--target",
+    }
+    for copy, original in copies.items():
+        line = f"case photo-1: data/photo-1/{copy}: is wrong; mend it"
+        given = with_user_paths(line, "photo-1", Path("my photo.jpg"), "mask.tif")
+        assert given == f"{original}: is wrong; mend it"
+
+
+def test_paths_are_printed_unchanged_but_in_one_line() -> None:
+    assert printable_path(Path("a \udcff\n\x1b[2J.png")) == "a \udcff\\n\\x1b[2J.png"

@@ -25,6 +25,7 @@ from editinfinity.doctor import (
 )
 from editinfinity.doctor import packages as packages_of
 from editinfinity.models import dispatch
+from editinfinity.planning.user_environment import Replacement
 from editinfinity.presets import preset
 from tests.bad_input.corpus import sound_case
 from tests.workflow.project import ROOT
@@ -194,3 +195,22 @@ def test_a_lock_is_a_note(folder: Path) -> None:
     locks.mkdir(parents=True)
     (locks / "0.output.lock").touch()
     assert any("--unlock" in line for line in notes(run_checks(folder)))
+
+
+def test_the_environment_of_the_user_is_told() -> None:
+    replaced = [Replacement("USER", "7", "USER: this user has no name; 7 is used as the name")]
+    told = notes(list(machine.check_environment(replaced, {"SNAKEMAKE_PROFILE": "cluster"})))
+    assert told[0] == "environment: USER: this user has no name; 7 is used as the name"
+    assert "to run snakemake itself" in told[1]
+    assert told[2].startswith("environment: SNAKEMAKE_PROFILE is cluster: snakemake uses that ")
+    (fine,) = machine.check_environment([], {})
+    assert fine.severity is Severity.OK
+
+
+def test_a_missing_folder_for_sockets_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Path:
+        raise OSError("/tmp is closed")
+
+    monkeypatch.setattr(machine, "private_folder", refuse)
+    (told,) = notes(list(machine.check_environment([], {})))
+    assert "(/tmp is closed)" in told and "set TMPDIR to a short path" in told

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -482,3 +482,101 @@ def test_faults_are_one_line(folder: Path, arguments: tuple[str, ...], fault: st
     assert done.returncode == 1, done.stdout
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("editinfinity: ")
     assert fault in done.stderr
+
+
+HOSTILE_ENVIRONMENT = {
+    "SNAKEMAKE_PROFILE": "of_other_workflows",
+    "SNAKEMAKE_OUTPUT_CACHE": "/nonexistent",
+    "HOME": "/proc/nobody",
+    "TMPDIR": "/nonexistent/tmp",
+    "PYTHONIOENCODING": "ascii:strict",
+    "PYTHONWARNINGS": "always",
+    "NO_COLOR": "1",
+    "TERM": "dumb",
+}
+
+
+@pytest.mark.imports_itself
+def test_nothing_of_the_users_surroundings_gets_in_the_way(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Profiles, homes and temporary folders of the user, and a folder with a hostile name."""
+    for name, value in HOSTILE_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "configuration"))
+    for place in ("default", "profiles/default"):
+        profile = folder / "configuration" / "snakemake" / place / "config.yaml"
+        profile.parent.mkdir(parents=True)
+        profile.write_text("executor: unknown\n")
+    here = folder / os.fsdecode(b"{it's} #1 %s \xff")
+    here.mkdir()
+    (folder / "my photo.jpg").rename(here / "-é.jpg")
+    (here / "weights").mkdir()
+    line = ("edit", "--prompt", "a café", *UNTRAINED, "--set", "lpips_weights=weights")
+    refused = run(here, *line, "--", "-é.jpg")
+    assert refused.returncode == 1 and not refused.stdout
+    # One line, before which nothing of Snakemake is told, with the path as the user gave it.
+    assert refused.stderr.startswith("editinfinity: lpips_weights: weights contains no ")
+    assert refused.stderr.count("\n") == 1
+    done = run(here, *line[:-2], "--", "-é.jpg")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "-é_edited.jpg\n" and (here / "-é_edited.jpg").is_file()
+    assert all(line.startswith("[") for line in done.stderr.splitlines()), done.stderr
+
+
+@pytest.mark.imports_itself
+def test_faults_of_options_are_told_before_the_work(folder: Path) -> None:
+    """Each names the option, not a file of the folder that keeps trained files."""
+    for options, said in (
+        (("--prompt", " "), "--prompt is empty; write what the edited picture shows"),
+        (("--prompt", os.fsdecode(b"\xff")), "--prompt: is not UTF-8 text; "),
+        (
+            ("--prompt", "x", "--target", ""),
+            "--target is empty; write one word of the source prompt",
+        ),
+        (("--prompt", "x", "--output", "."), "--output: .: is a folder; name a file, e.g. my "),
+    ):
+        refused = run(folder, "edit", "my photo.jpg", *options)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"editinfinity: {said}"), refused.stderr
+    assert not (folder / ".editinfinity").exists()
+
+
+@pytest.mark.imports_itself
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-", "| true"])
+def test_closed_streams_are_no_error(folder: Path, closed: str) -> None:
+    command = f"'{sys.executable}' -m editinfinity --help {closed}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert not done.stderr and done.returncode == 0
+
+
+@pytest.mark.imports_itself
+def test_names_that_no_encoding_has_are_printed(folder: Path) -> None:
+    name = os.fsdecode(b"n\xc3\xa9 \xff\n.jpg")
+    (folder / "my photo.jpg").rename(folder / name)
+    strict = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    for environment, printed in (
+        (strict | {"PYTHONIOENCODING": "ascii:strict"}, b"n\xc3\xa9 \xff\\n"),
+        ({"PYTHONIOENCODING": "cp1252:strict"}, b"n\xe9 "),
+        ({"PYTHONIOENCODING": "utf-8:strict"}, b"n\xc3\xa9 \xff\\n"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "editinfinity", "preview", name, "--box", "9,9,60,60"],
+            cwd=folder,
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(printed) and done.stdout.count(b"\n") == 1
+        refused = subprocess.run(
+            [sys.executable, "-m", "editinfinity", "show", name],
+            cwd=folder,
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            check=False,
+        )
+        assert refused.stderr.startswith(b"editinfinity: n") and b"Error" not in refused.stderr
+        assert refused.stderr.count(b"\n") == 1

@@ -94,7 +94,7 @@ def test_a_finished_folder_becomes_a_case_with_checkpoints_and_settings(project:
         "config.yaml: overrides: example_2: {method: inversion, attention_bias: 0, "
         "train_textembedding: 0, train_lora: 0, use_textembedding: 1, use_concat_embedding: 1, "
         "use_textembedding_iter: 9, use_embedding_iter: 9, use_lora: 1, use_lora_iter: 49}",
-        "data/example_2: run it with: editinfinity run --config 'cases=[\"example_2\"]'",
+        "data/example_2: run it with: editinfinity run --config 'cases=[example_2]'",
     ]
     files = made(project)
     assert sorted(files) == [

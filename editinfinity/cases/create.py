@@ -23,7 +23,7 @@ from editinfinity.files.input_files import (
     require_file,
 )
 from editinfinity.files.near_names import Slot, assign_files
-from editinfinity.names import look_of, why_unusable
+from editinfinity.names import look_of, shell_command, why_unusable, yaml_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,6 +35,10 @@ File = tuple[str, bytes]
 
 _MAX_MASK_BYTES = 2**30
 """Maximum size of a mask file."""
+
+
+_MAX_STEM_BYTES = 60
+"""Maximum length of the part of a case's name that is taken from a photograph's, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -320,4 +324,21 @@ def case_name(image: Path) -> str:
         or "photo"
     )
     digest = hashlib.sha256(str(image.absolute()).encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{stem[:60]}-{digest[:8]}"
+    while len(stem.encode()) > _MAX_STEM_BYTES:
+        stem = stem[:-1]
+    return f"{stem}-{digest[:8]}"
+
+
+def command_for_case(case: str, data: Path = Path("data")) -> str:
+    """Return the command that runs a case, ready to be pasted into a shell.
+
+    Args:
+        case: its name, which is usable (``editinfinity.names.why_unusable``).
+        data: folder of the cases.
+    """
+    settings = [f"cases=[{yaml_text(case)}]"]
+    if data != Path("data"):
+        value = yaml_text(str(data))
+        # Snakemake removes quotes at both ends before it reads the value as YAML.
+        settings.append(f"data={value}" if value == str(data) else f"data= {value} ")
+    return shell_command("editinfinity", "run", "--config", *settings)

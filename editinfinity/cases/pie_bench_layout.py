@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.input_files import path_on_disk, require_file
 from editinfinity.names import printable
 from editinfinity.settings.types import format_value
@@ -82,7 +82,7 @@ def read_benchmark(folder: Path) -> Benchmark:
     try:
         mapping = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).split("\n", 1)[0][:120]
+        reason = first_sentence(error)
         raise UserError(f"{path}: is not valid JSON ({reason}); download it again") from None
     if not isinstance(mapping, dict) or not mapping:
         raise UserError(f"{path}: must map ids to entries; download it again")

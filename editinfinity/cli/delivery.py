@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,8 @@ from typing import Any, NamedTuple
 import typer
 
 from editinfinity.errors import UserError
+from editinfinity.files.input_files import is_folder
+from editinfinity.names import printable
 
 MIN_LOST_DETAIL = 4
 """Pixels of a photograph for each pixel of the model from which ``log_lost_detail`` logs."""
@@ -37,14 +41,21 @@ def print_results(photographs: Sequence[PhotographResult]) -> None:
         rows = [("photograph", "outcome", "time", "open")]
         for image, outcome, seconds, show in photographs:
             time = "" if seconds is None else duration(seconds)
-            rows.append((str(image), outcome, time, show))
+            rows.append((printable(str(image)), outcome, time, printable(show)))
         typer.echo("\n".join(columns_of(rows)))
         return
     for result in photographs:
         if result.outcome == "failed":
             log.error("%s", result.show)
         else:
-            typer.echo(result.show)
+            typer.echo(printable_path(result.show))
+
+
+def printable_path(path: str | Path) -> str:
+    """Return a path for stdout, which programs read: only characters that would break the line
+    are escaped, and bytes that are no UTF-8 are printed unchanged.
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda c: printable(c[0]), str(path))
 
 
 def extension_for(image: Path) -> str:
@@ -54,21 +65,83 @@ def extension_for(image: Path) -> str:
     return image.suffix if image.suffix.lower() in FORMATS else ".png"
 
 
-def output_path(image: Path, output: Path | None, mask: Path | None) -> Path:
-    """Return the file to write the result to.
+_MAX_NAME_BYTES = 255
+"""Maximum length of a file's name, in bytes, on all usual file systems."""
+
+_MAX_NUMBER_BYTES = 5
+"""Bytes kept free in a name for the number that may be added to it, ``_9999``."""
+
+
+def result_path(folder: Path, image: Path, addition: str = "") -> Path:
+    """Return the path of a result that is named like its photograph.
+
+    A name that would be too long for the file system is shortened.
+    """
+    ending = extension_for(image)
+    room = _MAX_NAME_BYTES - _MAX_NUMBER_BYTES - len(os.fsencode(addition + ending))
+    stem = os.fsencode(image.stem)
+    while len(stem) > room:  # by whole characters
+        stem = os.fsencode(os.fsdecode(stem)[:-1])
+    return folder / f"{os.fsdecode(stem)}{addition}{ending}"
+
+
+def output_path(image: Path, output: Path | None, inputs: Iterable[Path | None]) -> Path:
+    """Return the file to write the result of ``edit`` to, and check that it can be written.
+
+    Args:
+        image: the photograph.
+        output: ``--output``; None for a file beside the photograph.
+        inputs: files of the edit besides the photograph, which must not be overwritten.
 
     Raises:
-        UserError: ``--output`` has an unsupported extension, or is an input of the edit.
+        UserError: ``--output`` has an unsupported extension or is an input of the edit, or no file
+            can be created there.
     """
     from editinfinity.files.writing import FORMATS
 
     if output is None:
-        return image.with_name(f"{image.stem}_edited{extension_for(image)}")
+        path = result_path(image.parent, image, "_edited")
+        require_output_folder(path.parent, path, "set --output to a file in another folder")
+        return path
+    if is_folder(output):
+        example = output / result_path(Path(), image, "_edited")
+        raise UserError(f"--output: {output}: is a folder; name a file, e.g. {example}")
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"--output: {output}: unknown format; choose one of {', '.join(FORMATS)}")
-    if output.resolve() in {path.resolve() for path in (image, mask) if path is not None}:
+    if len(os.fsencode(output.name)) > _MAX_NAME_BYTES:
+        raise UserError(
+            f"--output: {output}: has a name of more than {_MAX_NAME_BYTES} bytes; shorten it"
+        )
+    require_output_folder(output.parent, f"--output: {output}", "choose another folder")
+    if output.exists() and not output.is_file():
+        raise UserError(f"--output: {output}: is not a regular file; choose another name")
+    if output.resolve() in {path.resolve() for path in (image, *inputs) if path is not None}:
         raise UserError(f"--output: {output}: is an input of this edit; choose another file")
     return output
+
+
+def require_output_folder(folder: Path, label: Path | str, cure: str) -> None:
+    """Check, before an edit begins, that files can be created in the folder of its result.
+
+    Args:
+        folder: the folder, which is created later if it is missing.
+        label: the path and option that a message names.
+        cure: advice for the message.
+
+    Raises:
+        UserError: no file can be created there.
+    """
+    reason: str | None
+    try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(bytes(4096))  # a full disk lets empty files be created
+            return
+    except NotADirectoryError:
+        reason = f"{existing} is not a folder"
+    except OSError as error:
+        reason = error.strerror
+    raise UserError(f"{label}: cannot be written ({reason}); {cure}")
 
 
 def deliver(
@@ -205,11 +278,18 @@ def log_lost_detail(image: Path, settings: Mapping[str, Any]) -> None:
 
 
 def with_user_paths(message: str, case: str, image: Path, mask: str | None) -> str:
-    """Replace the paths of a case's copies in a message by those of the user's files."""
+    """Replace the files of a case in a message by the user's files and options."""
     line = message.removeprefix(f"case {case}: ")
-    for copy, original in (("original_image", str(image)), ("(?:mask|blend)", mask)):
+    originals = {
+        r"image/original_image\.\w+": printable(str(image)),
+        r"image/(?:mask|blend)\.\w+": None if mask is None else printable(mask),
+        r"prompt/edit_image_prompt\.txt": "--prompt",
+        r"prompt/original_image_prompt\.txt": "--source",
+        r"prompt/target_word\.txt": "--target",
+    }
+    for copy, original in originals.items():
         if original is not None:
-            pattern = rf"data/{re.escape(case)}/image/{copy}\.\w+"
+            pattern = rf"data/{re.escape(case)}/{copy}"
             line = re.sub(pattern, lambda _, path=original: path, line)  # type: ignore[misc]
     return with_options(line)
 

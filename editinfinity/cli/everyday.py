@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
-import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,16 +14,24 @@ from typing import Annotated, Any
 import typer
 
 from editinfinity.cases.case import Case
-from editinfinity.cases.create import NewEdit, case_name, make_case, require_creatable
+from editinfinity.cases.create import (
+    NewEdit,
+    case_name,
+    command_for_case,
+    make_case,
+    require_creatable,
+)
 from editinfinity.cli.delivery import (
     PhotographResult,
     deliver,
     deliver_draft,
-    extension_for,
     log_lost_detail,
     log_warnings,
     output_path,
     print_results,
+    printable_path,
+    require_output_folder,
+    result_path,
     with_user_paths,
 )
 from editinfinity.cli.options import grouped, setting_option
@@ -104,9 +112,14 @@ class EditOptions:
     find_mask: FindMask = None
 
     def settings(self) -> dict[str, Any]:
-        """Return settings for config.yaml; ``UserError`` if a ``--set`` is invalid or reserved."""
+        """Return settings for config.yaml.
+
+        Raises:
+            UserError: a ``--set`` is invalid or reserved, or a prompt is empty or no text.
+        """
         import yaml
 
+        _require_texts(self.prompt, self.source, self.target)
         settings: dict[str, Any] = {**_DEFAULTS, "model": self.model}
         for key in ("seed", "mask_edit_region"):
             if (value := getattr(self, key)) is not None:
@@ -190,16 +203,17 @@ def edit(
     from editinfinity.cli.progress import lock_project, run_workflow
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
+    settings = options.settings()
     require_at_most_one(
         mask=mask, box=box, blend=blend, target=options.target, find_mask=options.find_mask
     )
     require_file(image)
-    target_output = output_path(image, output, mask or blend)
+    target_output = output_path(image, output, (mask, blend))
     source = options.source_prompt()
     if options.target is not None:
         find_word(source or "", options.target, "--target")
     name = case_name(image)
-    settings = {**options.settings(), "cases": [name]}
+    settings["cases"] = [name]
     loaded, first = checked_settings(settings), _first_drawing(settings) if refine else None
     if refine:
         settings["method"] = TRAINED_METHOD
@@ -277,6 +291,7 @@ def batch(
     results = output or folder.with_name(f"{folder.name}_edited")
     if results.resolve() == folder.resolve():
         raise UserError(f"--output: {results}: contains the photographs themselves; choose another")
+    require_output_folder(results, results, "set --output to another folder")
     settings = {**options.settings(), "cases": list(photographs)}
     smoothings = values_of(checked_settings(settings), "smoothing")
     digest = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
@@ -303,8 +318,7 @@ def batch(
                 reason = with_user_paths(run.failed[name][0], name, image, label)
                 outcomes.append(PhotographResult(image, "failed", run.seconds(name), reason))
             elif picture.exists():
-                path = results / f"{image.stem}{extension_for(image)}"
-                path = deliver(picture, image, path, False)
+                path = deliver(picture, image, result_path(results, image), False)
                 outcomes.append(PhotographResult(image, "edited", run.seconds(name), str(path)))
     print_results(outcomes)
     if run.failed:
@@ -364,6 +378,7 @@ def new(
     from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
     require_at_most_one(mask=mask, box=box, blend=blend, target=target)
+    _require_texts(prompt, source, target)
     require_file(image)
     refuse_camera_files(image)  # a case gets a copy that is not opened here
     if reason := why_unusable(case):
@@ -371,14 +386,7 @@ def new(
     folder = path_on_disk(data / case)
     with locked_for_change(paths_of_case(folder)):
         make_case(folder, image, source, {name: NewEdit(prompt, mask, box, target, blend)})
-    typer.echo(f"{folder}: run it with: {run_command(folder.name, data)}")
-
-
-def run_command(case: str, data: Path = Path("data")) -> str:
-    """Return the command that runs one case, quoted for a shell, with the folder of the cases."""
-    settings = [] if data == Path("data") else [f"data={data}"]
-    settings.append(f'cases=["{case}"]')
-    return f"editinfinity run --config {shlex.join(settings)}"
+    typer.echo(f"{printable_path(folder)}: run it with: {command_for_case(folder.name, data)}")
 
 
 def import_table(
@@ -412,7 +420,7 @@ def import_table(
         for name, case in cases.items():
             source = None if case.source_prompt is None else str(case.source_prompt)
             make_case(folders[name], case.image, source, _edits_of(case))
-            typer.echo(folders[name])
+            typer.echo(printable_path(folders[name]))
 
 
 def _edits_of(case: Case) -> dict[str, NewEdit]:
@@ -443,6 +451,23 @@ def show(
     typer.echo(settings)
 
 
+def _require_texts(prompt: str, source: str | None, target: str | None) -> None:
+    """Check the texts of an edit, which are written into files.
+
+    Raises:
+        UserError: a text is empty or not UTF-8; the source prompt may be empty.
+    """
+    if not prompt.strip():
+        raise UserError("--prompt is empty; write what the edited picture shows")
+    if target is not None and not target.strip():
+        raise UserError("--target is empty; write one word of the source prompt")
+    for option, text in (("--prompt", prompt), ("--source", source), ("--target", target)):
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{option}: is not UTF-8 text; set the terminal to UTF-8") from None
+
+
 def require_at_most_one(**options: Path | str | None) -> None:
     """Refuse several of these options, each named like its parameter."""
     if sum(option is not None for option in options.values()) > 1:
@@ -452,5 +477,6 @@ def require_at_most_one(**options: Path | str | None) -> None:
 
 def require_file(image: Path) -> None:
     """Refuse a photograph that does not exist."""
-    if not image.is_file():
-        raise UserError(f"{image}: there is no such file; give the path of a picture")
+    from editinfinity.files.input_files import require_file
+
+    require_file(image, sys.maxsize, "give the path of a picture")

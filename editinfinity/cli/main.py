@@ -8,15 +8,18 @@ import os
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from editinfinity.cli import everyday, preview
 from editinfinity.cli.stages import stages
+from editinfinity.cli.streams import PrintableFormatter, finish_streams, prepare_streams
 from editinfinity.cli.upstream import import_upstream
 from editinfinity.cli.weights import weights
 from editinfinity.errors import UserError
+from editinfinity.names import printable
+from editinfinity.planning.user_environment import PROFILE, replace_unusable
 
 log = logging.getLogger(__name__)
 
@@ -55,18 +58,18 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def start(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log only warnings.")] = False,
 ) -> None:
-    """Set up logging for any command."""
-    logging.basicConfig(
-        level=logging.WARNING if quiet else logging.INFO,
-        format="%(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
+    """Set up logging and the environment for any command."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    level = logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    context.obj = replace_unusable()
 
 
 @app.command(
@@ -90,28 +93,36 @@ def run(context: typer.Context) -> None:
         editinfinity run --unlock
 
         editinfinity run --rerun-incomplete
+
+    Profiles of Snakemake are used if --profile names them; SNAKEMAKE_PROFILE is ignored.
     """
     from editinfinity.environment import workflow_root
+    from editinfinity.names import shell_command
 
     command = [sys.executable, "-m", "snakemake"]
     command += ["--snakefile", str(workflow_root() / "Snakefile")]
     if not any(_sets_cores(argument) for argument in context.args):
         command += ["--cores", "1"]
+    profile = os.environ.pop(PROFILE, None)
+    if profile and not any(argument.startswith("--profile") for argument in context.args):
+        option = shell_command("--profile", profile)
+        log.warning("SNAKEMAKE_PROFILE: is ignored; to use that profile, add %s", option)
     # Replaces this process, so that Ctrl-C and a cluster's signals reach Snakemake itself.
     sys.stdout.flush()
     os.execv(sys.executable, [*command, *context.args])
 
 
 @app.command()
-def doctor() -> None:
+def doctor(context: typer.Context) -> None:
     """Check whether a run would work in this folder, on this machine; exit status 1 if not.
 
-    Checks Python and packages, config.yaml and its cases, the model's weights and checksums, GPUs
-    and their memory, the limit on GPU jobs, SLURM's GPUs, and free disk space.
+    Checks Python and packages, environment variables, config.yaml and its cases, the model's
+    weights and checksums, GPUs and their memory, the limit on GPU jobs, SLURM's GPUs, and free disk
+    space.
     """
     from editinfinity.doctor import format_findings, run_checks, works
 
-    findings = run_checks(Path.cwd())
+    findings = run_checks(Path.cwd(), context.obj)
     typer.echo(format_findings(findings))
     raise typer.Exit(0 if works(findings) else 1)
 
@@ -131,10 +142,11 @@ def report(
     """
     from editinfinity.cases.load import load_cases
     from editinfinity.config.load import load_config, read_config_file
+    from editinfinity.files.input_files import is_folder
     from editinfinity.planning.digests import DIGESTS
     from editinfinity.results.report.make import make_report
 
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(f"{folder}: is not a folder; give the one with config.yaml")
     with contextlib.chdir(folder):
         written, path, notices = read_config_file(Path())
@@ -162,10 +174,20 @@ def _sets_cores(argument: str) -> bool:
     return short or name in ("-c", "--cores", "-j", "--jobs", "--profile", "--workflow-profile")
 
 
+def _exit_with(message: str) -> NoReturn:
+    sys.stderr.write(f"editinfinity: {printable(message)}\n")
+    sys.exit(1)
+
+
 def main() -> None:
     """Run the command; a :class:`UserError` is printed in one line, with exit status 1."""
+    prepare_streams()
     try:
         app(prog_name="editinfinity")
     except UserError as error:
-        sys.stderr.write(f"editinfinity: {error}\n")
-        sys.exit(1)
+        _exit_with(str(error))
+    except OSError as error:
+        where = error.filename or "a file"
+        _exit_with(f"{where}: {error.strerror}; check its path, its permissions and the disk")
+    finally:
+        finish_streams()

@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from editinfinity.cases.create import case_name, make_case, require_creatable
-from editinfinity.cli.delivery import deliver, log_warnings, with_options, with_user_paths
+from editinfinity.cli.delivery import (
+    deliver,
+    log_warnings,
+    printable_path,
+    with_options,
+    with_user_paths,
+)
 from editinfinity.cli.everyday import (
     WORK,
     Box,
@@ -104,7 +110,7 @@ def _draw(
         write_png(target, mask_preview(picture, edited, crop_around([edited], "1M")))
     for line in notices:
         log.warning("%s", with_options(line))
-    typer.echo(f"{target}: {edited.mean():.1%} of the photograph is edited")
+    typer.echo(f"{printable_path(target)}: {edited.mean():.1%} of the photograph is edited")
 
 
 def _find(image: Path, options: EditOptions, target: Path, overwrite: bool) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,13 +19,17 @@ from typing import IO, Any
 import yaml
 
 from editinfinity.display.terminal import DRAW_ON, terminal_to_draw_on
-from editinfinity.environment import workflow_root
+from editinfinity.environment import ERROR_FILE, workflow_root
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.jobs.record import read_records
 from editinfinity.locks import NO_LOCKS, Lock
+from editinfinity.names import printable
+from editinfinity.planning.user_environment import without_snakemake_variables
 from editinfinity.results.outcomes import failure_message, total_seconds
 from editinfinity.results.provenance import older_folders
+from editinfinity.settings.groups import PATH, SETTINGS
+from editinfinity.settings.types import FilePath, InvalidValue
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +88,11 @@ def lock_project(project: Path) -> Iterator[tuple[int, ...]]:
 def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -> FinishedRun:
     """Run the workflow in a project folder, and show its progress.
 
+    The user's own settings of Snakemake (profiles, ``SNAKEMAKE_…``) have no effect on it.
+
     Args:
         project: folder that contains ``data``; config.yaml and results are written to it.
-        settings: content of config.yaml.
+        settings: content of config.yaml, with paths as seen from the current folder.
         lock: descriptors of ``lock_project``.
 
     Raises:
@@ -92,30 +100,86 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
     """
     for line in older_folders([project / "results" / name for name in settings["cases"]]):
         log.warning("%s", line)
-    text = yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=True)
+    content = _with_paths_from(project, settings)
+    text = yaml.safe_dump(content, allow_unicode=True, sort_keys=True)
     write_text(project / "config.yaml", text)
     since = time.time()
+    root = workflow_root()
     command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(workflow_root() / "Snakefile")),
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")),
+        *("--workflow-profile", str(root / "profiles" / "default")),
         *("--cores", "1", "--resources", "gpu=1", "--nolock", "--rerun-incomplete"),
     ]
     with (
-        _shared_terminal() as (shared, environment),
+        _shared_terminal() as (shared, drawing),
+        tempfile.NamedTemporaryFile(prefix="editinfinity-") as errors,
         subprocess.Popen(
             command, cwd=project, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            encoding="utf-8", errors="replace", pass_fds=(*shared, *lock), env=environment,
+            encoding="utf-8", errors="replace", pass_fds=(*shared, *lock),
+            env={
+                **without_snakemake_variables(os.environ),
+                **drawing,
+                ERROR_FILE: errors.name,
+                "PYTHONIOENCODING": "utf-8:backslashreplace",  # names may be no UTF-8
+            },
         ) as process,
     ):  # fmt: skip
         assert process.stderr is not None
-        other_lines = _report_jobs(process.stderr, None if shared else sys.stderr)
+        output = _report_jobs(process.stderr, None if shared else sys.stderr)
+        process.wait()
+        told = errors.read().decode("utf-8", "replace").splitlines()
     failed = {
         folder.name: reasons
         for folder in sorted((project / "results").glob("*"))
         if (reasons := _failure_reasons(folder / "logs", since))
     }
     if process.returncode and not failed:
-        raise UserError(" ".join(other_lines[-3:]) or "the workflow could not start")
+        if told:
+            text = "; ".join(line.removeprefix("config.yaml: ") for line in told)
+            for key in _PATHS & settings.keys():
+                if content[key] is not None:
+                    text = text.replace(str(content[key]), str(settings[key]))
+            raise UserError(text)
+        raise _unexpected_end(project, output)
     return FinishedRun(project / "results", since, failed)
+
+
+_PATHS = frozenset(key for key, setting in SETTINGS.items() if isinstance(setting.type, FilePath))
+"""Settings that are the path of a file or folder."""
+
+
+def _with_paths_from(project: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings whose relative paths are seen from ``project``, not the current folder."""
+    content = dict(settings)
+    for key, value in settings.items():
+        if key in _PATHS and isinstance(value, str) and value != "null":
+            path = os.path.abspath(os.path.expanduser(value))  # noqa: PTH100, PTH111
+            try:
+                PATH.parse(path)
+            except InvalidValue:  # Snakemake cannot handle the name of the current folder
+                path = os.path.relpath(os.path.realpath(path), os.path.realpath(project))
+            content[key] = path
+    return content
+
+
+_SPACE_ERRORS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS)))
+
+
+def _unexpected_end(project: Path, output: Sequence[str]) -> UserError:
+    """Return the error for a Snakemake that failed by itself; its output is kept in a file."""
+    for reason in _SPACE_ERRORS:
+        if any(reason in line for line in output):
+            return UserError(
+                f"--work: {project} cannot be written to ({reason}); choose another folder or "
+                "make room"
+            )
+    file = project / "snakemake.log"
+    with suppress(UserError):
+        write_text(file, "".join(f"{line}\n" for line in output))
+    return UserError(
+        f"the workflow ended with an unexpected error; its messages are in {file}; check the "
+        "machine with: editinfinity doctor"
+    )
 
 
 def _failure_reasons(logs: Path, since: float) -> list[str]:
@@ -126,37 +190,35 @@ def _failure_reasons(logs: Path, since: float) -> list[str]:
 
 @contextmanager
 def _shared_terminal() -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
-    """Yield (file descriptors for Snakemake to inherit, its environment variables).
+    """Yield (file descriptors for Snakemake to inherit, environment variables for it).
 
     Snakemake draws its progress on that terminal, if there is one; this process reads its stderr.
     """
     terminal = terminal_to_draw_on()
     if terminal is None:
-        yield (), dict(os.environ)
+        yield (), {}
         return
     copy = os.dup(terminal)
     try:
         os.write(copy, b"planning")
-        yield (copy,), {**os.environ, DRAW_ON: str(copy)}
+        yield (copy,), {DRAW_ON: str(copy)}
         os.write(copy, b"\r\x1b[K")
     finally:
         os.close(copy)
 
 
 def _report_jobs(lines: IO[str], screen: IO[str] | None) -> list[str]:
-    """Write a line per job to ``screen``, if given; return all lines that are not about jobs."""
+    """Write a line per job to ``screen``, if given; return all lines."""
     done, total = 0, 0
-    other_lines: list[str] = []
+    output: list[str] = []
     for line in lines:
+        output.append(line.rstrip())
         line = line.strip()
         if found := _DONE.search(line):
             done, total = int(found[1]), int(found[2])
         elif found := re.match(r"total\s+(\d+)", line):
             total = int(found[1])
-        elif found := _JOB.match(line):
-            if screen is not None:
-                screen.write(f"[{done + 1}/{total}] {found[1]}\n")
-                screen.flush()
-        elif line:
-            other_lines.append(line)
-    return other_lines
+        elif (found := _JOB.match(line)) and screen is not None:
+            screen.write(f"[{done + 1}/{total}] {printable(found[1])}\n")
+            screen.flush()
+    return output

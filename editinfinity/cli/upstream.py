@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from editinfinity.cases.folders import UNNAMED_EDIT
-from editinfinity.cli.everyday import run_command
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import path_on_disk
 from editinfinity.names import why_unusable
@@ -69,7 +68,7 @@ def import_upstream(
     results/NAME, for the model of config.yaml. The settings of the case (attention_bias: 0, which
     checkpoints to use) are added to overrides of config.yaml.
     """
-    from editinfinity.cases.create import make_case, require_creatable
+    from editinfinity.cases.create import command_for_case, make_case, require_creatable
     from editinfinity.cases.upstream import UpstreamCase
     from editinfinity.config.overrides import add_override, override_line
     from editinfinity.planning.in_use import locked_for_change, paths_of_case
@@ -114,7 +113,7 @@ def import_upstream(
         else f"{config_path}: is left as it is (it has other settings of this case, or another "
         f"layout); set in its overrides: {entry}"
     )
-    typer.echo(f"{target}: run it with: {run_command(target.name)}")
+    typer.echo(f"{target}: run it with: {command_for_case(target.name)}")
 
 
 def _project() -> tuple[Config, Path]:

@@ -12,7 +12,9 @@ import typer
 from editinfinity.cli.options import setting_option
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import BACKBONES
+from editinfinity.files.input_files import is_folder
 from editinfinity.files.model_folder import default_folder
+from editinfinity.names import yaml_text
 from editinfinity.presets import PRESETS, Preset, preset
 from editinfinity.released.catalogue import RELEASES, check_dtype, release
 from editinfinity.released.record import require_converted
@@ -76,7 +78,11 @@ def fetch(
         from editinfinity.released.judges import fetch_backbone
 
         folder = fetch_backbone(BACKBONES[model], to or download_to)
-        setting = "" if (to or download_to) is None else f": set {model}_weights: {folder}"
+        setting = (
+            ""
+            if (to or download_to) is None
+            else f": set {model}_weights: {yaml_text(str(folder))}"
+        )
         typer.echo(f"{BACKBONES[model].title}: ready in {folder}{setting}")
         return
     release(model)
@@ -101,7 +107,7 @@ def convert(
     """
     release(model)
     check_dtype(dtype)
-    if not source.is_dir():
+    if not is_folder(source):
         raise UserError(f"--from: {source} is not a folder; give the one with the released files")
     from editinfinity.released.convert import released_files
 
@@ -121,7 +127,7 @@ def _convert(
             f"{part}: {converted.tensors} tensors, {converted.parameters / 1e6:,.1f} million "
             f"parameters in {dtypes}{unused}, none missing, none unexpected: {converted.file}"
         )
-    folder = "" if to is None else f" and model_dir: {to}"
+    folder = "" if to is None else f" and model_dir: {yaml_text(str(to))}"
     typer.echo(f"ready: set model: {model.name}{folder} in config.yaml")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.input_files import path_on_disk, require_file
 from editinfinity.files.near_names import Slot, assign_files
 from editinfinity.names import did_you_mean, look_of, printable, why_unusable
@@ -37,7 +37,7 @@ class ConfigError(UserError):
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self.lines = tuple(" ".join(line.split()) for line in lines)
+        self.lines = tuple(printable(line) for line in lines)
         super().__init__("; ".join(self.lines))
 
 
@@ -328,7 +328,9 @@ def check_yaml(path: Path) -> bool:
         raise ConfigError([f"{path}: {line}{problem}{cure}"]) from None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
         # PyYAML raises the others for malformed dates, numbers and tagged values.
-        raise ConfigError([f"{path}: is not valid YAML ({error}); correct it"]) from None
+        raise ConfigError(
+            [f"{path}: is not valid YAML ({first_sentence(error)}); correct it"]
+        ) from None
     if content is not None and not isinstance(content, dict):
         raise ConfigError(
             [f"{path}: must be lines of `setting: value`, got {format_value(content)}; correct it"]

@@ -5,19 +5,57 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from editinfinity.config.load import Config
 from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.errors import UserError
+from editinfinity.planning.user_environment import PROFILE, Replacement
 from editinfinity.presets import Preset, preset
+from editinfinity.worker.private import private_folder
 
 _GIB = 2**30
+_ENVIRONMENT = "environment"
 _MIN_FREE_BYTES = _GIB
 _TRAINING_FACTOR = 2.5
 """Approximate memory for training LoRA, as a multiple of the memory of the weights; the rest is
 activations kept for the backward pass. With less memory, a smaller pixel_budget may still work."""
+
+
+def check_environment(
+    replaced: Sequence[Replacement], environment: Mapping[str, str] = os.environ
+) -> Iterator[Finding]:
+    """Check the environment variables of the user that concern a run.
+
+    Args:
+        replaced: those that this command has replaced for its process.
+        environment: the variables after that.
+    """
+    found = [note(_ENVIRONMENT, item.notice) for item in replaced if item.notice]
+    if found:
+        yield from found
+        yield note(
+            _ENVIRONMENT,
+            "only the commands of editinfinity do this; mend it to run snakemake itself",
+        )
+    if profile := environment.get(PROFILE):
+        yield note(
+            _ENVIRONMENT,
+            f"{PROFILE} is {profile}: snakemake uses that profile; editinfinity edit, batch and "
+            "run do not (editinfinity run: add --profile)",
+        )
+    try:
+        folder = private_folder()
+    except OSError as error:
+        yield note(
+            _ENVIRONMENT,
+            f"there is no folder for sockets and locks ({error}), so models are loaded for each "
+            "job, and cases are not protected; make /tmp writable, or set TMPDIR to a short path",
+        )
+        return
+    if not found:
+        yield Finding(_ENVIRONMENT, f"home {Path.home()}, sockets and locks in {folder}")
 
 
 def check_gpus(config: Config) -> Iterator[Finding]:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from editinfinity.config.load import Config
 from editinfinity.doctor import configuration, machine, packages, slurm, weights
 from editinfinity.doctor.findings import Finding, Severity, fault, works
+from editinfinity.planning.user_environment import Replacement
 
 
-def run_checks(folder: Path) -> list[Finding]:
-    """Check everything that a run started in ``folder`` needs."""
+def run_checks(folder: Path, replaced: Sequence[Replacement] = ()) -> list[Finding]:
+    """Check everything that a run started in ``folder`` needs.
+
+    Args:
+        folder: the current folder.
+        replaced: environment variables that this command has replaced for its process.
+    """
     findings = [*_run("Python", packages.check_python), *_run("packages", packages.check_packages)]
+    findings += _run("environment", machine.check_environment, replaced)
     config: Config | None = None
 
     def load() -> Iterator[Finding]:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.evaluation.canvas import Pixels
 from editinfinity.evaluation.pretrained import load_pretrained, normalized, sub_state_dict
 from editinfinity.evaluation.scorer import EditedPicture
@@ -130,7 +130,7 @@ class ImageReward:
             text = _text(sub_state_dict(state, "blip.text_encoder."), vision_width)
             head = _head(sub_state_dict(state, "mlp.layers."))
         except (KeyError, ValueError, RuntimeError, IndexError) as error:
-            reason = " ".join(str(error).split())[:160]
+            reason = first_sentence(error)
             raise UserError(
                 f"{files[0]}: is not ImageReward v1.0 ({reason}); get it again"
             ) from None

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor, nn
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.evaluation.background import background_of
 from editinfinity.evaluation.pretrained import normalized, sub_state_dict
 from editinfinity.evaluation.scorer import EMPTY, EditedPicture
@@ -104,7 +104,7 @@ def load_lpips(folder: Path, device: torch.device) -> Lpips:
     try:  # the classifier is not used
         model.features.load_state_dict(sub_state_dict(read_state_dict(files), "features."))
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = first_sentence(error)
         raise UserError(f"{files[0]}: is not SqueezeNet 1.1 ({reason}); get it again") from None
     heads_file = Path(torchmetrics.__file__).parent / "functional/image/lpips_models/squeeze.pth"
     heads = read_state_dict([heads_file])

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
+from editinfinity.files.input_files import refuse_git_lfs_pointers
 
 
 def load_pretrained(model_class: Any, folder: Path, **options: Any) -> Any:
@@ -21,8 +23,11 @@ def load_pretrained(model_class: Any, folder: Path, **options: Any) -> Any:
     """
     try:
         return model_class.from_pretrained(str(folder), local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # transformers passes on any exception of its components
+        refuse_git_lfs_pointers(folder)
+        reason = first_sentence(error)
         raise UserError(
             f"{folder}: contains no usable {model_class.__name__} ({reason}); get the files again"
         ) from None

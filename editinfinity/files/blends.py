@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.input_files import BLEND_ENDINGS, require_file
 from editinfinity.files.maps import Map
 from editinfinity.files.opening import open_as, size_upright
@@ -94,7 +94,7 @@ def _read_npy(path: Path) -> NDArray[np.generic]:
         # Mapping the file checks its size before memory is allocated, and never unpickles.
         return np.array(np.lib.format.open_memmap(path, mode="r"))
     except Exception as error:  # damaged headers raise almost any exception
-        reason = " ".join(str(error).split())[:120]
+        reason = first_sentence(error)
         raise UserError(
             f"{path}: is not an array of numbers ({reason}); write it with numpy.save"
         ) from None
@@ -108,7 +108,7 @@ def _read_tensor(path: Path) -> NDArray[np.generic]:
             names = sorted(file.keys())
             tensors = [file.get_tensor(name) for name in names[:1]]
     except Exception as error:  # also for a dtype that NumPy does not have, such as bfloat16
-        reason = " ".join(str(error).split())[:120]
+        reason = first_sentence(error)
         raise UserError(
             f"{path}: cannot be read as safetensors ({reason}); save one float32 tensor"
         ) from None

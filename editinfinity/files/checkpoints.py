@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.atomic import atomic_path, write_json
 from editinfinity.files.features import require_preset
 from editinfinity.files.input_files import require_file
@@ -209,7 +209,7 @@ class Adapter:
             set_peft_model_state_dict(adapted, dict(self.weights))
         except Exception as error:  # PEFT passes on any exception of its components
             _unwrap_layers(model)
-            reason = str(error).split("\n", 1)[0][:200]
+            reason = first_sentence(error)
             raise UserError(
                 f"{name}: contains no adapter for this model ({reason}); delete it and run again"
             ) from None

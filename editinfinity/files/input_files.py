@@ -26,6 +26,11 @@ ANNOTATION_ENDINGS = (".json", ".xml", ".csv")
 _MAX_PATH = 4096
 """Maximum length of a path, in characters; Linux allows as many bytes."""
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
+"""Begin of a pointer: a text of less than ``_MAX_POINTER_BYTES`` in place of a large file."""
+
+_MAX_POINTER_BYTES = 1024
+
 _FILE_TYPES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
@@ -38,7 +43,8 @@ def require_file(path: Path, limit: int, cure: str) -> None:
         cure: advice for the error message if there is no such file; completes "…; CURE".
 
     Raises:
-        UserError: the path is missing, unreadable, not a regular file, or too large.
+        UserError: the path is missing, unreadable, not a regular file, too large, or a pointer of
+            Git LFS.
     """
     try:
         status = path.stat()
@@ -55,6 +61,38 @@ def require_file(path: Path, limit: int, cure: str) -> None:
         raise UserError(
             f"{path}: has {_format_size(status.st_size)}, but the limit is {_format_size(limit)}; "
             "give a smaller file"
+        )
+    _refuse_git_lfs_pointer(path, status.st_size)
+
+
+def refuse_git_lfs_pointers(folder: Path) -> None:
+    """Raise for a folder with a pointer of Git LFS, which a library has failed to load.
+
+    Raises:
+        UserError: a file in it is a pointer.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            _refuse_git_lfs_pointer(path, path.stat().st_size)
+
+
+def _refuse_git_lfs_pointer(path: Path, size: int) -> None:
+    """Raise for the small text file that a repository has if Git LFS did not download the real one.
+
+    Raises:
+        UserError: the file is such a pointer.
+    """
+    if size > _MAX_POINTER_BYTES:
+        return
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_POINTER)) == _POINTER
+    except OSError:  # the caller reports it when it opens the file
+        return
+    if is_pointer:
+        raise UserError(
+            f"{path}: is a Git LFS pointer, not the file itself; run `git lfs pull` in its "
+            "repository, or download the file"
         )
 
 

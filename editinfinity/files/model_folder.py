@@ -15,6 +15,7 @@ from pathlib import Path
 from editinfinity.environment import PACKAGE
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder
+from editinfinity.names import shell_command
 from editinfinity.presets import Preset
 
 BUNDLED = PACKAGE / "weights" / "bundled"
@@ -24,7 +25,9 @@ BUNDLED = PACKAGE / "weights" / "bundled"
 def hub_home() -> Path:
     """Return the cache folder of the Hugging Face libraries: ``HF_HOME`` if that is set."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("HF_HOME") or Path(cache, "huggingface")).expanduser()
+    folder = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")  # noqa: PTH118
+    # Path.expanduser raises for a user without a home.
+    return Path(os.path.expanduser(folder))  # noqa: PTH111
 
 
 def default_folder(model: str) -> Path:
@@ -63,9 +66,11 @@ def check_model(preset: Preset, model_dir: Path | None = None) -> None:
     parts = (preset.weights.tokenizer, preset.weights.transformer, preset.weights.text_encoder)
     for pattern in parts:
         if pattern is not None and not any(folder.glob(pattern)):
-            where = "" if model_dir is None else f" --to {folder}"
+            to = () if model_dir is None else ("--to", folder)
+            weights, name = ("editinfinity", "weights"), preset.name
+            fetch = shell_command(*weights, "fetch", name, *to)
+            convert = shell_command(*weights, "convert", name, "--from", "THEIR_FOLDER", *to)
             raise UserError(
-                f"model_dir: {folder} contains no {pattern} of {preset.name}; run `editinfinity "
-                f"weights fetch {preset.name}{where}`, or, if you have the released files, "
-                f"`editinfinity weights convert {preset.name} --from THEIR_FOLDER{where}`"
+                f"model_dir: {folder} contains no {pattern} of {name}; run `{fetch}`, or, if you "
+                f"have the released files, `{convert}`"
             )

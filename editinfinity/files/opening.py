@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.camera_raw import refuse_camera_files
 from editinfinity.files.geometry import Size
 from editinfinity.files.input_files import require_file
@@ -119,7 +119,7 @@ def _open_checked(path: Path) -> Iterator[Image.Image]:
         raise UserError(f"{path}: does not fit in memory; give a smaller picture") from None
     except Exception as error:  # decoders raise almost any exception for damaged files
         raise UserError(
-            f"{path}: is damaged or incomplete ({error}); copy or export it again"
+            f"{path}: is damaged or incomplete ({first_sentence(error)}); copy or export it again"
         ) from None
 
 
@@ -128,7 +128,11 @@ def _upright(image: Image.Image, path: Path) -> Image.Image:
     try:
         upright = ImageOps.exif_transpose(image)
     except Exception as error:  # EXIF may hold arbitrary bytes
-        log.warning("%s: its EXIF cannot be read (%s); the picture is not rotated", path, error)
+        log.warning(
+            "%s: its EXIF cannot be read (%s); the picture is not rotated",
+            path,
+            first_sentence(error),
+        )
         return image.copy()
     if image.format == "TIFF" and "exif" not in upright.info:
         try:
@@ -136,7 +140,9 @@ def _upright(image: Image.Image, path: Path) -> Image.Image:
             exif.pop(ExifTags.Base.Orientation, None)
             upright.info["exif"] = exif.tobytes()
         except Exception as error:
-            log.warning("%s: its EXIF cannot be read (%s) and is left out", path, error)
+            log.warning(
+                "%s: its EXIF cannot be read (%s) and is left out", path, first_sentence(error)
+            )
     return upright
 
 

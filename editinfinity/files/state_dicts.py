@@ -7,6 +7,7 @@ only while it is used. :mod:`editinfinity.models.released` handles the key names
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +17,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.input_files import require_file
+
+log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 2**40
 """Maximum size of a weight file, in bytes."""
@@ -110,9 +113,11 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+        raise UserError(f"{path}: cannot be read ({first_sentence(error)})") from None
     except SafetensorError as error:
-        raise UserError(f"{path}: is damaged ({error}); get the file again") from None
+        raise UserError(
+            f"{path}: is damaged ({first_sentence(error)}); get the file again"
+        ) from None
 
 
 def can_be_memory_mapped(path: Path) -> bool:
@@ -140,12 +145,10 @@ def unpickle(path: Path) -> Any:
     try:
         return torch.load(path, "cpu", weights_only=True, mmap=can_be_memory_mapped(path))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+        raise UserError(f"{path}: cannot be read ({first_sentence(error)})") from None
     except Exception as error:  # damaged pickles raise almost any exception
-        reason = (str(error) or type(error).__name__).split("\n", 1)[0][:200]
-        raise UserError(
-            f"{path}: is damaged or not plain weights ({reason}); get the file again"
-        ) from None
+        log.debug("%s: cannot be loaded", path, exc_info=error)
+        raise UserError(f"{path}: is damaged or not plain weights; get the file again") from None
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:

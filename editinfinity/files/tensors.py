@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.atomic import atomic_path
 from editinfinity.files.input_files import require_file
 
@@ -91,10 +91,12 @@ def _load(
             metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error}); {cure}") from None
+        raise UserError(f"{path}: cannot be read ({first_sentence(error)}); {cure}") from None
     except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError) as error:
         # TypeError, AttributeError: a dtype that numpy or torch does not support.
-        raise UserError(f"{path}: is damaged or not a safetensors file ({error}); {cure}") from None
+        raise UserError(
+            f"{path}: is damaged or not a safetensors file ({first_sentence(error)}); {cure}"
+        ) from None
     actual_kind = metadata.get("kind") if isinstance(metadata, dict) else None
     if actual_kind != kind:
         raise UserError(f"{path}: contains {actual_kind or 'unknown data'}, not {kind}; {cure}")

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
+from editinfinity.files.input_files import refuse_git_lfs_pointers
 from editinfinity.files.model_folder import model_folder
 from editinfinity.models.text_encoder import HashedEncoder, TextEncoder, TransformersEncoder
 from editinfinity.presets import Preset
@@ -39,7 +40,6 @@ def load_text_encoder(
         return HashedEncoder(config.width, max_length)
     folder = _text_encoder_folder(preset, model_dir)
     check_vocabulary(folder)
-    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer, T5EncoderModel
     from transformers.utils import logging as transformers_logging
 
@@ -53,9 +53,13 @@ def load_text_encoder(
             folder, local_files_only=True, dtype=_DTYPES[dtype]
         )
         encoder = TransformersEncoder(tokenizer, model.to(device), config.width, max_length)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).split("\n", 1)[0][:200]
-        raise UserError(f"{folder}: contains no usable text encoder ({reason})") from None
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # transformers passes on any exception of its components
+        refuse_git_lfs_pointers(folder)
+        raise UserError(
+            f"{folder}: contains no usable text encoder ({first_sentence(error)}); get it again"
+        ) from None
     if model.config.hidden_size != config.width:
         raise UserError(
             f"{folder}: its features have width {model.config.hidden_size}, {preset.name} needs "

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.atomic import write_bytes
 from editinfinity.files.metadata import SETTINGS_KEY, settings_in, with_settings
 from editinfinity.files.opening import open_picture
@@ -80,7 +80,9 @@ def encode_photograph(
     try:
         picture.save(buffer, format_, **options)
     except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: cannot be written as {format_} ({error})") from None
+        raise UserError(
+            f"{path}: cannot be written as {format_} ({first_sentence(error)}); choose another one"
+        ) from None
     return buffer.getvalue()
 
 

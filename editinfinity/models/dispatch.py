@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
+from editinfinity.errors import first_sentence
 from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.presets import TokenizerConfig, TransformerConfig
 
@@ -80,7 +81,7 @@ def kernels_obstacle(
         raise
     except Exception as error:  # compiler, driver and disk errors have no common type
         log.debug("the kernels could not be built", exc_info=error)
-        what = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+        what = f"{type(error).__name__}: {first_sentence(error)}"
         return (
             f"the fused kernels cannot be built ({what}); they need a C compiler and Python's "
             "headers: install gcc and python3-dev"

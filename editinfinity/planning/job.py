@@ -24,7 +24,7 @@ from editinfinity.cancellation import Cancellation, Stopped
 from editinfinity.cases.case import Case, Edit
 from editinfinity.cases.load import cases_are_folders, load_case
 from editinfinity.config.load import Config, load_config
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.jobs.record import DONE, FAILED, STOPPED, JobOutcome, RecordHandler, record_path
 from editinfinity.jobs.stage_version import running_code, running_digests
 from editinfinity.locks import wait_until_free
@@ -213,7 +213,7 @@ def job(snakemake: Any) -> Iterator[Job]:
         _fail(outcome(FAILED, f"{rule}: unexpected {fault}; see {snakemake.log[0]}"))
     except Exception as fault:
         log.exception("unexpected error")
-        text = " ".join(f"{type(fault).__name__}: {fault}".split())
+        text = f"{type(fault).__name__}: {first_sentence(fault)}"
         _fail(outcome(FAILED, f"{rule}: unexpected {text}; see {snakemake.log[0]}"))
     finally:
         for handler in handlers:

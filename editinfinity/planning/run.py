@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 from editinfinity.cases.case import Case, Cases, Edit
 from editinfinity.cases.load import LockFiles, cases_are_folders, load_case, load_cases
 from editinfinity.config.load import Config, check_yaml, find_config_file, load_config
+from editinfinity.environment import ERROR_FILE
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import backbone_folders
 from editinfinity.files.input_files import path_on_disk
@@ -45,14 +47,19 @@ class Wildcards(Protocol):
 def exit_on_user_error() -> Iterator[None]:
     """Exit the process on a ``UserError``; print one line for each error, no traceback.
 
-    Use it around a block, or as a decorator of functions that rules call.
+    The lines go to stderr, or to the file that the environment variable ``ERROR_FILE`` names. Use
+    it around a block, or as a decorator of functions that rules call.
     """
     try:
         yield
     except UserError as fault:
-        for line in getattr(fault, "lines", [str(fault)]):
-            sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        text = "".join(f"{line}\n" for line in getattr(fault, "lines", [str(fault)]))
+        if name := os.environ.get(ERROR_FILE):
+            with Path(name).open("a", encoding="utf-8") as file:
+                file.write(text)
+        else:
+            sys.stderr.write(text)
+            sys.stderr.flush()
         sys.exit(1)
 
 

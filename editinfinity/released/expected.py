@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.models.released import reshape_released, tokenizer_key, transformer_key
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
@@ -130,8 +130,9 @@ def _t5_encoder(preset: Preset, folder: Path) -> nn.Module:
     try:
         config: Any = T5Config.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        reason = str(error).split("\n", 1)[0][:200]
-        raise UserError(f"{folder}: has no valid configuration of T5 ({reason})") from None
+        raise UserError(
+            f"{folder}: has no valid configuration of T5 ({first_sentence(error)}); get it again"
+        ) from None
     if config.d_model != preset.text_encoder.width:
         raise UserError(
             f"{folder}: its features have {config.d_model} channels, {preset.name} needs "

@@ -12,7 +12,7 @@ import logging
 import re
 from pathlib import Path
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.state_dicts import find_weight_files
 from editinfinity.released.catalogue import INFINITY, ReleasedPart, release
 
@@ -75,7 +75,7 @@ def fetch_part(source: ReleasedPart, target: Path | None, revision: str | None =
         )
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise UserError(
-            f"{repository}: the hub has no such repository or revision ({_first_line(error)})"
+            f"{repository}: the hub has no such repository or revision ({first_sentence(error)})"
         ) from None
     except errors.LocalEntryNotFoundError:
         raise UserError(
@@ -85,11 +85,11 @@ def fetch_part(source: ReleasedPart, target: Path | None, revision: str | None =
         ) from None
     except (http_error, ConnectionError, TimeoutError) as error:
         raise UserError(
-            f"{repository}: the download stopped ({_first_line(error)}); run again to resume it"
+            f"{repository}: the download stopped ({first_sentence(error)}); run again to resume it"
         ) from None
     except OSError as error:
         raise UserError(
-            f"{repository}: cannot be stored ({_first_line(error)}); free disk space, or set "
+            f"{repository}: cannot be stored ({first_sentence(error)}); free disk space, or set "
             "HF_HOME to another disk"
         ) from None
     folder = Path(snapshot)
@@ -125,7 +125,3 @@ def _check(path: Path, snapshot: Path) -> None:
         raise UserError(
             f"{path}: was downloaded damaged (its checksum differs) and deleted; run again"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n", 1)[0][:200]

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from editinfinity.errors import UserError
+from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.input_files import require_file
 from editinfinity.files.state_dicts import MAX_FILE_BYTES, can_be_memory_mapped, read_pickle
 
@@ -95,9 +95,11 @@ def _in_safetensors(path: Path) -> Iterator[tuple[str, StoredTensor]]:
                 read = partial(_read_safetensor, path, name)
                 yield name, StoredTensor(tuple(piece.get_shape()), TYPES[piece.get_dtype()], read)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+        raise UserError(f"{path}: cannot be read ({first_sentence(error)})") from None
     except SafetensorError as error:
-        raise UserError(f"{path}: is damaged or truncated ({error}); get the file again") from None
+        raise UserError(
+            f"{path}: is damaged or truncated ({first_sentence(error)}); get the file again"
+        ) from None
 
 
 def _read_safetensor(path: Path, name: str) -> Tensor:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editinfinity.cancellation import Cancellation, Stopped
-from editinfinity.errors import GpuMemoryError, UserError
+from editinfinity.errors import GpuMemoryError, UserError, first_sentence
 from editinfinity.jobs.record import logged_event, to_json
 from editinfinity.jobs.stage_version import current_digests, running_digests
 from editinfinity.locks import Lock
@@ -124,7 +124,7 @@ class Worker:
             # This process may be in a bad state: it exits, and the next job starts a new worker.
             self.exiting = True
             log.exception("unexpected error")
-            return {"unexpected": " ".join(f"{type(error).__name__}: {error}".split())}
+            return {"unexpected": f"{type(error).__name__}: {first_sentence(error)}"}
         return {"done": None}
 
     def _import(self, stage: str) -> bool:

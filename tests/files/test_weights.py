@@ -11,12 +11,14 @@ import torch
 from safetensors.torch import save_file
 
 from editinfinity.errors import UserError
+from editinfinity.evaluation.pretrained import load_pretrained
 from editinfinity.files.state_dicts import find_weight_files, read_state_dict
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.models.released import released_transformer_key
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import TextEncoderConfig, WeightFiles, preset
+from editinfinity.released.stored import open_state
 from tests.released.files import write_shards, write_text_encoder, write_vocabulary
 
 CPU = torch.device("cpu")
@@ -180,7 +182,8 @@ def test_hostile_and_damaged_files_are_one_line(
     contents += [file.read_bytes()[:-4000], b"", b"<html>not found</html>", b"PK"]
     for content in contents:
         file.write_bytes(content)
-        with pytest.raises(UserError, match=r"infinity_2b\.pth: is damaged or not plain weights"):
+        said = r"infinity_2b\.pth: is damaged or not plain weights; get the file again$"
+        with pytest.raises(UserError, match=said):
             load_transformer(SMALL, CPU, tmp_path)
     assert "ran code" not in capsys.readouterr().out
     torch.save({"epoch": 3}, file)
@@ -190,6 +193,28 @@ def test_hostile_and_damaged_files_are_one_line(
     (tmp_path / "infinity_2b.safetensors").write_bytes(b"\x00" * 100)
     with pytest.raises(UserError, match="is damaged"):
         load_transformer(SMALL, CPU, tmp_path)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4474561938\n"
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_a_pointer_of_git_lfs_is_told(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"infinity_2b.{ending}"
+    file.write_bytes(POINTER)
+    with pytest.raises(UserError, match=rf"infinity_2b\.{ending}: is a Git LFS pointer, not the"):
+        load_transformer(SMALL, CPU, tmp_path)
+    with pytest.raises(UserError, match=rf"infinity_2b\.{ending}: is a Git LFS pointer, not the"):
+        open_state([file])
+
+
+def test_a_pointer_in_the_folder_of_a_library_is_told(tmp_path: Path) -> None:
+    from transformers import CLIPModel
+
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    (tmp_path / "model.safetensors").write_bytes(POINTER)
+    with pytest.raises(UserError, match=r"model\.safetensors: is a Git LFS pointer"):
+        load_pretrained(CLIPModel, tmp_path)
 
 
 def test_converted_files_come_before_pickles(tmp_path: Path) -> None:
