@@ -292,9 +292,10 @@ def _rename_to_old(path: Path) -> str:
 
 def case_name(image: Path) -> str:
     """Return a case name for a photograph: its stem, and 8 hex digits that depend on its path."""
-    stem = (
-        "".join(c if why_unusable(c) is None or c in ". " else "_" for c in image.stem).strip()
-        or "photo"
+    usable = (
+        c if c not in "<>" and (why_unusable(c) is None or c in ". ") else "_" for c in image.stem
     )
+    # Of some scripts and symbols, sixty characters are longer than a name may be.
+    stem = "".join(usable).strip()[:60].encode()[:180].decode(errors="ignore") or "photo"
     digest = hashlib.sha256(str(image.absolute()).encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{stem[:60]}-{digest[:8]}"
+    return f"{stem}-{digest[:8]}"

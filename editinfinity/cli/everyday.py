@@ -1,9 +1,8 @@
-"""Commands for everyday use: edit a photograph or a folder, create cases, inspect files."""
+"""Commands for everyday use: edit a photograph, create cases, inspect files."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from editinfinity.cases.create import NewEdit, case_name, make_case, require_cre
 from editinfinity.cli.delivery import (
     PhotographResult,
     deliver,
-    extension_for,
     log_warnings,
     output_path,
     print_results,
@@ -105,7 +103,7 @@ class EditOptions:
 
 def register(app: typer.Typer) -> None:
     """Add these commands to an app."""
-    for command in (edit, batch, new, preview, show):
+    for command in (edit, new, preview, show):
         app.command(command.__name__)(command)
     app.command("import")(import_table)
 
@@ -135,7 +133,7 @@ def edit(
     from editinfinity.cli.progress import lock_project, run_workflow
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
-    _require_at_most_one(mask, box, options.target, blend)
+    require_at_most_one(mask, box, options.target, blend)
     _require_file(image)
     target_output = output_path(image, output, mask or blend)
     source = options.source_prompt()
@@ -143,7 +141,7 @@ def edit(
         find_word(source or "", options.target, "--target")
     name = case_name(image)
     settings = {**options.settings(), "cases": [name]}
-    smoothings = _smoothings(settings)
+    smoothings = smoothings_of(settings)
     project = options.work / name
     case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
     require_creatable(case, image, edits, overwrite=True)
@@ -160,7 +158,7 @@ def edit(
         print_results([PhotographResult(image, "edited", run.seconds(name), str(written))])
 
 
-def _smoothings(settings: dict[Any, Any]) -> tuple[str, ...]:
+def smoothings_of(settings: dict[Any, Any]) -> tuple[str, ...]:
     """Check settings before anything is written, and return their smoothings of kernels.
 
     Raises:
@@ -170,90 +168,6 @@ def _smoothings(settings: dict[Any, Any]) -> tuple[str, ...]:
 
     smoothing: Any = load_config(settings, source="settings").settings["smoothing"]
     return tuple(smoothing)
-
-
-@grouped
-def batch(
-    *,
-    folder: Annotated[Path, typer.Argument(help="Folder of photographs.")],
-    options: EditOptions,
-    masks: Annotated[
-        Path | None,
-        typer.Option(help="Folder of masks, each named like its photograph."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the results; default: FOLDER_edited."),
-    ] = None,
-) -> None:
-    """Edit every photograph in a folder; the others continue if one fails.
-
-    editinfinity batch photos --prompt "a watercolour of a town"
-    """
-    from editinfinity.cli.progress import lock_project, run_workflow
-
-    photographs, skipped = _photographs_in(folder, masks)
-    results = output or folder.with_name(f"{folder.name}_edited")
-    if results.resolve() == folder.resolve():
-        raise UserError(f"--output: {results}: contains the photographs themselves; choose another")
-    settings = {**options.settings(), "cases": list(photographs)}
-    smoothings = _smoothings(settings)
-    digest = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
-    project = options.work / f"batch-{digest}"
-    for name, (image, mask) in photographs.items():
-        case, edits = project / "data" / name, {"edit": options.edit(mask)}
-        require_creatable(case, image, edits, overwrite=True)
-    outcomes = []
-    with lock_project(project) as lock:
-        for image in skipped:
-            log.warning("%s: skipped, as it has no mask in %s", image, masks)
-        for name, (image, mask) in photographs.items():
-            edits = {"edit": options.edit(mask)}
-            source = options.source_prompt() or ""
-            make_case(project / "data" / name, image, source, edits, overwrite=True)
-        run = run_workflow(project, settings, lock)
-        for name, (image, mask) in photographs.items():
-            picture = project / "results" / name / "edit.png"
-            label = None if mask is None else str(mask)
-            log_warnings(project, name, image, label, smoothings if label or options.target else ())
-            if name in run.failed:
-                reason = with_user_paths(run.failed[name][0], name, image, label)
-                outcomes.append(PhotographResult(image, "failed", run.seconds(name), reason))
-            elif picture.exists():
-                path = results / f"{image.stem}{extension_for(image)}"
-                path = deliver(picture, image, path, False)
-                outcomes.append(PhotographResult(image, "edited", run.seconds(name), str(path)))
-    print_results(outcomes)
-    if run.failed:
-        raise UserError(f"{len(run.failed)} of {len(photographs)} photographs could not be edited")
-
-
-def _photographs_in(
-    folder: Path, masks: Path | None
-) -> tuple[dict[str, tuple[Path, Path | None]], list[Path]]:
-    """Return (case → (photograph, its mask), photographs to skip as ``masks`` has none for them).
-
-    Raises:
-        UserError: there is no photograph, or no mask for any.
-    """
-    from editinfinity.cases.folders import IMAGE_ENDINGS, MASK_ENDINGS
-
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is not a folder; give the one with the photographs")
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
-    if not images:
-        raise UserError(f"{folder}: contains no photograph ({', '.join(IMAGE_ENDINGS)})")
-    cases, skipped = dict[str, tuple[Path, Path | None]](), []
-    for image in images:
-        candidates = [] if masks is None else [masks / f"{image.stem}{e}" for e in MASK_ENDINGS]
-        mask = next((path for path in candidates if path.is_file()), None)
-        if masks is None or mask is not None:
-            cases[case_name(image)] = image, mask
-        else:
-            skipped.append(image)
-    if not cases:
-        raise UserError(f"{masks}: contains no mask named like a photograph in {folder}")
-    return cases, skipped
 
 
 def new(
@@ -280,7 +194,7 @@ def new(
     from editinfinity.names import why_unusable
     from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
-    _require_at_most_one(mask, box, target, blend)
+    require_at_most_one(mask, box, target, blend)
     _require_file(image)
     refuse_camera_files(image)  # a case gets a copy that is not opened here
     if reason := why_unusable(case):
@@ -388,7 +302,8 @@ def show(
     typer.echo(settings)
 
 
-def _require_at_most_one(*options: Path | str | None) -> None:
+def require_at_most_one(*options: Path | str | None) -> None:
+    """Raise ``UserError`` if more than one of the options that say where to edit is given."""
     if sum(option is not None for option in options) > 1:
         raise UserError("give only one of --mask, --box, --blend and --target")
 

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from editinfinity.cli import everyday
+from editinfinity.cli.batch import batch
 from editinfinity.cli.stages import stages
 from editinfinity.cli.upstream import import_upstream
 from editinfinity.cli.weights import weights
@@ -151,6 +152,7 @@ def report(
 
 
 everyday.register(app)
+app.command("batch")(batch)
 app.command("import-upstream")(import_upstream)
 
 

@@ -107,7 +107,12 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
         ) as process,
     ):  # fmt: skip
         assert process.stderr is not None
-        other_lines = _report_jobs(process.stderr, None if shared else sys.stderr)
+        try:
+            other_lines = _report_jobs(process.stderr, None if shared else sys.stderr)
+        except BaseException:  # stopped: so is the workflow, which saves what it is training
+            process.terminate()
+            process.communicate()
+            raise
     failed = {
         folder.name: reasons
         for folder in sorted((project / "results").glob("*"))
