@@ -106,10 +106,11 @@ def batch(
             raise UserError(_no_photograph(found, folder))
         editor = _Editor(options, place, results, project, lock, smoothings)
         edited = editor.edit(found.photographs, found)
-    print_results([*edited, *unedited])
-    outcomes = Counter(result.outcome for result in (*edited, *unedited))
-    if failed := outcomes["failed"]:
-        total = failed + outcomes["edited"]
+    outcomes = sorted([*edited, *unedited], key=lambda result: result.image)
+    print_results(outcomes)
+    counts = Counter(result.outcome for result in outcomes)
+    if failed := counts["failed"]:
+        total = failed + counts["edited"]
         raise UserError(f"{failed} of {total} photographs could not be edited")
 
 

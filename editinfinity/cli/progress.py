@@ -22,7 +22,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.jobs.record import read_records
 from editinfinity.locks import NO_LOCKS, Lock
-from editinfinity.results.outcomes import failure_message, total_seconds
+from editinfinity.results.outcomes import failure_message, killed_job_message, total_seconds
 from editinfinity.results.provenance import older_folders
 
 log = logging.getLogger(__name__)
@@ -124,9 +124,11 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
 
 
 def _failure_reasons(logs: Path, since: float) -> list[str]:
-    """Return one line for each job of a case that failed after ``since``."""
-    found = (failure_message(record, since) for record in read_records(logs))
-    return [reason for reason in found if reason is not None]
+    """Return one line for each job of a case that failed or was killed after ``since``."""
+    records = read_records(logs)
+    found = [failure_message(record, since) for record in records]
+    # Else the picture of an earlier run would pass for the result of this one.
+    return [reason for reason in (*found, killed_job_message(records, since)) if reason]
 
 
 @contextmanager
