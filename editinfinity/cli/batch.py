@@ -97,9 +97,8 @@ def batch(
             )
         return
     found = search.find()
-    unedited = results_of_unedited(found.unedited)
+    unedited = [*_hidden(found, folder), *results_of_unedited(found.unedited)]
     with lock_project(project) as lock:
-        _tell_hidden(found, folder)
         for result in unedited:
             log.warning("%s", result.line)
         if not found.photographs:
@@ -134,13 +133,15 @@ def _results_folder(folder: Path, output: Path | None) -> Path:
     return output
 
 
-def _tell_hidden(found: Found, folder: Path) -> None:
-    """Log one line about all hidden files that look like photographs."""
-    if names := [path.name for path in found.hidden]:
-        more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-        log.warning(
-            "%s: hidden files are not edited: %s%s", folder, ", ".join(names[:_MAX_LISTED]), more
-        )
+def _hidden(found: Found, folder: Path) -> list[PhotographResult]:
+    """Return one outcome for all hidden files that could be taken for photographs."""
+    names = [path.name for path in found.hidden]
+    if not names:
+        return []
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    listed = ", ".join(names[:_MAX_LISTED])
+    line = f"{folder}: hidden files are not edited: {listed}{more}"
+    return [PhotographResult(folder, "skipped", None, line)]
 
 
 def _no_photograph(found: Found, folder: Path) -> str:
