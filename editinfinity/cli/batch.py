@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from editinfinity.cli.delivery import (
 from editinfinity.cli.everyday import EditOptions, smoothings_of
 from editinfinity.cli.options import grouped
 from editinfinity.errors import UserError
-from editinfinity.files.input_files import is_folder
+from editinfinity.files.input_files import is_folder, require_file
 from editinfinity.prompts import find_word
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ def batch(
         if masks is not None:
             raise UserError("give only one of --masks and --target")
         find_word(options.source_prompt() or "", options.target, "--target")
+    if masks is not None and not is_folder(masks):
+        require_file(masks, sys.maxsize, "give a folder of masks, or one mask for all")
     results = _results_folder(folder, output)
     smoothings = smoothings_of(options.settings())
     search = _Search(folder, recursive, masks, options.target, (results, options.work))
