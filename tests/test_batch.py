@@ -20,7 +20,11 @@ from PIL import Image
 
 from editinfinity.cases.photo_folder import Found, Photograph, Unedited, find_photographs
 from editinfinity.cli.batch import _result_paths
+from editinfinity.cli.delivery import PhotographResult
+from editinfinity.cli.progress import _failure_reasons
 from editinfinity.cli.watch import Arrivals
+from editinfinity.jobs.record import Iteration
+from tests.jobs.records import done, write_record
 from tests.test_everyday import ROOT, UNTRAINED, run
 from tests.workflow.project import draw_image, draw_mask
 
@@ -125,6 +129,23 @@ def test_no_two_photographs_have_the_same_result(tmp_path: Path) -> None:
         "a.bmp": "a.bmp.png", "a.gif": "a.gif.png", "a.jpg": "a.jpg", "a.png": "a.png",
         "b.bmp": "b.png", "sub/b.gif": "sub/b.png", "c": "c.png",
     }  # fmt: skip
+
+
+def test_a_job_that_was_killed_is_a_failure_so_no_earlier_picture_is_its_result(
+    tmp_path: Path,
+) -> None:
+    write_record(tmp_path, "check", *done())
+    record = write_record(tmp_path, "edit/edit/seed42", Iteration("train_lora", 1, 9, 0.5, 2.0))
+    (reason,) = _failure_reasons(tmp_path, since=0)
+    assert reason == (f"its last job ended without an outcome; see {record.with_suffix('.log')}")
+    assert _failure_reasons(tmp_path, since=record.stat().st_mtime + 1) == []
+
+
+def test_the_reason_is_one_line_that_names_the_photograph() -> None:
+    line = PhotographResult(Path("a\nb.jpg"), "failed", None, "mask.png: is too large").line
+    assert line == "a\\nb.jpg: mask.png: is too large"
+    line = PhotographResult(Path("b.jpg"), "failed", None, "b.jpg: is too large").line
+    assert line == "b.jpg: is too large"
 
 
 class Clock:

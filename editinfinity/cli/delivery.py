@@ -13,6 +13,7 @@ import typer
 
 from editinfinity.cases.photo_folder import Unedited
 from editinfinity.errors import UserError
+from editinfinity.names import printable
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,9 @@ class PhotographResult(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The reason why it was not edited, with the name of the photograph."""
-        return self.show if self.show.startswith(str(self.image)) else f"{self.image}: {self.show}"
+        """The reason why it was not edited, in one line with the name of the photograph."""
+        named = self.show.startswith(str(self.image))
+        return printable(self.show if named else f"{self.image}: {self.show}")
 
 
 def results_of_unedited(files: Iterable[Unedited]) -> list[PhotographResult]:
@@ -57,7 +59,7 @@ def print_results(photographs: Sequence[PhotographResult]) -> None:
         rows = [("photograph", "outcome", "time", "open")]
         for image, outcome, seconds, show in photographs:
             time = "" if seconds is None else duration(seconds)
-            rows.append((str(image), outcome, time, show))
+            rows.append((printable(str(image)), outcome, time, printable(show)))
         typer.echo("\n".join(columns_of(rows)))
         return
     for result in photographs:
