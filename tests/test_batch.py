@@ -202,9 +202,10 @@ def test_a_file_is_new_once_when_it_is_complete(watched: Watched) -> None:
     draw_image(target, 2)
     watched.look(10)
     assert watched.look(11.5) == (["a.png"], [], False)
+    second = target.read_bytes()
     target.unlink()
     assert watched.look(12) == ([], [], False)
-    target.write_bytes(content)
+    target.write_bytes(second)
     watched.look(13)
     assert watched.look(14.5) == (["a.png"], [], False)
 

@@ -180,7 +180,7 @@ def test_masks_in_the_folder_of_the_photographs_are_never_other_photographs(phot
     for name in ("a.jpg", "a.png", "b.jpg", "b_mask.png", "c.jpg"):
         draw(photos / name)
     (photos / "c.json").write_text("{}")
-    found = find_photographs(photos, False)
+    found = find_photographs(photos, False, [photos])  # as the folder of the masks
     assign_masks(found, MaskFolder(photos, found.photographs).masks_of, needed_in=photos)
     assert {p.path.name: p.mask for p in found.photographs} == {
         "b.jpg": photos / "b_mask.png", "c.jpg": photos / "c.json"
