@@ -151,25 +151,6 @@ def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
     assert made.read_bytes() == first
 
 
-def test_a_folder_is_edited_and_a_bad_picture_stops_nobody(folder: Path) -> None:
-    photos = folder / "photos"
-    photos.mkdir()
-    for seed in (1, 2):
-        draw_image(photos / f"{seed}.png", seed, (80, 64))
-    (photos / "broken.jpg").write_bytes(b"no picture")
-    with Image.open(photos / "2.png") as image:
-        image.convert("CMYK").save(photos / "3.jpg")
-    done = run(folder, "batch", "photos", "--prompt", "a cat", *UNTRAINED)
-    assert done.returncode == 1
-    assert "photos/broken.jpg: is not a picture that can be read" in done.stderr
-    assert "1 of 4 photographs could not be edited" in done.stderr
-    assert re.search(r"^photos/3\.jpg: .*CMYK", done.stderr, re.MULTILINE)
-    assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in (folder / "photos_edited").iterdir()) == [
-        "1.png", "2.png", "3.jpg",
-    ]  # fmt: skip
-
-
 def test_new_and_import_make_cases(folder: Path) -> None:
     done = run(folder, "new", "holiday", "my photo.jpg", "--prompt", "a cat", "--source", "a dog",
                "--box", "10,10,40,40")  # fmt: skip
@@ -470,6 +451,11 @@ def test_a_place_found_from_the_prompts_is_a_mask_to_see_and_to_edit_with(folder
         (("edit", "my photo.jpg", "--prompt", "x", "--set", "results=out"), "is set by this"),
         (("edit", "my photo.jpg", "--prompt", "x", "--model", "big"), "model: must be one of"),
         (("batch", "nowhere", "--prompt", "x"), "nowhere: is not a folder"),
+        (("batch", ".", "--prompt", "x", "--masks", "none", "--target", "y"),
+         "give only one of --masks and --target"),
+        (("batch", ".", "--prompt", "x", "--target", "horse", "--source", "a cup"),
+         "'horse' is not in the source prompt 'a cup'"),
+        (("batch", "/", "--prompt", "x"), "/: has no name for the results; add --output FOLDER"),
         (("new", "a/b", "my photo.jpg", "--prompt", "x"), "it contains a /"),
         (("new", "a{b", "my photo.jpg", "--prompt", "x"), "cannot be the name of a case"),
         (("preview", "my photo.jpg"), "give either --mask, --box or --find-mask"),

@@ -121,7 +121,7 @@ def test_edit_and_batch_are_refused_before_they_write(folder: Path) -> None:
         (("edit", "photos/photo.jpg", "--mask", "none.png"), "none.png: there is no such file"),
         (("edit", "photos/photo.jpg", "--work", "mask.png/w"), "--work: mask.png/w/"),
         (("batch", "photos", "--set", "cgf=3"), "cgf: is not a setting"),
-        (("batch", "photos", "--masks", "masks"), "second.json: is not JSON"),
+        (("batch", "photos", "--masks", "none"), "none: there is no such file"),
         (("import", "t.tsv", "--data", "cases"), "none.jpg: there is no such file"),
     ],
 )

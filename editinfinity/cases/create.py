@@ -319,10 +319,10 @@ def _rename_to_old(path: Path) -> str:
 
 def case_name(image: Path) -> str:
     """Return a case name for a photograph: its stem, and 8 hex digits that depend on its path."""
-    stem = (
-        "".join(c if why_unusable(c) is None or c in ". " else "_" for c in image.stem).strip()
-        or "photo"
+    usable = (
+        c if c not in "<>" and (why_unusable(c) is None or c in ". ") else "_" for c in image.stem
     )
+    stem = "".join(usable).strip() or "photo"
     digest = hashlib.sha256(str(image.absolute()).encode("utf-8", "surrogatepass")).hexdigest()
     while len(stem.encode()) > _MAX_STEM_BYTES:
         stem = stem[:-1]

@@ -11,6 +11,7 @@ handles file names that are nearly right.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -49,23 +50,35 @@ def find_folders(data: Path) -> tuple[list[str], list[str]]:
         ConfigError: ``data`` is not a readable folder.
     """
     try:
-        folders = sorted(filter(is_folder, data.iterdir()))
+        entries = sorted(path for path in data.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise ConfigError(
             [f"data: {data} cannot be listed ({error.strerror}); set data: to the cases' folder"]
         ) from None
     names, notices = [], []
-    for folder in folders:
-        if folder.name.startswith("."):
-            continue
+    for folder in entries:
         path = f"{data}/{printable(folder.name)}"
-        if reason := why_unusable(folder.name):
+        if not is_folder(folder):
+            if folder.is_symlink() and not os.path.exists(folder):  # noqa: PTH110
+                notices.append(
+                    f"{path}: skipped, it is a link to a missing folder; delete the link"
+                )
+        elif reason := why_unusable(folder.name):
             notices.append(f"{path}: skipped, {reason}; rename the folder")
-        elif not ((folder / "image").is_dir() or (folder / "prompt").is_dir()):
-            notices.append(f"{path}: skipped, it has neither image/ nor prompt/")
+        elif not (is_folder(folder / "image") or is_folder(folder / "prompt")):
+            notices.append(f"{path}: skipped, {_why_empty(folder)}")
         else:
             names.append(folder.name)
     return names, notices
+
+
+def _why_empty(folder: Path) -> str:
+    """Return why a folder is no case."""
+    try:
+        os.listdir(folder)  # noqa: PTH208  # names are not needed
+    except OSError as error:
+        return f"it cannot be listed ({error.strerror}); allow reading it"
+    return "it has neither image/ nor prompt/"
 
 
 def read_folder(name: str, config: Config) -> tuple[Case, list[str]]:

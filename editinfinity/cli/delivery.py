@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import typer
 
+from editinfinity.cases.photo_folder import Unedited
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder
 from editinfinity.names import printable
@@ -23,18 +24,42 @@ MIN_LOST_DETAIL = 4
 
 log = logging.getLogger(__name__)
 
+_LEVELS = {"failed": logging.ERROR, "skipped": logging.WARNING}
+"""Level of the line about a photograph that was not edited, by its outcome."""
+
 
 class PhotographResult(NamedTuple):
-    """The outcome of editing one photograph; ``show`` is the path of the picture, or the error."""
+    """The outcome of editing one photograph.
+
+    Attributes:
+        image: the photograph.
+        outcome: ``edited``, ``failed``, or ``skipped`` if it was left out on purpose.
+        seconds: total time of its jobs; None if it had none.
+        show: path of the picture, or the reason why there is none.
+    """
 
     image: Path
     outcome: str
     seconds: float | None
     show: str
 
+    @property
+    def line(self) -> str:
+        """The reason why it was not edited, in one line with the name of the photograph."""
+        named = self.show.startswith(str(self.image))
+        return printable(self.show if named else f"{self.image}: {self.show}")
+
+
+def results_of_unedited(files: Iterable[Unedited]) -> list[PhotographResult]:
+    """Return the outcomes of files that are not edited."""
+    return [
+        PhotographResult(file.path, "failed" if file.is_fault else "skipped", None, file.reason)
+        for file in files
+    ]
+
 
 def print_results(photographs: Sequence[PhotographResult]) -> None:
-    """Print a table to a terminal; else only paths to stdout, and errors to the log on stderr."""
+    """Print a table to a terminal; else only paths to stdout, and reasons to the log on stderr."""
     from editinfinity.results.summary import columns_of, duration
 
     if sys.stdout.isatty():
@@ -45,10 +70,10 @@ def print_results(photographs: Sequence[PhotographResult]) -> None:
         typer.echo("\n".join(columns_of(rows)))
         return
     for result in photographs:
-        if result.outcome == "failed":
-            log.error("%s", result.show)
-        else:
+        if result.outcome == "edited":
             typer.echo(printable_path(result.show))
+        else:
+            log.log(_LEVELS[result.outcome], "%s", result.line)
 
 
 def printable_path(path: str | Path) -> str:

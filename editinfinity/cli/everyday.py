@@ -1,9 +1,8 @@
-"""Commands for everyday use: edit a photograph or a folder, create cases, inspect files."""
+"""Commands for everyday use: edit a photograph, create cases, inspect files."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import sys
@@ -30,8 +29,6 @@ from editinfinity.cli.delivery import (
     output_path,
     print_results,
     printable_path,
-    require_output_folder,
-    result_path,
     with_user_paths,
 )
 from editinfinity.cli.options import grouped, setting_option
@@ -163,7 +160,7 @@ class EditOptions:
 
 def register(app: typer.Typer) -> None:
     """Add these commands to an app."""
-    for command in (edit, batch, new, show):
+    for command in (edit, new, show):
         app.command(command.__name__)(command)
     app.command("import")(import_table)
 
@@ -264,93 +261,6 @@ def checked_settings(settings: dict[Any, Any]) -> dict[str, Any]:
     from editinfinity.config.load import load_config
 
     return dict(load_config(settings, source="settings").settings)
-
-
-@grouped
-def batch(
-    *,
-    folder: Annotated[Path, typer.Argument(help="Folder of photographs.")],
-    options: EditOptions,
-    masks: Annotated[
-        Path | None,
-        typer.Option(help="Folder of masks, each named like its photograph."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the results; default: FOLDER_edited."),
-    ] = None,
-) -> None:
-    """Edit every photograph in a folder; the others continue if one fails.
-
-    editinfinity batch photos --prompt "a watercolour of a town"
-    """
-    from editinfinity.cli.progress import lock_project, run_workflow
-
-    require_at_most_one(masks=masks, find_mask=options.find_mask)
-    photographs, skipped = _photographs_in(folder, masks)
-    results = output or folder.with_name(f"{folder.name}_edited")
-    if results.resolve() == folder.resolve():
-        raise UserError(f"--output: {results}: contains the photographs themselves; choose another")
-    require_output_folder(results, results, "set --output to another folder")
-    settings = {**options.settings(), "cases": list(photographs)}
-    smoothings = values_of(checked_settings(settings), "smoothing")
-    digest = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]
-    project = options.work / f"batch-{digest}"
-    for name, (image, mask) in photographs.items():
-        case, edits = project / "data" / name, {"edit": options.edit(mask)}
-        require_creatable(case, image, edits, overwrite=True)
-    outcomes = []
-    with lock_project(project) as lock:
-        for image in skipped:
-            log.warning("%s: skipped, as it has no mask in %s", image, masks)
-        for name, (image, mask) in photographs.items():
-            edits = {"edit": options.edit(mask)}
-            source = options.source_prompt() or ""
-            make_case(project / "data" / name, image, source, edits, overwrite=True)
-        run = run_workflow(project, settings, lock)
-        for name, (image, mask) in photographs.items():
-            picture = project / "results" / name / "edit.png"
-            label = None if mask is None else str(mask)
-            log_warnings(
-                project, name, image, label, smoothings if label or options.finds_place else ()
-            )
-            if name in run.failed:
-                reason = with_user_paths(run.failed[name][0], name, image, label)
-                outcomes.append(PhotographResult(image, "failed", run.seconds(name), reason))
-            elif picture.exists():
-                path = deliver(picture, image, result_path(results, image), False)
-                outcomes.append(PhotographResult(image, "edited", run.seconds(name), str(path)))
-    print_results(outcomes)
-    if run.failed:
-        raise UserError(f"{len(run.failed)} of {len(photographs)} photographs could not be edited")
-
-
-def _photographs_in(
-    folder: Path, masks: Path | None
-) -> tuple[dict[str, tuple[Path, Path | None]], list[Path]]:
-    """Return (case → (photograph, its mask), photographs to skip as ``masks`` has none for them).
-
-    Raises:
-        UserError: there is no photograph, or no mask for any.
-    """
-    from editinfinity.cases.folders import IMAGE_ENDINGS, MASK_ENDINGS
-
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is not a folder; give the one with the photographs")
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
-    if not images:
-        raise UserError(f"{folder}: contains no photograph ({', '.join(IMAGE_ENDINGS)})")
-    cases, skipped = dict[str, tuple[Path, Path | None]](), []
-    for image in images:
-        candidates = [] if masks is None else [masks / f"{image.stem}{e}" for e in MASK_ENDINGS]
-        mask = next((path for path in candidates if path.is_file()), None)
-        if masks is None or mask is not None:
-            cases[case_name(image)] = image, mask
-        else:
-            skipped.append(image)
-    if not cases:
-        raise UserError(f"{masks}: contains no mask named like a photograph in {folder}")
-    return cases, skipped
 
 
 def new(

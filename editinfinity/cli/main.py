@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from editinfinity.cli import everyday, preview
+from editinfinity.cli.batch import batch
 from editinfinity.cli.stages import stages
 from editinfinity.cli.streams import PrintableFormatter, finish_streams, prepare_streams
 from editinfinity.cli.upstream import import_upstream
@@ -164,6 +165,7 @@ def report(
 
 everyday.register(app)
 preview.register(app)
+app.command("batch")(batch)
 app.command("import-upstream")(import_upstream)
 
 

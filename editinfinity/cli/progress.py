@@ -26,7 +26,7 @@ from editinfinity.jobs.record import read_records
 from editinfinity.locks import NO_LOCKS, Lock
 from editinfinity.names import printable
 from editinfinity.planning.user_environment import without_snakemake_variables
-from editinfinity.results.outcomes import failure_message, total_seconds
+from editinfinity.results.outcomes import failure_message, killed_job_message, total_seconds
 from editinfinity.results.provenance import older_folders
 from editinfinity.settings.groups import PATH, SETTINGS
 from editinfinity.settings.types import FilePath, InvalidValue
@@ -125,7 +125,12 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
         ) as process,
     ):  # fmt: skip
         assert process.stderr is not None
-        output = _report_jobs(process.stderr, None if shared else sys.stderr)
+        try:
+            output = _report_jobs(process.stderr, None if shared else sys.stderr)
+        except BaseException:  # stopped: so is the workflow, which saves what it is training
+            process.terminate()
+            process.communicate()
+            raise
         process.wait()
         told = errors.read().decode("utf-8", "replace").splitlines()
     failed = {
@@ -183,9 +188,11 @@ def _unexpected_end(project: Path, output: Sequence[str]) -> UserError:
 
 
 def _failure_reasons(logs: Path, since: float) -> list[str]:
-    """Return one line for each job of a case that failed after ``since``."""
-    found = (failure_message(record, since) for record in read_records(logs))
-    return [reason for reason in found if reason is not None]
+    """Return one line for each job of a case that failed or was killed after ``since``."""
+    records = read_records(logs)
+    found = [failure_message(record, since) for record in records]
+    # Else the picture of an earlier run would pass for the result of this one.
+    return [reason for reason in (*found, killed_job_message(records, since)) if reason]
 
 
 @contextmanager

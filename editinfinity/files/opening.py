@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +36,41 @@ Result = TypeVar("Result")
 
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap height and width."""
+
+
+_OTHER_ENDINGS = frozenset(
+    {
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq"),
+        *(".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2"),
+        *(".rwl", ".sr2", ".srf", ".srw", ".x3f"),  # up to here of cameras
+        *(".heic", ".heics", ".heif", ".heifs", ".hif", ".j2k", ".jp2", ".jxl", ".mpo", ".psb"),
+        *(".psd", ".svg", ".tga", ".xcf"),
+    }
+)
+"""Endings of further pictures. Opening such a file tells whether it can be read here, and why not:
+a format depends on the content, and on the packages that are installed."""
+
+
+@cache
+def picture_endings() -> frozenset[str]:
+    """Return the endings of picture files in lower case, with dot, also of unreadable formats."""
+    readable = (ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
+    return frozenset(readable) | _OTHER_ENDINGS
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether the content of a file is a picture, or a camera file that is refused."""
+    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises if the name is too long
+        return False
+    try:
+        refuse_camera_files(path)
+    except UserError:
+        return True
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS):
+            return True
+    except Exception:  # decoders raise almost any exception for damaged files
+        return False
 
 
 def open_picture(path: Path) -> Image.Image:

@@ -72,7 +72,7 @@ def outcomes(
             status = MAPPED if edit.infer_function == MAP_ONLY else EDITED
             result[edit.name] = Outcome(status, str(picture), seconds)
         else:
-            result[edit.name] = Outcome(NOT_MADE, _killed_job_message(records, start), seconds)
+            result[edit.name] = Outcome(NOT_MADE, killed_job_message(records, start), seconds)
     return result
 
 
@@ -97,7 +97,7 @@ def total_seconds(records: Iterable[JobRecord], since: float) -> float | None:
     return sum(times) if times else None
 
 
-def _killed_job_message(records: Iterable[JobRecord], since: float) -> str:
+def killed_job_message(records: Iterable[JobRecord], since: float) -> str:
     """Return a message that points to the log of the last job that ended without an outcome.
 
     Such a job was killed or cancelled, or it ran out of time or memory. The message is empty if

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from editinfinity.cases.case import Cases
+from editinfinity.cases.folders import find_folders
 from editinfinity.cases.load import load_case, load_cases
 from editinfinity.config.load import ConfigError, load_config
 
@@ -220,6 +221,44 @@ def test_names_snakemake_cannot_carry_are_skipped_with_one_line(tmp_path: Path) 
     assert sorted(cases.by_name) == sorted(WELCOME)
     assert len(cases.notices) == len(HOSTILE) + 2
     assert all(line.isprintable() for line in cases.notices)
+
+
+def test_entries_that_are_no_cases_stop_no_other_and_are_told(tmp_path: Path) -> None:
+    make_case(tmp_path / "good")
+    (tmp_path / "annexed").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "empty").mkdir()
+    for name in (".hidden", ".trashed-1"):
+        (tmp_path / name / "image").mkdir(parents=True)
+    (tmp_path / ".dead").symlink_to("nowhere")
+    (tmp_path / "README.md").write_text("cases")
+    os.mkfifo(tmp_path / "pipe")
+    missing = "skipped, it is a link to a missing folder; delete the link"
+    assert find_folders(tmp_path) == (
+        ["good"],
+        [
+            f"{tmp_path}/annexed: {missing}",
+            f"{tmp_path}/empty: skipped, it has neither image/ nor prompt/",
+            f"{tmp_path}/loop: {missing}",
+        ],
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes the user")
+def test_a_folder_that_cannot_be_listed_is_no_case(tmp_path: Path) -> None:
+    make_case(tmp_path / "good")
+    make_case(tmp_path / "closed").chmod(0o700)
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        names, notices = find_folders(tmp_path)
+    finally:
+        os.seteuid(0)
+    assert names == ["good"]
+    assert notices == [
+        f"{tmp_path}/closed: skipped, it cannot be listed (Permission denied); allow reading it"
+    ]
 
 
 def test_hostile_edit_names_are_skipped_too(tmp_path: Path) -> None:

@@ -1,0 +1,296 @@
+"""The command ``batch``: edit the photographs in a folder, at once or as they arrive."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from editinfinity.cases.create import case_name, make_case
+from editinfinity.cases.photo_folder import (
+    Found,
+    MaskFolder,
+    Photograph,
+    assign_masks,
+    find_photographs,
+)
+from editinfinity.cli.delivery import (
+    PhotographResult,
+    deliver,
+    log_warnings,
+    print_results,
+    require_output_folder,
+    result_path,
+    results_of_unedited,
+    with_user_paths,
+)
+from editinfinity.cli.everyday import EditOptions, checked_settings, require_at_most_one
+from editinfinity.cli.options import grouped
+from editinfinity.errors import UserError
+from editinfinity.files.input_files import is_folder, require_file
+from editinfinity.prompts import find_word
+from editinfinity.settings.groups import values_of
+
+log = logging.getLogger(__name__)
+
+_MAX_LISTED = 5
+"""Maximum number of hidden files that are listed by name."""
+
+
+@grouped
+def batch(
+    *,
+    folder: Annotated[Path, typer.Argument(help="Folder of photographs.")],
+    options: EditOptions,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of masks, each named like its photograph, or one mask for all; default: "
+            "PHOTO_mask.png beside a photograph."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results; default: FOLDER_edited."),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Also search the subfolders.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Edit each photograph that arrives, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Edit every photograph in a folder; the others continue if one fails.
+
+        editinfinity batch photos --prompt "a watercolour of a town"
+
+    Each file that is not edited is named with the reason. The exit status is 1 if one of them
+    should have been edited.
+    """
+    from editinfinity.cli.progress import lock_project
+
+    if not is_folder(folder):
+        raise UserError(f"{folder}: is not a folder; give the one with the photographs")
+    require_at_most_one(masks=masks, target=options.target, find_mask=options.find_mask)
+    if options.target is not None:
+        find_word(options.source_prompt() or "", options.target, "--target")
+    if masks is not None and not is_folder(masks):
+        require_file(masks, sys.maxsize, "give a folder of masks, or one mask for all")
+    results = _results_folder(folder, output)
+    require_output_folder(results, results, "set --output to another folder")
+    smoothings = values_of(checked_settings(options.settings()), "smoothing")
+    search = _Search(folder, recursive, masks, not options.finds_place, (results, options.work))
+    place = Path(os.path.realpath(folder))
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
+    project = options.work / f"batch-{digest}"
+    if watch:
+        from editinfinity.cli.watch import require_watchdog, watch_folders
+
+        require_watchdog()
+        with lock_project(project) as lock:
+            editor = _Editor(options, place, results, project, lock, smoothings)
+            watch_folders(
+                [folder, *([masks] if masks else [])], recursive, search.find, editor.edit
+            )
+        return
+    found = search.find()
+    unedited = [*_hidden(found, folder), *results_of_unedited(found.unedited)]
+    with lock_project(project) as lock:
+        for result in unedited:
+            log.warning("%s", result.line)
+        if not found.photographs:
+            raise UserError(_no_photograph(found, folder))
+        editor = _Editor(options, place, results, project, lock, smoothings)
+        edited = editor.edit(found.photographs, found)
+    outcomes = sorted([*edited, *unedited], key=lambda result: result.image)
+    print_results(outcomes)
+    counts = Counter(result.outcome for result in outcomes)
+    if failed := counts["failed"]:
+        total = failed + counts["edited"]
+        raise UserError(f"{failed} of {total} photographs could not be edited")
+
+
+def _results_folder(folder: Path, output: Path | None) -> Path:
+    """Return the folder for the results: ``output``, else one beside the photographs' folder.
+
+    Raises:
+        UserError: it is the photographs' folder, or that has no name to derive it from.
+    """
+    if output is None:
+        place = folder
+        if folder.name in ("", ".."):  # the name of "." is empty
+            place = Path(os.path.realpath(folder))
+            if not place.name:
+                raise UserError(f"{folder}: has no name for the results; add --output FOLDER")
+        output = place.with_name(f"{place.name}_edited")
+        if place != folder and not folder.is_absolute():
+            output = Path(os.path.relpath(output))
+    if os.path.realpath(output) == os.path.realpath(folder):
+        raise UserError(f"--output: {output}: contains the photographs themselves; choose another")
+    return output
+
+
+def _hidden(found: Found, folder: Path) -> list[PhotographResult]:
+    """Return one outcome for all hidden files that could be taken for photographs."""
+    names = [path.name for path in found.hidden]
+    if not names:
+        return []
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    listed = ", ".join(names[:_MAX_LISTED])
+    line = f"{folder}: hidden files are not edited: {listed}{more}"
+    return [PhotographResult(folder, "skipped", None, line)]
+
+
+def _no_photograph(found: Found, folder: Path) -> str:
+    """Return the message for a folder without a photograph to edit."""
+    cure = "give the folder that contains them"
+    if found.unsearched:
+        cure = "add --recursive to search its subfolders"
+    return f"{folder}: contains no photograph to edit; {cure}"
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How the photographs are found.
+
+    Attributes:
+        folder: folder of the photographs.
+        recursive: whether its subfolders are searched too.
+        masks: folder of masks, one mask for all photographs, or None for masks beside them.
+        uses_masks: whether masks are used; else the model finds where to edit.
+        left_out: folders that are not searched.
+    """
+
+    folder: Path
+    recursive: bool
+    masks: Path | None
+    uses_masks: bool
+    left_out: tuple[Path, ...]
+
+    def find(self) -> Found:
+        """Return the photographs with their masks, and the files that are not edited.
+
+        Raises:
+            UserError: the folder of masks cannot be listed.
+        """
+        masks = self.masks
+        left_out = self.left_out if masks is None else (*self.left_out, masks)
+        found = find_photographs(self.folder, self.recursive, left_out)
+        if not self.uses_masks:
+            return found
+        if masks is None:
+            assign_masks(found, lambda photograph: found.masks_beside.get(photograph.path, []))
+        elif is_folder(masks):
+            assign_masks(found, MaskFolder(masks, found.photographs).masks_of, needed_in=masks)
+        else:
+            assign_masks(found, lambda photograph: [masks])
+        return found
+
+
+@dataclass(frozen=True)
+class _Editor:
+    """Edits photographs in a project folder, each as a case of its own.
+
+    Attributes:
+        options: options of the edit.
+        folder: real path of the photographs' folder.
+        results: folder for the results, which has the same subfolders.
+        project: folder in which the workflow runs.
+        lock: descriptors of its lock, for the workflow to hold it too.
+        smoothings: smoothings of the kernels.
+    """
+
+    options: EditOptions
+    folder: Path
+    results: Path
+    project: Path
+    lock: Sequence[int]
+    smoothings: tuple[str, ...]
+
+    def edit(self, photographs: Sequence[Photograph], found: Found) -> list[PhotographResult]:
+        """Edit photographs and deliver the results.
+
+        Args:
+            photographs: what to edit.
+            found: everything that was found, so that no two results get the same name.
+
+        Raises:
+            UserError: the workflow could not start.
+        """
+        from editinfinity.cli.progress import run_workflow
+
+        results, cases = list[PhotographResult](), dict[str, Photograph]()
+        for photograph in photographs:
+            path, mask = photograph.path, photograph.mask
+            name = case_name(self.folder / photograph.folder / path.name)
+            if mask is not None and mask.parent == path.parent:
+                log.info("%s: is edited where %s allows it", path, mask.name)
+            try:
+                edits, source = {"edit": self.options.edit(mask)}, self.options.source_prompt()
+                make_case(self.project / "data" / name, path, source or "", edits, overwrite=True)
+            except UserError as error:
+                results.append(PhotographResult(path, "failed", None, str(error)))
+                log.warning("%s", results[-1].line)
+            else:
+                cases[name] = photograph
+        if cases:
+            settings: dict[str, Any] = {**self.options.settings(), "cases": list(cases)}
+            run = run_workflow(self.project, settings, self.lock)
+            targets = _result_paths(found.photographs)
+            for name, photograph in cases.items():
+                target = self.results / targets[photograph.path]
+                reason = run.failed.get(name, [None])[0]
+                results.append(self._deliver(name, photograph, target, run.seconds(name), reason))
+        return results
+
+    def _deliver(
+        self,
+        case: str,
+        photograph: Photograph,
+        target: Path,
+        seconds: float | None,
+        fault: str | None,
+    ) -> PhotographResult:
+        """Write the result of a photograph, or say why there is none."""
+        path, mask = photograph.path, None if photograph.mask is None else str(photograph.mask)
+        located = mask is not None or self.options.finds_place
+        log_warnings(self.project, case, path, mask, self.smoothings if located else ())
+        picture = self.project / "results" / case / "edit.png"
+        if fault is not None:
+            fault = with_user_paths(fault, case, path, mask)
+        elif not picture.exists():
+            fault = f"{path}: was not edited; see {self.project / 'results' / case / 'logs'}"
+        else:
+            try:
+                written = deliver(picture, path, target, False)
+                return PhotographResult(path, "edited", seconds, str(written))
+            except UserError as error:
+                fault = str(error)
+        return PhotographResult(path, "failed", seconds, fault)
+
+
+def _result_paths(photographs: Sequence[Photograph]) -> dict[Path, Path]:
+    """Return photograph → path of its result, relative to the folder for the results.
+
+    It has the photograph's name, if needed with another ending. Where two photographs would get
+    the same one (``a.bmp`` and ``a.gif``), the ending is appended: ``a.bmp.png``.
+    """
+    names = {
+        photograph.path: result_path(photograph.folder, photograph.path)
+        for photograph in photographs
+    }
+    counts = Counter(names.values())
+    return {
+        path: name
+        if counts[name] == 1 or name.name == path.name
+        else name.with_name(f"{path.name}{name.suffix}")
+        for path, name in names.items()
+    }
