@@ -7,7 +7,6 @@ import pytest
 
 from editinfinity.editing import prompt_region
 from editinfinity.editing.prompt_region import (
-    FILTER_EPSILON,
     cells_of_soft_map,
     guided_filter,
     otsu_threshold,
@@ -57,7 +56,7 @@ def reference_filter(values: np.ndarray, guide: np.ndarray, radius: int) -> np.n
     for y in range(height):
         for x in range(width):
             colours, part = guide[window(y, x)].reshape(-1, 3), values[window(y, x)].ravel()
-            covariance = np.cov(colours.T, bias=True) + FILTER_EPSILON * np.eye(3)
+            covariance = np.cov(colours.T, bias=True) + 1e-3 * np.eye(3)
             with_values = ((colours - colours.mean(0)) * (part - part.mean())[:, None]).mean(0)
             slopes[y, x] = np.linalg.solve(covariance, with_values)
             offsets[y, x] = part.mean() - slopes[y, x] @ colours.mean(0)
