@@ -115,7 +115,7 @@ RULES_OF_SETTING: dict[str, set[str]] = {
     **dict.fromkeys(("cfg", "tau", "top_k", "top_p", "seed", "guidance"), DRAWING),
     "method": DRAWING | {"text_features", "edit_text_features"},
     # Numbers of guidances that the case does not use; test_planning.py has the others.
-    **dict.fromkeys((*numbers_of("editmod"), *numbers_of("aredit")), set()),
+    **{key: set() for key in (*numbers_of("editmod"), *numbers_of("aredit"))},
     "lock_scales": DRAWING,
     "mask_source": DRAWING,
     **dict.fromkeys(("mask_edit_region", "mask_grow", "attention_threshold"), MASK),
