@@ -417,4 +417,5 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
         for key, setting in SETTINGS.items()
         if setting.published
     }
-    return {**published, **values}
+    chosen = {key: value for key, value in values.items() if value is not None}
+    return {**values, **published, **chosen}

@@ -24,7 +24,7 @@ import yaml
 
 from editinfinity.config.load import load_config
 from editinfinity.planning.model import effective
-from editinfinity.settings.groups import RUN_KEYS, SETTINGS
+from editinfinity.settings.groups import RUN_KEYS, SETTINGS, numbers_of, values_of
 from editinfinity.settings.types import Choice, InvalidValue
 from tests.workflow.project import (
     BARE,
@@ -118,6 +118,8 @@ RULES_OF_SETTING: dict[str, set[str]] = {
     "use_lora_iter": DRAWING,
     **dict.fromkeys(("cfg", "tau", "top_k", "top_p", "seed", "guidance"), DRAWING),
     "method": DRAWING | {"text_features", "edit_text_features"},
+    # Numbers of guidances that the case does not use; test_planning.py has the others.
+    **{key: set() for key in (*numbers_of("editmod"), *numbers_of("aredit"))},
     "lock_scales": DRAWING,
     "mask_source": DRAWING,
     **dict.fromkeys(("mask_edit_region", "mask_grow", "attention_threshold"), MASK),
@@ -219,6 +221,11 @@ ROWS = {
         change=lambda folder: write(folder / "prompt" / "edit_image_prompt.ü 2.txt", "a goat"),
     ),
     "image": Row(EVERYTHING[USER], change=lambda folder: append_to_image(folder)),
+    "another method": Row(
+        drawn(name="embedding0-lora0-cfg4.5-tau1-seed42")
+        | {"text_plain_features", "edit/edit/text_plain_features"},
+        {"method": "aredit"},
+    ),
     "training free": Row(
         drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0"))
         | {"text_plain_features", "edit/edit/text_plain_features"},
@@ -368,11 +375,12 @@ def moved(key: str, taken: list[str]) -> Any:
     setting, settings = SETTINGS[key], load_config(PROJECT_SETTINGS).settings
     if key in CHOSEN:
         return CHOSEN[key]
+    current = values_of(settings, key) if setting.sweep else settings[key]
     options = list(setting.type.options) if isinstance(setting.type, Choice) else []
     for value in [*map(yaml.safe_load, taken), *options, 2, 0.25]:
         with suppress(InvalidValue):
             parsed = setting.parse(value)
-            if parsed not in (settings[key], effective(key, settings), None):
+            if parsed not in (current, effective(key, settings), None):
                 return value
     raise AssertionError(f"{key}: no value to move to")
 
