@@ -54,9 +54,11 @@ def output_path(image: Path, output: Path | None, mask: Path | None) -> Path:
     """Return the file to write the result to.
 
     Raises:
-        UserError: ``--output`` has an unsupported extension, or is an input of the edit.
+        UserError: ``--output`` has an unsupported extension, cannot store the photograph, or is an
+            input of the edit.
     """
-    from editinfinity.files.writing import FORMATS
+    from editinfinity.files.opening import size_upright
+    from editinfinity.files.writing import FORMATS, require_writable_as
 
     if output is None:
         return image.with_name(f"{image.stem}_edited{extension_for(image)}")
@@ -64,6 +66,7 @@ def output_path(image: Path, output: Path | None, mask: Path | None) -> Path:
         raise UserError(f"--output: {output}: unknown format; choose one of {', '.join(FORMATS)}")
     if output.resolve() in {path.resolve() for path in (image, mask) if path is not None}:
         raise UserError(f"--output: {output}: is an input of this edit; choose another file")
+    require_writable_as(output, size_upright(image))
     return output
 
 

@@ -236,7 +236,8 @@ def _photographs_in(
     Raises:
         UserError: there is no photograph, or no mask for any.
     """
-    from editinfinity.cases.folders import IMAGE_ENDINGS, MASK_ENDINGS
+    from editinfinity.cases.folders import MASK_ENDINGS
+    from editinfinity.files.formats import IMAGE_ENDINGS
 
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; give the one with the photographs")
@@ -277,12 +278,14 @@ def new(
     editinfinity run --config cases=[holiday]
     """
     from editinfinity.files.camera_raw import refuse_camera_files
+    from editinfinity.files.formats import load_plugin
     from editinfinity.names import why_unusable
     from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
     _require_at_most_one(mask, box, target, blend)
     _require_file(image)
     refuse_camera_files(image)  # a case gets a copy that is not opened here
+    load_plugin(image)
     if reason := why_unusable(case):
         raise UserError(f"{case!r} cannot be the name of a case: {reason}")
     with locked_for_change(paths_of_case(data / case)):
