@@ -124,4 +124,5 @@ def _is_srgb(mode: str, profile: ImageCms.ImageCmsProfile) -> bool:
 def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
     converted = ImageCms.applyTransform(image, transform)
     assert converted is not None  # it is None only when the conversion is in place
+    converted.info.pop("icc_profile", None)  # that of sRGB, with the time at which it was made
     return converted

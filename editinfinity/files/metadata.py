@@ -103,10 +103,11 @@ def _dpi_of(image: Image.Image) -> tuple[float, float] | None:
         horizontal, vertical = (round(float(value), 2) for value in image.info["dpi"])
     except Exception:  # EXIF may hold arbitrary bytes
         return None
-    # A PNG stores dots per metre, so 300 dpi come back as 299.9994. JPEG has two bytes.
+    # A PNG stores dots per metre, so 300 dpi come back as 299.9994. JPEG has two bytes. Pillow
+    # returns 1 for a TIFF without a resolution.
     return (
         (horizontal, vertical)
-        if 1 <= min(horizontal, vertical) <= max(horizontal, vertical) <= 65535
+        if 2 <= min(horizontal, vertical) <= max(horizontal, vertical) <= 65535
         else None
     )
 
