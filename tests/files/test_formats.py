@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import struct
 from pathlib import Path
 
@@ -196,3 +197,13 @@ def test_a_small_jpeg_xl_of_a_huge_picture_is_refused_before_it_is_decoded(
 
 def test_what_is_written_can_be_read() -> None:
     assert set(FORMATS) <= set(IMAGE_ENDINGS)
+
+
+def test_the_page_lists_the_endings_and_what_is_written() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "photographs.md").read_text()
+    rows = re.findall(r"^\| (\S.*?) \| (`\..*?) \| (\S+)", page, re.MULTILINE)
+    endings = [re.findall(r"`(\.\w+)`", cell) for _, cell, _ in rows]
+    assert [tuple(cell) for cell in endings] == list(ENDINGS.values())
+    for (_, _, written), (first, *_) in zip(rows, endings, strict=True):
+        name = written.strip(",;").upper().replace("HEIC", "HEIF")
+        assert FORMATS.get(first, "PNG") == name
