@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from editinfinity.cli.delivery import deliver
+from editinfinity.cli.delivery import deliver, output_path
+from editinfinity.errors import UserError
 from editinfinity.files.photograph import read_photograph
 from editinfinity.files.writing import FORMATS, read_settings, write_photograph
 from tests.workflow.project import draw_image
@@ -53,3 +54,18 @@ def test_what_is_no_picture_is_left_alone(picture: Path) -> None:
     Image.new("RGB", (80, 64)).save(picture.with_name("photo_edited_3.png"))
     made = deliver(picture, picture, target, overwrite=False)
     assert made.name == "photo_edited_4.png" and target.read_bytes() == b""
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(
+    picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = picture.parent
+    assert output_path(picture, folder / "new" / "folder" / "a.png", None).name == "a.png"
+    assert not (folder / "new").exists()
+    (folder / "file").write_text("")
+    with pytest.raises(UserError, match=r"a\.png: cannot be written \(Not a directory\); choose"):
+        output_path(picture, folder / "file" / "a.png", None)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    for output in (None, folder / "a.png"):
+        with pytest.raises(UserError, match=r"cannot be written \(Permission denied\); choose"):
+            output_path(picture, output, None)

@@ -54,19 +54,23 @@ def output_path(image: Path, output: Path | None, mask: Path | None) -> Path:
     """Return the file to write the result to.
 
     Raises:
-        UserError: ``--output`` has an unsupported extension, cannot store the photograph, or is an
-            input of the edit.
+        UserError: ``--output`` has an unsupported extension, cannot store the photograph, is an
+            input of the edit, or lies in a folder that cannot be written to.
     """
+    from editinfinity.files.atomic import require_writable
     from editinfinity.files.opening import size_upright
     from editinfinity.files.writing import FORMATS, require_writable_as
 
     if output is None:
-        return image.with_name(f"{image.stem}_edited{extension_for(image)}")
+        beside = image.with_name(f"{image.stem}_edited{extension_for(image)}")
+        require_writable(beside)
+        return beside
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"--output: {output}: unknown format; choose one of {', '.join(FORMATS)}")
     if output.resolve() in {path.resolve() for path in (image, mask) if path is not None}:
         raise UserError(f"--output: {output}: is an input of this edit; choose another file")
     require_writable_as(output, size_upright(image))
+    require_writable(output)
     return output
 
 

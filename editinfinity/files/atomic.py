@@ -62,6 +62,21 @@ def atomic_path(final: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def require_writable(path: Path) -> None:
+    """Check, before the work, that a file can be written; nothing is created.
+
+    Raises:
+        UserError: its folder cannot be written to.
+    """
+    folder = path.absolute().parent
+    while not os.path.lexists(folder):  # missing folders are created when the file is written
+        folder = folder.parent
+    if not folder.is_dir():
+        raise _write_error(path, os.strerror(errno.ENOTDIR))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _write_error(path, os.strerror(errno.EACCES))
+
+
 def reserve_path(path: Path) -> bool:
     """Reserve a path by creating an empty file there; return False if the path already exists.
 

@@ -25,18 +25,19 @@ SETTINGS_KEY = "editinfinity"
 NAMESPACE = "urn:x-editinfinity:settings#"
 
 _SETTINGS_PROPERTY = re.compile(
-    r"\s*<rdf:Description[^>]*xmlns:editinfinity=[^>]*>\s*<editinfinity:settings>(.*?)"
-    r"</editinfinity:settings>\s*</rdf:Description>",
-    re.DOTALL,
+    r"(?<!\s)\s*<rdf:Description[^<>]{0,500}xmlns:editinfinity=[^<>]{0,500}>\s*"
+    r"<editinfinity:settings>([^<]*)</editinfinity:settings>\s*</rdf:Description>"
 )
+"""The expressions here take time proportional to the length of any XMP, however hostile."""
 _INSERTION_POINT = re.compile(r"(?=</rdf:RDF>)")
 _XMP_GPS = re.compile(
-    r"""\s*[\w-]+:G[Pp][Ss]\w+=("[^"]*"|'[^']*')|<([\w-]+:G[Pp][Ss]\w+)>.*?</\2>""", re.DOTALL
+    r"""(?<!\s)\s*(?<![\w-])[\w-]{1,64}:G[Pp][Ss]\w{1,64}=("[^"]*"|'[^']*')|"""
+    r"""<([\w-]{1,64}:G[Pp][Ss]\w{1,64})>[^<]*</\2>"""
 )
 """GPS properties in XMP: those of EXIF, and those of drones (``drone-dji:GpsLatitude``)."""
 _XMP_ORIENTATION = re.compile(
-    rb"""\s*tiff:Orientation=("[^"]*"|'[^']*')|<tiff:Orientation>.*?</tiff:Orientation>""",
-    re.DOTALL,
+    rb"""(?<!\s)\s*tiff:Orientation=("[^"]*"|'[^']*')|"""
+    rb"""<tiff:Orientation>[^<]*</tiff:Orientation>"""
 )
 """The orientation in XMP. Without one in EXIF, viewers use it and would turn an upright picture."""
 _EMPTY_PACKET = (
