@@ -129,7 +129,7 @@ def _exif_of(image: Image.Image, name: str) -> bytes | None:
         # The EXIF directory holds only the file offset of the Interop directory, which would be
         # wrong in a new file. So the offset is replaced by the directory's content.
         interop = {}
-        with suppress(ValueError):  # a negative offset
+        with suppress(ValueError, KeyError):  # a negative offset; Pillow 11 without one
             interop = exif.get_ifd(ExifTags.IFD.Interop)
         exif_directory.pop(ExifTags.IFD.Interop, None)
         if interop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from editinfinity.files.jpeg_xl import size_of_jpeg_xl
 log = logging.getLogger(__name__)
 
 FORMATS = [format_ for format_ in ENDINGS if format_ not in ("HEIF", "JXL")]
+if not importlib.util.find_spec("PIL.AvifImagePlugin"):  # before Pillow 11.3
+    FORMATS.remove("AVIF")
 """Formats that Pillow itself opens. Not all of them: some of its readers start other programs."""
 
 MAX_PIXELS = 178_956_970
