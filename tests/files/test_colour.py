@@ -15,6 +15,8 @@ from editinfinity.files.photograph import read_photograph
 from editinfinity.files.writing import write_photograph
 from tests.files.profiles import P3_PRIMARIES, grey_profile, matrix_profile, scanner_profile
 
+ROUNDED_PRIMARIES = ((0.4363, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1429, 0.0606, 0.7141))
+
 
 def ramp(mode: str = "RGB") -> Image.Image:
     """All values from dark to bright; the colours differ."""
@@ -29,13 +31,14 @@ def ramp(mode: str = "RGB") -> Image.Image:
     [
         (matrix_profile(curve="srgb", name="My monitor"), False),
         (matrix_profile(curve="srgb", name="sRGB", padding=1_200_000), False),
+        (matrix_profile(ROUNDED_PRIMARIES, "srgb", "as another program rounds them"), False),
         (matrix_profile(curve=2.2, name="sRGB IEC61966-2.1"), True),
         (matrix_profile(curve=1.0, name="sRGB linear"), True),
         (matrix_profile(P3_PRIMARIES, "srgb", "sRGB (Display P3)"), True),
         (matrix_profile(P3_PRIMARIES, "srgb", "P3", padding=3_000_000), True),
         (scanner_profile(), True),
     ],
-    ids=["as sRGB", "large", "gamma", "linear", "P3", "large P3", "table"],
+    ids=["as sRGB", "large", "rounded", "gamma", "linear", "P3", "large P3", "table"],
 )
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
 def test_a_profile_is_judged_by_what_it_does_not_by_its_name(
