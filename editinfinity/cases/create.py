@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from editinfinity.cases.folders import BLEND, IMAGE_ENDINGS, MASK, MASK_ENDINGS, UNNAMED_EDIT
+from editinfinity.cases.folders import BLEND, MASK, MASK_ENDINGS, UNNAMED_EDIT
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import atomic_path, write_bytes, write_text
+from editinfinity.files.formats import IMAGE_ENDINGS
 from editinfinity.files.input_files import (
     ANNOTATION_ENDINGS,
     BLEND_ENDINGS,
@@ -228,7 +229,10 @@ def _copy_image(image: Path, folder: Path) -> None:
         from editinfinity.files.photograph import read_photograph
         from editinfinity.files.writing import write_photograph
 
-        write_photograph(target, read_photograph(image))
+        photograph = read_photograph(image)
+        for message in photograph.warnings:  # the copy no longer shows them
+            log.warning("%s", message)
+        write_photograph(target, photograph)
     for other in folder.glob(f"{target.stem}.*"):
         if other != target and other.resolve() != image.resolve():
             other.unlink()

@@ -1,6 +1,6 @@
 """Cases as folders, in the layout of the original guide.
 
-A case has ``image/original_image.{jpg,jpeg,png,webp,tif,tiff,avif}``,
+A case has ``image/original_image.jpg`` (or with another of ``IMAGE_ENDINGS``),
 ``image/mask.{png,json,xml,csv,txt}``, ``image/blend.{npy,safetensors,png}``,
 ``prompt/edit_image_prompt.txt``, ``prompt/original_image_prompt.txt`` and
 ``prompt/target_word.txt``. A named edit has ``edit_image_prompt.NAME.txt``. It may have its own
@@ -18,11 +18,11 @@ from pathlib import Path
 
 from editinfinity.cases.case import Case, Edit
 from editinfinity.config.load import Config, ConfigError
+from editinfinity.files.formats import IMAGE_ENDINGS
 from editinfinity.files.input_files import ANNOTATION_ENDINGS, BLEND_ENDINGS, is_folder
 from editinfinity.files.near_names import AssignedFiles, Slot, assign_files, edit_names
 from editinfinity.names import printable, why_unusable
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".avif")
 MASK_ENDINGS = (".png", *ANNOTATION_ENDINGS, ".txt")
 """Endings of mask files: picture, annotations, box (read by ``editinfinity.files.masks``)."""
 

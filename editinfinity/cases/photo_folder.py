@@ -19,7 +19,7 @@ from pathlib import Path
 
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder
-from editinfinity.files.opening import is_picture, picture_endings
+from editinfinity.files.opening import PICTURE_ENDINGS, is_picture
 from editinfinity.names import look_of
 
 _SYSTEM_FOLDERS = frozenset(
@@ -150,7 +150,7 @@ def _sort_names(
         recursive: whether its subfolders are searched too.
         found: is added to.
     """
-    endings = picture_endings()
+    endings = PICTURE_ENDINGS
     pictures, annotations = list[Path](), list[Path]()
     for path in (folder / name for name in names):
         ending = path.suffix.lower()
@@ -252,7 +252,7 @@ class MaskFolder:
         except OSError as error:
             reason = f"{folder}: cannot be listed ({error.strerror}); allow reading it"
             raise UserError(reason) from None
-        endings = picture_endings() | set(ANNOTATION_ENDINGS)
+        endings = PICTURE_ENDINGS | set(ANNOTATION_ENDINGS)
         for path in (folder / name for name in names if not name.startswith(".")):
             if path.suffix.lower() not in endings or os.path.realpath(path) in self._photographs:
                 continue

@@ -119,10 +119,11 @@ def output_path(image: Path, output: Path | None, inputs: Iterable[Path | None])
         inputs: files of the edit besides the photograph, which must not be overwritten.
 
     Raises:
-        UserError: ``--output`` has an unsupported extension or is an input of the edit, or no file
-            can be created there.
+        UserError: ``--output`` has an unsupported extension, cannot store the photograph, is an
+            input of the edit, or no file can be created there.
     """
-    from editinfinity.files.writing import FORMATS
+    from editinfinity.files.opening import size_upright
+    from editinfinity.files.writing import FORMATS, require_writable_as
 
     if output is None:
         path = result_path(image.parent, image, "_edited")
@@ -142,6 +143,7 @@ def output_path(image: Path, output: Path | None, inputs: Iterable[Path | None])
         raise UserError(f"--output: {output}: is not a regular file; choose another name")
     if output.resolve() in {path.resolve() for path in (image, *inputs) if path is not None}:
         raise UserError(f"--output: {output}: is an input of this edit; choose another file")
+    require_writable_as(output, size_upright(image))
     return output
 
 

@@ -284,6 +284,7 @@ def new(
     editinfinity run --config cases=[holiday]
     """
     from editinfinity.files.camera_raw import refuse_camera_files
+    from editinfinity.files.formats import load_plugin
     from editinfinity.names import why_unusable
     from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
@@ -291,6 +292,7 @@ def new(
     _require_texts(prompt, source, target)
     require_file(image)
     refuse_camera_files(image)  # a case gets a copy that is not opened here
+    load_plugin(image)
     if reason := why_unusable(case):
         raise UserError(f"{case!r} cannot be the name of a case: {reason}")
     folder = path_on_disk(data / case)

@@ -1,4 +1,4 @@
-"""Detect unsupported camera files (camera raw, HEIC) by content, whatever their suffix.
+"""Detect unsupported camera raw files by content, whatever their suffix.
 
 A camera raw file is often a TIFF whose first picture is a thumbnail. Opened as an ordinary
 picture, only the thumbnail would be edited. So the directories (IFDs) of a TIFF are inspected
@@ -22,7 +22,6 @@ _THUMBNAIL = (
     "with one picture"
 )
 _DAMAGED = "is damaged or incomplete (a TIFF with too many tags); copy or export it again"
-_HEIC = "is an unsupported HEIC picture; save it as JPEG or PNG"
 
 _MAGIC = (
     (0, b"FUJIFILMCCD-RAW"),  # RAF, Fujifilm
@@ -37,10 +36,6 @@ _TIFF_MAGIC = (
     (8, b"CR\x02"),  # CR2, Canon
     (8, b"IIIITwaR"), (8, b"MMMMRawT"),  # IIQ, Phase One
 )  # fmt: skip
-_HEIC_BRANDS = frozenset(
-    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-)
-_AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _PHOTOMETRIC, _DNG = 254, 255, 256, 257, 262, 50706
 _NESTED = (330, 34665, 34853)
@@ -72,7 +67,7 @@ _Tags = dict[int, _Numbers]
 
 
 def refuse_camera_files(path: Path) -> None:
-    """Refuse camera raw files, HEIC, and TIFFs that begin with a thumbnail or have too many tags.
+    """Refuse camera raw files, and TIFFs that begin with a thumbnail or have too many tags.
 
     All other files pass, including missing and damaged ones: opening them reports the error.
 
@@ -81,25 +76,13 @@ def refuse_camera_files(path: Path) -> None:
     """
     with suppress(OSError), path.open("rb") as file:
         head = file.read(64)
-        error = _RAW if _has_magic(head, _MAGIC) else _tiff_error(file, head) or _heic_error(head)
+        error = _RAW if _has_magic(head, _MAGIC) else _tiff_error(file, head)
         if error:
             raise UserError(f"{path}: {error}")
 
 
 def _has_magic(head: bytes, magics: tuple[tuple[int, bytes], ...]) -> bool:
     return any(head.startswith(magic, offset) for offset, magic in magics)
-
-
-def _heic_error(head: bytes) -> str | None:
-    """Return the error text for a HEIC file, found by its ``ftyp`` brands; None if it is not one.
-
-    AVIF files have an ``ftyp`` box too and are accepted.
-    """
-    if head[4:8] != b"ftyp":
-        return None
-    size = int.from_bytes(head[:4])
-    brands = {head[8:12], *(head[i : i + 4] for i in range(16, min(size, len(head)), 4))}
-    return _HEIC if brands & _HEIC_BRANDS and not brands & _AVIF_BRANDS else None
 
 
 def _tiff_error(file: BinaryIO, head: bytes) -> str | None:

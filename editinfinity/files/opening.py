@@ -8,29 +8,37 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.camera_raw import refuse_camera_files
+from editinfinity.files.formats import ENDINGS, IMAGE_ENDINGS, load_plugin
 from editinfinity.files.geometry import Size
 from editinfinity.files.input_files import require_file
+from editinfinity.files.jpeg_xl import size_of_jpeg_xl
 
 log = logging.getLogger(__name__)
 
-FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM"]
-if importlib.util.find_spec("PIL.AvifImagePlugin"):  # from Pillow 11.3 on
-    FORMATS.append("AVIF")
-"""Accepted formats. Not all of Pillow's: some of its readers start other programs."""
+FORMATS = [format_ for format_ in ENDINGS if format_ not in ("HEIF", "JXL")]
+if not importlib.util.find_spec("PIL.AvifImagePlugin"):  # before Pillow 11.3
+    FORMATS.remove("AVIF")
+"""Formats that Pillow itself opens. Not all of them: some of its readers start other programs."""
 
 MAX_PIXELS = 178_956_970
 """Maximum number of pixels; Pillow's own limit for refusing a file as a decompression bomb."""
 
 MAX_BYTES = 2**30
 """Maximum file size in bytes: more than uncompressed 16-bit RGB with ``MAX_PIXELS`` needs."""
+
+MAX_TEXT_BYTES = 2**24
+"""Maximum size of a PNG's colour profile or of one of its texts, in bytes, when decompressed.
+
+Profiles of scanners and printers exceed Pillow's limit, 1 MiB.
+"""
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_TEXT_BYTES
 
 Result = TypeVar("Result")
 
@@ -43,19 +51,15 @@ _OTHER_ENDINGS = frozenset(
         *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq"),
         *(".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2"),
         *(".rwl", ".sr2", ".srf", ".srw", ".x3f"),  # up to here of cameras
-        *(".heic", ".heics", ".heif", ".heifs", ".hif", ".j2k", ".jp2", ".jxl", ".mpo", ".psb"),
-        *(".psd", ".svg", ".tga", ".xcf"),
+        *(".heics", ".heifs", ".j2k", ".jp2", ".mpo", ".psb", ".psd", ".svg", ".tga", ".xcf"),
     }
 )
 """Endings of further pictures. Opening such a file tells whether it can be read here, and why not:
 a format depends on the content, and on the packages that are installed."""
 
 
-@cache
-def picture_endings() -> frozenset[str]:
-    """Return the endings of picture files in lower case, with dot, also of unreadable formats."""
-    readable = (ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
-    return frozenset(readable) | _OTHER_ENDINGS
+PICTURE_ENDINGS = frozenset(IMAGE_ENDINGS) | _OTHER_ENDINGS
+"""The endings of picture files in lower case, with dot, also of formats that cannot be opened."""
 
 
 def is_picture(path: Path) -> bool:
@@ -64,7 +68,9 @@ def is_picture(path: Path) -> bool:
         return False
     try:
         refuse_camera_files(path)
-    except UserError:
+        if load_plugin(path) is not None:
+            return True
+    except UserError:  # of a camera, or of a format whose package is not installed
         return True
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS):
@@ -91,7 +97,7 @@ def open_as(path: Path, convert: Callable[[Image.Image], Result]) -> Result:
     Raises:
         UserError: the picture cannot be opened, decoded or converted.
     """
-    with _open_checked(path) as image:
+    with open_header(path) as image:
         _read_interop(image)
         image.load()
         upright = _upright(image, path)
@@ -108,7 +114,7 @@ def open_small(path: Path, side: int) -> Image.Image:
     Raises:
         UserError: the picture cannot be opened or decoded.
     """
-    with _open_checked(path) as image:
+    with open_header(path) as image:
         image.draft(None, (2 * side, 2 * side))
         image.load()
         return _upright(image, path)
@@ -120,25 +126,44 @@ def size_upright(path: Path) -> Size:
     Raises:
         UserError: the picture cannot be opened.
     """
-    with _open_checked(path) as image:
-        try:
-            sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
-        except Exception:  # EXIF may hold arbitrary bytes
-            sideways = False
-        return (image.width, image.height) if sideways else (image.height, image.width)
+    with open_header(path) as image:
+        width, height = image.size
+        if image.format == "TIFF":
+            # As stored: some versions of Pillow have turned the size of a TIFF already, some not.
+            tags = getattr(image, "tag_v2", {})
+            width, height = tags.get(256, width), tags.get(257, height)
+        return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; 1 (upright) if there is none, or if the EXIF is broken."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # EXIF may hold arbitrary bytes
+        return 1
 
 
 @contextmanager
-def _open_checked(path: Path) -> Iterator[Image.Image]:
-    """Open a picture without decoding it; errors in the block become ``UserError`` for the file."""
+def open_header(path: Path) -> Iterator[Image.Image]:
+    """Open a picture without decoding it.
+
+    Raises:
+        UserError: the picture cannot be opened, or the block raised any exception.
+    """
     require_file(path, MAX_BYTES, "put the picture there")
+    format_ = None
     try:
         refuse_camera_files(path)
+        format_ = load_plugin(path)
+        if format_ == "JXL":  # its decoder decodes when it opens
+            _require_few_pixels(*size_of_jpeg_xl(path))
+        formats = FORMATS if format_ is None else [format_]
         # Photographs of high-resolution cameras exceed Pillow's warning limit but not its error
         # limit. Its other warnings (unusual EXIF, a truncated but readable file) do not help users.
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=formats) as image:
+            _require_few_pixels(*image.size)
+            if format_ == "JXL" and not getattr(image, "jpeg", False):
+                _forget_orientation(image)  # its decoder has turned it
             yield image
     except UserError:
         raise
@@ -147,6 +172,10 @@ def _open_checked(path: Path) -> Iterator[Image.Image]:
             f"{path}: has more than {MAX_PIXELS // 10**6} million pixels; give a smaller picture"
         ) from None
     except UnidentifiedImageError:
+        if format_ is not None:
+            raise UserError(
+                f"{path}: is damaged or incomplete ({format_}); copy or export it again"
+            ) from None
         raise UserError(
             f"{path}: is not a picture that can be read; save it as JPEG, PNG or WebP"
         ) from None
@@ -158,6 +187,19 @@ def _open_checked(path: Path) -> Iterator[Image.Image]:
         raise UserError(
             f"{path}: is damaged or incomplete ({first_sentence(error)}); copy or export it again"
         ) from None
+
+
+def _require_few_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+
+
+def _forget_orientation(image: Image.Image) -> None:
+    """Remove the orientation from the EXIF of a picture that is upright."""
+    with suppress(Exception):  # errors are reported later, when the EXIF is used
+        exif = image.getexif()
+        if exif.pop(ExifTags.Base.Orientation, None) is not None:
+            image.info["exif"] = exif.tobytes()
 
 
 def _upright(image: Image.Image, path: Path) -> Image.Image:

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from editinfinity.files.colour import from_srgb, to_srgb
+from editinfinity.files.colour import can_convert, from_srgb, to_srgb
 from editinfinity.files.geometry import Geometry, Size
 from editinfinity.files.lost_detail import LostDetail, paste_with_detail
+from editinfinity.files.lost_parts import lost_parts
 from editinfinity.files.metadata import Metadata, metadata_of
-from editinfinity.files.opening import open_picture
+from editinfinity.files.opening import MAX_TEXT_BYTES, open_picture
 from editinfinity.files.pixels import is_transparent, to_grey, to_rgb
 
 _GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -32,7 +33,7 @@ class Photograph:
             over a background.
         alpha: alpha channel, mode ``L``, of the same size; or None.
         profile: the ICC profile of ``pixels``, or None.
-        metadata: EXIF and XMP.
+        metadata: EXIF, XMP and resolution.
         format: Pillow's name of the file's format.
         warnings: one message for each property of the file that could not be preserved.
     """
@@ -94,10 +95,9 @@ class Photograph:
         return to_srgb(small, self.profile) if self.pixels.mode == "RGB" else small
 
     def _in_own_colours(self, picture: Image.Image) -> Image.Image:
-        """Convert a picture in sRGB to the photograph's profile, or to grey of 8 bits."""
-        picture = picture.convert("RGB")
-        is_rgb = self.pixels.mode == "RGB"
-        return from_srgb(picture, self.profile) if is_rgb else picture.convert("L")
+        """Convert a picture in sRGB to the photograph's profile, in RGB or grey of 8 bits."""
+        mode = "RGB" if self.pixels.mode == "RGB" else "L"
+        return from_srgb(picture.convert("RGB"), self.profile, mode)
 
     def without_location(self) -> Photograph:
         """Return a copy without the location where the photograph was taken."""
@@ -139,20 +139,21 @@ def read_photograph(path: Path) -> Photograph:
         UserError: the file is missing, damaged, not a picture, or too large.
     """
     image = open_picture(path)
-    return photograph_of(image, str(path), _warnings_of(image, path))
+    return photograph_of(image, str(path), lost_parts(path))
 
 
 def photograph_of(
     image: Image.Image, name: str = "the picture", warnings: Sequence[str] = ()
 ) -> Photograph:
     """As ``read_photograph``, for an open picture that is upright already."""
-    metadata, format_ = metadata_of(image, name), image.format or "PNG"
-    profile, alpha = image.info.get("icc_profile"), None
+    notes = list(warnings)
+    metadata, format_ = metadata_of(image, name, notes), image.format or "PNG"
+    profile, alpha = image.info.get("icc_profile") or None, None
     if image.mode in _GREY_16_BIT:
         pixels = image if image.mode == "I;16" else Image.fromarray(np.asarray(image).astype("<u2"))
     elif image.mode in ("I", "F"):
         pixels, profile = to_grey(image, background=255), None
-    elif image.mode == "CMYK":
+    elif image.mode in ("CMYK", "LAB"):
         pixels, profile = to_rgb(image), None
     else:
         is_grey = image.mode in ("1", "L", "LA", "La")
@@ -162,29 +163,26 @@ def photograph_of(
             alpha = image.getchannel("A")
         pixels = image.convert("L" if is_grey else "RGB")
     pixels.info = {}
-    return Photograph(pixels, alpha, profile, metadata, format_, tuple(warnings))
+    if profile is not None:
+        pixels, profile = _with_usable_profile(pixels, profile, name, notes)
+    return Photograph(pixels, alpha, profile, metadata, format_, tuple(notes))
 
 
-def _warnings_of(image: Image.Image, path: Path) -> list[str]:
-    warnings = []
-    if image.mode in ("RGB", "RGBA", "LA") and _bits_per_channel(image, path) > 8:
-        warnings.append(f"{path}: has 16 bits per channel; only 8 are kept")
-    if image.mode in ("I", "F"):
-        warnings.append(f"{path}: has 32 bits per pixel; only 8 are kept")
-    if image.mode == "CMYK":
-        warnings.append(f"{path}: is CMYK; it is converted to sRGB")
-    if image.info.get("duration") and image.format in ("GIF", "WEBP", "PNG", "AVIF"):
-        warnings.append(f"{path}: is an animation; only its first frame is used")
-    return warnings
+def _with_usable_profile(
+    pixels: Image.Image, profile: bytes, name: str, warnings: list[str]
+) -> tuple[Image.Image, bytes | None]:
+    """Return pixels and a profile to which generated colours can be converted; None for sRGB.
 
-
-def _bits_per_channel(image: Image.Image, path: Path) -> int:
-    """Return the bits per channel in the file, which Pillow silently reduces to 8."""
-    if image.format == "PNG":
-        with path.open("rb") as file:
-            return file.read(25)[24]
-    if image.format == "TIFF":
-        with Image.open(path, formats=["TIFF"]) as tiff:
-            bits = getattr(tiff, "tag_v2", {}).get(258, 8)
-        return max(bits) if isinstance(bits, tuple) else int(bits)
-    return 8
+    Pixels of a profile that leads only to sRGB, or is too large for a file, are converted to sRGB.
+    A message for each change is added to ``warnings``.
+    """
+    mode = "RGB" if pixels.mode == "RGB" else "L"
+    if not can_convert(mode, profile, towards_srgb=True):
+        warnings.append(f"{name}: its colour profile cannot be used; sRGB is assumed")
+        return pixels, None
+    if len(profile) <= MAX_TEXT_BYTES and can_convert(mode, profile, towards_srgb=False):
+        return pixels, profile
+    warnings.append(f"{name}: its colour profile cannot be used for the result, which is sRGB")
+    if mode == "RGB":
+        return to_srgb(pixels, profile), None
+    return to_srgb(to_grey(pixels, background=255), profile).convert("L"), None

@@ -12,18 +12,20 @@ HIGH_BIT_DEPTH = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to 8-bit RGB over white; CMYK is converted with its ICC profile if it has one.
+    """Convert to 8-bit RGB over white.
 
-    Only the profile of an RGB picture stays in ``info``; that of another mode would be wrong.
+    Only the profile of an RGB picture stays in ``info``. CMYK, Lab and grey are converted to sRGB,
+    by their profile if they have one.
     """
-    profile = image.info.get("icc_profile")
-    if image.mode == "CMYK":
-        return _with_profile_only(to_srgb(image, profile or None).convert("RGB"))
-    if image.mode in HIGH_BIT_DEPTH:
+    profile = image.info.get("icc_profile") or None
+    if image.mode in ("CMYK", "LAB"):
+        return _with_profile_only(to_srgb(image, profile).convert("RGB"))
+    if image.mode in ("I", "F"):
         return _with_profile_only(_to_8_bit_grey(image).convert("RGB"))
-    is_colour = image.mode in ("RGB", "RGBA", "P", "PA", "RGBX", "RGBa")
+    if image.mode in ("1", "L", "LA", "La", *HIGH_BIT_DEPTH):
+        return _with_profile_only(to_srgb(to_grey(image, 255), profile).convert("RGB"))
     rgb = _flatten(image, 255).convert("RGB") if is_transparent(image) else image.convert("RGB")
-    return _with_profile_only(rgb, profile if is_colour else None)
+    return _with_profile_only(rgb, profile)
 
 
 def to_grey(image: Image.Image, background: int) -> Image.Image:

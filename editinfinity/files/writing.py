@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import os
+import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,18 @@ from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
 
 from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.atomic import write_bytes
-from editinfinity.files.metadata import SETTINGS_KEY, settings_in, with_settings
+from editinfinity.files.formats import require_plugin
+from editinfinity.files.geometry import Size
+from editinfinity.files.metadata import (
+    SETTINGS_KEY,
+    Metadata,
+    settings_in,
+    with_resolution,
+    with_settings,
+    without_maker_note,
+)
 from editinfinity.files.opening import open_picture
 from editinfinity.files.photograph import Photograph
-from editinfinity.files.pixels import to_grey, to_rgb
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +33,26 @@ FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".webp": "WEBP",
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
 }
 """Suffix → format, for the formats that can store a picture with its metadata and settings."""
 
+_MAX_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536, "HEIF": 16_384}
+"""Format → its maximum width and height in pixels."""
+
+_MAX_JPEG_EXIF, _MAX_JPEG_XMP = 65_533, 65_502
+"""Maximum size of EXIF and of XMP in a JPEG, in bytes; each must fit into one segment."""
+
 QUALITY = 95
-"""Quality of a JPEG, WebP or AVIF that does not take its quality from an original JPEG."""
+"""Quality of a JPEG, WebP, AVIF or HEIC that does not take its quality from an original JPEG."""
 
 
 def write_photograph(
@@ -54,46 +75,94 @@ def write_photograph(
     write_bytes(path, encode_photograph(path, photograph, settings, like))
 
 
-def encode_photograph(
-    path: Path, photograph: Photograph, settings: str | None = None, like: Path | None = None
-) -> bytes:
-    """Return the bytes that ``write_photograph`` would write to ``path``, without writing them.
+def require_writable_as(path: Path, size: Size) -> None:
+    """Check that a picture can be written in the format of a file, before it is made.
+
+    Args:
+        path: the output file; its suffix determines the format.
+        size: (height, width) of the picture.
 
     Raises:
-        UserError: the suffix is unknown, or the format cannot store the picture.
+        UserError: the suffix is unknown, the format needs a package that is not installed, or the
+            picture is too large for it.
     """
     format_ = FORMATS.get(path.suffix.lower())
     if format_ is None:
         known = ", ".join(FORMATS)
         raise UserError(f"{path}: cannot be written in that format; choose one of {known}")
-    picture, options = photograph.picture(), _save_options(format_, photograph, settings)
-    if format_ == "JPEG":
-        options.update(_jpeg_quality_like(like))
-        picture = _convert_for_jpeg(picture, path)
-    elif picture.mode == "I;16" and format_ in ("WEBP", "AVIF"):
-        raise UserError(f"{path}: {format_} has no 16-bit grey; choose .png or .tif")
-    elif format_ == "WEBP":
-        options.update(lossless=_is_lossless_webp(like), quality=QUALITY, exact=True)
-    elif format_ == "AVIF":
-        options.update(quality=QUALITY)
-    buffer = io.BytesIO()
-    try:
-        picture.save(buffer, format_, **options)
-    except (OSError, KeyError, ValueError) as error:
+    require_plugin(path, format_)
+    if max(size) > _MAX_SIDES.get(format_, max(size)):
         raise UserError(
-            f"{path}: cannot be written as {format_} ({first_sentence(error)}); choose another one"
-        ) from None
+            f"{path}: {format_} has at most {_MAX_SIDES[format_]} pixels a side; "
+            "choose .png, .tif or .jpg"
+        )
+
+
+def encode_photograph(
+    path: Path, photograph: Photograph, settings: str | None = None, like: Path | None = None
+) -> bytes:
+    """Return the bytes that ``write_photograph`` would write to ``path``, without writing them.
+
+    Metadata that the format cannot store are left out, with a warning.
+
+    Raises:
+        UserError: the suffix is unknown, or the format cannot store the picture.
+    """
+    require_writable_as(path, photograph.size)
+    format_ = FORMATS[path.suffix.lower()]
+    picture, options = photograph.picture(), dict[str, Any]()
+    if format_ in ("JPEG", "WEBP", "AVIF", "HEIF"):
+        picture = _convert_to_8_bits(picture, path)
+    if format_ == "JPEG":
+        options = _jpeg_quality_like(like)
+        picture = _convert_for_jpeg(picture, path)
+    elif format_ == "WEBP":
+        options = {"lossless": _is_lossless_webp(like), "quality": QUALITY, "exact": True}
+    elif format_ in ("AVIF", "HEIF"):
+        options = {"quality": QUALITY}
+    if photograph.profile is not None:
+        options["icc_profile"] = photograph.profile
+    metadata = photograph.metadata
+    try:
+        stored = _save_options(path, format_, metadata, settings)
+        return _encoded(picture, format_, {**options, **stored})
+    except _SAVE_ERRORS as error:
+        if metadata == Metadata():
+            raise UserError(
+                f"{path}: cannot be written as {format_} ({first_sentence(error)})"
+            ) from None
+        log.warning(
+            "%s: its EXIF and XMP cannot be written (%s) and are left out",
+            path,
+            first_sentence(error),
+        )
+        return encode_photograph(path, replace(photograph, metadata=Metadata()), settings, like)
+
+
+_SAVE_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, struct.error, OverflowError)
+
+
+def _encoded(picture: Image.Image, format_: str, options: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format_, **options)
     return buffer.getvalue()
 
 
-def _save_options(format_: str, photograph: Photograph, settings: str | None) -> dict[str, Any]:
-    """Return profile and metadata as arguments of Pillow's ``save`` for a format."""
-    metadata = photograph.metadata
+def _save_options(
+    path: Path, format_: str, metadata: Metadata, settings: str | None
+) -> dict[str, Any]:
+    """Return metadata and settings as arguments of Pillow's ``save`` for a format."""
     options: dict[str, Any] = {}
-    if photograph.profile is not None:
-        options["icc_profile"] = photograph.profile
-    if metadata.exif is not None:
-        options["exif"] = metadata.exif
+    exif = metadata.exif
+    if metadata.dpi is not None:
+        if format_ in ("PNG", "JPEG"):
+            options["dpi"] = metadata.dpi
+        else:
+            exif = with_resolution(exif, metadata.dpi)
+    if format_ == "JPEG":
+        exif = _exif_for_jpeg(exif, path)
+    if exif is not None:
+        options["exif"] = exif
     if format_ == "PNG":
         text = PngImagePlugin.PngInfo()
         if settings is not None:
@@ -102,10 +171,12 @@ def _save_options(format_: str, photograph: Photograph, settings: str | None) ->
             text.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode("utf-8", "replace"))
         return {**options, "pnginfo": text, "compress_level": _PNG_LEVEL}
     xmp = metadata.xmp if settings is None else with_settings(metadata.xmp, settings)
+    if format_ == "JPEG":
+        xmp = _xmp_for_jpeg(xmp, settings, path)
     if format_ == "TIFF":
         # Pillow's TIFF writer takes XMP as one of the EXIF tags.
         tags = Image.Exif()
-        tags.load(metadata.exif or b"")
+        tags.load(exif or b"")
         if xmp is not None:
             tags[_TIFF_XMP] = xmp
         if ExifTags.IFD.Exif in tags:
@@ -118,6 +189,29 @@ def _save_options(format_: str, photograph: Photograph, settings: str | None) ->
     if xmp is not None:
         options["xmp"] = xmp
     return options
+
+
+def _exif_for_jpeg(exif: bytes | None, path: Path) -> bytes | None:
+    """Return EXIF that fits into a JPEG: without the maker note if it is too long, or None."""
+    if exif is None or len(exif) <= _MAX_JPEG_EXIF:
+        return exif
+    exif = without_maker_note(exif)
+    fits = len(exif) <= _MAX_JPEG_EXIF
+    what = "maker note of its EXIF" if fits else "EXIF"
+    log.warning("%s: the %s is too long for a JPEG and is left out", path, what)
+    return exif if fits else None
+
+
+def _xmp_for_jpeg(xmp: bytes | None, settings: str | None, path: Path) -> bytes | None:
+    """Return XMP that fits into a JPEG: only the settings if it is too long, or None."""
+    if xmp is None or len(xmp) <= _MAX_JPEG_XMP:
+        return xmp
+    only_settings = None if settings is None else with_settings(None, settings)
+    if only_settings is not None and len(only_settings) <= _MAX_JPEG_XMP:
+        log.warning("%s: the XMP is too long for a JPEG and is left out", path)
+        return only_settings
+    log.warning("%s: the XMP and the settings are too long for a JPEG and are left out", path)
+    return None
 
 
 _TIFF_XMP = 700
@@ -147,14 +241,24 @@ def _jpeg_quality_like(like: Path | None) -> dict[str, Any]:
     return {"quality": QUALITY, "subsampling": 0}
 
 
+def _convert_to_8_bits(picture: Image.Image, path: Path) -> Image.Image:
+    if picture.mode != "I;16":
+        return picture
+    log.warning("%s: its format has 8 bits per channel; only 8 of the 16 are kept", path)
+    grey = picture.point(lambda value: value / 257).convert("L")
+    grey.info = picture.info
+    return grey
+
+
 def _convert_for_jpeg(picture: Image.Image, path: Path) -> Image.Image:
-    if picture.mode in ("RGBA", "LA"):
-        log.warning("%s: JPEG has no transparency; the picture is put on white", path)
-        return to_rgb(picture) if picture.mode == "RGBA" else to_grey(picture, background=255)
-    if picture.mode == "I;16":
-        log.warning("%s: JPEG has 8 bits per channel; only 8 of the 16 are kept", path)
-        return picture.point(lambda value: value / 257).convert("L")
-    return picture
+    if picture.mode not in ("RGBA", "LA"):
+        return picture
+    log.warning("%s: JPEG has no transparency; the picture is put on white", path)
+    background = Image.new(picture.mode, picture.size, "white")
+    opaque = Image.alpha_composite(background.convert("RGBA"), picture.convert("RGBA"))
+    result = opaque.convert("RGB" if picture.mode == "RGBA" else "L")
+    result.info = picture.info
+    return result
 
 
 def _is_lossless_webp(like: Path | None) -> bool:

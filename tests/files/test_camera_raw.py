@@ -183,14 +183,6 @@ def test_hostile_directories_cost_nothing(tmp_path: Path, data: bytes) -> None:
     assert time.perf_counter() - began < 10
 
 
-@pytest.mark.parametrize("brands", [b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heix"])
-def test_heic_is_named(tmp_path: Path, brands: bytes) -> None:
-    path = tmp_path / "IMG_1.jpg"
-    path.write_bytes(b"\0\0\0\x18ftyp" + brands + bytes(100))
-    with pytest.raises(UserError, match=r"is an unsupported HEIC picture; save it as JPEG or PNG$"):
-        read_image(path)
-
-
 def test_an_avif_that_says_it_is_a_general_one_first_is_no_heic(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     try:

@@ -330,7 +330,6 @@ def test_an_edit_of_an_edit_carries_only_its_own_settings() -> None:
     second = with_settings(first, '{"prompt": "second"}')
     assert b"first" not in second and second.count(b"<editinfinity:settings>") == 1
     assert b"dc:format" in second
-    assert b"dc:format" not in with_settings(XMP + b" " * 70_000, "{}")
     assert b"{}" in with_settings(b"\xff no packet", "{}")
 
 
@@ -411,5 +410,5 @@ def test_formats_that_cannot_hold_it_say_so(
     write_photograph(tmp_path / "d.jpg", read_photograph(tmp_path / "d.png"))
     levels = np.asarray(Image.open(tmp_path / "d.png")) / 257
     assert np.abs(np.asarray(Image.open(tmp_path / "d.jpg"), float) - levels).mean() < 30
-    with pytest.raises(UserError, match="has no 16-bit grey"):
-        write_photograph(tmp_path / "d.webp", read_photograph(tmp_path / "d.png"))
+    write_photograph(tmp_path / "d.webp", read_photograph(tmp_path / "d.png"))
+    assert "d.webp: its format has 8 bits per channel; only 8 of the 16 are kept" in caplog.text
