@@ -32,7 +32,7 @@ from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import Editor, MaskBlend, ReplaySource, keep_generated
 from editinfinity.editing.blend_mask import make_blend_mask, resample_blend_mask
 from editinfinity.editing.sampler import Sample, SamplingSettings, sample
-from editinfinity.files.masks import MASK_THRESHOLD
+from editinfinity.files.mask_pictures import MASK_THRESHOLD
 from editinfinity.inversion.lora import LoraSettings, add_lora
 from editinfinity.inversion.teacher_forcing import BitLoss, bit_loss, make_training_batch
 from editinfinity.models import bsq

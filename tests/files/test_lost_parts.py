@@ -49,7 +49,6 @@ PAGES = "has several pages; only the first is used"
         ("a.tif", {"save_all": True, "append_images": [picture(1, (48, 32))]}, None),
         ("a.tif", {"save_all": True, "append_images": [picture(1, (48, 48))]}, PAGES),
     ],
-    ids=str,
 )
 def test_only_the_first_frame_is_used_and_told(
     tmp_path: Path, name: str, options: dict, told: str | None

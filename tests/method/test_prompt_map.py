@@ -10,7 +10,7 @@ import torch
 
 from editinfinity.editing import sampler
 from editinfinity.editing.blend import ReplaySource
-from editinfinity.editing.blend_mask import gaussian_blur
+from editinfinity.editing.blend_mask import blur
 from editinfinity.editing.guidance import Unguided
 from editinfinity.editing.prompt_map import BitDisagreement
 from editinfinity.errors import UserError
@@ -77,7 +77,7 @@ def test_each_row_sees_its_own_prompt(model: Infinity, photograph: ImageFeatures
     both = (odds_of(model, photograph, prompt) for prompt in (target, source))
     for scale, rows in enumerate(zip(*both, strict=True)):
         bits(scale, torch.cat(rows))
-    assert np.allclose(maps.bits, gaussian_blur(bits.mean.numpy(), 1), atol=1e-5)
+    assert np.allclose(maps.bits, blur(bits.mean.numpy(), 1), atol=1e-5)
     assert maps.bits.max() > 10 * 1e-5
 
 
