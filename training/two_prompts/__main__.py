@@ -68,8 +68,9 @@ def described(bench: Bench, rows: Iterator[Row]) -> Iterator[Row]:
 
 
 def run_part(options: argparse.Namespace, step: str) -> None:
-    """Find and draw this process's part of the edits, and write its rows."""
+    """Find and draw this process's part of the edits, and write the rows after each of them."""
     tables: dict[str, list[Row]] = {}
+    options.output.mkdir(parents=True, exist_ok=True)
     for bench in rows_of(options, TUNING if step == "tune" else TEST):
         shown = options.output / "pictures" / str(bench.scene.facts.edit)
         keep = shown if bench.scene.facts.edit in SHOWN and step == "draw" else None
@@ -79,9 +80,7 @@ def run_part(options: argparse.Namespace, step: str) -> None:
             found = {"found": found_rows(bench), "drawn": drawn_rows(bench, keep=keep)}
         for name, rows in found.items():
             tables.setdefault(name, []).extend(described(bench, rows))
-    options.output.mkdir(parents=True, exist_ok=True)
-    for name, rows in tables.items():
-        write_table(options.output / f"{name}.{options.part[0]}.tsv", rows)
+            write_table(options.output / f"{name}.{options.part[0]}.tsv", tables[name])
 
 
 def run(options: argparse.Namespace, step: str) -> None:

@@ -58,7 +58,7 @@ from editinfinity.settings.groups import (
 )
 from editinfinity.settings.setting import make_groups
 from training.ablation.measures import Witnesses
-from training.two_prompts.recipes import BITS, BOTH, MASK, METHODS, NONE, WORD, WORDS, Method
+from training.two_prompts.recipes import BOTH, MASK, METHODS, NONE, PLACES, WORD, Method
 from training.two_prompts.scenes import Scene, on
 
 log = logging.getLogger(__name__)
@@ -179,8 +179,8 @@ class Bench:
                 self.rendering if background == "detail" else None,
             )  # fmt: skip
             pixels = np.asarray(finished.pixels, dtype=np.float64)
-            row[f"psnr_{background}"] = _psnr(pixels, self.scene.source, ~self.scene.mask)
             same = (self.scene.wanted == self.scene.source).all(-1)
+            row[f"psnr_{background}"] = _psnr(pixels, self.scene.source, ~self.scene.mask)
             row[f"psnr_{background}_same"] = _psnr(pixels, self.scene.source, same)
         return row
 
@@ -191,10 +191,9 @@ def _tensor(picture: Image.Image, device: torch.device) -> Tensor:
 
 
 def _psnr(pixels: NDArray[np.floating], source: NDArray[np.uint8], where: Cells) -> float:
-    if not where.any():
-        return float("nan")
-    error = float(np.square((pixels - source)[where] / 255).mean())
-    return min(PSNR_CAP, -10 * np.log10(max(error, 1e-12)))
+    """Return the PSNR of some pixels, the others counting as equal, as PIE-Bench measures."""
+    error = float((np.square((pixels - source) / 255) * where[..., None]).mean())
+    return min(PSNR_CAP, -10 * float(np.log10(max(error, 1e-12))))
 
 
 def iou(found: Cells, true: Cells) -> float:
@@ -202,9 +201,12 @@ def iou(found: Cells, true: Cells) -> float:
     return float((found & true).sum() / max((found | true).sum(), 1))
 
 
-def places_of(scene: Scene) -> tuple[str, ...]:
-    """Return the places that an edit can be drawn under."""
-    return tuple(p for p in (MASK, WORD, WORDS, BITS, BOTH, NONE) if p != WORD or scene.word)
+def places_of(scene: Scene, method: Method) -> tuple[str, ...]:
+    """Return the places that an edit is drawn under; fewer outside of the ablation's edits."""
+    if method.learned and scene.set != "one":
+        return ()
+    places = PLACES if scene.set == "one" and not method.learned else (MASK, WORD, BOTH, NONE)
+    return tuple(place for place in places if place != WORD or scene.word)
 
 
 def found_rows(bench: Bench) -> Iterator[Row]:
@@ -237,15 +239,13 @@ def drawn_rows(
     settings: MaskSettings = MaskSettings(), keep: Path | None = None,
 ) -> Iterator[Row]:  # fmt: skip
     """Yield the measures of every drawing of an edit; pictures go to the folder ``keep``."""
-    maps = bench.maps()
-    for place in places_of(bench.scene) if places is None else places:
-        region = bench.region(place, maps, settings)
-        if keep is not None and region is not None:
-            shown = Image.fromarray(np.where(region.edited, 0, 255).astype(np.uint8))
-            _save(keep / f"mask-{place}.png", shown.resize((256, 256), Image.Resampling.NEAREST))
-        for method in methods:
+    maps, regions = bench.maps(), dict[str, EditedRegion | None]()
+    for method in methods:
+        for place in places_of(bench.scene, method) if places is None else places:
+            if place not in regions:
+                regions[place] = bench.region(place, maps, settings)
             began = time.perf_counter()
-            drawn, blend = bench.draw(method, region)
+            drawn, blend = bench.draw(method, regions[place])
             seconds = time.perf_counter() - began
             if keep is not None:
                 _save(keep / f"{method.name}-{place}.png", drawn)
@@ -253,6 +253,10 @@ def drawn_rows(
                 "method": method.name, "place": place, "seconds": seconds,
                 **bench.measured(drawn, blend),
             }  # fmt: skip
+    for place, region in regions.items():
+        if keep is not None and region is not None:
+            shown = Image.fromarray(np.where(region.edited, 0, 255).astype(np.uint8))
+            _save(keep / f"mask-{place}.png", shown.resize((256, 256), Image.Resampling.NEAREST))
 
 
 def _save(path: Path, picture: Image.Image) -> None:
