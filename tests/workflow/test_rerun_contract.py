@@ -24,7 +24,8 @@ import yaml
 
 from editinfinity.config.load import load_config
 from editinfinity.planning.model import effective
-from editinfinity.settings.groups import RUN_KEYS, SETTINGS, numbers_of, values_of
+from editinfinity.settings.groups import RUN_KEYS, SETTINGS
+from editinfinity.settings.guidance import numbers_of, values_of
 from editinfinity.settings.types import Choice, InvalidValue
 from tests.workflow.project import (
     BARE,
