@@ -2,10 +2,10 @@
 
     python benchmarks/methods.py [--preset infinity_2b] [--budget 1M] [--device cuda] [--repeat 5]
 
-The model has random weights at its full size (``bundled`` has its own), so only times mean anything.
-Each row is the median of some repetitions after a warm-up, in turns with a plain drawing, so that a
-machine whose speed varies slows both. Decoding is left out; a plain drawing is also timed with
-recorded CUDA graphs, as the Python API and the worker replay them.
+The model has random weights at its full size (``bundled`` has its own), so only times mean
+anything. Each row is the median of some repetitions after a warm-up, in turns with a plain drawing,
+so that a machine whose speed varies slows both. Decoding is left out; a plain drawing is also timed
+with recorded CUDA graphs, as the Python API and the worker replay them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from editinfinity.settings.groups import (
     GuidanceSettings,
     PreservationSettings,
     SamplingSettings,
-    with_defaults,
 )
+from editinfinity.settings.guidance import with_defaults
 from editinfinity.settings.setting import make_groups
 
 WORDS = ["a", "red", "apple", "on", "a", "wooden", "table", "in", "the", "morning"]
@@ -102,9 +102,8 @@ def main() -> None:
     if device.type == "cuda":
         runners = {guidance: CudaGraphRunner() for guidance in GUIDANCES}
         work |= {f"{g}, replayed": drawing(g, runner) for g, runner in runners.items()}
-    print(
-        f"| {options.preset}, {photograph.schedule.pixel_budget} | seconds | × plain |\n|---|--:|--:|"
-    )
+    print(f"| {options.preset}, {photograph.schedule.pixel_budget} | seconds | × plain |")
+    print("|---|--:|--:|")
     for name, task in work.items():
         for _ in range(3):
             task()

@@ -55,6 +55,7 @@ from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
 from editinfinity.prompts import CAPTION_SUFFIX
 from editinfinity.settings import groups
+from editinfinity.settings.guidance import with_defaults
 from editinfinity.settings.setting import make_groups
 
 
@@ -193,7 +194,7 @@ class EditInfinityPipeline:
         """
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
         sampling, guidance, preservation, masking, finishing = make_groups(
-            groups.with_defaults(settings), groups.SamplingSettings, groups.GuidanceSettings,
+            with_defaults(settings), groups.SamplingSettings, groups.GuidanceSettings,
             groups.PreservationSettings, groups.MaskSettings, groups.FinishSettings,
         )  # fmt: skip
         if sum(where is not None for where in (mask, target_word, blend)) > 1:

@@ -1,7 +1,8 @@
 """Rule check: validate the user's files of a case."""
 
 from editinfinity.planning.job import job
-from editinfinity.settings.groups import MaskSettings, guidance_of
+from editinfinity.settings.groups import MaskSettings
+from editinfinity.settings.guidance import guidance_of
 from editinfinity.stages.check import EditInput, check_case
 
 with job(snakemake) as this:

@@ -72,8 +72,8 @@ def test_no_bad_entry_stops_the_others_and_each_is_named_twice(tmp_path: Path) -
     assert at_end[0] == lines[0] == "photos: hidden files are not edited: ._2.jpg"
     assert re.search(r"^photos/2\.jpg: .*CMYK", done.stderr, re.MULTILINE)
     made = tmp_path / "photos_edited"
-    assert results(made) == ["1.png", "2.jpg", "2.png"]
-    assert done.stdout.split() == [f"photos_edited/{name}" for name in ("1.png", "2.png", "2.jpg")]
+    assert results(made) == ["1.png", "2.jfif", "2.jpg"]
+    assert done.stdout.split() == [f"photos_edited/{name}" for name in ("1.png", "2.jfif", "2.jpg")]
     old, new = (np.asarray(Image.open(path)) for path in (photos / "1.png", made / "1.png"))
     changed = (old != new).any(axis=2)
     assert changed.any() and not changed.all()  # by the mask

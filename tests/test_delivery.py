@@ -108,7 +108,8 @@ def test_a_long_name_leaves_room_for_what_is_added(letter: str, tmp_path: Path) 
     assert path.name.endswith(f"{letter}_edited.jpg")
     path.with_name(f"{path.stem}_9999{path.suffix}").touch()  # is not too long for the disk
     assert len(os.fsencode(path.name)) >= 240
-    assert result_path(tmp_path, Path("photo.heic")) == tmp_path / "photo.png"
+    assert result_path(tmp_path, Path("photo.heic")) == tmp_path / "photo.heic"
+    assert result_path(tmp_path, Path("photo.jxl")) == tmp_path / "photo.png"
 
 
 def test_messages_name_what_the_user_gave() -> None:

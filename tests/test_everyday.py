@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,17 +168,21 @@ def test_new_and_import_make_cases(folder: Path) -> None:
     assert (case / "image" / "mask.cup.png").is_file() and (case / "image" / "mask.txt").is_file()
 
     Image.open(folder / "my photo.jpg").save(folder / "b.bmp")
+    shutil.copy(folder / "b.bmp", folder / "b.picture")
     rows = [
         "case\timage\tedit_prompt\tmask\tcfg",
         "one\tmy photo.jpg\ta cat\tmask.png\t3",
         "two\tb.bmp\tx\t\t",
+        "three\tb.picture\tx\t\t",
     ]
     (folder / "t.tsv").write_text("\n".join(rows) + "\n")
     done = run(folder, "import", "t.tsv", "--data", "cases")
     assert done.returncode == 0, done.stderr
     assert "t.tsv: cases cannot store cfg; use overrides of config.yaml" in done.stderr
     assert (folder / "cases" / "one" / "image" / "mask.png").is_file()
-    with Image.open(folder / "cases" / "two" / "image" / "original_image.png") as image:
+    two, three = (folder / "cases" / name / "image" for name in ("two", "three"))
+    assert (two / "original_image.bmp").read_bytes() == (folder / "b.bmp").read_bytes()
+    with Image.open(three / "original_image.png") as image:
         assert image.size == (160, 128)
 
 
@@ -440,7 +445,7 @@ def test_a_place_found_from_the_prompts_is_a_mask_to_see_and_to_edit_with(folder
         (("edit", "my photo.jpg", "--prompt", "x", "--source", "y", "--find-mask", "both",
           "--set", "mask_source=user"), "give only one of --find-mask and --set mask_source"),
         (("batch", ".", "--prompt", "x", "--source", "y", "--find-mask", "both", "--masks", "."),
-         "give only one of --masks and --find-mask"),
+         "give only one of --masks, --target and --find-mask"),
         (("preview", "my photo.jpg", "--box", "1,2,3,4", "--prompt", "x"),
          "--prompt, --source, --set: apply only with --find-mask"),
         (("edit", "my photo.jpg", "--prompt", "x", "--output", "a.gif"), "choose one of"),
@@ -452,7 +457,7 @@ def test_a_place_found_from_the_prompts_is_a_mask_to_see_and_to_edit_with(folder
         (("edit", "my photo.jpg", "--prompt", "x", "--model", "big"), "model: must be one of"),
         (("batch", "nowhere", "--prompt", "x"), "nowhere: is not a folder"),
         (("batch", ".", "--prompt", "x", "--masks", "none", "--target", "y"),
-         "give only one of --masks and --target"),
+         "give only one of --masks, --target and --find-mask"),
         (("batch", ".", "--prompt", "x", "--target", "horse", "--source", "a cup"),
          "'horse' is not in the source prompt 'a cup'"),
         (("batch", "/", "--prompt", "x"), "/: has no name for the results; add --output FOLDER"),

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from editinfinity.names import printable
-from editinfinity.settings.groups import FOUND, values_of
+from editinfinity.settings.groups import FOUND
+from editinfinity.settings.guidance import values_of
 
 Text = Path | str
 """A prompt or a word: either the path of a UTF-8 file, or the text itself (from a table)."""

@@ -37,7 +37,7 @@ from editinfinity.cli.options import grouped
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder, require_file
 from editinfinity.prompts import find_word
-from editinfinity.settings.groups import values_of
+from editinfinity.settings.guidance import values_of
 
 log = logging.getLogger(__name__)
 

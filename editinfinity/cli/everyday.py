@@ -36,7 +36,8 @@ from editinfinity.errors import UserError
 from editinfinity.files.input_files import path_on_disk
 from editinfinity.method.prompt_changes import require_comparable
 from editinfinity.prompts import find_word
-from editinfinity.settings.groups import FOUND, ModelSettings, values_of
+from editinfinity.settings.groups import FOUND, ModelSettings
+from editinfinity.settings.guidance import values_of
 
 log = logging.getLogger(__name__)
 

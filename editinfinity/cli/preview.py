@@ -35,6 +35,7 @@ from editinfinity.cli.everyday import (
 from editinfinity.cli.options import setting_option
 from editinfinity.errors import UserError
 from editinfinity.settings.groups import MaskSettings, ModelSettings
+from editinfinity.settings.guidance import values_of
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def _find(image: Path, options: EditOptions, target: Path, overwrite: bool) -> N
     require_file(image)
     name = case_name(image)
     settings = {**options.settings(), "cases": [name], "infer_function": 1}
-    smoothings = checked_settings(settings)["smoothing"]
+    smoothings = values_of(checked_settings(settings), "smoothing")
     project = options.work / name
     case, edits = project / "data" / name, {"edit": options.edit(None)}
     require_creatable(case, image, edits, overwrite=True)

@@ -7,13 +7,30 @@ runs, so that ``--help`` is instant.
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from editinfinity.cli.options import Without, grouped, runs, setting_option
+from editinfinity.cli.stage_options import (
+    OF_MAPS,
+    DrawModel,
+    EncoderModel,
+    Image,
+    ImageFeatures,
+    Iterations,
+    Losses,
+    Output,
+    RegionOptions,
+    RegionSettings,
+    TextFeatures,
+    Weights,
+    WithoutEffect,
+    Word,
+    text_or_file,
+)
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import BACKBONES
 from editinfinity.prompts import CAPTION_SUFFIX
@@ -56,46 +73,6 @@ stages = typer.Typer(
     rich_markup_mode=None,
 )
 
-Image = Annotated[Path, typer.Option(help="The photograph.")]
-ImageFeatures = Annotated[Path, typer.Option(help="File written by the stage image_features.")]
-TextFeatures = Annotated[Path, typer.Option(help="File written by the stage text_features.")]
-Output = Annotated[Path, typer.Option(help="The file to write.")]
-Word = Annotated[str | None, typer.Option(help="Word of the source prompt to segment, or @FILE.")]
-Iterations = Annotated[int, typer.Option(help="Total updates, including those of --previous.")]
-Losses = Annotated[Path | None, typer.Option(help="Table of losses to write.")]
-EncoderModel = Annotated[ModelSettings, Without("attention_bias", "gradient_checkpointing")]
-DrawModel = Annotated[ModelSettings, Without("gradient_checkpointing")]
-Weights = Annotated[Path | None, typer.Option(help="Folder; default: that of 'weights fetch'.")]
-_OF_MAPS = (
-    "attention_threshold", "attention_scales", "prompt_map_threshold", "prompt_map_filter",
-    "prompt_map_grow",
-)  # fmt: skip
-"""Settings of masks that apply only to maps."""
-
-RegionSettings = Annotated[MaskSettings, Without("attention_scales")]
-WithoutEffect = Annotated[float | None, typer.Option(hidden=True)]
-
-
-@dataclass(frozen=True)
-class RegionOptions:
-    """Options for the region of an edit: a mask, an attention map, a blend mask or prompt maps."""
-
-    mask: Annotated[Path | None, typer.Option(help="Mask; or give --attention or --blend.")] = None
-    photograph: Annotated[
-        Path | None, typer.Option(help="Its name selects its part of an annotation file.")
-    ] = None
-    attention: Annotated[Path | None, typer.Option(help="File of attention_map.")] = None
-    blend: Annotated[Path | None, typer.Option(help="Blend mask of your own.")] = None
-    prompt_map: Annotated[Path | None, typer.Option(help="File of prompt_map.")] = None
-    find_mask: Annotated[
-        str, typer.Option(help="Which of the prompt maps decides: words, bits or both.")
-    ] = "both"
-
-
-def _text_or_file(value: str) -> Path | str:
-    """Return the path after an ``@``; any other value is the text itself."""
-    return Path(value[1:]) if value.startswith("@") else value
-
 
 @stages.command("check")
 @grouped
@@ -112,17 +89,17 @@ def check(
     from_prompts: Annotated[
         bool, typer.Option(help="Whether the region is found from the prompts.")
     ] = False,
-    settings: Annotated[MaskSettings, Without(*_OF_MAPS)],
+    settings: Annotated[MaskSettings, Without(*OF_MAPS)],
 ) -> None:
     """Check a photograph, its mask and its prompts, and report all errors at once."""
     from editinfinity.stages.check import EditInput, check_case
 
-    word = None if target_word is None else _text_or_file(target_word)
+    word = None if target_word is None else text_or_file(target_word)
     check_case(
         case=case,
         image=image,
-        source_prompt=None if source_prompt is None else _text_or_file(source_prompt),
-        edits=[EditInput("edit", _text_or_file(prompt), mask, word, settings, blend, from_prompts)],
+        source_prompt=None if source_prompt is None else text_or_file(source_prompt),
+        edits=[EditInput("edit", text_or_file(prompt), mask, word, settings, blend, from_prompts)],
         output=output,
     )
 
@@ -137,7 +114,7 @@ def jsonl(
     from editinfinity.files.prompts import read_prompt
     from editinfinity.stages.jsonl import write_jsonl
 
-    text = read_prompt(_text_or_file(source_prompt), what="source prompt", may_be_empty=True)
+    text = read_prompt(text_or_file(source_prompt), what="source prompt", may_be_empty=True)
     write_jsonl(image=image, source_prompt=text, output=output)
 
 
@@ -173,7 +150,7 @@ def text_features(
     from editinfinity.stages.text_features import extract_text_features
 
     extract_text_features(
-        prompt=read_prompt(_text_or_file(prompt), may_be_empty=True),
+        prompt=read_prompt(text_or_file(prompt), may_be_empty=True),
         output=output,
         model=model,
         suffix=suffix,
@@ -259,7 +236,7 @@ def attention_map(
     collect_attention(
         image_features=image_features,
         text_features=text_features,
-        target_word=read_target_word(_text_or_file(target_word)),
+        target_word=read_target_word(text_or_file(target_word)),
         output=output,
         model=model,
         scales=MaskSettings(attention_scales=attention_scales).attention_scales,

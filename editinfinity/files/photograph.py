@@ -15,6 +15,7 @@ from PIL import Image
 
 from editinfinity.files.colour import can_convert, from_srgb, to_srgb
 from editinfinity.files.geometry import Geometry, Size
+from editinfinity.files.images import model_pixels, to_model
 from editinfinity.files.lost_detail import LostDetail, paste_with_detail
 from editinfinity.files.lost_parts import lost_parts
 from editinfinity.files.metadata import Metadata, metadata_of
@@ -85,14 +86,8 @@ class Photograph:
 
     def seen(self, geometry: Geometry) -> Image.Image:
         """Return the part that the model sees, as it sees it: RGB, sRGB, at the model's size."""
-        height, width = geometry.model_size
-        pixels = to_rgb(self.pixels) if self.pixels.mode == "I;16" else self.pixels
-        lanczos = Image.Resampling.LANCZOS
-        small = pixels.resize((width, height), lanczos, geometry.box).convert("RGB")
-        if self.alpha is not None:
-            alpha = self.alpha.resize((width, height), lanczos, geometry.box)
-            small = Image.composite(small, Image.new("RGB", small.size, "white"), alpha)
-        return to_srgb(small, self.profile) if self.pixels.mode == "RGB" else small
+        picture = to_model(to_rgb(self.picture()), geometry)
+        return Image.fromarray(model_pixels(picture))
 
     def _in_own_colours(self, picture: Image.Image) -> Image.Image:
         """Convert a picture in sRGB to the photograph's profile, in RGB or grey of 8 bits."""

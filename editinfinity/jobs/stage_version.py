@@ -115,7 +115,7 @@ def current_digests(package: Path = PACKAGE, scripts: Path | None = None) -> dic
     files = sorted([*package.rglob("*.py"), *scripts.glob("*.py")])
     sources = {path: path.read_bytes() for path in files}
     named = (b"%s\0%s" % (os.fsencode(path.name), content) for path, content in sources.items())
-    key = _digest(b"\0".join(named))
+    key = _digest(b"\0".join([*map(str.encode, recorded_versions(package)), *named]))
     with suppress(OSError, ValueError, KeyError, TypeError):
         cached = json.loads((package / _CACHE).read_text("utf-8"))
         if cached["code"] == key:

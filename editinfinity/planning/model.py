@@ -21,9 +21,8 @@ from editinfinity.settings.groups import (
     InversionSettings,
     ModelSettings,
     WorkerSettings,
-    guidance_of,
-    numbers_of,
 )
+from editinfinity.settings.guidance import guidance_of, numbers_of
 
 _NOT_IDENTIFYING = {
     *("cases", "data", "results", "slice", "overrides"),

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from editinfinity.cases.case import MaskUse
 from editinfinity.planning.run import PlannedRun, Wildcards
 from editinfinity.planning.targets import previous_iteration
-from editinfinity.settings.groups import FOUND, guidance_of
+from editinfinity.settings.groups import FOUND
+from editinfinity.settings.guidance import guidance_of
 
 Paths = str | list[str] | tuple[str, ...]
 

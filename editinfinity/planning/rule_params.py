@@ -25,7 +25,8 @@ from editinfinity.planning.model import (
 from editinfinity.planning.params import Scalar, params_of
 from editinfinity.planning.run import PlannedRun, Wildcards
 from editinfinity.planning.variants import ALWAYS_NAMED
-from editinfinity.settings.groups import FOUND, MaskSettings, guidance_of, numbers_of
+from editinfinity.settings.groups import FOUND, MaskSettings
+from editinfinity.settings.guidance import guidance_of, numbers_of
 from editinfinity.settings.setting import SettingsGroup
 
 Param = Callable[[Wildcards], Scalar]

@@ -23,7 +23,7 @@ from editinfinity.planning.variants import (
     variants_of,
 )
 from editinfinity.presets import preset
-from editinfinity.settings.groups import learns_nothing, values_of
+from editinfinity.settings.guidance import learns_nothing, values_of
 
 TRAIN_EMBEDDING, TRAIN_LORA = "train_textembedding", "train_lora"
 

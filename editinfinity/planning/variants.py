@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from editinfinity.errors import UserError
-from editinfinity.settings.groups import SETTINGS, learns_nothing, values_of
+from editinfinity.settings.groups import SETTINGS
+from editinfinity.settings.guidance import learns_nothing, values_of
 from editinfinity.settings.types import InvalidValue
 
 ALWAYS_NAMED = ("cfg", "tau", "seed")

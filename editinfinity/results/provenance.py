@@ -11,7 +11,7 @@ from editinfinity.jobs.record import Code, read_records, record_path
 from editinfinity.jobs.stage_version import recorded_versions, running_code, stage_of
 from editinfinity.planning.targets import TRAIN_EMBEDDING, TRAIN_LORA, Layout, layout
 from editinfinity.planning.variants import embeddings_used, lora_bases, loras_used, variants_of
-from editinfinity.settings.groups import values_of
+from editinfinity.settings.guidance import values_of
 
 FIRST_WITH_RECORDS = "0.2.0"
 """The first version whose jobs write records and whose Snakemake params have names."""

@@ -9,7 +9,7 @@ from editinfinity.cases.case import Case, Cases
 from editinfinity.config.load import Config
 from editinfinity.jobs.record import MASK, JobRecord, JobWarning, read_record
 from editinfinity.planning.targets import layout
-from editinfinity.settings.groups import values_of
+from editinfinity.settings.guidance import values_of
 
 
 def warnings_of(records: Iterable[JobRecord], kernels: Mapping[str, Iterable[str]]) -> list[str]:

@@ -7,10 +7,9 @@ docs/migrating.md names another. A null means the model's own default, kept with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from editinfinity.names import PATH_VARIABLE
 from editinfinity.presets import PRESETS
@@ -383,39 +382,3 @@ SETTINGS: dict[str, Setting] = {
 
 RUN_KEYS = frozenset(key for key, setting in SETTINGS.items() if setting.level == "run")
 CASE_KEYS = frozenset(key for key, setting in SETTINGS.items() if setting.level == "case")
-
-
-def learns_nothing(settings: Mapping[str, Any]) -> bool:
-    """Return whether an edit is drawn by the base model alone: any ``method`` but inversion."""
-    return bool(settings["method"] != "inversion")
-
-
-def guidance_of(settings: Mapping[str, Any]) -> str:
-    """Return the guidance of an edit; a method that learns nothing has its own."""
-    if not learns_nothing(settings):
-        return str(settings["guidance"])
-    method = str(settings["method"])
-    return "source_negative" if method == "training_free" else method
-
-
-def values_of(settings: Mapping[str, Any], key: str) -> tuple[Any, ...]:
-    """Return the values of a setting that can be swept; for null, the one that it stands for."""
-    values = settings[key]
-    return (SETTINGS[key].default_with(guidance_of(settings)),) if values is None else tuple(values)
-
-
-def numbers_of(guidance: str) -> tuple[str, ...]:
-    """Return the settings that belong to one guidance alone, such as ``editmod_copy``."""
-    return tuple(key for key in GuidanceSettings.settings() if key.startswith(f"{guidance}_"))
-
-
-def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of a Python call with the defaults that their guidance alone has, if any."""
-    guidance = str(values.get("guidance", GuidanceSettings.guidance))
-    published = {
-        key: setting.default_with(guidance)
-        for key, setting in SETTINGS.items()
-        if setting.published
-    }
-    chosen = {key: value for key, value in values.items() if value is not None}
-    return {**values, **published, **chosen}

@@ -17,12 +17,8 @@ from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.draw import adapted, decode, draw
-from editinfinity.settings.groups import (
-    GuidanceSettings,
-    ModelSettings,
-    SamplingSettings,
-    numbers_of,
-)
+from editinfinity.settings.groups import GuidanceSettings, ModelSettings, SamplingSettings
+from editinfinity.settings.guidance import numbers_of
 from editinfinity.stages.host import ALONE, Host
 from editinfinity.stages.loading import open_features, open_settings
 

@@ -11,6 +11,7 @@ from editinfinity.cases.case import Cases
 from editinfinity.cases.folders import find_folders
 from editinfinity.cases.load import load_case, load_cases
 from editinfinity.config.load import ConfigError, load_config
+from tests.cases.nobody import as_nobody
 
 
 def make_case(folder: Path, *files: str) -> Path:
@@ -244,17 +245,11 @@ def test_entries_that_are_no_cases_stop_no_other_and_are_told(tmp_path: Path) ->
     )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="changes the user")
 def test_a_folder_that_cannot_be_listed_is_no_case(tmp_path: Path) -> None:
     make_case(tmp_path / "good")
     make_case(tmp_path / "closed").chmod(0o700)
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
-    os.seteuid(65534)
-    try:
+    with as_nobody(tmp_path):
         names, notices = find_folders(tmp_path)
-    finally:
-        os.seteuid(0)
     assert names == ["good"]
     assert notices == [
         f"{tmp_path}/closed: skipped, it cannot be listed (Permission denied); allow reading it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 from editinfinity.cases.create import case_name
 from editinfinity.cases.photo_folder import Found, MaskFolder, assign_masks, find_photographs
 from editinfinity.names import why_unusable
+from tests.cases.nobody import as_nobody
 
 Make = Callable[..., Path]
 
@@ -101,17 +101,11 @@ def test_subfolders_are_searched_once_and_neither_results_nor_waste_baskets(phot
     assert names(find_photographs(photos / "b", True, [photos])) == ["y.jpg", "c/x.jpg"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="changes the user")
 def test_a_folder_that_cannot_be_listed_is_named(photos: Path) -> None:
     draw(photos / "one.jpg")
     (photos / "closed").mkdir(mode=0o700)
-    for folder in (photos, *list(photos.parents)[:3]):
-        folder.chmod(0o755)
-    os.seteuid(65534)
-    try:
+    with as_nobody(photos):
         found = find_photographs(photos, recursive=True)
-    finally:
-        os.seteuid(0)
     assert names(found) == ["one.jpg"]
     assert "cannot be listed (Permission denied)" in reasons(found)["closed"][1]
 

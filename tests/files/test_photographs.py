@@ -14,12 +14,12 @@ from editinfinity.errors import UserError
 from editinfinity.files import lost_detail
 from editinfinity.files.colour import from_srgb, to_srgb
 from editinfinity.files.geometry import Geometry
-from editinfinity.files.images import read_image, to_model
+from editinfinity.files.images import model_pixels, read_image, to_model
 from editinfinity.files.lost_detail import LostDetail
 from editinfinity.files.metadata import Metadata, with_settings
 from editinfinity.files.photograph import read_photograph
 from editinfinity.files.writing import read_settings, write_photograph
-from tests.files.profiles import swapped_profile
+from tests.files.profiles import grey_profile, swapped_profile
 
 SIZE = (96, 64)
 SETTINGS = json.dumps({"prompt": "a <cat> & “dog” ☕ ]]>"}, ensure_ascii=False)
@@ -124,15 +124,15 @@ def test_detail_is_added_by_its_weight_and_clipped(
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("profile", [None, swapped_profile()])
+@pytest.mark.parametrize("profile", [None, swapped_profile(), grey_profile(1.0)])
 def test_a_photograph_is_seen_as_the_model_sees_it(
     name: str, profile: bytes | None, tmp_path: Path
 ) -> None:
     KINDS[name].resize(SIZE).save(tmp_path / name, lossless=True, icc_profile=profile)
-    geometry = Geometry((SIZE[1], SIZE[0]), 8, 16, 48, 64, (48, 64))
-    seen = np.asarray(read_photograph(tmp_path / name).seen(geometry), int)
-    model = (to_model(read_image(tmp_path / name), geometry).transpose(1, 2, 0) + 1) * 127.5
-    assert np.abs(seen - model).max() <= 2
+    geometry = Geometry((SIZE[1], SIZE[0]), 8, 16, 48, 64, (24, 32))
+    seen = np.asarray(read_photograph(tmp_path / name).seen(geometry))
+    model = model_pixels(to_model(read_image(tmp_path / name), geometry))
+    assert (seen == model).all()
 
 
 def test_detail_is_restored_in_the_photographs_own_colours(tmp_path: Path) -> None:

@@ -47,7 +47,15 @@ def test_nothing_outside_the_support_and_everything_inside(
     assert steps <= (255 if size[0] < 500 else 60)  # soft where there are pixels for it
 
 
-REACH = {"none": 1, "hard": 2, "paper": 4, "linear": 5, "gaussian": 7, "dilated": 8}
+REACH = {
+    "none": 1,
+    "hard": 2,
+    "paper": 4,
+    "linear": 5,
+    "bitresedit": 4,
+    "gaussian": 7,
+    "dilated": 8,
+}
 """Cells beyond the mask that docs/photographs.md promises no change from."""
 
 

@@ -93,6 +93,15 @@ def test_a_digest_follows_code_through_imports(package: Path) -> None:
     assert changed_in(package) == STAGES
 
 
+def test_cached_digests_do_not_hide_a_new_stage(package: Path) -> None:
+    versions = package / "stages" / "versions.json"
+    complete = json.loads(versions.read_text("utf-8"))
+    for stages in (STAGES[:-1], STAGES):
+        versions.write_text(json.dumps({stage: complete[stage] for stage in stages}))
+        recorded_versions.cache_clear()
+        assert list(current_digests(package, package.parent / "scripts")) == stages
+
+
 def test_prose_formatting_and_places_are_not_in_a_digest(package: Path) -> None:
     kernel = package / "stages" / "kernel.py"
     rewrite(kernel, '"""Stage', '"""The stage')

@@ -24,7 +24,8 @@ import yaml
 
 from editinfinity.config.load import load_config
 from editinfinity.planning.model import effective
-from editinfinity.settings.groups import RUN_KEYS, SETTINGS, numbers_of, values_of
+from editinfinity.settings.groups import RUN_KEYS, SETTINGS
+from editinfinity.settings.guidance import numbers_of, values_of
 from editinfinity.settings.types import Choice, InvalidValue
 from tests.workflow.project import (
     BARE,
@@ -377,7 +378,7 @@ def moved(key: str, taken: list[str]) -> Any:
         return CHOSEN[key]
     current = values_of(settings, key) if setting.sweep else settings[key]
     options = list(setting.type.options) if isinstance(setting.type, Choice) else []
-    for value in [*map(yaml.safe_load, taken), *options, 2, 0.25]:
+    for value in [*map(yaml.safe_load, taken), *options, 2, 0.25, 0.75]:
         with suppress(InvalidValue):
             parsed = setting.parse(value)
             if parsed not in (current, effective(key, settings), None):
@@ -528,7 +529,7 @@ def test_every_param_carries_its_name(finished: Project) -> None:
 def test_every_rule_takes_its_params_from_the_one_place_that_names_them() -> None:
     rules = "".join(path.read_text("utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
     sections = re.findall(r"^    params:\n((?: {8}.*\n)+)", rules, re.MULTILINE)
-    assert len(sections) == len(re.findall(r"^    params:", rules, re.M)) == 15
+    assert len(sections) == len(re.findall(r"^    params:", rules, re.M)) == 16
     for section in sections:
         assert re.fullmatch(r" {8}\*\*named\(\n(?: {12}.*\n)+ {8}\),\n", section), section
 
@@ -562,17 +563,17 @@ def test_reworded_and_moved_code_reruns_nothing_and_a_new_version_its_stage(
     rewrite("stages/kernel.py", ("import annotations\n", "import annotations\n\n_NEW = 1\n"))
     told = project.plan()
     assert not any(told.pending(case) for case in EVERYTHING)
-    assert "kernel: the code has changed since it made the results of 4 cases" in told.stderr
+    assert "kernel: the code has changed since it made the results of 5 cases" in told.stderr
     assert "--forcerun kernel" in told.stderr
 
     rewrite(
         "stages/versions.json", ('"kernel": {\n    "version": 1', '"kernel": {\n    "version": 2')
     )
     raised = project.plan()
-    names = {case: NAME if case != LARGE else NAME.replace("embedding2-lora2", "embedding0-lora0")
-             for case in EVERYTHING}  # fmt: skip
+    untrained = NAME.replace("embedding2-lora2", "embedding0-lora0")
     for case in EVERYTHING:
         edits = ("edit", "red hat") if case == WORD else ("edit",)
         kernels = {f"mask/{edit}/kernel-linear" for edit in edits}
-        assert raised.pending(case) == drawn(*edits, name=names[case]) | kernels
+        name = untrained if case in OVERRIDES else NAME
+        assert raised.pending(case) == drawn(*edits, name=name) | kernels
     assert "the code has changed" not in raised.stderr

@@ -54,8 +54,8 @@ from editinfinity.settings.groups import (
     PreservationSettings,
     SamplingSettings,
     TrainingSettings,
-    with_defaults,
 )
+from editinfinity.settings.guidance import with_defaults
 from editinfinity.settings.setting import make_groups
 from training.ablation.measures import Witnesses
 from training.two_prompts.recipes import BOTH, MASK, METHODS, NONE, PLACES, WORD, Method
