@@ -60,8 +60,10 @@ RULES: dict[str, Mapping[str, float] | None] = {
     ON: {},
     "unguarded": {"MAX_FILTER_GROWTH": np.inf},
     "epsilon_1e-4": {"FILTER_EPSILON": 1e-4},
+    "growth_1.1": {"MAX_FILTER_GROWTH": 1.1},
+    "epsilon_1e-4_growth_1.2": {"FILTER_EPSILON": 1e-4, "MAX_FILTER_GROWTH": 1.2},
+    "epsilon_1e-4_growth_1.1": {"FILTER_EPSILON": 1e-4, "MAX_FILTER_GROWTH": 1.1},
     "radius_8": {"FILTER_RADIUS": 8 / 64},
-    "radius_6": {"FILTER_RADIUS": 6 / 64},
     "radius_8_epsilon_1e-4": {"FILTER_RADIUS": 8 / 64, "FILTER_EPSILON": 1e-4},
 }
 """Constants of ``prompt_region`` that a rule replaces; None does not filter."""
