@@ -14,10 +14,10 @@ from editinfinity.editing.blend_mask import BoolArray, FloatArray, cell_means, c
 FILTER_RADIUS = 12 / 64
 """Radius of the guided filter, as a share of the grid's side: 12 of 64 cells."""
 
-FILTER_EPSILON = 1e-3
+FILTER_EPSILON = 1e-4
 """Variance of colour, in [0, 1], below which the guided filter smooths instead of following it."""
 
-MAX_FILTER_GROWTH = 1.5
+MAX_FILTER_GROWTH = 1.2
 """Growth of the area from which the filter is taken to have leaked, and is not used."""
 
 MIN_COMPONENT = 0.5

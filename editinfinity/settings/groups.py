@@ -186,7 +186,7 @@ class GuidanceSettings(SettingsGroup):
     editmod_mix: ScalesOrNull = edit(None, sweep=True, example=7)
     """Number of first scales that editmod copies or mixes, the others follow the edit prompt alone;
     null = the preset's."""
-    editmod_confidence: Annotated[float, Number(above=0.5, high=1)] = edit(0.9, sweep=True)
+    editmod_confidence: Annotated[float, Number(above=0.5, high=1)] = edit(0.95, sweep=True)
     """Probability that editmod gives the photograph's own bits where both prompts agree."""
     aredit_threshold: Annotated[float, Number(low=-1, high=1)] = edit(0.2, sweep=True)
     """Without a mask, aredit draws a bit of the photograph anew if the edit prompt makes it less

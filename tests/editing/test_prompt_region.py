@@ -56,7 +56,7 @@ def reference_filter(values: np.ndarray, guide: np.ndarray, radius: int) -> np.n
     for y in range(height):
         for x in range(width):
             colours, part = guide[window(y, x)].reshape(-1, 3), values[window(y, x)].ravel()
-            covariance = np.cov(colours.T, bias=True) + 1e-3 * np.eye(3)
+            covariance = np.cov(colours.T, bias=True) + 1e-4 * np.eye(3)
             with_values = ((colours - colours.mean(0)) * (part - part.mean())[:, None]).mean(0)
             slopes[y, x] = np.linalg.solve(covariance, with_values)
             offsets[y, x] = part.mean() - slopes[y, x] @ colours.mean(0)

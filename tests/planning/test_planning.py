@@ -98,7 +98,7 @@ def test_the_numbers_of_a_guidance_are_part_of_its_param() -> None:
         name, _, numbers = text.partition(" ")
         assert name == "editmod" and json.loads(numbers) == {
             "editmod_preset": "target", "editmod_copy": 3, "editmod_mix": None,
-            "editmod_confidence": 0.9,
+            "editmod_confidence": 0.95,
         }  # fmt: skip
     assert params_of(method="aredit").guidance(wildcards(variant=NAME)) == (
         'aredit {"aredit_threshold": 0.2}'

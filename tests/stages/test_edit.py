@@ -103,7 +103,7 @@ def test_methods_of_two_prompts_tell_their_numbers(
     own = {key: value for key, value in told.items() if key.startswith(("editmod", "aredit"))}
     assert own == {
         "editmod": {"editmod_preset": "target", "editmod_copy": 1, "editmod_mix": None,
-                    "editmod_confidence": 0.9},
+                    "editmod_confidence": 0.95},
         "aredit": {"aredit_threshold": 0.1},
         "bitresedit": {},
     }[guidance]  # fmt: skip
