@@ -87,13 +87,15 @@ def test_padded_rows_are_replayed_with_their_own_masks() -> None:
 @pytest.mark.parametrize("method", ["source_negative", "editmod", "bitresedit", "aredit"])
 def test_replayed_edits_of_two_prompts_are_the_plain_ones(method: str) -> None:
     from editinfinity.method.draw import draw
+    from editinfinity.method.prompt import encode_prompt
     from editinfinity.settings.groups import GuidanceSettings
-    from tests.method.test_approach import PHOTOGRAPH, SOURCE, TARGET
+    from tests.method.test_approach import ENCODER, PHOTOGRAPH, SOURCE, TARGET, TINY
 
+    other = encode_prompt("a small green cup", TINY, ENCODER)  # of the same length as TARGET
     base, runner = model("cuda"), CudaGraphRunner()
     for seed in range(4):
         drawn = [
-            draw(base, PHOTOGRAPH, (TARGET, SOURCE)[seed % 2], SamplingSettings(seed=seed),
+            draw(base, PHOTOGRAPH, (TARGET, other)[seed % 2], SamplingSettings(seed=seed),
                  source_prompt=SOURCE, guidance=GuidanceSettings(method), passes=passes)
             for passes in (ScalePasses, runner)
         ]  # fmt: skip
