@@ -18,6 +18,7 @@ from editinfinity.cli.stages import stages
 from editinfinity.cli.streams import PrintableFormatter, finish_streams, prepare_streams
 from editinfinity.cli.upstream import import_upstream
 from editinfinity.cli.weights import weights
+from editinfinity.environment import let_idle_threads_sleep
 from editinfinity.errors import UserError
 from editinfinity.names import printable
 from editinfinity.planning.user_environment import PROFILE, replace_unusable
@@ -71,6 +72,7 @@ def start(
     level = logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, handlers=[handler], force=True)
     context.obj = replace_unusable()
+    let_idle_threads_sleep()
 
 
 @app.command(

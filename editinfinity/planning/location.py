@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from editinfinity.environment import JOBS_AT_ONCE, PACKAGE
+from editinfinity.environment import JOBS_AT_ONCE, PACKAGE, let_idle_threads_sleep
 from editinfinity.errors import UserError
 from editinfinity.files.model_folder import default_folder
 from editinfinity.presets import preset
@@ -43,7 +43,7 @@ def require_writable(folder: Path) -> None:
 
 
 def share_cores(limits: Mapping[str, Any]) -> None:
-    """Set an environment variable for the jobs: how many of them may run a model at once.
+    """Set environment variables for the jobs: how many may run a model at once, and how they wait.
 
     ``threads: auto`` divides the cores by this number, because two models that run at once on all
     cores are three times slower than one after the other (measured on two cores).
@@ -55,6 +55,7 @@ def share_cores(limits: Mapping[str, Any]) -> None:
     numbers = [getattr(limits.get(name), "value", limits.get(name)) for name in ("_cores", "gpu")]
     known = [number for number in numbers if isinstance(number, int) and number > 0]
     os.environ[JOBS_AT_ONCE] = str(min(known, default=1))
+    let_idle_threads_sleep()
 
 
 def export_package(root: Path) -> None:

@@ -111,3 +111,20 @@ def test_jobs_learn_how_many_run_at_once(
     monkeypatch.setenv(JOBS_AT_ONCE, "unset")
     share_cores(limits)
     assert os.environ[JOBS_AT_ONCE] == jobs
+
+
+@pytest.mark.parametrize(
+    ("chosen", "policy"),
+    [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"), ({"GOMP_SPINCOUNT": "9"}, None)],
+)
+def test_threads_of_jobs_sleep_while_they_wait_unless_the_user_chose(
+    chosen: dict[str, str], policy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(JOBS_AT_ONCE, "unset")
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # so that the end of the test restores it
+        monkeypatch.delenv(name)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    share_cores({"_cores": 2})
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
