@@ -126,7 +126,7 @@ class Bench:
     ) -> EditedRegion | None:
         """Return the region of a place; None for the whole picture."""
         if place == MASK:
-            return region_of_mask(self.scene.mask, self.photograph.geometry, "mask", "black")
+            return region_of_mask(self.scene.mask, self.photograph.geometry, "mask")
         if place == WORD:
             threshold = settings.attention_threshold
             return region_of_attention(self.attention(), threshold, self.scene.word)
