@@ -148,14 +148,13 @@ def _named_like_results(
         names: names of all cases; the results folder of another case is not taken.
     """
     try:
-        results = [path.name for path in Path(config.results).iterdir() if path.name not in names]
+        results = {path.name for path in Path(config.results).iterdir()}
     except OSError:
-        results = []
-    by_look = {look_of(name): name for name in sorted(results)}
+        results = set()
+    by_look = {look_of(name): name for name in sorted(results.difference(names))}
     renamed = {}
     for name, case in by_name.items():
-        old = by_look.get(look_of(name), name)
-        kept = name if Path(config.results, name).exists() else old
+        kept = name if name in results else by_look.get(look_of(name), name)
         renamed[kept] = case if kept == name else replace(case, name=kept)
     return renamed
 

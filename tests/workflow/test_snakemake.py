@@ -334,6 +334,7 @@ def test_every_rule_has_what_rules_must_have() -> None:
         "train_textembedding",
         "train_lora",
         "attention_map",
+        "prompt_map",
         "edit",
         "rendering",
         "metrics",
