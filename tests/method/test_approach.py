@@ -78,10 +78,10 @@ HALF[:, :20] = 0
 @pytest.mark.parametrize(
     ("settings", "copied", "mixed", "confidence"),
     [
-        ({}, 2, 5, 0.9),
-        ({"editmod_preset": "preserve"}, 3, 6, 0.9),
+        ({}, 2, 5, 0.95),
+        ({"editmod_preset": "preserve"}, 3, 6, 0.95),
         ({"editmod_copy": 0, "editmod_confidence": 0.6}, 0, 5, 0.6),
-        ({"editmod_preset": "preserve", "editmod_mix": 7}, 3, 7, 0.9),
+        ({"editmod_preset": "preserve", "editmod_mix": 7}, 3, 7, 0.95),
     ],
 )
 def test_the_numbers_of_editmod(

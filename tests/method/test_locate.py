@@ -91,7 +91,7 @@ def test_a_found_place_follows_its_settings(caplog: pytest.LogCaptureFixture) ->
     soft[20:40, 20:40] = 0.3
     soft[25:35, 25:35] = 1
     pixels = PIXELS.copy()
-    pixels[72:164, 72:164] = (220, 30, 30)  # cells 18 to 40
+    pixels[76:160, 76:160] = (220, 30, 30)  # cells 19 to 39
 
     def found(maps: PromptMaps | None = None, source: str = "bits", **settings: object) -> int:
         maps = maps or maps_of(soft)
@@ -103,7 +103,7 @@ def test_a_found_place_follows_its_settings(caplog: pytest.LogCaptureFixture) ->
     assert found(**plain) == 100
     assert found(**plain, prompt_map_threshold=0.2) == 400
     assert found(prompt_map_filter=False) == 14**2  # two cells on each side
-    assert found(prompt_map_grow=0, prompt_map_threshold=0.2) > 440  # along the edges
+    assert found(prompt_map_grow=0, prompt_map_threshold=0.2) > 425  # along the edges
     addition = maps_of(soft, is_addition=True)
     assert found(addition, prompt_map_grow=0, prompt_map_threshold=0.2) == 400
     assert caplog.messages == []
