@@ -14,11 +14,14 @@ from editinfinity.planning.location import weight_files
 from editinfinity.planning.variants import ALWAYS_NAMED, Variant
 from editinfinity.presets import preset
 from editinfinity.settings.groups import (
+    FOUND,
+    FOUND_SETTINGS,
     BenchmarkSettings,
     EvaluationSettings,
     FinishSettings,
     GuidanceSettings,
     InversionSettings,
+    MaskSettings,
     ModelSettings,
     WorkerSettings,
 )
@@ -33,12 +36,14 @@ _NOT_IDENTIFYING = {
     # The name of a variant contains the effective values of these.
     *InversionSettings.settings(),
     *("use_concat_embedding", "use_embedding_iter", "use_lora", "use_lora_iter", *ALWAYS_NAMED),
-    # Only one guidance uses these.
+    # Only some edits use these; ``drawing_identity`` adds them to theirs.
     *GuidanceSettings.settings().keys() - {"guidance"},
+    *FOUND_SETTINGS,
+    "attention_scales",
     # These are used only after drawing.
     *(*FinishSettings.settings(), *EvaluationSettings.settings(), *BenchmarkSettings.settings()),
 }
-"""Settings that need not be part of ``drawing_identity``: they do not affect a drawing, or the
+"""Settings that are not part of every ``drawing_identity``: they do not affect every drawing, or the
 model's identity or the variant's name covers them."""
 
 
@@ -92,7 +97,11 @@ def drawing_identity(settings: Mapping[str, Any], variant: Variant, model: str) 
         value = variant.setting(key, settings)
         values[key] = effective(key, settings) if value is None else value
     values |= {key: variant.setting(key, settings) for key in numbers_of(guidance_of(settings))}
+    if settings["mask_source"] in FOUND:
+        values |= {key: settings[key] for key in FOUND_SETTINGS}
     # Added only where they differ from what earlier versions computed, whose metrics stay valid.
+    if settings["attention_scales"] != MaskSettings.attention_scales:
+        values["attention_scales"] = settings["attention_scales"]
     if (batch := embedding_batch_size(settings)) != values["batch_size"]:
         values["embedding_batch_size"] = batch
     model = text_model_identity(settings, model)

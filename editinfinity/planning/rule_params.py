@@ -25,14 +25,11 @@ from editinfinity.planning.model import (
 from editinfinity.planning.params import Scalar, params_of
 from editinfinity.planning.run import PlannedRun, Wildcards
 from editinfinity.planning.variants import ALWAYS_NAMED
-from editinfinity.settings.groups import FOUND, MaskSettings
+from editinfinity.settings.groups import FOUND, FOUND_SETTINGS, MaskSettings
 from editinfinity.settings.guidance import guidance_of, numbers_of
 from editinfinity.settings.setting import SettingsGroup
 
 Param = Callable[[Wildcards], Scalar]
-
-_FOUND_SETTINGS = ("prompt_map_threshold", "prompt_map_filter", "prompt_map_grow")
-"""Settings of a region that is found from the prompts."""
 
 
 class RuleParams:
@@ -139,7 +136,7 @@ class RuleParams:
             source = getattr(edit, use)
             if source in FOUND:
                 # In one text: further params would rerun all jobs that have none of these settings.
-                settings = (f"{key}={edit.settings[key]}" for key in _FOUND_SETTINGS)
+                settings = (f"{key}={edit.settings[key]}" for key in FOUND_SETTINGS)
                 return ", ".join([source, *settings])
             files = {"user": edit.mask, "blend": edit.blend}
             return fingerprint.of_file(files.get(source))

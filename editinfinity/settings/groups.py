@@ -43,6 +43,9 @@ FOUND = ("words", "bits", "both")
 """Values of ``mask_source`` for which the place is found from the two prompts
 (``editinfinity.method.prompt_map``)."""
 
+FOUND_SETTINGS = ("prompt_map_threshold", "prompt_map_filter", "prompt_map_grow")
+"""Settings that only a place found from the two prompts uses."""
+
 MASK_REGIONS = ("black", "white", "transparent", "opaque")
 """Parts of a mask's picture that may be the edited one (``editinfinity.files.masks``)."""
 

@@ -80,6 +80,12 @@ def test_what_a_drawing_depends_on_is_in_its_identity() -> None:
     assert drawing() == drawing(batch_size=2) != drawing(batch_size=1)
     assert drawing(model="infinity_2b") != drawing(model="infinity_2b", batch_size=2)
     assert drawing() != drawing(text_encoder_dtype="bf16")
+    # Settings of a found place, of a word's map and of one guidance: only where they are used.
+    assert drawing() == drawing(prompt_map_grow=1) == drawing(editmod_confidence=0.8)
+    assert drawing() != drawing(attention_scales="fine")
+    found = {"mask_source": "both"}
+    assert drawing(**found) != drawing(**found, prompt_map_grow=1)
+    assert drawing(method="editmod") != drawing(method="editmod", editmod_confidence=0.8)
     settings = load_config({}).settings
     assert text_model_identity(settings, "bundled weights=1") == "bundled weights=1"
     two = load_config({"text_encoder_dtype": "bf16"}).settings
