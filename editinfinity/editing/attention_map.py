@@ -67,11 +67,18 @@ class AttentionCollector:
             q: Queries, (B, heads, h·w, head width).
             k: Keys, (B, heads, T, head width).
         """
-        if scale not in self.scales:
-            return
+        if scale in self.scales:
+            self.add(scale, self.attention(q, k))
+
+    def attention(self, q: Tensor, k: Tensor) -> Tensor:
+        """Return the attention to all tokens of the text, (heads, h·w, tokens) fp32."""
         keys = k[self.row, :, : self.tokens].float()
         scores = q[self.row].float() @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5
-        word = scores.softmax(-1)[..., self.span].mean(dim=(0, 2))
+        return scores.softmax(-1)
+
+    def add(self, scale: int, attention: Tensor) -> None:
+        """Add the attention of one block, a result of :meth:`attention`."""
+        word = attention[..., self.span].mean(dim=(0, 2))
         grid_map = word.reshape(1, 1, *self.schedule.scales[scale])
         large = F.interpolate(
             grid_map, size=self.schedule.reference_grid, mode="bilinear", align_corners=False
@@ -88,7 +95,10 @@ class AttentionCollector:
 
 
 class AttentionCollectors:
-    """Passes the attention on to several collectors, one for each word."""
+    """Passes the attention on to several collectors, one for each word.
+
+    The attention of a block is computed once for all words of a text.
+    """
 
     def __init__(self, collectors: Sequence[AttentionCollector]) -> None:
         """``collectors`` may be empty."""
@@ -96,5 +106,11 @@ class AttentionCollectors:
 
     def watch(self, scale: int, q: Tensor, k: Tensor) -> None:
         """See :meth:`AttentionCollector.watch`."""
+        of_text: dict[tuple[int, int | None], Tensor] = {}
         for collector in self.collectors:
-            collector.watch(scale, q, k)
+            if scale not in collector.scales:
+                continue
+            text = collector.row, collector.tokens
+            if text not in of_text:
+                of_text[text] = collector.attention(q, k)
+            collector.add(scale, of_text[text])

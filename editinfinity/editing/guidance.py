@@ -34,19 +34,28 @@ class Guidance(Protocol):
 def three_texts(model: Infinity, text: TextFeatures, source: TextFeatures) -> TextFeatures:
     """Return B rows each of the target, of no text and of the source, padded to one length.
 
-    The mask of the result is True where a row is not padded.
-
     Args:
         model: The transformer.
         text: Features of the target, (B, T, Ct5).
         source: Features of the source, (B or 1, S, Ct5).
     """
-    batch = text.features.shape[0]
-    parts = [text, model.unconditional(text), source]
-    longest = max(part.features.shape[1] for part in parts)
+    return padded_rows([text, model.unconditional(text), source])
+
+
+def padded_rows(texts: Sequence[TextFeatures]) -> TextFeatures:
+    """Return texts as rows, padded to one length.
+
+    Args:
+        texts: Features of each text: (B, ·, Ct5) of the first, (B or 1, ·, Ct5) of the others.
+
+    Returns:
+        B rows of each text, one text after another. The mask is True where a row is not padded.
+    """
+    first = texts[0].features
+    batch, longest = len(first), max(part.features.shape[1] for part in texts)
     rows, masks = [], []
-    for part in parts:
-        features = part.features.to(text.features).expand(batch, -1, -1)
+    for part in texts:
+        features = part.features.to(first).expand(batch, -1, -1)
         mask = torch.ones_like(features[..., 0], dtype=torch.bool)
         if part.mask is not None:
             mask = part.mask.expand(batch, -1)
@@ -148,15 +157,6 @@ class SourceNegative:
         assert self.edit_mask is not None
         grid = self.schedule.scales[scale]
         return F.adaptive_avg_pool2d(self.edit_mask[None, None], grid).reshape(-1, 1)
-
-
-def padded_rows(texts: Sequence[Tensor]) -> TextFeatures:
-    """Return texts (B, ·, Ct5) as rows, padded to one length; the mask is True at real tokens."""
-    longest = max(text.shape[1] for text in texts)
-    padded = [F.pad(text, (0, 0, 0, longest - text.shape[1])) for text in texts]
-    positions = torch.arange(longest, device=texts[0].device)
-    mask = [(positions < text.shape[1]).expand(len(text), -1) for text in texts]
-    return TextFeatures(torch.cat(padded), torch.cat(mask))
 
 
 def bounded_shift(baseline: Tensor, shift: Tensor) -> Tensor:

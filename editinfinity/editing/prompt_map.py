@@ -15,6 +15,7 @@ from torch import Tensor
 
 from editinfinity.editing.attention_map import scales_of_at_least
 from editinfinity.editing.guidance import padded_rows
+from editinfinity.editing.probabilities import odds_of
 from editinfinity.models import bsq
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
@@ -38,7 +39,7 @@ class TwoPrompts:
 
     def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
         """Return the rows [edit prompt, source prompt], padded to one length."""
-        return padded_rows([text.features, self.source.features])
+        return padded_rows([text, self.source])
 
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
         return logits[:1]
@@ -52,7 +53,7 @@ class BitDisagreement:
     """
 
     def __init__(self, schedule: ScaleSchedule, bits: Sequence[Tensor]) -> None:
-        """``bits`` are the photograph's at every scale, each (h, w, d) bool."""
+        """``bits`` are the photograph's at every scale, each (1, L, d) bool (``token_bits``)."""
         self.schedule, self.bits = schedule, bits
         self.scales = scales_of_at_least(schedule, BIT_TOKENS)
         self.total: Tensor | None = None
@@ -62,9 +63,8 @@ class BitDisagreement:
         if scale not in self.scales:
             return
         schedule = self.schedule
-        bits = bsq.fold(self.bits[scale].permute(2, 0, 1)[None].float(), schedule.patchify) > 0.5
-        odds = logits[..., 1].float() - logits[..., 0].float()
-        target, source = torch.sigmoid(torch.where(bits, odds, -odds)).chunk(2)
+        odds = odds_of(logits.float())
+        target, source = torch.sigmoid(torch.where(self.bits[scale], odds, -odds)).chunk(2)
         less_likely = (source - target).clamp(min=0)
         cells = bsq.unfold(less_likely, schedule.scales[scale], schedule.patchify)
         large = F.interpolate(

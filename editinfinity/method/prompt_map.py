@@ -17,6 +17,7 @@ from editinfinity.editing.attention_map import (
 )
 from editinfinity.editing.blend import ReplaySource
 from editinfinity.editing.blend_mask import blur
+from editinfinity.editing.probabilities import token_bits
 from editinfinity.editing.prompt_map import BitDisagreement, TwoPrompts
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures, PromptFeatures
@@ -63,7 +64,7 @@ def prompt_maps(
         for row, prompt, spans in ((_SOURCE, source, change.gone), (_TARGET, target, change.new))
         for tokens in _tokens(prompt, spans)
     ]
-    bits = BitDisagreement(schedule, [torch.from_numpy(b).to(device) for b in photograph.bits])
+    bits = BitDisagreement(schedule, token_bits(photograph.bits, schedule, device))
     sampler.sample(
         transformer,
         TextFeatures.of(target.features, device),

@@ -13,6 +13,7 @@ from editinfinity.editing.attention_map import (
     AttentionCollectors,
     scales_of_at_least,
 )
+from editinfinity.editing.probabilities import token_bits
 from editinfinity.editing.prompt_map import BIT_TOKENS, BitDisagreement, TwoPrompts
 from editinfinity.models import bsq
 from editinfinity.models.transformer import Infinity, TextFeatures
@@ -45,13 +46,17 @@ def upsampled(maps: np.ndarray) -> np.ndarray:
 def test_attention_is_of_the_words_row_and_its_scales() -> None:
     generator = torch.Generator().manual_seed(0)
     heads, width, tokens = 3, 4, 7
-    words = {(0, (1, 3), 7): [], (1, (2, 3), 5): []}  # row 1 is padded by two tokens
+    # Row 1 is padded by two tokens.
+    words = {(0, (1, 3), 7): [], (1, (2, 3), 5): [], (0, (4, 5), 7): []}
     collectors = [AttentionCollector(SQUARE, span, range(3, 7), row, n) for row, span, n in words]
-    both = AttentionCollectors(collectors)
+    alone = [AttentionCollector(SQUARE, span, range(3, 7), row, n) for row, span, n in words]
+    together = AttentionCollectors(collectors)
     for scale, length in enumerate(SQUARE.lengths):
         q = torch.randn(2, heads, length, width, generator=generator)
         k = torch.randn(2, heads, tokens, width, generator=generator)
-        both.watch(scale, q, k)
+        together.watch(scale, q, k)
+        for collector in alone:
+            collector.watch(scale, q, k)
         for (row, (start, end), n), expected in words.items():
             scores = np.exp(q[row].numpy() @ k[row, :, :n].numpy().swapaxes(1, 2) / np.sqrt(width))
             share = (scores / scores.sum(-1, keepdims=True))[..., start:end].mean((0, 2))
@@ -59,6 +64,24 @@ def test_attention_is_of_the_words_row_and_its_scales() -> None:
                 expected.append(upsampled(share.reshape(SQUARE.scales[scale])))
     for collector, expected in zip(collectors, words.values(), strict=True):
         assert np.allclose(collector.mean, np.mean(expected, axis=0), atol=1e-6)
+    for collector, single in zip(collectors, alone, strict=True):
+        assert torch.equal(collector.mean, single.mean)
+
+
+def test_attention_is_computed_once_for_all_words_of_a_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed, attention = [], AttentionCollector.attention
+    monkeypatch.setattr(
+        AttentionCollector,
+        "attention",
+        lambda self, q, k: computed.append(self.row) or attention(self, q, k),
+    )
+    words = [AttentionCollector(SQUARE, (n, n + 1), [6], row, 5) for row in (0, 1) for n in (1, 3)]
+    q, k = torch.randn(2, 3, 16 * 16, 4), torch.randn(2, 3, 7, 4)
+    for scale in (5, 6):
+        AttentionCollectors(words).watch(scale, q[:, :, : SQUARE.lengths[scale]], k)
+    assert computed == [0, 1]
 
 
 def logits_of(odds: np.ndarray) -> torch.Tensor:
@@ -70,7 +93,7 @@ def test_disagreement_is_how_much_less_likely_the_bits_are_for_the_edit(patchify
     rng = np.random.default_rng(1)
     plan = ScaleSchedule(1.0, "0.06M", patchify)
     bits = [rng.random((*grid, 5)) > 0.5 for grid in plan.tokenizer_scales]
-    disagreement = BitDisagreement(plan, [torch.from_numpy(b) for b in bits])
+    disagreement = BitDisagreement(plan, token_bits(bits, plan, torch.device("cpu")))
     total = np.zeros(plan.reference_grid)
     for scale, (tokens, scale_bits) in enumerate(zip(plan.lengths, bits, strict=True)):
         odds = rng.normal(size=(2, tokens, 5 * (4 if patchify else 1))).astype(np.float32)

@@ -12,6 +12,7 @@ from editinfinity.editing import sampler
 from editinfinity.editing.blend import ReplaySource
 from editinfinity.editing.blend_mask import blur
 from editinfinity.editing.guidance import Unguided
+from editinfinity.editing.probabilities import token_bits
 from editinfinity.editing.prompt_map import BitDisagreement
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures, PromptFeatures
@@ -73,7 +74,9 @@ def test_each_row_sees_its_own_prompt(model: Infinity, photograph: ImageFeatures
     assert back.is_addition and back.words is not None
     assert np.allclose(back.words, expected, atol=1e-3)
 
-    bits = BitDisagreement(photograph.schedule, [torch.from_numpy(b) for b in photograph.bits])
+    bits = BitDisagreement(
+        photograph.schedule, token_bits(photograph.bits, photograph.schedule, CPU)
+    )
     both = (odds_of(model, photograph, prompt) for prompt in (target, source))
     for scale, rows in enumerate(zip(*both, strict=True)):
         bits(scale, torch.cat(rows))
