@@ -43,8 +43,8 @@ _NOT_IDENTIFYING = {
     # These are used only after drawing.
     *(*FinishSettings.settings(), *EvaluationSettings.settings(), *BenchmarkSettings.settings()),
 }
-"""Settings that are not part of every ``drawing_identity``: they do not affect every drawing, or the
-model's identity or the variant's name covers them."""
+"""Settings that are not part of every ``drawing_identity``: they do not affect every drawing, or
+the identity of the model or the name of the variant covers them."""
 
 
 _WITHOUT_BIAS = "attention_bias=0"

@@ -16,7 +16,12 @@ from typing import Any
 
 from editinfinity.errors import UserError
 from editinfinity.settings.groups import SETTINGS
-from editinfinity.settings.guidance import learns_nothing, values_of
+from editinfinity.settings.guidance import (
+    guidance_of,
+    is_of_another_guidance,
+    learns_nothing,
+    values_of,
+)
 from editinfinity.settings.types import InvalidValue
 
 ALWAYS_NAMED = ("cfg", "tau", "seed")
@@ -125,7 +130,8 @@ def parse_variant(name: str) -> Variant:
 def variants_of(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
     """Return the variants in the product of an edit's lists, without duplicates.
 
-    The first one is chosen by ``select: first``.
+    Lists of settings that another guidance alone uses are left out, as their pictures would be
+    equal. The first one is chosen by ``select: first``.
 
     Raises:
         UserError: a number has more digits than a name shows.
@@ -137,7 +143,12 @@ def variants_of(settings: Mapping[str, Any]) -> tuple[Variant, ...]:
                     f"{key}: {value!r} has more digits than a file name shows; round it to "
                     f"{format_value(value)}"
                 )
-    swept = [key for key in NAMED_IF_SWEPT if len(values_of(settings, key)) > 1]
+    guidance = guidance_of(settings)
+    swept = [
+        key
+        for key in NAMED_IF_SWEPT
+        if len(values_of(settings, key)) > 1 and not is_of_another_guidance(key, guidance)
+    ]
     product = itertools.product(
         embeddings_used(settings),
         loras_used(settings),

@@ -32,6 +32,11 @@ def numbers_of(guidance: str) -> tuple[str, ...]:
     return tuple(key for key in GuidanceSettings.settings() if key.startswith(f"{guidance}_"))
 
 
+def is_of_another_guidance(key: str, guidance: str) -> bool:
+    """Return whether a setting belongs to a guidance alone, but not to this one."""
+    return key in GuidanceSettings.settings() and key not in ("guidance", *numbers_of(guidance))
+
+
 def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a Python call with the defaults that their guidance alone has, if any."""
     guidance = str(values.get("guidance", GuidanceSettings.guidance))

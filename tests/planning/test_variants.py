@@ -65,6 +65,10 @@ def test_the_numbers_of_a_method_can_be_swept() -> None:
     assert len(names(method="aredit", aredit_threshold=[0.1, 0.2])) == 2
     for name in made:
         assert parse_variant(name).name == name
+    # Another guidance does not use them, so that the pictures would be equal.
+    lists: dict[str, Any] = {"editmod_preset": ["preserve", "target"], "top_k": [1, 900]}
+    assert len(names(method="aredit", **lists)) == len(names(**lists)) == 2
+    assert len(names(guidance="editmod", **lists)) == 4
 
 
 def test_a_null_is_the_guidances_own_default() -> None:
