@@ -40,17 +40,17 @@ def find_word(prompt: str, word: str, origin: str = "target word") -> Span:
     Raises:
         UserError: the prompt does not contain the word, or only as a part of other words.
     """
-    parts = "".join(_fold(word)[0]).split()
+    parts = folded(word).split()
     if not parts:
         raise UserError(f"{origin}: is empty; write one word of the source prompt")
-    folded, starts = _fold(prompt)
-    text, ends = "".join(folded), [*starts[1:], len(prompt)]
-    pieces = [index for index, piece in enumerate(folded) for _ in piece]
+    letters, starts = _fold(prompt)
+    text, ends = "".join(letters), [*starts[1:], len(prompt)]
+    pieces = [index for index, piece in enumerate(letters) for _ in piece]
     pattern = r"\s+".join(re.escape(part) for part in parts)
     for match in re.finditer(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE):
         first, last = pieces[match.start()], pieces[match.end() - 1]
         # A part of a letter, such as the "s" of an "ß", is no whole word.
-        if text[match.start() : match.end()] == "".join(folded[first : last + 1]):
+        if text[match.start() : match.end()] == "".join(letters[first : last + 1]):
             return starts[first], ends[last]
     phrase = " ".join(word.split())
     if longer := re.search(rf"\w*{pattern}\w*", text, re.IGNORECASE):
@@ -80,11 +80,16 @@ def _fold(text: str) -> tuple[list[str], list[int]]:
         The folded pieces, which differ neither in case nor in Unicode's spelling, and the index in
         the text at which each of them starts.
     """
-    starts = [i for i, character in enumerate(text) if i == 0 or not _continues(character)]
+    starts = [i for i, character in enumerate(text) if i == 0 or not continues_letter(character)]
     return [_fold_piece(text[i:j]) for i, j in pairwise([*starts, len(text)])], starts
 
 
-def _continues(character: str) -> bool:
+def folded(text: str) -> str:
+    """Return a text in one spelling, which differs neither in case nor in Unicode's spelling."""
+    return "".join(_fold(text)[0])
+
+
+def continues_letter(character: str) -> bool:
     """Whether a character belongs to the letter before it: accents, vowel signs, Korean jamo."""
     is_mark = unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf")
     return is_mark or "\u1160" <= character <= "\u11ff"

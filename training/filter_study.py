@@ -7,11 +7,11 @@ The bundled model finds nothing in photographs, so the soft maps are made from t
 of a thing (``training/studies/filter_masks``) is averaged to a coarse grid, blurred and enlarged,
 as maps of attention and bits are, and damaged further: moved, or with a weaker second spot and
 smooth noise. The package turns each map into a region without the filter, with it at the constants
-that the study started from (``on``), and with other values. Writes a line per map to ``training/studies/filter.tsv``: intersection over
-union with the true cells (more than half covered) for every rule, and for ``off`` and ``on``
-the cells outside the thing and the cells missed, as shares of its size. Prints the means. For
-comparison, the same is done with 20 made scenes of the study of two prompts, and with the maps that
-the bundled model finds in 60.
+that the study started from (``on``), and with other values. Writes a line per map to
+``training/studies/filter.tsv``: intersection over union with the true cells (more than half
+covered) for every rule, and for ``off`` and ``on`` the cells outside the thing and the cells
+missed, as shares of its size. Prints the means. For comparison, the same is done with 20 made
+scenes of the study of two prompts, and with the maps that the bundled model finds in 60.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from editinfinity.errors import UserError
-from editinfinity.prompts import Span
+from editinfinity.prompts import Span, continues_letter, folded
 
 STOP_WORDS = frozenset(
     """
@@ -33,7 +34,10 @@ STOP_WORDS = frozenset(
 )
 """Words that are not compared: they name no thing, or the kind of picture or a position in it."""
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_MARK = "\u0300"
+_LETTERS = rf"(?:[^\W_]{_MARK}*)+"
+_WORD = re.compile(rf"{_LETTERS}(?:['’-]{_LETTERS})*")
+"""A word of a prompt in which ``_MARK`` stands for all accents and vowel signs of their own."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def require_comparable(source: str, target: str, name: str = "mask_source") -> N
             f"{name}: the place is found by comparing both prompts, but there is no source prompt; "
             "write one that describes the photograph, or give a mask"
         )
-    if source.split() == target.split():
+    if normalize("NFC", source).split() == normalize("NFC", target).split():
         raise UserError(
             f"{name}: the place is found by comparing both prompts, but they are equal; write what "
             "changes into the edit prompt, or give a mask"
@@ -91,7 +95,9 @@ def require_comparable(source: str, target: str, name: str = "mask_source") -> N
 
 
 def changed_words(source: str, target: str) -> PromptChange:
-    """Compare two prompts; letter case, punctuation and the order of phrases are ignored.
+    """Compare two prompts.
+
+    Letter case, Unicode's spelling, punctuation and the order of phrases are ignored.
 
     Args:
         source: the source prompt.
@@ -110,8 +116,9 @@ def changed_words(source: str, target: str) -> PromptChange:
 def _words(prompt: str) -> list[_Word]:
     """Return the words of a prompt that are compared."""
     words, phrase, end = list[_Word](), 0, 0
-    for match in _WORD.finditer(prompt):
-        text = match.group().casefold().replace("’", "'")
+    marked = "".join(_MARK if continues_letter(c) else c for c in prompt)
+    for match in _WORD.finditer(marked):
+        text = folded(prompt[slice(*match.span())]).replace("’", "'")
         if prompt[end : match.start()].replace("_", " ").strip():  # a punctuation mark
             phrase += 1
         end = match.end()

@@ -39,6 +39,12 @@ from editinfinity.method.prompt_changes import changed_words, require_comparable
         ("a half-open door", "a closed door", "half-open door", "closed door", False),
         ("ein roter Apfel", "ein grüner Apfel", "ein roter Apfel", "ein grüner Apfel", False),
         ("красный дом", "синий дом", "красный дом", "синий дом", False),
+        # accents and vowel signs, composed with their letter or not
+        ("a cafe\u0301 table", "a café table", "", "", False),
+        ("a cafe\u0301 table, grass", "a café table, sand", "grass", "sand", False),
+        ("लाल कार", "नीली कार", "लाल कार", "नीली कार", False),
+        ("a ﬁsh", "a fish", "", "", False),
+        ("a sun ☀\ufe0f", "a sun", "", "", False),
         ("a dog", "!?", "dog", "", False),
         ("", "a dog", "", "dog", True),
         ("snake_case", "snake_house", "snake case", "snake house", False),
@@ -61,3 +67,5 @@ def test_prompts_that_cannot_be_compared_say_what_to_write() -> None:
         require_comparable(" ", "a cat", "x")
     with pytest.raises(UserError, match="they are equal; write what changes"):
         require_comparable("a  dog ", "a dog")
+    with pytest.raises(UserError, match="they are equal"):
+        require_comparable("a cafe\u0301", "a café")
