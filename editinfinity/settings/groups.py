@@ -191,7 +191,7 @@ class GuidanceSettings(SettingsGroup):
     null = the preset's."""
     editmod_confidence: Annotated[float, Number(above=0.5, high=1)] = edit(0.95, sweep=True)
     """Probability that editmod gives the photograph's own bits where both prompts agree."""
-    aredit_threshold: Annotated[float, Number(low=-1, high=1)] = edit(0.2, sweep=True)
+    aredit_threshold: Annotated[float, Number(low=0, high=1)] = edit(0.2, sweep=True)
     """Without a mask, aredit draws a bit of the photograph anew if the edit prompt makes it less
     likely by more than this."""
 

@@ -10,7 +10,13 @@ import pytest
 
 from editinfinity.config.load import load_config
 from editinfinity.errors import UserError
-from editinfinity.planning.variants import VARIANT_PATTERN, Variant, parse_variant, variants_of
+from editinfinity.planning.variants import (
+    NAMED_IF_SWEPT,
+    VARIANT_PATTERN,
+    Variant,
+    parse_variant,
+    variants_of,
+)
 
 
 def names(**settings: Any) -> list[str]:
@@ -69,6 +75,13 @@ def test_the_numbers_of_a_method_can_be_swept() -> None:
     lists: dict[str, Any] = {"editmod_preset": ["preserve", "target"], "top_k": [1, 900]}
     assert len(names(method="aredit", **lists)) == len(names(**lists)) == 2
     assert len(names(guidance="editmod", **lists)) == 4
+
+
+@pytest.mark.parametrize("key", [*NAMED_IF_SWEPT, "cfg", "tau"])
+def test_no_number_that_can_be_swept_is_negative(key: str) -> None:
+    """A name separates its parts by "-"."""
+    with pytest.raises(UserError):
+        load_config({key: [-0.1, 0.2]})
 
 
 def test_a_null_is_the_guidances_own_default() -> None:
