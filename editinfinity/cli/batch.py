@@ -32,7 +32,7 @@ from editinfinity.cli.delivery import (
     results_of_unedited,
     with_user_paths,
 )
-from editinfinity.cli.everyday import EditOptions, checked_settings, require_at_most_one
+from editinfinity.cli.everyday import EditOptions, checked_settings, on_disk, require_at_most_one
 from editinfinity.cli.options import grouped
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder, require_file
@@ -48,13 +48,14 @@ _MAX_LISTED = 5
 @grouped
 def batch(
     *,
-    folder: Annotated[Path, typer.Argument(help="Folder of photographs.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of photographs.", callback=on_disk)],
     options: EditOptions,
     masks: Annotated[
         Path | None,
         typer.Option(
             help="Folder of masks, each named like its photograph, or one mask for all; default: "
-            "PHOTO_mask.png beside a photograph."
+            "PHOTO_mask.png beside a photograph.",
+            callback=on_disk,
         ),
     ] = None,
     output: Annotated[
@@ -151,6 +152,8 @@ def _hidden(found: Found, folder: Path) -> list[PhotographResult]:
 
 def _no_photograph(found: Found, folder: Path) -> str:
     """Return the message for a folder without a photograph to edit."""
+    if found.unedited:
+        return f"{folder}: contains no photograph that can be edited, for the reasons above"
     cure = "give the folder that contains them"
     if found.unsearched:
         cure = "add --recursive to search its subfolders"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from editinfinity.cancellation import Cancellation, Stopped
-from editinfinity.cases.photo_folder import ANNOTATION_ENDINGS, Found, Photograph, Unedited
+from editinfinity.cases.photo_folder import OTHER_MASK_ENDINGS, Found, Photograph, Unedited
 from editinfinity.cli.delivery import PhotographResult, print_results, results_of_unedited
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import require_file, sha256_of
@@ -226,7 +226,7 @@ def _can_be_opened(files: Sequence[Path]) -> bool:
     """Return whether all pictures among some files can be decoded to their end."""
     try:
         for path in files:
-            if path.suffix.lower() not in ANNOTATION_ENDINGS:
+            if path.suffix.lower() not in OTHER_MASK_ENDINGS:
                 open_picture(path)
     except UserError:
         return False
