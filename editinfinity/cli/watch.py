@@ -7,6 +7,7 @@ import logging
 import stat
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -86,8 +87,9 @@ def watch_folders(
     for result in results.values():
         if result.outcome != "edited":
             log.warning("%s", result.line)
-    edited = sum(result.outcome == "edited" for result in results.values())
-    log.info("%d of %d photographs were edited", edited, len(results))
+    counts = Counter(result.outcome for result in results.values())
+    total = counts["edited"] + counts["failed"]  # without masks and the like
+    log.info("%d of %d photographs were edited", counts["edited"], total)
 
 
 def _edited(
