@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,6 +119,13 @@ def test_folders_without_photographs_are_one_line(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[0] == (
         "photos/a.png: is not edited, as it has no mask in masks"
     )
+    assert done.stderr.splitlines()[1:] == [
+        "editinfinity: photos: contains no photograph that can be edited, for the reasons above"
+    ]
+    # Another spelling of a folder is that folder, as for a photograph.
+    (tmp_path / unicodedata.normalize("NFD", "caf\u00e9")).mkdir()
+    done = run(tmp_path, "batch", "caf\u00e9", *LINE)
+    assert "contains no photograph to edit; give the folder" in done.stderr
 
 
 def test_no_two_photographs_have_the_same_result(tmp_path: Path) -> None:
@@ -251,6 +259,9 @@ def test_a_mask_that_arrives_later_or_changes_makes_its_photograph_new(watched: 
     assert [look(now, True) for now in (2, 3.1, 4.2)] == [[], [mask], []]
     draw_mask(mask, 9)
     assert [look(now, True) for now in (5, 6.1, 7.2)] == [[], [mask], []]
+    mask = watched.folder.parent / "a.xml"  # no picture, which would be waited for longer
+    mask.write_text("<annotations/>")
+    assert [look(now, True) for now in (8, 9.1)] == [[], [mask]]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from PIL import Image
 
 from editinfinity.cli.delivery import (
     deliver,
+    deliver_draft,
     output_path,
     printable_path,
     require_output_folder,
@@ -30,6 +31,17 @@ def picture(tmp_path: Path) -> Path:
     draw_image(tmp_path / "drawn.png", seed=1)
     write_photograph(tmp_path / "edit.png", read_photograph(tmp_path / "drawn.png"), SETTINGS)
     return tmp_path / "edit.png"
+
+
+def test_no_first_picture_stays_beside_the_refined_one(picture: Path) -> None:
+    photo, target = picture.parent / "photo.png", picture.parent / "photo_edited.png"
+    write_photograph(photo, read_photograph(picture.parent / "drawn.png"))
+    target.write_bytes(b"another file, deleted while the model is trained")
+    draft = deliver_draft(picture, photo, target, overwrite=False)
+    assert draft.name == "photo_edited_2.png"
+    target.unlink()
+    assert deliver(picture, photo, target, overwrite=False, draft=draft) == target
+    assert target.exists() and not draft.exists()
 
 
 @pytest.mark.parametrize("ending", FORMATS)

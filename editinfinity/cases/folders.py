@@ -29,10 +29,7 @@ MASK_ENDINGS = (".png", *ANNOTATION_ENDINGS, ".txt")
 UNNAMED_EDIT = "edit"
 """Name of the edit whose prompt file names no edit."""
 
-_PICTURES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".avif",
-    ".heic", ".heif", ".hif", ".jxl", ".pnm", ".pbm", ".pgm", ".ppm",
-)  # fmt: skip
+_PICTURES = tuple(ending for ending in IMAGE_ENDINGS if ending not in MASK_ENDINGS)
 """Further endings accepted for a mask picture; its format is detected from the content."""
 
 _IMAGE = Slot("original_image", (*IMAGE_ENDINGS, *(ending.upper() for ending in IMAGE_ENDINGS)))

@@ -11,27 +11,26 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from editinfinity.errors import UserError
-from editinfinity.files.input_files import is_folder
+from editinfinity.files.input_files import ANNOTATION_ENDINGS, is_folder, path_on_disk
 from editinfinity.files.opening import PICTURE_ENDINGS, is_picture
-from editinfinity.names import look_of
+from editinfinity.names import look_of, shell_command
 
 _SYSTEM_FOLDERS = frozenset(
     {"@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"}
 )
 """Folders that operating systems and file servers make: thumbnails, waste baskets, metadata."""
 
-ANNOTATION_ENDINGS = (".json", ".txt")
-"""Endings of masks that are no pictures: polygons and boxes."""
+OTHER_MASK_ENDINGS = (*ANNOTATION_ENDINGS, ".txt")
+"""Endings of masks that are no pictures: annotations and boxes."""
 
 _MASK_NAME = re.compile(r"(.+?)[\s_.-]+masks?", re.IGNORECASE | re.DOTALL)
-_MADE_NAME = re.compile(r"(.+)_(edited(_\d+)?|preview)", re.DOTALL)
+_MADE_NAME = re.compile(r"(.+)_(edited(_\d+)?|mask_\d+|preview)", re.DOTALL)
 """Stems of masks, and of files that ``editinfinity edit`` and ``preview`` make."""
 
 _ByName = defaultdict[str, list[Path]]
@@ -161,7 +160,7 @@ def _sort_names(
             if ending in endings and not recursive:
                 reason = f"{path}: is a folder, not a file; to edit what is in it, add --recursive"
                 found.unedited.append(Unedited(path, reason, is_fault=True))
-        elif ending in ANNOTATION_ENDINGS:
+        elif ending in OTHER_MASK_ENDINGS:
             annotations.append(path)
         elif ending in endings or (not ending and is_picture(path)):
             pictures.append(path)
@@ -202,12 +201,12 @@ def _why_no_photograph(path: Path, masked: list[Path], original: list[Path]) -> 
         original: pictures of whose result or preview it has the name.
     """
     if _comparable(path.stem) == "mask":
-        use = f"--masks {shlex.quote(str(path))}"
+        use = f"--masks {shell_command(path)}"
         return f"as its name is that of a mask; use it for every photograph by {use}, or rename it"
     if masked:
         return f"as its name is that of a mask of {masked[0].name}; rename it to edit it"
     if original:
-        return f"as its name is that of an edit of {original[0].name}; rename it to edit it"
+        return f"as its name is that of a file made from {original[0].name}; rename it to edit it"
     return None
 
 
@@ -217,22 +216,25 @@ class MaskFolder:
     Args:
         folder: the folder; its subfolders mirror those of the photographs.
         photographs: pictures that are never masks, as both may be in the same folder.
+
+    Raises:
+        UserError: the folder cannot be listed.
     """
 
     def __init__(self, folder: Path, photographs: Sequence[Photograph]) -> None:
         self.folder = folder
         self._photographs = {os.path.realpath(photograph.path) for photograph in photographs}
-        self._read_folders = dict[Path, tuple[_ByName, _ByName]]()
+        self._read_folders = {Path(): self._read(folder)}
 
     def masks_of(self, photograph: Photograph) -> list[Path]:
         """Return the masks of a photograph, those whose name is most like its; usually one.
 
         Raises:
-            UserError: the folder cannot be listed.
+            UserError: the subfolder cannot be listed.
         """
         folder, path = photograph.folder, photograph.path
         if folder not in self._read_folders:
-            self._read_folders[folder] = self._read(self.folder / folder)
+            self._read_folders[folder] = self._read(path_on_disk(self.folder / folder))
         for by_name in self._read_folders[folder]:
             for name in (path.name, path.stem):
                 masks = by_name.get(_comparable(name), [])
@@ -252,7 +254,7 @@ class MaskFolder:
         except OSError as error:
             reason = f"{folder}: cannot be listed ({error.strerror}); allow reading it"
             raise UserError(reason) from None
-        endings = PICTURE_ENDINGS | set(ANNOTATION_ENDINGS)
+        endings = PICTURE_ENDINGS | set(OTHER_MASK_ENDINGS)
         for path in (folder / name for name in names if not name.startswith(".")):
             if path.suffix.lower() not in endings or os.path.realpath(path) in self._photographs:
                 continue
@@ -268,14 +270,19 @@ def assign_masks(
     """Give each photograph its mask.
 
     Args:
-        found: the photographs; those that have several masks, or lack a needed one, are moved to
-            the unedited files.
+        found: the photographs; those that have several masks, lack a needed one, or whose masks
+            cannot be searched for are moved to the unedited files.
         masks_of: photograph → its masks.
         needed_in: folder that must have a mask of each photograph to edit; None if it needs none.
     """
     photographs, found.photographs = found.photographs, []
     for photograph in photographs:
-        path, masks = photograph.path, masks_of(photograph)
+        path = photograph.path
+        try:
+            masks = masks_of(photograph)
+        except UserError as error:  # of a subfolder of masks; the others may have theirs
+            found.unedited.append(Unedited(path, f"{path}: is not edited; {error}", is_fault=True))
+            continue
         if len(masks) > 1:
             names = ", ".join(map(str, masks))
             reason = f"{path}: has several masks ({names}); keep one of them"

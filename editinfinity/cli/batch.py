@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ from editinfinity.cases.photo_folder import (
 from editinfinity.cli.delivery import (
     PhotographResult,
     deliver,
+    log_lost_detail,
     log_warnings,
     print_results,
     require_output_folder,
@@ -32,7 +33,7 @@ from editinfinity.cli.delivery import (
     results_of_unedited,
     with_user_paths,
 )
-from editinfinity.cli.everyday import EditOptions, checked_settings, require_at_most_one
+from editinfinity.cli.everyday import EditOptions, checked_settings, on_disk, require_at_most_one
 from editinfinity.cli.options import grouped
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder, require_file
@@ -48,13 +49,14 @@ _MAX_LISTED = 5
 @grouped
 def batch(
     *,
-    folder: Annotated[Path, typer.Argument(help="Folder of photographs.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of photographs.", callback=on_disk)],
     options: EditOptions,
     masks: Annotated[
         Path | None,
         typer.Option(
             help="Folder of masks, each named like its photograph, or one mask for all; default: "
-            "PHOTO_mask.png beside a photograph."
+            "PHOTO_mask.png beside a photograph.",
+            callback=on_disk,
         ),
     ] = None,
     output: Annotated[
@@ -86,7 +88,7 @@ def batch(
         require_file(masks, sys.maxsize, "give a folder of masks, or one mask for all")
     results = _results_folder(folder, output)
     require_output_folder(results, results, "set --output to another folder")
-    smoothings = values_of(checked_settings(options.settings()), "smoothing")
+    settings = checked_settings(options.settings())
     search = _Search(folder, recursive, masks, not options.finds_place, (results, options.work))
     place = Path(os.path.realpath(folder))
     digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
@@ -96,7 +98,7 @@ def batch(
 
         require_watchdog()
         with lock_project(project) as lock:
-            editor = _Editor(options, place, results, project, lock, smoothings)
+            editor = _Editor(options, place, results, project, lock, settings)
             watch_folders(
                 [folder, *([masks] if masks else [])], recursive, search.find, editor.edit
             )
@@ -108,7 +110,7 @@ def batch(
             log.warning("%s", result.line)
         if not found.photographs:
             raise UserError(_no_photograph(found, folder))
-        editor = _Editor(options, place, results, project, lock, smoothings)
+        editor = _Editor(options, place, results, project, lock, settings)
         edited = editor.edit(found.photographs, found)
     outcomes = sorted([*edited, *unedited], key=lambda result: result.image)
     print_results(outcomes)
@@ -151,6 +153,8 @@ def _hidden(found: Found, folder: Path) -> list[PhotographResult]:
 
 def _no_photograph(found: Found, folder: Path) -> str:
     """Return the message for a folder without a photograph to edit."""
+    if found.unedited:
+        return f"{folder}: contains no photograph that can be edited, for the reasons above"
     cure = "give the folder that contains them"
     if found.unsearched:
         cure = "add --recursive to search its subfolders"
@@ -205,7 +209,7 @@ class _Editor:
         results: folder for the results, which has the same subfolders.
         project: folder in which the workflow runs.
         lock: descriptors of its lock, for the workflow to hold it too.
-        smoothings: smoothings of the kernels.
+        settings: all settings of the edits.
     """
 
     options: EditOptions
@@ -213,7 +217,7 @@ class _Editor:
     results: Path
     project: Path
     lock: Sequence[int]
-    smoothings: tuple[str, ...]
+    settings: Mapping[str, Any]
 
     def edit(self, photographs: Sequence[Photograph], found: Found) -> list[PhotographResult]:
         """Edit photographs and deliver the results.
@@ -262,7 +266,8 @@ class _Editor:
         """Write the result of a photograph, or say why there is none."""
         path, mask = photograph.path, None if photograph.mask is None else str(photograph.mask)
         located = mask is not None or self.options.finds_place
-        log_warnings(self.project, case, path, mask, self.smoothings if located else ())
+        smoothings = values_of(self.settings, "smoothing") if located else ()
+        log_warnings(self.project, case, path, mask, smoothings)
         picture = self.project / "results" / case / "edit.png"
         if fault is not None:
             fault = with_user_paths(fault, case, path, mask)
@@ -271,6 +276,8 @@ class _Editor:
         else:
             try:
                 written = deliver(picture, path, target, False)
+                if self.options.find_mask is not None:
+                    log_lost_detail(path, self.settings)
                 return PhotographResult(path, "edited", seconds, str(written))
             except UserError as error:
                 fault = str(error)

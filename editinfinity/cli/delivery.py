@@ -190,10 +190,11 @@ def deliver(
     content = _content_of(picture, image, target)
     for path in _numbered(target):
         if overwrite or path == draft or _reserve(path):
-            return _write(path, content, overwrite or path == draft)
+            _write(path, content, overwrite or path == draft)
+            break
         if _has_content(path, content):
             break
-    if draft is not None:
+    if draft is not None and path != draft:
         draft.unlink(missing_ok=True)
     return path
 

@@ -42,23 +42,23 @@ from editinfinity.settings.guidance import values_of
 log = logging.getLogger(__name__)
 
 
-def _on_disk(path: Path | None) -> Path | None:
+def on_disk(path: Path | None) -> Path | None:
     """Return the path of an option as its names are spelled on the disk."""
     return None if path is None else path_on_disk(path)
 
 
-Image = Annotated[Path, typer.Argument(help="The photograph.", callback=_on_disk)]
+Image = Annotated[Path, typer.Argument(help="The photograph.", callback=on_disk)]
 Prompt = Annotated[str, typer.Option(help="Description of the edited picture.")]
 Source = Annotated[str | None, typer.Option(help="Description of the photograph.")]
 Mask = Annotated[
     Path | None,
     typer.Option(
-        help="Region to edit: a picture (black), annotations, box (.txt).", callback=_on_disk
+        help="Region to edit: a picture (black), annotations, box (.txt).", callback=on_disk
     ),
 ]
 Blend = Annotated[
     Path | None,
-    typer.Option(help="Blend mask of your own (.npy, .safetensors, .png).", callback=_on_disk),
+    typer.Option(help="Blend mask of your own (.npy, .safetensors, .png).", callback=on_disk),
 ]
 Box = Annotated[str | None, typer.Option(help="Region to edit: x,y,width,height in pixels.")]
 Target = Annotated[

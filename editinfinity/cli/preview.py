@@ -13,6 +13,7 @@ from editinfinity.cli.delivery import (
     deliver,
     log_warnings,
     printable_path,
+    require_output_folder,
     with_options,
     with_user_paths,
 )
@@ -74,12 +75,14 @@ def preview(
         raise UserError("give either --mask, --box or --find-mask")
     if find_mask is None and (prompt or source or set):
         raise UserError("--prompt, --source, --set: apply only with --find-mask; leave them out")
+    require_file(image)
     end = "preview" if find_mask is None else "mask"
     target = output or image.with_name(f"{image.stem}_{end}.png")
     if target.suffix.lower() != ".png":
         raise UserError(f"--output: {target}: end the name in .png")
     if target.resolve() in {path.resolve() for path in (image, mask) if path is not None}:
         raise UserError(f"--output: {target}: is an input of the preview; choose another file")
+    require_output_folder(target.parent, target, "set --output to a file in another folder")
     if find_mask is not None:
         options = EditOptions(
             prompt or "", source, model=model, set=set, work=work, find_mask=find_mask
@@ -126,7 +129,6 @@ def _find(image: Path, options: EditOptions, target: Path, overwrite: bool) -> N
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
     from editinfinity.planning.targets import Layout
 
-    require_file(image)
     name = case_name(image)
     settings = {**options.settings(), "cases": [name], "infer_function": 1}
     smoothings = values_of(checked_settings(settings), "smoothing")
@@ -142,4 +144,6 @@ def _find(image: Path, options: EditOptions, target: Path, overwrite: bool) -> N
         mask, heatmap = map(Path, Layout(str(project / "results" / name)).mask_pictures("edit"))
         written = deliver(mask, mask, target, overwrite)
         share = read_mask(written, size_upright(image)).mean()
-    typer.echo(f"{written}: {share:.1%} of the photograph is edited; how sure: {heatmap}")
+    typer.echo(
+        f"{printable_path(written)}: {share:.1%} of the photograph is edited; how sure: {heatmap}"
+    )

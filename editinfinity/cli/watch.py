@@ -7,13 +7,14 @@ import logging
 import stat
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from editinfinity.cancellation import Cancellation, Stopped
-from editinfinity.cases.photo_folder import ANNOTATION_ENDINGS, Found, Photograph, Unedited
+from editinfinity.cases.photo_folder import OTHER_MASK_ENDINGS, Found, Photograph, Unedited
 from editinfinity.cli.delivery import PhotographResult, print_results, results_of_unedited
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import require_file, sha256_of
@@ -86,8 +87,9 @@ def watch_folders(
     for result in results.values():
         if result.outcome != "edited":
             log.warning("%s", result.line)
-    edited = sum(result.outcome == "edited" for result in results.values())
-    log.info("%d of %d photographs were edited", edited, len(results))
+    counts = Counter(result.outcome for result in results.values())
+    total = counts["edited"] + counts["failed"]  # without masks and the like
+    log.info("%d of %d photographs were edited", counts["edited"], total)
 
 
 def _edited(
@@ -226,7 +228,7 @@ def _can_be_opened(files: Sequence[Path]) -> bool:
     """Return whether all pictures among some files can be decoded to their end."""
     try:
         for path in files:
-            if path.suffix.lower() not in ANNOTATION_ENDINGS:
+            if path.suffix.lower() not in OTHER_MASK_ENDINGS:
                 open_picture(path)
     except UserError:
         return False

@@ -50,7 +50,6 @@ _MAX_PAGES = 16
 _REDUCED_OR_MASK = 1 | 4
 """Bits of NewSubfileType: a smaller copy of another page, or its transparency."""
 
-_MULTI_FRAME_TYPES = "Multi-Frame"
 _SRGB_PRIMARIES, _SRGB_CURVES = (0, 1, 2, 5, 6), (0, 1, 2, 6, 13, 14, 15)
 """Numbers of ITU-T H.273 that are near enough to sRGB, or say nothing (0, 2)."""
 

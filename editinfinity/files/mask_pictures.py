@@ -162,7 +162,8 @@ class MaskPicture:
         if advised := self._first_plausible(*_OTHERS[region]):
             condition = "" if share in (0, 1) else "if that is the part to keep, "
             return [f"{line}; {condition}{_advice(advised)}"]
-        return [f"{line}; draw a part of it in another colour"] if share in (0, 1) else []
+        cure = f"make the part to edit {region}, and the rest {_OTHERS[region][0]}"
+        return [f"{line}; {cure}"] if share in (0, 1) else []
 
     def _ambiguity(self) -> str | None:
         """Return why black and white are perhaps not what marks the parts, or None."""

@@ -1,7 +1,7 @@
 """Picture metadata: EXIF, XMP, resolution, and the settings of the edit that made the picture.
 
-The settings are stored as JSON: in a text chunk in PNG, and in an XMP property in JPEG, WebP, TIFF
-and AVIF. ``editinfinity show`` reads them back.
+The settings are stored as JSON: in a text chunk in PNG, and in an XMP property in JPEG, WebP, TIFF,
+AVIF and HEIC. ``editinfinity show`` reads them back.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from PIL import ExifTags, Image
 
+from editinfinity.errors import first_sentence
 from editinfinity.files.xmp import without_lost_parts
 
 log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ def _exif_of(image: Image.Image, name: str) -> bytes | None:
             result[ExifTags.IFD.GPSInfo] = gps
         return result.tobytes()
     except Exception as error:  # EXIF may hold arbitrary bytes
-        log.warning("%s: its EXIF cannot be read (%s) and is left out", name, error)
+        log.warning("%s: its EXIF cannot be read (%s) and is left out", name, first_sentence(error))
         return None
 
 

@@ -91,11 +91,9 @@ def require_writable_as(path: Path, size: Size) -> None:
         known = ", ".join(FORMATS)
         raise UserError(f"{path}: cannot be written in that format; choose one of {known}")
     require_plugin(path, format_)
-    if max(size) > _MAX_SIDES.get(format_, max(size)):
-        raise UserError(
-            f"{path}: {format_} has at most {_MAX_SIDES[format_]} pixels a side; "
-            "choose .png, .tif or .jpg"
-        )
+    if max(size) > (limit := _MAX_SIDES.get(format_, max(size))):
+        others = ".png or .tif" if max(size) > _MAX_SIDES["JPEG"] else ".png, .tif or .jpg"
+        raise UserError(f"{path}: {format_} has at most {limit} pixels a side; choose {others}")
 
 
 def encode_photograph(

@@ -10,7 +10,13 @@ import pytest
 from PIL import Image
 
 from editinfinity.cases.create import case_name
-from editinfinity.cases.photo_folder import Found, MaskFolder, assign_masks, find_photographs
+from editinfinity.cases.photo_folder import (
+    OTHER_MASK_ENDINGS,
+    Found,
+    MaskFolder,
+    assign_masks,
+    find_photographs,
+)
 from editinfinity.names import why_unusable
 from tests.cases.nobody import as_nobody
 
@@ -112,12 +118,13 @@ def test_a_folder_that_cannot_be_listed_is_named(photos: Path) -> None:
 
 @pytest.mark.parametrize(
     "mask", ["one_mask.png", "one.mask.png", "one-Mask.jpg", "one mask.webp", "ONE_masks.bmp",
-             "one.jpg_mask.png", "one_mask.json", "one.mask.txt"],
+             "one.jpg_mask.png", "one_mask.json", "one.mask.txt",
+             "one_mask.xml", "one_mask.csv"],
 )  # fmt: skip
 def test_a_mask_beside_its_photograph_is_used_and_not_edited(photos: Path, mask: str) -> None:
     draw(photos / "one.jpg")
     draw(photos / "two.jpg")
-    if Path(mask).suffix in (".json", ".txt"):
+    if Path(mask).suffix in OTHER_MASK_ENDINGS:
         (photos / mask).write_text("1,1,2,2")
     else:
         draw(photos / mask)
@@ -131,6 +138,7 @@ def test_a_mask_beside_its_photograph_is_used_and_not_edited(photos: Path, mask:
 
 def test_what_only_looks_like_a_mask_is_told_or_edited(photos: Path) -> None:
     for name in ("one.jpg", "mask.png", "one_edited.jpg", "one_edited_2.png", "one_preview.png",
+                 "one_mask.png", "one_mask_2.png",
                  "carnival_mask.jpg", "masks of venice.jpg", "two_edited.jpg"):  # fmt: skip
         draw(photos / name)
     found = find_photographs(photos, recursive=False)
@@ -138,9 +146,12 @@ def test_what_only_looks_like_a_mask_is_told_or_edited(photos: Path) -> None:
         "carnival_mask.jpg", "masks of venice.jpg", "one.jpg", "two_edited.jpg",
     ]  # fmt: skip
     told = reasons(found)
-    assert set(told) == {"mask.png", "one_edited.jpg", "one_edited_2.png", "one_preview.png"}
+    assert set(told) == {
+        "mask.png", "one_edited.jpg", "one_edited_2.png", "one_preview.png", "one_mask.png",
+        "one_mask_2.png",
+    }  # fmt: skip
     assert f"--masks {photos}/mask.png" in told["mask.png"][1]
-    assert "that of an edit of one.jpg; rename it" in told["one_preview.png"][1]
+    assert "that of a file made from one.jpg; rename it" in told["one_preview.png"][1]
     assert not any(is_fault for is_fault, _ in told.values())
 
 
@@ -168,6 +179,34 @@ def test_a_folder_of_masks_mirrors_that_of_the_photographs(photos: Path, tmp_pat
         False, f"{photos}/sub/b.jpg: is not edited, as it has no mask in {masks}"
     )  # fmt: skip
     assert told["f.jpg"][0] and "has several masks" in told["f.jpg"][1]
+
+
+def test_a_subfolder_of_masks_is_found_in_any_spelling(photos: Path, tmp_path: Path) -> None:
+    masks, folder = tmp_path / "masks", "caf\u00e9"
+    draw(photos / folder / "a.jpg")
+    mask = draw(masks / unicodedata.normalize("NFD", folder) / "a.png")
+    found = find_photographs(photos, True)
+    assign_masks(found, MaskFolder(masks, found.photographs).masks_of, needed_in=masks)
+    assert [photograph.mask for photograph in found.photographs] == [mask]
+
+
+def test_an_unreadable_subfolder_of_masks_stops_no_other(photos: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    for name in ("a.jpg", "sub/b.jpg", "zoo/c.jpg"):
+        draw(photos / name)
+    draw(masks / "a.png")
+    draw(masks / "zoo" / "c.png")
+    (masks / "sub").write_text("")
+    found = find_photographs(photos, True)
+    assign_masks(found, MaskFolder(masks, found.photographs).masks_of, needed_in=masks)
+    assert names(found) == ["a.jpg", "zoo/c.jpg"]
+    assert reasons(found) == {
+        "b.jpg": (
+            True,
+            f"{photos}/sub/b.jpg: is not edited; {masks}/sub: cannot be listed (Not a directory); "
+            "allow reading it",
+        )
+    }
 
 
 def test_masks_in_the_folder_of_the_photographs_are_never_other_photographs(photos: Path) -> None:

@@ -406,7 +406,7 @@ def test_the_same_name_twice_in_an_object_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_file_is_told_what_can_be_read(tmp_path: Path) -> None:
     for content in ({"labels": []}, [1], "null", {"annotations": {}}, {"a": {"b": 1}}):
-        assert "is neither LabelMe, COCO, VGG Image Annotator 2 nor" in fault(
+        assert "is neither LabelMe, COCO, VGG Image Annotator nor" in fault(
             tmp_path / "m.json", content
         )
 

@@ -124,6 +124,8 @@ def test_an_output_is_refused_before_the_work(
     require_writable_as(tmp_path / "a.png", (20_000, 20_000))
     with pytest.raises(UserError, match="WEBP has at most 16383 pixels a side; choose"):
         require_writable_as(tmp_path / "a.webp", (100, 16_384))
+    with pytest.raises(UserError, match=r"choose .png or .tif$"):  # not what is too small too
+        require_writable_as(tmp_path / "a.jpg", (100, 65_501))
     with pytest.raises(UserError, match="cannot be written in that format"):
         require_writable_as(tmp_path / "a.bmp", (100, 100))
     monkeypatch.setattr(

@@ -17,7 +17,7 @@ import pytest
 from PIL import ExifTags, Image, ImageFilter
 
 from editinfinity.errors import UserError
-from editinfinity.files.masks import read_mask
+from editinfinity.files.masks import mask_of_picture, read_mask
 from editinfinity.files.preview import mask_preview
 from editinfinity.settings.groups import MASK_REGIONS
 
@@ -183,6 +183,17 @@ def test_a_mask_that_was_meant_otherwise_is_told_with_a_cure_that_works(
             found = re.search(r"mask_edit_region: (\w+)", "".join(notices))
             advised, steps = found[1] if found else "", steps + 1
             assert steps <= 2, notices
+
+
+@pytest.mark.parametrize(
+    ("region", "rest"),
+    [("black", "white"), ("white", "black"), ("transparent", "opaque"), ("opaque", "transparent")],
+)
+def test_a_mask_of_one_kind_is_told_how_to_draw_it(region: str, rest: str) -> None:
+    notices: list[str] = []
+    mask_of_picture(with_alpha(WHITE, WIDE | True), SIZE, region, "m.png", notices)
+    (line,) = notices
+    assert line.endswith(f"; make the part to edit {region}, and the rest {rest}")
 
 
 @pytest.mark.parametrize("kind", ["jpg", "webp", "avif", "bmp", "gif", "tif"])

@@ -123,8 +123,7 @@ def _pictures_of_json(content: Any) -> list[AnnotatedPicture]:
         if (pictures := pictures_of(content)) is not None:
             return pictures
     raise AnnotationError(
-        "is neither LabelMe, COCO, VGG Image Annotator 2 nor Label Studio; export it as one of "
-        "these"
+        "is neither LabelMe, COCO, VGG Image Annotator nor Label Studio; export it as one of these"
     )
 
 
