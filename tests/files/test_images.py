@@ -208,8 +208,8 @@ def test_a_mask_without_contrast_is_doubtful(tmp_path: Path, value: int, what: s
     edited = read_mask(tmp_path / "m.png", (30, 40), notices=notices)
     assert edited.all() == (value == 0) and edited.any() == (value == 0)
     assert notices == [
-        f"{tmp_path}/m.png: marks {what} as edited (black is edited); draw a part of it in another "
-        "colour"
+        f"{tmp_path}/m.png: marks {what} as edited (black is edited); make the part to edit black, "
+        "and the rest white"
     ]
 
 
