@@ -94,6 +94,19 @@ def block_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def free_bytes(device: torch.device) -> int:
+    """Return the bytes this process can still allocate on a GPU, including torch's unused cache.
+
+    A limit set by ``torch.cuda.set_per_process_memory_fraction`` is respected.
+    """
+    free, total = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device)
+    if hasattr(torch.cuda, "get_per_process_memory_fraction"):  # not in older versions of torch
+        limit = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+        free = min(free, limit - reserved)
+    return free + reserved - torch.cuda.memory_allocated(device)
+
+
 def set_threads(threads: int | str = "auto") -> int:
     """Set and return the number of torch's CPU threads; ``auto`` is this job's share of the cores.
 

@@ -1,8 +1,8 @@
 """Self-attention over scales and cross-attention to the text.
 
 An :class:`AttentionContext` object decides which tokens a token attends to. A token attends to its
-own scale and all coarser ones: :class:`TeacherForcing` processes all scales in one pass, and
-:class:`ScaleCache` processes one scale at a time and caches keys and values for sampling. Source:
+own scale and all coarser ones: :class:`TeacherForcing` processes all scales in one pass, and the
+caches of :mod:`editinfinity.models.scale_cache` process one scale at a time for sampling. Source:
 docs/model.md, "Transformer".
 
 Dimensions: B batch, L tokens, T text tokens, C width.
@@ -133,39 +133,6 @@ class _Prefixes(torch.autograd.Function):
         *shorter, total = grads
         ctx.operations.add_prefixes(total, shorter)  # in place: these gradients have no other user
         return total, None, None
-
-
-class ScaleCache:
-    """Key-value cache of one block, for processing one scale after another.
-
-    Args:
-        tokens: Total number of tokens of all scales. Memory for all of them is allocated at the
-            first scale.
-    """
-
-    def __init__(self, tokens: int) -> None:
-        self.tokens, self.filled = tokens, 0
-        self._cache: Tensor | None = None
-
-    def kv_buffer(self, x: Tensor, heads: int) -> KeysValues:
-        """Return the part of the cache that follows the tokens processed so far."""
-        batch, length, width = x.shape
-        if self._cache is None:
-            self._cache = x.new_empty(2, batch, self.tokens, heads, width // heads).transpose(2, 3)
-        keys, values = self._cache.narrow(3, self.filled, length)
-        return keys, values
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Append the keys and values of the next scale, and attend to all scales so far."""
-        cache, length = self._cache, k.shape[2]
-        if cache is None:
-            raise ValueError("call kv_buffer before attend")
-        for target, new in zip(cache.narrow(3, self.filled, length), (k, v), strict=True):
-            if target.data_ptr() != new.data_ptr():  # not yet written into the cache
-                target.copy_(new)
-        self.filled += length
-        keys, values = cache.narrow(3, 0, self.filled)
-        return attend(q, keys, values)
 
 
 CUDNN_MIN_QUERIES = 3000

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from editinfinity.models.attention import Observer, ScaleCache, sampling_backend
+from editinfinity.models.attention import Observer, sampling_backend
+from editinfinity.models.scale_cache import caches_to_park, scale_caches
 from editinfinity.models.transformer import Condition, Infinity, TextFeatures
+from editinfinity.presets import TransformerConfig
 from editinfinity.scales import ScaleSchedule
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ class ScalePasses:
     def __init__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> None:
         self.model, self.schedule = model, schedule
         self.condition = model.condition(text)
-        self.contexts = [ScaleCache(schedule.tokens) for _ in model.blocks]
+        self.contexts = scale_caches(*_cached(model, text, schedule))
 
     def logits(self, scale: int, inputs: Tensor | None, observe: Observer | None = None) -> Tensor:
         """Return the logits (rows, h·w, d, 2) of the next scale.
@@ -139,6 +141,8 @@ class CudaGraphRunner:
         if shape == self._failed:
             return ScalePasses(model, text, schedule)
         if self._recorded is None:
+            if caches_to_park(*_cached(model, text, schedule)):
+                return ScalePasses(model, text, schedule)  # copies from RAM cannot be recorded
             log.debug("recording the passes of %s", schedule)
             self._recorded = GraphedPasses(model, text, schedule)
             return self._recorded
@@ -147,6 +151,14 @@ class CudaGraphRunner:
     def forget(self) -> None:
         """Discard the recording and free its memory."""
         self._last = self._failed = self._recorded = None
+
+
+def _cached(
+    model: Infinity, text: TextFeatures, schedule: ScaleSchedule
+) -> tuple[TransformerConfig, ScaleSchedule, int, torch.dtype, torch.device]:
+    """Return what the size of the key-value caches depends on, as ``scale_caches`` takes it."""
+    rows, dtype = len(text.features), model.blocks[0].ffn_dtype
+    return model.config, schedule, rows, dtype, text.features.device
 
 
 def _recording_key(model: Infinity) -> Iterator[object]:

@@ -47,7 +47,7 @@ def test_a_block_that_runs_twice_keeps_its_input_alone() -> None:
         lambda t: stored.append(t.data_ptr()) or t if t.numel() == size else t, lambda t: t
     ):
         base(torch.randn(1, SCHEDULE.tokens - 1, 8), text, SCHEDULE)
-    assert 0 < len(set(stored)) <= len(base.blocks) + 1
+    assert 0 < len(set(stored)) <= len(base.blocks) + 2  # the last two are the head's
 
 
 def test_blocks_that_are_chosen_run_twice() -> None:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from editinfinity.models.attention import CUDNN_MIN_QUERIES, ScaleCache, sampling_backend
+from editinfinity.models.attention import CUDNN_MIN_QUERIES, sampling_backend
+from editinfinity.models.scale_cache import make_caches
 from editinfinity.models.rotary import rotary_table
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TransformerConfig, preset
@@ -22,7 +23,7 @@ def make(patchify: bool = False, width: int = 48, heads: int = 4) -> Infinity:
 @torch.no_grad()
 def stepwise(model: Infinity, inputs: torch.Tensor, text: TextFeatures, s: ScaleSchedule):
     condition = model.condition(text)
-    contexts = [ScaleCache(s.tokens) for _ in model.blocks]
+    contexts = make_caches(len(model.blocks), s.lengths)
     logits, seen = [], 0
     for scale, length in enumerate(s.lengths):
         if scale == 0:

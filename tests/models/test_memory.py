@@ -1,0 +1,126 @@
+"""What waits in RAM gives the same numbers as what stays on the device."""
+
+import pytest
+import torch
+
+from editinfinity.editing.sampler import SamplingSettings, sample
+from editinfinity.inversion.gradient_checkpointing import GradientCheckpointing
+from editinfinity.inversion.lora import add_lora
+from editinfinity.models import scale_passes
+from editinfinity.models.placement import on_device, place, rest_in_ram
+from editinfinity.models.scale_cache import make_caches
+from editinfinity.models.transformer import Infinity, TextFeatures
+from editinfinity.models.transfers import spread
+from editinfinity.presets import TransformerConfig
+from editinfinity.scales import ScaleSchedule, schedule
+from editinfinity.settings.groups import LoraSettings
+
+CONFIG = TransformerConfig(
+    width=64, depth=7, heads=2, chunks=1, bits=8, text_width=32, text_length=64
+)
+SCHEDULE = schedule(1, "0.06M")
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+        ],
+    ),
+]
+
+
+def model(device: str = "cpu", config: TransformerConfig = CONFIG) -> Infinity:
+    torch.manual_seed(1)
+    return Infinity(config).eval().requires_grad_(False).to(device)
+
+
+def text(device: str) -> TextFeatures:
+    generator = torch.Generator().manual_seed(2)
+    return TextFeatures(torch.randn(1, 6, 32, generator=generator).to(device))
+
+
+def drawn(base: Infinity, device: str) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return sample(base, text(device), SCHEDULE, SamplingSettings(), generator).code.cpu()
+
+
+def gradient(base: Infinity, device: str) -> list[torch.Tensor]:
+    """Gradients of an adapter after two passes, as training makes them."""
+    torch.manual_seed(4)
+    base.train().set_drop_path(0.3)
+    adapted = add_lora(base, LoraSettings(lora_dropout=0.2)).to(device).train()
+    matrices = [p for p in adapted.parameters() if p.requires_grad]
+    with torch.no_grad():
+        for matrix in matrices:
+            matrix.copy_(torch.randn(matrix.shape) * 0.05)
+    inputs = torch.randn(2, SCHEDULE.tokens - 1, 8).to(device)
+    features = text(device).features.expand(2, -1, -1)
+    for seed in (5, 6):
+        torch.manual_seed(seed)
+        adapted(inputs, TextFeatures(features), SCHEDULE).square().mean().backward()
+    found = [matrix.grad.cpu() for matrix in matrices if matrix.grad is not None]
+    adapted.unload()
+    base.eval().requires_grad_(False)
+    return found
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("streamed", [1, 2, 3, 7])
+def test_streamed_blocks_draw_and_learn_the_same(device: str, streamed: int) -> None:
+    plain, base = model(device), place(rest_in_ram(model()), torch.device(device), streamed)
+    for each in (plain, base):
+        each.run_block = GradientCheckpointing(each.blocks)
+    for _ in range(2):  # drawing and learning in turn: the blocks run in both directions
+        assert torch.equal(drawn(base, device), drawn(plain, device))
+        for ours, theirs in zip(gradient(base, device), gradient(plain, device), strict=True):
+            assert torch.equal(ours, theirs) and ours.any()
+
+
+def test_streamed_matrices_take_the_memory_of_two_blocks() -> None:
+    base = place(model(), torch.device("cpu"), 5)
+    addresses = {block.ffn.fc1.weight.data_ptr() for block in base.blocks}
+    assert len(addresses) == 7 - 5 + 2
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("parked", [1, 2, 3, 7])
+def test_parked_keys_and_values_draw_the_same(
+    device: str, parked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = model(device)
+    plain = drawn(base, device)
+    monkeypatch.setattr(
+        scale_passes,
+        "scale_caches",
+        lambda config, s, *others: make_caches(
+            config.depth, s.lengths, parked, torch.device(device)
+        ),
+    )
+    assert torch.equal(drawn(base, device), plain)
+
+
+def test_the_last_scale_is_not_cached() -> None:
+    x, lengths = torch.randn(1, 4, 8), (1, 4, 9)
+    (cache,) = make_caches(1, lengths)
+    cache.kv_buffer(x[:, :1], 2)
+    assert cache._cache.shape[3] == 5  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("parked", [1, 4, 7])
+def test_parked_inputs_learn_the_same(device: str, parked: int) -> None:
+    base = model(device)
+    found = []
+    for count in (0, parked):
+        inputs = [base.blocks[index] for index in spread(count, 7)]
+        base.run_block = GradientCheckpointing(base.blocks, inputs)
+        found.append(gradient(base, device))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs) and ours.any()
+
+
+def test_a_model_on_its_device_is_used_as_it_is() -> None:
+    base = model()
+    assert on_device(base, torch.device("cpu"), 0) is base
