@@ -35,11 +35,12 @@ from gpu_models import (
 )
 from torch import Tensor, nn
 
+from editinfinity.compute import free_bytes
 from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import Editor, MaskBlend, ReplaySource, keep_generated
 from editinfinity.editing.guidance import Unguided
 from editinfinity.editing.sampler import SamplingSettings, sample
-from editinfinity.inversion.gradient_checkpointing import blocks_to_checkpoint, free_bytes, prepare
+from editinfinity.inversion.gradient_checkpointing import blocks_to_checkpoint, prepare
 from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.training import (
     InversionLoss,

@@ -90,7 +90,10 @@ def edit(model: Infinity, chosen: Preset, source: Source) -> Callable[[], Callab
         adapted = add_lora(placed, LoraSettings()).to(CARD).eval().requires_grad_(False)
         generator = torch.Generator(CARD).manual_seed(2)
         grid, bits = scales.tokenizer_grid, chosen.tokenizer.bits
-        codes = [torch.randn(1, bits, *grid, device=CARD, generator=generator) * 0.1 for _ in scales.scales]
+        codes = [
+            torch.randn(1, bits, *grid, device=CARD, generator=generator) * 0.1
+            for _ in scales.scales
+        ]
         blend = MaskBlend(codes, torch.rand(grid, device=CARD, generator=generator))
         text = source.text.append(torch.zeros(20, source.text.features.shape[-1], device=CARD))
 
@@ -185,8 +188,11 @@ def main() -> None:
     options = parser.parse_args()
     chosen, runs = preset(options.preset), options.runs
     total = torch.cuda.get_device_properties(CARD).total_memory
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {options.preset}, "
-          f"{options.budget}, {total / GIB:.0f} GiB", flush=True)
+    print(
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {options.preset}, "
+        f"{options.budget}, {total / GIB:.0f} GiB",
+        flush=True,
+    )
     scales = schedule_of(chosen, options.budget)
     source = random_source(chosen, scales, CARD)
     on_card = random_transformer(chosen, CARD)
@@ -195,8 +201,11 @@ def main() -> None:
     copied = time.perf_counter()
     resting = rest_in_ram(resting)
     pinned = sum(p.is_pinned() for p in resting.parameters() if p.nbytes >= 2**20)
-    print(f"to RAM {copied - began:.1f} s, pinned {pinned} matrices in "
-          f"{time.perf_counter() - copied:.1f} s", flush=True)
+    print(
+        f"to RAM {copied - began:.1f} s, pinned {pinned} matrices in "
+        f"{time.perf_counter() - copied:.1f} s",
+        flush=True,
+    )
     torch.cuda.empty_cache()
 
     def work(model: Infinity, fast: bool) -> dict[str, tuple[Callable[[], Callable], int]]:
@@ -237,8 +246,10 @@ def main() -> None:
             same = str(torch.equal(free.result, capped.result))
         elif isinstance(free.result, float):
             same = f"loss {free.result:.5f} / {capped.result:.5f}"
-        print(f"| {name} | {free.seconds:.3f} | {free.allocated:.1f} | {capped.seconds:.3f} | "
-              f"{capped.allocated:.1f} ({capped.reserved:.2f} reserved) | {same} |")
+        print(
+            f"| {name} | {free.seconds:.3f} | {free.allocated:.1f} | {capped.seconds:.3f} | "
+            f"{capped.allocated:.1f} ({capped.reserved:.2f} reserved) | {same} |"
+        )
 
 
 if __name__ == "__main__":

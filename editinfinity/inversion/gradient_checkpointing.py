@@ -21,8 +21,8 @@ from torch.utils.checkpoint import checkpoint
 from editinfinity.compute import free_bytes
 from editinfinity.models.block import Block, Stream
 from editinfinity.models.operations import PLAIN
-from editinfinity.models.transformer import Infinity
 from editinfinity.models.transfers import Transfers, spread
+from editinfinity.models.transformer import Infinity
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from torch import nn
 
 from editinfinity.compute import free_bytes
 from editinfinity.models.block import Block
-from editinfinity.models.transformer import Infinity
 from editinfinity.models.transfers import Transfers, spread
+from editinfinity.models.transformer import Infinity
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def on_device(model: Infinity, device: torch.device, work: int) -> Infinity:
         device: The device.
         work: Bytes on the device to leave for the work, besides the weights.
     """
-    if model.device.type == device.type:
+    if not model.rests_in_ram:
         return model
     gc.collect()  # what an earlier piece of work left on the device may be in reference cycles
     tensors = [*model.parameters(), *model.buffers()]
@@ -106,7 +106,7 @@ def place(model: Infinity, device: torch.device, streamed: int) -> Infinity:
     blocks = [model.blocks[index] for index in spread(streamed, len(model.blocks))]
     if blocks:
         BlockStream(blocks, device)  # lives as long as the blocks, which call it
-    model.is_streamed = bool(blocks)
+    model.rests_in_ram, model.is_streamed = False, bool(blocks)
     with torch.inference_mode(False):
         for module in model.modules():
             for name, parameter in module._parameters.items():
@@ -128,6 +128,7 @@ def rest_in_ram(model: Infinity) -> Infinity:
             if size >= 2**20 and int(runtime.cudaHostRegister(address, size, 0)) == 0:
                 # torch's own pinned memory would be rounded up to a power of two.
                 weakref.finalize(parameter, runtime.cudaHostUnregister, address)
+    model.rests_in_ram = True
     return model
 
 
@@ -147,4 +148,3 @@ def _blocks_to_stream(model: Infinity, room: int) -> int:
 
 def _layers(block: Block) -> list[nn.Linear]:
     return [block.get_submodule(name) for name in STREAMED]  # type: ignore[misc]
-

@@ -1,7 +1,7 @@
 """Key-value caches of the blocks, for sampling one scale after another.
 
-Nothing reads the keys and values of the last scale after its own pass, so they are not cached. Where
-a device is too small for the caches of all blocks, some are parked in RAM: each is copied to the
+Nothing reads the keys and values of the last scale after its own pass, so they are not cached. If a
+device is too small for the caches of all blocks, some are parked in RAM: each is copied to the
 device before its block runs. The results are the same.
 """
 
@@ -120,7 +120,7 @@ class ParkedCaches:
         self._copy_to_device(block, x, heads)
         self.transfers.wait_for(self._arrivals[block % 2])
         following = (block + 1) % len(self.filled)
-        if following % 2 != block % 2:
+        if following % 2 != block % 2 and self.filled[following] <= self.kept:
             self._copy_to_device(following, x, heads)
         return self._workspaces[block % 2].keys_values(x, heads)
 

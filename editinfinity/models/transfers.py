@@ -1,4 +1,4 @@
-"""Copies between RAM and a device that run beside the computation, on a CUDA stream of their own."""
+"""Copies between RAM and a device beside the computation, on a CUDA stream of their own."""
 
 from __future__ import annotations
 

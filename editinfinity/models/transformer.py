@@ -147,7 +147,7 @@ class Infinity(nn.Module):
         self.head_nm = Head(width)
         self.head = nn.Linear(width, 2 * config.token_bits)
         self.run_block: BlockRunner = run_block
-        self.is_streamed = False
+        self.rests_in_ram = self.is_streamed = False  # models/placement.py
         self.drop_path = torch.zeros(config.depth, device="cpu")
 
     @property

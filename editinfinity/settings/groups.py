@@ -93,6 +93,9 @@ class ModelSettings(SettingsGroup):
     text_encoder_dtype: Annotated[str, Choice(("auto", "fp32", "bf16"))] = run("auto")
     """auto | fp32 | bf16 (half the memory of fp32): precision of the text encoder; auto = fp16 for
     flan-t5-xl on a GPU, else fp32."""
+    memory: Annotated[str, Choice(("auto", "low"))] = run("auto")
+    """auto | low: low keeps the transformer in RAM and on a GPU only what fits (docs/weights.md);
+    auto = low if the GPU has too little free memory; results are the same."""
     gradient_checkpointing: Annotated[str, Choice(("auto", "none", "all"))] = run("auto")
     """auto | none | all: blocks that training on a GPU computes twice to save memory; auto = as
     few as needed to fit; results are the same."""

@@ -6,12 +6,15 @@ import logging
 from pathlib import Path
 
 from editinfinity.files.maps import ATTENTION, save_map
-from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.attention import attention_map
 from editinfinity.method.prompt import tokens_of_word
 from editinfinity.settings.groups import MaskSettings, ModelSettings
 from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.loading import open_features, open_settings
+from editinfinity.stages.loading import (
+    open_features,
+    open_settings,
+    transformer_for_sampling,
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +46,10 @@ def collect_attention(
     Raises:
         UserError: the source prompt does not contain the word.
     """
-    preset, device = open_settings(model)
+    preset, _ = open_settings(model)
     photograph, prompt = open_features(image_features, text_features, preset)
     span = tokens_of_word(prompt, target_word)
-    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
+    transformer = transformer_for_sampling(host, model, photograph.schedule)
     attention = attention_map(transformer, photograph, prompt, span, scales)
     metadata = {"preset": preset.name, "target_word": target_word}
     if scales != "all":

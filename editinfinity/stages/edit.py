@@ -15,12 +15,15 @@ from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.images import write_png
 from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.tokenizer_weights import load_tokenizer
-from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.draw import adapted, decode, draw
 from editinfinity.settings.groups import GuidanceSettings, ModelSettings, SamplingSettings
 from editinfinity.settings.guidance import numbers_of
 from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.loading import open_features, open_settings
+from editinfinity.stages.loading import (
+    open_features,
+    open_settings,
+    transformer_for_sampling,
+)
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +89,7 @@ def edit(
     if lora_dir is not None:
         adapter = Adapter.load(lora_dir)
         provenance["lora_iterations"] = adapter_iteration(lora_dir)
-    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
+    transformer = transformer_for_sampling(host, model, photograph.schedule)
     with adapted(transformer, adapter, lora_dir or "adapter"):
         code = draw(
             transformer,

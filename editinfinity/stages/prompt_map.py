@@ -6,11 +6,14 @@ import logging
 from pathlib import Path
 
 from editinfinity.files.features import PromptFeatures, require_preset
-from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.prompt_map import prompt_maps
 from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.host import ALONE, Host
-from editinfinity.stages.loading import open_features, open_settings
+from editinfinity.stages.loading import (
+    open_features,
+    open_settings,
+    transformer_for_sampling,
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +44,11 @@ def find_place(
     Raises:
         UserError: the source prompt is empty, or both prompts are equal.
     """
-    preset, device = open_settings(model)
+    preset, _ = open_settings(model)
     photograph, source = open_features(image_features, source_features, preset)
     target = PromptFeatures.load(target_features)
     require_preset(target.preset, preset.name, target_features)
-    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
+    transformer = transformer_for_sampling(host, model, photograph.schedule)
     maps = prompt_maps(transformer, photograph, source, target)
     maps.save(output, preset.name)
     log.info("%s: gone: %s; new: %s", output, " ".join(maps.gone), " ".join(maps.new))

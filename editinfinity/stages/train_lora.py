@@ -15,11 +15,14 @@ from editinfinity.files.checkpoints import (
     SoftPrompt,
     restore_adapter,
 )
-from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.invert import ADAPTER, Trainer, source_of
 from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.host import ALONE, Host, PauseFile
-from editinfinity.stages.loading import open_features, open_settings
+from editinfinity.stages.loading import (
+    open_features,
+    open_settings,
+    transformer_for_training,
+)
 from editinfinity.stages.training import StageTraining
 
 log = logging.getLogger(__name__)
@@ -71,7 +74,8 @@ def train_lora(
     vectors = None
     if embedding is not None:
         vectors = SoftPrompt.load(embedding, preset.name, preset.transformer.text_width).vectors
-    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
+    batch = training.batch_size or preset.training.lora_batch_size
+    transformer = transformer_for_training(host, model, photograph.schedule, batch)
     checkpoint = None if previous_dir is None else partial(_restore, previous_dir, preset.name)
     callbacks = StageTraining(ADAPTER, iterations, preset.name, host, checkpoint, losses, pause)
     trainer = Trainer(transformer, preset, training, callbacks, model.gradient_checkpointing)

@@ -10,12 +10,15 @@ from torch import nn
 
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import OptimizerState, SoftPrompt
-from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.invert import SOFT_PROMPT, Trainer, source_of
 from editinfinity.presets import Preset
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from editinfinity.stages.host import ALONE, Host, PauseFile
-from editinfinity.stages.loading import open_features, open_settings
+from editinfinity.stages.loading import (
+    open_features,
+    open_settings,
+    transformer_for_training,
+)
 from editinfinity.stages.training import Checkpoint, StageTraining, copy_into
 
 log = logging.getLogger(__name__)
@@ -66,7 +69,8 @@ def train_textembedding(
     preset, device = open_settings(model)
     checkpoint = None if previous is None else _checkpoint(previous, previous_state, preset)
     photograph, prompt = open_features(image_features, text_features, preset)
-    transformer = host.load(load_transformer, preset, device, model.model_dir, model.attention_bias)
+    batch = training.batch_size or preset.training.embedding_batch_size
+    transformer = transformer_for_training(host, model, photograph.schedule, batch)
     callbacks = StageTraining(SOFT_PROMPT, iterations, preset.name, host, checkpoint, losses, pause)
     trainer = Trainer(transformer, preset, training, callbacks, model.gradient_checkpointing)
     learned, after = trainer.learn_soft_prompt(source_of(photograph, prompt, device), iterations)

@@ -37,6 +37,8 @@ class _Cached:
             the model stays on the GPU.
         checksum: of its tensors, as they were read.
         used: whether the running job has loaded it.
+        in_ram: whether it stays in RAM although models run on a GPU; each job puts on the GPU what
+            it needs.
     """
 
     model: Any
@@ -45,6 +47,7 @@ class _Cached:
     copies: weakref.WeakSet = field(default_factory=weakref.WeakSet)
     checksum: int = 0
     used: bool = True
+    in_ram: bool = False
 
 
 class WarmModels:
@@ -79,7 +82,7 @@ class WarmModels:
         """Clean up after a job, and drop models whose weights the job has modified."""
         gc.collect()
         for key, entry in list(self._cache.items()):
-            if entry.used and entry.on_card and entry.checksum != _checksum(_tensors(entry.model)):
+            if entry.used and entry.on_card and entry.checksum != self._checksum_of(entry):
                 log.warning("%s: a job changed the cached weights; they will be read again", key[0])
                 del self._cache[key]
             entry.used = False
@@ -98,7 +101,13 @@ class WarmModels:
         tensors = list(_tensors(model))
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         log.info("%s: read %.1f MB of weights, now cached", loader.__name__, size / 1e6)
-        return _Cached(model, size, checksum=_checksum(tensors))
+        entry = _Cached(model, size, in_ram=getattr(model, "rests_in_ram", False))
+        entry.checksum = self._checksum_of(entry)
+        return entry
+
+    def _checksum_of(self, entry: _Cached) -> int:
+        """Return the checksum; 0 for a model in RAM, whose jobs get copies of its weights."""
+        return 0 if entry.in_ram else _checksum(_tensors(entry.model))
 
     def _drop_large_text_encoders(self) -> None:
         """Drop large text encoders on a CPU, before another model is read."""
@@ -134,7 +143,7 @@ class WarmModels:
 
     def _move(self, entry: _Cached, on_card: bool) -> None:
         entry.on_card = None
-        for module in _modules(entry.model):
+        for module in () if entry.in_ram else _modules(entry.model):
             self.memory.move(module, on_card)
         entry.on_card = on_card
 

@@ -9,14 +9,14 @@ from editinfinity.inversion.lora import add_lora
 from editinfinity.models import scale_passes
 from editinfinity.models.placement import on_device, place, rest_in_ram
 from editinfinity.models.scale_cache import make_caches
-from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.models.transfers import spread
+from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TransformerConfig
-from editinfinity.scales import ScaleSchedule, schedule
+from editinfinity.scales import schedule
 from editinfinity.settings.groups import LoraSettings
 
 CONFIG = TransformerConfig(
-    width=64, depth=7, heads=2, chunks=1, bits=8, text_width=32, text_length=64
+    width=64, depth=4, heads=2, chunks=1, bits=8, text_width=32, text_length=64
 )
 SCHEDULE = schedule(1, "0.06M")
 DEVICES = [
@@ -67,7 +67,7 @@ def gradient(base: Infinity, device: str) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("streamed", [1, 2, 3, 7])
+@pytest.mark.parametrize("streamed", [1, 2, 4])
 def test_streamed_blocks_draw_and_learn_the_same(device: str, streamed: int) -> None:
     plain, base = model(device), place(rest_in_ram(model()), torch.device(device), streamed)
     for each in (plain, base):
@@ -79,13 +79,13 @@ def test_streamed_blocks_draw_and_learn_the_same(device: str, streamed: int) -> 
 
 
 def test_streamed_matrices_take_the_memory_of_two_blocks() -> None:
-    base = place(model(), torch.device("cpu"), 5)
+    base = place(model(), torch.device("cpu"), 3)
     addresses = {block.ffn.fc1.weight.data_ptr() for block in base.blocks}
-    assert len(addresses) == 7 - 5 + 2
+    assert len(addresses) == 4 - 3 + 2
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("parked", [1, 2, 3, 7])
+@pytest.mark.parametrize("parked", [1, 2, 4])
 def test_parked_keys_and_values_draw_the_same(
     device: str, parked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,12 +109,12 @@ def test_the_last_scale_is_not_cached() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("parked", [1, 4, 7])
+@pytest.mark.parametrize("parked", [1, 4])
 def test_parked_inputs_learn_the_same(device: str, parked: int) -> None:
     base = model(device)
     found = []
     for count in (0, parked):
-        inputs = [base.blocks[index] for index in spread(count, 7)]
+        inputs = [base.blocks[index] for index in spread(count, 4)]
         base.run_block = GradientCheckpointing(base.blocks, inputs)
         found.append(gradient(base, device))
     for ours, theirs in zip(*found, strict=True):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from editinfinity.models.attention import CUDNN_MIN_QUERIES, sampling_backend
-from editinfinity.models.scale_cache import make_caches
 from editinfinity.models.rotary import rotary_table
+from editinfinity.models.scale_cache import make_caches
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TransformerConfig, preset
 from editinfinity.scales import SCALES_1M, ScaleSchedule, schedule
