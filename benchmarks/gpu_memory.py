@@ -79,6 +79,16 @@ def measure(work: Callable[[], Callable[[], Any]], runs: int) -> Measured:
     )
 
 
+def as_new(model: Infinity) -> Infinity:
+    """Return the model without the adapter of an earlier piece of work."""
+    for block in model.blocks:
+        for name in ("fc1", "fc2"):
+            layer = getattr(block.ffn, name)
+            setattr(block.ffn, name, getattr(layer, "base_layer", layer))
+    vars(model).pop("peft_config", None)
+    return model
+
+
 def edit(model: Infinity, chosen: Preset, source: Source) -> Callable[[], Callable[[], Tensor]]:
     """Draw an edit under a mask with a soft prompt and an adapter; returns the code."""
     scales, rows = source.schedule, 2
@@ -87,7 +97,7 @@ def edit(model: Infinity, chosen: Preset, source: Source) -> Callable[[], Callab
         dtype = model.blocks[0].ffn_dtype
         placed = on_device(model, CARD, least_sampling_bytes(model.config, scales, rows, dtype))
         torch.manual_seed(0)
-        adapted = add_lora(placed, LoraSettings()).to(CARD).eval().requires_grad_(False)
+        adapted = add_lora(as_new(placed), LoraSettings()).to(CARD).eval().requires_grad_(False)
         generator = torch.Generator(CARD).manual_seed(2)
         grid, bits = scales.tokenizer_grid, chosen.tokenizer.bits
         codes = [
@@ -120,6 +130,7 @@ def training(
         width = source.text.features.shape[-1]
         vectors = nn.Parameter(torch.zeros(20, width, device=CARD), requires_grad=not lora)
         learned = Source(source.features, source.text, source.schedule, vectors)
+        as_new(placed)
         adapted: nn.Module = add_lora(placed, LoraSettings()).to(CARD).train() if lora else placed
         parameters = [p for p in adapted.parameters() if p.requires_grad] if lora else [vectors]
         prepare(placed, tokens, checkpointing)
@@ -143,7 +154,8 @@ def tokenizer_work(chosen: Preset, source: Source, encode: bool) -> Callable[[],
 
     def start() -> Callable[[], Tensor]:
         tokenizer, scales = random_tokenizer(chosen, CARD), source.schedule
-        pixels = torch.rand(1, 3, *scales.image_size, device=CARD)
+        generator = torch.Generator(CARD).manual_seed(3)
+        pixels = torch.rand(1, 3, *scales.image_size, device=CARD, generator=generator)
 
         @torch.inference_mode()
         def run() -> Tensor:
@@ -164,6 +176,7 @@ def text_encoder() -> Callable[[], Tensor]:
         d_model=2048, d_kv=64, d_ff=5120, num_layers=24, num_heads=32, vocab_size=32128,
         feed_forward_proj="gated-gelu",
     )  # fmt: skip
+    torch.manual_seed(4)
     torch.set_default_dtype(torch.float16)
     try:
         with CARD:
@@ -185,6 +198,7 @@ def main() -> None:
     parser.add_argument("--budget", default="1M")
     parser.add_argument("--cap", type=float, default=7.0, help="GiB")
     parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--rows", nargs="+", help="words of the rows to measure; all if left out")
     options = parser.parse_args()
     chosen, runs = preset(options.preset), options.runs
     total = torch.cuda.get_device_properties(CARD).total_memory
@@ -224,13 +238,17 @@ def main() -> None:
         }  # fmt: skip
 
     results: dict[str, list[Measured]] = {}
-    for fast, model in ((True, on_card), (False, resting)):
+    models = [resting, on_card]
+    del on_card, resting
+    while models:
+        model, fast = models.pop(), bool(models)
         if not fast:
-            del on_card
             gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.set_per_process_memory_fraction(options.cap * GIB / total)
         for name, (start, count) in work(model, fast).items():
+            if options.rows and not any(word in name for word in options.rows):
+                continue
             found = measure(start, count)
             results.setdefault(name, []).append(found)
             print(f"{'free' if fast else 'capped':6} {name:34} {found}", flush=True)

@@ -102,7 +102,8 @@ def free_bytes(device: torch.device) -> int:
     free, total = torch.cuda.mem_get_info(device)
     reserved = torch.cuda.memory_reserved(device)
     if hasattr(torch.cuda, "get_per_process_memory_fraction"):  # not in older versions of torch
-        limit = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+        index = torch.cuda.current_device() if device.index is None else device.index
+        limit = int(torch.cuda.get_per_process_memory_fraction(index) * total)
         free = min(free, limit - reserved)
     return free + reserved - torch.cuda.memory_allocated(device)
 

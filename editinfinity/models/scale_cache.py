@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 _WORKING = 40
 """Bytes of activations for each token of a scale and channel of the model, measured."""
 
-_RESERVE = 2**27
-"""Bytes for logits, noise, codes and memory that libraries allocate."""
+_RESERVE = 3 * 2**28
+"""Bytes for logits, noise, codes, libraries, and gaps between tensors."""
 
 
 class Workspace:

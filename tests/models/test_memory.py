@@ -4,14 +4,17 @@ import pytest
 import torch
 
 from editinfinity.editing.sampler import SamplingSettings, sample
-from editinfinity.inversion.gradient_checkpointing import GradientCheckpointing
+from editinfinity.files.loading import build_on_meta
+from editinfinity.inversion.gradient_checkpointing import GradientCheckpointing, prepare
 from editinfinity.inversion.lora import add_lora
+from editinfinity.method.memory import for_sampling, for_training
 from editinfinity.models import scale_passes
+from editinfinity.models.dispatch import choose_operations
 from editinfinity.models.placement import on_device, place, rest_in_ram
 from editinfinity.models.scale_cache import make_caches
 from editinfinity.models.transfers import spread
 from editinfinity.models.transformer import Infinity, TextFeatures
-from editinfinity.presets import TransformerConfig
+from editinfinity.presets import PRESETS, TransformerConfig
 from editinfinity.scales import schedule
 from editinfinity.settings.groups import LoraSettings
 
@@ -119,6 +122,34 @@ def test_parked_inputs_learn_the_same(device: str, parked: int) -> None:
         found.append(gradient(base, device))
     for ours, theirs in zip(*found, strict=True):
         assert torch.equal(ours, theirs) and ours.any()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_2b_draws_and_learns_at_full_size_within_seven_gib() -> None:
+    preset = PRESETS["infinity_2b"]
+    card, scales = torch.device("cuda"), schedule(1.0, "1M")
+    config, dtype = preset.transformer, torch.bfloat16
+    resting = build_on_meta(lambda: Infinity(config).set_block_dtype(dtype)).to_empty(device="cpu")
+    for parameter in resting.requires_grad_(False).parameters():
+        parameter.fill_(0.01)
+    rest_in_ram(resting.use_operations(choose_operations(card, config, dtype).result()))
+    words = TextFeatures(torch.randn(1, 30, config.text_width, device=card))
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(card).total_memory
+    torch.cuda.set_per_process_memory_fraction(7 * 2**30 / total)
+    try:
+        base = for_sampling(resting, card, scales)
+        sample(base, words, scales, SamplingSettings(), torch.Generator())
+        del base
+        base = for_training(resting, card, 2 * scales.tokens).train()
+        prepare(base, 2 * scales.tokens)
+        adapted = add_lora(base, LoraSettings()).to(card).train()
+        inputs = torch.randn(2, scales.tokens - 1, config.bits, device=card)
+        features = words.features.expand(2, -1, -1)
+        adapted(inputs, TextFeatures(features), scales).square().mean().backward()
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 def test_a_model_on_its_device_is_used_as_it_is() -> None:
