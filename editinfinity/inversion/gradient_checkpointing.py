@@ -99,8 +99,10 @@ class ParkedInputs:
     def parking(self, index: int, x: Tensor) -> Iterator[None]:
         """Within the block, autograd saves tensor x, input number ``index``, in RAM."""
 
+        shape, dtype = x.shape, x.dtype  # autograd keeps pack, which must not keep x
+
         def pack(tensor: Tensor) -> Tensor | int:
-            if tensor.shape != x.shape or tensor.dtype != x.dtype:
+            if tensor.shape != shape or tensor.dtype != dtype:
                 return tensor
             self._leave(index, tensor)
             return index
@@ -233,13 +235,12 @@ def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
             setting ``gradient_checkpointing``.
     """
     device, depth, parked = model.device, len(model.blocks), 0
-    count = depth if choice == "all" else 0
+    # The backward pass of a streamed block needs its matrices again.
+    count = depth if choice == "all" or model.is_streamed else 0
     if device.type == "cuda":
         free = free_bytes(device)
-        if choice == "auto":
+        if choice == "auto" and not count:
             count = blocks_to_checkpoint(model, tokens, free)
-        if model.is_streamed:
-            count = depth  # the backward pass of a streamed block needs its matrices again
         if count == depth:
             parked = inputs_to_park(model, tokens, free)
     blocks = [model.blocks[index] for index in spread(parked, depth)]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.files.loading import build_on_meta
@@ -9,6 +10,7 @@ from editinfinity.inversion.gradient_checkpointing import GradientCheckpointing,
 from editinfinity.inversion.lora import add_lora
 from editinfinity.method.memory import for_sampling, for_training
 from editinfinity.models import scale_passes
+from editinfinity.models.block import Block, Stream
 from editinfinity.models.dispatch import choose_operations
 from editinfinity.models.placement import on_device, place, rest_in_ram
 from editinfinity.models.scale_cache import make_caches
@@ -122,6 +124,24 @@ def test_parked_inputs_learn_the_same(device: str, parked: int) -> None:
         found.append(gradient(base, device))
     for ours, theirs in zip(*found, strict=True):
         assert torch.equal(ours, theirs) and ours.any()
+
+
+def test_parked_inputs_leave_the_device() -> None:
+    base, inputs = model(), []
+    base.run_block = GradientCheckpointing(base.blocks, base.blocks)
+    run = base.run_block
+
+    def watched(block: Block, stream: Stream, *arguments: object) -> Stream:
+        inputs.append(StorageWeakRef(stream.x.untyped_storage()))
+        return run(block, stream, *arguments)
+
+    base.run_block = watched
+    vectors = torch.zeros(3, 32, requires_grad=True)
+    noise = torch.randn(1, SCHEDULE.tokens - 1, 8)
+    logits = base(noise, text("cpu").append(vectors), SCHEDULE)
+    # The last one is on its way.
+    assert [each.expired() for each in inputs] == [True, True, True, False]
+    logits.mean().backward()
 
 
 @pytest.mark.gpu

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +18,18 @@ from editinfinity.files.images import from_model
 from editinfinity.files.maps import KERNEL, save_map
 from editinfinity.files.weights import load_tokenizer
 from editinfinity.files.writing import read_settings
+from editinfinity.method import memory
 from editinfinity.models import bsq
+from editinfinity.models.placement import place
+from editinfinity.models.transformer import Infinity
 from editinfinity.presets import preset
 from editinfinity.settings.groups import GuidanceSettings, SamplingSettings
+from editinfinity.stages import loading
 from editinfinity.stages.edit import edit
 from editinfinity.stages.finish import finish
+from editinfinity.stages.train_lora import train_lora
 
-from .conftest import TINY, Worked, draw_photograph
+from .conftest import FAST, TINY, Worked, draw_photograph
 
 
 def draw(case: Worked, folder: Path, name: str, **more: object) -> np.ndarray:
@@ -161,3 +168,31 @@ def test_finish_gives_the_photographs_size_and_keeps_the_settings(
     square = draw_photograph(tmp_path / "square.jpg", (300, 300))
     with pytest.raises(UserError, match="do not fit the shape of"):
         finish(edited=tmp_path / "e.png", image=square, output=tmp_path / "no.png")
+
+
+def test_a_transformer_that_waits_in_ram_draws_and_learns_the_same(
+    worked: Worked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with ``memory: low`` on a GPU, where one of the two blocks does not fit."""
+    learned: dict[str, Any] = {"embedding": worked.embedding, "lora_dir": worked.lora}
+    draw(worked, tmp_path, "plain", kernel=worked.kernel, **learned)
+    placed = []
+
+    def on_device(model: Infinity, device: torch.device, work: int) -> Infinity:
+        assert model.rests_in_ram
+        placed.append(place(copy.deepcopy(model), device, streamed=1))
+        return placed[-1]
+
+    monkeypatch.setattr(loading, "stays_in_ram", lambda *_: True)
+    monkeypatch.setattr(memory, "on_device", on_device)
+    draw(worked, tmp_path, "low", kernel=worked.kernel, **learned)
+    train_lora(
+        image_features=worked.image, text_features=worked.text, embedding=worked.embedding,
+        output_dir=tmp_path / "lora", iterations=4, model=TINY, training=FAST,
+    )  # fmt: skip
+    assert [model.is_streamed for model in placed] == [True, True]
+    for name in ("plain.png", "plain.json"):
+        other = name.replace("plain", "low")
+        assert (tmp_path / name).read_bytes() == (tmp_path / other).read_bytes()
+    files = [folder / "adapter_model.safetensors" for folder in (worked.lora, tmp_path / "lora")]
+    assert files[0].read_bytes() == files[1].read_bytes()

@@ -204,3 +204,22 @@ def test_ram_left_minds_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (folder / "memory.current").write_text(f"{2**30}\n")
         (folder / "memory.stat").write_text(f"anon 5\ninactive_file {2**29}\n")
         assert MemoryBudget(CPU).ram_left() == left * 2**30
+
+
+def test_a_model_that_stays_in_ram_is_never_moved(caplog: pytest.LogCaptureFixture) -> None:
+    """With ``memory: low``, each job puts on the card what fits; others leave it meanwhile."""
+
+    class Resting(Disk):
+        def load(self, number: int) -> nn.Linear:
+            model = super().load(number)
+            model.rests_in_ram = number == 1
+            return model
+
+    disk, machine = Resting(), Machine(card=1)
+    models = WarmModels(machine)
+    with caplog.at_level(logging.WARNING):
+        for wanted in (1, 2, 1, 2):
+            models.load(disk.load, wanted)
+            models.finish_job()
+    assert disk.read == [1, 2] and not caplog.text
+    assert machine.moves == [(2, False), (2, True)]
