@@ -20,7 +20,7 @@ _ENVIRONMENT = "environment"
 _MIN_FREE_BYTES = _GIB
 _TRAINING_FACTOR = 2.5
 """Approximate memory for training LoRA, as a multiple of the memory of the weights; the rest is
-activations kept for the backward pass. With less memory, a smaller pixel_budget may still work."""
+activations kept for the backward pass. With less memory, some wait in RAM (``memory``)."""
 
 
 def check_environment(
@@ -86,10 +86,10 @@ def check_gpus(config: Config) -> Iterator[Finding]:
             f"{index}: {torch.cuda.get_device_name(index)}, {free / _GIB:.1f} of "
             f"{total / _GIB:.1f} GiB free; {chosen.name}'s weights take {needed / _GIB:.1f}"
         )
-        if free < needed:
+        if free < needed / 2:
             yield fault("GPU", f"{text}: they do not fit; free memory or choose a smaller model")
         elif free < _TRAINING_FACTOR * needed:
-            yield note("GPU", f"{text}: training may not fit; if so, choose a smaller pixel_budget")
+            yield note("GPU", f"{text}: what does not fit waits in RAM, which is slower")
         else:
             yield Finding("GPU", text)
         if obstacle := kernels_obstacle(torch.device("cuda", index)):

@@ -98,7 +98,6 @@ class ParkedInputs:
     @contextmanager
     def parking(self, index: int, x: Tensor) -> Iterator[None]:
         """Within the block, autograd saves tensor x, input number ``index``, in RAM."""
-
         shape, dtype = x.shape, x.dtype  # autograd keeps pack, which must not keep x
 
         def pack(tensor: Tensor) -> Tensor | int:
