@@ -18,7 +18,9 @@ Output = Annotated[Path, typer.Option(help="The file to write.")]
 Word = Annotated[str | None, typer.Option(help="Word of the source prompt to segment, or @FILE.")]
 Iterations = Annotated[int, typer.Option(help="Total updates, including those of --previous.")]
 Losses = Annotated[Path | None, typer.Option(help="Table of losses to write.")]
-EncoderModel = Annotated[ModelSettings, Without("attention_bias", "gradient_checkpointing")]
+EncoderModel = Annotated[
+    ModelSettings, Without("attention_bias", "gradient_checkpointing", "memory")
+]
 DrawModel = Annotated[ModelSettings, Without("gradient_checkpointing")]
 Weights = Annotated[Path | None, typer.Option(help="Folder; default: that of 'weights fetch'.")]
 OF_MAPS = (

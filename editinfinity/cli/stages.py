@@ -367,7 +367,9 @@ def metrics(
     image_reward: Weights = None,
     model: Annotated[
         ModelSettings,
-        Without("model", "model_dir", "attention_bias", "threads", "gradient_checkpointing"),
+        Without(
+            "model", "model_dir", "attention_bias", "threads", "gradient_checkpointing", "memory"
+        ),
     ],
 ) -> None:
     """Measure an edit: its background, its alignment, and the metrics that have a model."""

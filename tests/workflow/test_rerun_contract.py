@@ -500,14 +500,14 @@ def test_how_a_model_runs_changes_nothing_and_its_layers_everything_drawn(
     finished: Project, tmp_path: Path
 ) -> None:
     assert {
-        "model", "model_dir", "device", "threads", "gradient_checkpointing",
+        "model", "model_dir", "device", "threads", "gradient_checkpointing", "memory",
         "text_encoder_dtype", "deterministic", "worker", "metrics", "pie_bench", "pie_bench_sample",
         "pie_bench_lora_iter",
         *(f"{name}_weights" for name in ("lpips", "clip", "dino", "image_reward")),
     } == RUN_KEYS  # fmt: skip
     project = finished.copy(tmp_path / "project")
-    same = {"device": "auto", "threads": 2, "gradient_checkpointing": "all", "deterministic": 1,
-            "worker": "off", "pie_bench_sample": 3, "pie_bench_lora_iter": 9}  # fmt: skip
+    same = {"device": "auto", "threads": 2, "gradient_checkpointing": "all", "memory": "low",
+            "deterministic": 1, "worker": "off", "pie_bench_sample": 3, "pie_bench_lora_iter": 9}  # fmt: skip
     project.configure(overrides=OVERRIDES, **same)
     plan = project.plan()
     assert not any(plan.pending(case) for case in EVERYTHING)
