@@ -507,7 +507,8 @@ def test_how_a_model_runs_changes_nothing_and_its_layers_everything_drawn(
     } == RUN_KEYS  # fmt: skip
     project = finished.copy(tmp_path / "project")
     same = {"device": "auto", "threads": 2, "gradient_checkpointing": "all", "memory": "low",
-            "deterministic": 1, "worker": "off", "pie_bench_sample": 3, "pie_bench_lora_iter": 9}  # fmt: skip
+            "deterministic": 1, "worker": "off", "pie_bench_sample": 3,
+            "pie_bench_lora_iter": 9}  # fmt: skip
     project.configure(overrides=OVERRIDES, **same)
     plan = project.plan()
     assert not any(plan.pending(case) for case in EVERYTHING)
