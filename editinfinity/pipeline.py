@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import torch
@@ -55,6 +55,7 @@ from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
 from editinfinity.prompts import CAPTION_SUFFIX
 from editinfinity.settings import groups
+from editinfinity.settings.edit_options import EditOptions
 from editinfinity.settings.guidance import with_defaults
 from editinfinity.settings.setting import make_groups
 
@@ -152,18 +153,25 @@ class EditInfinityPipeline:
         return Inversion(photograph, features, text, embedding, adapter)
 
     @overload
-    def edit(self, inversion: Inversion, prompt: str, **options: Any) -> Image.Image: ...
+    def edit(
+        self, inversion: Inversion, prompt: str, *, mask: MaskLike | None = None,
+        target_word: str | None = None, blend: BlendLike | None = None,
+        use_embedding: bool = True, use_lora: bool = True, **settings: Unpack[EditOptions],
+    ) -> Image.Image: ...  # fmt: skip
 
     @overload
     def edit(
-        self, inversion: Inversion, prompt: list[str] | tuple[str, ...], **options: Any
-    ) -> list[Image.Image]: ...
+        self, inversion: Inversion, prompt: list[str] | tuple[str, ...], *,
+        mask: MaskLike | None = None, target_word: str | None = None,
+        blend: BlendLike | None = None, use_embedding: bool = True, use_lora: bool = True,
+        **settings: Unpack[EditOptions],
+    ) -> list[Image.Image]: ...  # fmt: skip
 
-    def edit(  # type: ignore[misc]  # mypy expects **options, as in the overloads
+    def edit(
         self, inversion: Inversion, prompt: str | list[str] | tuple[str, ...], *,
         mask: MaskLike | None = None, target_word: str | None = None,
         blend: BlendLike | None = None, use_embedding: bool = True, use_lora: bool = True,
-        **settings: Any,
+        **settings: Unpack[EditOptions],
     ) -> Image.Image | list[Image.Image]:  # fmt: skip
         """Draw an edit at the photograph's size, or a list of edits for a list of prompts.
 
