@@ -91,7 +91,7 @@ class EditInfinityPipeline:
         Args:
             model: ``bundled`` or a released model such as ``infinity_2b`` (``tiny`` is random).
             model_dir: folder of converted weights; None for the folder of ``weights fetch``.
-            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
             attention_bias: False drops the trained q and v biases, as upstream does.
             threads: number of CPU threads; ``auto`` for all.
             text_encoder_dtype: precision of the text encoder: ``auto``, ``fp32`` or ``bf16``.

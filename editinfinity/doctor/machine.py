@@ -79,6 +79,10 @@ def check_gpus(config: Config) -> Iterator[Finding]:
         else:
             yield Finding("GPU", text)
         return
+    if device.type != "cuda":
+        text = "PyTorch's plain operations; never run on real hardware by us"
+        yield note("GPU", f"{device.type}: {text}")
+        return
     indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
     for index in indices:
         free, total = torch.cuda.mem_get_info(index)

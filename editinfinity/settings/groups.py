@@ -86,8 +86,10 @@ class ModelSettings(SettingsGroup):
     """Folder of converted weights; null = where `editinfinity weights fetch` puts them."""
     attention_bias: Switch = case(True)
     """0 drops the q and v biases, to reproduce the original implementation's numbers."""
-    device: Annotated[str, Text("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?")] = run("auto")
-    """auto (a GPU if there is one) | cpu | cuda | cuda:1."""
+    device: Annotated[
+        str, Text("auto, cpu, cuda, cuda:N, mps or xpu", r"auto|cpu|cuda(:\d+)?|mps|xpu")
+    ] = run("auto")
+    """auto (an NVIDIA GPU if there is one) | cpu | cuda | cuda:1 | mps (Apple) | xpu (Intel)."""
     threads: Annotated[int | str, Either("auto", Whole(1, 4096))] = run("auto")
     """CPU threads of the model; auto = all cores, shared by the jobs that run at the same time."""
     text_encoder_dtype: Annotated[str, Choice(("auto", "fp32", "bf16"))] = run("auto")

@@ -1,4 +1,4 @@
-"""Files for package indexes, the Snakemake workflow catalogue and containers agree with the rest."""
+"""Files for package indexes, the workflow catalogue and containers agree with the rest."""
 
 from __future__ import annotations
 
