@@ -214,6 +214,6 @@ def test_a_whole_edit_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     invoke("rendering", "--image-features", "image.st", "--output", "rendering.png",
            *tiny)  # fmt: skip
     invoke("finish", "--edited", "edited.png", "--image", "cup.jpg", "--output", "done.png",
-           "--background", "detail", "--rendering", "rendering.png")  # fmt: skip
+           "--rendering", "rendering.png")  # fmt: skip
     assert Image.open("done.png").size == (320, 240)
     assert Path("edited.json").is_file() and Path("e2.state.st").is_file()

@@ -74,7 +74,7 @@ def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
     assert again.stdout.strip() == "my photo_edited_2.jpg"
 
     shown = json.loads(run(folder, "show", "my photo_edited_2.jpg").stdout)
-    assert shown["prompt"] == "a dog" and shown["background"] == "exact"
+    assert shown["prompt"] == "a dog" and shown["background"] == "detail"
 
 
 def test_a_first_picture_is_drawn_in_seconds_and_then_refined(folder: Path) -> None:
