@@ -428,6 +428,29 @@ def test_a_place_found_from_the_prompts_is_a_mask_to_see_and_to_edit_with(folder
     assert run(folder, "edit", *given).returncode == 0
 
 
+def test_where_nothing_says_where_to_edit_the_prompts_do_and_nothing_is_trained(
+    folder: Path,
+) -> None:
+    prompts = ("--source", "a red cup on a table", "--prompt", "a blue cup on a table")
+    line = ("edit", "my photo.jpg", *prompts, *TINY)
+    done = run(folder, *line, "--output", "found.png")
+    assert done.returncode == 0, done.stderr
+    assert "to iteration" not in done.stderr
+    (told,) = (text for text in done.stderr.splitlines() if "--source and --prompt differ" in text)
+    assert told.startswith("my photo.jpg: edited where") and "differ, without training; " in told
+    shown = json.loads(run(folder, "show", "found.png").stdout)
+    assert (shown["guidance"], shown["kernel"]["mask_source"]) == ("editmod", "both")
+    # To ask for it is the same, and what is told of the whole picture works.
+    asked = run(folder, *line, "--find-mask", "both", "--output", "asked.png")
+    assert asked.returncode == 0 and "differ" not in asked.stderr
+    assert (folder / "asked.png").read_bytes() == (folder / "found.png").read_bytes()
+    whole = (*told.rpartition("add ")[2].split(), "--output", "whole.png")
+    done = run(folder, "edit", "my photo.jpg", *prompts, *UNTRAINED, *whole)
+    assert done.returncode == 0 and "differ" not in done.stderr
+    shown = json.loads(run(folder, "show", "whole.png").stdout)
+    assert shown["kernel"] is None and "guidance" not in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
