@@ -440,10 +440,13 @@ def test_where_nothing_says_where_to_edit_the_prompts_do_and_nothing_is_trained(
     assert told.startswith("my photo.jpg: edited where") and "differ, without training; " in told
     shown = json.loads(run(folder, "show", "found.png").stdout)
     assert (shown["guidance"], shown["kernel"]["mask_source"]) == ("editmod", "both")
-    # To ask for it is the same, and what is told of the whole picture works.
-    asked = run(folder, *line, "--find-mask", "both", "--output", "asked.png")
+    # To ask for it is the same, also with the source prompt of before; and what is told of the
+    # whole picture works.
+    again = ("edit", "my photo.jpg", *prompts[2:], *TINY)
+    asked = run(folder, *again, "--find-mask", "both", "--output", "asked.png")
     assert asked.returncode == 0 and "differ" not in asked.stderr
     assert (folder / "asked.png").read_bytes() == (folder / "found.png").read_bytes()
+    assert "differ" in run(folder, *again, "--output", "again.png").stderr
     whole = (*told.rpartition("add ")[2].split(), "--output", "whole.png")
     done = run(folder, "edit", "my photo.jpg", *prompts, *UNTRAINED, *whole)
     assert done.returncode == 0 and "differ" not in done.stderr

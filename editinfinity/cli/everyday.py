@@ -20,6 +20,7 @@ from editinfinity.cases.create import (
     command_for_case,
     make_case,
     require_creatable,
+    source_prompt_of,
 )
 from editinfinity.cli.delivery import (
     PhotographResult,
@@ -235,28 +236,30 @@ def edit(
     require_at_most_one(
         mask=mask, box=box, blend=blend, target=options.target, find_mask=options.find_mask
     )
-    given, settings = options, options.settings()
     require_file(image)
+    name = case_name(image)
+    project = options.work / name
+    case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
+    if options.source is None and options.target is None:
+        options = replace(options, source=source_prompt_of(case))  # of an earlier edit
+    asked, settings = options, options.settings()
     if mask is None and box is None and blend is None:
-        options = given.finding_the_place()
+        options = asked.finding_the_place()
         settings = options.settings()
     target_output = output_path(image, output, (mask, blend))
     source = options.source_prompt()
     if options.target is not None:
         find_word(source or "", options.target, "--target")
-    name = case_name(image)
     settings["cases"] = [name]
     loaded, first = checked_settings(settings), _first_drawing(settings) if refine else None
     if refine:
         settings["method"] = TRAINED_METHOD
-    project = options.work / name
-    case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
     require_creatable(case, image, edits, overwrite=True)
     label = "--box" if box is not None else str(mask or blend or "") or None
     outputs = paths_of_output(output) if output else []
     with locked_for_change(outputs), lock_project(project) as lock:
         make_case(case, image, source, edits, overwrite=True)
-        if options is not given:
+        if options is not asked:
             log_found_place(printable(str(image)), settings)
         picture, draft, told = project / "results" / name / "edit.png", None, list[str]()
         smoothings = values_of(loaded, "smoothing") if label or options.finds_place else ()

@@ -46,8 +46,8 @@ from tests.workflow.project import SETTINGS as PROJECT_SETTINGS
 
 USER, WORD, LARGE, OWN, FOUND = "été 1", "b.2", "large", "own", "found"
 """A case with the user's mask, one with an automatic mask and two edits, one of which only the
-part around the mask is learned, which trains nothing, one with a blend mask, whose background is exact,
-and one whose place is found from the prompts, which trains nothing."""
+part around the mask is learned, which trains nothing, one with a blend mask and an exact
+background, and one whose place is found from the prompts, which trains nothing."""
 
 NAME = "embedding2-lora2-cfg4.5-tau0.5-seed42"
 
