@@ -70,7 +70,9 @@ def main() -> None:
         }
         for background, ending in (("exact", "png"), ("detail", "png"), ("detail", "jpg")):
             more = {"background": background, "output": folder / f"out.{ending}"}
-            timed(f"finish with {background} as {ending}", lambda more=more: finish(**given, **more))
+            timed(
+                f"finish with {background} as {ending}", lambda more=more: finish(**given, **more)
+            )
         before = np.asarray(Image.open(folder / "photo.jpg")).astype(np.int16)
         exact = np.asarray(Image.open(folder / "out.png")).astype(np.int16)
         jpeg = np.asarray(Image.open(folder / "out.jpg")).astype(np.int16)

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editinfinity.editing.guidance import bernoulli_divergence, classifier_free, three_texts
+from editinfinity.editing.guidance import (
+    MAX_DIVERGENCE,
+    MAX_SHIFT,
+    classifier_free,
+    share_within_divergence,
+    three_texts,
+)
 from editinfinity.editing.probabilities import logits_of, mask_at, odds_of
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
 
 FIRST_STRENGTH = 2.3898
 """Strength η at the first scale; it falls linearly to 0 at the last scale."""
-
-MAX_DIVERGENCE = 0.3
-"""Maximum Bernoulli KL divergence of each bit from classifier-free guidance."""
-
-MAX_SHIFT = 5.0
-"""Maximum change of the log-odds of each bit, applied after the divergence's bound."""
 
 HALVINGS = 4
 """Number of halvings that find how far a bit may move."""
@@ -85,14 +85,5 @@ class BitResEdit:
 
 def within_trust_region(baseline: Tensor, shift: Tensor) -> Tensor:
     """Return the part of a log-odds shift that the published bounds allow, for each bit."""
-
-    def fits(part: Tensor) -> Tensor:
-        return bernoulli_divergence(baseline + part * shift, baseline) <= MAX_DIVERGENCE
-
-    low, high = torch.zeros_like(shift), torch.ones_like(shift)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        within = fits(middle)
-        low, high = torch.where(within, middle, low), torch.where(within, high, middle)
-    whole = torch.ones_like(shift)
-    return (torch.where(fits(whole), whole, low) * shift).clamp(-MAX_SHIFT, MAX_SHIFT)
+    share = share_within_divergence(baseline, shift, HALVINGS)
+    return (share * shift).clamp(-MAX_SHIFT, MAX_SHIFT)

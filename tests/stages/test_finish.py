@@ -60,9 +60,7 @@ def drawn(large: Path, worked: Worked, crop: str = "full") -> tuple[ImageFeature
 def test_unmasked_pixels_are_identical(large: Path, worked: Worked, crop: str) -> None:
     features, folder = drawn(large, worked, crop)
     given = {"edited": folder / "edited.png", "image": large / "photo.png"}
-    finish(
-        **given, kernel=folder / "kernel.st", background="exact", output=folder / "exact.png"
-    )
+    finish(**given, kernel=folder / "kernel.st", background="exact", output=folder / "exact.png")
     before = np.asarray(Image.open(large / "photo.png"))
     after = np.asarray(Image.open(folder / "exact.png"))
     kernel, _ = load_map(folder / "kernel.st", KERNEL, features.schedule.reference_grid)
