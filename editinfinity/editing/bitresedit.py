@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from editinfinity.editing.guidance import (
-    MAX_DIVERGENCE,
     MAX_SHIFT,
     classifier_free,
     share_within_divergence,
@@ -52,7 +50,8 @@ class BitResEdit:
     Let d be the log-odds for the target (T), no (N) and source (S) text. Classifier-free guidance
     gives d_cfg = d_T + (cfg − 1)(d_T − d_N), and d_raw = d_cfg − η_k(d_S − d_T). A bit moves from
     d_cfg towards d_raw as far as four halvings find its divergence from d_cfg to be at most
-    ``MAX_DIVERGENCE``; then the move is clipped to ±``MAX_SHIFT``.
+    ``MAX_DIVERGENCE`` (``editinfinity.editing.guidance``); then the move is clipped to
+    ±``MAX_SHIFT``.
 
     Attributes:
         cfg: Strength of the classifier-free guidance; published is 4.0392.
