@@ -38,7 +38,7 @@ def test_commands_import_little(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from editinfinity.cli import main;"
         "from editinfinity.cases.photo_folder import find_photographs\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "assert len(find_photographs(Path(sys.argv.pop())).photographs) == 1\n"
+        "assert len(find_photographs(Path(sys.argv.pop()), False).photographs) == 1\n"
         "heavy = {'torch', 'numpy', 'pandas', 'PIL', 'pydantic', 'snakemake'} & set(sys.modules)\n"
         "sys.exit(bool(heavy) and str(heavy))"
     )
