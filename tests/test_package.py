@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from types import NoneType
 from typing import get_args, get_type_hints
 
@@ -31,6 +32,24 @@ def test_jobs_import_little() -> None:
         "sys.exit(bool(heavy) and str(heavy))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_commands_import_little(tmp_path: Path) -> None:
+    """Neither help nor the search for photographs opens a picture."""
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "a_mask.png").touch()
+    code = (
+        "import sys; from pathlib import Path; from editinfinity.cli import main;"
+        "from editinfinity.cases.photo_folder import find_photographs\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "assert len(find_photographs(Path(sys.argv.pop()), False).photographs) == 1\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'PIL', 'pydantic', 'snakemake'} & set(sys.modules)\n"
+        "sys.exit(bool(heavy) and str(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help", tmp_path], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

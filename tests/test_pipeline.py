@@ -225,8 +225,8 @@ def test_equals_the_stages(
         settings=tmp_path / "edited.json", model=TINY,
     )  # fmt: skip
     finish(edited=tmp_path / "edited.png", image=photo, kernel=tmp_path / "k.st",
-           output=tmp_path / "done.png")  # fmt: skip
-    picture = pipe.edit(inversion, "a blue cup", mask=BOX)
+           background="exact", output=tmp_path / "done.png")  # fmt: skip
+    picture = pipe.edit(inversion, "a blue cup", mask=BOX, background="exact")
     assert (np.asarray(picture) == np.asarray(Image.open(tmp_path / "done.png"))).all()
     render_photograph(image_features=image, output=tmp_path / "rendering.png", model=TINY)
     for kernel, where in ((tmp_path / "k.st", {"mask": BOX}), (None, {"use_lora": False})):
@@ -235,9 +235,9 @@ def test_equals_the_stages(
                 image_features=image, text_features=other, embedding=tmp_path / "e.st",
                 output=tmp_path / "edited.png", settings=tmp_path / "edited.json", model=TINY,
             )  # fmt: skip
-        finish(edited=tmp_path / "edited.png", image=photo, kernel=kernel, background="detail",
+        finish(edited=tmp_path / "edited.png", image=photo, kernel=kernel,
                rendering=tmp_path / "rendering.png", output=tmp_path / "detail.png")  # fmt: skip
-        picture = np.asarray(pipe.edit(inversion, "a blue cup", background="detail", **where))
+        picture = np.asarray(pipe.edit(inversion, "a blue cup", **where))
         assert (picture == np.asarray(Image.open(tmp_path / "detail.png"))).all()
 
 

@@ -113,7 +113,8 @@ MAX_DIVERGENCE = 0.3
 MAX_SHIFT = 5.0
 """Maximum change of the log-odds of each bit from classifier-free guidance."""
 
-_HALVINGS = 16
+HALVINGS = 16
+"""Number of halvings that find how far a bit may move."""
 
 
 @dataclass(frozen=True)
@@ -160,18 +161,28 @@ class SourceNegative:
 
 
 def bounded_shift(baseline: Tensor, shift: Tensor) -> Tensor:
-    """Return the largest part of a log-odds shift that satisfies the bounds, for each bit.
-
-    The divergence grows with the fraction of the shift, so bisection finds the largest fraction.
-    """
+    """Return the largest part of a log-odds shift that satisfies the bounds, for each bit."""
     shift = shift.clamp(-MAX_SHIFT, MAX_SHIFT)
+    return share_within_divergence(baseline, shift, HALVINGS) * shift
+
+
+def share_within_divergence(baseline: Tensor, shift: Tensor, halvings: int) -> Tensor:
+    """Return the share of a log-odds shift whose divergence is at most ``MAX_DIVERGENCE``.
+
+    The divergence grows with the share, so bisection finds the largest one. It is 1 for a bit whose
+    whole shift is within the bound.
+    """
+
+    def fits(share: Tensor) -> Tensor:
+        return bernoulli_divergence(baseline + share * shift, baseline) <= MAX_DIVERGENCE
+
     low, high = torch.zeros_like(shift), torch.ones_like(shift)
-    fits = bernoulli_divergence(baseline + shift, baseline) <= MAX_DIVERGENCE
-    for _ in range(_HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
-        within = bernoulli_divergence(baseline + middle * shift, baseline) <= MAX_DIVERGENCE
+        within = fits(middle)
         low, high = torch.where(within, middle, low), torch.where(within, high, middle)
-    return torch.where(fits, shift, low * shift)
+    whole = torch.ones_like(shift)
+    return torch.where(fits(whole), whole, low)
 
 
 def bernoulli_divergence(odds: Tensor, other: Tensor) -> Tensor:

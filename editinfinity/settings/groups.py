@@ -260,9 +260,9 @@ class FinishSettings(SettingsGroup):
     too, and restores what the tokenizer loses wherever else the drawing shows the same.
     """
 
-    background: Annotated[str, Choice(("exact", "detail", "decoded"))] = edit("exact")
+    background: Annotated[str, Choice(("detail", "exact", "decoded"))] = edit("detail")
     """Beyond the reach of smoothing: exact = the photograph's own pixels | detail = these, and its
-    detail wherever the edit shows the same | decoded = the model's, as in the paper."""
+    detail wherever else the edit shows the same | decoded = the model's, as in the paper."""
     mask_feather: Annotated[float | None, Number(low=0)] = edit(None, example=20)
     """Width in pixels of the seam around the edit; null = about 1/64 of the view."""
     gps: Annotated[str, Choice(("keep", "drop"))] = edit("keep")

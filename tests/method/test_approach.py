@@ -94,6 +94,18 @@ def test_the_numbers_of_editmod(
     assert (guide.cfg, guide.tau) == (3, 0.7)
 
 
+def test_numbers_with_which_editmod_does_nothing_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    approach_of(edit_of("editmod", editmod_copy=4))
+    assert not caplog.messages
+    for copied in (5, 7):  # a preset mixes up to the fifth scale of seven
+        caplog.clear()
+        approach_of(edit_of("editmod", editmod_copy=copied))
+        (line,) = caplog.messages
+        assert line.startswith(f"editmod_copy is {copied} and editmod_mix 5, so no scale is mixed")
+
+
 def test_locked_scales_are_the_larger_number() -> None:
     approach = approach_of(edit_of("editmod"))
     codes = [torch.zeros(1, 8, 16, 16)] * 7
