@@ -36,6 +36,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -273,7 +274,7 @@ def _median_iteration(records: list[JobRecord], stage: str) -> float:
     for record in records:
         events = [event for event in record.all(Iteration) if event.stage == stage]
         ends = [count / event.rate for count, event in enumerate(events, 1)]
-        seconds += [after - before for before, after in zip(ends, ends[1:], strict=False)]
+        seconds += [after - before for before, after in pairwise(ends)]
     return statistics.median(seconds)
 
 
@@ -330,7 +331,9 @@ def main() -> None:
         for name, checkout in versions.items():
             base = Batch(name, checkout.resolve(), 1, 1, 4, (2, 2), tuple(settings))
             if torch.cuda.is_available():
-                print(f"{name}: kernels compiled, {measure(base).first:.1f} s to the first iteration")
+                print(
+                    f"{name}: kernels compiled, {measure(base).first:.1f} s to the first iteration"
+                )
             for gpus in given.gpus:
                 for cores in given.cores:
                     batch = Batch(
