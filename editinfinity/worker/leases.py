@@ -13,16 +13,17 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from editinfinity.locks import Lock
+from editinfinity.settings.groups import ModelSettings
 from editinfinity.worker.cards import Card
 
 log = logging.getLogger(__name__)
 
-_RETRY_PAUSE = 0.1
-"""Seconds between two attempts to take a slot while all are taken."""
+_RETRY_PAUSE = 0.02
+"""Seconds between two attempts to take a slot while all are taken; the GPU idles as long."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,13 @@ def slots_of(device: str, cards: Sequence[Card], jobs_at_once: int) -> list[Slot
         card = cards[int(index)]
         return [Slot(card.identity, card)]
     return [Slot(f"cpu-{number}") for number in range(max(1, jobs_at_once))]
+
+
+def model_on(slot: Slot, model: ModelSettings) -> ModelSettings:
+    """Return the settings for a process that sees only the slot: ``cuda:N`` becomes ``cuda``."""
+    if slot.card is not None and model.device.startswith("cuda:"):
+        return replace(model, device="cuda")
+    return model
 
 
 def lease_folder(private: Path, environment: Mapping[str, str] = os.environ) -> Path:
