@@ -257,7 +257,11 @@ def costs_of(batch: Batch, results: Path, first: float, end: float) -> Costs:
         by_stage.setdefault(usage.stage, []).append(usage.seconds)
     for stage, seconds in sorted(by_stage.items()):
         total, middle = sum(seconds) / batch.photographs, statistics.median(seconds)
-        print(f"  {stage}: {len(seconds)} × {middle:.2f} s, {total:.2f} s a photograph", flush=True)
+        print(
+            f"  {stage}: {len(seconds)} × {middle:.2f} s, at most {max(seconds):.2f} s, "
+            f"{total:.2f} s a photograph",
+            flush=True,
+        )
     numbers = zip(("train_textembedding", "train_lora"), batch.iterations, strict=True)
     iterations = sum(number * _median_iteration(records, stage) for stage, number in numbers)
     return Costs(
