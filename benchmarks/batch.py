@@ -15,7 +15,8 @@ The columns of the table, in seconds:
 - *first iteration*: from the command to the end of the first iteration on every GPU;
 - *a photograph*: the time after that, divided by the number of photographs and multiplied by the
   number of GPUs;
-- *iterations*: the median time of an iteration of each training, times their number;
+- *iterations*: the median time of an iteration of each training, times their number (each job
+  needs three iterations or more for that);
 - *drawing*: the median duration of the stage ``edit``, as its worker measured it;
 - *rest*: what is left of *a photograph*; *ratio*: *a photograph* / (*iterations* + *drawing*).
 """
@@ -273,12 +274,16 @@ def costs_of(batch: Batch, results: Path, first: float, end: float) -> Costs:
 
 
 def _median_iteration(records: list[JobRecord], stage: str) -> float:
-    """Return the median seconds of an iteration of a training; its rate counts from its start."""
+    """Return the median seconds of an iteration of a training.
+
+    A rate counts from the start of a training. Each iteration is reported at the end of the next,
+    and the last one together with the one before, so that the last difference is none.
+    """
     seconds = []
     for record in records:
         events = [event for event in record.all(Iteration) if event.stage == stage]
         ends = [count / event.rate for count, event in enumerate(events, 1)]
-        seconds += [after - before for before, after in pairwise(ends)]
+        seconds += [after - before for before, after in pairwise(ends[:-1])]
     return statistics.median(seconds)
 
 
@@ -305,7 +310,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, default=4)
     parser.add_argument("--gpus", type=int, nargs="+", default=[1])
     parser.add_argument("--cores", type=int, nargs="+", default=[4], help="of Snakemake, each")
-    parser.add_argument("--iterations", type=int, nargs=2, default=[10, 50])
+    parser.add_argument("--iterations", type=int, nargs=2, default=[10, 50], metavar="N")
     parser.add_argument("--compare", type=Path, help="another checkout to run as well")
     parser.add_argument("--model", default="infinity_2b")
     parser.add_argument("--device", default="auto")

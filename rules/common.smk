@@ -32,12 +32,10 @@ from editinfinity.results.summary import end_of_run
 from editinfinity.settings.groups import (
     FinishSettings,
     LoraSettings,
-    ModelSettings,
     SamplingSettings,
     TrainingSettings,
 )
 from editinfinity.cancellation import run_handler_in_thread
-from editinfinity.worker.preparation import prepare_workers
 from editinfinity.worker.session import close_session, forget_session, open_session
 
 min_version("9.0")
@@ -118,27 +116,22 @@ def begin():
         require_writable(Path(RUN.config.results))
     RUN.marker.create()
     run_handler_in_thread(signal.SIGTERM)
-    if open_session() is not None and RUN.config.settings["worker"] == "auto":
-        start_workers()
+    worker = RUN.config.settings["worker"] == "auto"
+    if open_session() is not None and worker and workflow.local_exec:
+        queue_jobs()
     LIVE.start()
 
 
-def start_workers():
-    """Start the workers, and let Snakemake start jobs that wait for them.
+def queue_jobs():
+    """Let Snakemake start one more job for each GPU than can run.
 
-    Starting a job takes Snakemake and Python about half a second. So one more job for each GPU is
-    started than can run, and takes over the GPU (worker/leases.py) when the one before has ended.
+    Starting a job takes Snakemake and Python about half a second, in which the GPU would have no
+    work. The additional job waits, with its process ready, until the one before has released the
+    GPU (editinfinity/worker/leases.py).
     """
     gpus = workflow.scheduler.resources.get("gpu")
-    model_jobs = [
-        job for job in workflow.dag.needrun_jobs() if job.resources.get("gpu")
-    ]
-    if gpus is None or not model_jobs:
-        return
-    if not workflow.deployment_settings.deployment_method:
-        cases = {job.wildcards.case for job in model_jobs}
-        prepare_workers(ModelSettings.of(RUN.config.settings), min(gpus, len(cases)))
-    workflow.register_resource("gpu", 2 * gpus)
+    if gpus is not None:
+        workflow.register_resource("gpu", 2 * gpus)
 
 
 def end():

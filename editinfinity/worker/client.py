@@ -90,7 +90,7 @@ def run_in_worker(
     try:
         with cancellation.deferred():
             for _ in range(2):  # a worker that is about to exit closes without an answer
-                with closing(connect_or_start(path, lease.slot)) as connection:
+                with closing(_connect_or_start(path, lease.slot)) as connection:
                     try:
                         connection.send(request, [lease.lock.handle])
                         answer = connection.receive(_ANSWER_TIMEOUT)
@@ -142,7 +142,7 @@ def _wait_for_outcome(connection: Connection, cancellation: Cancellation, path: 
                 raise NoWorkerError(str(content))
 
 
-def connect_or_start(path: Path, slot: Slot) -> Connection:
+def _connect_or_start(path: Path, slot: Slot) -> Connection:
     """Connect to the worker. Start one if none is running.
 
     Raises:

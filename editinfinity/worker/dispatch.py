@@ -14,7 +14,7 @@ from editinfinity.settings.groups import ModelSettings
 from editinfinity.stages.calls import Call
 from editinfinity.worker.cards import VISIBLE, visible_cards
 from editinfinity.worker.client import NoWorkerError, run_in_worker, socket_path
-from editinfinity.worker.leases import Lease, Slot, lease, lease_folder, model_on, slots_of
+from editinfinity.worker.leases import Lease, Slot, lease, lease_folder, slots_of
 from editinfinity.worker.private import private_folder
 from editinfinity.worker.resource_usage import JobHost, measured
 from editinfinity.worker.session import Session
@@ -66,10 +66,17 @@ def _lease_slot(
         return
 
     def is_warm(slot: Slot) -> bool:
-        return session is not None and socket_path(session, slot, model_on(slot, model)).exists()
+        return session is not None and socket_path(session, slot, _model_on(slot, model)).exists()
 
     with lease(slots, folder, prefer=is_warm) as leased:
         if leased.slot.card is not None:
             log.info("running on GPU %s", leased.slot.name)
             os.environ[VISIBLE] = leased.slot.card.entry
-        yield leased, model_on(leased.slot, model)
+        yield leased, _model_on(leased.slot, model)
+
+
+def _model_on(slot: Slot, model: ModelSettings) -> ModelSettings:
+    """Return the settings for a process that sees only the slot: ``cuda:N`` becomes ``cuda``."""
+    if slot.card is not None and model.device.startswith("cuda:"):
+        return replace(model, device="cuda")
+    return model

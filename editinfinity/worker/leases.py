@@ -13,11 +13,10 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from editinfinity.locks import Lock
-from editinfinity.settings.groups import ModelSettings
 from editinfinity.worker.cards import Card
 
 log = logging.getLogger(__name__)
@@ -66,13 +65,6 @@ def slots_of(device: str, cards: Sequence[Card], jobs_at_once: int) -> list[Slot
         card = cards[int(index)]
         return [Slot(card.identity, card)]
     return [Slot(f"cpu-{number}") for number in range(max(1, jobs_at_once))]
-
-
-def model_on(slot: Slot, model: ModelSettings) -> ModelSettings:
-    """Return the settings for a process that sees only the slot: ``cuda:N`` becomes ``cuda``."""
-    if slot.card is not None and model.device.startswith("cuda:"):
-        return replace(model, device="cuda")
-    return model
 
 
 def lease_folder(private: Path, environment: Mapping[str, str] = os.environ) -> Path:

@@ -1,8 +1,7 @@
 """The protocol between a job and a worker: JSON messages, one per line.
 
-Every message is an object with one key. A job sends ``run`` (a call and the digest of its code),
-``prepare`` (the name of a model whose stages will follow; there is no answer) or ``leave``, and may
-send ``stop`` while the stage runs. A worker answers ``accepted`` or
+Every message is an object with one key. A job sends ``run`` (a call and the digest of its code)
+or ``leave``, and may send ``stop`` while the stage runs. A worker answers ``accepted`` or
 ``refused``, then any number of ``log`` messages (level, text, and an event of the job's record or
 null), then one of ``done``, ``fault``, ``stopped``, ``unexpected`` or ``refused``. The format is
 JSON, not pickle, because reading a message must never execute code.

@@ -26,7 +26,6 @@ from editinfinity.errors import GpuMemoryError, UserError, first_sentence
 from editinfinity.jobs.record import logged_event, to_json
 from editinfinity.jobs.stage_version import current_digests, running_digests
 from editinfinity.locks import Lock
-from editinfinity.presets import preset
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import Model
 from editinfinity.worker.protocol import Connection, ProtocolError, require_same_user
@@ -48,10 +47,6 @@ _REQUEST_TIMEOUT = 10.0
 """Seconds within which a connected job must send its request."""
 
 
-_FIRST_STAGES = ("image_features", "text_features", "train_textembedding", "train_lora", "edit")
-"""Stages that almost every run needs, in their order."""
-
-
 class Worker:
     """Serves the jobs that connect to one socket.
 
@@ -66,7 +61,6 @@ class Worker:
         self.cancellation = Cancellation()
         self.exiting = False
         self._imported: set[str] = set()
-        self._preparation: threading.Thread | None = None
         self._models: WarmModels | None = None
         # Taken before any stage is imported, so that later changes of the code are noticed.
         self.digests = running_digests()
@@ -89,19 +83,10 @@ class Worker:
                 message = connection.receive(_REQUEST_TIMEOUT) or {}
                 if "leave" in message:
                     self.exiting = True
-                elif "prepare" in message:
-                    self._prepare(str(message["prepare"]))
                 elif "run" in message:
                     self._handle_run(connection, message["run"])
             except (OSError, TimeoutError, ProtocolError) as fault:
                 log.warning("the connection of a job was closed: %s", fault)
-
-    def _prepare(self, model: str) -> None:
-        """Start to import what the stages of a model need, while no job has come yet."""
-        if self._preparation is None:
-            thread = threading.Thread(target=_import_stages, args=[model], daemon=True)
-            self._preparation = thread
-            thread.start()
 
     def _handle_run(self, connection: Connection, request: Any) -> None:
         """Accept a job and run it, or refuse it."""
@@ -145,8 +130,6 @@ class Worker:
     def _import(self, stage: str) -> bool:
         """Import a stage. Returns False if its code has changed since this worker started."""
         if stage not in self._imported:
-            if self._preparation is not None:
-                self._preparation.join()  # two threads should not import the same modules
             importlib.import_module(f"editinfinity.stages.{stage}")
             if current_digests()[stage] != self.digests[stage]:
                 return False
@@ -187,18 +170,6 @@ class _WarmHost(JobHost):
 
     def take(self, name: str) -> object | None:
         return self.models.take(name)
-
-
-def _import_stages(model: str) -> None:
-    """Import the stages that every run needs, and the library of the model's text encoder.
-
-    An error is ignored here: the job that needs the module meets it again, and reports it.
-    """
-    with suppress(Exception):
-        for stage in _FIRST_STAGES:
-            importlib.import_module(f"editinfinity.stages.{stage}")
-            if stage == "text_features" and preset(model).text_encoder.kind != "hashed":
-                from transformers import AutoModel, AutoTokenizer, T5EncoderModel  # noqa: F401
 
 
 def _warm_models(device: str) -> WarmModels:

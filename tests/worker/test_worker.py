@@ -289,7 +289,7 @@ def test_other_code_is_refused_and_the_job_runs_by_itself(
 
 def reach(session: Session) -> int:
     """A worker that serves a run, started where there is none: its process."""
-    line = client.connect_or_start(session.folder / "x.socket", Slot("cpu-0"))
+    line = client._connect_or_start(session.folder / "x.socket", Slot("cpu-0"))
     try:
         line.send({"run": {"nothing": "to do"}})
         assert "refused" in (line.receive(20) or {})
