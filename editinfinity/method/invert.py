@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
 from editinfinity.compute import determinism, report_memory_faults, reseed
@@ -81,7 +82,8 @@ def source_of(
 class Trainer:
     """Trains vectors and adapters on one photograph.
 
-    Every training leaves the transformer without an adapter and in ``eval`` mode.
+    Every training leaves the transformer in ``eval`` mode and, but for ``train_adapter``, without
+    an adapter.
 
     Attributes:
         transformer: the transformer; its weights are frozen.
@@ -161,19 +163,29 @@ class Trainer:
         Raises:
             UserError: for the same reasons as ``learn_soft_prompt``.
         """
+        adapted = self.new_adapter(lora)
+        try:
+            state = self.train_adapter(adapted, source, iterations, lora)
+            return Adapter.of(adapted), state
+        finally:
+            adapted.unload()
+
+    def new_adapter(self, lora: LoraSettings) -> PeftModel:
+        """Return the transformer, wrapped in place with a new LoRA adapter."""
         reseed(self.training.train_seed, ADAPTER, 0)
-        adapted = add_lora(self.transformer, lora).to(self.transformer.device)
+        return add_lora(self.transformer, lora).to(self.transformer.device)
+
+    def train_adapter(
+        self, adapted: PeftModel, source: Source, iterations: int, lora: LoraSettings
+    ) -> OptimizerState:
+        """Train the adapter of a result of ``new_adapter``, in place; see ``learn_adapter``."""
         parameters = [tensor for tensor in adapted.parameters() if tensor.requires_grad]
         defaults = self.preset.training
         rate = self.training.lora_learning_rate or defaults.lora_learning_rate
         batch = self.training.batch_size or defaults.lora_batch_size
-        try:
-            state = self._train(
-                ADAPTER, adapted, parameters, source, iterations, rate, batch, lora.kl_weight
-            )
-            return Adapter.of(adapted), state
-        finally:
-            adapted.unload()
+        return self._train(
+            ADAPTER, adapted, parameters, source, iterations, rate, batch, lora.kl_weight
+        )
 
     def _train(
         self,
