@@ -1,0 +1,690 @@
+// Starts the page and connects its parts.
+
+import { address, api, Fault, follow } from "./api.js";
+import { Commands } from "./commands.js";
+import { byId, delayed, duration } from "./dom.js";
+import { Fields } from "./fields.js";
+import { Mask } from "./mask.js";
+import { Painting } from "./painting.js";
+import { Photographs } from "./photographs.js";
+import { decodeGrey, encodeGrey } from "./png.js";
+import { Stage } from "./stage.js";
+import { Tries } from "./tries.js";
+
+/** @typedef {import("./api.js").Photograph} Photograph */
+/** @typedef {import("./api.js").Progress} Progress */
+/** @typedef {import("./api.js").State} State */
+/** @typedef {import("./api.js").Try} Try */
+/** @typedef {"paint" | "compare" | "result"} View */
+
+const SAVE_FIELDS_AFTER = 500; // milliseconds
+const SAVE_MASK_AFTER = 250;
+const DOING = {
+  words: "Learning the words",
+  style: "Learning the photograph",
+  drawing: "Drawing",
+  finding: "Finding the place",
+};
+
+class Editor {
+  constructor() {
+    this.stage = new Stage(
+      byId("stage", HTMLDivElement),
+      byId("frame", HTMLDivElement),
+      byId("canvas", HTMLCanvasElement),
+    );
+    this.painting = new Painting(
+      this.stage,
+      byId("ring", HTMLDivElement),
+      byId("outline", SVGPathElement),
+    );
+    this.fields = new Fields(() => this.saveFields.later());
+    this.tries = new Tries((chosen) => this.attempt(() => this.goBackTo(chosen)));
+    this.photographs = new Photographs(
+      (id) => this.attempt(() => this.open(id)),
+      (action) => this.attempt(action),
+      () => this.saved(),
+    );
+    /** @type {Photograph | null} */
+    this.photograph = null;
+    /** @type {View} */
+    this.view = "paint";
+    /** Number of the try that is shown as soon as it is drawn. @type {number | null} */
+    this.awaited = null;
+    this.finding = false;
+    this.saveFields = delayed(() => this.#sendFields(), SAVE_FIELDS_AFTER);
+    this.saveMask = delayed(() => this.#sendMask(), SAVE_MASK_AFTER);
+    this.commands = new Commands(this.#commands());
+    this.#listen();
+  }
+
+  // Faults and what a screen reader hears.
+
+  /**
+   * Do something and show its fault, if it has one, in one line.
+   * @param {() => Promise<unknown>} action
+   * @returns {Promise<boolean>} whether it succeeded
+   */
+  async attempt(action) {
+    try {
+      await action();
+      return true;
+    } catch (error) {
+      if (!(error instanceof Fault)) console.error(error);
+      this.showFault(error instanceof Error ? error.message : String(error));
+      return false;
+    }
+  }
+
+  /** @param {string} line */
+  showFault(line) {
+    byId("fault-line", HTMLSpanElement).textContent = line;
+    byId("fault", HTMLParagraphElement).hidden = !line;
+  }
+
+  /** @param {string} text */
+  tell(text) {
+    byId("status", HTMLParagraphElement).textContent = text;
+  }
+
+  // Photographs.
+
+  /** Show the state of the server, at the start and after a lost connection. */
+  async refresh() {
+    const state = await api.state();
+    this.#showModel(state.model);
+    const first = !this.photograph;
+    if (first) {
+      this.fields.declare(state.settings);
+      this.tries.declared = state.settings;
+      if (state.notices?.length) this.showFault(state.notices.join(" "));
+    }
+    this.photographs.all = state.photographs;
+    this.photographs.run = state.run;
+    this.photographs.draw();
+    const wanted = decodeURIComponent(location.hash.slice(1));
+    const id = this.photograph?.id ?? (this.photographs.get(wanted) ? wanted : state.current);
+    if (first && id) await this.open(id);
+    else if (this.photograph) await this.#loadTries();
+    byId("welcome", HTMLElement).hidden = Boolean(this.photograph);
+    byId("editor", HTMLElement).hidden = !this.photograph;
+  }
+
+  /** @param {string} id */
+  async open(id) {
+    await this.saved();
+    const photograph = this.photographs.get(id);
+    if (!photograph) throw new Fault("This photograph is no longer there.");
+    this.photograph = photograph;
+    this.photographs.current = id;
+    this.photographs.draw();
+    history.replaceState(null, "", `#${encodeURIComponent(id)}`);
+    byId("name", HTMLElement).textContent = photograph.name;
+    document.title = `${photograph.name} · editinfinity`;
+    byId("welcome", HTMLElement).hidden = true;
+    byId("editor", HTMLElement).hidden = false;
+    this.showFault(photograph.error ?? "");
+    this.fields.show(photograph);
+    this.#showProgress(null);
+    this.awaited = null;
+    this.finding = false;
+    this.stage.setMask(null);
+    this.tries.show(id, []);
+    this.setView("paint");
+    if (photograph.error) return;
+    byId("before", HTMLImageElement).src = address.photograph(id);
+    byId("before", HTMLImageElement).alt = `The photograph ${photograph.name}`;
+    this.stage.setSize(photograph.width, photograph.height);
+    if (this.painting.tool === "brush") this.painting.resize(this.#usualBrush());
+    await Promise.all([this.#loadMask(photograph), this.#loadTries()]);
+  }
+
+  /** Diameter that suits the photograph's size. */
+  #usualBrush() {
+    return Math.max(4, Math.round(Math.max(this.stage.width, this.stage.height) / 16));
+  }
+
+  /** @param {Photograph} photograph */
+  async #loadMask(photograph) {
+    const mask = new Mask(photograph.width, photograph.height);
+    if (photograph.mask) {
+      const file = await api.mask(photograph.id);
+      mask.pixels.set(await decodeGrey(file, mask.width, mask.height));
+    }
+    if (this.photograph?.id === photograph.id) {
+      this.stage.setMask(mask);
+      this.refreshControls();
+    }
+  }
+
+  async #loadTries() {
+    const { photograph } = this;
+    if (!photograph) return;
+    const tries = await api.tries(photograph.id);
+    if (this.photograph?.id !== photograph.id) return;
+    this.tries.show(photograph.id, tries);
+    const awaited = tries.find((each) => each.n === this.awaited);
+    if (awaited?.state === "done") {
+      this.awaited = null;
+      this.tries.choose(awaited.n);
+      this.#showResult(awaited);
+      this.tell(`Try ${awaited.n} is drawn.`);
+    } else if (awaited && (awaited.state === "failed" || awaited.state === "cancelled")) {
+      this.awaited = null;
+      this.tries.choose(awaited.n);
+      if (awaited.state === "failed") this.showFault(awaited.line ?? "The picture was not drawn.");
+      else this.tell("Cancelled.");
+    }
+    const { active } = this.tries;
+    if (!active && !this.finding) this.#showProgress(null);
+    else if (active?.state === "queued") this.#showWaiting(active);
+    this.refreshControls();
+  }
+
+  /** @param {Iterable<File>} files */
+  async add(files) {
+    let last = null;
+    const refused = [];
+    for (const file of files) {
+      this.tell(`Opening ${file.name}`);
+      try {
+        last = (await api.add(file)).id;
+      } catch (error) {
+        refused.push(error instanceof Error ? error.message : String(error));
+      }
+    }
+    this.photographs.all = (await api.state()).photographs;
+    this.photographs.draw();
+    if (last) await this.open(last);
+    if (refused.length) throw new Fault(refused.join(" "));
+  }
+
+  // Saving: at once, in the background; leaving the page waits for it.
+
+  async saved() {
+    await Promise.all([this.saveFields.now(), this.saveMask.now()]);
+  }
+
+  async #sendFields() {
+    const { photograph, fields } = this;
+    if (!photograph) return;
+    const values = {
+      source: fields.source.value,
+      prompt: fields.prompt.value,
+      settings: fields.settings,
+    };
+    Object.assign(photograph, { source: values.source, prompt: values.prompt });
+    await this.attempt(() => api.save(photograph.id, values));
+  }
+
+  async #sendMask() {
+    const { photograph } = this;
+    const { mask } = this.stage;
+    if (!photograph || !mask) return;
+    photograph.mask = !mask.isEmpty;
+    await this.attempt(async () => {
+      if (mask.isEmpty) await api.removeMask(photograph.id);
+      else {
+        const picture = await encodeGrey(mask.pixels, mask.width, mask.height);
+        await api.saveMask(photograph.id, picture);
+      }
+    });
+  }
+
+  maskChanged() {
+    this.saveMask.later();
+    this.refreshControls();
+  }
+
+  // Finding, drawing, going back.
+
+  async find() {
+    const { photograph } = this;
+    if (!photograph) return;
+    await this.saved();
+    const how = byId("how", HTMLSelectElement).value;
+    const word = how === "word" ? byId("word", HTMLInputElement).value.trim() : "";
+    if (how === "word" && !word) throw new Fault("Type the word whose place is to be found.");
+    this.showFault("");
+    await api.findMask(photograph.id, how, word);
+    this.finding = true;
+    this.#showProgress({
+      photograph: photograph.id,
+      stage: "finding",
+      iteration: 0,
+      of: 0,
+      loss: null,
+      seconds_left: null,
+    });
+    this.refreshControls();
+  }
+
+  /** The place has been found: it becomes the mask, to be painted further. @param {string} id */
+  async #takeFound(id) {
+    const { photograph } = this;
+    const { mask } = this.stage;
+    if (!photograph || photograph.id !== id || !mask) return;
+    const found = await decodeGrey(await api.found(id), mask.width, mask.height);
+    this.finding = false;
+    mask.step(() => mask.replace(found.map((value) => (value >= 128 ? 255 : 0))));
+    this.setView("paint");
+    this.#showProgress(null);
+    this.maskChanged();
+    this.tell(
+      mask.isEmpty ? "No place was found." : "The place was found; it can be painted further.",
+    );
+    if (mask.isEmpty) this.showFault("No place was found; paint it, or name a word.");
+  }
+
+  async draw() {
+    const { photograph } = this;
+    if (!photograph) return;
+    if (!this.fields.prompt.value.trim()) {
+      this.fields.prompt.focus();
+      throw new Fault("Type what the picture should show.");
+    }
+    await this.saved();
+    this.showFault("");
+    this.awaited = (await api.draw(photograph.id, this.fields.settings)).try;
+    await this.#loadTries();
+  }
+
+  /** Give back the prompts, settings and mask of a try, and show it. @param {Try} chosen */
+  async goBackTo(chosen) {
+    const { photograph } = this;
+    const { mask } = this.stage;
+    if (!photograph) return;
+    this.tries.choose(chosen.n);
+    this.fields.show(chosen);
+    this.saveFields.later();
+    this.#showResult(chosen);
+    if (!mask) return;
+    const pixels = chosen.mask
+      ? await decodeGrey(await api.maskOfTry(photograph.id, chosen.n), mask.width, mask.height)
+      : new Uint8Array(mask.pixels.length);
+    if (this.stage.mask !== mask || mask.pixels.every((value, at) => value === pixels[at])) return;
+    mask.step(() => mask.replace(pixels));
+    this.maskChanged();
+  }
+
+  /** @param {Try} shown */
+  #showResult(shown) {
+    const after = byId("after", HTMLImageElement);
+    const done = shown.state === "done" && this.photograph;
+    after.hidden = !done;
+    if (!done) {
+      this.setView("paint");
+      return;
+    }
+    after.src = address.result(done.id, shown.n);
+    after.alt = `The edited picture: ${shown.prompt}`;
+    this.setView(this.view === "result" ? "result" : "compare");
+  }
+
+  // What is shown.
+
+  /** @param {View} view */
+  setView(view) {
+    const possible = this.tries.current?.state === "done";
+    this.view = possible ? view : "paint";
+    for (const input of document.querySelectorAll("#views input")) {
+      if (!(input instanceof HTMLInputElement)) continue;
+      input.checked = input.value === this.view;
+      input.disabled = input.value !== "paint" && !possible;
+    }
+    const { element, canvas, frame } = this.stage;
+    element.classList.toggle("painting", this.view === "paint");
+    frame.classList.toggle("alone", this.view === "result");
+    byId("after", HTMLImageElement).hidden = !possible;
+    canvas.hidden = this.view !== "paint";
+    byId("brush-size", HTMLLabelElement).hidden = this.view !== "paint";
+    this.refreshControls();
+  }
+
+  /** @param {State["model"]} model */
+  #showModel({ state, line }) {
+    byId("model", HTMLElement).dataset.state = state;
+    const usual = {
+      loading: "Loading the model",
+      ready: "Ready",
+      busy: "Busy",
+      failed: "No model",
+    };
+    byId("model-line", HTMLElement).textContent = line || usual[state];
+    byId("model", HTMLElement).title = line;
+  }
+
+  /** @param {Try} waiting */
+  #showWaiting(waiting) {
+    byId("progress", HTMLDivElement).hidden = false;
+    byId("progress-text", HTMLParagraphElement).textContent = `Try ${waiting.n} is waiting`;
+    byId("progress-bar", HTMLProgressElement).removeAttribute("value");
+  }
+
+  /** @param {Progress | null} progress */
+  #showProgress(progress) {
+    byId("progress", HTMLDivElement).hidden = !progress;
+    if (!progress) return;
+    const { stage, iteration, of, loss, seconds_left: left } = progress;
+    const text = byId("progress-text", HTMLParagraphElement);
+    if (!text.textContent?.startsWith(DOING[stage])) this.tell(DOING[stage]);
+    text.textContent = [
+      DOING[stage],
+      of ? `${iteration} of ${of}` : "",
+      loss === null ? "" : `loss ${loss.toFixed(3)}`,
+      left === null ? "" : `${duration(left)} left`,
+    ]
+      .filter(Boolean)
+      .join(" · ");
+    const bar = byId("progress-bar", HTMLProgressElement);
+    if (of) bar.value = iteration / of;
+    else bar.removeAttribute("value");
+  }
+
+  refreshControls() {
+    this.commands.refresh();
+    const brush = ["brush", "eraser"].includes(this.painting.tool);
+    this.stage.element.classList.toggle("brushing", brush);
+    const size = byId("size", HTMLInputElement);
+    size.disabled = !brush;
+    // Even steps of the slider are even factors of the size.
+    const shown = Math.round((100 * Math.log(this.painting.size)) / this.#sizes());
+    if (document.activeElement !== size) size.value = String(shown);
+    const text = `${Math.round(this.painting.size)} px`;
+    size.setAttribute("aria-valuetext", text);
+    byId("size-text", HTMLOutputElement).textContent = text;
+    byId("find", HTMLButtonElement).disabled = this.finding;
+    const empty = this.stage.mask?.isEmpty ?? true;
+    byId("place", HTMLParagraphElement).textContent = empty
+      ? "Paint the place, or let the model find it. Without a mask, the whole picture may change."
+      : "Only the marked place changes.";
+  }
+
+  #sizes() {
+    return Math.log(Math.max(this.painting.largestBrush, 2));
+  }
+
+  #showZoom() {
+    const zoom = this.stage.scale * devicePixelRatio * 100;
+    byId("zoom-text", HTMLSpanElement).textContent =
+      `${zoom < 10 ? zoom.toFixed(1) : Math.round(zoom)} %`;
+  }
+
+  // Keys, buttons and events.
+
+  /** @returns {(import("./commands.js").Command | null)[]} */
+  #commands() {
+    const { painting, stage } = this;
+    /** @param {import("./painting.js").ToolName} tool @param {string} label @param {string} key */
+    const tool = (tool, label, key) => ({
+      label,
+      keys: [key],
+      icon: tool,
+      run: () => {
+        this.setView("paint");
+        painting.choose(tool);
+      },
+      pressed: () => painting.tool === tool && this.view === "paint",
+    });
+    /** @param {(mask: Mask) => void} change */
+    const step = (change) => () => {
+      const { mask } = stage;
+      if (!mask) return;
+      this.setView("paint");
+      mask.step(() => change(mask));
+      this.maskChanged();
+    };
+    const marked = () => Boolean(stage.mask && !stage.mask.isEmpty);
+    const margin = () => Math.max(1, Math.round(Math.max(stage.width, stage.height) / 200));
+    return [
+      tool("brush", "Brush", "b"),
+      tool("eraser", "Eraser", "e"),
+      tool("box", "Box", "r"),
+      tool("lasso", "Lasso", "l"),
+      tool("fill", "Fill", "f"),
+      null,
+      {
+        label: "Grow",
+        keys: ["g"],
+        icon: "grow",
+        run: step((mask) => mask.grow(margin())),
+        enabled: marked,
+      },
+      {
+        label: "Shrink",
+        keys: ["Shift+g"],
+        icon: "shrink",
+        run: step((mask) => mask.grow(-margin())),
+        enabled: marked,
+      },
+      { label: "Invert", keys: ["i"], icon: "invert", run: step((mask) => mask.invert()) },
+      {
+        label: "Remove the mask",
+        keys: ["Delete"],
+        icon: "clear",
+        run: step((mask) => mask.clear()),
+        enabled: marked,
+      },
+      null,
+      {
+        label: "Undo",
+        keys: ["Ctrl+z"],
+        icon: "undo",
+        run: () => {
+          if (stage.mask?.undo()) this.maskChanged();
+        },
+        enabled: () => Boolean(stage.mask?.past.length),
+      },
+      {
+        label: "Redo",
+        keys: ["Ctrl+Shift+z", "Ctrl+y"],
+        icon: "redo",
+        run: () => {
+          if (stage.mask?.redo()) this.maskChanged();
+        },
+        enabled: () => Boolean(stage.mask?.future.length),
+      },
+      null,
+      {
+        label: "Show the mask",
+        keys: ["m"],
+        icon: "eye",
+        run: () => {
+          stage.showMask(!stage.shown);
+          this.commands.refresh();
+        },
+        pressed: () => stage.shown,
+      },
+      { label: "Larger brush", keys: ["]"], run: () => painting.resizeBy(1) },
+      { label: "Smaller brush", keys: ["["], run: () => painting.resizeBy(-1) },
+      { label: "Zoom in", keys: ["+", "="], run: () => stage.zoom(1.25) },
+      { label: "Zoom out", keys: ["-"], run: () => stage.zoom(0.8) },
+      { label: "Fit", keys: ["0"], run: () => stage.fit() },
+      {
+        label: "Compare",
+        keys: ["c"],
+        run: () => this.setView(this.view === "compare" ? "paint" : "compare"),
+      },
+      { label: "Draw", keys: ["Ctrl+Enter"], run: () => this.attempt(() => this.draw()) },
+      {
+        label: "Draw with the next seed",
+        keys: ["n"],
+        run: () => {
+          this.fields.nextSeed();
+          this.saveFields.later();
+          this.attempt(() => this.draw());
+        },
+      },
+      { label: "Next photograph", keys: ["j"], run: () => this.#step(1) },
+      { label: "Previous photograph", keys: ["k"], run: () => this.#step(-1) },
+      { label: "All photographs", keys: ["a"], run: () => this.photographs.show() },
+      { label: "This list", keys: ["?"], run: () => byId("keys", HTMLDialogElement).showModal() },
+    ];
+  }
+
+  /** @param {number} by */
+  #step(by) {
+    const next = this.photographs.neighbour(by);
+    if (next && next.id !== this.photograph?.id) this.attempt(() => this.open(next.id));
+  }
+
+  #listen() {
+    const { painting, stage } = this;
+    painting.onpaint = () => this.maskChanged();
+    painting.onchange = () => this.refreshControls();
+    painting.tell = (text) => this.tell(text);
+    stage.onmove = () => {
+      painting.moved();
+      this.#showZoom();
+    };
+    /** @param {string} id @param {() => void} run */
+    const press = (id, run) => byId(id, HTMLButtonElement).addEventListener("click", run);
+    press("previous", () => this.#step(-1));
+    press("next", () => this.#step(1));
+    press("help", () => byId("keys", HTMLDialogElement).showModal());
+    press("fault-close", () => this.showFault(""));
+    press("zoom-in", () => stage.zoom(1.25));
+    press("zoom-out", () => stage.zoom(0.8));
+    press("fit", () => stage.fit());
+    press("find", () => this.attempt(() => this.find()));
+    press("cancel", () => this.attempt(() => this.#cancel()));
+    byId("fields", HTMLFormElement).addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.attempt(() => this.draw());
+    });
+    byId("views", HTMLFieldSetElement).addEventListener("change", (event) => {
+      if (event.target instanceof HTMLInputElement)
+        this.setView(/** @type {View} */ (event.target.value));
+    });
+    byId("how", HTMLSelectElement).addEventListener("change", (event) => {
+      const { value } = /** @type {HTMLSelectElement} */ (event.target);
+      byId("word-field", HTMLDivElement).hidden = value !== "word";
+    });
+    byId("size", HTMLInputElement).addEventListener("input", (event) => {
+      const { value } = /** @type {HTMLInputElement} */ (event.target);
+      painting.resize(Math.round(Math.exp((Number(value) / 100) * this.#sizes())));
+    });
+    const slider = byId("slider", HTMLInputElement);
+    const compare = () => {
+      stage.frame.style.setProperty("--at", `${slider.value}%`);
+      slider.setAttribute("aria-valuetext", `${slider.value} % photograph`);
+    };
+    slider.addEventListener("input", compare);
+    compare();
+    this.#listenToFiles();
+    this.#listenToTries();
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "hidden") this.saved();
+    });
+    addEventListener("beforeunload", (event) => {
+      if (!this.saveFields.due && !this.saveMask.due) return;
+      this.saved();
+      event.preventDefault();
+    });
+    follow(
+      (event) => this.#heard(event),
+      (connected) => {
+        if (connected) this.attempt(() => this.refresh());
+        else this.#showModel({ state: "failed", line: "The editor does not answer" });
+      },
+    );
+  }
+
+  #listenToFiles() {
+    const files = byId("files", HTMLInputElement);
+    for (const id of ["open", "choose"])
+      byId(id, HTMLButtonElement).addEventListener("click", () => files.click());
+    files.addEventListener("change", () => {
+      const chosen = [...(files.files ?? [])];
+      files.value = "";
+      this.attempt(() => this.add(chosen));
+    });
+    addEventListener("paste", (event) => {
+      const pasted = [...(event.clipboardData?.files ?? [])];
+      if (pasted.length) this.attempt(() => this.add(pasted));
+    });
+    addEventListener("dragover", (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      document.body.classList.add("dropping");
+    });
+    addEventListener("dragleave", (event) => {
+      if (!event.relatedTarget) document.body.classList.remove("dropping");
+    });
+    addEventListener("drop", (event) => {
+      document.body.classList.remove("dropping");
+      const dropped = [...(event.dataTransfer?.files ?? [])];
+      if (!dropped.length) return;
+      event.preventDefault();
+      this.attempt(() => this.add(dropped));
+    });
+  }
+
+  #listenToTries() {
+    byId("further", HTMLButtonElement).addEventListener("click", () =>
+      this.attempt(async () => {
+        const { photograph, tries } = this;
+        if (!photograph || tries.chosen === null) return;
+        const { id } = await api.editFurther(photograph.id, tries.chosen);
+        this.photographs.all = (await api.state()).photographs;
+        await this.open(id);
+      }),
+    );
+    const dialog = byId("case", HTMLDialogElement);
+    const name = byId("case-name", HTMLInputElement);
+    byId("save-case", HTMLButtonElement).addEventListener("click", () => {
+      name.value = (this.photograph?.name ?? "").replace(/\.[^.]*$/, "");
+      dialog.showModal();
+      name.select();
+    });
+    byId("case-cancel", HTMLButtonElement).addEventListener("click", () => dialog.close());
+    byId("case-form", HTMLFormElement).addEventListener("submit", () =>
+      this.attempt(async () => {
+        const { photograph, tries } = this;
+        if (!photograph || tries.chosen === null) return;
+        await api.saveCase(photograph.id, tries.chosen, name.value.trim());
+        this.tell(`The case ${name.value.trim()} is saved.`);
+      }),
+    );
+  }
+
+  async #cancel() {
+    const { photograph } = this;
+    if (photograph) await api.cancel(photograph.id, this.tries.active?.n);
+  }
+
+  /** What the server tells. @param {any} event */
+  #heard(event) {
+    const mine = event.photograph === this.photograph?.id;
+    if (event.type === "model") this.#showModel(event);
+    else if (event.type === "progress" && mine) this.#showProgress(event);
+    else if (event.type === "try" && mine) this.attempt(() => this.#loadTries());
+    else if (event.type === "mask" && mine) this.attempt(() => this.#takeFound(event.photograph));
+    else if (event.type === "photograph") this.#changed(event.photograph);
+    else if (event.type === "run") {
+      this.photographs.run = event;
+      this.photographs.draw();
+    } else if (event.type === "fault" && (mine || !event.photograph)) {
+      this.finding = false;
+      this.#showProgress(null);
+      this.showFault(event.line);
+      this.refreshControls();
+    }
+  }
+
+  /** A photograph has changed, here or in another tab. @param {Photograph} now */
+  #changed(now) {
+    const before = this.photograph;
+    if (before?.id === now.id) {
+      const typing = document.activeElement?.closest("#fields");
+      const differs = before.source !== now.source || before.prompt !== now.prompt;
+      if (differs && !typing && !this.saveFields.due) this.fields.show(now);
+      const elsewhere = document.visibilityState === "hidden";
+      this.photograph = now;
+      if (elsewhere && !this.saveMask.due) this.attempt(() => this.#loadMask(now));
+    }
+    this.photographs.put(now);
+  }
+}
+
+new Editor();
