@@ -56,6 +56,8 @@ export class Mask {
     /** @type {Uint8Array | null} */
     this.before = null;
     this.dirty = NOTHING;
+    /** @type {boolean | null} */
+    this.empty = null;
   }
 
   /** @returns {Rect} */
@@ -63,11 +65,17 @@ export class Mask {
     return { left: 0, top: 0, right: this.width, bottom: this.height };
   }
 
+  /** Whether nothing is marked; looked up once after each change. */
   get isEmpty() {
-    // Words of four bytes: a mask of twelve megapixels takes a few milliseconds.
+    this.empty ??= this.#isEmpty();
+    return this.empty;
+  }
+
+  #isEmpty() {
+    // By words of four bytes.
     const words = new Uint32Array(this.pixels.buffer, 0, this.pixels.length >> 2);
-    if (words.some((word) => word !== 0)) return false;
-    return !this.pixels.subarray(words.length * 4).some((value) => value !== 0);
+    for (let at = 0; at < words.length; at += 1) if (words[at]) return false;
+    return this.pixels.subarray(words.length * 4).every((value) => value === 0);
   }
 
   /** Begin a step of the history, such as a stroke. */
@@ -100,6 +108,7 @@ export class Mask {
     this.before = null;
     if (!before || isEmpty(dirty)) return;
     copyIn(this.pixels, this.width, dirty, copyOut(before, this.width, dirty));
+    this.empty = null;
     this.onchange(dirty);
   }
 
@@ -123,6 +132,7 @@ export class Mask {
     if (!step) return false;
     to.push({ rect: step.rect, bytes: copyOut(this.pixels, this.width, step.rect) });
     copyIn(this.pixels, this.width, step.rect, step.bytes);
+    this.empty = null;
     this.onchange(step.rect);
     return true;
   }
@@ -131,6 +141,7 @@ export class Mask {
   #changed(rect) {
     if (isEmpty(rect)) return;
     this.dirty = union(this.dirty, rect);
+    this.empty = null;
     this.onchange(rect);
   }
 

@@ -2,31 +2,28 @@
 
 import { address, api, Fault, follow } from "./api.js";
 import { Commands } from "./commands.js";
-import { byId, delayed, duration } from "./dom.js";
+import { byId, delayed } from "./dom.js";
+import { commandsOf } from "./editor_commands.js";
 import { Fields } from "./fields.js";
 import { Mask } from "./mask.js";
+import { listenForFiles } from "./opening.js";
 import { Painting } from "./painting.js";
 import { Photographs } from "./photographs.js";
 import { decodeGrey, encodeGrey } from "./png.js";
+import { showModel, showProgress, showWaiting } from "./progress.js";
 import { Stage } from "./stage.js";
 import { Tries } from "./tries.js";
+import { Views } from "./views.js";
 
 /** @typedef {import("./api.js").Photograph} Photograph */
 /** @typedef {import("./api.js").Progress} Progress */
 /** @typedef {import("./api.js").State} State */
 /** @typedef {import("./api.js").Try} Try */
-/** @typedef {"paint" | "compare" | "result"} View */
 
 const SAVE_FIELDS_AFTER = 500; // milliseconds
 const SAVE_MASK_AFTER = 250;
-const DOING = {
-  words: "Learning the words",
-  style: "Learning the photograph",
-  drawing: "Drawing",
-  finding: "Finding the place",
-};
 
-class Editor {
+export class Editor {
   constructor() {
     this.stage = new Stage(
       byId("stage", HTMLDivElement),
@@ -39,6 +36,7 @@ class Editor {
       byId("outline", SVGPathElement),
     );
     this.fields = new Fields(() => this.saveFields.later());
+    this.views = new Views(this.stage, () => this.refreshControls());
     this.tries = new Tries((chosen) => this.attempt(() => this.goBackTo(chosen)));
     this.photographs = new Photographs(
       (id) => this.attempt(() => this.open(id)),
@@ -47,14 +45,12 @@ class Editor {
     );
     /** @type {Photograph | null} */
     this.photograph = null;
-    /** @type {View} */
-    this.view = "paint";
     /** Number of the try that is shown as soon as it is drawn. @type {number | null} */
     this.awaited = null;
     this.finding = false;
     this.saveFields = delayed(() => this.#sendFields(), SAVE_FIELDS_AFTER);
     this.saveMask = delayed(() => this.#sendMask(), SAVE_MASK_AFTER);
-    this.commands = new Commands(this.#commands());
+    this.commands = new Commands(commandsOf(this));
     this.#listen();
   }
 
@@ -92,7 +88,7 @@ class Editor {
   /** Show the state of the server, at the start and after a lost connection. */
   async refresh() {
     const state = await api.state();
-    this.#showModel(state.model);
+    showModel(state.model);
     const first = !this.photograph;
     if (first) {
       this.fields.declare(state.settings);
@@ -125,12 +121,12 @@ class Editor {
     byId("editor", HTMLElement).hidden = false;
     this.showFault(photograph.error ?? "");
     this.fields.show(photograph);
-    this.#showProgress(null);
+    this.showProgress(null);
     this.awaited = null;
     this.finding = false;
     this.stage.setMask(null);
     this.tries.show(id, []);
-    this.setView("paint");
+    this.views.showResult(id, null);
     if (photograph.error) return;
     byId("before", HTMLImageElement).src = address.photograph(id);
     byId("before", HTMLImageElement).alt = `The photograph ${photograph.name}`;
@@ -167,7 +163,7 @@ class Editor {
     if (awaited?.state === "done") {
       this.awaited = null;
       this.tries.choose(awaited.n);
-      this.#showResult(awaited);
+      this.views.showResult(photograph.id, awaited);
       this.tell(`Try ${awaited.n} is drawn.`);
     } else if (awaited && (awaited.state === "failed" || awaited.state === "cancelled")) {
       this.awaited = null;
@@ -176,8 +172,8 @@ class Editor {
       else this.tell("Cancelled.");
     }
     const { active } = this.tries;
-    if (!active && !this.finding) this.#showProgress(null);
-    else if (active?.state === "queued") this.#showWaiting(active);
+    if (!active && !this.finding) this.showProgress(null);
+    else if (active?.state === "queued") showWaiting(active);
     this.refreshControls();
   }
 
@@ -248,7 +244,7 @@ class Editor {
     this.showFault("");
     await api.findMask(photograph.id, how, word);
     this.finding = true;
-    this.#showProgress({
+    this.showProgress({
       photograph: photograph.id,
       stage: "finding",
       iteration: 0,
@@ -267,8 +263,8 @@ class Editor {
     const found = await decodeGrey(await api.found(id), mask.width, mask.height);
     this.finding = false;
     mask.step(() => mask.replace(found.map((value) => (value >= 128 ? 255 : 0))));
-    this.setView("paint");
-    this.#showProgress(null);
+    this.views.set("paint");
+    this.showProgress(null);
     this.maskChanged();
     this.tell(
       mask.isEmpty ? "No place was found." : "The place was found; it can be painted further.",
@@ -297,7 +293,7 @@ class Editor {
     this.tries.choose(chosen.n);
     this.fields.show(chosen);
     this.saveFields.later();
-    this.#showResult(chosen);
+    this.views.showResult(photograph.id, chosen);
     if (!mask) return;
     const pixels = chosen.mask
       ? await decodeGrey(await api.maskOfTry(photograph.id, chosen.n), mask.width, mask.height)
@@ -307,78 +303,11 @@ class Editor {
     this.maskChanged();
   }
 
-  /** @param {Try} shown */
-  #showResult(shown) {
-    const after = byId("after", HTMLImageElement);
-    const done = shown.state === "done" && this.photograph;
-    after.hidden = !done;
-    if (!done) {
-      this.setView("paint");
-      return;
-    }
-    after.src = address.result(done.id, shown.n);
-    after.alt = `The edited picture: ${shown.prompt}`;
-    this.setView(this.view === "result" ? "result" : "compare");
-  }
-
   // What is shown.
 
-  /** @param {View} view */
-  setView(view) {
-    const possible = this.tries.current?.state === "done";
-    this.view = possible ? view : "paint";
-    for (const input of document.querySelectorAll("#views input")) {
-      if (!(input instanceof HTMLInputElement)) continue;
-      input.checked = input.value === this.view;
-      input.disabled = input.value !== "paint" && !possible;
-    }
-    const { element, canvas, frame } = this.stage;
-    element.classList.toggle("painting", this.view === "paint");
-    frame.classList.toggle("alone", this.view === "result");
-    byId("after", HTMLImageElement).hidden = !possible;
-    canvas.hidden = this.view !== "paint";
-    byId("brush-size", HTMLLabelElement).hidden = this.view !== "paint";
-    this.refreshControls();
-  }
-
-  /** @param {State["model"]} model */
-  #showModel({ state, line }) {
-    byId("model", HTMLElement).dataset.state = state;
-    const usual = {
-      loading: "Loading the model",
-      ready: "Ready",
-      busy: "Busy",
-      failed: "No model",
-    };
-    byId("model-line", HTMLElement).textContent = line || usual[state];
-    byId("model", HTMLElement).title = line;
-  }
-
-  /** @param {Try} waiting */
-  #showWaiting(waiting) {
-    byId("progress", HTMLDivElement).hidden = false;
-    byId("progress-text", HTMLParagraphElement).textContent = `Try ${waiting.n} is waiting`;
-    byId("progress-bar", HTMLProgressElement).removeAttribute("value");
-  }
-
   /** @param {Progress | null} progress */
-  #showProgress(progress) {
-    byId("progress", HTMLDivElement).hidden = !progress;
-    if (!progress) return;
-    const { stage, iteration, of, loss, seconds_left: left } = progress;
-    const text = byId("progress-text", HTMLParagraphElement);
-    if (!text.textContent?.startsWith(DOING[stage])) this.tell(DOING[stage]);
-    text.textContent = [
-      DOING[stage],
-      of ? `${iteration} of ${of}` : "",
-      loss === null ? "" : `loss ${loss.toFixed(3)}`,
-      left === null ? "" : `${duration(left)} left`,
-    ]
-      .filter(Boolean)
-      .join(" · ");
-    const bar = byId("progress-bar", HTMLProgressElement);
-    if (of) bar.value = iteration / of;
-    else bar.removeAttribute("value");
+  showProgress(progress) {
+    showProgress(progress, (text) => this.tell(text));
   }
 
   refreshControls() {
@@ -412,118 +341,8 @@ class Editor {
 
   // Keys, buttons and events.
 
-  /** @returns {(import("./commands.js").Command | null)[]} */
-  #commands() {
-    const { painting, stage } = this;
-    /** @param {import("./painting.js").ToolName} tool @param {string} label @param {string} key */
-    const tool = (tool, label, key) => ({
-      label,
-      keys: [key],
-      icon: tool,
-      run: () => {
-        this.setView("paint");
-        painting.choose(tool);
-      },
-      pressed: () => painting.tool === tool && this.view === "paint",
-    });
-    /** @param {(mask: Mask) => void} change */
-    const step = (change) => () => {
-      const { mask } = stage;
-      if (!mask) return;
-      this.setView("paint");
-      mask.step(() => change(mask));
-      this.maskChanged();
-    };
-    const marked = () => Boolean(stage.mask && !stage.mask.isEmpty);
-    const margin = () => Math.max(1, Math.round(Math.max(stage.width, stage.height) / 200));
-    return [
-      tool("brush", "Brush", "b"),
-      tool("eraser", "Eraser", "e"),
-      tool("box", "Box", "r"),
-      tool("lasso", "Lasso", "l"),
-      tool("fill", "Fill", "f"),
-      null,
-      {
-        label: "Grow",
-        keys: ["g"],
-        icon: "grow",
-        run: step((mask) => mask.grow(margin())),
-        enabled: marked,
-      },
-      {
-        label: "Shrink",
-        keys: ["Shift+g"],
-        icon: "shrink",
-        run: step((mask) => mask.grow(-margin())),
-        enabled: marked,
-      },
-      { label: "Invert", keys: ["i"], icon: "invert", run: step((mask) => mask.invert()) },
-      {
-        label: "Remove the mask",
-        keys: ["Delete"],
-        icon: "clear",
-        run: step((mask) => mask.clear()),
-        enabled: marked,
-      },
-      null,
-      {
-        label: "Undo",
-        keys: ["Ctrl+z"],
-        icon: "undo",
-        run: () => {
-          if (stage.mask?.undo()) this.maskChanged();
-        },
-        enabled: () => Boolean(stage.mask?.past.length),
-      },
-      {
-        label: "Redo",
-        keys: ["Ctrl+Shift+z", "Ctrl+y"],
-        icon: "redo",
-        run: () => {
-          if (stage.mask?.redo()) this.maskChanged();
-        },
-        enabled: () => Boolean(stage.mask?.future.length),
-      },
-      null,
-      {
-        label: "Show the mask",
-        keys: ["m"],
-        icon: "eye",
-        run: () => {
-          stage.showMask(!stage.shown);
-          this.commands.refresh();
-        },
-        pressed: () => stage.shown,
-      },
-      { label: "Larger brush", keys: ["]"], run: () => painting.resizeBy(1) },
-      { label: "Smaller brush", keys: ["["], run: () => painting.resizeBy(-1) },
-      { label: "Zoom in", keys: ["+", "="], run: () => stage.zoom(1.25) },
-      { label: "Zoom out", keys: ["-"], run: () => stage.zoom(0.8) },
-      { label: "Fit", keys: ["0"], run: () => stage.fit() },
-      {
-        label: "Compare",
-        keys: ["c"],
-        run: () => this.setView(this.view === "compare" ? "paint" : "compare"),
-      },
-      { label: "Draw", keys: ["Ctrl+Enter"], run: () => this.attempt(() => this.draw()) },
-      {
-        label: "Draw with the next seed",
-        keys: ["n"],
-        run: () => {
-          this.fields.nextSeed();
-          this.saveFields.later();
-          this.attempt(() => this.draw());
-        },
-      },
-      { label: "Next photograph", keys: ["j"], run: () => this.#step(1) },
-      { label: "Previous photograph", keys: ["k"], run: () => this.#step(-1) },
-      { label: "All photographs", keys: ["a"], run: () => this.photographs.show() },
-      { label: "This list", keys: ["?"], run: () => byId("keys", HTMLDialogElement).showModal() },
-    ];
-  }
-
   /** @param {number} by */
-  #step(by) {
+  step(by) {
     const next = this.photographs.neighbour(by);
     if (next && next.id !== this.photograph?.id) this.attempt(() => this.open(next.id));
   }
@@ -539,8 +358,8 @@ class Editor {
     };
     /** @param {string} id @param {() => void} run */
     const press = (id, run) => byId(id, HTMLButtonElement).addEventListener("click", run);
-    press("previous", () => this.#step(-1));
-    press("next", () => this.#step(1));
+    press("previous", () => this.step(-1));
+    press("next", () => this.step(1));
     press("help", () => byId("keys", HTMLDialogElement).showModal());
     press("fault-close", () => this.showFault(""));
     press("zoom-in", () => stage.zoom(1.25));
@@ -552,10 +371,6 @@ class Editor {
       event.preventDefault();
       this.attempt(() => this.draw());
     });
-    byId("views", HTMLFieldSetElement).addEventListener("change", (event) => {
-      if (event.target instanceof HTMLInputElement)
-        this.setView(/** @type {View} */ (event.target.value));
-    });
     byId("how", HTMLSelectElement).addEventListener("change", (event) => {
       const { value } = /** @type {HTMLSelectElement} */ (event.target);
       byId("word-field", HTMLDivElement).hidden = value !== "word";
@@ -564,14 +379,7 @@ class Editor {
       const { value } = /** @type {HTMLInputElement} */ (event.target);
       painting.resize(Math.round(Math.exp((Number(value) / 100) * this.#sizes())));
     });
-    const slider = byId("slider", HTMLInputElement);
-    const compare = () => {
-      stage.frame.style.setProperty("--at", `${slider.value}%`);
-      slider.setAttribute("aria-valuetext", `${slider.value} % photograph`);
-    };
-    slider.addEventListener("input", compare);
-    compare();
-    this.#listenToFiles();
+    listenForFiles((files) => this.attempt(() => this.add(files)));
     this.#listenToTries();
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "hidden") this.saved();
@@ -585,39 +393,9 @@ class Editor {
       (event) => this.#heard(event),
       (connected) => {
         if (connected) this.attempt(() => this.refresh());
-        else this.#showModel({ state: "failed", line: "The editor does not answer" });
+        else showModel({ state: "failed", line: "The editor does not answer" });
       },
     );
-  }
-
-  #listenToFiles() {
-    const files = byId("files", HTMLInputElement);
-    for (const id of ["open", "choose"])
-      byId(id, HTMLButtonElement).addEventListener("click", () => files.click());
-    files.addEventListener("change", () => {
-      const chosen = [...(files.files ?? [])];
-      files.value = "";
-      this.attempt(() => this.add(chosen));
-    });
-    addEventListener("paste", (event) => {
-      const pasted = [...(event.clipboardData?.files ?? [])];
-      if (pasted.length) this.attempt(() => this.add(pasted));
-    });
-    addEventListener("dragover", (event) => {
-      if (!event.dataTransfer?.types.includes("Files")) return;
-      event.preventDefault();
-      document.body.classList.add("dropping");
-    });
-    addEventListener("dragleave", (event) => {
-      if (!event.relatedTarget) document.body.classList.remove("dropping");
-    });
-    addEventListener("drop", (event) => {
-      document.body.classList.remove("dropping");
-      const dropped = [...(event.dataTransfer?.files ?? [])];
-      if (!dropped.length) return;
-      event.preventDefault();
-      this.attempt(() => this.add(dropped));
-    });
   }
 
   #listenToTries() {
@@ -656,8 +434,8 @@ class Editor {
   /** What the server tells. @param {any} event */
   #heard(event) {
     const mine = event.photograph === this.photograph?.id;
-    if (event.type === "model") this.#showModel(event);
-    else if (event.type === "progress" && mine) this.#showProgress(event);
+    if (event.type === "model") showModel(event);
+    else if (event.type === "progress" && mine) this.showProgress(event);
     else if (event.type === "try" && mine) this.attempt(() => this.#loadTries());
     else if (event.type === "mask" && mine) this.attempt(() => this.#takeFound(event.photograph));
     else if (event.type === "photograph") this.#changed(event.photograph);
@@ -666,7 +444,7 @@ class Editor {
       this.photographs.draw();
     } else if (event.type === "fault" && (mine || !event.photograph)) {
       this.finding = false;
-      this.#showProgress(null);
+      this.showProgress(null);
       this.showFault(event.line);
       this.refreshControls();
     }

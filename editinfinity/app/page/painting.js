@@ -291,6 +291,7 @@ export class Painting {
       x: Math.min(Math.max(from.x + direction.x * step, 0), stage.width - 1e-3),
       y: Math.min(Math.max(from.y + direction.y * step, 0), stage.height - 1e-3),
     };
+    stage.element.classList.add("by-keys");
     if (this.points.length) this.#move(this.cursor);
     stage.reveal(this.cursor);
     this.#showRing(this.cursor);
@@ -300,6 +301,7 @@ export class Painting {
   #leaveKeyboard() {
     this.cursor = null;
     this.ring.hidden = true;
+    this.stage.element.classList.remove("by-keys");
   }
 
   /** Show the brush at a point, or where it is. @param {Point | null} [at] */

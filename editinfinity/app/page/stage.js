@@ -8,7 +8,7 @@
 const MARGIN = 20;
 const LARGEST_SCALE = 16;
 /** Colour of the mask: red, green, blue, and its opacity of 255. */
-const TINT = [255, 56, 56, 112];
+const TINT = [196, 0, 255, 118];
 /** A pixel of the mask's outline: white, as a number of four bytes (alpha first). */
 const OUTLINE = 0xf2ffffff;
 
