@@ -90,7 +90,7 @@ def mask_of_page(png: bytes, size: tuple[int, int]) -> bytes | None:
         raise
     except Exception:  # decoders raise almost any exception for damaged files
         raise UserError("the mask is not a PNG that can be read; paint it again") from None
-    if grey.getextrema()[1] <= 127:
+    if not any(grey.histogram()[128:]):
         return None
     return _png(grey.point(lambda value: 0 if value > 127 else 255))
 

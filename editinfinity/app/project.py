@@ -76,7 +76,7 @@ class Project:
         UserError: the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, base: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, base: Mapping[Any, Any]) -> None:
         self.folder, self.base = Path(os.path.realpath(folder)), dict(base)
         self.photographs: dict[str, Photograph] = {}
         self._lock = threading.RLock()
@@ -84,7 +84,7 @@ class Project:
             (self.folder / "page").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"{folder}: cannot be written to ({error.strerror}); set --project to another folder"
+                f"{folder}: cannot be written to ({error.strerror}); choose another --project"
             ) from None
         for case in sorted(self.data.iterdir()) if is_folder(self.data) else ():
             if (photograph := self._read(case)) is not None:
@@ -177,7 +177,7 @@ class Project:
             photograph.source, photograph.prompt = source, prompt
             photograph.settings = dict(settings)
             self._write_page_file(photograph)
-            self._write_config()
+            self.write_config()
 
     def set_mask(self, photograph: Photograph, png: bytes | None) -> None:
         """Store the mask of a photograph: a PNG that is black where it is edited; None for none.
@@ -230,7 +230,7 @@ class Project:
             copy.settings = dict(made.settings)
             self.photographs[name] = copy
             self._write_page_file(copy)
-            self._write_config()
+            self.write_config()
             return copy
 
     def cases_to_run(self) -> list[str]:
@@ -238,7 +238,8 @@ class Project:
         with self._lock:
             return [p.id for p in self.photographs.values() if p.prompt.strip()]
 
-    def _write_config(self) -> None:
+    def write_config(self) -> None:
+        """Write config.yaml: the cases that have a prompt, with their settings."""
         cases = self.cases_to_run()
         chosen = {case: self.photographs[case].settings for case in cases}
         content = {

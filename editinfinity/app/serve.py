@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -43,7 +44,8 @@ def serve(
     """
     with _listener(port) as listener:
         port, token, events = listener.getsockname()[1], new_token(), Events()
-        edits, run = Edits(project, events), WorkflowRun(project, events)
+        edits = Edits(project, events)
+        run = WorkflowRun(project, events, edits.make_room)
         page = Page(project, edits, run, events, shown, notices)
         config = uvicorn.Config(
             Guard(page.app(), port, token),
@@ -62,9 +64,11 @@ def serve(
         )
         on_start(f"http://127.0.0.1:{port}/?token={token}")
         try:
-            _Server(config, events).run(sockets=[listener])
-        except KeyboardInterrupt:  # raised again by uvicorn after its own handling
-            pass
+            with suppress(KeyboardInterrupt):  # raised again by uvicorn after its own handling
+                _Server(config, events).run(sockets=[listener])
+        finally:
+            run.close()
+            edits.close()
 
 
 def _listener(port: int) -> socket.socket:
@@ -106,9 +110,8 @@ class _Protocol(H11Protocol):
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
             self._await_headers()
         super().data_received(data)
-        if self._deadline is not None and self.cycle is not None:
-            if not self.cycle.response_complete:
-                self._forget_deadline()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_deadline()

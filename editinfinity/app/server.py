@@ -112,6 +112,7 @@ class Page:
         return StreamingResponse(self.events.stream(), media_type="text/event-stream")
 
     def state(self, request: Request) -> Response:
+        self.edits.model.start()  # only now: the page was shown before the model takes the CPU
         photographs = list(self.project.photographs.values())
         return JSONResponse(
             {
@@ -242,7 +243,9 @@ class Page:
         return JSONResponse({"id": copy.id}, 201)
 
     async def cancel(self, request: Request) -> Response:
-        self.edits.cancel()
+        content = await _json(request)
+        photograph, number = content.get("photograph"), content.get("try")
+        await run_in_threadpool(self.edits.cancel, photograph, number)
         return Response(status_code=204)
 
     async def start_run(self, request: Request) -> Response:

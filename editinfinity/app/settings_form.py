@@ -26,9 +26,9 @@ _RANGES = {"cfg": (0, 12, 0.5), "train_lora_iter": (0, 300, 10), "mask_grow": (0
 """Setting → (lowest, highest, step) of its control; every valid value can be typed."""
 
 
-def form(base: Mapping[str, Any]) -> list[dict[str, Any]]:
+def form(base: Mapping[Any, Any]) -> list[dict[str, Any]]:
     """Return the settings that the page shows, with the values that ``base`` gives them."""
-    config = load_config(dict(base), source="settings").settings
+    config = load_config(base, source="settings").settings
     return [
         {
             "name": key,
@@ -41,7 +41,7 @@ def form(base: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def checked(settings: Any, base: Mapping[str, Any]) -> dict[str, Any]:
+def checked(settings: Any, base: Mapping[Any, Any]) -> dict[str, Any]:
     """Check settings that the page sends.
 
     Returns:
@@ -55,8 +55,9 @@ def checked(settings: Any, base: Mapping[str, Any]) -> dict[str, Any]:
     for key in settings:
         if key not in _LABELS:
             raise UserError(f"{key}: is not a setting of the page")
-    before = load_config(dict(base), source="settings").settings
-    after = load_config({**base, **settings}, source="settings").settings
+    before = load_config(base, source="settings").settings
+    merged: dict[Any, Any] = {**base, **settings}
+    after = load_config(merged, source="settings").settings
     return {
         key: _one(after[key], key)
         for key in _LABELS
