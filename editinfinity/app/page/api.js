@@ -16,7 +16,7 @@
  * @typedef {{photographs: Photograph[], current: string | null, model: Model, settings: Setting[],
  *   run: Run, folder: string | null, notices?: string[]}} State
  * @typedef {{photograph: string, try?: number, stage: "words" | "style" | "drawing" | "finding",
- *   iteration: number, of: number, loss: number | null, seconds_left: number | null}} Progress
+ *   iteration: number, of: number, loss?: number | null, seconds_left?: number | null}} Progress
  */
 
 /** A fault that the server explains in one line. */

@@ -29,6 +29,7 @@ export function showModel({ state, line }) {
 export function showWaiting(waiting) {
   byId("progress", HTMLDivElement).hidden = false;
   byId("progress-text", HTMLParagraphElement).textContent = `Try ${waiting.n} is waiting`;
+  byId("progress-detail", HTMLParagraphElement).textContent = "";
   byId("progress-bar", HTMLProgressElement).removeAttribute("value");
 }
 
@@ -41,12 +42,12 @@ export function showProgress(progress, tell) {
   if (!progress) return;
   const { stage, iteration, of, loss, seconds_left: left } = progress;
   const text = byId("progress-text", HTMLParagraphElement);
-  if (!text.textContent?.startsWith(DOING[stage])) tell(DOING[stage]);
-  text.textContent = [
-    DOING[stage],
+  if (text.textContent !== DOING[stage]) tell(DOING[stage]);
+  text.textContent = DOING[stage];
+  byId("progress-detail", HTMLParagraphElement).textContent = [
     of ? `${iteration} of ${of}` : "",
-    loss === null ? "" : `loss ${loss.toFixed(3)}`,
-    left === null ? "" : `${duration(left)} left`,
+    loss == null ? "" : `loss ${loss.toFixed(3)}`,
+    left == null ? "" : `${duration(left)} left`,
   ]
     .filter(Boolean)
     .join(" · ");

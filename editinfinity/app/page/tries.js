@@ -69,7 +69,7 @@ export class Tries {
     byId("chosen-line", HTMLParagraphElement).textContent = [
       STATES[current.state],
       this.#differs(current),
-      current.seconds === null ? "" : duration(current.seconds),
+      current.seconds == null ? "" : duration(current.seconds),
       current.line,
     ]
       .filter(Boolean)
@@ -102,11 +102,9 @@ export class Tries {
 
   /** What is not as usual. @param {Try} each */
   #differs(each) {
-    return Object.entries(each.settings)
-      .map(([name, value]) => {
-        const label = this.declared.find((setting) => setting.name === name)?.label ?? name;
-        return `${label} ${value}`;
-      })
+    return this.declared
+      .filter(({ name, value }) => name in each.settings && each.settings[name] !== value)
+      .map(({ name, label }) => `${label} ${each.settings[name]}`)
       .join(" · ");
   }
 
@@ -123,7 +121,7 @@ export class Tries {
       // Also when it is chosen already: then it gives back what was changed since.
       onclick: () => this.onchoose(each),
     });
-    const details = [this.#differs(each), each.seconds === null ? "" : duration(each.seconds)];
+    const details = [this.#differs(each), each.seconds == null ? "" : duration(each.seconds)];
     return make(
       "label",
       { title: `${each.prompt}\n${details.filter(Boolean).join(" · ")}` },
