@@ -121,12 +121,17 @@ class Edits:
         return job.number
 
     def cancel(self, photograph: str | None = None, number: int | None = None) -> None:
-        """Cancel a try, or everything that waits and runs if none is named."""
+        """Cancel what waits or runs.
+
+        Args:
+            photograph: id of the photograph whose task is cancelled; None for everything.
+            number: number of the try; None for the search for a mask.
+        """
         with self._lock:
             jobs = list(self._jobs)
         for position, job in enumerate(jobs):
-            named = job.made is not None and job.made.number == number
-            if number is None or (named and photograph in (None, job.photograph.id)):
+            of_job = job.photograph.id, None if job.made is None else job.made.number
+            if photograph is None or of_job == (photograph, number):
                 job.cancelled = True
                 if position == 0:
                     self.model.cancel()

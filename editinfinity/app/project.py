@@ -20,12 +20,13 @@ from typing import Any
 import yaml
 
 from editinfinity.app.tries import Try, read_tries
-from editinfinity.cases.create import case_name, make_case
+from editinfinity.cases.create import NewEdit, case_name, make_case
 from editinfinity.cases.photo_folder import find_photographs
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_bytes, write_json, write_text
 from editinfinity.files.input_files import is_folder
 from editinfinity.files.opening import size_upright
+from editinfinity.locks import Lock
 from editinfinity.names import printable, why_unusable
 from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
@@ -82,10 +83,13 @@ class Project:
         self._lock = threading.RLock()
         try:
             (self.folder / "page").mkdir(parents=True, exist_ok=True)
+            self._open = Lock.take(self.folder / "page" / ".open")  # held as long as we run
         except OSError as error:
             raise UserError(
                 f"{folder}: cannot be written to ({error.strerror}); choose another --project"
             ) from None
+        if self._open is None:
+            raise UserError(f"{folder}: is open in another app; use its page, or end it first")
         for case in sorted(self.data.iterdir()) if is_folder(self.data) else ():
             if (photograph := self._read(case)) is not None:
                 self.photographs[photograph.id] = photograph
@@ -105,10 +109,12 @@ class Project:
 
     def open_folder(self, folder: Path) -> list[str]:
         """Add the photographs of a folder, without copying them; return one line for each fault."""
-        found = find_photographs(folder, False, [self.folder])
+        found, here = find_photographs(folder, False, [self.folder]), {}
         for photograph in found.photographs:
             masks = found.masks_beside.get(photograph.path, [])
-            self.add_file(photograph.path, masks[0] if len(masks) == 1 else None)
+            added = self.add_file(photograph.path, masks[0] if len(masks) == 1 else None)
+            here[added.id] = added
+        self.photographs = here | self.photographs  # in the order of the folder
         return [file.reason for file in found.unedited if file.is_fault]
 
     def add_file(self, path: Path, mask: Path | None = None) -> Photograph:
@@ -120,7 +126,9 @@ class Project:
                     id_, printable(path.name), Path(os.path.realpath(path)), mask_beside=mask
                 )
                 self._read_page_files(self.photographs[id_])
-            return self.photographs[id_]
+            added = self.photographs[id_]
+            self.photographs = {id_: added} | self.photographs  # shown first
+            return added
 
     def add_upload(self, file: Path, name: str) -> Photograph:
         """Make a case of an uploaded file.
@@ -137,7 +145,6 @@ class Project:
                 photograph = Photograph(id_, printable(name), file)
                 self._make_case(photograph)
                 self.photographs[id_] = photograph
-                self._write_page_file(photograph)
             return self.photographs[id_]
 
     def continue_from(self, photograph: Photograph, picture: Path, number: int) -> Photograph:
@@ -195,6 +202,17 @@ class Project:
                     write_bytes(self.mask_path(photograph), png)
             photograph.has_mask = png is not None
 
+    def require_mask(self, photograph: Photograph) -> Path | None:
+        """Return the mask of a photograph, which may still lie beside it; None if it has none.
+
+        Raises:
+            UserError: the mask beside it cannot be read.
+        """
+        with self._lock:
+            if photograph.mask_beside is not None:
+                self._make_case(photograph)
+            return self.mask_path(photograph) if photograph.has_mask else None
+
     def new_try(self, photograph: Photograph, settings: Mapping[str, Any]) -> Try:
         """Record a try of the prompts and mask that the photograph has now."""
         with self._lock:
@@ -213,8 +231,6 @@ class Project:
         Raises:
             UserError: the name is not usable or taken, or the disk is full.
         """
-        from editinfinity.cases.create import NewEdit
-
         if reason := why_unusable(name):
             raise UserError(f"{name!r} cannot be the name of a case: {reason}")
         with self._lock:
@@ -259,10 +275,12 @@ class Project:
         copy = _image_in(folder)
         assert copy is not None, "just made"
         photograph.path = copy
+        self._write_page_file(photograph)
         if photograph.mask_beside is not None:
-            from editinfinity.app.pictures import mask_as_png
+            from editinfinity.app.pictures import mask_as_png  # imports NumPy
 
-            write_bytes(self.mask_path(photograph), mask_as_png(photograph.mask_beside, copy))
+            beside, photograph.mask_beside = photograph.mask_beside, None  # next time without it
+            write_bytes(self.mask_path(photograph), mask_as_png(beside, copy))
             photograph.has_mask = True
 
     def _read(self, case: Path) -> Photograph | None:

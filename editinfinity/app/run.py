@@ -213,7 +213,14 @@ class WorkflowRun:
             if not self._cancelled:
                 faults.append(killed_job_message(records, since) if self._ended() else None)
             if reason := next(filter(None, faults), None):
-                self._failed[case] = reason.removeprefix(f"case {case}: ")
+                self._failed[case] = self._by_name(case, reason)
+
+    def _by_name(self, case: str, reason: str) -> str:
+        """Name the photograph in a reason, in place of the case and its copy."""
+        photograph = self.project.photographs.get(case)
+        name = case if photograph is None else photograph.name
+        copy = rf"data/{re.escape(case)}/image/original_image\.\w+"
+        return re.sub(copy, lambda _: name, reason.removeprefix(f"case {case}: "))
 
     def _ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None

@@ -28,13 +28,17 @@ _MAX_CONNECTIONS = 100
 
 
 def serve(
-    project: Project, shown: str, notices: list[str], port: int, on_start: Callable[[str], None]
+    project: Project,
+    shown: str | None,
+    notices: list[str],
+    port: int,
+    on_start: Callable[[str], None],
 ) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
     Args:
         project: the project folder.
-        shown: name of the folder or photograph, for display.
+        shown: name of the folder, for display; None if a photograph or nothing was opened.
         notices: lines to show when the page is opened.
         port: port to listen on; 0 for any that is free.
         on_start: called with the page's address when connections are accepted.

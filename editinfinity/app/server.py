@@ -47,7 +47,7 @@ class Page:
         edits: draws tries, and finds masks.
         run: runs the workflow.
         events: told to all open pages.
-        shown: name of the folder or photograph, for display.
+        shown: name of the folder, for display; None if a photograph or nothing was opened.
         notices: lines to show when the page is opened.
     """
 
@@ -57,11 +57,11 @@ class Page:
         edits: Edits,
         run: WorkflowRun,
         events: Events,
-        shown: str,
+        shown: str | None,
         notices: list[str],
     ) -> None:
         self.project, self.edits, self.run, self.events = project, edits, run, events
-        self.shown, self.notices = printable(shown), notices
+        self.shown, self.notices = shown and printable(shown), notices
 
     def app(self) -> Starlette:
         """Return the ASGI app, without the checks of ``security.Guard``."""
@@ -166,10 +166,10 @@ class Page:
     def mask(self, request: Request) -> Response:
         from editinfinity.app.pictures import mask_for_page
 
-        photograph = self._photograph(request)
-        if not photograph.has_mask:
+        path = self.project.require_mask(self._photograph(request))
+        if path is None:
             raise RefusedError(404, "this photograph has no mask")
-        return Response(mask_for_page(self.project.mask_path(photograph)), media_type="image/png")
+        return Response(mask_for_page(path), media_type="image/png")
 
     async def set_mask(self, request: Request) -> Response:
         photograph = self._photograph(request)
@@ -308,7 +308,7 @@ class Page:
             "source": photograph.source,
             "prompt": photograph.prompt,
             "settings": photograph.settings,
-            "mask": photograph.has_mask,
+            "mask": photograph.has_mask or photograph.mask_beside is not None,
             "learned": self.edits.has_learned(photograph),
             "tries": len(photograph.tries),
             "error": fault,

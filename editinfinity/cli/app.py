@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -51,19 +52,20 @@ def app(
 
     folder = project or _project_of(place)
     opened = Project(folder, settings)
-    notices = []
+    notices, shown = [], None
     if place is not None and is_folder(place):
+        shown = os.path.realpath(place).rpartition("/")[2]
         if folder != place:
             notices = opened.open_folder(place)
     elif place is not None:
         _require_photograph(place)
         opened.add_file(place)
-    shown = str(Path(os.path.realpath(place)).name if place else folder)
 
     def on_start(address: str) -> None:
         typer.echo(address)
         if browser:
-            webbrowser.open(address)
+            # In a thread, as some browsers let the call wait until they are closed.
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
 
     serve(opened, shown, notices, port, on_start)
 
