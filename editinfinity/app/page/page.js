@@ -255,21 +255,24 @@ export class Editor {
     this.refreshControls();
   }
 
-  /** The place has been found: it becomes the mask, to be painted further. @param {string} id */
-  async #takeFound(id) {
-    const { photograph } = this;
+  /**
+   * The search for the place has ended; what it found becomes the mask, to be painted further.
+   * @param {{photograph: string, state: "done" | "failed" | "cancelled", line: string}} event
+   */
+  async #found({ photograph, state, line }) {
     const { mask } = this.stage;
-    if (!photograph || photograph.id !== id || !mask) return;
-    const found = await decodeGrey(await api.found(id), mask.width, mask.height);
     this.finding = false;
+    this.showProgress(null);
+    this.refreshControls();
+    if (state === "failed") throw new Fault(line);
+    if (state !== "done" || !mask) return;
+    const found = await decodeGrey(await api.found(photograph), mask.width, mask.height);
+    if (this.stage.mask !== mask) return;
     mask.step(() => mask.replace(found.map((value) => (value >= 128 ? 255 : 0))));
     this.views.set("paint");
-    this.showProgress(null);
     this.maskChanged();
-    this.tell(
-      mask.isEmpty ? "No place was found." : "The place was found; it can be painted further.",
-    );
-    if (mask.isEmpty) this.showFault("No place was found; paint it, or name a word.");
+    if (mask.isEmpty) throw new Fault("No place was found; paint it, or name a word.");
+    this.tell("The place was found; it can be painted further.");
   }
 
   async draw() {
@@ -437,17 +440,12 @@ export class Editor {
     if (event.type === "model") showModel(event);
     else if (event.type === "progress" && mine) this.showProgress(event);
     else if (event.type === "try" && mine) this.attempt(() => this.#loadTries());
-    else if (event.type === "mask" && mine) this.attempt(() => this.#takeFound(event.photograph));
+    else if (event.type === "mask" && mine) this.attempt(() => this.#found(event));
     else if (event.type === "photograph") this.#changed(event.photograph);
     else if (event.type === "run") {
-      this.photographs.run = event;
+      this.photographs.run = event.run;
       this.photographs.draw();
-    } else if (event.type === "fault" && (mine || !event.photograph)) {
-      this.finding = false;
-      this.showProgress(null);
-      this.showFault(event.line);
-      this.refreshControls();
-    }
+    } else if (event.type === "fault") this.showFault(event.line);
   }
 
   /** A photograph has changed, here or in another tab. @param {Photograph} now */
