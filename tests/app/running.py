@@ -56,8 +56,12 @@ class App:
     @classmethod
     def start(cls, *arguments: str | Path, cwd: Path, model: str = "tiny") -> App:
         command = [sys.executable, "-m", "editinfinity", "app", "--no-open", "--model", model]
+        return cls.start_command([*command, *map(str, arguments)], cwd)
+
+    @classmethod
+    def start_command(cls, command: Sequence[str], cwd: Path) -> App:
         process = subprocess.Popen(
-            [*command, *map(str, arguments)],
+            command,
             cwd=cwd,
             text=True,
             stdout=subprocess.PIPE,
