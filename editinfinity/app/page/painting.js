@@ -94,10 +94,26 @@ export class Painting {
     });
     canvas.addEventListener("blur", () => {
       if (this.points.length && this.cursor) this.#up();
-      this.spaceDown = false;
       this.#leaveKeyboard();
     });
+    // Space and dragging move the photograph, also while the focus is on none of the controls.
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== " " || this.cursor) return;
+      if (event.target !== document.body && event.target !== canvas) return;
+      this.#holdSpace(true);
+      event.preventDefault();
+    });
+    document.addEventListener("keyup", (event) => {
+      if (event.key === " ") this.#holdSpace(false);
+    });
+    addEventListener("blur", () => this.#holdSpace(false));
     this.stage.element.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+  }
+
+  /** @param {boolean} held */
+  #holdSpace(held) {
+    this.spaceDown = held;
+    this.stage.element.classList.toggle("moves", held);
   }
 
   // Shapes: the same for all ways of pointing.
@@ -251,8 +267,6 @@ export class Painting {
     else if (event.key === " ") {
       if (this.cursor && !event.repeat && !this.points.length)
         this.#down(this.cursor, event.altKey);
-      this.spaceDown = true;
-      this.stage.element.classList.toggle("moves", !this.cursor);
     } else if (event.key === "Enter") {
       if (!this.cursor) this.#moveCursor({ x: 0, y: 0 }, 0);
       if (this.points.length) this.#keyboardUp();
@@ -267,10 +281,7 @@ export class Painting {
 
   /** @param {KeyboardEvent} event */
   #keyUp(event) {
-    if (event.key !== " ") return;
-    this.spaceDown = false;
-    this.stage.element.classList.remove("moves");
-    if (this.cursor && this.points.length) this.#keyboardUp();
+    if (event.key === " " && this.cursor && this.points.length) this.#keyboardUp();
   }
 
   #keyboardUp() {
