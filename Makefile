@@ -50,6 +50,7 @@ check-page: node_modules ## Types, lint and tests of the page's scripts (needs N
 	npm run --silent test
 
 node_modules: package.json package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed to check the page's scripts: apt-get install nodejs npm"; exit 1; }
 	npm ci --silent
 	@touch $@
 

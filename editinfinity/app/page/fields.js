@@ -66,12 +66,12 @@ export class Fields {
     if (found) found.control.value = value === null ? "" : String(value);
   }
 
-  /** The settings as they are in the fields; empty fields are left out. @returns {Settings} */
+  /** Settings whose fields differ from their usual values and are not empty. @returns {Settings} */
   get settings() {
     /** @type {Settings} */
     const values = {};
     for (const [name, { setting, control }] of this.controls) {
-      if (control.value === "") continue;
+      if (control.value === "" || control.value === String(setting.value ?? "")) continue;
       if (setting.kind === "choice")
         values[name] =
           setting.choices?.find((choice) => String(choice) === control.value) ?? control.value;

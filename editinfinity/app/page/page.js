@@ -1,6 +1,8 @@
 // Starts the page and connects its parts.
 
 import { address, api, Fault, follow } from "./api.js";
+import { BrushSize } from "./brush_size.js";
+import { listenToChosenTry } from "./chosen_try.js";
 import { Commands } from "./commands.js";
 import { byId, delayed } from "./dom.js";
 import { commandsOf } from "./editor_commands.js";
@@ -35,6 +37,7 @@ export class Editor {
       byId("ring", HTMLDivElement),
       byId("outline", SVGPathElement),
     );
+    this.brushSize = new BrushSize(this.painting);
     this.fields = new Fields(() => this.saveFields.later());
     this.views = new Views(this.stage, () => this.refreshControls());
     this.tries = new Tries((chosen) => this.attempt(() => this.goBackTo(chosen)));
@@ -98,8 +101,10 @@ export class Editor {
     this.photographs.all = state.photographs;
     this.photographs.run = state.run;
     this.photographs.draw();
-    const wanted = decodeURIComponent(location.hash.slice(1));
-    const id = this.photograph?.id ?? (this.photographs.get(wanted) ? wanted : state.current);
+    const wanted = state.photographs.find(
+      ({ id }) => `#${encodeURIComponent(id)}` === location.hash,
+    );
+    const id = wanted?.id ?? state.current;
     if (first && id) await this.open(id);
     else if (this.photograph) await this.#loadTries();
     byId("welcome", HTMLElement).hidden = Boolean(this.photograph);
@@ -131,13 +136,8 @@ export class Editor {
     byId("before", HTMLImageElement).src = address.photograph(id);
     byId("before", HTMLImageElement).alt = `The photograph ${photograph.name}`;
     this.stage.setSize(photograph.width, photograph.height);
-    if (this.painting.tool === "brush") this.painting.resize(this.#usualBrush());
+    this.brushSize.suit();
     await Promise.all([this.#loadMask(photograph), this.#loadTries()]);
-  }
-
-  /** Diameter that suits the photograph's size. */
-  #usualBrush() {
-    return Math.max(4, Math.round(Math.max(this.stage.width, this.stage.height) / 16));
   }
 
   /** @param {Photograph} photograph */
@@ -315,25 +315,12 @@ export class Editor {
 
   refreshControls() {
     this.commands.refresh();
-    const brush = ["brush", "eraser"].includes(this.painting.tool);
-    this.stage.element.classList.toggle("brushing", brush);
-    const size = byId("size", HTMLInputElement);
-    size.disabled = !brush;
-    // Even steps of the slider are even factors of the size.
-    const shown = Math.round((100 * Math.log(this.painting.size)) / this.#sizes());
-    if (document.activeElement !== size) size.value = String(shown);
-    const text = `${Math.round(this.painting.size)} px`;
-    size.setAttribute("aria-valuetext", text);
-    byId("size-text", HTMLOutputElement).textContent = text;
+    this.brushSize.show();
     byId("find", HTMLButtonElement).disabled = this.finding;
     const empty = this.stage.mask?.isEmpty ?? true;
     byId("place", HTMLParagraphElement).textContent = empty
       ? "Paint the place, or let the model find it. Without a mask, the whole picture may change."
       : "Only the marked place changes.";
-  }
-
-  #sizes() {
-    return Math.log(Math.max(this.painting.largestBrush, 2));
   }
 
   #showZoom() {
@@ -378,12 +365,8 @@ export class Editor {
       const { value } = /** @type {HTMLSelectElement} */ (event.target);
       byId("word-field", HTMLDivElement).hidden = value !== "word";
     });
-    byId("size", HTMLInputElement).addEventListener("input", (event) => {
-      const { value } = /** @type {HTMLInputElement} */ (event.target);
-      painting.resize(Math.round(Math.exp((Number(value) / 100) * this.#sizes())));
-    });
     listenForFiles((files) => this.attempt(() => this.add(files)));
-    this.#listenToTries();
+    listenToChosenTry(this);
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "hidden") this.saved();
     });
@@ -398,34 +381,6 @@ export class Editor {
         if (connected) this.attempt(() => this.refresh());
         else showModel({ state: "failed", line: "The editor does not answer" });
       },
-    );
-  }
-
-  #listenToTries() {
-    byId("further", HTMLButtonElement).addEventListener("click", () =>
-      this.attempt(async () => {
-        const { photograph, tries } = this;
-        if (!photograph || tries.chosen === null) return;
-        const { id } = await api.editFurther(photograph.id, tries.chosen);
-        this.photographs.all = (await api.state()).photographs;
-        await this.open(id);
-      }),
-    );
-    const dialog = byId("case", HTMLDialogElement);
-    const name = byId("case-name", HTMLInputElement);
-    byId("save-case", HTMLButtonElement).addEventListener("click", () => {
-      name.value = (this.photograph?.name ?? "").replace(/\.[^.]*$/, "");
-      dialog.showModal();
-      name.select();
-    });
-    byId("case-cancel", HTMLButtonElement).addEventListener("click", () => dialog.close());
-    byId("case-form", HTMLFormElement).addEventListener("submit", () =>
-      this.attempt(async () => {
-        const { photograph, tries } = this;
-        if (!photograph || tries.chosen === null) return;
-        await api.saveCase(photograph.id, tries.chosen, name.value.trim());
-        this.tell(`The case ${name.value.trim()} is saved.`);
-      }),
     );
   }
 

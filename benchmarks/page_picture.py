@@ -1,0 +1,66 @@
+"""Makes docs/images/page.png: the editing page after two real edits of data/example_2.
+
+python benchmarks/page_picture.py
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.app.running import App, path_of, png_of
+from tests.report.browser import chromium
+
+CASE = ROOT / "data" / "example_2"
+SOURCE = (CASE / "prompt" / "original_image_prompt.txt").read_text("utf-8").strip()
+PROMPT = (CASE / "prompt" / "edit_image_prompt.txt").read_text("utf-8").strip()
+
+
+def main() -> None:
+    """Draw twice, open the page, and take its picture."""
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder, "teddy_and_cup.jpg")
+        shutil.copy(CASE / "image" / "original_image.jpg", photo)
+        app = App.start(photo.name, cwd=Path(folder), model="bundled")
+        try:
+            (photograph,) = app.state()["photographs"]
+            with Image.open(CASE / "image" / "mask.png") as mask:
+                white = png_of(ImageOps.invert(mask.convert("L")))
+            app.put(f"{path_of(photograph['id'])}/mask", white)
+            for seed in (7, 42):
+                texts = {"source": SOURCE, "prompt": PROMPT, "settings": {"seed": seed}}
+                app.put(path_of(photograph["id"]), texts)
+                made = app.draw(photograph["id"], seed=seed)
+                assert made["state"] == "done", made
+            picture = page_with_last_try(app)
+        finally:
+            app.close()
+    picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        ROOT / "docs" / "images" / "page.png", optimize=True
+    )
+
+
+def page_with_last_try(app: App) -> Image.Image:
+    """The page that compares the photograph with its newest edit."""
+    with chromium(1280, 800) as browser:
+        browser.get(f"{app.origin}/?token={app.token}")
+        deadline = time.monotonic() + 60
+        while not (tries := browser.find_elements("css selector", "#tries label")):
+            assert time.monotonic() < deadline, "the page shows no try"
+            time.sleep(0.2)
+        tries[0].click()
+        time.sleep(3)
+        return Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
+
+
+if __name__ == "__main__":
+    main()
