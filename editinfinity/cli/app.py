@@ -23,9 +23,7 @@ log = logging.getLogger(__name__)
 def app(
     place: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[PHOTO | FOLDER]", help="A photograph, or a folder.", callback=on_disk
-        ),
+        typer.Argument(metavar="PHOTO|FOLDER", help="A photograph, or a folder.", callback=on_disk),
     ] = None,
     model: Model = ModelSettings.model,
     set: Set = None,

@@ -1,4 +1,4 @@
-"""The app's server with a model of random weights: drawing, finding, the run, and what goes wrong."""
+"""The app's server with a model of random weights: draw, find, run, and what goes wrong."""
 
 from __future__ import annotations
 
