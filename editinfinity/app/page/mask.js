@@ -90,7 +90,7 @@ export class Mask {
     const { before, dirty } = this;
     this.before = null;
     if (!before || isEmpty(dirty)) return;
-    this.past.push({ rect: dirty, bytes: copyOut(before, this.width, dirty) });
+    this.past.push({ rect: dirty, bytes: readPart(before, this.width, dirty) });
     this.future = [];
     let bytes = 0;
     for (let step = this.past.length - 1; step >= 0; step -= 1) {
@@ -107,7 +107,7 @@ export class Mask {
     const { before, dirty } = this;
     this.before = null;
     if (!before || isEmpty(dirty)) return;
-    copyIn(this.pixels, this.width, dirty, copyOut(before, this.width, dirty));
+    writePart(this.pixels, this.width, dirty, readPart(before, this.width, dirty));
     this.empty = null;
     this.onchange(dirty);
   }
@@ -130,8 +130,8 @@ export class Mask {
     if (this.before) this.commit();
     const step = from.pop();
     if (!step) return false;
-    to.push({ rect: step.rect, bytes: copyOut(this.pixels, this.width, step.rect) });
-    copyIn(this.pixels, this.width, step.rect, step.bytes);
+    to.push({ rect: step.rect, bytes: readPart(this.pixels, this.width, step.rect) });
+    writePart(this.pixels, this.width, step.rect, step.bytes);
     this.empty = null;
     this.onchange(step.rect);
     return true;
@@ -391,7 +391,7 @@ export class Mask {
  * @param {number} width
  * @param {Rect} rect
  */
-function copyOut(pixels, width, rect) {
+function readPart(pixels, width, rect) {
   const row = rect.right - rect.left;
   const bytes = new Uint8Array(row * (rect.bottom - rect.top));
   for (let y = rect.top; y < rect.bottom; y += 1)
@@ -405,7 +405,7 @@ function copyOut(pixels, width, rect) {
  * @param {Rect} rect
  * @param {Uint8Array} bytes
  */
-function copyIn(pixels, width, rect, bytes) {
+function writePart(pixels, width, rect, bytes) {
   const row = rect.right - rect.left;
   for (let y = rect.top; y < rect.bottom; y += 1)
     pixels.set(
