@@ -98,4 +98,15 @@ export class Fields {
     this.prompt.value = values.prompt;
     this.settings = values.settings ?? {};
   }
+
+  /**
+   * Show what another tab has typed, except where the person is typing here.
+   * @param {{source: string, prompt: string, settings?: Settings}} values
+   */
+  follow(values) {
+    const { activeElement } = document;
+    if (activeElement !== this.source) this.source.value = values.source;
+    if (activeElement !== this.prompt) this.prompt.value = values.prompt;
+    if (!this.list.contains(activeElement)) this.settings = values.settings ?? {};
+  }
 }

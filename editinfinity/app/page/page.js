@@ -407,9 +407,7 @@ export class Editor {
   #changed(now) {
     const before = this.photograph;
     if (before?.id === now.id) {
-      const typing = document.activeElement?.closest("#fields");
-      const differs = before.source !== now.source || before.prompt !== now.prompt;
-      if (differs && !typing && !this.saveFields.due) this.fields.show(now);
+      if (!this.saveFields.due) this.fields.follow(now);
       const elsewhere = document.visibilityState === "hidden";
       this.photograph = now;
       if (elsewhere && !this.saveMask.due) this.attempt(() => this.#loadMask(now));
