@@ -26,7 +26,7 @@ from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_bytes, write_json, write_text
 from editinfinity.files.input_files import is_folder
 from editinfinity.files.opening import size_upright
-from editinfinity.locks import Lock
+from editinfinity.locks import NO_LOCKS, Lock
 from editinfinity.names import printable, why_unusable
 from editinfinity.planning.in_use import locked_for_change, paths_of_case
 
@@ -84,12 +84,13 @@ class Project:
         try:
             (self.folder / "page").mkdir(parents=True, exist_ok=True)
             self._open = Lock.take(self.folder / "page" / ".open")  # held as long as we run
+            if self._open is None:
+                raise UserError(f"{folder}: is open in another app; use its page, or end it first")
         except OSError as error:
-            raise UserError(
-                f"{folder}: cannot be written to ({error.strerror}); choose another --project"
-            ) from None
-        if self._open is None:
-            raise UserError(f"{folder}: is open in another app; use its page, or end it first")
+            if error.errno not in NO_LOCKS:
+                raise UserError(
+                    f"{folder}: cannot be written to ({error.strerror}); choose another --project"
+                ) from None
         for case in sorted(self.data.iterdir()) if is_folder(self.data) else ():
             if (photograph := self._read(case)) is not None:
                 self.photographs[photograph.id] = photograph

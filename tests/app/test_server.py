@@ -42,8 +42,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def app(folder: Path) -> Iterator[App]:
+    """An app in which a first try of a.png has been drawn."""
     running = App.start("photos", *QUICK, cwd=folder)
     running.listen()
+    id_ = id_of(running, "a.png")
+    running.put(path_of(id_), {"source": "a tree", "prompt": "a house"})
+    running.put(f"{path_of(id_)}/mask", box_mask(SIZE, BOX))
+    first = running.draw(id_)
+    assert first["state"] == "done", first
     yield running
     children = running.model_processes()
     status, errors = running.close()
@@ -59,32 +65,32 @@ def stages(app: App, number: int) -> set[str]:
     return {e["stage"] for e in app.events if e["type"] == "progress" and e["try"] == number}
 
 
-def test_a_photograph_is_learned_once_and_kept_outside_the_mask(app: App, folder: Path) -> None:
+def test_a_photograph_is_learned_once_and_kept_outside_the_mask(app: App) -> None:
     id_ = id_of(app, "a.png")
     path = path_of(id_)
-    refused = app.post(f"{path}/tries", {"settings": {}})
-    assert refused.status == 422 and "write what" in refused.json["error"]
-    app.put(path, {"source": "a tree", "prompt": "a house"})
-    app.put(f"{path}/mask", box_mask(SIZE, BOX))
-    first = app.draw(id_)
-    assert first["state"] == "done", first
     assert {"words", "style", "drawing"} <= stages(app, 1)
-    losses = [e["loss"] for e in app.events if e["type"] == "progress" and "loss" in e]
-    assert len(losses) == 3
+    told = [e for e in app.events if e["type"] == "progress" and e["try"] == 1 and "loss" in e]
+    assert len(told) == 3 and all(e["seconds_left"] >= 0 for e in told)
     app.put(path, {"source": "a tree", "prompt": "a ship", "settings": {"seed": 3}})
     second = app.draw(id_)
-    assert second["state"] == "done" and stages(app, 2) == {"drawing"}
+    number = second["n"]
+    assert second["state"] == "done" and stages(app, number) == {"drawing"}
     assert second["prompt"] == "a ship" and second["mask"]
-    picture = app.get(f"{path}/tries/2/picture").picture()
+    picture = app.get(f"{path}/tries/{number}/picture").picture()
     before, after = np.asarray(photograph(1)), np.asarray(picture.convert("RGB"))
     assert picture.size == SIZE and (before != after).any()
     assert (before[:, :4] == after[:, :4]).all()
-    download = app.get(f"{path}/tries/2/download")
-    assert download.headers["content-disposition"].endswith("a_edited_2.png")
+    download = app.get(f"{path}/tries/{number}/download")
+    assert download.headers["content-disposition"].endswith(f"a_edited_{number}.png")
     saved = download.picture()
     assert saved.getexif()[0x010E] == "a harbour"
     assert '"prompt": "a ship"' in str(saved.info)
     assert app.get(f"{path}/tries/1/mask").picture().getbbox() == BOX
+
+
+def test_a_try_needs_a_prompt(app: App) -> None:
+    answer = app.post(f"{path_of(id_of(app, 'b.png'))}/tries", {"settings": {}})
+    assert answer.status == 422 and "write what" in answer.json["error"]
 
 
 def test_a_word_and_what_differs_between_the_prompts_are_found(app: App) -> None:
