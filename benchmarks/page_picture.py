@@ -43,9 +43,7 @@ def main() -> None:
             picture = page_with_last_try(app)
         finally:
             app.close()
-    picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        ROOT / "docs" / "images" / "page.png", optimize=True
-    )
+    picture.save(ROOT / "docs" / "images" / "page.png", optimize=True)
 
 
 def draw(app: App, photograph: str, seed: int) -> None:
