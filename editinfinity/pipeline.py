@@ -35,7 +35,7 @@ from editinfinity.method.attention import attention_map
 from editinfinity.method.composite import composite
 from editinfinity.method.draw import adapted, decode, draw
 from editinfinity.method.encode import encode_photograph
-from editinfinity.method.invert import Trainer, source_of
+from editinfinity.method.invert import Trainer, TrainingCallbacks, source_of
 from editinfinity.method.locate import (
     EditedRegion,
     blend_mask_of,
@@ -119,6 +119,7 @@ class EditInfinityPipeline:
         pixel_budget: str | None = None,
         training: groups.TrainingSettings = groups.TrainingSettings(),
         lora: groups.LoraSettings = groups.LoraSettings(),
+        callbacks: TrainingCallbacks | None = None,
     ) -> Inversion:  # fmt: skip
         """Invert a photograph, so that edits preserve details the prompt does not mention.
 
@@ -134,6 +135,8 @@ class EditInfinityPipeline:
             pixel_budget: ``0.06M``, ``0.25M``, ``0.60M`` or ``1M``; None for the model's default.
             training: hyperparameters of the training, including the seed.
             lora: shape of the LoRA adapter.
+            callbacks: called after each iteration, to show the progress; an exception that they
+                raise ends the inversion. None logs the losses.
 
         Raises:
             UserError: a file cannot be read, the prompt is too long, or a setting is invalid.
@@ -147,8 +150,12 @@ class EditInfinityPipeline:
             text = self._encode(prompt, CAPTION_SUFFIX if embedding_iterations else "")
             if embedding_iterations or lora_iterations:
                 self._passes.forget()  # free the memory of the CUDA graphs for training
-            embedding, adapter = Trainer(self.transformer, self.preset, training).learn(
-                source_of(features, text, self.device), embedding_iterations, lora_iterations, lora
+            source, called = (
+                source_of(features, text, self.device),
+                callbacks or TrainingCallbacks(),
+            )
+            embedding, adapter = Trainer(self.transformer, self.preset, training, called).learn(
+                source, embedding_iterations, lora_iterations, lora
             )
         return Inversion(photograph, features, text, embedding, adapter)
 
@@ -270,6 +277,29 @@ class EditInfinityPipeline:
         features, source = inversion.features, inversion.prompt.prompt
         with self._lock, current_device(self.device), isolated_torch_state():
             region = self._found(features, source, prompt, find, masking)
+        return mask_picture(region, features.geometry)
+
+    def find_word(self, inversion: Inversion, word: str, **settings: Any) -> Image.Image:
+        """Find the region of a word by the model's attention to it, as ``target_word`` does.
+
+        Args:
+            inversion: result of ``invert`` or ``Inversion.load``, made with the same model.
+            word: word or words of the inversion's prompt.
+            settings: ``attention_threshold``, ``attention_scales``.
+
+        Returns:
+            A picture of the photograph's size, black where it is edited.
+
+        Raises:
+            UserError: the word is not in the inversion's prompt, a setting is invalid, or the
+                inversion was made with another model.
+        """
+        require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
+        (masking,) = make_groups(settings, groups.MaskSettings)
+        features, source = inversion.features, inversion.prompt.prompt
+        with self._lock, current_device(self.device), isolated_torch_state():
+            region = self._region(features, source, None, word, None, masking)
+        assert region is not None, "a word was given"
         return mask_picture(region, features.geometry)
 
     def _found(

@@ -71,7 +71,9 @@ def test_every_rule_has_its_command_and_its_help() -> None:
         assert done.exit_code == 0 and len(done.output.splitlines()) > 6, name
 
 
-@pytest.mark.parametrize("name", ["edit", "batch", "new", "import", "preview", "show", "run"])
+@pytest.mark.parametrize(
+    "name", ["app", "edit", "batch", "new", "import", "preview", "show", "run"]
+)
 def test_help_shows_its_examples_on_lines_of_their_own(name: str) -> None:
     lines = CliRunner().invoke(cli.app, [name, "--help"]).output.splitlines()
     assert not any("\\b" in line or "\x08" in line for line in lines)
