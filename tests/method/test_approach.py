@@ -208,6 +208,12 @@ def test_a_soft_prompt_follows_both_prompts(guidance: str, monkeypatch: Any) -> 
     for prompt in prompts:
         whole = torch.cat([torch.from_numpy(prompt.features), vectors])
         assert any(torch.equal(row[: len(whole)], whole) for row in found)
+    for texts in seen:  # no text is as long as the text that it is compared with
+        count = len(texts.features)
+        none = 1 if count > 1 else 0
+        length = len(texts.features[0]) if texts.mask is None else int(texts.mask[0].sum())
+        assert texts.mask is None or int(texts.mask[none].sum()) == length
+        assert torch.equal(texts.features[none, :length], MODEL.cfg_uncond[:length])
 
 
 def test_tokens_are_read_with_the_suffix() -> None:
