@@ -108,6 +108,17 @@ def test_gaussian_keeps_edited_cells_free_and_fades_to_the_source() -> None:
     assert np.all(blend_mask[40:, 40:] == 1)
 
 
+@pytest.mark.parametrize(("smoothing", "neighbours"), [("gaussian", 0), ("dilated", 1)])
+def test_the_blur_has_a_deviation_of_one_and_a_half_cells(smoothing: str, neighbours: int) -> None:
+    from scipy.ndimage import binary_dilation, gaussian_filter
+
+    mask = square_mask(64, 20, 0, 8, 12) | square_mask(64, 50, 30, 1, 1)
+    free = binary_dilation(mask, iterations=neighbours) if neighbours else mask
+    blurred = gaussian_filter(free.astype(float), 1.5, truncate=4, mode="reflect")
+    expected = np.clip(1 - blurred / blurred[free].min(), 0, 1)
+    assert np.allclose(make_blend_mask(mask, (64, 64), smoothing), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_no_edited_cell_keeps_everything_and_all_edited_frees_everything(smoothing: str) -> None:
     assert np.all(make_blend_mask(np.zeros((64, 64), bool), (64, 64), smoothing) == 1)
