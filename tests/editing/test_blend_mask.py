@@ -54,6 +54,12 @@ def test_exactly_twenty_percent_is_edited() -> None:
     assert edited_cells(mask, (1, 1)).item() is True
 
 
+def test_just_less_than_twenty_percent_is_not_edited() -> None:
+    mask = np.zeros(1000, bool)
+    mask[:199] = True
+    assert not edited_cells(mask.reshape(40, 25), (1, 1)).any()
+
+
 def test_sides_that_do_not_divide_use_exact_area_fractions() -> None:
     # 3 rows over 2 cells: each cell is 1.5 rows, the middle row counts half for both.
     mask = np.array([[False], [True], [False]])

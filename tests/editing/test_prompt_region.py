@@ -75,6 +75,13 @@ def test_the_filter_is_the_guided_filter_with_a_radius_of_12_of_64_cells() -> No
     assert np.allclose(guided_filter(values, guide), reference_filter(values, guide, 3), atol=1e-5)
 
 
+def test_the_radius_of_the_filter_is_at_least_one_cell() -> None:
+    for size in (2, 5):
+        values, guide = RNG.random((size, size)).astype(np.float32), RNG.random((size, size, 3))
+        expected = reference_filter(values, guide, 1)
+        assert np.allclose(guided_filter(values, guide), expected, atol=1e-5)
+
+
 def edges(left: int, right: int) -> np.ndarray:
     """A photograph of 256² with a red part from cell ``left`` to ``right``."""
     pixels = np.full((256, 256, 3), 90, np.uint8)
@@ -131,6 +138,17 @@ def test_otsu_has_256_bins() -> None:
     """All thresholds between two values are as good; the first one is the border of a bin."""
     assert otsu_threshold(np.array([0, 0, 1], np.float32)) == pytest.approx(1 / 256)
     assert otsu_threshold(np.array([2, 4, 4], np.float32)) == pytest.approx(2 + 2 / 256)
+
+
+def test_one_value_may_be_a_class() -> None:
+    assert otsu_threshold(np.array([0, 0.1, 0.1, 0.1, 1], np.float32)) > 0.1
+    assert otsu_threshold(np.array([0, 0.9, 0.9, 0.9, 1], np.float32)) < 0.9
+
+
+def test_one_cell_is_a_part_and_not_its_surroundings() -> None:
+    soft = np.zeros((64, 64), np.float32)
+    soft[8, 8] = 1
+    assert np.argwhere(cells_of_soft_map(soft, FLAT, follow_edges=False)).tolist() == [[8, 8]]
 
 
 def test_only_large_parts_count_and_holes_are_filled() -> None:

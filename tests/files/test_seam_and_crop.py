@@ -151,6 +151,16 @@ def test_the_crops_own_edges_fade_where_the_photograph_goes_on() -> None:
     assert opacity[0, 150] == 255 and (opacity[:, 10:-10] == 255).all()
 
 
+def test_all_edges_of_a_crop_fade_alike() -> None:
+    everything = np.zeros((64, 64), np.float32)
+    beside, below = (
+        np.asarray(opacity_of(everything, Geometry((900, 900), top, left, 300, 300, (256, 256))))
+        for top, left in ((0, 300), (300, 0))
+    )
+    assert np.array_equal(beside[150, ::-1], beside[150]) and beside[150, 0] < 40
+    assert np.array_equal(below.T[150], beside[150])
+
+
 def test_detail_returns_where_both_pictures_show_the_same_or_the_mask_keeps() -> None:
     everything = np.zeros((64, 64), np.float32)
 
@@ -180,16 +190,13 @@ def test_the_difference_is_blurred_in_proportion_to_the_picture(side: int) -> No
     weight = np.asarray(
         detail_weight(Image.fromarray(drawn), grey, white, np.zeros((9, 9), np.float32))
     )
-    # The edge, blurred by σ = 3/256 of the side, is 10 at its middle and 20·Φ(x/σ) beside it.
-    row, sigma = weight[side // 2].astype(int), 3 * side / 256
-    at = [row[round(side / 2 + x * sigma)] for x in (-1, 1)]
+    # The edge, blurred by σ = 3/256 of the side, is 20·Φ(x/σ); up to 4 is the same, from 16 on not.
+    offsets = np.arange(-6, 6) + 0.5
+    normal = np.array([(1 + math.erf(x / (3 * side / 256) / math.sqrt(2))) / 2 for x in offsets])
+    expected = 255 * np.clip((16 - 20 * normal) / 12, 0, 1)
+    row = weight[side // 2].astype(int)
+    assert np.abs(row[side // 2 - 6 : side // 2 + 6] - expected).max() < 8
     assert row[0] == 255 and row[-1] == 0
-    half = (1 + math.erf(1 / math.sqrt(2))) / 2  # Φ(1); a difference of 4 is the same, of 16 not
-    changed = [20 * (1 - half), 20 * half]
-    # What is lost is a constant 155 levels, and is still lost nearly as much in the brighter half.
-    expected = [255 * min(1, max(0, (16 - level) / 12)) for level in changed]
-    assert np.allclose(at, expected, atol=14)
-    assert row[round(side / 2 - 2.5 * sigma)] == 255 and row[round(side / 2 + 2.5 * sigma)] == 0
 
 
 def test_an_unmasked_kernel_changes_nothing() -> None:
@@ -300,6 +307,21 @@ def test_a_crop_has_half_of_the_masks_side_as_margin_and_a_stepped_size(
     for start, length, first in zip(region[:2], region[2:], (2000, 3000), strict=True):
         assert abs(start + length / 2 - first - side / 2) <= length / 16 + 1
         assert start % (length // 8) == 0
+
+
+@pytest.mark.parametrize("tall", [False, True])
+def test_a_crop_has_the_shape_of_the_mask_and_its_margin(tall: bool) -> None:
+    mask = box_mask((4000, 4000), 2000, 1500, 100, 300)  # 400×600 with its margin
+    region = crop_around([mask.T if tall else mask], "1M")
+    assert region is not None and region[2:] == ((1248, 832) if tall else (832, 1248))
+
+
+@pytest.mark.parametrize("tall", [False, True])
+def test_a_mask_too_large_for_its_margin_gets_as_much_as_there_is(tall: bool) -> None:
+    mask = box_mask((1000, 6000), 50, 50, 900, 900)  # 1800 wide with its margin
+    region = crop_around([mask.T if tall else mask], "1M")
+    assert region is not None and sorted(region[2:]) == [1000, 2000]
+    assert (region[2] > region[3]) is tall
 
 
 def test_a_wide_mask_has_a_margin_of_half_of_its_longer_side_above_it_too() -> None:

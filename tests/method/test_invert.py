@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -154,6 +155,17 @@ def test_each_training_gets_its_numbers(
             ]  # fmt: skip
         assert seen == expected
         seen.clear()
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_training_is_deterministic_if_wanted(
+    wanted: bool, model: Infinity, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(invert, "determinism", lambda on: seen.append(on) or nullcontext())
+    monkeypatch.setattr(invert, "train", lambda *_: {})
+    Trainer(model, TINY, TrainingSettings(deterministic=wanted)).learn_soft_prompt(source, 1)
+    assert seen == [wanted]
 
 
 def test_another_seed_starts_another_adapter(model: Infinity, source: Source) -> None:

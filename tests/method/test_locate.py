@@ -95,6 +95,26 @@ def test_the_picture_of_a_region_is_black_where_the_photograph_may_change() -> N
     assert np.array_equal(picture == 0, expected)
 
 
+def test_a_notice_and_a_warning_are_both_told_except_of_an_empty_mask(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for width, lines in ((1, 2), (0, 1)):
+        caplog.clear()
+        mask = mask_of(100, 100 + width)
+        mask[:101] = False  # of at most one pixel
+        mask[102:] = False
+        blend_mask_of(region_of_mask(mask, GEOMETRY, "m.png", ["a notice"]), SCALES, "none")
+        assert caplog.messages[0] == "a notice" and len(caplog.messages) == lines
+    blend_mask_of(region_of_mask(mask, GEOMETRY, "m.png"), SCALES, "none")
+    assert "marks too little" in caplog.messages[-1]
+
+
+def test_a_users_mask_may_be_everything(caplog: pytest.LogCaptureFixture) -> None:
+    inside = Geometry.within((300, 300), None, SCALES.image_size)
+    region = region_of_mask(np.ones((300, 300), bool), inside, "m.png")
+    assert not blend_mask_of(region, SCALES, "linear").any() and caplog.messages == []
+
+
 def test_attention_that_leaves_too_little_says_what_to_lower(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -94,7 +94,11 @@ def places_of(source: str) -> dict[tuple[int, int], list[tuple[str, int]]]:
 
 
 def _proves_nothing(node: NodeOrLeaf) -> bool:
-    """Return whether a node is in an annotation or a message."""
+    """Return whether a node is in an annotation, a message or a check of the interpreter's."""
+    if node.type == "if_stmt":
+        node = node.children[0]
+    if node.parent is not None and node.parent.type == "parameters":  # the * before keywords
+        return True
     child = node
     while (parent := child.parent) is not None:
         if parent.type in UNTESTED or (parent.type == "tfpdef" and child is not parent.children[0]):
@@ -102,6 +106,10 @@ def _proves_nothing(node: NodeOrLeaf) -> bool:
         if parent.type == "annassign" and child is parent.children[1]:
             return True
         if parent.type == "funcdef" and child is parent.annotation:
+            return True
+        if parent.type == "argument" and parent.children[0].get_code() == "strict":
+            return True
+        if parent.type == "if_stmt" and parent.children[1].get_code().strip() == "TYPE_CHECKING":
             return True
         if parent.type == "atom_expr" and parent.get_code().strip().startswith("log."):
             return True
