@@ -249,7 +249,9 @@ def test_inputs_are_the_sums_of_the_coarser_codes_and_targets_the_bits() -> None
         assert torch.equal(batch.targets[:, start:end], bits)
         if scale:
             h, w = SCHEDULE.scales[scale]
-            running = torch.nn.functional.interpolate(quantized.running[scale], (h, w), mode="bilinear")
+            running = torch.nn.functional.interpolate(
+                quantized.running[scale], (h, w), mode="bilinear"
+            )
             assert torch.equal(batch.inputs[:, start - 1 : end - 1], running.flatten(2).mT)
 
 

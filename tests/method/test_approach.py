@@ -94,6 +94,17 @@ def test_the_numbers_of_editmod(
     assert (guide.cfg, guide.tau) == (3, 0.7)
 
 
+@pytest.mark.parametrize("guidance", GUIDANCES)
+def test_every_guidance_has_the_strength_of_the_drawing(guidance: str) -> None:
+    keep = torch.full((16, 16), 0.25)
+    guide: Any = approach_of(edit_of(guidance, keep)).guidance
+    assert guide.cfg == 3
+    if guidance in ("source_negative", "bitresedit"):
+        mask = guide.edit_mask if guidance == "source_negative" else guide.gate
+        assert torch.equal(mask, 1 - keep) and guide.schedule == PHOTOGRAPH.schedule
+        assert torch.equal(guide.source.features[0], torch.from_numpy(SOURCE.features))
+
+
 def test_locked_scales_are_the_larger_number() -> None:
     approach = approach_of(edit_of("editmod"))
     codes = [torch.zeros(1, 8, 16, 16)] * 7

@@ -1,7 +1,9 @@
 """Run the fast tests on small faults put into the core, and list those that no test notices.
 
-    make mutants                             # or, with the packages of requirements.txt in .mutants:
+    make mutants
     .venv/bin/python -m tests.mutants.run --sample 300 --seed 1 --workers 2
+
+The second command needs the packages of requirements.txt in the folder .mutants.
 
 Each mutant is run in a fork of a process that has imported the libraries and nothing of this
 project. It gets its changed source by an import hook, so no file is changed and several may run at
@@ -68,7 +70,7 @@ LIBRARIES = ("numpy", "PIL.Image", "yaml", "scipy.ndimage", "safetensors.torch",
 EXPLAINED = Path(__file__).with_name("survivors.tsv")
 """Mutants that no test can or need notice: module, line before, line after, reason."""
 
-SECONDS = 300
+SECONDS = 600
 """Longest run of a mutant's tests; a mutant that never ends counts as noticed."""
 
 
@@ -175,7 +177,8 @@ def main() -> int:
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder
-        unchanged = sorted({test for path in chosen for test in tests_of(path)})
+        paths = set() if options.unchecked else {mutant.path for mutant in mutants}
+        unchanged = sorted({test for path in paths for test in tests_of(path)})
         for label, outcome, output in results(
             iter([(test, [test], None) for test in unchanged]), options.workers, Path(folder)
         ):
@@ -208,7 +211,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="decides which mutants")
     parser.add_argument("--workers", type=int, default=2, help="number that run at once")
     parser.add_argument("--modules", default="", help="only modules whose path has this text")
-    parser.add_argument("--packages", type=Path, default=ROOT / ".mutants", help="cosmic-ray's folder")
+    parser.add_argument(
+        "--packages", type=Path, default=ROOT / ".mutants", help="cosmic-ray's folder"
+    )
+    parser.add_argument(
+        "--unchecked", action="store_true", help="do not run the tests without a fault first"
+    )
     parser.add_argument("--verbose", action="store_true", help="list noticed mutants too")
     return parser.parse_args()
 

@@ -56,13 +56,11 @@ class Mutant:
 def sample(root: Path, paths: Iterable[str], number: int, seed: int) -> list[Mutant]:
     """Return mutants at ``number`` places, all equally likely, in the order of the files.
 
-    A place is a leaf of the syntax tree, such as a number or an operator. At each one that is drawn,
-    one of its mutants is drawn.
+    A place is a leaf of the syntax tree, such as a number or an operator. At each one that is
+    drawn, one of its mutants is drawn.
     """
     sources = {path: (root / path).read_text(encoding="utf-8") for path in paths}
-    places = [
-        (path, *place) for path, text in sources.items() for place in places_of(text).items()
-    ]
+    places = [(path, *place) for path, text in sources.items() for place in places_of(text).items()]
     chance = random.Random(seed)
     chance.shuffle(places)
     mutants: list[Mutant] = []
