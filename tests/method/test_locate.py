@@ -128,6 +128,13 @@ def test_attention_that_leaves_too_little_says_what_to_lower(
     assert message.endswith("; lower attention_threshold")
 
 
+def test_attention_is_cut_at_its_threshold() -> None:
+    attention = np.tile(np.arange(64, dtype=np.float32), (64, 1))
+    for threshold, columns in ((0.25, 48), (0.75, 16)):
+        region = region_of_attention(attention, threshold, "cup")
+        assert region.edited.sum() == 64 * columns and region.heat_map is attention
+
+
 def maps_of(soft: np.ndarray, words: np.ndarray | None = None, **more: object) -> PromptMaps:
     return PromptMaps(soft, words, (), (), **{"is_addition": False, **more})  # type: ignore[arg-type]
 
