@@ -124,7 +124,7 @@ def start(tests: Sequence[str], output: Path, finder: MutatedSource | None) -> i
 
         # What pytest returns: 0 all passed, 1 some failed, 2 not importable, 4 and 5 no such tests.
         options = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        code = int(pytest.main([*options, "--hypothesis-seed=0", *tests]))
+        code = int(pytest.main([*options, *tests]))
     except BaseException:
         code = 2
     os._exit(code)
@@ -175,7 +175,6 @@ def main() -> int:
     explained = _explained()
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder
         paths = set() if options.unchecked else {mutant.path for mutant in mutants}
         unchanged = sorted({test for path in paths for test in tests_of(path)})
         for label, outcome, output in results(
@@ -227,8 +226,13 @@ def _import_libraries() -> None:
     for name in LIBRARIES:
         if importlib.util.find_spec(name.split(".")[0]) is not None:
             importlib.import_module(name)
+    import hypothesis
     import torch
 
+    # The same examples for every mutant; one that fails is enough, however large.
+    phases = [phase for phase in hypothesis.Phase if phase.name in {"explicit", "generate"}]
+    hypothesis.settings.register_profile("mutants", phases=phases, derandomize=True, database=None)
+    hypothesis.settings.load_profile("mutants")
     torch.set_num_threads(1)  # a fork has none of its parent's threads
     gc.freeze()
 
