@@ -82,9 +82,9 @@ class RecordedIterations:
         for parameter in parameters:
             parameter.grad = None  # gradients in the memory of the recording take its place
         torch.cuda.empty_cache()  # for that memory
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.device)
-        recording = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
         try:
+            graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.device)
+            recording = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
             with self._drawn_numbers(), recording:
                 self._loss = run_passes(loss, parameters)
         except RuntimeError as error:  # too little memory, or a driver's limitation

@@ -270,7 +270,7 @@ class _AdaptedFeedForward(torch.autograd.Function):
 
 def to_multiple_of_8(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """Pad a matrix (·, R) with zeros to a multiple of 8 columns, for fast matrix products."""
-    return F.pad(matrix, (0, -matrix.shape[1] % 8)).to(dtype)
+    return F.pad(matrix.to(dtype), (0, -matrix.shape[1] % 8))
 
 
 class _Launcher:
@@ -286,7 +286,9 @@ class _Launcher:
 
     def padded(self, matrix: Tensor) -> Tensor:
         """Pad a matrix (r, ·) with zeros to (R, ·) fp32, contiguous."""
-        return F.pad(matrix.float(), (0, 0, 0, self.rank - len(matrix))).contiguous()
+        if missing := self.rank - len(matrix):
+            matrix = F.pad(matrix, (0, 0, 0, missing))
+        return matrix.float().contiguous()
 
     def run(
         self,

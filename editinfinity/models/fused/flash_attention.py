@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import warnings
 from functools import cache
 
 import torch
@@ -20,7 +21,7 @@ from editinfinity.errors import first_sentence
 
 log = logging.getLogger(__name__)
 
-MIN_QUERIES = 1600
+MIN_QUERIES = 1000
 """Minimum number of queries of a sample; with fewer, PyTorch's attention is as fast."""
 
 MIN_BATCH = 2
@@ -42,21 +43,26 @@ def suits(q: Tensor) -> bool:
     """Return whether queries q (B, H, L, D) of a training are attended to with the package."""
     batch, _, length, width = q.shape
     large = batch >= MIN_BATCH and length >= MIN_QUERIES and width == HEAD_WIDTH
-    half = q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)
-    if not (large and half and q.requires_grad) or torch.are_deterministic_algorithms_enabled():
+    if not (large and q.dtype == torch.bfloat16 and q.requires_grad):
         return False
-    return _works(q.device, q.dtype)
+    return not torch.are_deterministic_algorithms_enabled() and _works(q.device)
 
 
 @cache
-def _works(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether the package computes attention and its gradient on a GPU; warn if it fails."""
-    if not is_installed() or torch.cuda.get_device_capability(device) < (9, 0):
+def _works(device: torch.device) -> bool:
+    """Return whether the package computes attention and its gradient on a GPU; warn if it fails.
+
+    It compiles its kernels here, once a process, which takes ten seconds.
+    """
+    if device.type != "cuda" or not is_installed():
+        return False
+    if torch.cuda.get_device_capability(device) < (9, 0):
         return False
     try:
-        with torch.enable_grad():
-            trial = torch.zeros(MIN_BATCH, 1, 256, HEAD_WIDTH, device=device, dtype=dtype)
-            trial.requires_grad_()
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about its own types
+            size = (MIN_BATCH, 1, 256, HEAD_WIDTH)
+            trial = torch.zeros(size, device=device, dtype=torch.bfloat16).requires_grad_()
             attend(trial, trial, trial).sum().backward()
     except torch.OutOfMemoryError:
         raise
