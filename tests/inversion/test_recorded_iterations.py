@@ -106,6 +106,8 @@ def test_recorded_trainings_learn_what_plain_ones_do(budget: str) -> None:
     def learn(recorded: bool) -> tuple[list[float], list[torch.Tensor]]:
         base, model, matrices = adapted(width=256)
         base.set_block_dtype(torch.bfloat16).set_drop_path(0.5)
+        for matrix in matrices:
+            matrix.data = matrix.data.float()  # as PEFT keeps them beside frozen bf16 layers
         base.use_operations(choose_operations(CARD).result())
         losses: list[float] = []
         passes = choose_passes(base, scales.tokens, BATCH, 0) if recorded else run_passes

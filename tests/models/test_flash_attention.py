@@ -104,4 +104,4 @@ def test_numbers_and_gradients_on_a_card() -> None:
     ours, plain = run(FUSED.attend, torch.bfloat16), run(PLAIN.attend, torch.bfloat16)
     for a, b, c in zip(ours, plain, reference, strict=True):
         error, usual = ((x.float() - c).norm() / c.norm() for x in (a, b))
-        assert error <= 1.5 * usual < 0.02
+        assert error <= 1.5 * usual < 0.05
