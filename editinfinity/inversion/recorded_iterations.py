@@ -6,6 +6,9 @@ launches all of them at once. It computes the same numbers as the plain passes, 
 - The noise on the GPU is drawn by kernels of the recording, from the generator's current seed.
 - Drop path and the dropout seeds are drawn on the CPU, as in the plain passes, and copied to where
   the recording reads them. It computes a branch that all samples drop, with a factor of 0.
+
+The exception is an adapter of a rank that the kernels do not support: its dropout is drawn on the
+GPU, and where a branch is dropped, later branches draw other masks than in the plain passes.
 """
 
 from __future__ import annotations
