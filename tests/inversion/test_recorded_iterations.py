@@ -12,6 +12,7 @@ from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.recorded_iterations import RecordedIterations, choose_passes
 from editinfinity.inversion.training import InversionLoss, Source, run_passes, train
 from editinfinity.models.dispatch import choose_operations
+from editinfinity.models.operations import Operations
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TransformerConfig
 from editinfinity.scales import PIXEL_BUDGETS, schedule
@@ -53,9 +54,11 @@ def test_given_draws_give_the_numbers_of_drawn_ones(
     """Also where all samples drop a branch, which the plain passes skip."""
     pytest.importorskip("triton", reason="Triton is not installed")
     from editinfinity.models.fused import feed_forward
-    from editinfinity.models.fused.operations import FUSED
+    from editinfinity.models.fused.operations import FUSED, FusedOperations
 
     monkeypatch.setattr(feed_forward, "_PROGRAMS", 1)  # the interpreter is slow
+    for name in ("add_norm", "add", "queries_keys_values", "add_prefixes"):
+        monkeypatch.setattr(FusedOperations, name, getattr(Operations, name))
     base, model, matrices = adapted()
     base.set_drop_path(0.8).use_operations(FUSED)
     torch.manual_seed(14)
