@@ -65,8 +65,8 @@ def blocks_to_checkpoint(model: Infinity, tokens: int, free: int) -> int:
     return min(depth, max(0, depth - spare // max(1, stored - input_bytes)))
 
 
-def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
-    """Enable gradient checkpointing for the required number of a model's blocks.
+def prepare(model: Infinity, tokens: int, choice: str = "auto") -> int:
+    """Enable gradient checkpointing for the required number of a model's blocks; return it.
 
     Args:
         model: the transformer, already on its device.
@@ -81,6 +81,7 @@ def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
     model.run_block = GradientCheckpointing(model.blocks[:count])
     if count and choice == "auto":
         log.info("gradient checkpointing: %d of %d blocks are recomputed", count, depth)
+    return count
 
 
 def free_bytes(device: torch.device) -> int:

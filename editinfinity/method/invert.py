@@ -20,7 +20,8 @@ from editinfinity.files.checkpoints import Adapter, OptimizerState, SoftPrompt
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.inversion import gradient_checkpointing
 from editinfinity.inversion.lora import add_lora
-from editinfinity.inversion.training import InversionLoss, Source, train
+from editinfinity.inversion.recorded_iterations import choose_passes
+from editinfinity.inversion.training import InversionLoss, Passes, Source, train
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import Preset
 from editinfinity.prompts import SOFT_PROMPT_LENGTH
@@ -224,7 +225,8 @@ class Trainer:
             done = iteration
             callbacks.on_iteration(name, iteration, iterations, value)
 
-        loss = self._loss(model, source, batch_size, kl_weight)
+        loss = InversionLoss(model, self.transformer, source, self.training, batch_size, kl_weight)
+        passes = self._prepare(model, source.schedule.tokens, batch_size)
         try:
             with (
                 report_memory_faults("lower batch_size, or choose a smaller pixel_budget"),
@@ -239,6 +241,7 @@ class Trainer:
                     lambda iteration: reseed(seed, name, iteration),
                     None if before is None else dict(enumerate(before.parameters)),
                     report,
+                    passes,
                 )
         except FloatingPointError as error:
             raise UserError(f"{name}: {error}; lower the learning rate") from None
@@ -250,14 +253,11 @@ class Trainer:
         callbacks.on_end(parameters, state)
         return state
 
-    def _loss(
-        self, model: nn.Module, source: Source, batch: int, kl_weight: float
-    ) -> InversionLoss:
-        """Prepare the model for training (``train`` mode, checkpointing) and return its loss."""
-        settings = self.training
-        self.transformer.set_drop_path(settings.drop_path)
+    def _prepare(self, model: nn.Module, tokens: int, batch: int) -> Passes:
+        """Prepare the model for training: ``train`` mode, drop path, checkpointing, recording."""
+        self.transformer.set_drop_path(self.training.drop_path)
         model.train()
-        gradient_checkpointing.prepare(
-            self.transformer, batch * source.schedule.tokens, self.checkpointing
+        recomputed = gradient_checkpointing.prepare(
+            self.transformer, batch * tokens, self.checkpointing
         )
-        return InversionLoss(model, self.transformer, source, settings, batch, kl_weight)
+        return choose_passes(self.transformer, tokens, batch, recomputed)
