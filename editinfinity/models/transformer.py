@@ -87,14 +87,10 @@ class Condition:
         """Return the condition of the first rows of the batch, which shares this one's memory."""
         return Condition(
             self.pooled[:rows],
-            [Modulation(*(_first(part, rows) for part in each)) for each in self.modulation],
+            [each.first(rows) for each in self.modulation],
             [(keys[:rows], values[:rows]) for keys, values in self.text],
-            _first(self.mask, rows),
+            None if self.mask is None else self.mask[:rows],
         )
-
-
-def _first(tensor: Tensor | None, rows: int) -> Tensor | None:
-    return None if tensor is None else tensor[:rows]
 
 
 class RMSNorm(nn.Module):
