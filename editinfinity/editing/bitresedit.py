@@ -70,12 +70,18 @@ class BitResEdit:
         """Return B rows each of the target, of no text and of the source."""
         return three_texts(model, text, self.source)
 
+    def texts_at(self, scale: int) -> int:
+        """Return 3; at the last scale, where the strength is 0, the source is not used."""
+        return 3 if scale < len(self.schedule.scales) - 1 else 2
+
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
-        target, none, source = odds_of(logits).chunk(3)
+        target, none, *source = odds_of(logits).chunk(self.texts_at(scale))
         baseline = classifier_free(target, none, self.cfg)
+        if not source:
+            return logits_of(baseline)
         last = len(self.schedule.scales) - 1
         shift = within_trust_region(
-            baseline, -FIRST_STRENGTH * (1 - scale / last) * (source - target)
+            baseline, -FIRST_STRENGTH * (1 - scale / last) * (source[0] - target)
         )
         if self.gate is not None:
             shift = shift * (mask_at(self.gate, scale, self.schedule) > 0)

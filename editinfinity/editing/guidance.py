@@ -26,8 +26,17 @@ class Guidance(Protocol):
         """Return the texts to predict for, conditional rows first; ``text`` is (B, T, Ct5)."""
         ...
 
+    def texts_at(self, scale: int) -> int:
+        """Return how many of the texts, from the first, are used at a scale; it never rises."""
+        ...
+
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
-        """Combine logits (rows·B, L, d, 2) of a scale to (B, L, d, 2), before temperature."""
+        """Combine logits of a scale to (B, L, d, 2), before temperature.
+
+        Args:
+            scale: Index of the scale.
+            logits: Predictions for the texts that are used at this scale, (texts·B, L, d, 2).
+        """
         ...
 
 
@@ -85,6 +94,9 @@ class ClassifierFree:
         mask = None if text.mask is None else text.mask.repeat(2, 1)
         return TextFeatures(torch.cat([text.features, unconditional.features]), mask)
 
+    def texts_at(self, scale: int) -> int:
+        return 2
+
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
         conditional, unconditional = logits.chunk(2)
         return unconditional + self.cfg * (conditional - unconditional)
@@ -99,6 +111,9 @@ class Unguided:
     def texts(self, model: Infinity, text: TextFeatures) -> TextFeatures:
         """Return the conditional rows only."""
         return text
+
+    def texts_at(self, scale: int) -> int:
+        return 1
 
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
         return logits
@@ -142,12 +157,19 @@ class SourceNegative:
         """Return B rows each of the target, of no text and of the source."""
         return three_texts(model, text, self.source)
 
+    def texts_at(self, scale: int) -> int:
+        """Return 3; at the last scale, where the strength is 0, the source is not used."""
+        last = len(self.schedule.scales) - 1
+        return 2 if scale == last > 0 else 3
+
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
-        target, none, source = (logits[..., 1] - logits[..., 0]).chunk(3)
+        target, none, *source = (logits[..., 1] - logits[..., 0]).chunk(self.texts_at(scale))
         baseline = classifier_free(target, none, self.cfg)
+        if not source:
+            return torch.stack([torch.zeros_like(baseline), baseline], dim=-1)
         last = len(self.schedule.scales) - 1
         strength = FIRST_STRENGTH * (1 - scale / last) if last else FIRST_STRENGTH
-        shift = -strength * (source - target)
+        shift = -strength * (source[0] - target)
         if self.edit_mask is not None:
             shift = shift * self._edit_mask_at(scale)
         odds = baseline + bounded_shift(baseline, shift)

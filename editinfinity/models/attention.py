@@ -138,6 +138,8 @@ class _Prefixes(torch.autograd.Function):
 class ScaleCache:
     """Key-value cache of one block, for processing one scale after another.
 
+    A scale may have fewer rows than the scales before it, which are then the first ones.
+
     Args:
         tokens: Total number of tokens of all scales. Memory for all of them is allocated at the
             first scale.
@@ -152,14 +154,15 @@ class ScaleCache:
         batch, length, width = x.shape
         if self._cache is None:
             self._cache = x.new_empty(2, batch, self.tokens, heads, width // heads).transpose(2, 3)
-        keys, values = self._cache.narrow(3, self.filled, length)
+        keys, values = self._cache[:, :batch].narrow(3, self.filled, length)
         return keys, values
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Append the keys and values of the next scale, and attend to all scales so far."""
-        cache, length = self._cache, k.shape[2]
-        if cache is None:
+        length = k.shape[2]
+        if self._cache is None:
             raise ValueError("call kv_buffer before attend")
+        cache = self._cache[:, : len(k)]
         for target, new in zip(cache.narrow(3, self.filled, length), (k, v), strict=True):
             if target.data_ptr() != new.data_ptr():  # not yet written into the cache
                 target.copy_(new)

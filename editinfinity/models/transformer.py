@@ -84,6 +84,15 @@ class Condition:
     text: list[KeysValues]
     mask: Tensor | None
 
+    def first(self, rows: int) -> Condition:
+        """Return the condition of the first rows of the batch, which shares this one's memory."""
+        return Condition(
+            self.pooled[:rows],
+            [each.first(rows) for each in self.modulation],
+            [(keys[:rows], values[:rows]) for keys, values in self.text],
+            None if self.mask is None else self.mask[:rows],
+        )
+
 
 class RMSNorm(nn.Module):
     """RMS normalisation: x / √(mean x² + 1e-6) · weight.
@@ -240,13 +249,20 @@ class Infinity(nn.Module):
             for m, (first, second) in zip(modulation, kept.computed, strict=True)
         ]
 
-    def forward(self, inputs: Tensor, text: TextFeatures, schedule: ScaleSchedule) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        text: TextFeatures,
+        schedule: ScaleSchedule,
+        observe: Observer | None = None,
+    ) -> Tensor:
         """Predict the bits of all scales in one pass, given the running sums (teacher forcing).
 
         Args:
             inputs: Running sums that are the inputs of all scales but the first, (B, L − 1, d).
             text: Text features, including any soft prompt.
             schedule: The scales; L is ``schedule.tokens``.
+            observe: Callback for the cross-attention of every block, in order.
 
         Returns:
             Logits (B, L, d, 2), fp32; the last dimension is the value of the bit, 0 or 1.
@@ -261,7 +277,7 @@ class Infinity(nn.Module):
         stream = Stream(x)
         for block, modulation, text_kv in self._blocks(condition):
             stream = self.run_block(
-                block, stream, modulation, text_kv, condition.mask, rotary, context
+                block, stream, modulation, text_kv, condition.mask, rotary, context, observe
             )
         return self.logits(stream, condition)
 
