@@ -104,6 +104,8 @@ def test_numbers_with_which_editmod_does_nothing_are_told(
         approach_of(edit_of("editmod", editmod_copy=copied))
         (line,) = caplog.messages
         assert line.startswith(f"editmod_copy is {copied} and editmod_mix 5, so no scale is mixed")
+
+
 @pytest.mark.parametrize("guidance", GUIDANCES)
 def test_every_guidance_has_the_strength_of_the_drawing(guidance: str) -> None:
     keep = torch.full((16, 16), 0.25)
