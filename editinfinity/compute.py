@@ -25,7 +25,10 @@ It contains the microseconds of CPU per period (or "max") and the period.
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device for a setting: ``auto`` (a GPU if any), ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the device for a setting: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, ``xpu`` or ``auto``.
+
+    ``auto`` is an NVIDIA GPU if there is one, else the CPU. The other accelerators run PyTorch's
+    plain operations; they are chosen by name only, since nobody has run them on real hardware.
 
     Raises:
         UserError: the device does not exist on this machine.
@@ -33,6 +36,8 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
+    if device.type in ("mps", "xpu") and not getattr(torch, device.type).is_available():
+        raise UserError(f"device: {name} does not exist on this machine; use device: auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"device: {name} does not exist ({torch.cuda.device_count()} GPUs are visible); "
@@ -166,7 +171,12 @@ def report_memory_faults(cure: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         log.debug("out of memory", exc_info=error)
-        free, total = torch.cuda.mem_get_info()
-        raise GpuMemoryError(
-            f"GPU: out of memory ({free / 2**30:.1f} of {total / 2**30:.1f} GiB free); {cure}"
-        ) from None
+        raise GpuMemoryError(f"GPU: out of memory{_free_memory()}; {cure}") from None
+
+
+def _free_memory() -> str:
+    """Return the free memory of the current NVIDIA GPU, in parentheses; nothing without one."""
+    if not torch.cuda.is_available():
+        return ""
+    free, total = torch.cuda.mem_get_info()
+    return f" ({free / 2**30:.1f} of {total / 2**30:.1f} GiB free)"

@@ -1,14 +1,61 @@
-"""File locks that the kernel releases when the process that holds them exits or crashes."""
+"""File locks that the kernel releases when the process that holds them exits or crashes.
+
+They need POSIX. On other systems, taking a lock fails as on a file system without locks: callers
+go on without, and say what is not protected.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 """Error numbers reported by file systems without support for locks."""
+
+
+def lock_file(handle: int, *, shared: bool = False, wait: bool = False) -> None:
+    """Lock an open file with ``flock``.
+
+    Args:
+        handle: descriptor of the file.
+        shared: whether others may hold a shared lock at the same time.
+        wait: whether to wait while others hold the lock.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+        OSError: there are no locks here; the error number is in ``NO_LOCKS``.
+    """
+    _require_locks()
+    operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    fcntl.flock(handle, operation if wait else operation | fcntl.LOCK_NB)
+
+
+def lock_byte(handle: int, offset: int, *, shared: bool = False) -> None:
+    """Lock one byte of an open file for this process, with ``lockf``.
+
+    Args:
+        handle: descriptor of the file.
+        offset: position of the byte; it may be beyond the file's end.
+        shared: whether others may hold a shared lock at the same time.
+
+    Raises:
+        BlockingIOError, PermissionError: another process holds a lock of the byte.
+        OSError: there are no locks here.
+    """
+    _require_locks()
+    operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    fcntl.lockf(handle, operation | fcntl.LOCK_NB, 1, offset)
+
+
+def _require_locks() -> None:
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "this system has no POSIX file locks")
 
 
 class Lock:
@@ -34,7 +81,7 @@ class Lock:
         while True:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                lock_file(handle, wait=wait)
                 if _is_same_file(path, handle):
                     os.utime(handle)  # else cleaners of temporary files delete it
                     return cls(handle)
@@ -73,7 +120,7 @@ def is_locked(path: Path, wait: bool = False) -> bool:
         return False
     try:
         # A shared lock, so that two concurrent checks do not see each other as a holder.
-        fcntl.flock(handle, fcntl.LOCK_SH | (0 if wait else fcntl.LOCK_NB))
+        lock_file(handle, shared=True, wait=wait)
     except BlockingIOError:
         return True
     finally:

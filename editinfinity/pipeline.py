@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from editinfinity.method.attention import attention_map
 from editinfinity.method.composite import composite
 from editinfinity.method.draw import adapted, decode, draw
 from editinfinity.method.encode import encode_photograph
-from editinfinity.method.invert import Trainer, source_of
+from editinfinity.method.invert import Trainer, TrainingCallbacks, source_of
 from editinfinity.method.locate import (
     EditedRegion,
     blend_mask_of,
@@ -55,6 +55,7 @@ from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
 from editinfinity.prompts import CAPTION_SUFFIX
 from editinfinity.settings import groups
+from editinfinity.settings.edit_options import EditOptions
 from editinfinity.settings.guidance import with_defaults
 from editinfinity.settings.setting import make_groups
 
@@ -90,7 +91,7 @@ class EditInfinityPipeline:
         Args:
             model: ``bundled`` or a released model such as ``infinity_2b`` (``tiny`` is random).
             model_dir: folder of converted weights; None for the folder of ``weights fetch``.
-            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
             attention_bias: False drops the trained q and v biases, as upstream does.
             threads: number of CPU threads; ``auto`` for all.
             text_encoder_dtype: precision of the text encoder: ``auto``, ``fp32`` or ``bf16``.
@@ -118,6 +119,7 @@ class EditInfinityPipeline:
         pixel_budget: str | None = None,
         training: groups.TrainingSettings = groups.TrainingSettings(),
         lora: groups.LoraSettings = groups.LoraSettings(),
+        callbacks: TrainingCallbacks | None = None,
     ) -> Inversion:  # fmt: skip
         """Invert a photograph, so that edits preserve details the prompt does not mention.
 
@@ -133,6 +135,8 @@ class EditInfinityPipeline:
             pixel_budget: ``0.06M``, ``0.25M``, ``0.60M`` or ``1M``; None for the model's default.
             training: hyperparameters of the training, including the seed.
             lora: shape of the LoRA adapter.
+            callbacks: called after each iteration, to show the progress; an exception that they
+                raise ends the inversion. None logs the losses.
 
         Raises:
             UserError: a file cannot be read, the prompt is too long, or a setting is invalid.
@@ -146,24 +150,35 @@ class EditInfinityPipeline:
             text = self._encode(prompt, CAPTION_SUFFIX if embedding_iterations else "")
             if embedding_iterations or lora_iterations:
                 self._passes.forget()  # free the memory of the CUDA graphs for training
-            embedding, adapter = Trainer(self.transformer, self.preset, training).learn(
-                source_of(features, text, self.device), embedding_iterations, lora_iterations, lora
+            source, called = (
+                source_of(features, text, self.device),
+                callbacks or TrainingCallbacks(),
+            )
+            embedding, adapter = Trainer(self.transformer, self.preset, training, called).learn(
+                source, embedding_iterations, lora_iterations, lora
             )
         return Inversion(photograph, features, text, embedding, adapter)
 
     @overload
-    def edit(self, inversion: Inversion, prompt: str, **options: Any) -> Image.Image: ...
+    def edit(
+        self, inversion: Inversion, prompt: str, *, mask: MaskLike | None = None,
+        target_word: str | None = None, blend: BlendLike | None = None,
+        use_embedding: bool = True, use_lora: bool = True, **settings: Unpack[EditOptions],
+    ) -> Image.Image: ...  # fmt: skip
 
     @overload
     def edit(
-        self, inversion: Inversion, prompt: list[str] | tuple[str, ...], **options: Any
-    ) -> list[Image.Image]: ...
+        self, inversion: Inversion, prompt: list[str] | tuple[str, ...], *,
+        mask: MaskLike | None = None, target_word: str | None = None,
+        blend: BlendLike | None = None, use_embedding: bool = True, use_lora: bool = True,
+        **settings: Unpack[EditOptions],
+    ) -> list[Image.Image]: ...  # fmt: skip
 
-    def edit(  # type: ignore[misc]  # mypy expects **options, as in the overloads
+    def edit(
         self, inversion: Inversion, prompt: str | list[str] | tuple[str, ...], *,
         mask: MaskLike | None = None, target_word: str | None = None,
         blend: BlendLike | None = None, use_embedding: bool = True, use_lora: bool = True,
-        **settings: Any,
+        **settings: Unpack[EditOptions],
     ) -> Image.Image | list[Image.Image]:  # fmt: skip
         """Draw an edit at the photograph's size, or a list of edits for a list of prompts.
 
@@ -262,6 +277,29 @@ class EditInfinityPipeline:
         features, source = inversion.features, inversion.prompt.prompt
         with self._lock, current_device(self.device), isolated_torch_state():
             region = self._found(features, source, prompt, find, masking)
+        return mask_picture(region, features.geometry)
+
+    def find_word(self, inversion: Inversion, word: str, **settings: Any) -> Image.Image:
+        """Find the region of a word by the model's attention to it, as ``target_word`` does.
+
+        Args:
+            inversion: result of ``invert`` or ``Inversion.load``, made with the same model.
+            word: word or words of the inversion's prompt.
+            settings: ``attention_threshold``, ``attention_scales``.
+
+        Returns:
+            A picture of the photograph's size, black where it is edited.
+
+        Raises:
+            UserError: the word is not in the inversion's prompt, a setting is invalid, or the
+                inversion was made with another model.
+        """
+        require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
+        (masking,) = make_groups(settings, groups.MaskSettings)
+        features, source = inversion.features, inversion.prompt.prompt
+        with self._lock, current_device(self.device), isolated_torch_state():
+            region = self._region(features, source, None, word, None, masking)
+        assert region is not None, "a word was given"
         return mask_picture(region, features.geometry)
 
     def _found(

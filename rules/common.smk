@@ -116,8 +116,22 @@ def begin():
         require_writable(Path(RUN.config.results))
     RUN.marker.create()
     run_handler_in_thread(signal.SIGTERM)
-    open_session()
+    worker = RUN.config.settings["worker"] == "auto"
+    if open_session() is not None and worker and workflow.local_exec:
+        queue_jobs()
     LIVE.start()
+
+
+def queue_jobs():
+    """Let Snakemake start one more job for each GPU than can run.
+
+    Starting a job takes Snakemake and Python about half a second, in which the GPU would have no
+    work. The additional job waits, with its process ready, until the one before has released the
+    GPU (editinfinity/worker/leases.py).
+    """
+    gpus = workflow.scheduler.resources.get("gpu")
+    if gpus is not None:
+        workflow.register_resource("gpu", 2 * gpus)
 
 
 def end():

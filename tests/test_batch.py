@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -103,6 +104,22 @@ def test_the_current_folder_with_its_subfolders_and_masks(tmp_path: Path) -> Non
     assert {name: (photos / "made" / name).read_bytes() for name in results(photos / "made")} == (
         content
     )
+
+
+@pytest.mark.slow
+def test_the_place_is_found_in_photographs_without_a_mask_beside_them(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    draw_image(photos / "a.png", 1, (80, 64))
+    draw_image(photos / "b.png", 2, (80, 64))
+    draw_mask(photos / "b_mask.png", 30, (80, 64))
+    done = run(tmp_path, "batch", "photos", "--source", "a dog", *LINE)
+    assert done.returncode == 0, done.stderr
+    assert "photographs without a mask (1): edited where --source and --prompt differ" in (
+        done.stderr
+    )
+    shown = [json.loads(run(tmp_path, "show", f"photos_edited/{name}.png").stdout) for name in "ab"]
+    assert [each["kernel"]["mask_source"] for each in shown] == ["both", "user"]
+    assert [each.get("guidance", "cfg") for each in shown] == ["editmod", "cfg"]
 
 
 def test_folders_without_photographs_are_one_line(tmp_path: Path) -> None:

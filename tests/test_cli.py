@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from editinfinity import cli
 from editinfinity.cli import stages as cli_stages
+from editinfinity.cli.everyday import EditOptions
 from editinfinity.cli.options import grouped
 from editinfinity.settings.groups import (
     FinishSettings,
@@ -70,7 +71,9 @@ def test_every_rule_has_its_command_and_its_help() -> None:
         assert done.exit_code == 0 and len(done.output.splitlines()) > 6, name
 
 
-@pytest.mark.parametrize("name", ["edit", "batch", "new", "import", "preview", "show", "run"])
+@pytest.mark.parametrize(
+    "name", ["app", "edit", "batch", "new", "import", "preview", "show", "run"]
+)
 def test_help_shows_its_examples_on_lines_of_their_own(name: str) -> None:
     lines = CliRunner().invoke(cli.app, [name, "--help"]).output.splitlines()
     assert not any("\\b" in line or "\x08" in line for line in lines)
@@ -214,6 +217,31 @@ def test_a_whole_edit_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     invoke("rendering", "--image-features", "image.st", "--output", "rendering.png",
            *tiny)  # fmt: skip
     invoke("finish", "--edited", "edited.png", "--image", "cup.jpg", "--output", "done.png",
-           "--background", "detail", "--rendering", "rendering.png")  # fmt: skip
+           "--rendering", "rendering.png")  # fmt: skip
     assert Image.open("done.png").size == (320, 240)
     assert Path("edited.json").is_file() and Path("e2.state.st").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "find_mask", "method"),
+    [
+        ({"source": "a dog"}, "both", "editmod"),
+        ({"source": "a dog", "set": ["cfg=3", "method=inversion"]}, "both", "inversion"),
+        ({"source": "a dog", "set": ["guidance=source_negative"]}, "both", None),
+        ({"source": "a dog", "find_mask": "bits"}, "bits", "editmod"),
+        ({"source": "a dog", "set": ["mask_source=words"]}, None, "editmod"),
+        ({"source": "a dog", "set": ["mask_source=none"]}, None, None),
+        ({"source": "a dog", "set": ["mask_source=auto"]}, None, None),
+        ({"source": "a dog", "set": ["infer_function=0"]}, None, None),
+        ({"source": "a dog", "target": "dog"}, None, None),
+        ({"source": " "}, None, None),
+        ({"source": "a  cat"}, None, None),  # the same prompt twice
+        ({}, None, None),
+    ],
+)
+def test_the_place_is_found_where_two_prompts_say_it_and_nothing_else_does(
+    given: dict[str, Any], find_mask: str | None, method: str | None
+) -> None:
+    options = EditOptions("a cat", **given).finding_the_place()
+    assert options.find_mask == find_mask
+    assert options.settings().get("method") == method

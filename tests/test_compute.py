@@ -16,8 +16,12 @@ from editinfinity.compute import (
     set_threads,
 )
 from editinfinity.environment import JOBS_AT_ONCE
-from editinfinity.errors import UserError
+from editinfinity.errors import GpuMemoryError, UserError
+from editinfinity.models.dispatch import choose_operations
+from editinfinity.models.operations import PLAIN
 from editinfinity.settings.groups import ModelSettings
+from editinfinity.worker.cards import Card
+from editinfinity.worker.leases import slots_of
 
 
 def test_seeds_differ_by_seed_stage_and_iteration_and_never_change() -> None:
@@ -58,9 +62,29 @@ def test_devices() -> None:
     assert pick_device("auto").type in ("cpu", "cuda")
     with pytest.raises(UserError, match="does not exist"):
         pick_device("cuda:77")
-    for name in ("tpu", "", "mps", "cuda:x"):
-        with pytest.raises(UserError, match="device: must be auto, cpu, cuda or cuda:N"):
+    for name in ("tpu", "", "mps:x", "cuda:x"):
+        with pytest.raises(UserError, match="device: must be auto, cpu, cuda, cuda:N, mps or xpu"):
             ModelSettings(device=name)
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu"])
+def test_other_accelerators_run_plain_operations(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stand-ins: no such accelerator is here."""
+    monkeypatch.setattr(getattr(torch, name), "is_available", lambda: False)
+    with pytest.raises(UserError, match=f"device: {name} does not exist on this machine"):
+        pick_device(name)
+    monkeypatch.setattr(getattr(torch, name), "is_available", lambda: True)
+    device = pick_device(ModelSettings(device=name).device)
+    assert device.type == name
+    assert compute.block_dtype(device) == torch.float32
+    assert choose_operations(device).result() is PLAIN
+    card = Card("0", "card-0")
+    assert [slot.card for slot in slots_of(name, [card], 1)] == [None]
+    with pytest.raises(GpuMemoryError, match="out of memory.*; buy more"):  # noqa: SIM117
+        with compute.report_memory_faults("buy more"):
+            raise torch.OutOfMemoryError
 
 
 def test_determinism_is_for_a_while() -> None:

@@ -159,6 +159,23 @@ def test_memory_of_a_card_against_the_model(
     assert kernels.severity is Severity.NOTE and "no compiler" in kernels.text
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_attention_of_a_recent_card(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from editinfinity.models.fused import flash_attention
+
+    monkeypatch.setattr(flash_attention, "is_installed", lambda: installed)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Card")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (79 * GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
+    monkeypatch.setattr(dispatch, "kernels_obstacle", lambda device: None)
+    _, attention = machine.check_gpus(load_config({"model": "infinity_2b"}))
+    expected = "is installed" if installed else "pip install 'editinfinity[flash]'"
+    assert attention.severity is Severity.OK and expected in attention.text
+
+
 def test_weights_of_the_presets() -> None:
     # 2.2 billion parameters, nearly all of them in blocks of two bytes each.
     assert 4 * GIB < machine.weights_bytes(preset("infinity_2b")) < 6 * GIB

@@ -74,7 +74,7 @@ def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
     assert again.stdout.strip() == "my photo_edited_2.jpg"
 
     shown = json.loads(run(folder, "show", "my photo_edited_2.jpg").stdout)
-    assert shown["prompt"] == "a dog" and shown["background"] == "exact"
+    assert shown["prompt"] == "a dog" and shown["background"] == "detail"
 
 
 def test_a_first_picture_is_drawn_in_seconds_and_then_refined(folder: Path) -> None:
@@ -426,6 +426,32 @@ def test_a_place_found_from_the_prompts_is_a_mask_to_see_and_to_edit_with(folder
     assert again.stdout.startswith("my photo_mask_2.png: ") and mask.read_bytes() == painted
     given = ("my photo.jpg", "--mask", str(mask), *prompts, *UNTRAINED, "--output", "b.png")
     assert run(folder, "edit", *given).returncode == 0
+
+
+def test_where_nothing_says_where_to_edit_the_prompts_do_and_nothing_is_trained(
+    folder: Path,
+) -> None:
+    prompts = ("--source", "a red cup on a table", "--prompt", "a blue cup on a table")
+    line = ("edit", "my photo.jpg", *prompts, *TINY)
+    done = run(folder, *line, "--output", "found.png")
+    assert done.returncode == 0, done.stderr
+    assert "to iteration" not in done.stderr
+    (told,) = (text for text in done.stderr.splitlines() if "--source and --prompt differ" in text)
+    assert told.startswith("my photo.jpg: edited where") and "differ, without training; " in told
+    shown = json.loads(run(folder, "show", "found.png").stdout)
+    assert (shown["guidance"], shown["kernel"]["mask_source"]) == ("editmod", "both")
+    # To ask for it is the same, also with the source prompt of before; and what is told of the
+    # whole picture works.
+    again = ("edit", "my photo.jpg", *prompts[2:], *TINY)
+    asked = run(folder, *again, "--find-mask", "both", "--output", "asked.png")
+    assert asked.returncode == 0 and "differ" not in asked.stderr
+    assert (folder / "asked.png").read_bytes() == (folder / "found.png").read_bytes()
+    assert "differ" in run(folder, *again, "--output", "again.png").stderr
+    whole = (*told.rpartition("add ")[2].split(), "--output", "whole.png")
+    done = run(folder, "edit", "my photo.jpg", *prompts, *UNTRAINED, *whole)
+    assert done.returncode == 0 and "differ" not in done.stderr
+    shown = json.loads(run(folder, "show", "whole.png").stdout)
+    assert shown["kernel"] is None and "guidance" not in shown
 
 
 @pytest.mark.parametrize(

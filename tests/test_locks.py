@@ -280,3 +280,25 @@ def send(folder: Path, number: signal.Signals) -> None:
                 os.kill(int(process.name), number)
         except OSError:
             continue
+
+
+def test_without_posix_locks_the_api_works_and_files_are_written(tmp_path: Path) -> None:
+    """A stand-in for systems that are not POSIX: importing fcntl fails, as it does there."""
+    code = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "from pathlib import Path\n"
+        "import editinfinity.cli.main, editinfinity.pipeline\n"
+        "from editinfinity.files.atomic import write_bytes\n"
+        "from editinfinity.locks import NO_LOCKS, Lock\n"
+        "from editinfinity.planning.in_use import locked_for_change\n"
+        "write_bytes(Path('written'), b'1')\n"
+        "with locked_for_change([Path('written')]): pass\n"
+        "try: Lock.take(Path('lock'))\n"
+        "except OSError as error: sys.exit(error.errno not in NO_LOCKS)\n"
+        "sys.exit(1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "written").read_bytes() == b"1"

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from editinfinity import EditInfinityPipeline, Inversion, pipeline
 from editinfinity.editing.blend_mask import make_blend_mask
 from editinfinity.errors import UserError
+from editinfinity.method.invert import TrainingCallbacks
 from editinfinity.models.transformer import TextFeatures
 from editinfinity.presets import PRESETS, preset
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
@@ -225,8 +226,8 @@ def test_equals_the_stages(
         settings=tmp_path / "edited.json", model=TINY,
     )  # fmt: skip
     finish(edited=tmp_path / "edited.png", image=photo, kernel=tmp_path / "k.st",
-           output=tmp_path / "done.png")  # fmt: skip
-    picture = pipe.edit(inversion, "a blue cup", mask=BOX)
+           background="exact", output=tmp_path / "done.png")  # fmt: skip
+    picture = pipe.edit(inversion, "a blue cup", mask=BOX, background="exact")
     assert (np.asarray(picture) == np.asarray(Image.open(tmp_path / "done.png"))).all()
     render_photograph(image_features=image, output=tmp_path / "rendering.png", model=TINY)
     for kernel, where in ((tmp_path / "k.st", {"mask": BOX}), (None, {"use_lora": False})):
@@ -235,9 +236,9 @@ def test_equals_the_stages(
                 image_features=image, text_features=other, embedding=tmp_path / "e.st",
                 output=tmp_path / "edited.png", settings=tmp_path / "edited.json", model=TINY,
             )  # fmt: skip
-        finish(edited=tmp_path / "edited.png", image=photo, kernel=kernel, background="detail",
+        finish(edited=tmp_path / "edited.png", image=photo, kernel=kernel,
                rendering=tmp_path / "rendering.png", output=tmp_path / "detail.png")  # fmt: skip
-        picture = np.asarray(pipe.edit(inversion, "a blue cup", background="detail", **where))
+        picture = np.asarray(pipe.edit(inversion, "a blue cup", **where))
         assert (picture == np.asarray(Image.open(tmp_path / "detail.png"))).all()
 
 
@@ -432,3 +433,39 @@ def test_a_crop_goes_around_the_part_of_a_mask_that_is_edited(
     geometry = inversion.features.geometry
     assert geometry.width < 1600 and geometry.height < 1200
     assert geometry.top <= 900 and geometry.left <= 1300
+
+
+class _Stops(TrainingCallbacks):
+    """Ends the second training after its first iteration."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, int]] = []
+
+    def on_iteration(self, name: str, iteration: int, last: int, loss: float) -> None:
+        self.seen.append((name, iteration, last))
+        if name == "train_lora":
+            raise KeyboardInterrupt
+
+
+def test_callbacks_hear_of_each_iteration_and_may_end_an_inversion(
+    pipe: EditInfinityPipeline, inversion: Inversion, photo: Path
+) -> None:
+    before, callbacks = pipe.edit(inversion, "a cat", seed=3).tobytes(), _Stops()
+    with pytest.raises(KeyboardInterrupt):
+        pipe.invert(
+            photo, PROMPT, embedding_iterations=2, lora_iterations=9, callbacks=callbacks
+        )  # fmt: skip
+    of = "train_textembedding", "train_lora"
+    assert callbacks.seen == [(of[0], 1, 2), (of[0], 2, 2), (of[1], 1, 9)]
+    assert pipe.edit(inversion, "a cat", seed=3).tobytes() == before  # the model is as it was
+
+
+def test_the_mask_of_a_word_is_where_the_word_is_edited(
+    pipe: EditInfinityPipeline, inversion: Inversion
+) -> None:
+    word = PROMPT.split()[1]
+    mask = pipe.find_word(inversion, word)
+    assert mask.size == inversion.photograph.size[::-1]
+    assert 0 < (np.asarray(mask.convert("L")) == 0).mean() < 1
+    with pytest.raises(UserError, match="zebra"):
+        pipe.find_word(inversion, "zebra")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from editinfinity.names import printable
 from editinfinity.settings.groups import FOUND
-from editinfinity.settings.guidance import values_of
+from editinfinity.settings.guidance import guidance_of, unused_lists, values_of
 
 Text = Path | str
 """A prompt or a word: either the path of a UTF-8 file, or the text itself (from a table)."""
@@ -196,6 +196,12 @@ class Case:
             if edit.blend
             and edit.mask_source == "blend"
             and len(values_of(edit.settings, "smoothing")) > 1
+        ]
+        lines += [
+            f"{key} is a list, but {guidance_of(edit.settings)} does not use it, so nothing more "
+            f"is drawn; set method: {key.partition('_')[0]}, or {key} to one value"
+            for edit in edits
+            for key in unused_lists(edit.settings)
         ]
         return [f"{self.name}: {line}" for line in dict.fromkeys(lines)]
 

@@ -66,6 +66,15 @@ class NewEdit:
         return any(v is not None for v in (self.mask, self.box, self.target_word, self.blend))
 
 
+def source_prompt_of(folder: Path) -> str | None:
+    """Return the source prompt that ``make_case`` wrote into a case; None if there is none."""
+    try:
+        text = (folder / "prompt" / "original_image_prompt.txt").read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text.removesuffix("\n")
+
+
 def make_case(
     folder: Path,
     image: Path,

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from editinfinity.errors import UserError
+from editinfinity.files.formats import PICTURE_ENDINGS
 from editinfinity.files.input_files import ANNOTATION_ENDINGS, is_folder, path_on_disk
-from editinfinity.files.opening import PICTURE_ENDINGS, is_picture
 from editinfinity.names import look_of, shell_command
 
 _SYSTEM_FOLDERS = frozenset(
@@ -162,9 +162,9 @@ def _sort_names(
                 found.unedited.append(Unedited(path, reason, is_fault=True))
         elif ending in OTHER_MASK_ENDINGS:
             annotations.append(path)
-        elif ending in endings or (not ending and is_picture(path)):
+        elif ending in endings or (not ending and _is_picture(path)):
             pictures.append(path)
-        elif is_picture(path):
+        elif _is_picture(path):
             reason = f"{path}: is a picture, but its name ends in {ending}; rename it to edit it"
             found.unedited.append(Unedited(path, reason, is_fault=False))
     by_name = _ByName(list)
@@ -296,6 +296,14 @@ def assign_masks(
             found.unedited.append(Unedited(path, reason, is_fault=False))
         else:
             found.photographs.append(replace(photograph, mask=masks[0] if masks else None))
+
+
+def _is_picture(path: Path) -> bool:
+    """Return whether the content of a file is a picture, whatever its name."""
+    # Imported here because names decide for all usual files, and this imports Pillow and NumPy.
+    from editinfinity.files.opening import is_picture
+
+    return is_picture(path)
 
 
 def _comparable(name: str) -> str:

@@ -33,7 +33,13 @@ from editinfinity.cli.delivery import (
     results_of_unedited,
     with_user_paths,
 )
-from editinfinity.cli.everyday import EditOptions, checked_settings, on_disk, require_at_most_one
+from editinfinity.cli.everyday import (
+    EditOptions,
+    checked_settings,
+    log_found_place,
+    on_disk,
+    require_at_most_one,
+)
 from editinfinity.cli.options import grouped
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder, require_file
@@ -74,8 +80,9 @@ def batch(
 
         editinfinity batch photos --prompt "a watercolour of a town"
 
-    Each file that is not edited is named with the reason. The exit status is 1 if one of them
-    should have been edited.
+    A photograph without a mask is edited where --source and --prompt differ, or as a whole if
+    there is no --source. Each file that is not edited is named with the reason. The exit status is
+    1 if one of them should have been edited.
     """
     from editinfinity.cli.progress import lock_project
 
@@ -247,6 +254,7 @@ class _Editor:
                 cases[name] = photograph
         if cases:
             settings: dict[str, Any] = {**self.options.settings(), "cases": list(cases)}
+            settings["overrides"] = self._places_found(cases)
             run = run_workflow(self.project, settings, self.lock)
             targets = _result_paths(found.photographs)
             for name, photograph in cases.items():
@@ -254,6 +262,22 @@ class _Editor:
                 reason = run.failed.get(name, [None])[0]
                 results.append(self._deliver(name, photograph, target, run.seconds(name), reason))
         return results
+
+    def _options_of(self, photograph: Photograph) -> EditOptions:
+        """Return the options for a photograph, of which some have a mask beside them."""
+        return self.options if photograph.mask is not None else self.options.finding_the_place()
+
+    def _places_found(self, cases: Mapping[str, Photograph]) -> dict[str, dict[str, Any]]:
+        """Return case → the settings that find its place, of the cases where no option says so."""
+        usual, found = self.options.settings(), self.options.finding_the_place().settings()
+        names = [name for name, each in cases.items() if each.mask is None]
+        if not names or usual == found:
+            return {}
+        log_found_place(f"photographs without a mask ({len(names)})", found)
+        return {
+            name: {key: value for key, value in found.items() if usual.get(key) != value}
+            for name in names
+        }
 
     def _deliver(
         self,
@@ -265,7 +289,8 @@ class _Editor:
     ) -> PhotographResult:
         """Write the result of a photograph, or say why there is none."""
         path, mask = photograph.path, None if photograph.mask is None else str(photograph.mask)
-        located = mask is not None or self.options.finds_place
+        options = self._options_of(photograph)
+        located = mask is not None or options.finds_place
         smoothings = values_of(self.settings, "smoothing") if located else ()
         log_warnings(self.project, case, path, mask, smoothings)
         picture = self.project / "results" / case / "edit.png"
@@ -276,7 +301,7 @@ class _Editor:
         else:
             try:
                 written = deliver(picture, path, target, False)
-                if self.options.find_mask is not None:
+                if options.find_mask is not None:
                     log_lost_detail(path, self.settings)
                 return PhotographResult(path, "edited", seconds, str(written))
             except UserError as error:

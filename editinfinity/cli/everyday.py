@@ -6,7 +6,8 @@ import contextlib
 import json
 import logging
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from editinfinity.cases.create import (
     command_for_case,
     make_case,
     require_creatable,
+    source_prompt_of,
 )
 from editinfinity.cli.delivery import (
     PhotographResult,
@@ -35,6 +37,7 @@ from editinfinity.cli.options import grouped, setting_option
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import path_on_disk
 from editinfinity.method.prompt_changes import require_comparable
+from editinfinity.names import printable
 from editinfinity.prompts import find_word
 from editinfinity.settings.groups import FOUND, ModelSettings
 from editinfinity.settings.guidance import values_of
@@ -69,7 +72,8 @@ Region = Annotated[str | None, setting_option("mask_edit_region")]
 FindMask = Annotated[
     str | None,
     typer.Option(
-        help="Find the region by comparing --source and --prompt: words, bits or both (the best)."
+        help="Find the region by comparing --source and --prompt: words, bits or both (the best); "
+        "drawn without training unless --set method says otherwise."
     ),
 ]
 Model = Annotated[str, setting_option("model")]
@@ -87,8 +91,18 @@ _DEFAULTS = {"crop": "auto", "metrics": 0}
 """Settings that differ from config.yaml's defaults: edit at full detail, compute no metrics."""
 
 
+FIND_MASK, FOUND_METHOD = "both", "editmod"
+"""How these commands find a region that no option gives, and draw in a found region unless a method
+is set. Of all such pairs with which every edit was right, this one kept most of the photograph
+(docs/which_way.md)."""
+
+
 TRAINED_METHOD, FIRST_METHOD = "inversion", "training_free"
 """The methods with which ``edit --refine`` draws last and, unless another is set, first."""
+
+
+_PLACE, _METHOD = {"mask_source", "infer_function"}, {"method", "guidance"}
+"""Settings that choose where to edit, and how."""
 
 
 _RESERVED = frozenset({"cases", "data", "results", "slice", "pie_bench", "overrides"})
@@ -136,7 +150,23 @@ class EditOptions:
                 settings[key.strip()] = yaml.safe_load(value)
             except yaml.YAMLError:
                 raise UserError(f"--set: {text!r}: the value is not valid YAML") from None
+        if settings.get("mask_source") in FOUND and settings.keys().isdisjoint(_METHOD):
+            settings["method"] = FOUND_METHOD
         return settings
+
+    def finding_the_place(self) -> EditOptions:
+        """Return the options for a photograph without a mask: as with ``--find-mask``, if possible.
+
+        Nothing changes without a source prompt to compare, nor where an option or a setting says
+        where to edit, or that the whole picture may change.
+        """
+        if self.finds_place or not self.settings().keys().isdisjoint(_PLACE):
+            return self
+        try:
+            require_comparable(self.source or "", self.prompt)
+        except UserError:
+            return self
+        return replace(self, find_mask=FIND_MASK)
 
     def _valid_find_mask(self) -> str | None:
         """Return ``--find-mask``; ``UserError`` if it is unknown or nothing can be compared."""
@@ -193,35 +223,44 @@ def edit(
 
         editinfinity edit photo.jpg --target cup --prompt "a blue cup"
 
-        editinfinity edit photo.jpg --find-mask both --source "a red cup" --prompt "a blue cup"
+        editinfinity edit photo.jpg --source "a red cup" --prompt "a blue cup"
 
-    The model is trained on the photograph once; another prompt or seed then takes seconds. Without
-    mask, box, blend, target or find-mask, the whole picture may change.
+    With a mask, box, blend or target, the model is trained on the photograph once; another prompt
+    or seed then takes seconds. Without one, the region is found by comparing --source and --prompt,
+    and drawn without training (--find-mask both). Without --source, or with --set mask_source=none,
+    the whole picture may change.
     """
     from editinfinity.cli.progress import lock_project, run_workflow
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
-    settings = options.settings()
     require_at_most_one(
         mask=mask, box=box, blend=blend, target=options.target, find_mask=options.find_mask
     )
     require_file(image)
+    name = case_name(image)
+    project = options.work / name
+    case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
+    if options.source is None and options.target is None:
+        options = replace(options, source=source_prompt_of(case))  # of an earlier edit
+    asked, settings = options, options.settings()
+    if mask is None and box is None and blend is None:
+        options = asked.finding_the_place()
+        settings = options.settings()
     target_output = output_path(image, output, (mask, blend))
     source = options.source_prompt()
     if options.target is not None:
         find_word(source or "", options.target, "--target")
-    name = case_name(image)
     settings["cases"] = [name]
     loaded, first = checked_settings(settings), _first_drawing(settings) if refine else None
     if refine:
         settings["method"] = TRAINED_METHOD
-    project = options.work / name
-    case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
     require_creatable(case, image, edits, overwrite=True)
     label = "--box" if box is not None else str(mask or blend or "") or None
     outputs = paths_of_output(output) if output else []
     with locked_for_change(outputs), lock_project(project) as lock:
         make_case(case, image, source, edits, overwrite=True)
+        if options is not asked:
+            log_found_place(printable(str(image)), settings)
         picture, draft, told = project / "results" / name / "edit.png", None, list[str]()
         smoothings = values_of(loaded, "smoothing") if label or options.finds_place else ()
         where = project, name, image, label, smoothings
@@ -241,6 +280,21 @@ def edit(
             log_lost_detail(image, loaded)
         written = deliver(picture, image, target_output, output is not None, draft)
         print_results([PhotographResult(image, "edited", run.seconds(name), str(written))])
+
+
+def log_found_place(what: str, settings: Mapping[Any, Any]) -> None:
+    """Log that a region is found although no option says so, and how to edit the whole picture.
+
+    Args:
+        what: what is edited.
+        settings: settings of the edit.
+    """
+    log.info(
+        "%s: edited where --source and --prompt differ%s; if the whole picture may change (another "
+        "backdrop or style), add --set mask_source=none",
+        what,
+        ", without training" if settings.get("method") == FOUND_METHOD else "",
+    )
 
 
 def _first_drawing(settings: dict[Any, Any]) -> dict[Any, Any]:

@@ -67,7 +67,9 @@ stages = typer.Typer(
     $run edit --image-features image.st --text-features edit.st \\
         --embedding embedding.st --lora-dir lora --kernel kernel.st \\
         --output edited.png
-    $run finish --edited edited.png --image cup.jpg --output done.png
+    $run rendering --image-features image.st --output rendering.png
+    $run finish --edited edited.png --kernel kernel.st \\
+        --rendering rendering.png --image cup.jpg --output done.png
     """,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -329,7 +331,7 @@ def edit(
 @grouped
 @runs("rendering", "render_photograph")
 def rendering(*, image_features: ImageFeatures, output: Output, model: EncoderModel) -> None:
-    """Render the photograph as the tokenizer shows it (for finish with --background detail)."""
+    """Render the photograph as the tokenizer shows it, for the stage finish."""
 
 
 @stages.command("finish")
@@ -343,7 +345,7 @@ def finish(
     kernel: Annotated[Path | None, typer.Option(help="Kernel of the edit, if it used one.")] = None,
     rendering: Annotated[
         Path | None,
-        typer.Option(help="PNG written by the stage rendering, for --background detail."),
+        typer.Option(help="PNG written by the stage rendering; only --background detail uses it."),
     ] = None,
     settings: FinishSettings,
 ) -> None:

@@ -79,6 +79,10 @@ def check_gpus(config: Config) -> Iterator[Finding]:
         else:
             yield Finding("GPU", text)
         return
+    if device.type != "cuda":
+        text = "PyTorch's plain operations; never run on real hardware by us"
+        yield note("GPU", f"{device.type}: {text}")
+        return
     indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
     for index in indices:
         free, total = torch.cuda.mem_get_info(index)
@@ -94,6 +98,21 @@ def check_gpus(config: Config) -> Iterator[Finding]:
             yield Finding("GPU", text)
         if obstacle := kernels_obstacle(torch.device("cuda", index)):
             yield note("kernels", f"{obstacle}. Without kernels everything works, but more slowly")
+        elif torch.cuda.get_device_capability(index) >= (9, 0):
+            yield _flash_attention()
+
+
+def _flash_attention() -> Finding:
+    """Return whether FlashAttention-4 is installed, which a recent GPU can use."""
+    from editinfinity.models.fused.flash_attention import is_installed
+
+    if is_installed():
+        return Finding("attention", "FlashAttention-4 is installed, for training on large images")
+    return Finding(
+        "attention",
+        "PyTorch's; LoRA trains 6 % faster on large images with FlashAttention-4: "
+        "pip install 'editinfinity[flash]'",
+    )
 
 
 def weights_bytes(chosen: Preset) -> int:

@@ -65,6 +65,9 @@ class AREdit:
         """Return the rows [target…, no text…]."""
         return ClassifierFree(self.cfg).texts(model, text)
 
+    def texts_at(self, scale: int) -> int:
+        return 2
+
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
         guided = ClassifierFree(self.cfg)(scale, logits)
         bits = self.bits[scale]

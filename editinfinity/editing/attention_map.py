@@ -1,4 +1,4 @@
-"""Attention map of a word: cross-attention averaged while the sampler replays the source image.
+"""Attention maps of words: cross-attention averaged while the model sees the source image's codes.
 
 Source: EditInfinity (arXiv 2510.20217); docs/method.md, "The automatic mask".
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editinfinity.models import bsq
+from editinfinity.prompts import Span
 from editinfinity.scales import ScaleSchedule
 
 FINE_TOKENS = 36
@@ -36,26 +39,15 @@ class AttentionCollector:
     def __init__(
         self,
         schedule: ScaleSchedule,
-        span: tuple[int, int],
+        span: Span,
         scales: Collection[int] | None = None,
-        row: int = 0,
-        tokens: int | None = None,
     ) -> None:
-        """Collect the attention to tokens ``span`` = [start, end) of a text.
-
-        Args:
-            schedule: The scales.
-            span: Tokens of the word: first, and one past the last.
-            scales: The scales to average; None for all.
-            row: The row of the batch that has the text; row 0 is the conditional text.
-            tokens: Number of tokens of the text; None if no row is padded.
-        """
+        """Collect attention to tokens ``span`` = [start, end) at some scales; None for all."""
         if not 0 <= span[0] < span[1]:
             raise ValueError(f"the token span {span} is empty")
         self.schedule = schedule
         self.span = slice(*span)
         self.scales = range(len(schedule.scales)) if scales is None else scales
-        self.row, self.tokens = row, tokens
         self.total: Tensor | None = None
         self.count = 0
 
@@ -64,21 +56,13 @@ class AttentionCollector:
 
         Args:
             scale: Index of the scale of the queries.
-            q: Queries, (B, heads, h·w, head width).
+            q: Queries, (B, heads, h·w, head width); row 0 is the conditional text.
             k: Keys, (B, heads, T, head width).
         """
-        if scale in self.scales:
-            self.add(scale, self.attention(q, k))
-
-    def attention(self, q: Tensor, k: Tensor) -> Tensor:
-        """Return the attention to all tokens of the text, (heads, h·w, tokens) fp32."""
-        keys = k[self.row, :, : self.tokens].float()
-        scores = q[self.row].float() @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5
-        return scores.softmax(-1)
-
-    def add(self, scale: int, attention: Tensor) -> None:
-        """Add the attention of one block, a result of :meth:`attention`."""
-        word = attention[..., self.span].mean(dim=(0, 2))
+        if scale not in self.scales:
+            return
+        scores = q[0].float() @ k[0].float().transpose(-1, -2) * q.shape[-1] ** -0.5
+        word = scores.softmax(-1)[..., self.span].mean(dim=(0, 2))
         grid_map = word.reshape(1, 1, *self.schedule.scales[scale])
         large = F.interpolate(
             grid_map, size=self.schedule.reference_grid, mode="bilinear", align_corners=False
@@ -94,23 +78,75 @@ class AttentionCollector:
         return self.total / self.count
 
 
-class AttentionCollectors:
-    """Passes the attention on to several collectors, one for each word.
+class WordAttention:
+    """Averages the attention to words, in one pass over all scales (teacher forcing).
 
-    The attention of a block is computed once for all words of a text.
+    Pass it to :class:`~editinfinity.models.transformer.Infinity` as ``observe``; afterwards,
+    :meth:`maps` has the map of each word: the mean over heads, the word's tokens, blocks and the
+    scales of at least ``FINE_TOKENS`` tokens.
     """
 
-    def __init__(self, collectors: Sequence[AttentionCollector]) -> None:
-        """``collectors`` may be empty."""
-        self.collectors = collectors
+    def __init__(self, schedule: ScaleSchedule, mask: Tensor | None) -> None:
+        """``mask`` (B, T) is False where a text of the batch is padded; None for no padding."""
+        self.schedule, self.mask = schedule, mask
+        self.scales = scales_of_at_least(schedule, FINE_TOKENS)
+        self.total: Tensor | None = None
+        self.count = 0
 
-    def watch(self, scale: int, q: Tensor, k: Tensor) -> None:
-        """See :meth:`AttentionCollector.watch`."""
-        of_text: dict[tuple[int, int | None], Tensor] = {}
-        for collector in self.collectors:
-            if scale not in collector.scales:
-                continue
-            text = collector.row, collector.tokens
-            if text not in of_text:
-                of_text[text] = collector.attention(q, k)
-            collector.add(scale, of_text[text])
+    def __call__(self, q: Tensor, k: Tensor) -> None:
+        """Add the attention of one block.
+
+        Args:
+            q: Queries of all scales, (B, heads, L, head width).
+            k: Keys, (B, heads, T, head width).
+        """
+        fine = q[:, :, sum(self.schedule.lengths[: self.scales.start]) :].float()
+        scores = fine @ k.float().transpose(-1, -2) * q.shape[-1] ** -0.5
+        if self.mask is not None:
+            scores = scores.masked_fill(~self.mask[:, None, None], -torch.inf)
+        attention = scores.softmax(-1).mean(1)
+        self.total = attention if self.total is None else self.total + attention
+        self.count += 1
+
+    def maps(self, row: int, spans: Sequence[Span]) -> Tensor:
+        """Return the map of each word, (words, h, w) fp32 on the finest grid at 1M pixels.
+
+        Args:
+            row: The row of the batch that has the text.
+            spans: Tokens of each word: first, and one past the last; at least one word.
+
+        Raises:
+            ValueError: No attention was collected.
+        """
+        if self.total is None:
+            raise ValueError("no attention was collected")
+        attention = self.total[row] / self.count
+        words = torch.stack([attention[:, start:end].mean(-1) for start, end in spans])
+        return mean_over_scales(words[..., None], self.schedule, self.scales)
+
+
+def mean_over_scales(
+    tokens: Tensor, schedule: ScaleSchedule, scales: range, *, patchify: bool = False
+) -> Tensor:
+    """Return maps of the values that the tokens of some scales have.
+
+    Args:
+        tokens: (B, L, d) with the L tokens of ``scales``, one scale after another.
+        schedule: The scales.
+        scales: Which of them ``tokens`` has.
+        patchify: Whether a token's values are those of 2×2 cells.
+
+    Returns:
+        The mean over scales and over the values of a cell, (B, h, w) on the aspect ratio's finest
+        grid at 1M pixels.
+    """
+    parts = tokens.split([schedule.lengths[scale] for scale in scales], dim=1)
+    cells = (
+        bsq.unfold(part, schedule.scales[scale], patchify).mean(1, keepdim=True)
+        for scale, part in zip(scales, parts, strict=True)
+    )
+    large = [
+        F.interpolate(each, schedule.reference_grid, mode="bilinear", align_corners=False)
+        for each in cells
+    ]
+    return torch.cat(large, dim=1).mean(1)

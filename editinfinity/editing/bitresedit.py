@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from editinfinity.editing.guidance import bernoulli_divergence, classifier_free, three_texts
+from editinfinity.editing.guidance import (
+    MAX_SHIFT,
+    classifier_free,
+    share_within_divergence,
+    three_texts,
+)
 from editinfinity.editing.probabilities import logits_of, mask_at, odds_of
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
 
 FIRST_STRENGTH = 2.3898
 """Strength η at the first scale; it falls linearly to 0 at the last scale."""
-
-MAX_DIVERGENCE = 0.3
-"""Maximum Bernoulli KL divergence of each bit from classifier-free guidance."""
-
-MAX_SHIFT = 5.0
-"""Maximum change of the log-odds of each bit, applied after the divergence's bound."""
 
 HALVINGS = 4
 """Number of halvings that find how far a bit may move."""
@@ -52,7 +50,8 @@ class BitResEdit:
     Let d be the log-odds for the target (T), no (N) and source (S) text. Classifier-free guidance
     gives d_cfg = d_T + (cfg − 1)(d_T − d_N), and d_raw = d_cfg − η_k(d_S − d_T). A bit moves from
     d_cfg towards d_raw as far as four halvings find its divergence from d_cfg to be at most
-    ``MAX_DIVERGENCE``; then the move is clipped to ±``MAX_SHIFT``.
+    ``MAX_DIVERGENCE`` (``editinfinity.editing.guidance``); then the move is clipped to
+    ±``MAX_SHIFT``.
 
     Attributes:
         cfg: Strength of the classifier-free guidance; published is 4.0392.
@@ -71,12 +70,18 @@ class BitResEdit:
         """Return B rows each of the target, of no text and of the source."""
         return three_texts(model, text, self.source)
 
+    def texts_at(self, scale: int) -> int:
+        """Return 3; at the last scale, where the strength is 0, the source is not used."""
+        return 3 if scale < len(self.schedule.scales) - 1 else 2
+
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
-        target, none, source = odds_of(logits).chunk(3)
+        target, none, *source = odds_of(logits).chunk(self.texts_at(scale))
         baseline = classifier_free(target, none, self.cfg)
+        if not source:
+            return logits_of(baseline)
         last = len(self.schedule.scales) - 1
         shift = within_trust_region(
-            baseline, -FIRST_STRENGTH * (1 - scale / last) * (source - target)
+            baseline, -FIRST_STRENGTH * (1 - scale / last) * (source[0] - target)
         )
         if self.gate is not None:
             shift = shift * (mask_at(self.gate, scale, self.schedule) > 0)
@@ -85,14 +90,5 @@ class BitResEdit:
 
 def within_trust_region(baseline: Tensor, shift: Tensor) -> Tensor:
     """Return the part of a log-odds shift that the published bounds allow, for each bit."""
-
-    def fits(part: Tensor) -> Tensor:
-        return bernoulli_divergence(baseline + part * shift, baseline) <= MAX_DIVERGENCE
-
-    low, high = torch.zeros_like(shift), torch.ones_like(shift)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        within = fits(middle)
-        low, high = torch.where(within, middle, low), torch.where(within, high, middle)
-    whole = torch.ones_like(shift)
-    return (torch.where(fits(whole), whole, low) * shift).clamp(-MAX_SHIFT, MAX_SHIFT)
+    share = share_within_divergence(baseline, shift, HALVINGS)
+    return (share * shift).clamp(-MAX_SHIFT, MAX_SHIFT)

@@ -67,12 +67,16 @@ class EditMod:
         """Return B rows each of the target, of no text and of the source."""
         return three_texts(model, text, self.source)
 
+    def texts_at(self, scale: int) -> int:
+        """Return 3 where bits are mixed, else 2: the source is not used."""
+        return 3 if scale < self.mixed else 2
+
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
-        target, none, source = odds_of(logits).chunk(3)
+        target, none, *source = odds_of(logits).chunk(self.texts_at(scale))
         plain = classifier_free(target, none, self.cfg)
-        if scale >= self.mixed:
+        if not source:
             return logits_of(plain)
-        other = classifier_free(source, none, self.cfg)
+        other = classifier_free(source[0], none, self.cfg)
         own = torch.where(self.bits[scale], self.confidence, 1 - self.confidence)
         moved = own + torch.sigmoid(plain / self.tau) - torch.sigmoid(other / self.tau)
         # The sampler divides by tau again. A probability of 0 or 1 gives infinite odds: certain.

@@ -26,8 +26,17 @@ class Guidance(Protocol):
         """Return the texts to predict for, conditional rows first; ``text`` is (B, T, Ct5)."""
         ...
 
+    def texts_at(self, scale: int) -> int:
+        """Return how many of the texts, from the first, are used at a scale; it never rises."""
+        ...
+
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
-        """Combine logits (rows·B, L, d, 2) of a scale to (B, L, d, 2), before temperature."""
+        """Combine logits of a scale to (B, L, d, 2), before temperature.
+
+        Args:
+            scale: Index of the scale.
+            logits: Predictions for the texts that are used at this scale, (texts·B, L, d, 2).
+        """
         ...
 
 
@@ -85,6 +94,9 @@ class ClassifierFree:
         mask = None if text.mask is None else text.mask.repeat(2, 1)
         return TextFeatures(torch.cat([text.features, unconditional.features]), mask)
 
+    def texts_at(self, scale: int) -> int:
+        return 2
+
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
         conditional, unconditional = logits.chunk(2)
         return unconditional + self.cfg * (conditional - unconditional)
@@ -100,6 +112,9 @@ class Unguided:
         """Return the conditional rows only."""
         return text
 
+    def texts_at(self, scale: int) -> int:
+        return 1
+
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
         return logits
 
@@ -113,7 +128,8 @@ MAX_DIVERGENCE = 0.3
 MAX_SHIFT = 5.0
 """Maximum change of the log-odds of each bit from classifier-free guidance."""
 
-_HALVINGS = 16
+HALVINGS = 16
+"""Number of halvings that find how far a bit may move."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +157,19 @@ class SourceNegative:
         """Return B rows each of the target, of no text and of the source."""
         return three_texts(model, text, self.source)
 
+    def texts_at(self, scale: int) -> int:
+        """Return 3; at the last scale, where the strength is 0, the source is not used."""
+        last = len(self.schedule.scales) - 1
+        return 2 if scale == last > 0 else 3
+
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
-        target, none, source = (logits[..., 1] - logits[..., 0]).chunk(3)
+        target, none, *source = (logits[..., 1] - logits[..., 0]).chunk(self.texts_at(scale))
         baseline = classifier_free(target, none, self.cfg)
+        if not source:
+            return torch.stack([torch.zeros_like(baseline), baseline], dim=-1)
         last = len(self.schedule.scales) - 1
         strength = FIRST_STRENGTH * (1 - scale / last) if last else FIRST_STRENGTH
-        shift = -strength * (source - target)
+        shift = -strength * (source[0] - target)
         if self.edit_mask is not None:
             shift = shift * self._edit_mask_at(scale)
         odds = baseline + bounded_shift(baseline, shift)
@@ -160,18 +183,28 @@ class SourceNegative:
 
 
 def bounded_shift(baseline: Tensor, shift: Tensor) -> Tensor:
-    """Return the largest part of a log-odds shift that satisfies the bounds, for each bit.
-
-    The divergence grows with the fraction of the shift, so bisection finds the largest fraction.
-    """
+    """Return the largest part of a log-odds shift that satisfies the bounds, for each bit."""
     shift = shift.clamp(-MAX_SHIFT, MAX_SHIFT)
+    return share_within_divergence(baseline, shift, HALVINGS) * shift
+
+
+def share_within_divergence(baseline: Tensor, shift: Tensor, halvings: int) -> Tensor:
+    """Return the share of a log-odds shift whose divergence is at most ``MAX_DIVERGENCE``.
+
+    The divergence grows with the share, so bisection finds the largest one. It is 1 for a bit whose
+    whole shift is within the bound.
+    """
+
+    def fits(share: Tensor) -> Tensor:
+        return bernoulli_divergence(baseline + share * shift, baseline) <= MAX_DIVERGENCE
+
     low, high = torch.zeros_like(shift), torch.ones_like(shift)
-    fits = bernoulli_divergence(baseline + shift, baseline) <= MAX_DIVERGENCE
-    for _ in range(_HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
-        within = bernoulli_divergence(baseline + middle * shift, baseline) <= MAX_DIVERGENCE
+        within = fits(middle)
         low, high = torch.where(within, middle, low), torch.where(within, high, middle)
-    return torch.where(fits, shift, low * shift)
+    whole = torch.ones_like(shift)
+    return torch.where(fits(whole), whole, low)
 
 
 def bernoulli_divergence(odds: Tensor, other: Tensor) -> Tensor:

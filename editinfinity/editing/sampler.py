@@ -8,7 +8,7 @@ Source: EditInfinity (arXiv 2510.20217), docs/method.md, "Stage 4: sampling".
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -25,6 +25,9 @@ from editinfinity.models.scale_passes import ScalePasses
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
 from editinfinity.settings.groups import SamplingSettings
+
+MakePasses = Callable[[Infinity, TextFeatures, ScaleSchedule, Sequence[int]], ScalePasses]
+"""Creates the forward passes of an image, given what :class:`ScalePasses` is created from."""
 
 
 class Watcher(Protocol):
@@ -92,7 +95,7 @@ def sample(
     watcher: Watcher | None = None,
     on_logits: Callable[[int, Tensor], None] | None = None,
     guidance: Guidance | None = None,
-    passes: Callable[[Infinity, TextFeatures, ScaleSchedule], ScalePasses] = ScalePasses,
+    passes: MakePasses = ScalePasses,
 ) -> Sample:
     """Generate an image for each row of ``text`` (B, T, Ct5), which includes any soft prompt.
 
@@ -113,7 +116,8 @@ def sample(
     patchify = schedule.patchify
     guide = ClassifierFree(settings.cfg) if guidance is None else guidance
     batch, device = text.features.shape[0], text.features.device
-    run = passes(model, guide.texts(model, text), schedule)
+    rows = [batch * guide.texts_at(scale) for scale in range(len(schedule.scales))]
+    run = passes(model, guide.texts(model, text), schedule, rows)
     noise = draw_noise(batch, schedule, model.config.token_bits, generator, device)
     grid = schedule.tokenizer_grid
     code = torch.zeros(batch, model.config.bits, *grid, device=device)

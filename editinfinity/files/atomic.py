@@ -8,7 +8,6 @@ then renamed.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from editinfinity.errors import UserError
-from editinfinity.locks import Lock
+from editinfinity.locks import Lock, lock_file
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 """Error numbers that indicate a problem with the disk rather than a bug."""
@@ -105,7 +104,7 @@ def _create_temporary(final: Path, prefix: str) -> tuple[Path, int]:
     while True:
         descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=final.suffix, dir=final.parent)
         with suppress(OSError):  # without file locks, ``_delete_leftovers`` deletes nothing either
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(descriptor)
         if (path := Path(name)).exists():  # ``_delete_leftovers`` may delete it before the lock
             return path, descriptor
         os.close(descriptor)

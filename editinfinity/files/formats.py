@@ -30,6 +30,20 @@ ENDINGS = {
 IMAGE_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)
 """The endings of the files that can be opened, in lower case."""
 
+_OTHER_ENDINGS = frozenset(
+    {
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq"),
+        *(".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2"),
+        *(".rwl", ".sr2", ".srf", ".srw", ".x3f"),  # up to here of cameras
+        *(".heics", ".heifs", ".j2k", ".jp2", ".mpo", ".psb", ".psd", ".svg", ".tga", ".xcf"),
+    }
+)
+"""Endings of further pictures. Opening such a file tells whether it can be read here, and why not:
+a format depends on the content, and on the packages that are installed."""
+
+PICTURE_ENDINGS = frozenset(IMAGE_ENDINGS) | _OTHER_ENDINGS
+"""The endings of picture files in lower case, with dot, also of formats that cannot be opened."""
+
 
 class _Plugin(NamedTuple):
     """A package that adds a format to Pillow: its name for users, its extra, and its module."""

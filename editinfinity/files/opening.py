@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageErro
 
 from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.camera_raw import refuse_camera_files
-from editinfinity.files.formats import ENDINGS, IMAGE_ENDINGS, load_plugin
+from editinfinity.files.formats import ENDINGS, load_plugin
 from editinfinity.files.geometry import Size
 from editinfinity.files.input_files import require_file
 from editinfinity.files.jpeg_xl import size_of_jpeg_xl
@@ -44,22 +44,6 @@ Result = TypeVar("Result")
 
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap height and width."""
-
-
-_OTHER_ENDINGS = frozenset(
-    {
-        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq"),
-        *(".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2"),
-        *(".rwl", ".sr2", ".srf", ".srw", ".x3f"),  # up to here of cameras
-        *(".heics", ".heifs", ".j2k", ".jp2", ".mpo", ".psb", ".psd", ".svg", ".tga", ".xcf"),
-    }
-)
-"""Endings of further pictures. Opening such a file tells whether it can be read here, and why not:
-a format depends on the content, and on the packages that are installed."""
-
-
-PICTURE_ENDINGS = frozenset(IMAGE_ENDINGS) | _OTHER_ENDINGS
-"""The endings of picture files in lower case, with dot, also of formats that cannot be opened."""
 
 
 def is_picture(path: Path) -> bool:

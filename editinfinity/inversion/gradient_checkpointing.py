@@ -224,8 +224,8 @@ def _least_bytes(stored: int) -> int:
     return _LEAST_RESERVE + int(_LEAST_WORKING_BLOCKS * stored)
 
 
-def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
-    """Enable gradient checkpointing for the required number of a model's blocks.
+def prepare(model: Infinity, tokens: int, choice: str = "auto") -> int:
+    """Enable gradient checkpointing for the required number of a model's blocks; return it.
 
     Args:
         model: the transformer, already on its device.
@@ -248,3 +248,4 @@ def prepare(model: Infinity, tokens: int, choice: str = "auto") -> None:
         log.info("gradient checkpointing: %d of %d blocks are recomputed", count, depth)
     if parked:
         log.info("gradient checkpointing: the inputs of %d blocks wait in RAM", parked)
+    return count

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,9 @@ _MAX_PENDING = 1
 
 Loss = Callable[[], Tensor]
 Reseed = Callable[[int], None]
+
+Passes = Callable[[Loss, Sequence[nn.Parameter]], Tensor]
+"""Computes a loss and the gradients of parameters, and returns the loss without its graph."""
 
 ParameterState = dict[str, Tensor]
 """AdamW's state for one parameter: ``step``, and two running means of the parameter's shape."""
@@ -96,6 +99,18 @@ class InversionLoss:
         return TextFeatures(torch.where(dropped, no_text, text.features))
 
 
+def run_passes(loss: Loss, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Compute the loss, and ``grad`` of each parameter; return the loss.
+
+    A parameter of which the loss does not depend gets no gradient (None).
+    """
+    for parameter in parameters:
+        parameter.grad = None
+    value = loss()
+    value.backward()
+    return value.detach()
+
+
 def train(
     parameters: Iterable[nn.Parameter],
     loss: Loss,
@@ -105,6 +120,7 @@ def train(
     reseed: Reseed,
     state: Mapping[int, ParameterState] | None = None,
     on_iteration: Callable[[int, float], None] | None = None,
+    passes: Passes = run_passes,
 ) -> dict[int, ParameterState]:
     """Train ``parameters`` with AdamW, one update per iteration.
 
@@ -119,6 +135,7 @@ def train(
         state: AdamW's state from before the first of these iterations, by parameter index.
         on_iteration: called with the iteration's number and loss after its update, in order. The
             call for the last iteration happens before this function returns.
+        passes: runs the forward and backward passes of an iteration.
 
     Returns:
         AdamW's state after the last iteration.
@@ -148,15 +165,13 @@ def train(
 
     for iteration in iterations:
         reseed(iteration)
-        value = loss()
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        value = passes(loss, trained)
         for parameter in trained:
             if parameter.grad is None:  # dropped branch: AdamW's momentum still has to move it
                 parameter.grad = torch.zeros_like(parameter)
         nn.utils.clip_grad_norm_(trained, settings.grad_clip)
         optimizer.step()
-        pending.append((iteration, value.detach()))
+        pending.append((iteration, value))
         if len(pending) > _MAX_PENDING:
             report()
     while pending:

@@ -199,9 +199,14 @@ class JobRecord:
 
     @property
     def seconds(self) -> float | None:
-        """Duration of the job in seconds; None if it has not succeeded."""
-        outcome = self.outcome
-        return outcome.seconds if outcome is not None and outcome.state == DONE else None
+        """Duration of the job in seconds, without waiting for a GPU; None if it has not succeeded.
+
+        The waiting is not part of the stage, which is all that a job with a model does.
+        """
+        outcome, usage = self.outcome, self.last(ResourceUsage)
+        if outcome is None or outcome.state != DONE:
+            return None
+        return outcome.seconds if usage is None else usage.seconds
 
     @property
     def memory(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,8 @@ from editinfinity.settings.groups import (
     GuidanceSettings,
     SamplingSettings,
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,13 @@ def _editmod(edit: Edit) -> Approach:
     copied, mixed = editmod.preset_scales(settings.editmod_preset, scales)
     copied = copied if settings.editmod_copy is None else settings.editmod_copy
     mixed = mixed if settings.editmod_mix is None else settings.editmod_mix
+    if copied >= mixed:
+        log.warning(
+            "editmod_copy is %d and editmod_mix %d, so no scale is mixed and the source prompt has "
+            "no effect; set editmod_mix higher than editmod_copy",
+            copied,
+            mixed,
+        )
     guidance = editmod.EditMod(
         sampling.cfg, sampling.tau, edit.source, edit.bits, mixed, settings.editmod_confidence
     )

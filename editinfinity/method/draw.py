@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,7 @@ from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.images import from_model
 from editinfinity.method.approach import Edit, approach_of
 from editinfinity.models.scale_passes import ScalePasses
-from editinfinity.models.transformer import Infinity, TextFeatures
-from editinfinity.scales import ScaleSchedule
+from editinfinity.models.transformer import Infinity
 from editinfinity.settings.groups import GuidanceSettings, SamplingSettings
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def draw(
     source_prompt: PromptFeatures | None = None,
     guidance: GuidanceSettings = GuidanceSettings(),
     lock_scales: int = 0,
-    passes: Callable[[Infinity, TextFeatures, ScaleSchedule], ScalePasses] = ScalePasses,
+    passes: sampler.MakePasses = ScalePasses,
 ) -> Tensor:
     """Sample a picture for the edit prompt; a blend mask keeps the photograph where it is 1.
 

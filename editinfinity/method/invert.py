@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
 from editinfinity.compute import determinism, report_memory_faults, reseed
@@ -19,7 +20,8 @@ from editinfinity.files.checkpoints import Adapter, OptimizerState, SoftPrompt
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.inversion import gradient_checkpointing
 from editinfinity.inversion.lora import add_lora
-from editinfinity.inversion.training import InversionLoss, Source, train
+from editinfinity.inversion.recorded_iterations import choose_passes
+from editinfinity.inversion.training import InversionLoss, Passes, Source, train
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import Preset
 from editinfinity.prompts import SOFT_PROMPT_LENGTH
@@ -81,7 +83,8 @@ def source_of(
 class Trainer:
     """Trains vectors and adapters on one photograph.
 
-    Every training leaves the transformer without an adapter and in ``eval`` mode.
+    Every training leaves the transformer in ``eval`` mode and, but for ``train_adapter``, without
+    an adapter.
 
     Attributes:
         transformer: the transformer; its weights are frozen.
@@ -161,19 +164,29 @@ class Trainer:
         Raises:
             UserError: for the same reasons as ``learn_soft_prompt``.
         """
+        adapted = self.new_adapter(lora)
+        try:
+            state = self.train_adapter(adapted, source, iterations, lora)
+            return Adapter.of(adapted), state
+        finally:
+            adapted.unload()
+
+    def new_adapter(self, lora: LoraSettings) -> PeftModel:
+        """Return the transformer, wrapped in place with a new LoRA adapter."""
         reseed(self.training.train_seed, ADAPTER, 0)
-        adapted = add_lora(self.transformer, lora).to(self.transformer.device)
+        return add_lora(self.transformer, lora).to(self.transformer.device)
+
+    def train_adapter(
+        self, adapted: PeftModel, source: Source, iterations: int, lora: LoraSettings
+    ) -> OptimizerState:
+        """Train the adapter of a result of ``new_adapter``, in place; see ``learn_adapter``."""
         parameters = [tensor for tensor in adapted.parameters() if tensor.requires_grad]
         defaults = self.preset.training
         rate = self.training.lora_learning_rate or defaults.lora_learning_rate
         batch = self.training.batch_size or defaults.lora_batch_size
-        try:
-            state = self._train(
-                ADAPTER, adapted, parameters, source, iterations, rate, batch, lora.kl_weight
-            )
-            return Adapter.of(adapted), state
-        finally:
-            adapted.unload()
+        return self._train(
+            ADAPTER, adapted, parameters, source, iterations, rate, batch, lora.kl_weight
+        )
 
     def _train(
         self,
@@ -212,7 +225,8 @@ class Trainer:
             done = iteration
             callbacks.on_iteration(name, iteration, iterations, value)
 
-        loss = self._loss(model, source, batch_size, kl_weight)
+        loss = InversionLoss(model, self.transformer, source, self.training, batch_size, kl_weight)
+        passes = self._prepare(model, source.schedule.tokens, batch_size)
         try:
             with (
                 report_memory_faults("lower batch_size, or choose a smaller pixel_budget"),
@@ -227,6 +241,7 @@ class Trainer:
                     lambda iteration: reseed(seed, name, iteration),
                     None if before is None else dict(enumerate(before.parameters)),
                     report,
+                    passes,
                 )
         except FloatingPointError as error:
             raise UserError(f"{name}: {error}; lower the learning rate") from None
@@ -238,14 +253,11 @@ class Trainer:
         callbacks.on_end(parameters, state)
         return state
 
-    def _loss(
-        self, model: nn.Module, source: Source, batch: int, kl_weight: float
-    ) -> InversionLoss:
-        """Prepare the model for training (``train`` mode, checkpointing) and return its loss."""
-        settings = self.training
-        self.transformer.set_drop_path(settings.drop_path)
+    def _prepare(self, model: nn.Module, tokens: int, batch: int) -> Passes:
+        """Prepare the model for training: ``train`` mode, drop path, checkpointing, recording."""
+        self.transformer.set_drop_path(self.training.drop_path)
         model.train()
-        gradient_checkpointing.prepare(
-            self.transformer, batch * source.schedule.tokens, self.checkpointing
+        recomputed = gradient_checkpointing.prepare(
+            self.transformer, batch * tokens, self.checkpointing
         )
-        return InversionLoss(model, self.transformer, source, settings, batch, kl_weight)
+        return choose_passes(self.transformer, tokens, batch, recomputed)

@@ -8,32 +8,25 @@ import numpy as np
 import torch
 
 from editinfinity.compute import report_memory_faults
-from editinfinity.editing import sampler
-from editinfinity.editing.attention_map import (
-    FINE_TOKENS,
-    AttentionCollector,
-    AttentionCollectors,
-    scales_of_at_least,
-)
-from editinfinity.editing.blend import ReplaySource
+from editinfinity.editing.attention_map import WordAttention
 from editinfinity.editing.blend_mask import blur
-from editinfinity.editing.probabilities import token_bits
-from editinfinity.editing.prompt_map import BitDisagreement, TwoPrompts
+from editinfinity.editing.guidance import padded_rows
+from editinfinity.editing.prompt_map import bit_disagreement
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.maps import PromptMaps, normalised
+from editinfinity.inversion.teacher_forcing import make_training_batch
 from editinfinity.method.prompt_changes import changed_words, require_comparable
+from editinfinity.models.attention import sampling_backend
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.prompts import Span, tokens_of
-from editinfinity.settings.groups import SamplingSettings
 
 BITS_SIGMA = 1.0
 """Standard deviation of the blur of the map of bits, in cells of ``schedule.reference_grid``."""
 
-_TARGET, _SOURCE = 0, 1  # rows of TwoPrompts
-
 
 @report_memory_faults("choose a smaller pixel_budget")
+@torch.inference_mode()
 def prompt_maps(
     transformer: Infinity,
     photograph: ImageFeatures,
@@ -42,9 +35,12 @@ def prompt_maps(
 ) -> PromptMaps:
     """Compare what the model makes of a photograph's own codes given two prompts, in one pass.
 
+    All scales are predicted at once, as in training: the codes are known, so no scale has to wait
+    for the coarser ones, and no keys and values are stored.
+
     Args:
         transformer: the transformer, without an adapter.
-        photograph: the photograph; its codes replace the generated codes at every scale.
+        photograph: the photograph; its codes are the inputs of all scales.
         source: the source prompt, without soft prompt and suffix.
         target: the edit prompt, likewise.
 
@@ -58,27 +54,25 @@ def prompt_maps(
     require_comparable(source.prompt, target.prompt)
     device, schedule = transformer.device, photograph.schedule
     change = changed_words(source.prompt, target.prompt)
-    fine = scales_of_at_least(schedule, FINE_TOKENS)
-    words = [
-        AttentionCollector(schedule, tokens, fine, row, len(prompt.features))
-        for row, prompt, spans in ((_SOURCE, source, change.gone), (_TARGET, target, change.new))
-        for tokens in _tokens(prompt, spans)
+    prompts = (source, target)  # the rows of the batch
+    texts = padded_rows([TextFeatures.of(prompt.features, device) for prompt in prompts])
+    words = [_tokens(source, change.gone), _tokens(target, change.new)]
+    attention = WordAttention(schedule, texts.mask)
+    photo = make_training_batch(torch.from_numpy(photograph.raw)[None].to(device), schedule)
+    with sampling_backend(0):
+        logits = transformer(
+            photo.inputs.expand(len(prompts), -1, -1), texts, schedule,
+            attention if any(words) else None,
+        )  # fmt: skip
+    maps = [
+        normalised(word)
+        for row, spans in enumerate(words)
+        if spans
+        for word in attention.maps(row, spans).cpu().numpy()
     ]
-    bits = BitDisagreement(schedule, token_bits(photograph.bits, schedule, device))
-    sampler.sample(
-        transformer,
-        TextFeatures.of(target.features, device),
-        schedule,
-        SamplingSettings(),
-        torch.Generator(),
-        edit=ReplaySource(sampler.codes_of(photograph.bits, schedule, device)),
-        watcher=AttentionCollectors(words) if words else None,
-        on_logits=bits,
-        guidance=TwoPrompts(TextFeatures.of(source.features, device)),
-    )
-    maps = [normalised(word.mean.cpu().numpy()) for word in words]
+    bits = bit_disagreement(logits, photo.targets, schedule).cpu().double().numpy()
     return PromptMaps(
-        bits=blur(bits.mean.cpu().double().numpy(), BITS_SIGMA).astype(np.float32),
+        bits=blur(bits, BITS_SIGMA).astype(np.float32),
         words=np.mean(maps, axis=0, dtype=np.float32) if maps else None,
         gone=_texts(source.prompt, change.gone),
         new=_texts(target.prompt, change.new),

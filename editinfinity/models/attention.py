@@ -65,7 +65,7 @@ class TeacherForcing:
 
     Args:
         lengths: Number of tokens of each scale.
-        operations: Implementation that adds up the gradients of the prefixes.
+        operations: Implementation of attention, and of the sum of the prefixes' gradients.
     """
 
     def __init__(self, lengths: Sequence[int], operations: Operations = PLAIN) -> None:
@@ -86,7 +86,7 @@ class TeacherForcing:
         values = _Prefixes.apply(v, self.ends, self.operations)
         mask = _small_mask(self.small, q.dtype, q.device) if len(self.small) > 1 else None
         attended = [attend(queries[0], keys[0], values[0], mask)]
-        attended += map(attend, queries[1:], keys[1:], values[1:])
+        attended += map(self.operations.attend, queries[1:], keys[1:], values[1:])
         # Concatenate as (B, L, heads, ·), the memory order that the output projection reads.
         return torch.cat([part.transpose(1, 2) for part in attended], dim=1).transpose(1, 2)
 

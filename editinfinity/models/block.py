@@ -36,6 +36,11 @@ class Modulation(NamedTuple):
     shift1: Tensor
     shift2: Tensor
 
+    def first(self, rows: int) -> Modulation:
+        """Return the parameters of the first rows of the batch."""
+        gate1, gate2 = (None if gate is None else gate[:rows] for gate in self[:2])
+        return Modulation(gate1, gate2, *(part[:rows] for part in self[2:]))
+
 
 class Stream(NamedTuple):
     """Residual stream whose last addition is pending, so that it can be fused with the next norm.

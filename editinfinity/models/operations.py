@@ -89,6 +89,18 @@ class Operations:
         for part in parts:
             total[:, :, : part.shape[2]] += part
 
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return attention with scale 1 of q (B, heads, L, ·) to k and v (B, heads, T, ·)."""
+        return F.scaled_dot_product_attention(q, k, v, scale=1.0)
+
+    def with_dropout_seeds(self, seeds: Tensor) -> Operations:
+        """Return these operations with given seeds of the adapters' dropout masks.
+
+        The seeds (blocks, 2) int64 are read when the kernels run. Without kernels, torch draws the
+        masks from the generator of the device, and the seeds are not used.
+        """
+        return self
+
     def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
         """Return the output of the feed-forward layers, with or without LoRA, for h (B, L, C)."""
         return layers(h)

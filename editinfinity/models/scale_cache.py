@@ -32,7 +32,8 @@ _RESERVE = 3 * 2**28
 class Workspace:
     """Memory for the keys and values of all tokens, (2, B, heads, L, head width), on the device.
 
-    It is allocated when it is first needed. Blocks use it one after another.
+    It is allocated when it is first needed, for the rows of that pass; later passes have no more.
+    Blocks use it one after another.
     """
 
     def __init__(self, tokens: int) -> None:
@@ -40,14 +41,16 @@ class Workspace:
         self._memory: Tensor | None = None
 
     def keys_values(self, x: Tensor, heads: int) -> Tensor:
-        """Return the memory for a batch as in tokens x (B, ·, C)."""
+        """Return the memory for the rows of tokens x (B, ·, C)."""
         if self._memory is None:
             self._memory = empty_cache(x, heads, self.tokens)
-        return self._memory
+        return self._memory[:, : len(x)]
 
 
 class ScaleCache:
     """Key-value cache of one block; an ``AttentionContext``.
+
+    A scale may have fewer rows than the scales before it, which are then the first ones.
 
     Args:
         lengths: Number of tokens of each scale. Memory for all but the last is allocated at the
@@ -63,15 +66,16 @@ class ScaleCache:
 
     def kv_buffer(self, x: Tensor, heads: int) -> KeysValues:
         """Return the memory that follows the tokens processed so far."""
-        length = x.shape[1]
+        batch, length, _ = x.shape
         if self._cache is None and self.kept:
             self._cache = empty_cache(x, heads, self.kept)
+        kept = None if self._cache is None else self._cache[:, :batch]
         if self.filled + length <= self.kept:
-            self._current = self._cache
+            self._current = kept
         else:
             self._current = self.workspace.keys_values(x, heads)
-            if self._cache is not None:
-                self._current.narrow(3, 0, self.filled).copy_(self._cache.narrow(3, 0, self.filled))
+            if kept is not None:
+                self._current.narrow(3, 0, self.filled).copy_(kept.narrow(3, 0, self.filled))
         assert self._current is not None
         keys, values = self._current.narrow(3, self.filled, length)
         return keys, values
@@ -138,7 +142,7 @@ class ParkedCaches:
             ]
         self.transfers.start(
             (parked.narrow(0, start, length), row.narrow(0, start, length))
-            for parked, row in zip(self._parked[block], rows, strict=True)
+            for parked, row in zip(self._parked[block][: len(rows)], rows, strict=True)
         )
 
     def _copy_to_device(self, block: int, x: Tensor, heads: int) -> None:
@@ -146,7 +150,7 @@ class ParkedCaches:
         if self._held[slot] == (block, filled):
             return
         rows = _rows(self._workspaces[slot].keys_values(x, heads))
-        parked = self._parked[block] or rows  # at the first scale, there is nothing to copy
+        parked = self._parked[block][: len(rows)] or rows  # nothing is to be copied at first
         self._arrivals[slot] = self.transfers.start(
             (row.narrow(0, 0, filled), source.narrow(0, 0, filled))
             for row, source in zip(rows, parked, strict=True)
@@ -261,5 +265,5 @@ def empty_cache(x: Tensor, heads: int, tokens: int) -> Tensor:
 
 
 def _rows(cache: Tensor) -> list[Tensor]:
-    """Return keys, then values, of every row of the batch, each (tokens, heads, head width)."""
-    return list(cache.transpose(2, 3).flatten(0, 1).unbind(0))
+    """Return keys and values of each row of the batch, each (tokens, heads, head width)."""
+    return [part for row in cache.transpose(2, 3).unbind(1) for part in row.unbind(0)]

@@ -9,7 +9,7 @@ shape only when it occurs a second time in a row.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -30,11 +30,21 @@ class ScalePasses:
         model: The transformer.
         text: Text features to condition on, (rows, T, Ct5).
         schedule: The scales.
+        rows: Number of rows, from the first, to predict for at each scale; it must not rise. None
+            for all rows at all scales.
     """
 
-    def __init__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> None:
+    def __init__(
+        self,
+        model: Infinity,
+        text: TextFeatures,
+        schedule: ScaleSchedule,
+        rows: Sequence[int] | None = None,
+    ) -> None:
         self.model, self.schedule = model, schedule
         self.condition = model.condition(text)
+        self.rows = [len(text.features)] * len(schedule.scales) if rows is None else rows
+        self._conditions = {count: self.condition.first(count) for count in set(self.rows)}
         self.contexts = scale_caches(*_cached(model, text, schedule))
 
     def logits(self, scale: int, inputs: Tensor | None, observe: Observer | None = None) -> Tensor:
@@ -43,17 +53,18 @@ class ScalePasses:
         Args:
             scale: Index of the scale. Call once for each scale, in order.
             inputs: Running sum resized to the grid of this scale and folded, (B, h·w, d); None at
-                the first scale. The number of rows is a multiple of B; ``inputs`` is repeated.
+                the first scale. The scale's rows are a multiple of B; ``inputs`` is repeated.
             observe: Callback for the cross-attention of every block.
         """
+        condition = self._conditions[self.rows[scale]]
         if inputs is None:
-            tokens = self.model.start_token(self.condition)
+            tokens = self.model.start_token(condition)
         else:
             tokens = self.model.word_embed(inputs)
-            tokens = tokens.repeat(len(self.condition.pooled) // len(tokens), 1, 1)
+            tokens = tokens.repeat(self.rows[scale] // len(tokens), 1, 1)
         with sampling_backend(self.schedule.lengths[scale]):
             return self.model.forward_scale(
-                tokens, scale, self.condition, self.schedule, self.contexts, observe
+                tokens, scale, condition, self.schedule, self.contexts, observe
             )
 
 
@@ -64,10 +75,16 @@ class GraphedPasses(ScalePasses):
     a scale are overwritten when the next image is generated.
     """
 
-    def __init__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> None:
+    def __init__(
+        self,
+        model: Infinity,
+        text: TextFeatures,
+        schedule: ScaleSchedule,
+        rows: Sequence[int] | None = None,
+    ) -> None:
         # A copy, because the next image's mask is written into it.
         mask = None if text.mask is None else text.mask.clone()
-        super().__init__(model, TextFeatures(text.features, mask), schedule)
+        super().__init__(model, TextFeatures(text.features, mask), schedule, rows)
         # References keep the memory that the graphs read from being freed and reused.
         self._kept_alive = (*model.parameters(), model.rotary(schedule, text.features.device))
         self._graphs: list[tuple[torch.cuda.CUDAGraph, Tensor | None, Tensor]] = []
@@ -126,25 +143,33 @@ class CudaGraphRunner:
         self._failed: object = None
         self._recorded: GraphedPasses | None = None
 
-    def __call__(self, model: Infinity, text: TextFeatures, schedule: ScaleSchedule) -> ScalePasses:
-        """Return the forward passes for a text."""
+    def __call__(
+        self,
+        model: Infinity,
+        text: TextFeatures,
+        schedule: ScaleSchedule,
+        rows: Sequence[int] | None = None,
+    ) -> ScalePasses:
+        """Return the forward passes for a text; see :class:`ScalePasses`."""
         device = text.features.device
         if device.type != "cuda":
-            return ScalePasses(model, text, schedule)
+            return ScalePasses(model, text, schedule, rows)
         size, masked = tuple(text.features.shape), text.mask is not None
-        shape = (id(model), schedule, size, masked, tuple(_recording_key(model)))
+        kept = None if rows is None else tuple(rows)
+        shape = (id(model), schedule, size, masked, kept, tuple(_recording_key(model)))
         if self._recorded is not None and not self._recorded.complete:
             self._failed, self._recorded = self._last, None
         if shape != self._last:
             self._last, self._recorded = shape, None
-            return ScalePasses(model, text, schedule)
+            return ScalePasses(model, text, schedule, rows)
         if shape == self._failed:
-            return ScalePasses(model, text, schedule)
+            return ScalePasses(model, text, schedule, rows)
         if self._recorded is None:
             if caches_to_park(*_cached(model, text, schedule)):
-                return ScalePasses(model, text, schedule)  # copies from RAM cannot be recorded
+                # Copies from RAM cannot be recorded.
+                return ScalePasses(model, text, schedule, rows)
             log.debug("recording the passes of %s", schedule)
-            self._recorded = GraphedPasses(model, text, schedule)
+            self._recorded = GraphedPasses(model, text, schedule, rows)
             return self._recorded
         return self._recorded.begin(text)
 

@@ -28,6 +28,7 @@ from editinfinity.models.attention import (
     TextPool,
 )
 from editinfinity.models.block import Block, BlockRunner, Modulation, Stream, run_block
+from editinfinity.models.drop_path import DropPath, KeptBranches
 from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.models.rotary import rotary_table
 from editinfinity.presets import TransformerConfig
@@ -82,6 +83,15 @@ class Condition:
     modulation: list[Modulation]
     text: list[KeysValues]
     mask: Tensor | None
+
+    def first(self, rows: int) -> Condition:
+        """Return the condition of the first rows of the batch, which shares this one's memory."""
+        return Condition(
+            self.pooled[:rows],
+            [each.first(rows) for each in self.modulation],
+            [(keys[:rows], values[:rows]) for keys, values in self.text],
+            None if self.mask is None else self.mask[:rows],
+        )
 
 
 class RMSNorm(nn.Module):
@@ -148,7 +158,7 @@ class Infinity(nn.Module):
         self.head = nn.Linear(width, 2 * config.token_bits)
         self.run_block: BlockRunner = run_block
         self.rests_in_ram = self.is_streamed = False  # models/placement.py
-        self.drop_path = torch.zeros(config.depth, device="cpu")
+        self.drop_path = DropPath(torch.zeros(config.depth, device="cpu"))
 
     @property
     def device(self) -> torch.device:
@@ -178,7 +188,7 @@ class Infinity(nn.Module):
 
         The probability rises linearly from 0 in the first block to ``rate`` in the last.
         """
-        self.drop_path = torch.linspace(0, rate, len(self.blocks))
+        self.drop_path = DropPath(torch.linspace(0, rate, len(self.blocks)))
         return self
 
     def zero_attention_bias(self) -> Infinity:
@@ -203,58 +213,62 @@ class Infinity(nn.Module):
         rows = self.cfg_uncond[:length].to(text.features.dtype)
         return TextFeatures(rows.expand(batch, -1, -1), text.mask)
 
-    def condition(self, text: TextFeatures, keep: Tensor | None = None) -> Condition:
+    def condition(self, text: TextFeatures, kept: KeptBranches | None = None) -> Condition:
         """Compute everything that depends on the text alone; gradients reach ``text.features``.
 
         Args:
             text: Text features, (B, T, Ct5).
-            keep: Branches of each sample that drop path keeps, from :meth:`_draw_drop_path`; None
-                keeps all.
+            kept: Branches of each sample that drop path keeps; None keeps all.
         """
         mask = None if text.mask is None else text.mask[:, None, None, :]
         normalized = self.text_norm(text.features)
         pooled = self.text_proj_for_sos["ca"](normalized, mask)
         projected = self.text_proj_for_ca(normalized).to(self.blocks[0].ffn_dtype)
         text_kv = [block.ca.keys_values(projected) for block in self.blocks]
-        return Condition(pooled, self._modulation(pooled, keep), text_kv, mask)
+        return Condition(pooled, self._modulation(pooled, kept), text_kv, mask)
 
-    def _modulation(self, pooled: Tensor, keep: Tensor | None) -> list[Modulation]:
+    def _modulation(self, pooled: Tensor, kept: KeptBranches | None) -> list[Modulation]:
         """Return the modulation of every block.
 
         It is computed for all blocks at once; one vector at a time would take hundreds of small
-        operations. Drop path sets the gate of a dropped branch to 0 and divides the others by the
-        keep probability. If all samples drop a branch, its gate is None and the block skips it.
+        operations. Drop path multiplies the gates by its factors. The gate of a branch that need
+        not be computed is None.
         """
         shared = self.shared_ada_lin(pooled).unflatten(-1, (6, -1)).transpose(0, 1)
         block_vectors = torch.cat([block.ada_gss for block in self.blocks]).transpose(1, 2)
         parts = block_vectors.unsqueeze(2) + shared.unsqueeze(2)  # (blocks, 6, B, 1, C)
         parts[:, 2:4] += 1
-        if keep is not None:
-            factors = (keep / (1 - self.drop_path[:, None, None])).to(
-                parts.device, non_blocking=True
-            )
+        if kept is not None:
+            factors = kept.factors.to(parts.device, non_blocking=True)
             parts[:, :2] *= factors[..., None, None]
         vectors = parts.flatten(0, 1).unbind(0)
         modulation = [Modulation(*vectors[n : n + 6]) for n in range(0, len(vectors), 6)]
-        if keep is None:
+        if kept is None:
             return modulation
         return [
             m._replace(gate1=m.gate1 if first else None, gate2=m.gate2 if second else None)
-            for m, (first, second) in zip(modulation, keep.any(2).tolist(), strict=True)
+            for m, (first, second) in zip(modulation, kept.computed, strict=True)
         ]
 
-    def forward(self, inputs: Tensor, text: TextFeatures, schedule: ScaleSchedule) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        text: TextFeatures,
+        schedule: ScaleSchedule,
+        observe: Observer | None = None,
+    ) -> Tensor:
         """Predict the bits of all scales in one pass, given the running sums (teacher forcing).
 
         Args:
             inputs: Running sums that are the inputs of all scales but the first, (B, L − 1, d).
             text: Text features, including any soft prompt.
             schedule: The scales; L is ``schedule.tokens``.
+            observe: Callback for the cross-attention of every block, in order.
 
         Returns:
             Logits (B, L, d, 2), fp32; the last dimension is the value of the bit, 0 or 1.
         """
-        condition = self.condition(text, self._draw_drop_path(len(inputs)))
+        condition = self.condition(text, self.drop_path(len(inputs)) if self.training else None)
         start = self.start_token(condition)
         x = torch.cat([start, self.word_embed(inputs)], dim=1)
         levels = [self.lvl_embed.weight[k].expand(n, -1) for k, n in enumerate(schedule.lengths)]
@@ -264,7 +278,7 @@ class Infinity(nn.Module):
         stream = Stream(x)
         for block, modulation, text_kv in self._blocks(condition):
             stream = self.run_block(
-                block, stream, modulation, text_kv, condition.mask, rotary, context
+                block, stream, modulation, text_kv, condition.mask, rotary, context, observe
             )
         return self.logits(stream, condition)
 
@@ -307,15 +321,6 @@ class Infinity(nn.Module):
     def _blocks(self, condition: Condition) -> Iterator[tuple[Block, Modulation, KeysValues]]:
         """Yield every block with its modulation and its text keys and values."""
         return zip(self.blocks, condition.modulation, condition.text, strict=True)
-
-    def _draw_drop_path(self, batch: int) -> Tensor | None:
-        """Draw which branches of each sample drop path keeps, (blocks, 2, B) bool.
-
-        Return None to keep all. The draw is on the CPU, so reading it needs no GPU synchronisation.
-        """
-        if not self.training or not self.drop_path.any():
-            return None
-        return torch.rand(len(self.blocks), 2, batch) >= self.drop_path[:, None, None]
 
     def rotary(self, schedule: ScaleSchedule, device: torch.device) -> Tensor:
         """Return the cosines and sines of every token's position, (2, L, head width / 2)."""

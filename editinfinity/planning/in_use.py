@@ -10,7 +10,6 @@ for any reason. Locks are not visible to other users or on other machines.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -21,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from editinfinity.errors import UserError
+from editinfinity.locks import lock_byte
 from editinfinity.worker.private import private_folder
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def lock_until_exit(paths: Iterable[Path]) -> None:
         UserError: a command is still changing one of them after ``_TIMEOUT`` seconds.
     """
     if (descriptor := _process_descriptor()) is not None:
-        _lock(descriptor, paths, fcntl.LOCK_SH, _TIMEOUT)
+        _lock(descriptor, paths, shared=True, timeout=_TIMEOUT)
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def locked_for_change(paths: Iterable[Path]) -> Iterator[None]:
     descriptor = _open_lock_file()
     try:
         if descriptor is not None:
-            _lock(descriptor, paths, fcntl.LOCK_EX)
+            _lock(descriptor, paths)
         yield
     finally:
         if descriptor is not None:
@@ -84,8 +84,10 @@ def paths_of_output(file: Path) -> list[Path]:
     return [file, Path(os.path.abspath(file)).parent.parent]  # noqa: PTH100
 
 
-def _lock(descriptor: int, paths: Iterable[Path], operation: int, timeout: float = 0.0) -> None:
-    """Lock the bytes that belong to some paths; ``operation`` is ``LOCK_SH`` or ``LOCK_EX``.
+def _lock(
+    descriptor: int, paths: Iterable[Path], *, shared: bool = False, timeout: float = 0.0
+) -> None:
+    """Lock the bytes that belong to some paths.
 
     Raises:
         UserError: another process holds a conflicting lock, even after ``timeout`` seconds.
@@ -94,7 +96,7 @@ def _lock(descriptor: int, paths: Iterable[Path], operation: int, timeout: float
     for path in paths:
         while True:
             try:
-                fcntl.lockf(descriptor, operation | fcntl.LOCK_NB, 1, _offset_of(path))
+                lock_byte(descriptor, _offset_of(path), shared=shared)
                 break
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):  # no locks on this system

@@ -8,7 +8,6 @@ not written again.
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import logging
 import os
@@ -20,6 +19,7 @@ from editinfinity.cases.case import MAP_ONLY, Cases
 from editinfinity.config.load import Config
 from editinfinity.evaluation.names import NAMES
 from editinfinity.files.atomic import write_text
+from editinfinity.locks import lock_file
 from editinfinity.planning.targets import layout
 from editinfinity.planning.variants import variants_of
 from editinfinity.results.selection import metric_results_of
@@ -70,7 +70,7 @@ def _locked(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # some file systems do not support locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock_file(handle, wait=True)
         yield
     finally:
         os.close(handle)

@@ -86,8 +86,10 @@ class ModelSettings(SettingsGroup):
     """Folder of converted weights; null = where `editinfinity weights fetch` puts them."""
     attention_bias: Switch = case(True)
     """0 drops the q and v biases, to reproduce the original implementation's numbers."""
-    device: Annotated[str, Text("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?")] = run("auto")
-    """auto (a GPU if there is one) | cpu | cuda | cuda:1."""
+    device: Annotated[
+        str, Text("auto, cpu, cuda, cuda:N, mps or xpu", r"auto|cpu|cuda(:\d+)?|mps|xpu")
+    ] = run("auto")
+    """auto (an NVIDIA GPU if there is one) | cpu | cuda | cuda:1 | mps (Apple) | xpu (Intel)."""
     threads: Annotated[int | str, Either("auto", Whole(1, 4096))] = run("auto")
     """CPU threads of the model; auto = all cores, shared by the jobs that run at the same time."""
     text_encoder_dtype: Annotated[str, Choice(("auto", "fp32", "bf16"))] = run("auto")
@@ -261,9 +263,9 @@ class FinishSettings(SettingsGroup):
     too, and restores what the tokenizer loses wherever else the drawing shows the same.
     """
 
-    background: Annotated[str, Choice(("exact", "detail", "decoded"))] = edit("exact")
+    background: Annotated[str, Choice(("detail", "exact", "decoded"))] = edit("detail")
     """Beyond the reach of smoothing: exact = the photograph's own pixels | detail = these, and its
-    detail wherever the edit shows the same | decoded = the model's, as in the paper."""
+    detail wherever else the edit shows the same | decoded = the model's, as in the paper."""
     mask_feather: Annotated[float | None, Number(low=0)] = edit(None, example=20)
     """Width in pixels of the seam around the edit; null = about 1/64 of the view."""
     gps: Annotated[str, Choice(("keep", "drop"))] = edit("keep")

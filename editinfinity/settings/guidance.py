@@ -37,6 +37,17 @@ def is_of_another_guidance(key: str, guidance: str) -> bool:
     return key in GuidanceSettings.settings() and key not in ("guidance", *numbers_of(guidance))
 
 
+def unused_lists(settings: Mapping[str, Any]) -> list[str]:
+    """Return the settings that are lists, but belong to another guidance than the edit's alone."""
+    return [
+        key
+        for key, setting in GuidanceSettings.settings().items()
+        if setting.sweep
+        and is_of_another_guidance(key, guidance_of(settings))
+        and len(values_of(settings, key)) > 1
+    ]
+
+
 def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a Python call with the defaults that their guidance alone has, if any."""
     guidance = str(values.get("guidance", GuidanceSettings.guidance))

@@ -33,20 +33,21 @@ def finish(
 ) -> None:
     """Paste the edited image into the photograph, at full size and with the photograph's metadata.
 
-    Pixels outside the model's crop are kept from the photograph, and with ``background: exact``
-    also those outside the blend mask's reach, each with a soft seam. ``background: detail`` keeps
-    these too, and puts the photograph's detail back wherever the edit shows the same.
+    Pixels outside the model's crop are kept from the photograph, and with ``background: exact`` or
+    ``detail`` also those outside the blend mask's reach, each with a soft seam. ``detail`` also
+    puts the photograph's detail back wherever else the edit shows the same.
 
     Args:
         edited: output of ``edit``.
         image: file of the user's photograph.
         output: file for the finished picture; its extension determines the format.
         kernel: the edit's blend mask (output of ``make_kernel``), if it used one.
-        rendering: output of ``render_photograph``, for ``background: detail``.
+        rendering: output of ``render_photograph``, which ``background: detail`` needs.
         settings: fields of ``FinishSettings``, by name.
 
     Raises:
-        UserError: a picture cannot be read, or the pictures do not belong together.
+        UserError: a picture cannot be read, the pictures do not belong together, or there is no
+            rendering where one is needed.
     """
     finishing = FinishSettings(**settings)
     photograph, generated = read_photograph(image), read_image(edited)
@@ -70,7 +71,10 @@ def _rendering(path: Path | None, geometry: Geometry) -> Image.Image:
         UserError: there is none, or it is of another photograph.
     """
     if path is None:
-        raise UserError("background: detail needs the output of the stage rendering (--rendering)")
+        raise UserError(
+            "background: detail needs the output of the stage rendering: add --rendering "
+            "RENDERING.png, or --background exact"
+        )
     rendering = read_image(path)
     if size_of(rendering) != geometry.model_size:
         raise UserError(

@@ -44,6 +44,16 @@ class Host:
         """
         return loader(*arguments)
 
+    def keep(self, name: str, value: object) -> None:
+        """Keep an object in memory for a later stage. This host keeps nothing."""
+
+    def take(self, name: str) -> object | None:
+        """Return an object that an earlier stage has kept, and forget it; None if there is none.
+
+        There may be none at any time: other stages ran in other processes, or memory was short.
+        """
+        return None
+
     def steps(self, iterations: Iterable[int]) -> Iterator[int]:
         """Yield the iterations until a stop is requested."""
         yield from iterations

@@ -11,19 +11,22 @@ from torch import nn
 
 from editinfinity.files.checkpoints import (
     ADAPTER_STATE,
+    Adapter,
     OptimizerState,
     SoftPrompt,
     restore_adapter,
 )
 from editinfinity.method.invert import ADAPTER, Trainer, source_of
+from editinfinity.method.memory import stays_in_ram
 from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
+from editinfinity.stages import kept_training
 from editinfinity.stages.host import ALONE, Host, PauseFile
 from editinfinity.stages.loading import (
     open_features,
     open_settings,
     transformer_for_training,
 )
-from editinfinity.stages.training import StageTraining
+from editinfinity.stages.training import Checkpoint, StageTraining
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +77,26 @@ def train_lora(
     vectors = None
     if embedding is not None:
         vectors = SoftPrompt.load(embedding, preset.name, preset.transformer.text_width).vectors
-    batch = training.batch_size or preset.training.lora_batch_size
-    transformer = transformer_for_training(host, model, photograph.schedule, batch)
-    checkpoint = None if previous_dir is None else partial(_restore, previous_dir, preset.name)
+    kept = kept_training.take(host, previous_dir, model, lora)
+    checkpoint: Checkpoint | None = None
+    if kept is not None:
+        transformer, checkpoint = kept.transformer, kept.restore
+        log.info("continues from %s in memory", previous_dir)
+    else:
+        batch = training.batch_size or preset.training.lora_batch_size
+        transformer = transformer_for_training(host, model, photograph.schedule, batch)
+        if previous_dir is not None:
+            checkpoint = partial(_restore, previous_dir, preset.name)
     callbacks = StageTraining(ADAPTER, iterations, preset.name, host, checkpoint, losses, pause)
     trainer = Trainer(transformer, preset, training, callbacks, model.gradient_checkpointing)
     source = source_of(photograph, prompt, device, vectors)
-    adapter, after = trainer.learn_adapter(source, iterations, lora)
+    adapted = trainer.new_adapter(lora) if kept is None else kept.adapted
+    after = trainer.train_adapter(adapted, source, iterations, lora)
+    adapter = Adapter.of(adapted)
     after.save(output_dir / ADAPTER_STATE)
     adapter.save(output_dir)
+    if not stays_in_ram(model.memory, preset, device):  # else it would take the next job's room
+        kept_training.keep(host, output_dir, model, lora, transformer, adapted, after)
     count = sum(tensor.numel() for tensor in adapter.weights.values())
     log.info("%s: adapter with %d parameters", output_dir, count)
 

@@ -21,8 +21,8 @@ from editinfinity.worker.cards import Card
 
 log = logging.getLogger(__name__)
 
-_RETRY_PAUSE = 0.1
-"""Seconds between two attempts to take a slot while all are taken."""
+_RETRY_PAUSE = 0.02
+"""Seconds between two attempts to take a slot while all are taken; the GPU idles as long."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,19 @@ def slots_of(device: str, cards: Sequence[Card], jobs_at_once: int) -> list[Slot
     """Return the slots that can be used with a ``device`` setting.
 
     Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, where N is an index into ``cards``.
+        device: value of the setting; N of ``cuda:N`` is an index into ``cards``.
         cards: the visible GPUs.
         jobs_at_once: how many jobs may share the CPU if no GPU is used.
 
     Returns:
-        At least one slot. CPU slots if the setting names a GPU that does not exist; the stage then
-        reports that error.
+        At least one slot. Slots without a GPU if the setting names one that does not exist (the
+        stage then reports that error), or an accelerator that is not NVIDIA's.
     """
     kind, _, index = device.partition(":")
-    if kind != "cpu" and cards and not index:
+    is_nvidia = kind in ("auto", "cuda")
+    if is_nvidia and cards and not index:
         return [Slot(card.identity, card) for card in cards]
-    if kind != "cpu" and index.isdecimal() and int(index) < len(cards):
+    if is_nvidia and index.isdecimal() and int(index) < len(cards):
         card = cards[int(index)]
         return [Slot(card.identity, card)]
     return [Slot(f"cpu-{number}") for number in range(max(1, jobs_at_once))]

@@ -165,6 +165,12 @@ class _WarmHost(JobHost):
     def load(self, loader: Callable[..., Model], *arguments: object) -> Model:
         return self.models.load(loader, *arguments)
 
+    def keep(self, name: str, value: object) -> None:
+        self.models.keep(name, value)
+
+    def take(self, name: str) -> object | None:
+        return self.models.take(name)
+
 
 def _warm_models(device: str) -> WarmModels:
     """Return an empty model cache for a device."""

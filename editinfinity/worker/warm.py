@@ -3,6 +3,11 @@
 Each job gets its own copy of a model's modules, which shares the cached tensors: modules are
 copied, weights are not. Changes such as adapters, ``train()`` or drop path therefore end with the
 job, and the next job gets the model as it was read.
+
+A worker has half a million Python objects, most of them of the libraries it has imported. Going
+through all of them takes Python's garbage collector a quarter of a second, which would be spent
+after every job. So whatever exists when a model has been read is exempted (``gc.freeze``), until
+memory is short.
 """
 
 from __future__ import annotations
@@ -23,6 +28,9 @@ from editinfinity.worker.memory import LARGE_TEXT_ENCODER, MemoryBudget
 log = logging.getLogger(__name__)
 
 Model = TypeVar("Model")
+
+_MAX_KEPT = 4
+"""Number of objects kept for later jobs: of trainings, the last ones of as many photographs."""
 
 
 @dataclass
@@ -60,6 +68,7 @@ class WarmModels:
     def __init__(self, memory: MemoryBudget) -> None:
         self.memory = memory
         self._cache: dict[Any, _Cached] = {}  # least recently used first
+        self._kept: dict[str, object] = {}
 
     def load(self, loader: Callable[..., Model], *arguments: object) -> Model:
         """Return what ``loader(*arguments)`` returns. Only the first call reads from disk."""
@@ -70,6 +79,8 @@ class WarmModels:
             entry = self._read(loader, arguments)
             self._cache[key] = entry
             self._make_room(0, exempt=entry)
+            gc.collect()
+            gc.freeze()
         else:
             self._cache[key] = entry
             if not entry.on_card:
@@ -78,6 +89,17 @@ class WarmModels:
         entry.used = True
         return self._copy(entry)
 
+    def keep(self, name: str, value: object) -> None:
+        """Keep an object for a later job, unless memory gets short; see ``Host.keep``."""
+        self._kept.pop(name, None)
+        self._kept[name] = value
+        while len(self._kept) > _MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+
+    def take(self, name: str) -> object | None:
+        """Return an object that an earlier job has kept, and forget it; None if there is none."""
+        return self._kept.pop(name, None)
+
     def finish_job(self) -> None:
         """Clean up after a job, and drop models whose weights the job has modified."""
         gc.collect()
@@ -85,10 +107,12 @@ class WarmModels:
             if entry.used and entry.on_card and entry.checksum != self._checksum_of(entry):
                 log.warning("%s: a job changed the cached weights; they will be read again", key[0])
                 del self._cache[key]
+                self._free_memory()
             entry.used = False
 
     def park_all(self) -> None:
         """Move all models off the GPU, for a job that ran out of GPU memory."""
+        self._free_memory()
         for entry in list(self._cache.values()):
             self._park(entry)
 
@@ -115,16 +139,26 @@ class WarmModels:
             is_encoder = not isinstance(entry.model, nn.Module)
             if self.memory.card_budget is None and is_encoder and entry.size >= LARGE_TEXT_ENCODER:
                 self._park(entry)
+                self._free_memory()
 
     def _make_room(self, needed: int, exempt: _Cached | None = None) -> None:
         """Park unused models until ``needed`` more bytes fit, least recently used first.
 
         The model ``exempt`` is never parked: one model may be on the GPU whatever its size.
         """
-        gc.collect()  # copies that a job has dropped may be in reference cycles
+        if self._fits(needed):
+            return
+        self._free_memory()
         for entry in list(self._cache.values()):
             if entry is not exempt and not entry.copies and not self._fits(needed):
                 self._park(entry)
+
+    def _free_memory(self) -> None:
+        """Drop what jobs have kept, and all that nothing refers to any more."""
+        self._kept.clear()
+        gc.unfreeze()
+        gc.collect()  # copies that a job has dropped may be in reference cycles
+        gc.freeze()
 
     def _fits(self, needed: int) -> bool:
         budget = self.memory.card_budget

@@ -105,6 +105,16 @@ def test_a_sweep_over_smoothing_of_a_blend_mask_is_told(tmp_path: Path) -> None:
     assert notices_of(tmp_path, MASK, **sweep) == ()
 
 
+def test_a_sweep_of_a_number_that_no_guidance_uses_is_told(tmp_path: Path) -> None:
+    sweep = {"editmod_confidence": [0.8, 0.95], "aredit_threshold": 0.3}
+    (line,) = notices_of(tmp_path, MASK, **sweep)
+    assert line == (
+        "a: editmod_confidence is a list, but cfg does not use it, so nothing more is drawn; set "
+        "method: editmod, or editmod_confidence to one value"
+    )
+    assert notices_of(tmp_path, MASK, **sweep, guidance="editmod") == ()
+
+
 def test_the_bundled_examples_have_no_file_without_effect() -> None:
     data = Path(__file__).parents[2] / "data"
     assert not any("not used" in line for line in load(data).notices)

@@ -72,6 +72,23 @@ def test_with_a_mask_every_bit_inside_and_none_outside_is_drawn_anew() -> None:
         assert inside[0].tolist() == [(c + 0.5) * 16 / w - 0.5 < 6.45 for c in range(w)]
 
 
+def test_bits_that_differ_by_just_the_threshold_stay() -> None:
+    bits = torch.ones(1, 1, 8, dtype=torch.bool)
+    source = torch.full((1, 1, 8), 0.75)  # the target's probability is one half
+    for threshold, anew in ((0.25, False), (0.2, True)):
+        guided = AREdit(3, 1, [bits], [source], threshold, None, PLAN)(0, torch.zeros(2, 1, 8, 2))
+        assert bool(guided.isfinite().all()) is anew
+
+
+@pytest.mark.parametrize(("weight", "inside"), [(0.3, False), (0.5, False), (0.51, True)])
+def test_a_token_is_inside_from_half_of_the_drawings_weight_on(weight: float, inside: bool) -> None:
+    bits = torch.ones(1, 1, 8, dtype=torch.bool)
+    logits = torch.zeros(2, 1, 8, 2)
+    logits[..., 0] = 50  # every bit becomes another
+    guide = AREdit(3, 1, [bits], [bits.float()], 0.2, torch.full((16, 16), weight), PLAN)
+    assert bool((bits_of(guide, logits, 0) != bits).all()) is inside
+
+
 def test_a_mask_is_sampled_bilinearly_at_each_scale() -> None:
     mask = torch.zeros(16, 16)
     mask[7, 7] = 1

@@ -57,7 +57,8 @@ def test_the_formula_scale_by_scale(masked: bool) -> None:
     random = np.random.default_rng(1)
     for scale, (h, w) in enumerate(PLAN.scales):
         target, none, source = random.normal(0, 1, (3, h * w, 8))
-        odds = torch.from_numpy(np.stack([target, none, source]))
+        assert guide.texts_at(scale) == (2 if scale == last else 3)
+        odds = torch.from_numpy(np.stack([target, none, source][: guide.texts_at(scale)]))
         guided = guide(scale, torch.stack([torch.zeros_like(odds), odds], -1))
         strength = 2.3898 * (1 - scale / last)
         # A cell's centre lies between the cells of the gate that it is sampled from.

@@ -54,6 +54,12 @@ def test_exactly_twenty_percent_is_edited() -> None:
     assert edited_cells(mask, (1, 1)).item() is True
 
 
+def test_just_less_than_twenty_percent_is_not_edited() -> None:
+    mask = np.zeros(1000, bool)
+    mask[:199] = True
+    assert not edited_cells(mask.reshape(40, 25), (1, 1)).any()
+
+
 def test_sides_that_do_not_divide_use_exact_area_fractions() -> None:
     # 3 rows over 2 cells: each cell is 1.5 rows, the middle row counts half for both.
     mask = np.array([[False], [True], [False]])
@@ -106,6 +112,17 @@ def test_gaussian_keeps_edited_cells_free_and_fades_to_the_source() -> None:
     assert np.all(np.diff(blend_mask[24, 31:40]) >= 0)
     assert 0 < blend_mask[24, 33] < 1
     assert np.all(blend_mask[40:, 40:] == 1)
+
+
+@pytest.mark.parametrize(("smoothing", "neighbours"), [("gaussian", 0), ("dilated", 1)])
+def test_the_blur_has_a_deviation_of_one_and_a_half_cells(smoothing: str, neighbours: int) -> None:
+    from scipy.ndimage import binary_dilation, gaussian_filter
+
+    mask = square_mask(64, 20, 0, 8, 12) | square_mask(64, 50, 30, 1, 1)
+    free = binary_dilation(mask, iterations=neighbours) if neighbours else mask
+    blurred = gaussian_filter(free.astype(float), 1.5, truncate=4, mode="reflect")
+    expected = np.clip(1 - blurred / blurred[free].min(), 0, 1)
+    assert np.allclose(make_blend_mask(mask, (64, 64), smoothing), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)

@@ -55,7 +55,9 @@ def test_the_formula(changed: dict[str, float]) -> None:
 
 def test_from_the_last_mixed_scale_on_the_target_alone_is_drawn() -> None:
     logits, (target, none, _) = rows(1)
-    plain = probabilities(guide_of(BITS)(1, logits))
+    guide = guide_of(BITS)
+    assert [guide.texts_at(scale) for scale in range(3)] == [3, 2, 2]
+    plain = probabilities(guide(1, logits[:2]))
     assert np.allclose(plain, sigmoid((none + CFG * (target - none)) / TAU), atol=1e-6)
 
 

@@ -75,6 +75,13 @@ def test_the_filter_is_the_guided_filter_with_a_radius_of_12_of_64_cells() -> No
     assert np.allclose(guided_filter(values, guide), reference_filter(values, guide, 3), atol=1e-5)
 
 
+def test_the_radius_of_the_filter_is_at_least_one_cell() -> None:
+    for size in (2, 5):
+        values, guide = RNG.random((size, size)).astype(np.float32), RNG.random((size, size, 3))
+        expected = reference_filter(values, guide, 1)
+        assert np.allclose(guided_filter(values, guide), expected, atol=1e-5)
+
+
 def edges(left: int, right: int) -> np.ndarray:
     """A photograph of 256² with a red part from cell ``left`` to ``right``."""
     pixels = np.full((256, 256, 3), 90, np.uint8)
@@ -97,6 +104,51 @@ def test_a_filter_that_leaks_is_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert cells_of_soft_map(soft, photograph).sum() == 400
     monkeypatch.setattr(prompt_region, "MAX_FILTER_GROWTH", 9)
     assert cells_of_soft_map(soft, photograph).sum() > 600
+
+
+@pytest.mark.parametrize(("cells", "used"), [(480, True), (481, False)])
+def test_a_filter_leaks_from_a_fifth_more_cells_on(
+    cells: int, used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filtered = np.zeros((64, 64), np.float32)
+    filtered[20:44, 20:40] = 1
+    filtered[44, 20 : 20 + cells - 480] = 1
+    monkeypatch.setattr(prompt_region, "guided_filter", lambda *_: filtered)
+    assert cells_of_soft_map(soft_square(20, 0.0), FLAT).sum() == (cells if used else 400)
+    monkeypatch.setattr(prompt_region, "guided_filter", lambda *_: 0 * filtered)
+    assert cells_of_soft_map(soft_square(20, 0.0), FLAT).sum() == 400  # nothing is left of it
+
+
+def test_the_guide_is_the_photograph_on_the_grid_in_parts_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[np.ndarray] = []
+    monkeypatch.setattr(
+        prompt_region, "guided_filter", lambda soft, guide: given.append(guide) or soft
+    )
+    pixels = RNG.integers(0, 256, (256, 128, 3)).astype(np.uint8)
+    soft = np.zeros((64, 32), np.float32)
+    soft[10:20, 10:20] = 1
+    cells_of_soft_map(soft, pixels)
+    expected = pixels.reshape(64, 4, 32, 4, 3).mean((1, 3)) / 255
+    assert np.allclose(given[0], expected, atol=1e-5)
+
+
+def test_otsu_has_256_bins() -> None:
+    """All thresholds between two values are as good; the first one is the border of a bin."""
+    assert otsu_threshold(np.array([0, 0, 1], np.float32)) == pytest.approx(1 / 256)
+    assert otsu_threshold(np.array([2, 4, 4], np.float32)) == pytest.approx(2 + 2 / 256)
+
+
+def test_one_value_may_be_a_class() -> None:
+    assert otsu_threshold(np.array([0, 0.1, 0.1, 0.1, 1], np.float32)) > 0.1
+    assert otsu_threshold(np.array([0, 0.9, 0.9, 0.9, 1], np.float32)) < 0.9
+
+
+def test_one_cell_is_a_part_and_not_its_surroundings() -> None:
+    soft = np.zeros((64, 64), np.float32)
+    soft[8, 8] = 1
+    assert np.argwhere(cells_of_soft_map(soft, FLAT, follow_edges=False)).tolist() == [[8, 8]]
 
 
 def test_only_large_parts_count_and_holes_are_filled() -> None:

@@ -75,10 +75,13 @@ def test_replay_is_the_source_and_watches_every_block(
     torch.testing.assert_close(rest.mean, torch.full((64, 64), 1 / 6))
 
 
-def test_bits_follow_their_probabilities() -> None:
-    logits = torch.tensor([0.0, 0.5]).expand(20000, 2)  # at tau 0.5: P(1) = sigmoid(1) = 0.731
-    drawn = draw_bits(logits, SamplingSettings(), noise())
-    assert drawn.float().mean().item() == pytest.approx(0.731, abs=0.01)
+@pytest.mark.parametrize(("tau", "share"), [(0.5, 0.731), (1.0, 0.622), (0.25, 0.881)])
+def test_bits_follow_their_probabilities(tau: float, share: float) -> None:
+    logits = torch.tensor([0.0, 0.5]).expand(20000, 2)  # P(1) = sigmoid(0.5 / tau)
+    drawn = draw_bits(logits, SamplingSettings(tau=tau), noise())
+    assert drawn.float().mean().item() == pytest.approx(share, abs=0.01)
+    other = draw_bits(logits.flip(-1), SamplingSettings(tau=tau), noise())
+    assert other.float().mean().item() == pytest.approx(1 - share, abs=0.01)
 
 
 def test_unlikely_values_are_never_drawn() -> None:
@@ -86,7 +89,9 @@ def test_unlikely_values_are_never_drawn() -> None:
     logits = torch.stack([torch.tensor(0.0), margin]).expand(20000, 2)
     assert draw_bits(logits, SamplingSettings(), noise()).all()
     assert not draw_bits(logits, SamplingSettings(top_p=1.0), noise()).all()
-    assert draw_bits(torch.tensor([[0.0, 0.1]]), SamplingSettings(top_k=1), noise()[:1]).all()
+    close = torch.tensor([0.0, 0.1]).expand(20000, 2)
+    assert draw_bits(close, SamplingSettings(top_k=1), noise()).all()
+    assert not draw_bits(close, SamplingSettings(top_k=2), noise()).all()
 
 
 def test_impossible_settings_are_refused() -> None:

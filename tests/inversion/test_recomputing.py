@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from editinfinity.inversion import gradient_checkpointing
 from editinfinity.inversion.gradient_checkpointing import (
     GradientCheckpointing,
     blocks_to_checkpoint,
@@ -66,6 +67,49 @@ def test_little_memory_recomputes_all_and_plenty_none(gib: int, expected: int) -
     with torch.device("meta"):
         large = Infinity(preset("infinity_2b").transformer)
     assert blocks_to_checkpoint(large, 10521, gib * 2**30) == expected
+
+
+def test_the_last_byte_decides() -> None:
+    """Beyond 1 GiB in reserve, the working memory of three blocks and the inputs of all."""
+    base, tokens = model(), 521
+    width, depth = base.config.width, len(base.blocks)
+    stored, input_bytes = 42 * tokens * width * 4, tokens * width * 4
+    assert bytes_stored(base, tokens) == stored
+    needed = 2**30 + 3 * stored + depth * input_bytes
+    for plain in range(depth + 1):
+        enough = needed + plain * (stored - input_bytes)
+        assert blocks_to_checkpoint(base, tokens, enough) == depth - plain
+        assert blocks_to_checkpoint(base, tokens, enough - 1) == min(depth, depth - plain + 1)
+    for block in base.blocks:
+        block.operations = object()  # type: ignore[assignment]  # fused kernels
+    assert bytes_stored(base, tokens) == 16 * tokens * width * 4
+
+
+@pytest.mark.parametrize(("choice", "count"), [("all", 2), ("none", 0), ("auto", 0)])
+def test_the_choice_is_followed_on_a_processor(choice: str, count: int) -> None:
+    base = model()
+    prepare(base, SCHEDULE.tokens, choice)
+    assert isinstance(base.run_block, GradientCheckpointing) and len(base.run_block.blocks) == count
+
+
+def test_on_a_card_the_free_memory_decides(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = model()
+    # Just enough for a training that recomputes all blocks and stores their inputs.
+    inputs = 2 * SCHEDULE.tokens * base.config.width * 4
+    free = 2**30 + 3 * bytes_stored(base, SCHEDULE.tokens) + inputs
+    cuda = {"memory_reserved": 900, "memory_allocated": 300, "mem_get_info": (free - 600, 2**40)}
+    for name, value in cuda.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1, raising=False)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert gradient_checkpointing.free_bytes(torch.device("cuda")) == free
+    monkeypatch.setattr(Infinity, "device", torch.device("cuda"))
+    with caplog.at_level("INFO"):
+        prepare(base, SCHEDULE.tokens, "auto")
+    assert isinstance(base.run_block, GradientCheckpointing) and len(base.run_block.blocks) == 2
+    assert caplog.messages == ["gradient checkpointing: 2 of 2 blocks are recomputed"]
 
 
 def test_more_memory_never_recomputes_more() -> None:

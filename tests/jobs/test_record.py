@@ -307,7 +307,7 @@ def test_a_record_names_its_job_and_what_that_took(tmp_path: Path) -> None:
     of_edit, of_case = read_records(tmp_path)
     assert (of_edit.job, of_edit.edit) == ("edit/e.x/embedding0-tau0.5.metrics", "e.x")
     assert of_edit.log == tmp_path / "edit/e.x/embedding0-tau0.5.metrics.log"
-    assert (of_edit.seconds, of_edit.memory, of_edit.card) == (13.0, 812 * 10**6, 3 * 10**9)
+    assert (of_edit.seconds, of_edit.memory, of_edit.card) == (0.25, 812 * 10**6, 3 * 10**9)
     assert (of_case.job, of_case.edit) == ("lora/embedding0/iter50", None)
     assert (of_case.seconds, of_case.outcome) == (None, ALL[6]), "the last outcome counts"
 

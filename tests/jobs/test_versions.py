@@ -86,9 +86,9 @@ def test_a_digest_follows_code_through_imports(package: Path) -> None:
     rewrite(
         package / "editing" / "sampler.py", "import annotations\n", "import annotations\nX = 1\n"
     )
-    assert changed_in(package) == ["attention_map", "prompt_map", "kernel", "edit"]
+    assert changed_in(package) == ["attention_map", "kernel", "edit"]
     rewrite(package.parent / "scripts" / "edit_text_features.py", "this.run(", "this.run( 1, ")
-    assert changed_in(package) == ["text_features", "attention_map", "prompt_map", "kernel", "edit"]
+    assert changed_in(package) == ["text_features", "attention_map", "kernel", "edit"]
     rewrite(package / "errors.py", "class GpuMemoryError", "X = 1\n\n\nclass GpuMemoryError")
     assert changed_in(package) == STAGES
 
@@ -138,7 +138,6 @@ def test_a_change_is_classified_by_one_command(package: Path) -> None:
     assert classify("new", "kernel").stdout.startswith("kernel: version 2, ")
     assert [line.partition(",")[0] for line in classify("same").stdout.splitlines()] == [
         "attention_map: version 1",
-        "prompt_map: version 1",
         "edit: version 1",
     ]
     after = json.loads((package / "stages" / "versions.json").read_text("utf-8"))

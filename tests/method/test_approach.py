@@ -94,6 +94,29 @@ def test_the_numbers_of_editmod(
     assert (guide.cfg, guide.tau) == (3, 0.7)
 
 
+def test_numbers_with_which_editmod_does_nothing_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    approach_of(edit_of("editmod", editmod_copy=4))
+    assert not caplog.messages
+    for copied in (5, 7):  # a preset mixes up to the fifth scale of seven
+        caplog.clear()
+        approach_of(edit_of("editmod", editmod_copy=copied))
+        (line,) = caplog.messages
+        assert line.startswith(f"editmod_copy is {copied} and editmod_mix 5, so no scale is mixed")
+
+
+@pytest.mark.parametrize("guidance", GUIDANCES)
+def test_every_guidance_has_the_strength_of_the_drawing(guidance: str) -> None:
+    keep = torch.full((16, 16), 0.25)
+    guide: Any = approach_of(edit_of(guidance, keep)).guidance
+    assert guide.cfg == 3
+    if guidance in ("source_negative", "bitresedit"):
+        mask = guide.edit_mask if guidance == "source_negative" else guide.gate
+        assert torch.equal(mask, 1 - keep) and guide.schedule == PHOTOGRAPH.schedule
+        assert torch.equal(guide.source.features[0], torch.from_numpy(SOURCE.features))
+
+
 def test_locked_scales_are_the_larger_number() -> None:
     approach = approach_of(edit_of("editmod"))
     codes = [torch.zeros(1, 8, 16, 16)] * 7
@@ -208,6 +231,12 @@ def test_a_soft_prompt_follows_both_prompts(guidance: str, monkeypatch: Any) -> 
     for prompt in prompts:
         whole = torch.cat([torch.from_numpy(prompt.features), vectors])
         assert any(torch.equal(row[: len(whole)], whole) for row in found)
+    for texts in seen:  # no text is as long as the text that it is compared with
+        count = len(texts.features)
+        none = 1 if count > 1 else 0
+        length = len(texts.features[0]) if texts.mask is None else int(texts.mask[0].sum())
+        assert texts.mask is None or int(texts.mask[none].sum()) == length
+        assert torch.equal(texts.features[none, :length], MODEL.cfg_uncond[:length])
 
 
 def test_tokens_are_read_with_the_suffix() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from editinfinity.compute import reseed
 from editinfinity.errors import UserError
 from editinfinity.files.checkpoints import OptimizerState
 from editinfinity.files.weights import load_transformer
 from editinfinity.inversion.training import Source
+from editinfinity.method import invert
 from editinfinity.method.invert import Trainer, TrainingCallbacks
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TrainingDefaults, preset
@@ -109,6 +112,70 @@ def test_without_a_number_each_training_has_the_models_own_batch(
     for part, own in enumerate((1, 2)):
         assert torch.equal(learned[None][part], learned[own][part])
         assert not torch.equal(learned[None][part], learned[3 - own][part])
+
+
+def test_each_training_gets_its_numbers(
+    model: Infinity, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings where they say something, else the model's defaults."""
+    seen: list[tuple[object, ...]] = []
+
+    def train(parameters, loss, settings, rate, iterations, seed, state, report):  # type: ignore
+        drop_path = model.drop_path.tolist()
+        seen.append((rate, loss.batch_size, loss.kl_weight, drop_path, [*iterations], settings))
+        assert loss.model.training and sum(p.numel() for p in parameters) > 0
+        seed(5)
+        seen.append(tuple(torch.rand(2).tolist()))
+        return {}
+
+    monkeypatch.setattr(invert, "train", train)
+    defaults = TrainingDefaults(3e-3, 4e-3, embedding_batch_size=2, lora_batch_size=3)
+    for numbers, rates, batches, seed in (
+        ({"drop_path": 0.25}, (3e-3, 4e-3), (2, 3), 42),
+        (
+            {"embedding_learning_rate": 0.1, "lora_learning_rate": 0.2, "batch_size": 5,
+             "train_seed": 7, "drop_path": 0.5},
+            (0.1, 0.2), (5, 5), 7,
+        ),
+    ):  # fmt: skip
+        settings = TrainingSettings(**numbers)
+        trainer = Trainer(model, replace(TINY, training=defaults), settings)
+        vectors, _ = trainer.learn_soft_prompt(source, 2)
+        assert vectors.vectors.shape == (20, TINY.transformer.text_width)
+        trainer.learn_adapter(source, 3, LoraSettings(kl_weight=1e-3))
+        drops = [0, settings.drop_path]
+        expected: list[tuple[object, ...]] = []
+        for name, rate, batch, weight, last in zip(
+            ("train_textembedding", "train_lora"), rates, batches, (0, 1e-3), (2, 3), strict=True
+        ):
+            reseed(seed, name, 5)
+            noise = tuple(torch.rand(2).tolist())
+            expected += [
+                (rate, batch, weight, drops, list(range(1, last + 1)), settings), noise
+            ]  # fmt: skip
+        assert seen == expected
+        seen.clear()
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_training_is_deterministic_if_wanted(
+    wanted: bool, model: Infinity, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(invert, "determinism", lambda on: seen.append(on) or nullcontext())
+    monkeypatch.setattr(invert, "train", lambda *_: {})
+    Trainer(model, TINY, TrainingSettings(deterministic=wanted)).learn_soft_prompt(source, 1)
+    assert seen == [wanted]
+
+
+def test_another_seed_starts_another_adapter(model: Infinity, source: Source) -> None:
+    first, again, other = (
+        Trainer(model, TINY, replace(FAST, train_seed=seed, lora_learning_rate=1e-9))
+        .learn_adapter(source, 1, LoraSettings())[0].weights
+        for seed in (1, 1, 2)
+    )  # fmt: skip
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any((first[name] - other[name]).abs().max() > 1e-3 for name in first)
 
 
 def test_an_adapter_that_fails_leaves_the_model_bare(model: Infinity, source: Source) -> None:

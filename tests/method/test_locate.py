@@ -12,7 +12,9 @@ from editinfinity.files.geometry import Geometry
 from editinfinity.files.maps import PromptMaps
 from editinfinity.method.locate import (
     blend_mask_of,
+    mask_picture,
     region_of_attention,
+    region_of_blend,
     region_of_mask,
     region_of_prompts,
 )
@@ -46,6 +48,73 @@ def test_a_mask_beyond_the_crop_is_told_of_or_refused(caplog: pytest.LogCaptureF
         blend_mask_of(beyond, SCALES, "hard")
 
 
+@pytest.mark.parametrize(("left", "told"), [(201, False), (202, True)])
+def test_two_hundredths_beyond_the_crop_are_told(
+    left: int, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    blend_mask_of(region_of_mask(mask_of(left, left + 100), GEOMETRY, "m.png"), SCALES, "hard")
+    assert bool(caplog.messages) is told
+
+
+@pytest.mark.parametrize(("value", "told"), [(0.4, False), (0.5, False), (0.51, True)])
+def test_an_edit_of_less_than_half_is_told(
+    value: float, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = np.ones((64, 64), np.float32)
+    own[16:24, 16:24] = value
+    region = region_of_blend(own, Path("blend.npy"))
+    assert region.name == Path("blend.npy") and region.edited.sum() == (64 if value < 0.5 else 0)
+    assert np.array_equal(region.heat_map, 1 - own)
+    assert blend_mask_of(region, SCALES, "linear") is own
+    assert [message.partition(": ")[2][:16] for message in caplog.messages] == (
+        ["marks too little"] if told else []
+    )
+
+
+def test_a_blend_of_zeros_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    region = region_of_blend(np.zeros((64, 64), np.float32), object())
+    blend_mask_of(region, SCALES, "linear")
+    assert caplog.messages == [
+        "blend: is 0 in every cell, so the whole picture may change; 1 keeps"
+    ]
+
+
+def test_the_picture_of_a_region_is_black_where_the_photograph_may_change() -> None:
+    region = region_of_mask(mask_of(100, 200), GEOMETRY, "m.png", ["a notice"])
+    assert region.name == "m.png" and region.notices == ("a notice",)
+    picture = np.asarray(mask_picture(region, GEOMETRY))
+    assert picture.shape == (300, 400)
+    assert np.array_equal(picture == 0, mask_of(100, 200)) and set(np.unique(picture)) == {0, 255}
+    assert np.array_equal(region.heat_map, region.edited.astype(np.float32))
+    own = np.ones((3, 3), np.float32)
+    own[1, 1] = 0.9  # may change a little
+    beside = Geometry((300, 500), 0, 100, 300, 300, SCALES.image_size)
+    picture = np.asarray(mask_picture(region_of_blend(own, "b"), beside))
+    expected = np.zeros((300, 500), bool)
+    expected[100:200, 200:300] = True
+    assert np.array_equal(picture == 0, expected)
+
+
+def test_a_notice_and_a_warning_are_both_told_except_of_an_empty_mask(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for width, lines in ((1, 2), (0, 1)):
+        caplog.clear()
+        mask = mask_of(100, 100 + width)
+        mask[:101] = False  # of at most one pixel
+        mask[102:] = False
+        blend_mask_of(region_of_mask(mask, GEOMETRY, "m.png", ["a notice"]), SCALES, "none")
+        assert caplog.messages[0] == "a notice" and len(caplog.messages) == lines
+    blend_mask_of(region_of_mask(mask, GEOMETRY, "m.png"), SCALES, "none")
+    assert "marks too little" in caplog.messages[-1]
+
+
+def test_a_users_mask_may_be_everything(caplog: pytest.LogCaptureFixture) -> None:
+    inside = Geometry.within((300, 300), None, SCALES.image_size)
+    region = region_of_mask(np.ones((300, 300), bool), inside, "m.png")
+    assert not blend_mask_of(region, SCALES, "linear").any() and caplog.messages == []
+
+
 def test_attention_that_leaves_too_little_says_what_to_lower(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -57,6 +126,13 @@ def test_attention_that_leaves_too_little_says_what_to_lower(
     (message,) = caplog.messages
     assert message.startswith("the attention of 'cup': marks too little")
     assert message.endswith("; lower attention_threshold")
+
+
+def test_attention_is_cut_at_its_threshold() -> None:
+    attention = np.tile(np.arange(64, dtype=np.float32), (64, 1))
+    for threshold, columns in ((0.25, 48), (0.75, 16)):
+        region = region_of_attention(attention, threshold, "cup")
+        assert region.edited.sum() == 64 * columns and region.heat_map is attention
 
 
 def maps_of(soft: np.ndarray, words: np.ndarray | None = None, **more: object) -> PromptMaps:

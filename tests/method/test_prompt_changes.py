@@ -69,3 +69,9 @@ def test_prompts_that_cannot_be_compared_say_what_to_write() -> None:
         require_comparable("a  dog ", "a dog")
     with pytest.raises(UserError, match="they are equal"):
         require_comparable("a cafe\u0301", "a café")
+
+
+def test_of_equal_phrases_the_later_ones_are_gone() -> None:
+    change = changed_words("a cup, a cup, a cup", "a cup")
+    assert change.gone == ((9, 12), (16, 19)) and change.new == ()
+    assert changed_words("(cup", "cup, hat").new == ((5, 8),)

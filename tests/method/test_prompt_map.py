@@ -1,4 +1,4 @@
-"""The maps of two prompts are those of passes with one prompt each."""
+"""The maps of two prompts are those of the sampler's passes with one prompt each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from editinfinity.editing.blend import ReplaySource
 from editinfinity.editing.blend_mask import blur
 from editinfinity.editing.guidance import Unguided
 from editinfinity.editing.probabilities import token_bits
-from editinfinity.editing.prompt_map import BitDisagreement
+from editinfinity.editing.prompt_map import bit_disagreement
 from editinfinity.errors import UserError
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.images import read_image
@@ -74,13 +74,11 @@ def test_each_row_sees_its_own_prompt(model: Infinity, photograph: ImageFeatures
     assert back.is_addition and back.words is not None
     assert np.allclose(back.words, expected, atol=1e-3)
 
-    bits = BitDisagreement(
-        photograph.schedule, token_bits(photograph.bits, photograph.schedule, CPU)
-    )
-    both = (odds_of(model, photograph, prompt) for prompt in (target, source))
-    for scale, rows in enumerate(zip(*both, strict=True)):
-        bits(scale, torch.cat(rows))
-    assert np.allclose(maps.bits, blur(bits.mean.numpy(), 1), atol=1e-5)
+    photo = photograph
+    bits = torch.cat(token_bits(photo.bits, photo.schedule, CPU), dim=1)
+    rows = [torch.cat(odds_of(model, photo, prompt), dim=1) for prompt in (source, target)]
+    expected_bits = bit_disagreement(torch.cat(rows), bits, photo.schedule)
+    assert np.allclose(maps.bits, blur(expected_bits.double().numpy(), 1), atol=1e-5)
     assert maps.bits.max() > 10 * 1e-5
 
 

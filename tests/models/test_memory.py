@@ -175,3 +175,21 @@ def test_the_2b_draws_and_learns_at_full_size_within_seven_gib() -> None:
 def test_a_model_on_its_device_is_used_as_it_is() -> None:
     base = model()
     assert on_device(base, torch.device("cpu"), 0) is base
+
+
+@pytest.mark.parametrize("parked", [0, 1, 3])
+def test_rows_that_end_early_are_dropped_from_every_cache(parked: int) -> None:
+    """The last scales predict for the first of two rows only; it draws as if it were alone."""
+    base, lengths = model(), SCHEDULE.lengths
+    torch.manual_seed(6)
+    features = torch.randn(2, 6, 32)
+    both, first = TextFeatures(features), TextFeatures(features[:1])
+    rows = [2 if scale < 4 else 1 for scale in range(len(lengths))]
+    passes = scale_passes.ScalePasses(base, both, SCHEDULE, rows)
+    passes.contexts = make_caches(len(base.blocks), lengths, parked)
+    alone = scale_passes.ScalePasses(base, first, SCHEDULE)
+    for scale, length in enumerate(lengths):
+        inputs = torch.randn(1, length, 8) if scale else None
+        logits = passes.logits(scale, inputs)
+        assert len(logits) == rows[scale]
+        torch.testing.assert_close(logits[:1], alone.logits(scale, inputs))

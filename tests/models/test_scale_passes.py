@@ -82,6 +82,24 @@ def test_padded_rows_are_replayed_with_their_own_masks() -> None:
     assert recorded.complete and torch.equal(first.mask, kept)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("replays")
+def test_rows_that_are_no_longer_needed_are_left_out() -> None:
+    base, words = model(), padded(0)
+    rows = [3, 3, 3, 2, 2, 1, 1]
+    every = ScalePasses(base, words, SCHEDULE)
+    recorded = GraphedPasses(base, padded(1), SCHEDULE, rows)
+    for scale, length in enumerate(SCHEDULE.lengths):
+        recorded.logits(scale, torch.full((1, length, 8), 0.1) if scale else None)
+    fewer = [ScalePasses(base, words, SCHEDULE, rows), recorded.begin(words)]
+    for scale, length in enumerate(SCHEDULE.lengths):
+        inputs = torch.full((1, length, 8), 0.3) if scale else None
+        expected = every.logits(scale, inputs)
+        for passes in fewer:
+            logits = passes.logits(scale, inputs)
+            assert len(logits) == rows[scale]
+            assert torch.allclose(logits, expected[: rows[scale]], atol=1e-5)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("method", ["source_negative", "editmod", "bitresedit", "aredit"])

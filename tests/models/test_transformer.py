@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from editinfinity.models.attention import CUDNN_MIN_QUERIES, sampling_backend
+from editinfinity.models.drop_path import KeptBranches
 from editinfinity.models.rotary import rotary_table
 from editinfinity.models.scale_cache import make_caches
 from editinfinity.models.transformer import Infinity, TextFeatures
@@ -74,8 +75,9 @@ def test_later_scales_are_not_seen() -> None:
 def test_dropped_branches_have_no_gate_and_the_kept_ones_a_larger_one() -> None:
     model = make().set_drop_path(0.5)  # 0 of the first block, 1/2 of the second
     text = TextFeatures(torch.randn(2, 5, 24))
-    keep = torch.tensor([[[True, True], [True, True]], [[False, False], [True, False]]])
-    whole, thinned = model.condition(text).modulation, model.condition(text, keep).modulation
+    factors = torch.tensor([[[1.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [2.0, 0.0]]])
+    kept = KeptBranches(factors, [[True, True], [False, True]])
+    whole, thinned = model.condition(text).modulation, model.condition(text, kept).modulation
     for a, b in zip(whole[0], thinned[0], strict=True):
         assert torch.equal(a, b)
     assert thinned[1].gate1 is None
@@ -87,16 +89,18 @@ def test_dropped_branches_have_no_gate_and_the_kept_ones_a_larger_one() -> None:
 
 def test_a_block_without_branches_passes_its_text_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the gates of dropped branches would, were they 0."""
-    model, s = make().set_drop_path(0.5), schedule(1, "0.06M")
+    model, s = make().train(), schedule(1, "0.06M")
     inputs, text = torch.randn(1, s.tokens - 1, 4), TextFeatures(torch.randn(1, 5, 24))
-    keep = torch.tensor([[[True], [True]], [[False], [False]]])
-    monkeypatch.setattr(model, "_draw_drop_path", lambda batch: keep)
+    kept = KeptBranches(torch.tensor([[[1.0], [1.0]], [[0.0], [0.0]]]), [[True] * 2, [False] * 2])
+    monkeypatch.setattr(model, "drop_path", lambda batch: kept)
     dropped = model(inputs, text, s)
+    monkeypatch.setattr(model, "drop_path", lambda batch: kept._replace(computed=[[True] * 2] * 2))
+    assert torch.equal(dropped, model(inputs, text, s))
     with torch.no_grad():
         for layer in (model.blocks[1].sa.proj, model.blocks[1].ffn.fc2):
             layer.weight.zero_()
             layer.bias.zero_()
-    monkeypatch.setattr(model, "_draw_drop_path", lambda batch: None)
+    monkeypatch.setattr(model, "drop_path", lambda batch: None)
     torch.testing.assert_close(dropped, model(inputs, text, s))
 
 

@@ -241,7 +241,7 @@ def test_prompt_maps_are_for_the_places_found_in_them() -> None:
 
 
 def test_the_result_is_chosen_among_its_candidates() -> None:
-    first, best = inputs_of(**SWEPT), inputs_of(**SWEPT, select="best", background="exact")
+    first, best = inputs_of(**SWEPT), inputs_of(**SWEPT, select="best")
     pictures = best.pictures_of_candidates(wildcards())
     assert len(pictures) == 4
     assert first.pictures_of_candidates(wildcards()) == [pictures[0]]
@@ -256,15 +256,14 @@ def test_the_result_is_chosen_among_its_candidates() -> None:
 
 
 def test_only_a_result_with_its_detail_needs_the_rendering() -> None:
-    detail = inputs_of(background="detail")
+    detail = inputs_of()  # the default
     for case in ("masked", "plain"):
         found = detail.rendering(wildcards(case=case))
         assert found == f"results/{case}/features/rendering.png"
-    assert detail.kernels_of_candidates(wildcards()) == inputs_of().kernels_of_candidates(
-        wildcards()
-    )
-    for background in ("exact", "decoded"):
-        assert inputs_of(background=background).rendering(wildcards()) == []
+    exact, decoded = (inputs_of(background=name) for name in ("exact", "decoded"))
+    kernels = exact.kernels_of_candidates(wildcards())
+    assert kernels and detail.kernels_of_candidates(wildcards()) == kernels
+    assert exact.rendering(wildcards()) == decoded.rendering(wildcards()) == []
 
 
 def test_a_killed_run_is_a_target_of_the_next_one(folder: Path) -> None:

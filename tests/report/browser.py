@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,3 +57,23 @@ def require_chromium() -> None:
     if missing and not os.environ.get("CI"):
         pytest.skip(f"needs {' and '.join(missing)}: apt-get install chromium chromium-driver")
     assert not missing, f"CI has no {' and '.join(missing)}"
+
+
+AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def barriers(browser: Any) -> list[str]:
+    """What axe-core finds on the page that some people could not use, one line each."""
+    if not AXE.is_file():
+        assert not os.environ.get("CI"), "CI has no axe-core"
+        pytest.skip("needs axe-core: npm ci")
+    browser.execute_script(AXE.read_text("utf-8"))
+    found = browser.execute_async_script(
+        "const done = arguments[arguments.length - 1];"
+        "axe.run({resultTypes: ['violations']}).then(({violations}) => done(violations))"
+    )
+    return [
+        f"{rule['id']}: {node['html'][:160]} ({node['failureSummary']})"
+        for rule in found
+        for node in rule["nodes"]
+    ]

@@ -14,7 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from editinfinity.results.report.make import make_report
-from tests.report.browser import chromium, require_chromium
+from tests.report.browser import barriers, chromium, require_chromium
 from tests.report.made import HOSTILE, load, make_data, make_results
 
 pytestmark = pytest.mark.slow
@@ -272,6 +272,15 @@ def test_everything_has_a_name(browser: Any) -> None:
     dialog = browser.find_element(By.ID, "detail")
     assert dialog.accessible_name.startswith("apple")
     assert not nameless(dialog)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_no_barrier(page: Path, dark: bool) -> None:
+    with chromium(dark=dark) as browser:
+        browser.get(page.as_uri())
+        assert barriers(browser) == []
+        card(browser, "apple").find_element(By.CSS_SELECTOR, ".open").click()
+        assert barriers(browser) == []
 
 
 LIGHTNESS = """

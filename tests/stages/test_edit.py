@@ -161,13 +161,14 @@ def test_finish_gives_the_photographs_size_and_keeps_the_settings(
 ) -> None:
     draw(worked, tmp_path, "e", kernel=worked.kernel)
     large = draw_photograph(tmp_path / "large.jpg", (1003, 801))
-    finish(edited=tmp_path / "e.png", image=large, output=tmp_path / "done.png")
+    given = {"edited": tmp_path / "e.png", "background": "exact"}
+    finish(**given, image=large, output=tmp_path / "done.png")
     assert Image.open(tmp_path / "done.png").size == (1003, 801)
     made = {**json.loads(read_settings(tmp_path / "e.png") or ""), "background": "exact"}
     assert json.loads(read_settings(tmp_path / "done.png") or "") == made
     square = draw_photograph(tmp_path / "square.jpg", (300, 300))
     with pytest.raises(UserError, match="do not fit the shape of"):
-        finish(edited=tmp_path / "e.png", image=square, output=tmp_path / "no.png")
+        finish(**given, image=square, output=tmp_path / "no.png")
 
 
 def test_a_transformer_that_waits_in_ram_draws_and_learns_the_same(

@@ -60,7 +60,7 @@ def drawn(large: Path, worked: Worked, crop: str = "full") -> tuple[ImageFeature
 def test_unmasked_pixels_are_identical(large: Path, worked: Worked, crop: str) -> None:
     features, folder = drawn(large, worked, crop)
     given = {"edited": folder / "edited.png", "image": large / "photo.png"}
-    finish(**given, kernel=folder / "kernel.st", output=folder / "exact.png")
+    finish(**given, kernel=folder / "kernel.st", background="exact", output=folder / "exact.png")
     before = np.asarray(Image.open(large / "photo.png"))
     after = np.asarray(Image.open(folder / "exact.png"))
     kernel, _ = load_map(folder / "kernel.st", KERNEL, features.schedule.reference_grid)
@@ -81,11 +81,12 @@ def test_unmasked_pixels_are_identical(large: Path, worked: Worked, crop: str) -
         beyond[400 - margin : 500 + margin, 1000 - margin : 1120 + margin] = False
         assert (changed & beyond).any() == reached
 
-    # The same pixels stay with detail, and all others where the edit shows what was there before.
+    # The same pixels stay with detail, the default, and all others where the edit shows what was
+    # there before.
     render_photograph(
         image_features=folder / "image.st", output=folder / "rendering.png", model=TINY
     )
-    detail = {"background": "detail", "rendering": folder / "rendering.png"}
+    detail = {"rendering": folder / "rendering.png"}
     finish(**given, **detail, kernel=folder / "kernel.st", output=folder / "detail.png")
     restored = np.asarray(Image.open(folder / "detail.png"))
     assert (before[kept] == restored[kept]).all() and (restored != after).any()
@@ -112,8 +113,8 @@ def test_detail_needs_the_rendering_of_the_same_photograph(
     large: Path, worked: Worked, tmp_path: Path
 ) -> None:
     _, folder = drawn(large, worked, "320,960,256,256")
-    given = {"edited": folder / "edited.png", "image": large / "photo.png", "background": "detail"}
-    with pytest.raises(UserError, match="needs the output of the stage rendering"):
+    given = {"edited": folder / "edited.png", "image": large / "photo.png"}
+    with pytest.raises(UserError, match="add --rendering RENDERING.png, or --background exact"):
         finish(**given, output=tmp_path / "x.png")
     Image.new("RGB", (256, 272)).save(tmp_path / "other.png")
     with pytest.raises(UserError, match="render the same photograph"):
@@ -140,9 +141,10 @@ def test_a_crop_in_the_very_middle_fits_back(worked: Worked, tmp_path: Path) -> 
         settings=tmp_path / "edited.json",
         model=TINY,
     )
-    finish(edited=edited, image=worked.photograph, output=tmp_path / "done.png")
+    done = tmp_path / "done.png"
+    finish(edited=edited, image=worked.photograph, background="exact", output=done)
     before = np.asarray(Image.open(worked.photograph))
-    after = np.asarray(Image.open(tmp_path / "done.png"))
+    after = np.asarray(Image.open(done))
     assert (before[:, :32] == after[:, :32]).all() and (before[:, 288:] == after[:, 288:]).all()
     assert (before[:, 48:272] != after[:, 48:272]).mean() > 0.9
 
@@ -151,7 +153,10 @@ def test_a_crop_belongs_to_its_photograph(large: Path, worked: Worked, tmp_path:
     _, folder = drawn(large, worked, "320,960,256,256")
     Image.open(large / "photo.png").resize((800, 500)).save(tmp_path / "half.png")
     with pytest.raises(UserError, match="edit that photograph again"):
-        finish(edited=folder / "edited.png", image=tmp_path / "half.png", output=tmp_path / "x.png")
+        finish(
+            edited=folder / "edited.png", image=tmp_path / "half.png", background="exact",
+            output=tmp_path / "x.png",
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("left", [0, 1600])
@@ -176,7 +181,8 @@ def test_the_end_of_a_panorama_is_edited_with_an_automatic_crop(
         image_features=features, text_features=worked.edit_text, kernel=kernel, output=edited,
         settings=tmp_path / "edited.json", model=TINY,
     )  # fmt: skip
-    finish(edited=edited, image=image, kernel=kernel, output=tmp_path / "done.png")
+    exact = {"background": "exact", "output": tmp_path / "done.png"}
+    finish(edited=edited, image=image, kernel=kernel, **exact)
     changed = (np.asarray(Image.open(tmp_path / "done.png")) != noise).any(axis=2)
     inside = changed[30:170, left + 10 : left + 190]
     assert inside.mean() > 0.9 and inside.sum() > 0.5 * changed.sum()
@@ -205,7 +211,8 @@ def test_a_crop_in_the_middle_is_no_whole_photograph(worked: Worked, tmp_path: P
         image_features=features, text_features=worked.edit_text, output=edited,
         settings=tmp_path / "edited.json", model=TINY,
     )  # fmt: skip
-    finish(edited=edited, image=tmp_path / "photo.png", output=tmp_path / "done.png")
+    exact = {"background": "exact", "output": tmp_path / "done.png"}
+    finish(edited=edited, image=tmp_path / "photo.png", **exact)
     assert Image.open(tmp_path / "done.png").getpixel((320, 10)) == (90, 120, 90)
 
 

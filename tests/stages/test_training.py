@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import peft
@@ -19,6 +22,7 @@ from editinfinity.presets import preset
 from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.attention_map import collect_attention
 from editinfinity.stages.edit import edit
+from editinfinity.stages.host import Host
 from editinfinity.stages.image_features import extract_image_features
 from editinfinity.stages.train_lora import train_lora
 from editinfinity.stages.train_textembedding import train_textembedding
@@ -113,6 +117,62 @@ def test_continued_lora_equals_a_straight_run_byte_for_byte(worked: Worked, tmp_
     two = load_file(tmp_path / "two" / ADAPTER_FILES[0])
     four = load_file(worked.lora / ADAPTER_FILES[0])
     assert any(not torch.equal(two[name], four[name]) for name in two)
+
+
+class Keeping(Host):
+    """A host that keeps everything, as a worker does, and counts what is taken."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, object] = {}
+        self.taken = 0
+
+    def keep(self, name: str, value: object) -> None:
+        self.kept[name] = value
+
+    def take(self, name: str) -> object | None:
+        value = self.kept.pop(name, None)
+        self.taken += value is not None
+        return value
+
+
+def test_lora_continued_in_memory_equals_a_straight_run_byte_for_byte(
+    worked: Worked, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = Keeping()
+    with caplog.at_level(logging.INFO):
+        adapt(worked, tmp_path / "two", 2, host=host)
+        adapt(worked, tmp_path / "four", 4, previous_dir=tmp_path / "two", host=host)
+    assert "in memory" in caplog.text
+    for name in ADAPTER_FILES:
+        assert (tmp_path / "four" / name).read_bytes() == (worked.lora / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("changed", ["file", "lora", "stopped"])
+def test_lora_continues_from_its_files_if_memory_has_another_training(
+    worked: Worked, tmp_path: Path, caplog: pytest.LogCaptureFixture, changed: str
+) -> None:
+    """A file was replaced, the settings are others, or a training went on and was stopped."""
+    host, two = Keeping(), tmp_path / "two"
+    adapt(worked, two, 2, host=host)
+    settings = LoraSettings()
+    if changed == "file":  # by an adapter of the same size
+        adapt(worked, tmp_path / "other", 2, training=replace(FAST, train_seed=7))
+        shutil.copy(tmp_path / "other" / ADAPTER_FILES[0], two / ADAPTER_FILES[0])
+    elif changed == "lora":
+        settings = replace(settings, lora_dropout=0.5)
+    else:
+        broken = replace(FAST, lora_learning_rate=1e30)
+        with pytest.raises(UserError, match="not finite|learning rate"):
+            adapt(worked, tmp_path / "x", 9, previous_dir=two, training=broken, host=host)
+        assert host.taken == 1
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        adapt(worked, tmp_path / "warm", 3, previous_dir=two, lora=settings, host=host)
+    assert "in memory" not in caplog.text
+    adapt(worked, tmp_path / "cold", 3, previous_dir=two, lora=settings)
+    for name in ADAPTER_FILES:
+        warm, cold = tmp_path / "warm" / name, tmp_path / "cold" / name
+        assert warm.read_bytes() == cold.read_bytes(), name
 
 
 def test_the_seed_decides(worked: Worked, tmp_path: Path) -> None:

@@ -73,6 +73,16 @@ def test_two_slots_of_a_cpu_have_a_worker_each(tmp_path: Path) -> None:
     assert "by itself" not in said
 
 
+def test_the_next_job_waits_with_its_process_ready(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project", **BARE)
+    for name in ("one", "two"):
+        project.add_case(name)
+    project.run("--cores", "2", "--resources", "gpu=1", "--until", "image_features")
+    said = logs(project)
+    assert said.count("waiting until one of 1 slots is free") == 1
+    assert said.count("load_tokenizer: read ") == 1, "one worker, which serves one after the other"
+
+
 STAGE = """
 def extract_image_features(*, output, **_):
     import os, time

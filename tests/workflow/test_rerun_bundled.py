@@ -47,7 +47,7 @@ def test_the_contract_holds_on_the_bundled_model(tmp_path: Path) -> None:
         project.configure(**{"model": "bundled", "threads": "auto", **once, **more})
 
     configure()
-    assert len(project.run().jobs) == 11
+    assert len(project.run().jobs) == 12
 
     for name in ROWS:
         for above in ("data", "results"):

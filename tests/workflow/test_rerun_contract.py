@@ -46,8 +46,8 @@ from tests.workflow.project import SETTINGS as PROJECT_SETTINGS
 
 USER, WORD, LARGE, OWN, FOUND = "été 1", "b.2", "large", "own", "found"
 """A case with the user's mask, one with an automatic mask and two edits, one of which only the
-part around the mask is learned, which trains nothing, one with a blend mask, and one whose place is
-found from the prompts, which trains nothing."""
+part around the mask is learned, which trains nothing, one with a blend mask and an exact
+background, and one whose place is found from the prompts, which trains nothing."""
 
 NAME = "embedding2-lora2-cfg4.5-tau0.5-seed42"
 
@@ -83,17 +83,18 @@ def placed(edit: str = "edit") -> set[str]:
 
 
 TRAINED = {"text_embedding/iter2", "lora/embedding2/iter2"}
-PREPARED = {"check", "jsonl", "image_features", "text_features", "edit/edit/text_features"}
+PREPARED = {"check", "jsonl", "image_features", "rendering", "text_features",
+            "edit/edit/text_features"}  # fmt: skip
 EVERYTHING = {
     USER: PREPARED | TRAINED | drawn() | placed(),
     WORD: PREPARED | TRAINED | drawn("edit", "red hat") | placed() | placed("red hat")
     | {"edit/red hat/text_features", "text_plain_features"}
     | {"mask/edit/attention_map", "mask/red hat/attention_map"},
-    OWN: PREPARED | TRAINED | drawn() | placed(),
-    FOUND: {"check", "jsonl", "image_features", "text_plain_features",
+    OWN: PREPARED - {"rendering"} | TRAINED | drawn() | placed(),
+    FOUND: {"check", "jsonl", "image_features", "rendering", "text_plain_features",
             "edit/edit/text_plain_features", "mask/edit/prompt_map"} | placed()
     | drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")),
-    LARGE: {"check", "image_features", "edit/edit/text_plain_features"} | placed()
+    LARGE: {"check", "image_features", "rendering", "edit/edit/text_plain_features"} | placed()
     | drawn(name=NAME.replace("embedding2-lora2", "embedding0-lora0")),
 }  # fmt: skip
 
@@ -105,7 +106,7 @@ MASK = {"mask_pictures", *KERNEL}
 
 RULES_OF_SETTING: dict[str, set[str]] = {
     "attention_bias": BOTH_TRAININGS,
-    "pixel_budget": {"image_features", *MASK, *BOTH_TRAININGS},
+    "pixel_budget": {"image_features", "rendering", *MASK, *BOTH_TRAININGS},
     "train_textembedding": set(),
     "train_textembedding_iter": BOTH_TRAININGS,
     "use_textembedding": LORA | {"text_features"},
@@ -128,7 +129,7 @@ RULES_OF_SETTING: dict[str, set[str]] = {
     "attention_scales": {"attention_map", *MASK},
     "mask_feather": {"finish"},
     "smoothing": KERNEL,
-    "crop": {"image_features", *MASK},
+    "crop": {"image_features", "rendering", *MASK},
     "background": {"finish"},
     "gps": {"finish"},
     "select": set(),
@@ -189,7 +190,7 @@ ROWS = {
         set(), {"mask_grow": 5, "mask_edit_region": "white", "crop": "auto"}, OWN
     ),
     "source prompt": Row(
-        EVERYTHING[WORD] - {"check", "image_features", "edit/edit/text_features",
+        EVERYTHING[WORD] - {"check", "image_features", "rendering", "edit/edit/text_features",
                             "edit/red hat/text_features"}, base=WORD,
         change=lambda folder: write(
             folder / "prompt" / "original_image_prompt.txt", "a dog in a field"
@@ -200,8 +201,8 @@ ROWS = {
         change=lambda folder: write(folder / "prompt" / "target_word.red hat.txt", "hill"),
     ),
     "edit prompt of a found place": Row(
-        EVERYTHING[FOUND] - {"check", "jsonl", "image_features", "text_plain_features"},
-        base=FOUND,
+        EVERYTHING[FOUND]
+        - {"check", "jsonl", "image_features", "rendering", "text_plain_features"}, base=FOUND,
         change=lambda folder: write(
             folder / "prompt" / "edit_image_prompt.txt", "a goat on a hill"
         ),
@@ -251,7 +252,8 @@ ROWS = {
         EVERYTHING[WORD] - PREPARED - {"edit/red hat/text_features", "text_plain_features"},
         {"attention_bias": 0}, WORD,
     ),
-    "detail": Row({"rendering", "edit/edit/finish"}, {"background": "detail"}),
+    # As in a project that was finished when the default was exact.
+    "detail": Row({"rendering", "edit/edit/finish"}, {"background": "detail"}, OWN),
     "betas": Row(drawn() | TRAINED, {"betas": [0.97, 0.9]}),
     "dropout of another": Row(drawn() | {"lora/embedding2/iter2"}, {"lora_dropout": 0.3}),
     "older": Row(EVERYTHING[USER]),
@@ -310,7 +312,11 @@ def finished(
 NAMING_THE_CASE = ("benchmark", "logs", "splits", "check.json")
 """Results that hold times, or the name of their case."""
 
-OVERRIDES = {LARGE: {**BARE, "crop": "auto"}, FOUND: {**BARE, "mask_source": "both"}}
+OVERRIDES = {
+    LARGE: {**BARE, "crop": "auto"},
+    FOUND: {**BARE, "mask_source": "both"},
+    OWN: {"background": "exact"},
+}
 
 
 @pytest.fixture(scope="session")
@@ -435,7 +441,7 @@ def test_other_cases_rest_and_a_new_one_runs_alone(changed: tuple[Project, Plan]
     plan = changed[1]
     assert not any(plan.pending(case) for case in (USER, WORD, LARGE, OWN))
     name = NAME.replace("embedding2-lora2", "embedding0-lora0")
-    new = {"check", "image_features", "edit/edit/text_plain_features"}
+    new = {"check", "image_features", "rendering", "edit/edit/text_plain_features"}
     assert plan.pending("новый") == drawn(name=name) | new
 
 
@@ -515,7 +521,7 @@ def test_how_a_model_runs_changes_nothing_and_its_layers_everything_drawn(
     project.configure(overrides=OVERRIDES, attention_bias=0)
     assert project.plan().pending(USER) == EVERYTHING[USER] - {"check", "jsonl"}
     project.configure(overrides=OVERRIDES, text_encoder_dtype="bf16")
-    kept = {"check", "jsonl", "image_features", *placed()}
+    kept = {"check", "jsonl", "image_features", "rendering", *placed()}
     assert project.plan().pending(USER) == EVERYTHING[USER] - kept
 
 
@@ -575,6 +581,6 @@ def test_reworded_and_moved_code_reruns_nothing_and_a_new_version_its_stage(
     for case in EVERYTHING:
         edits = ("edit", "red hat") if case == WORD else ("edit",)
         kernels = {f"mask/{edit}/kernel-linear" for edit in edits}
-        name = untrained if case in OVERRIDES else NAME
+        name = untrained if case in (LARGE, FOUND) else NAME
         assert raised.pending(case) == drawn(*edits, name=name) | kernels
     assert "the code has changed" not in raised.stderr

@@ -58,6 +58,7 @@ def test_three_cases_side_by_side(project: Project) -> None:
         "mask_pictures": 2,
         "kernel": 2,
         "edit": 3,
+        "rendering": 3,
         "finish": 3,
     }
 
@@ -73,6 +74,7 @@ def test_editing_without_training_is_features_and_edit(project: Project) -> None
         "mask_pictures": 2,
         "kernel": 2,
         "edit": 3,
+        "rendering": 3,
         "finish": 3,
     }
 
@@ -94,6 +96,7 @@ def test_alternative_flows(project: Project) -> None:
         "mask_pictures": 2,
         "kernel": 2,
         "edit": 3,
+        "rendering": 3,
         "finish": 3,
     }
     only_map = dry(project, cases=["word"], infer_function=1)

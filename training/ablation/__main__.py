@@ -21,6 +21,7 @@ from training.ablation import edits as made
 from training.ablation.drawing import Studio, draw_all
 from training.ablation.measures import Witnesses
 from training.lpips import Lpips
+from training.steps import add_steps
 
 VIEWS = 12
 """Number of pictures per backdrop."""
@@ -60,7 +61,7 @@ def draw(options: argparse.Namespace) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(STEPS))
+    add_steps(parser, STEPS)
     parser.add_argument("--assets", type=Path, default=Path(".carry"))
     parser.add_argument("--carry", type=Path, default=Path(".carry/ablation"))
     parser.add_argument("--output", type=Path, default=Path("build/ablation"))
@@ -68,8 +69,6 @@ def main() -> None:
     parser.add_argument("--slice", type=int, default=40, help="edits at once")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
-    if unknown := set(options.steps) - set(STEPS):
-        parser.error(f"unknown step {', '.join(sorted(unknown))}; choose from {', '.join(STEPS)}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     steps = options.steps or STEPS
     if "make" in steps:

@@ -22,6 +22,7 @@ import torch
 from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
 from training.ablation.measures import Witnesses
 from training.lpips import Lpips
+from training.steps import add_steps
 from training.tables import write_table
 from training.two_prompts import scenes, tuning
 from training.two_prompts.drawing import Bench, Row, Studio, drawn_rows, found_rows
@@ -106,7 +107,7 @@ def run(options: argparse.Namespace, step: str) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(STEPS))
+    add_steps(parser, STEPS)
     parser.add_argument("--assets", type=Path, default=Path(".carry"))
     parser.add_argument("--carry", type=Path, default=Path(".carry/two_prompts"))
     parser.add_argument("--output", type=Path, default=Path("build/two_prompts"))
@@ -114,11 +115,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="processes that share the edits")
     parser.add_argument("--part", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if unknown := set(options.steps) - set(STEPS):
-        parser.error(f"unknown step {', '.join(sorted(unknown))}; choose from {', '.join(STEPS)}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    steps = options.steps or ("make", "draw", "tables")
-    for step in steps:
+    for step in options.steps or ("make", "draw", "tables"):
         if step == "make":
             make(options)
         elif step == "tables":

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
+import numpy as np
+
 from editinfinity.editing.prompt_region import cells_of_soft_map
 from editinfinity.files.masks import grow_mask
 from editinfinity.settings.groups import FOUND, MaskSettings
 from training.two_prompts.drawing import Bench, Row, drawn_rows, iou
 from training.two_prompts.recipes import BOTH, METHODS, NONE, Method
 
-THRESHOLDS = (None, 0.2, 0.3, 0.4, 0.5, 0.6)
+THRESHOLDS = (None, 0.2, 0.3, 0.4, 0.45, 0.5, 0.6)
 """Shares of the map's range above which a cell is edited; None is Otsu's method."""
+
+FINE_THRESHOLDS = tuple(n / 40 for n in range(2, 38))
+"""Shares among which the best one of each edit is looked for."""
 
 GROWN = (0, 1, 2, 3)
 CONFIDENCES = (0.8, 0.9, 0.95, 1.0)
@@ -25,15 +30,20 @@ AREDIT = (0.05, 0.1, 0.2, 0.3)
 def found_rows(bench: Bench) -> Iterator[Row]:
     """Yield the overlap with the true place for every threshold, map and filter."""
     maps = bench.maps()
-    for place, threshold, follow in product(FOUND, THRESHOLDS, (True, False)):
-        cells = cells_of_soft_map(
-            maps.of(place), bench.photograph.pixels, threshold,
-            follow_edges=follow and not maps.is_addition,
-        )  # fmt: skip
-        yield {
-            "place": place, "threshold": "otsu" if threshold is None else threshold,
-            "filter": int(follow), "iou": iou(grow_mask(cells, 0), bench.true_cells),
-        }  # fmt: skip
+    soft = {place: maps.of(place) for place in FOUND}
+    soft["bits*sqrt(words)"] = maps.of("bits") * np.sqrt(maps.of("words"))
+    for place, follow in product(soft, (True, False)):
+        overlaps: dict[float | None, float] = {}
+        for threshold in (*THRESHOLDS, *FINE_THRESHOLDS):
+            cells = cells_of_soft_map(
+                soft[place], bench.photograph.pixels, threshold,
+                follow_edges=follow and not maps.is_addition,
+            )  # fmt: skip
+            overlaps[threshold] = iou(grow_mask(cells, 0), bench.true_cells)
+        rows = {("otsu" if t is None else t): overlaps[t] for t in THRESHOLDS}
+        rows["best"] = max(overlaps.values())  # of this edit: what no rule for it can exceed
+        for name, overlap in rows.items():
+            yield {"place": place, "threshold": name, "filter": int(follow), "iou": overlap}
 
 
 def methods() -> Iterator[Method]:

@@ -7,8 +7,10 @@ least rate·2³². ``tests/models/test_fused.py`` contains the same computation 
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 
 @triton.jit
@@ -24,10 +26,11 @@ def _hash(x):
 def dropout(x, index, seed, threshold, DROP: tl.constexpr):
     """Return x with dropped elements set to 0, without the factor 1 / (1 − rate).
 
-    ``index`` is uint32 of x's shape, ``seed`` and ``threshold`` whole numbers below 2³².
+    ``index`` is uint32 of x's shape, ``threshold`` a whole number below 2³², and ``seed`` the
+    address of one: a recorded pass reads another seed each time it is replayed.
     """
     if DROP:
-        kept = _hash(index ^ seed.to(tl.uint32)) >= threshold.to(tl.uint32)
+        kept = _hash(index ^ tl.load(seed).to(tl.uint32)) >= threshold.to(tl.uint32)
         x = tl.where(kept, x, 0.0)
     return x
 
@@ -35,3 +38,29 @@ def dropout(x, index, seed, threshold, DROP: tl.constexpr):
 def threshold_of(rate: float) -> int:
     """Return the smallest hash of a kept element."""
     return min(round(rate * 2**32), 2**32 - 1)
+
+
+class DropoutSeeds:
+    """Draws the seeds of the two dropout masks of each feed-forward, from torch's CPU generator.
+
+    Gradient checkpointing restores the generator's state, so a recomputation uses the same masks.
+    """
+
+    def __call__(self, device: torch.device) -> Tensor:
+        """Return the two seeds, int64, on a device."""
+        return torch.randint(2**31, (2,)).to(device, non_blocking=True)
+
+
+class GivenSeeds(DropoutSeeds):
+    """Returns seeds from a tensor, one row after another.
+
+    Args:
+        rows: Seeds (feed-forwards, 2) int64. They are read when the kernels run.
+    """
+
+    def __init__(self, rows: Tensor) -> None:
+        self._rows = iter(rows)
+
+    def __call__(self, device: torch.device) -> Tensor:
+        """See :class:`DropoutSeeds`."""
+        return next(self._rows)

@@ -63,7 +63,7 @@ def _store_matrix(matrices, value, part, columns, width, RANK: tl.constexpr):
     tl.store(matrices + offsets, value, mask=(columns < width)[None, :])
 
 
-@triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
+@triton.jit(do_not_specialize=["count", "threshold", "steps"])
 def _down_forward(
     x, a, t, count, width, seed, threshold, steps,
     DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
@@ -81,7 +81,7 @@ def _down_forward(
         _store_row(t, tl.sum(dropped[None, :] * down, 1), row, count, RANK)
 
 
-@triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
+@triton.jit(do_not_specialize=["count", "threshold", "steps"])
 def _gelu_forward(
     raw, t1, b1, a2, g, t2, count, width, seed, threshold, steps,
     DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
@@ -103,7 +103,7 @@ def _gelu_forward(
         _store_row(t2, tl.sum(dropped[None, :] * down2, 1), row, count, RANK)
 
 
-@triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
+@triton.jit(do_not_specialize=["count", "threshold", "steps"])
 def _gelu_backward(
     grad_g, raw, t1, b1, a2, t2_grad, grad_u, t1_grad, b1_grad, a2_grad,
     count, width, seed, threshold, steps,
@@ -140,7 +140,7 @@ def _gelu_backward(
     _store_matrix(a2_grad, a2_sum, tl.program_id(0), columns, width, RANK)
 
 
-@triton.jit(do_not_specialize=["count", "seed", "threshold", "steps"])
+@triton.jit(do_not_specialize=["count", "threshold", "steps"])
 def _down_backward(
     grad, x, a, t_grad, out, a_grad, count, width, seed, threshold, steps,
     DROP: tl.constexpr, RANK: tl.constexpr, TILE: tl.constexpr, STAGES: tl.constexpr,
@@ -205,10 +205,10 @@ class LowRank:
 
 
 class _Dropout(NamedTuple):
-    """Dropout of the input of an adapter in one forward pass: its rate and seed."""
+    """Dropout of the input of an adapter in one forward pass: its rate, and its seed (1,) int64."""
 
     rate: float
-    seed: int
+    seed: Tensor
 
     @property
     def factor(self) -> float:
@@ -270,7 +270,7 @@ class _AdaptedFeedForward(torch.autograd.Function):
 
 def to_multiple_of_8(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """Pad a matrix (·, R) with zeros to a multiple of 8 columns, for fast matrix products."""
-    return F.pad(matrix, (0, -matrix.shape[1] % 8)).to(dtype)
+    return F.pad(matrix.to(dtype), (0, -matrix.shape[1] % 8))
 
 
 class _Launcher:
@@ -286,7 +286,9 @@ class _Launcher:
 
     def padded(self, matrix: Tensor) -> Tensor:
         """Pad a matrix (r, ·) with zeros to (R, ·) fp32, contiguous."""
-        return F.pad(matrix.float(), (0, 0, 0, self.rank - len(matrix))).contiguous()
+        if missing := self.rank - len(matrix):
+            matrix = F.pad(matrix, (0, 0, 0, missing))
+        return matrix.float().contiguous()
 
     def run(
         self,
@@ -316,7 +318,7 @@ class _Launcher:
             partials.append(torch.empty(tiles, self.count, self.rank, device=self.device))
         partials += torch.empty(matrices, strips, self.rank, width, device=self.device)
         options: dict[str, bool] = {}
-        dropout_arguments: tuple[int, ...] = ()
+        dropout_arguments: tuple[Tensor, int] | tuple[()] = ()
         if drop is not None:
             dropout_arguments, options["DROP"] = (drop.seed, threshold_of(drop.rate)), drop.rate > 0
         kernel[strips, tiles](
@@ -327,14 +329,18 @@ class _Launcher:
 
 
 def adapted_feed_forward(
-    h: Tensor, first: torch.nn.Linear, second: torch.nn.Linear, low1: LowRank, low2: LowRank
+    h: Tensor,
+    first: torch.nn.Linear,
+    second: torch.nn.Linear,
+    low1: LowRank,
+    low2: LowRank,
+    seeds: Tensor,
 ) -> Tensor:
     """Apply both frozen layers with their adapters, h (B, L, C) → (B, L, C).
 
-    The dropout seeds come from torch's CPU generator. Gradient checkpointing restores its state, so
-    the recomputation uses the same masks.
+    ``seeds`` (2,) int64 are those of the two dropout masks.
     """
-    seed1, seed2 = torch.randint(2**31, (2,)).tolist()
+    seed1, seed2 = seeds.split(1)
     return _AdaptedFeedForward.apply(
         (low1.scaling, low2.scaling), (_Dropout(low1.rate, seed1), _Dropout(low2.rate, seed2)),
         h, first.weight, first.bias, low1.a, low1.b, second.weight, second.bias, low2.a, low2.b,

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from editinfinity.models.fused import norm, rotary
+from editinfinity.models.fused import flash_attention, norm, rotary
+from editinfinity.models.fused.dropout import DropoutSeeds, GivenSeeds
 from editinfinity.models.fused.feed_forward import (
     MAX_RANK,
     LowRank,
@@ -34,7 +35,13 @@ class FusedOperations(Operations):
 
     The kernels have no gradients for a block's own weights. If these are needed, the plain
     operations are used.
+
+    Args:
+        dropout_seeds: Source of the seeds of the adapters' dropout masks.
     """
+
+    def __init__(self, dropout_seeds: DropoutSeeds | None = None) -> None:
+        self.dropout_seeds = dropout_seeds or DropoutSeeds()
 
     add_norm = staticmethod(norm.add_norm)
     add = staticmethod(norm.add)
@@ -60,6 +67,16 @@ class FusedOperations(Operations):
         else:
             super().add_prefixes(total, parts)
 
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See :class:`Operations`."""
+        if flash_attention.suits(q):
+            return flash_attention.attend(q, k, v)
+        return super().attend(q, k, v)
+
+    def with_dropout_seeds(self, seeds: Tensor) -> FusedOperations:
+        """See :class:`Operations`."""
+        return FusedOperations(GivenSeeds(seeds))
+
     def feed_forward(self, layers: FeedForward, h: Tensor) -> Tensor:
         """See :class:`Operations`."""
         if torch.is_grad_enabled() and _is_frozen(layers.fc1) and _is_frozen(layers.fc2):
@@ -72,7 +89,8 @@ class FusedOperations(Operations):
             return super().feed_forward(layers, h)
         trained = any(m.requires_grad for m in (adapter1.a, adapter1.b, adapter2.a, adapter2.b))
         if adapter1.rate or adapter2.rate or (torch.is_grad_enabled() and trained):
-            return adapted_feed_forward(h, fc1, fc2, adapter1, adapter2)
+            seeds = self.dropout_seeds(h.device)
+            return adapted_feed_forward(h, fc1, fc2, adapter1, adapter2, seeds)
         return _adapted(fc2, adapter2, F.gelu(_adapted(fc1, adapter1, h), approximate="tanh"))
 
     def group_norm_swish(self, group_norm: nn.GroupNorm, x: Tensor) -> Tensor:

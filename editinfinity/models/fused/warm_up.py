@@ -1,7 +1,11 @@
-"""Compile the kernels that the first image needs, by running each on a few tokens.
+"""Compile the kernels and read the libraries that the first image needs, while weights are read.
 
-Triton compiles a kernel again for other dtypes, for absent arguments and for integers that 16
-divides. The warm-up therefore matches a real image in these: see tests/models/test_warm_up.py.
+Each kernel runs on a few tokens. Triton compiles a kernel again for other dtypes, for absent
+arguments and for integers that 16 divides. The warm-up therefore matches a real image in these: see
+tests/models/test_warm_up.py.
+
+PyTorch reads cuBLAS and cuDNN, hundreds of megabytes, from the disk when it first needs them. On a
+machine that has just started, this takes two seconds.
 """
 
 from __future__ import annotations
@@ -9,11 +13,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from editinfinity.compute import current_device
+from editinfinity.models.attention import CUDNN_MIN_QUERIES, attend
 from editinfinity.models.fused import norm, rotary
 from editinfinity.models.fused.group_norm import group_norm_swish
 from editinfinity.presets import TokenizerConfig, TransformerConfig
@@ -29,7 +36,7 @@ def warm_up(
     model: TransformerConfig | TokenizerConfig | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Compile the kernels for sampling (a transformer) or decoding (a tokenizer).
+    """Compile the kernels for sampling (a transformer) or decoding (a tokenizer); read libraries.
 
     Args:
         device: GPU on which to run the kernels.
@@ -42,19 +49,26 @@ def warm_up(
     with torch.no_grad(), current_device(device):
         if isinstance(model, TransformerConfig):
             steps = _model_steps(model, dtype, device)
+            libraries = _model_libraries(model, dtype, device)
         elif isinstance(model, TokenizerConfig):
-            steps = _tokenizer_steps(device)
+            steps, libraries = _tokenizer_steps(device), _tokenizer_libraries(model, device)
         else:
-            steps = _model_steps(_TINY_MODEL, dtype, device)[:1]
+            steps, libraries = _model_steps(_TINY_MODEL, dtype, device)[:1], []
 
         def run(step: Step) -> None:
             with torch.no_grad(), current_device(device):  # both settings are per thread
                 step()
 
+        def read(library: Step) -> None:
+            with suppress(RuntimeError):  # if it is of importance, the image itself reports it
+                run(library)
+
         first, *others = steps
-        run(first)  # alone, because it builds what all kernels share
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+            reading = pool.map(read, libraries if device.type == "cuda" else ())
+            run(first)  # alone, because it builds what all kernels share
             list(pool.map(run, others))
+            list(reading)
 
 
 _TINY_MODEL = TransformerConfig(width=64, depth=1, heads=1, chunks=1, bits=1, text_width=64)
@@ -82,3 +96,36 @@ def _tokenizer_steps(device: torch.device) -> list[Step]:
     groups = nn.GroupNorm(2, 32, device=device)
     x = torch.zeros(1, 32, 64, 64, device=device)
     return [lambda: group_norm_swish(groups, x)]
+
+
+def _model_libraries(
+    model: TransformerConfig, dtype: torch.dtype, device: torch.device
+) -> list[Step]:
+    """Return calls of the libraries for matrix products, and for attention at small and large."""
+    width, heads = model.width, model.heads
+
+    def product(dtype: torch.dtype) -> None:
+        x = torch.zeros(_TOKENS, width, device=device, dtype=dtype)
+        F.linear(x, x.new_zeros(width, width), x.new_zeros(width))
+
+    def attention(queries: int) -> None:
+        q = torch.zeros(1, queries, heads, width // heads, device=device, dtype=dtype)
+        attend(*[q.transpose(1, 2)] * 3)
+
+    return [
+        lambda: attention(CUDNN_MIN_QUERIES),
+        lambda: product(dtype),
+        lambda: product(torch.float32),
+        lambda: attention(_TOKENS),
+    ]
+
+
+def _tokenizer_libraries(model: TokenizerConfig, device: torch.device) -> list[Step]:
+    """Return a call of the library for convolutions, as on the coarsest grid of a decoder."""
+    channels = model.base_width * model.multipliers[-1]
+
+    def convolution() -> None:
+        x = torch.zeros(1, channels, 64, 64, device=device)
+        F.conv2d(x, x.new_zeros(channels, channels, 3, 3), padding=1)
+
+    return [convolution]

@@ -40,6 +40,9 @@ CACHE_FOLDER = ".thumbnails"
 _SCRIPTS = ("basics.js", "frame.js", "gallery.js", "detail.js", "page.js")
 """Scripts in loading order: each uses the ones before it."""
 
+_STYLES = ("theme.css", "page.css")
+"""Styles in order; the editing page uses the first one too."""
+
 _FIRST_CASES = 12
 """Number of cases whose pictures precede the script, so that it can show them at once."""
 
@@ -69,7 +72,7 @@ def render(content: Json, pictures: list[dict[str, Any]]) -> Iterator[str]:
         content: the data of the page.
         pictures: data URIs, one dict per case, in the form that the page's script reads.
     """
-    style = _file("page.css")
+    style = "".join(map(_file, _STYLES))
     # All scripts share one function scope, so their names do not clash with the browser's globals.
     script = '"use strict";\n(() => {\n' + "\n".join(map(_file, _SCRIPTS)) + "})();\n"
     # The function loader restricts templates to files of this package.

@@ -1,0 +1,419 @@
+// Starts the page and connects its parts.
+
+import { address, api, Fault, follow } from "./api.js";
+import { BrushSize } from "./brush_size.js";
+import { listenToChosenTry } from "./chosen_try.js";
+import { Commands } from "./commands.js";
+import { byId, delayed } from "./dom.js";
+import { commandsOf } from "./editor_commands.js";
+import { Fields } from "./fields.js";
+import { Mask } from "./mask.js";
+import { listenForFiles } from "./opening.js";
+import { Painting } from "./painting.js";
+import { Photographs } from "./photographs.js";
+import { decodeGrey, encodeGrey } from "./png.js";
+import { showModel, showProgress, showWaiting } from "./progress.js";
+import { Stage } from "./stage.js";
+import { Tries } from "./tries.js";
+import { Views } from "./views.js";
+
+/** @typedef {import("./api.js").Photograph} Photograph */
+/** @typedef {import("./api.js").Progress} Progress */
+/** @typedef {import("./api.js").State} State */
+/** @typedef {import("./api.js").Try} Try */
+
+const SAVE_FIELDS_AFTER = 500; // milliseconds
+const SAVE_MASK_AFTER = 250;
+
+export class Editor {
+  constructor() {
+    this.stage = new Stage(
+      byId("stage", HTMLDivElement),
+      byId("frame", HTMLDivElement),
+      byId("canvas", HTMLCanvasElement),
+    );
+    this.painting = new Painting(
+      this.stage,
+      byId("ring", HTMLDivElement),
+      byId("outline", SVGPathElement),
+    );
+    this.brushSize = new BrushSize(this.painting);
+    this.fields = new Fields(() => this.saveFields.later());
+    this.views = new Views(this.stage, () => this.refreshControls());
+    this.tries = new Tries((chosen) => this.attempt(() => this.goBackTo(chosen)));
+    this.photographs = new Photographs(
+      (id) => this.attempt(() => this.open(id)),
+      (action) => this.attempt(action),
+      () => this.saved(),
+    );
+    /** @type {Photograph | null} */
+    this.photograph = null;
+    /** Number of the try that is shown as soon as it is drawn. @type {number | null} */
+    this.awaited = null;
+    this.finding = false;
+    this.saveFields = delayed(() => this.#sendFields(), SAVE_FIELDS_AFTER);
+    this.saveMask = delayed(() => this.#sendMask(), SAVE_MASK_AFTER);
+    this.commands = new Commands(commandsOf(this));
+    this.#listen();
+  }
+
+  // Faults and what a screen reader hears.
+
+  /**
+   * Do something and show its fault, if it has one, in one line.
+   * @param {() => Promise<unknown>} action
+   * @returns {Promise<boolean>} whether it succeeded
+   */
+  async attempt(action) {
+    try {
+      await action();
+      return true;
+    } catch (error) {
+      if (!(error instanceof Fault)) console.error(error);
+      this.showFault(error instanceof Error ? error.message : String(error));
+      return false;
+    }
+  }
+
+  /** @param {string} line */
+  showFault(line) {
+    byId("fault-line", HTMLSpanElement).textContent = line;
+    byId("fault", HTMLParagraphElement).hidden = !line;
+  }
+
+  /** @param {string} text */
+  tell(text) {
+    byId("status", HTMLParagraphElement).textContent = text;
+  }
+
+  // Photographs.
+
+  /** Show the state of the server, at the start and after a lost connection. */
+  async refresh() {
+    const state = await api.state();
+    showModel(state.model);
+    const first = !this.photograph;
+    if (first) {
+      this.fields.declare(state.settings);
+      this.tries.declared = state.settings;
+      if (state.notices?.length) this.showFault(state.notices.join(" "));
+    }
+    this.photographs.all = state.photographs;
+    this.photographs.run = state.run;
+    this.photographs.draw();
+    const wanted = state.photographs.find(
+      ({ id }) => `#${encodeURIComponent(id)}` === location.hash,
+    );
+    const id = wanted?.id ?? state.current;
+    if (first && id) await this.open(id);
+    else if (this.photograph) await this.#loadTries();
+    byId("welcome", HTMLElement).hidden = Boolean(this.photograph);
+    byId("editor", HTMLElement).hidden = !this.photograph;
+  }
+
+  /** @param {string} id */
+  async open(id) {
+    await this.saved();
+    const photograph = this.photographs.get(id);
+    if (!photograph) throw new Fault("This photograph is no longer there.");
+    this.photograph = photograph;
+    this.photographs.current = id;
+    this.photographs.draw();
+    history.replaceState(null, "", `#${encodeURIComponent(id)}`);
+    byId("name", HTMLElement).textContent = photograph.name;
+    document.title = `${photograph.name} · editinfinity`;
+    byId("welcome", HTMLElement).hidden = true;
+    byId("editor", HTMLElement).hidden = false;
+    this.showFault(photograph.error ?? "");
+    this.fields.show(photograph);
+    this.showProgress(null);
+    this.awaited = null;
+    this.finding = false;
+    this.stage.setMask(null);
+    this.tries.show(id, []);
+    this.views.showResult(id, null);
+    if (photograph.error) return;
+    byId("before", HTMLImageElement).src = address.photograph(id);
+    byId("before", HTMLImageElement).alt = `The photograph ${photograph.name}`;
+    this.stage.setSize(photograph.width, photograph.height);
+    this.brushSize.suit();
+    await Promise.all([this.#loadMask(photograph), this.#loadTries()]);
+  }
+
+  /** @param {Photograph} photograph */
+  async #loadMask(photograph) {
+    const mask = new Mask(photograph.width, photograph.height);
+    if (photograph.mask) {
+      const file = await api.mask(photograph.id);
+      mask.pixels.set(await decodeGrey(file, mask.width, mask.height));
+    }
+    if (this.photograph?.id === photograph.id) {
+      this.stage.setMask(mask);
+      this.refreshControls();
+    }
+  }
+
+  async #loadTries() {
+    const { photograph } = this;
+    if (!photograph) return;
+    const tries = await api.tries(photograph.id);
+    if (this.photograph?.id !== photograph.id) return;
+    this.tries.show(photograph.id, tries);
+    const awaited = tries.find((each) => each.n === this.awaited);
+    if (awaited?.state === "done") {
+      this.awaited = null;
+      this.tries.choose(awaited.n);
+      this.views.showResult(photograph.id, awaited);
+      this.tell(`Try ${awaited.n} is drawn.`);
+    } else if (awaited && (awaited.state === "failed" || awaited.state === "cancelled")) {
+      this.awaited = null;
+      this.tries.choose(awaited.n);
+      if (awaited.state === "failed") this.showFault(awaited.line ?? "The picture was not drawn.");
+      else this.tell("Cancelled.");
+    }
+    const { active } = this.tries;
+    if (!active && !this.finding) this.showProgress(null);
+    else if (active?.state === "queued") showWaiting(active);
+    this.refreshControls();
+  }
+
+  /** @param {Iterable<File>} files */
+  async add(files) {
+    let last = null;
+    const refused = [];
+    for (const file of files) {
+      this.tell(`Opening ${file.name}`);
+      try {
+        last = (await api.add(file)).id;
+      } catch (error) {
+        refused.push(error instanceof Error ? error.message : String(error));
+      }
+    }
+    this.photographs.all = (await api.state()).photographs;
+    this.photographs.draw();
+    if (last) await this.open(last);
+    if (refused.length) throw new Fault(refused.join(" "));
+  }
+
+  // Saving: at once, in the background; leaving the page waits for it.
+
+  async saved() {
+    await Promise.all([this.saveFields.now(), this.saveMask.now()]);
+  }
+
+  async #sendFields() {
+    const { photograph, fields } = this;
+    if (!photograph) return;
+    const values = {
+      source: fields.source.value,
+      prompt: fields.prompt.value,
+      settings: fields.settings,
+    };
+    Object.assign(photograph, { source: values.source, prompt: values.prompt });
+    await this.attempt(() => api.save(photograph.id, values));
+  }
+
+  async #sendMask() {
+    const { photograph } = this;
+    const { mask } = this.stage;
+    if (!photograph || !mask) return;
+    photograph.mask = !mask.isEmpty;
+    await this.attempt(async () => {
+      if (mask.isEmpty) await api.removeMask(photograph.id);
+      else {
+        const picture = await encodeGrey(mask.pixels, mask.width, mask.height);
+        await api.saveMask(photograph.id, picture);
+      }
+    });
+  }
+
+  maskChanged() {
+    this.saveMask.later();
+    this.refreshControls();
+  }
+
+  // Finding, drawing, going back.
+
+  async find() {
+    const { photograph } = this;
+    if (!photograph) return;
+    await this.saved();
+    const how = byId("how", HTMLSelectElement).value;
+    const word = how === "word" ? byId("word", HTMLInputElement).value.trim() : "";
+    if (how === "word" && !word) throw new Fault("Type the word whose place is to be found.");
+    this.showFault("");
+    await api.findMask(photograph.id, how, word);
+    this.finding = true;
+    this.showProgress({
+      photograph: photograph.id,
+      stage: "finding",
+      iteration: 0,
+      of: 0,
+      loss: null,
+      seconds_left: null,
+    });
+    this.refreshControls();
+  }
+
+  /**
+   * The search for the place has ended; what it found becomes the mask, to be painted further.
+   * @param {{photograph: string, state: "done" | "failed" | "cancelled", line: string}} event
+   */
+  async #found({ photograph, state, line }) {
+    const { mask } = this.stage;
+    this.finding = false;
+    this.showProgress(null);
+    this.refreshControls();
+    if (state === "failed") throw new Fault(line);
+    if (state !== "done" || !mask) return;
+    const found = await decodeGrey(await api.found(photograph), mask.width, mask.height);
+    if (this.stage.mask !== mask) return;
+    mask.step(() => mask.replace(found.map((value) => (value >= 128 ? 255 : 0))));
+    this.views.set("paint");
+    this.maskChanged();
+    if (mask.isEmpty) throw new Fault("No place was found; paint it, or name a word.");
+    this.tell("The place was found; it can be painted further.");
+  }
+
+  async draw() {
+    const { photograph } = this;
+    if (!photograph) return;
+    if (!this.fields.prompt.value.trim()) {
+      this.fields.prompt.focus();
+      throw new Fault("Type what the picture should show.");
+    }
+    await this.saved();
+    this.showFault("");
+    this.awaited = (await api.draw(photograph.id, this.fields.settings)).try;
+    await this.#loadTries();
+  }
+
+  /** Give back the prompts, settings and mask of a try, and show it. @param {Try} chosen */
+  async goBackTo(chosen) {
+    const { photograph } = this;
+    const { mask } = this.stage;
+    if (!photograph) return;
+    this.tries.choose(chosen.n);
+    this.fields.show(chosen);
+    this.saveFields.later();
+    this.views.showResult(photograph.id, chosen);
+    if (!mask) return;
+    const pixels = chosen.mask
+      ? await decodeGrey(await api.maskOfTry(photograph.id, chosen.n), mask.width, mask.height)
+      : new Uint8Array(mask.pixels.length);
+    if (this.stage.mask !== mask || mask.pixels.every((value, at) => value === pixels[at])) return;
+    mask.step(() => mask.replace(pixels));
+    this.maskChanged();
+  }
+
+  // What is shown.
+
+  /** @param {Progress | null} progress */
+  showProgress(progress) {
+    showProgress(progress, (text) => this.tell(text));
+  }
+
+  refreshControls() {
+    this.commands.refresh();
+    this.brushSize.show();
+    byId("find", HTMLButtonElement).disabled = this.finding;
+    const empty = this.stage.mask?.isEmpty ?? true;
+    byId("place", HTMLParagraphElement).textContent = empty
+      ? "Paint the place, or let the model find it. Without a mask, the whole picture may change."
+      : "Only the marked place changes.";
+  }
+
+  #showZoom() {
+    const zoom = this.stage.scale * devicePixelRatio * 100;
+    byId("zoom-text", HTMLSpanElement).textContent =
+      `${zoom < 10 ? zoom.toFixed(1) : Math.round(zoom)} %`;
+  }
+
+  // Keys, buttons and events.
+
+  /** @param {number} by */
+  step(by) {
+    const next = this.photographs.neighbour(by);
+    if (next && next.id !== this.photograph?.id) this.attempt(() => this.open(next.id));
+  }
+
+  #listen() {
+    const { painting, stage } = this;
+    painting.onpaint = () => this.maskChanged();
+    painting.onchange = () => this.refreshControls();
+    painting.tell = (text) => this.tell(text);
+    stage.onmove = () => {
+      painting.moved();
+      this.#showZoom();
+    };
+    /** @param {string} id @param {() => void} run */
+    const press = (id, run) => byId(id, HTMLButtonElement).addEventListener("click", run);
+    press("previous", () => this.step(-1));
+    press("next", () => this.step(1));
+    press("help", () => byId("keys", HTMLDialogElement).showModal());
+    press("fault-close", () => this.showFault(""));
+    press("zoom-in", () => stage.zoom(1.25));
+    press("zoom-out", () => stage.zoom(0.8));
+    press("fit", () => stage.fit());
+    press("find", () => this.attempt(() => this.find()));
+    press("cancel", () => this.attempt(() => this.#cancel()));
+    byId("fields", HTMLFormElement).addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.attempt(() => this.draw());
+    });
+    byId("how", HTMLSelectElement).addEventListener("change", (event) => {
+      const { value } = /** @type {HTMLSelectElement} */ (event.target);
+      byId("word-field", HTMLDivElement).hidden = value !== "word";
+    });
+    listenForFiles((files) => this.attempt(() => this.add(files)));
+    listenToChosenTry(this);
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "hidden") this.saved();
+    });
+    addEventListener("beforeunload", (event) => {
+      if (!this.saveFields.due && !this.saveMask.due) return;
+      this.saved();
+      event.preventDefault();
+    });
+    follow(
+      (event) => this.#heard(event),
+      (connected) => {
+        if (connected) this.attempt(() => this.refresh());
+        else showModel({ state: "failed", line: "The editor does not answer" });
+      },
+    );
+  }
+
+  async #cancel() {
+    const { photograph } = this;
+    if (photograph) await api.cancel(photograph.id, this.tries.active?.n);
+  }
+
+  /** What the server tells. @param {any} event */
+  #heard(event) {
+    const mine = event.photograph === this.photograph?.id;
+    if (event.type === "model") showModel(event);
+    else if (event.type === "progress" && mine) this.showProgress(event);
+    else if (event.type === "try" && mine) this.attempt(() => this.#loadTries());
+    else if (event.type === "mask" && mine) this.attempt(() => this.#found(event));
+    else if (event.type === "photograph") this.#changed(event.photograph);
+    else if (event.type === "run") {
+      this.photographs.run = event.run;
+      this.photographs.draw();
+    } else if (event.type === "fault") this.showFault(event.line);
+  }
+
+  /** A photograph has changed, here or in another tab. @param {Photograph} now */
+  #changed(now) {
+    const before = this.photograph;
+    if (before?.id === now.id) {
+      if (!this.saveFields.due) this.fields.follow(now);
+      const elsewhere = document.visibilityState === "hidden";
+      this.photograph = now;
+      if (elsewhere && !this.saveMask.due) this.attempt(() => this.#loadMask(now));
+    }
+    this.photographs.put(now);
+  }
+}
+
+new Editor();
