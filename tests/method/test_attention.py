@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from editinfinity.editing import sampler
-from editinfinity.editing.attention_map import AttentionCollector, AttentionCollectors
+from editinfinity.editing.attention_map import AttentionCollector
 from editinfinity.editing.blend import ReplaySource
 from editinfinity.method.attention import attention_map
 from editinfinity.models.transformer import TextFeatures
@@ -19,12 +19,13 @@ def maps_by_scale(tokens: tuple[int, int]) -> list[np.ndarray]:
     """The word's attention of each scale alone, given the photograph's codes."""
     plan, cpu = PHOTOGRAPH.schedule, torch.device("cpu")
     collectors = [AttentionCollector(plan, tokens, [scale]) for scale in range(len(plan.scales))]
-    sampler.sample(
-        MODEL, TextFeatures.of(SOURCE.features, cpu), plan, SamplingSettings(),
-        torch.Generator().manual_seed(9),
-        edit=ReplaySource(sampler.codes_of(PHOTOGRAPH.bits, plan, cpu)),
-        watcher=AttentionCollectors(collectors),
-    )  # fmt: skip
+    for collector in collectors:
+        sampler.sample(
+            MODEL, TextFeatures.of(SOURCE.features, cpu), plan, SamplingSettings(),
+            torch.Generator().manual_seed(9),
+            edit=ReplaySource(sampler.codes_of(PHOTOGRAPH.bits, plan, cpu)),
+            watcher=collector,
+        )  # fmt: skip
     return [collector.mean.numpy() for collector in collectors]
 
 

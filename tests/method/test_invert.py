@@ -120,8 +120,8 @@ def test_each_training_gets_its_numbers(
     """The settings where they say something, else the model's defaults."""
     seen: list[tuple[object, ...]] = []
 
-    def train(parameters, loss, settings, rate, iterations, seed, state, report):  # type: ignore
-        drop_path = model.drop_path.tolist()
+    def train(parameters, loss, settings, rate, iterations, seed, *rest):  # type: ignore
+        drop_path = model.drop_path.rates.tolist()
         seen.append((rate, loss.batch_size, loss.kl_weight, drop_path, [*iterations], settings))
         assert loss.model.training and sum(p.numel() for p in parameters) > 0
         seed(5)
