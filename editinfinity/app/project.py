@@ -287,9 +287,13 @@ class Project:
     def _read(self, case: Path) -> Photograph | None:
         """Read a case of the project; None if the folder is none, or leads out of the project."""
         image = _image_in(case)
-        if image is None or why_unusable(case.name) or not self.contains(image):
+        if image is None or why_unusable(case.name):
             return None
         photograph = Photograph(case.name, case.name, image)
+        own = [image, self.mask_path(photograph), case / "prompt", *(case / "prompt").glob("*.txt")]
+        page = self.page_folder(photograph)
+        if not all(map(self.contains, [*own, page, *page.glob("*")])):
+            return None
         photograph.source = _text_of(case / "prompt" / "original_image_prompt.txt")
         photograph.prompt = _text_of(case / "prompt" / "edit_image_prompt.txt")
         photograph.has_mask = self.mask_path(photograph).is_file()
@@ -303,7 +307,7 @@ class Project:
     def _read_page_files(self, photograph: Photograph) -> None:
         folder = self.page_folder(photograph)
         about = _json_of(folder / "photograph.json")
-        photograph.name = str(about.get("name", photograph.name))
+        photograph.name = printable(str(about.get("name", photograph.name)))
         settings = about.get("settings", {})
         photograph.settings = settings if isinstance(settings, dict) else {}
         photograph.tries = read_tries(folder)
@@ -338,6 +342,7 @@ def _text_of(path: Path) -> str:
 def _json_of(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()  # or not to be sent
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
