@@ -68,6 +68,7 @@ class Page:
         photograph, one_try = "/api/photographs/{id}", "/api/photographs/{id}/tries/{number:int}"
         routes = [
             Route("/", self.index),
+            Route("/favicon.ico", self.icon),  # browsers ask for it on the report
             Route("/static/{name}", self.static),
             Route("/api/state", self.state),
             Route("/api/events", self.stream),
@@ -101,6 +102,9 @@ class Page:
 
     async def index(self, request: Request) -> Response:
         return _file_of_package("editinfinity.app", "page/index.html")
+
+    async def icon(self, request: Request) -> Response:
+        return _file_of_package("editinfinity.app", "page/icon.svg")
 
     async def static(self, request: Request) -> Response:
         name = request.path_params["name"]
