@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,8 +174,7 @@ class Project:
             except UnicodeEncodeError:
                 raise UserError("the text is not valid Unicode; type it again") from None
         with self._lock:
-            folder = self.data / photograph.id
-            with locked_for_change(paths_of_case(folder)):
+            with self._locked(photograph) as folder:
                 self._make_case(photograph)
                 write_text(folder / "prompt" / "original_image_prompt.txt", source + "\n")
                 edit = folder / "prompt" / "edit_image_prompt.txt"
@@ -194,8 +194,7 @@ class Project:
             UserError: the case is in use by a run, or the disk is full.
         """
         with self._lock:
-            folder = self.data / photograph.id
-            with locked_for_change(paths_of_case(folder)):
+            with self._locked(photograph):
                 self._make_case(photograph)
                 if png is None:
                     self.mask_path(photograph).unlink(missing_ok=True)
@@ -266,6 +265,16 @@ class Project:
         }
         text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
         write_text(self.folder / "config.yaml", _ABOUT + text)
+
+    @contextmanager
+    def _locked(self, photograph: Photograph) -> Iterator[Path]:
+        """Lock the case of a photograph, and give its folder."""
+        folder = self.data / photograph.id
+        try:
+            with locked_for_change(paths_of_case(folder)):
+                yield folder
+        except UserError as error:
+            raise UserError(str(error).replace(f"{folder}: ", f"{photograph.name}: ")) from None
 
     def _make_case(self, photograph: Photograph) -> None:
         """Copy a photograph into its case, with the mask beside it, unless it has been copied."""

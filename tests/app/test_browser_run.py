@@ -1,4 +1,4 @@
-"""*Run all* in a real browser: progress, a change meanwhile, a photograph that fails, the report."""
+"""*Run all* in a real browser: progress, a change meanwhile, what fails, and the report."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ def run_and_look(browser: Any, app: App) -> None:
     by_id(browser, "run").click()
     wait(browser, lambda: "steps" in line.text, "the run makes progress", PATIENCE)
     assert line.text.startswith("Running · ")
+    names = ("good.png: ", "damaged.png: ")
+    wait(browser, lambda: any(name in line.text for name in names), "it names the photograph")
     assert by_id(browser, "run-bar").is_displayed() and by_id(browser, "run-cancel").is_displayed()
     assert not by_id(browser, "run").is_displayed()
 
@@ -54,8 +56,8 @@ def run_and_look(browser: Any, app: App) -> None:
     type_into(browser, "prompt", "a ship")
     browser.execute_script("document.activeElement.blur()")
     fault = by_id(browser, "fault-line")
-    wait(browser, lambda: "good.png: your change is kept here" in fault.text, "it is told")
-    assert "in use by a run" in fault.text and "\n" not in fault.text
+    wait(browser, lambda: "Your change is kept on this page" in fault.text, "it is told")
+    assert fault.text.startswith("good.png: is in use by a run") and "\n" not in fault.text
     assert app.photograph("good.png")["prompt"] == "a house"
     press(browser, "j")
     wait(browser, lambda: by_id(browser, "name").text == "damaged.png", "the other is shown")

@@ -108,7 +108,13 @@ export class Photographs {
   /** Made once for each photograph, so that it is loaded once. @param {Photograph} each */
   #thumbnail({ id, error }) {
     const picture =
-      this.thumbnails.get(id) ?? make("img", { alt: "", loading: "lazy", decoding: "async" });
+      this.thumbnails.get(id) ??
+      make("img", {
+        alt: "",
+        loading: "lazy",
+        decoding: "async",
+        onerror: (event) => event.target.removeAttribute("src"), // not the browser's broken picture
+      });
     if (!error && !this.thumbnails.has(id)) picture.src = address.photograph(id, 256);
     this.thumbnails.set(id, picture);
     return picture;

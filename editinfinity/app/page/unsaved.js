@@ -34,8 +34,8 @@ export class Unsaved {
       if (!this.kept.size) this.tell("");
     } catch (error) {
       if (this.kept.get(key) !== before) return; // a later one is kept
-      const reason = error instanceof Error ? error.message : String(error);
-      const line = `${photograph.name}: your change is kept here and saved later. ${reason}`;
+      const reason = (error instanceof Error ? error.message : String(error)).replace(/\.$/, "");
+      const line = `${reason}. Your change is kept on this page and saved when it can be.`;
       this.kept.set(key, { change, line });
       if (line !== before?.line) this.tell(line);
       clearTimeout(this.timer);
