@@ -1,4 +1,7 @@
-"""How long the editing page works on each movement of a stroke.
+"""How long the editing page lets a person wait, and works on each movement of a stroke.
+
+First: from opening the address to the first paint, and from *Draw* to the picture for a second
+prompt, beside the seconds that the try itself took (bundled model, hardly trained).
 
 Chromium paints on a photograph of this size with a large brush. What counts is how long the page
 works on each movement of the mouse, mask and screen included; a frame at 60 Hz lasts 16.7 ms.
@@ -20,10 +23,11 @@ from selenium.webdriver.common.actions.action_builder import ActionBuilder
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.app.running import App
+from tests.app.running import QUICK, App, path_of
 from tests.report.browser import chromium
 from tests.report.made import scene
 
+FIRST_PAINT = "return performance.getEntriesByType('paint').map(({startTime}) => startTime)"
 WATCH = """
 window.times = [];
 let begun = 0;
@@ -39,6 +43,12 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=120)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        scene((512, 512), 1).save(Path(folder, "small.jpg"))
+        app = App.start("small.jpg", *QUICK, cwd=Path(folder), model="bundled")
+        try:
+            print_waiting_times(app)
+        finally:
+            app.close()
         scene((options.width, options.height), 1).save(Path(folder, "photo.jpg"))
         app = App.start("photo.jpg", cwd=Path(folder))
         try:
@@ -49,6 +59,27 @@ def main() -> None:
                 print(f"{brush:8}  {1.25**zoom:4.1f}  {row}", flush=True)
         finally:
             app.close()
+
+
+def print_waiting_times(app: App) -> None:
+    (photograph,) = app.state()["photographs"]
+    id_ = photograph["id"]
+    with chromium(1440, 900) as browser:
+        browser.get(f"{app.origin}/?token={app.token}")
+        while not (paint := browser.execute_script(FIRST_PAINT)):
+            time.sleep(0.1)
+        print(f"first paint: {paint[0] / 1000:.2f} s")
+        app.put(path_of(id_), {"source": "a red apple", "prompt": "a pear"})
+        assert app.draw(id_)["state"] == "done"
+        for prompt in ("a green apple", "a blue apple", "a cup"):
+            app.put(path_of(id_), {"source": "a red apple", "prompt": prompt})
+            shown = browser.find_element("id", "after").get_property("src")
+            start = time.monotonic()
+            browser.find_element("id", "draw").click()
+            while browser.find_element("id", "after").get_property("src") == shown:
+                time.sleep(0.02)
+            waited, drawn = time.monotonic() - start, app.tries(id_)[-1]["seconds"]
+            print(f"a further prompt: {waited:.2f} s, of which drawing {drawn:.2f}", flush=True)
 
 
 def stroke_times(app: App, brush: int, zoom: int, moves: int) -> list[float]:

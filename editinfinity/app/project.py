@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,8 +174,7 @@ class Project:
             except UnicodeEncodeError:
                 raise UserError("the text is not valid Unicode; type it again") from None
         with self._lock:
-            folder = self.data / photograph.id
-            with locked_for_change(paths_of_case(folder)):
+            with self._locked(photograph) as folder:
                 self._make_case(photograph)
                 write_text(folder / "prompt" / "original_image_prompt.txt", source + "\n")
                 edit = folder / "prompt" / "edit_image_prompt.txt"
@@ -194,8 +194,7 @@ class Project:
             UserError: the case is in use by a run, or the disk is full.
         """
         with self._lock:
-            folder = self.data / photograph.id
-            with locked_for_change(paths_of_case(folder)):
+            with self._locked(photograph):
                 self._make_case(photograph)
                 if png is None:
                     self.mask_path(photograph).unlink(missing_ok=True)
@@ -267,6 +266,16 @@ class Project:
         text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
         write_text(self.folder / "config.yaml", _ABOUT + text)
 
+    @contextmanager
+    def _locked(self, photograph: Photograph) -> Iterator[Path]:
+        """Lock the case of a photograph, and give its folder."""
+        folder = self.data / photograph.id
+        try:
+            with locked_for_change(paths_of_case(folder)):
+                yield folder
+        except UserError as error:
+            raise UserError(str(error).replace(f"{folder}: ", f"{photograph.name}: ")) from None
+
     def _make_case(self, photograph: Photograph) -> None:
         """Copy a photograph into its case, with the mask beside it, unless it has been copied."""
         folder = self.data / photograph.id
@@ -287,9 +296,13 @@ class Project:
     def _read(self, case: Path) -> Photograph | None:
         """Read a case of the project; None if the folder is none, or leads out of the project."""
         image = _image_in(case)
-        if image is None or why_unusable(case.name) or not self.contains(image):
+        if image is None or why_unusable(case.name):
             return None
         photograph = Photograph(case.name, case.name, image)
+        own = [image, self.mask_path(photograph), case / "prompt", *(case / "prompt").glob("*.txt")]
+        page = self.page_folder(photograph)
+        if not all(map(self.contains, [*own, page, *page.glob("*")])):
+            return None
         photograph.source = _text_of(case / "prompt" / "original_image_prompt.txt")
         photograph.prompt = _text_of(case / "prompt" / "edit_image_prompt.txt")
         photograph.has_mask = self.mask_path(photograph).is_file()
@@ -303,7 +316,7 @@ class Project:
     def _read_page_files(self, photograph: Photograph) -> None:
         folder = self.page_folder(photograph)
         about = _json_of(folder / "photograph.json")
-        photograph.name = str(about.get("name", photograph.name))
+        photograph.name = printable(str(about.get("name", photograph.name)))
         settings = about.get("settings", {})
         photograph.settings = settings if isinstance(settings, dict) else {}
         photograph.tries = read_tries(folder)
@@ -338,6 +351,7 @@ def _text_of(path: Path) -> str:
 def _json_of(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()  # or not to be sent
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

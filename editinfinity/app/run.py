@@ -182,9 +182,11 @@ class WorkflowRun:
             elif found := _TOTAL.match(line):
                 self._of = int(found[1])
             elif found := _JOB.match(line):
-                self._line, self._detail = printable(found[1]), ""
                 of = [case for case in cases if found[1].startswith(f"{case}: ")]
                 self._case = max(of, key=len, default="")
+                work = found[1].removeprefix(f"{self._case}: ")
+                named = f"{self._name(self._case)}: {work}" if self._case else work
+                self._line, self._detail = printable(named), ""
             elif found := _LOG.search(line):
                 self._find_failures([found[1]], since)
             else:
@@ -217,10 +219,13 @@ class WorkflowRun:
 
     def _by_name(self, case: str, reason: str) -> str:
         """Name the photograph in a reason, in place of the case and its copy."""
-        photograph = self.project.photographs.get(case)
-        name = case if photograph is None else photograph.name
+        name = self._name(case)
         copy = rf"data/{re.escape(case)}/image/original_image\.\w+"
         return re.sub(copy, lambda _: name, reason.removeprefix(f"case {case}: "))
+
+    def _name(self, case: str) -> str:
+        photograph = self.project.photographs.get(case)
+        return case if photograph is None else photograph.name
 
     def _ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None

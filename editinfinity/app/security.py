@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -107,7 +107,9 @@ class Guard:
         own = origin in [f"http://{host}" for host in self.hosts]
         if origin is not None and not own:
             raise RefusedError(403, "requests of other pages are refused")
-        if not self._is_token(_cookie(headers, self.cookie)):
+        # As browsers read it: cookies of other local servers, which may hold anything, come too.
+        cookies = cookie_parser(headers.get("cookie", ""))
+        if not self._is_token(cookies.get(self.cookie, "")):
             raise RefusedError(
                 403, "the token is missing; open the address that the command printed"
             )
@@ -165,14 +167,6 @@ def _too_large(limit: int) -> RefusedError:
 def _limit_of(scope: Scope) -> int:
     takes_files = scope["path"] == "/api/photographs" or scope["path"].endswith("/mask")
     return MAX_UPLOAD if takes_files else _MAX_BODY
-
-
-def _cookie(headers: Headers, name: str) -> str:
-    try:
-        cookies: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return cookies[name].value if name in cookies else ""
 
 
 def _with_headers(send: Send) -> Send:

@@ -68,6 +68,7 @@ class Page:
         photograph, one_try = "/api/photographs/{id}", "/api/photographs/{id}/tries/{number:int}"
         routes = [
             Route("/", self.index),
+            Route("/favicon.ico", self.icon),  # browsers ask for it on the report
             Route("/static/{name}", self.static),
             Route("/api/state", self.state),
             Route("/api/events", self.stream),
@@ -101,6 +102,9 @@ class Page:
 
     async def index(self, request: Request) -> Response:
         return _file_of_package("editinfinity.app", "page/index.html")
+
+    async def icon(self, request: Request) -> Response:
+        return _file_of_package("editinfinity.app", "page/icon.svg")
 
     async def static(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -270,9 +274,7 @@ class Page:
         if not (inside and is_shown and real.is_file()):
             raise RefusedError(404, "there is no such picture or report")
         if real.name == "report.html":
-            # Its own policy is in the page, with hashes of its script and style.
-            headers = {"content-security-policy": "frame-ancestors 'none'"}
-            return Response(real.read_bytes(), media_type="text/html", headers=headers)
+            return _report(real)
         headers = {"content-security-policy": "default-src 'none'; sandbox"}
         return Response(real.read_bytes(), media_type=type_, headers=headers)
 
@@ -326,6 +328,19 @@ def _file_of_package(package: str, name: str) -> Response:
         raise RefusedError(404, "there is no such file")
     type_ = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return Response(file.read_bytes(), media_type=type_)
+
+
+def _report(path: Path) -> Response:
+    """Return the report; scripts that someone else wrote into it do not run on this origin."""
+    from markupsafe import escape
+
+    from editinfinity.results.report.page import policy
+
+    content = path.read_bytes()
+    if escape(policy()).encode() not in content:
+        raise RefusedError(409, "the report is of another version; choose Run all to make it again")
+    headers = {"content-security-policy": f"{policy()}; frame-ancestors 'none'"}
+    return Response(content, media_type="text/html", headers=headers)
 
 
 def _picture(path: Path, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The settings that the page offers: labels, bounds and help, from their declarations."""
+"""The settings that the page offers: labels and help, with bounds from their declarations."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from editinfinity.errors import UserError
 from editinfinity.settings.groups import SETTINGS
 from editinfinity.settings.types import Choice, Number, SettingType, Whole
 
-_LABELS = {
-    "seed": "Seed",
-    "cfg": "Strength of the prompt",
-    "method": "Method",
-    "train_lora_iter": "Learning iterations",
-    "mask_grow": "Grow the mask",
-    "smoothing": "Mask edge",
-    "lock_scales": "Keep the layout",
-    "background": "Background",
+_TEXTS = {
+    "seed": ("Seed", "Another seed draws another picture."),
+    "cfg": ("Strength of the prompt", "Higher follows the words more closely."),
+    "method": ("Method", "Only inversion learns the photograph; the others take seconds."),
+    "train_lora_iter": ("Learning iterations", "More keep more of the photograph."),
+    "mask_grow": ("Grow the mask", "Pixels of the photograph to add around it."),
+    "smoothing": ("Mask edge", "How the edit fades around the mask."),
+    "lock_scales": ("Keep the layout", "First scales to copy; 3 for a very large mask."),
+    "background": ("Background", "detail and exact keep the photograph's own pixels."),
 }
-"""Settings on the page, in their order."""
+"""Setting on the page → (label, help), in their order; docs/settings.md has the details."""
 
 _RANGES = {"cfg": (0, 12, 0.5), "train_lora_iter": (0, 300, 10), "mask_grow": (0, 200, 1)}
 """Setting → (lowest, highest, step) of its control; every valid value can be typed."""
@@ -33,11 +33,11 @@ def form(base: Mapping[Any, Any]) -> list[dict[str, Any]]:
         {
             "name": key,
             "label": label,
-            "help": SETTINGS[key].help,
+            "help": help_,
             "value": _one(config[key], key),
             **_control(key, SETTINGS[key].type),
         }
-        for key, label in _LABELS.items()
+        for key, (label, help_) in _TEXTS.items()
     ]
 
 
@@ -53,14 +53,14 @@ def checked(settings: Any, base: Mapping[Any, Any]) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise UserError("settings: must be an object of names and values")
     for key in settings:
-        if key not in _LABELS:
+        if key not in _TEXTS:
             raise UserError(f"{key}: is not a setting of the page")
     before = load_config(base, source="settings").settings
     merged: dict[Any, Any] = {**base, **settings}
     after = load_config(merged, source="settings").settings
     return {
         key: _one(after[key], key)
-        for key in _LABELS
+        for key in _TEXTS
         if key in settings and after[key] != before[key]
     }
 

@@ -90,6 +90,7 @@ def read_tries(folder: Path) -> dict[int, Try]:
                 content["seconds"],
                 str(content["line"]),
             )
+            json.dumps(content, ensure_ascii=False, allow_nan=False).encode()  # or not to be sent
             if made.state not in ENDED:
                 made.state, made.line = CANCELLED, "the app was closed before it was drawn"
             elif made.state == DONE and not made.picture_path.is_file():

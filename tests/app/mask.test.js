@@ -150,11 +150,12 @@ test("every step can be undone and done again, and tells what has changed", () =
     () => mask.box({ x: 8, y: 2 }, { x: 12, y: 18 }, KEEP),
     () => mask.invert(),
     () => mask.grow(2),
-    () => mask.replace(new Uint8Array(400).fill(200)),
+    () => assert.equal(mask.take(new Uint8Array(400).fill(200)), true),
   ]) {
     mask.step(change);
     states.push(mask.pixels.slice());
   }
+  assert.equal(mask.take(mask.pixels.slice()), false, "the same pixels are no step");
   for (let at = states.length - 2; at >= 0; at -= 1) {
     assert.ok(mask.undo());
     assert.deepEqual(mask.pixels, states[at]);

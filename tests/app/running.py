@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,9 @@ from PIL import Image
 
 QUICK = ("--set", "train_lora_iter=2", "--set", "train_textembedding_iter=1")
 """Options with which a photograph is learned in a moment."""
+
+_OWN_LEASES = tempfile.TemporaryDirectory(prefix="leases-")
+"""Folder of leases, so that an app does not wait for other jobs on this machine; a short path."""
 
 
 @dataclass
@@ -63,6 +67,7 @@ class App:
         process = subprocess.Popen(
             command,
             cwd=cwd,
+            env={**os.environ, "XDG_RUNTIME_DIR": _OWN_LEASES.name},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

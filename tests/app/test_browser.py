@@ -352,6 +352,53 @@ def test_from_the_stroke_to_the_edit_and_back(browser: Any, app: App) -> None:
     assert by_id(browser, "source").get_property("value") == "a blue apple on a table"
 
 
+def test_the_model_finds_the_place(browser: Any, app: App) -> None:
+    id_ = show(browser, app, "drawn.png")
+    type_into(browser, "source", "a red apple on a table")
+    type_into(browser, "prompt", "a green apple on a table")
+    clear(browser)
+    how, find = Select(by_id(browser, "how")), by_id(browser, "find")
+    place = by_id(browser, "place")
+    for way, word in (("both", ""), ("word", "apple")):
+        how.select_by_value(way)
+        if word:
+            type_into(browser, "word", word)
+        browser.execute_script("document.activeElement.blur()")
+        clear(browser)
+        assert "whole picture" in place.text
+        find.click()
+        wait(browser, lambda: place.text.startswith("Only the marked"), "it is found", PATIENCE)
+        assert find.is_enabled() and not by_id(browser, "progress").is_displayed()
+        saved(browser)
+        found = picture(app, f"{path_of(id_)}/found") >= 128
+        assert found.any()
+        assert (mask_of(app, id_) == found).all()
+    # What was found is one step of the history.
+    ActionChains(browser).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
+    assert "whole picture" in place.text
+    type_into(browser, "word", "cow")
+    find.click()
+    wait(browser, lambda: "cow" in by_id(browser, "fault-line").text, "the fault is shown")
+    browser.get_log("browser")  # the browser itself tells that a request was refused
+
+
+def test_each_photograph_keeps_its_own_history(browser: Any, app: App) -> None:
+    id_ = show(browser, app, "plain.png")
+    clear(browser)
+    press(browser, "b")
+    drag(browser, (100, 100), (120, 100))
+    press(browser, "j")
+    wait(browser, lambda: by_id(browser, "name").text != "plain.png", "the next is opened")
+    assert not by_id(browser, "canvas").get_attribute("hidden")
+    press(browser, "k")
+    wait(browser, lambda: by_id(browser, "name").text == "plain.png", "back")
+    wait(browser, lambda: by_id(browser, "place").text.startswith("Only"), "its mask is shown")
+    assert mask_of(app, id_).any()
+    ActionChains(browser).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
+    saved(browser)
+    assert not app.photograph("plain.png")["mask"]
+
+
 def test_learning_can_be_cancelled(browser: Any, app: App) -> None:
     id_ = show(browser, app, "drawn.png")
     browser.find_element(By.CSS_SELECTOR, "#more summary").click()

@@ -45,6 +45,28 @@ def test_without_the_token_nothing_is_answered(app: App) -> None:
     assert app.get("/?token=wrong", cookie=False).status == 403
 
 
+def test_cookies_of_other_local_servers_do_not_hide_the_token(app: App) -> None:
+    """Cookies of 127.0.0.1 are sent to every port, whatever they hold."""
+    cookies = f'other={{"a": [1]}}; broken; editinfinity_{app.port}={app.token}; ='
+    assert app.get("/api/state", cookie=False, headers={"Cookie": cookies}).status == 200
+
+
+def test_a_report_that_others_wrote_runs_no_script_here(app: App, project: Path) -> None:
+    results = project / "photos_project" / "results"
+    results.mkdir(exist_ok=True)
+    (results / "report.html").write_text("<script>fetch('/api/state')</script>")
+    answer = app.get("/api/run/files/results/report.html")
+    assert answer.status == 409 and "Run all" in answer.json["error"]
+    from markupsafe import escape
+
+    from editinfinity.results.report.page import policy
+
+    (results / "report.html").write_text(f"{escape(policy())}<script>fetch('/api/state')</script>")
+    answer = app.get("/api/run/files/results/report.html")
+    assert policy() in answer.headers["content-security-policy"]
+    assert "unsafe" not in policy() and "connect-src" not in policy()
+
+
 def test_the_printed_address_sets_a_cookie_that_scripts_and_other_sites_cannot_use(
     app: App,
 ) -> None:

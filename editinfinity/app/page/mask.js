@@ -11,7 +11,7 @@ export const KEEP = 0;
 /** Pixels from this value on count as marked, as in the files of masks. */
 const THRESHOLD = 128;
 /** The oldest steps are forgotten beyond this many bytes. */
-const HISTORY_BYTES = 300e6;
+const HISTORY_BYTES = 100e6;
 
 /** @type {Rect} */
 const NOTHING = { left: 0, top: 0, right: 0, bottom: 0 };
@@ -354,12 +354,17 @@ export class Mask {
   }
 
   /**
-   * Take other pixels, of the same size.
+   * Take other pixels, of the same size, in one step of the history.
    * @param {Uint8Array} pixels
+   * @returns {boolean} whether they differ from those before
    */
-  replace(pixels) {
-    this.pixels.set(pixels);
-    this.#changed(this.whole);
+  take(pixels) {
+    if (this.pixels.every((value, at) => value === pixels[at])) return false;
+    this.step(() => {
+      this.pixels.set(pixels);
+      this.#changed(this.whole);
+    });
+    return true;
   }
 
   /**

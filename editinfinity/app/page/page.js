@@ -15,6 +15,7 @@ import { decodeGrey, encodeGrey } from "./png.js";
 import { showModel, showProgress, showWaiting } from "./progress.js";
 import { Stage } from "./stage.js";
 import { Tries } from "./tries.js";
+import { Unsaved } from "./unsaved.js";
 import { Views } from "./views.js";
 
 /** @typedef {import("./api.js").Photograph} Photograph */
@@ -24,6 +25,8 @@ import { Views } from "./views.js";
 
 const SAVE_FIELDS_AFTER = 500; // milliseconds
 const SAVE_MASK_AFTER = 250;
+/** Photographs whose masks are kept with their history. */
+const KEPT_MASKS = 4;
 
 export class Editor {
   constructor() {
@@ -44,8 +47,14 @@ export class Editor {
     this.photographs = new Photographs(
       (id) => this.attempt(() => this.open(id)),
       (action) => this.attempt(action),
-      () => this.saved(),
+      () => this.allSaved(),
     );
+    this.unsaved = new Unsaved((line) => {
+      this.showFault(line);
+      if (!line) this.tell("Saved.");
+    });
+    /** Masks of the photographs that were shown last, by id. @type {Map<string, Mask>} */
+    this.masks = new Map();
     /** @type {Photograph | null} */
     this.photograph = null;
     /** Number of the try that is shown as soon as it is drawn. @type {number | null} */
@@ -124,8 +133,8 @@ export class Editor {
     document.title = `${photograph.name} · editinfinity`;
     byId("welcome", HTMLElement).hidden = true;
     byId("editor", HTMLElement).hidden = false;
-    this.showFault(photograph.error ?? "");
-    this.fields.show(photograph);
+    this.showFault(photograph.error ?? this.unsaved.line());
+    this.fields.show(this.unsaved.merged(photograph));
     this.showProgress(null);
     this.awaited = null;
     this.finding = false;
@@ -142,15 +151,23 @@ export class Editor {
 
   /** @param {Photograph} photograph */
   async #loadMask(photograph) {
-    const mask = new Mask(photograph.width, photograph.height);
-    if (photograph.mask) {
-      const file = await api.mask(photograph.id);
-      mask.pixels.set(await decodeGrey(file, mask.width, mask.height));
+    const { id, width, height } = photograph;
+    const kept = this.masks.get(id);
+    const mask = kept?.width === width && kept.height === height ? kept : new Mask(width, height);
+    if (!this.unsaved.hasMask(id)) {
+      const pixels = photograph.mask
+        ? await decodeGrey(await api.mask(id), width, height)
+        : new Uint8Array(width * height);
+      if (mask === kept) mask.take(pixels);
+      else mask.pixels.set(pixels);
     }
-    if (this.photograph?.id === photograph.id) {
-      this.stage.setMask(mask);
-      this.refreshControls();
-    }
+    if (this.photograph?.id !== id) return;
+    this.masks.delete(id);
+    this.masks.set(id, mask);
+    for (const old of this.masks.keys())
+      if (this.masks.size > KEPT_MASKS && !this.unsaved.hasMask(old)) this.masks.delete(old);
+    this.stage.setMask(mask);
+    this.refreshControls();
   }
 
   async #loadTries() {
@@ -164,6 +181,7 @@ export class Editor {
       this.awaited = null;
       this.tries.choose(awaited.n);
       this.views.showResult(photograph.id, awaited);
+      this.stage.element.scrollIntoView({ block: "nearest" });
       this.tell(`Try ${awaited.n} is drawn.`);
     } else if (awaited && (awaited.state === "failed" || awaited.state === "cancelled")) {
       this.awaited = null;
@@ -201,16 +219,24 @@ export class Editor {
     await Promise.all([this.saveFields.now(), this.saveMask.now()]);
   }
 
+  /** As `saved`, where what follows would use what is not saved. @param {string} [id] */
+  async allSaved(id) {
+    await this.saved();
+    const line = this.unsaved.line(id);
+    if (line) throw new Fault(line);
+  }
+
   async #sendFields() {
     const { photograph, fields } = this;
     if (!photograph) return;
-    const values = {
+    const texts = {
       source: fields.source.value,
       prompt: fields.prompt.value,
       settings: fields.settings,
     };
-    Object.assign(photograph, { source: values.source, prompt: values.prompt });
-    await this.attempt(() => api.save(photograph.id, values));
+    Object.assign(photograph, texts);
+    const send = () => api.save(photograph.id, texts);
+    await this.unsaved.save({ photograph, kind: "texts", send, texts });
   }
 
   async #sendMask() {
@@ -218,13 +244,14 @@ export class Editor {
     const { mask } = this.stage;
     if (!photograph || !mask) return;
     photograph.mask = !mask.isEmpty;
-    await this.attempt(async () => {
+    const send = async () => {
       if (mask.isEmpty) await api.removeMask(photograph.id);
       else {
         const picture = await encodeGrey(mask.pixels, mask.width, mask.height);
         await api.saveMask(photograph.id, picture);
       }
-    });
+    };
+    await this.unsaved.save({ photograph, kind: "mask", send });
   }
 
   maskChanged() {
@@ -237,7 +264,7 @@ export class Editor {
   async find() {
     const { photograph } = this;
     if (!photograph) return;
-    await this.saved();
+    await this.allSaved(photograph.id);
     const how = byId("how", HTMLSelectElement).value;
     const word = how === "word" ? byId("word", HTMLInputElement).value.trim() : "";
     if (how === "word" && !word) throw new Fault("Type the word whose place is to be found.");
@@ -268,7 +295,7 @@ export class Editor {
     if (state !== "done" || !mask) return;
     const found = await decodeGrey(await api.found(photograph), mask.width, mask.height);
     if (this.stage.mask !== mask) return;
-    mask.step(() => mask.replace(found.map((value) => (value >= 128 ? 255 : 0))));
+    mask.take(found.map((value) => (value >= 128 ? 255 : 0)));
     this.views.set("paint");
     this.maskChanged();
     if (mask.isEmpty) throw new Fault("No place was found; paint it, or name a word.");
@@ -282,7 +309,7 @@ export class Editor {
       this.fields.prompt.focus();
       throw new Fault("Type what the picture should show.");
     }
-    await this.saved();
+    await this.allSaved(photograph.id);
     this.showFault("");
     this.awaited = (await api.draw(photograph.id, this.fields.settings)).try;
     await this.#loadTries();
@@ -297,13 +324,12 @@ export class Editor {
     this.fields.show(chosen);
     this.saveFields.later();
     this.views.showResult(photograph.id, chosen);
+    this.stage.element.scrollIntoView({ block: "nearest" }); // above the strip on a phone
     if (!mask) return;
     const pixels = chosen.mask
       ? await decodeGrey(await api.maskOfTry(photograph.id, chosen.n), mask.width, mask.height)
       : new Uint8Array(mask.pixels.length);
-    if (this.stage.mask !== mask || mask.pixels.every((value, at) => value === pixels[at])) return;
-    mask.step(() => mask.replace(pixels));
-    this.maskChanged();
+    if (this.stage.mask === mask && mask.take(pixels)) this.maskChanged();
   }
 
   // What is shown.
@@ -371,7 +397,7 @@ export class Editor {
       if (document.visibilityState === "hidden") this.saved();
     });
     addEventListener("beforeunload", (event) => {
-      if (!this.saveFields.due && !this.saveMask.due) return;
+      if (!this.saveFields.due && !this.saveMask.due && !this.unsaved.line()) return;
       this.saved();
       event.preventDefault();
     });
@@ -407,7 +433,7 @@ export class Editor {
   #changed(now) {
     const before = this.photograph;
     if (before?.id === now.id) {
-      if (!this.saveFields.due) this.fields.follow(now);
+      if (!this.saveFields.due) this.fields.follow(this.unsaved.merged(now));
       const elsewhere = document.visibilityState === "hidden";
       this.photograph = now;
       if (elsewhere && !this.saveMask.due) this.attempt(() => this.#loadMask(now));

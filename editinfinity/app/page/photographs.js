@@ -10,7 +10,7 @@ export class Photographs {
   /**
    * @param {(id: string) => void} onopen called with the photograph that the person chooses
    * @param {(action: () => Promise<unknown>) => Promise<boolean>} attempt shows the fault of an action
-   * @param {() => Promise<void>} saved waits until everything is saved
+   * @param {() => Promise<void>} saved waits until everything is saved, and fails if it cannot be
    */
   constructor(onopen, attempt, saved) {
     this.onopen = onopen;
@@ -30,12 +30,13 @@ export class Photographs {
     this.dialog.addEventListener("click", (event) => {
       if (event.target === this.dialog) this.dialog.close();
     });
-    byId("run", HTMLButtonElement).addEventListener("click", () =>
-      attempt(async () => {
+    byId("run", HTMLButtonElement).addEventListener("click", async () => {
+      const started = await attempt(async () => {
         await saved();
         await api.run();
-      }),
-    );
+      });
+      if (!started) this.dialog.close(); // the reason is shown on the page behind it
+    });
     byId("run-cancel", HTMLButtonElement).addEventListener("click", () => attempt(api.cancelRun));
   }
 
@@ -107,7 +108,13 @@ export class Photographs {
   /** Made once for each photograph, so that it is loaded once. @param {Photograph} each */
   #thumbnail({ id, error }) {
     const picture =
-      this.thumbnails.get(id) ?? make("img", { alt: "", loading: "lazy", decoding: "async" });
+      this.thumbnails.get(id) ??
+      make("img", {
+        alt: "",
+        loading: "lazy",
+        decoding: "async",
+        onerror: (event) => event.target.removeAttribute("src"), // not the browser's broken picture
+      });
     if (!error && !this.thumbnails.has(id)) picture.src = address.photograph(id, 256);
     this.thumbnails.set(id, picture);
     return picture;
@@ -125,14 +132,11 @@ export class Photographs {
     const running = run.state === "running";
     const done = run.done ?? 0;
     const of = run.of ?? 0;
-    const lines = {
-      idle: `${ready} of ${this.all.length} have a prompt and can be run.`,
-      running: of ? `Running: ${done} of ${of} edits are done.` : "The run starts.",
-      done: `The run is complete: ${done} of ${of} edits.`,
-      failed: run.line || `The run ended with faults: ${done} of ${of} edits.`,
-      cancelled: "The run was cancelled; what is done is kept.",
-    };
-    byId("run-line", HTMLParagraphElement).textContent = lines[run.state];
+    const steps = of ? `${done} of ${of} steps` : "";
+    byId("run-line", HTMLParagraphElement).textContent =
+      run.state === "idle"
+        ? `${ready} of ${this.all.length} have a prompt and can be run.`
+        : [running ? "Running" : "", running ? steps : "", run.line].filter(Boolean).join(" · ");
     const bar = byId("run-bar", HTMLProgressElement);
     bar.hidden = !running;
     if (of) bar.value = done / of;

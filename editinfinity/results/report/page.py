@@ -72,9 +72,7 @@ def render(content: Json, pictures: list[dict[str, Any]]) -> Iterator[str]:
         content: the data of the page.
         pictures: data URIs, one dict per case, in the form that the page's script reads.
     """
-    style = "".join(map(_file, _STYLES))
-    # All scripts share one function scope, so their names do not clash with the browser's globals.
-    script = '"use strict";\n(() => {\n' + "\n".join(map(_file, _SCRIPTS)) + "})();\n"
+    style, script = _style(), _script()
     # The function loader restricts templates to files of this package.
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_file)
@@ -83,14 +81,21 @@ def render(content: Json, pictures: list[dict[str, Any]]) -> Iterator[str]:
     blocks = [as_json(mapping) for mapping in pictures]
     yield from template.generate(
         content=content,
-        policy=f"default-src 'none'; img-src 'self' file: data:; style-src {_source(style)}; "
-        f"script-src {_source(script)}; base-uri 'none'; form-action 'none'",
+        policy=policy(),
         style=Markup(style),
         script=Markup(script),
         data=as_json(content),
         first=list(enumerate(blocks))[:_FIRST_CASES],
         others=list(enumerate(blocks))[_FIRST_CASES:],
         printable=printable,
+    )
+
+
+def policy() -> str:
+    """Return the content security policy of the page: it allows this script and style alone."""
+    return (
+        f"default-src 'none'; img-src 'self' file: data:; style-src {_source(_style())}; "
+        f"script-src {_source(_script())}; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -102,6 +107,15 @@ def as_json(value: Any) -> Markup:
 
 def _file(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _style() -> str:
+    return "".join(map(_file, _STYLES))
+
+
+def _script() -> str:
+    # All scripts share one function scope, so their names do not clash with the browser's globals.
+    return '"use strict";\n(() => {\n' + "\n".join(map(_file, _SCRIPTS)) + "})();\n"
 
 
 def _source(text: str) -> str:

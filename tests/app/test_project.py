@@ -1,0 +1,63 @@
+"""A project folder that someone else has made, or that is damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from editinfinity.app.project import Photograph, Project
+
+
+def project_with_case(folder: Path) -> tuple[Path, Photograph]:
+    """Make a project with one photograph that has prompts; return its folder and the photograph."""
+    photo = folder / "photo.png"
+    Image.new("RGB", (32, 24), "tan").save(photo)
+    project = Project(folder / "project", {"model": "tiny"})
+    added = project.add_file(photo)
+    project.set_texts(added, "a tree", "a house", {})
+    project.new_try(added, {})
+    close(project)
+    return project.folder, added
+
+
+def opened(folder: Path) -> dict[str, Photograph]:
+    project = Project(folder, {"model": "tiny"})
+    close(project)
+    return project.photographs
+
+
+def close(project: Project) -> None:
+    assert project._open is not None
+    project._open.release()
+
+
+@pytest.mark.parametrize(
+    "link", ["data/ID/prompt/edit_image_prompt.txt", "data/ID/image/mask.png", "page/ID"]
+)
+def test_a_case_that_leads_out_of_the_project_is_left_out(tmp_path: Path, link: str) -> None:
+    folder, added = project_with_case(tmp_path)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("secret")
+    assert list(opened(folder)) == [added.id]
+    path = folder / link.replace("ID", added.id)
+    if path.exists():
+        path.rename(tmp_path / "moved")
+    path.symlink_to(outside if link == "page/ID" else outside / "secret.txt")
+    assert opened(folder) == {}
+
+
+def test_damaged_files_of_the_page_are_left_out(tmp_path: Path) -> None:
+    """What could not be sent to the browser would keep the whole page from loading."""
+    folder, added = project_with_case(tmp_path)
+    page = folder / "page" / added.id
+    (page / "photograph.json").write_text('{"name": "\\ud800", "settings": {"cfg": NaN}}')
+    damaged = json.loads((page / "try-0001.json").read_text())
+    (page / "try-0002.json").write_text(json.dumps({**damaged, "n": 2, "prompt": "\ud800"}))
+    (page / "try-0003.json").write_text(json.dumps({**damaged, "n": 3, "seconds": float("nan")}))
+    (read,) = opened(folder).values()
+    assert (read.name, read.settings) == (added.id, {})
+    assert list(read.tries) == [1]
