@@ -34,6 +34,6 @@ class EditOptions(TypedDict, total=False):
     prompt_map_threshold: float | None
     prompt_map_filter: bool
     prompt_map_grow: int
-    background: Literal["exact", "detail", "decoded"]
+    background: Literal["detail", "exact", "decoded"]
     mask_feather: float | None
     gps: Literal["keep", "drop"]
