@@ -4,6 +4,7 @@
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 # Derived from this file, because workflow.basedir is the importing workflow's if this one is a
@@ -43,6 +44,7 @@ min_version("9.0")
 MAIN_PROCESS = workflow.is_main_process
 # Whether a workflow that uses this one as a module passes its configuration (config: ...).
 GIVEN_CONFIG = workflow.modifier.skip_configfile
+IS_MODULE = workflow.modifier.namespace is not None
 
 export_package(HERE)
 share_cores(workflow.global_resources)
@@ -117,7 +119,8 @@ def begin():
     RUN.marker.create()
     run_handler_in_thread(signal.SIGTERM)
     worker = RUN.config.settings["worker"] == "auto"
-    if open_session() is not None and worker and workflow.local_exec:
+    # Rules of a workflow that includes this one lease no GPU, so no more of them may run at once.
+    if open_session() is not None and worker and workflow.local_exec and not IS_MODULE:
         queue_jobs()
     LIVE.start()
 
@@ -129,9 +132,11 @@ def queue_jobs():
     work. The additional job waits, with its process ready, until the one before has released the
     GPU (editinfinity/worker/leases.py).
     """
-    gpus = workflow.scheduler.resources.get("gpu")
-    if gpus is not None:
-        workflow.register_resource("gpu", 2 * gpus)
+    # Not part of Snakemake's documented interface. Without it, jobs start one after the other.
+    with suppress(AttributeError):
+        gpus = workflow.scheduler.resources.get("gpu")
+        if gpus is not None:
+            workflow.register_resource("gpu", 2 * gpus)
 
 
 def end():

@@ -242,10 +242,10 @@ def edit(
     case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
     if options.source is None and options.target is None:
         options = replace(options, source=source_prompt_of(case))  # of an earlier edit
-    asked, settings = options, options.settings()
+    asked = options
     if mask is None and box is None and blend is None:
         options = asked.finding_the_place()
-        settings = options.settings()
+    settings = options.settings()
     target_output = output_path(image, output, (mask, blend))
     source = options.source_prompt()
     if options.target is not None:

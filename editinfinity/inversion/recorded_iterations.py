@@ -63,7 +63,7 @@ class RecordedIterations:
         self._seeds = torch.zeros(blocks, 2, dtype=torch.int64, device=self.device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._loss = torch.zeros((), device=self.device)
-        self._gradients: list[Tensor] = []
+        self._gradients: list[Tensor | None] = []
         self._warm = self._failed = False
 
     def __call__(self, loss: Loss, parameters: Sequence[nn.Parameter]) -> Tensor:
@@ -94,8 +94,7 @@ class RecordedIterations:
             log.debug("the iterations cannot be recorded", exc_info=error)
             self._failed = True
             return
-        gradients = [parameter.grad for parameter in parameters]
-        self._gradients = [gradient for gradient in gradients if gradient is not None]
+        self._gradients = [parameter.grad for parameter in parameters]
         self._graph = graph
         log.debug("recorded the passes of an iteration")
 

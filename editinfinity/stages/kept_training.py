@@ -2,12 +2,13 @@
 
 A training of fifty iterations is five jobs, each of which continues from the checkpoint of the one
 before. In a warm worker, the next stage takes over the adapted transformer and the optimizer's
-state, and need not wrap the transformer and read the files again. It does so only if the files are
-exactly those that were written; otherwise it continues from the files as always.
+state, and need not wrap the transformer and load the files again. It does so only if the content of
+the files is what was written; otherwise it continues from the files as always.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,6 @@ from editinfinity.stages.host import Host
 if TYPE_CHECKING:
     from peft import PeftModel
 
-FileState = tuple[int, int, int, int, int]
-"""What changes when a file is replaced or written to: device, inode, size, mtime and ctime."""
-
 
 @dataclass(frozen=True)
 class KeptTraining:
@@ -41,7 +39,7 @@ class KeptTraining:
         transformer: the transformer, whose layers are wrapped.
         adapted: the transformer with the adapter.
         state: the optimizer's state.
-        files: state of the checkpoint's files.
+        digests: digests of the checkpoint's files.
     """
 
     model: ModelSettings
@@ -49,7 +47,7 @@ class KeptTraining:
     transformer: Infinity
     adapted: PeftModel
     state: OptimizerState
-    files: tuple[FileState, ...]
+    digests: tuple[str, ...]
 
     def restore(self, model: nn.Module, parameters: Sequence[nn.Parameter]) -> OptimizerState:
         """Return the optimizer's state; the adapter's weights are in place (a ``Checkpoint``)."""
@@ -67,8 +65,8 @@ def keep(
 ) -> None:
     """Keep a training after its checkpoint was written to a folder."""
     adapted.zero_grad(set_to_none=True)  # frees memory
-    if (files := _file_states(folder)) is not None:
-        kept = KeptTraining(model, lora, transformer, adapted, state, files)
+    if (digests := _digests(folder)) is not None:
+        kept = KeptTraining(model, lora, transformer, adapted, state, digests)
         host.keep(_name(folder), kept)
 
 
@@ -89,7 +87,7 @@ def take(
     same = (
         isinstance(kept, KeptTraining)
         and (kept.model, kept.lora) == (model, lora)
-        and kept.files == _file_states(folder)
+        and kept.digests == _digests(folder)
     )
     return kept if same else None  # type: ignore[return-value]
 
@@ -98,12 +96,16 @@ def _name(folder: Path) -> str:
     return f"training of {folder.resolve()}"
 
 
-def _file_states(folder: Path) -> tuple[FileState, ...] | None:
-    """Return the states of a checkpoint's files; None if one is missing."""
-    try:
-        stats = [
-            (folder / name).stat() for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_STATE)
-        ]
-    except OSError:
-        return None
-    return tuple((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats)
+def _digests(folder: Path) -> tuple[str, ...] | None:
+    """Return digests of the content of a checkpoint's files; None if one is missing.
+
+    Their times say nothing, because Snakemake touches the outputs of a job when it has ended.
+    """
+    digests = []
+    for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_STATE):
+        try:
+            with (folder / name).open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError:
+            return None
+    return tuple(digests)

@@ -3,6 +3,7 @@
 import logging
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -82,6 +83,17 @@ def test_a_package_that_fails_is_told_once(
         "FlashAttention-4 fails (RuntimeError: no kernel image for this GPU); "
         "PyTorch's attention is used"
     ]
+
+
+@pytest.mark.parametrize("fault", ["ImportError('undefined symbol')", "OSError('libcudart')"])
+def test_an_earlier_release_that_cannot_be_imported_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    (tmp_path / "flash_attn").mkdir()
+    (tmp_path / "flash_attn" / "__init__.py").write_text(f"raise {fault}", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "flash_attn", raising=False)
+    assert not flash_attention.is_installed()
 
 
 @pytest.mark.gpu

@@ -186,6 +186,25 @@ def test_a_card_that_is_full_is_cleared_and_tried_again() -> None:
     assert machine.moves == [(1, False)]
 
 
+def test_what_jobs_keep_is_there_once_and_the_last_four_at_most() -> None:
+    models = WarmModels(Machine(card=None))
+    for name in "abcde":
+        models.keep(name, name.upper())
+    models.load(Disk().load, 1)
+    models.finish_job()
+    assert [models.take(name) for name in "abeeb"] == [None, "B", "E", None, None]
+
+
+def test_what_jobs_keep_is_let_go_where_memory_is_short() -> None:
+    disk, machine = Disk(), Machine(card=1)
+    models = WarmModels(machine)
+    models.keep("training", models.load(disk.load, 1))
+    models.finish_job()
+    models.load(disk.load, 2)
+    assert models.take("training") is None
+    assert machine.moves == [(1, False)], "and the model that it used leaves the card"
+
+
 def test_text_encoders_are_kept_too() -> None:
     models = WarmModels(MemoryBudget(CPU))
     arguments = (load_text_encoder, preset("tiny"), CPU, None)

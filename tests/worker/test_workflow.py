@@ -35,6 +35,7 @@ def test_a_batch_reads_each_model_once_and_makes_the_same_as_without_workers(
     said = logs(project)
     assert said.count(": read ") == 3, "text encoder, tokenizer and transformer, for two cases"
     assert "by itself" not in said
+    assert said.count("lora/embedding2/iter2 in memory") == 1
 
     alone.configure(**usual, checkpoint_every=4, worker="off", cases=["word"])
     assert alone.run().rules["train_lora"] == 1

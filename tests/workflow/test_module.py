@@ -87,6 +87,22 @@ def test_without_its_handlers_each_job_reads_the_model_by_itself(tmp_path: Path)
     assert "Nothing to be done" in project.call().stderr
 
 
+RULES_WITH_A_GPU = """
+rule count:
+    input: "1.count", "2.count"
+
+rule use_gpu:
+    output: "{n}.count"
+    resources: gpu=1
+    shell: "mkdir in_use && sleep 1 && rmdir in_use && touch {output}"
+"""
+
+
+def test_no_more_jobs_of_the_other_workflow_share_a_gpu(tmp_path: Path) -> None:
+    project = outer(tmp_path, "edit_*", handlers=HANDLERS + RULES_WITH_A_GPU)
+    project.call("--resources", "gpu=1", "--", "count")
+
+
 def test_a_fault_of_its_configuration_is_one_line(tmp_path: Path) -> None:
     project = outer(tmp_path, "edit_*")
     configure(project, model="tny")

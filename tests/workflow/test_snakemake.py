@@ -437,3 +437,20 @@ def test_a_case_is_made_once_however_its_name_is_spelled(tmp_path: Path) -> None
     said = project.call("-n", f"results/{nfc}/edit.png", status=1).stderr
     assert r"write it in a shell as $'results/cafe\u0301'" in said
     assert "Traceback" not in said
+
+
+def test_a_later_method_that_needs_a_source_prompt_says_so_in_a_line(tmp_path: Path) -> None:
+    """The check has passed before, and does not run again."""
+    project = Project.create(tmp_path / "project", **BARE)
+    (project.add_case("one") / "prompt" / "original_image_prompt.txt").unlink()
+    project.add_case("two")
+    project.run()
+    project.configure(**BARE, method="editmod")
+    done = project.call(status=1)
+    rows = [line.split(maxsplit=4) for line in done.stdout.splitlines() if "  edit  " in line][1:]
+    assert [row[:3] for row in rows] == [["one", "edit", "failed"], ["two", "edit", "edited"]]
+    assert rows[0][4].endswith(
+        "source prompt: is empty, but editmod compares it with the edit prompt; write what the "
+        "photograph shows (original_image_prompt.txt, or --source)"
+    )
+    assert "(Rule: check)" not in done.stderr and "Traceback" not in done.stderr

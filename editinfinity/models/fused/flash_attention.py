@@ -32,10 +32,11 @@ HEAD_WIDTH = 128
 
 
 def is_installed() -> bool:
-    """Return whether the package is installed; it is not imported."""
+    """Return whether the package is installed; of it, only ``flash_attn`` itself is imported."""
     try:
         return importlib.util.find_spec("flash_attn.cute") is not None
-    except ModuleNotFoundError:
+    except (ImportError, OSError, ValueError) as error:  # or an older release cannot be imported
+        log.debug("flash_attn cannot be imported", exc_info=error)
         return False
 
 
