@@ -149,7 +149,7 @@ def test_ctrl_c_leaves_a_sane_terminal(project: Project) -> None:
     assert not re.search("[⠀-⣿━]", "\n".join(seen.paper))
     # The job that was stopped may have had the time to say why before the table was made.
     paper = "\n".join(seen.paper)
-    outcome = re.compile(r"(?m)^(?:first|second) +edit +(not made|failed .* stopped after)")
+    outcome = re.compile(r"(?m)^(?:first|second) +edit +(not made|failed .* stopped)")
     assert len(outcome.findall(paper)) == 2, paper
     assert b"\x1b[?1049h" not in seen.written
     assert b"\x1b[?25l" not in seen.written
