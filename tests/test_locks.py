@@ -208,6 +208,7 @@ def test_without_a_private_folder_all_goes_on(folder: Path) -> None:
     assert (folder / "data" / "c" / "prompt" / "edit_image_prompt.txt").is_file()
 
 
+@pytest.mark.imports_itself  # else processes elsewhere start its jobs, which stop() cannot see
 def test_new_beside_a_workflow(tmp_path: Path) -> None:
     """Of its cases none is changed, one that only a target names included; others are made."""
     project = Project.create(tmp_path / "project", cases=["one"])
@@ -240,6 +241,7 @@ def test_new_beside_a_workflow(tmp_path: Path) -> None:
     change(paths_of_case(project.folder / "data" / "one"))
 
 
+@pytest.mark.imports_itself  # else processes elsewhere start its jobs, which stop() cannot see
 def test_two_edits_of_one_photograph(folder: Path) -> None:
     """The second changes nothing, even where the first was killed and left its Snakemake."""
     project = folder / ".editinfinity" / case_name(folder / "photos" / "photo.jpg")
