@@ -1,7 +1,7 @@
 """Generates every edit with every variant, slice by slice, and writes the measurements.
 
 A completed slice has its rows in separate files, so that an interrupted run continues with the
-next slice.
+next slice. Several processes can share the slices.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from training.ablation.variants import (
     Learned,
     Variant,
 )
-from training.tables import write_table
+from training.tables import join_tables, write_table
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,9 @@ SETTINGS = SamplingSettings()
 """The method's defaults: tau 0.5, top_k 900, top_p 0.97."""
 
 DECODED_AT_ONCE = 20
+
+WANTED, RENDERING = "wanted", "rendering"
+"""What stands for the inversion in rows of the target picture, and of its rendering."""
 
 Row = dict[str, object]
 
@@ -168,7 +171,7 @@ class Slice:
         }
         batches = {"vectors": training.embedding_batch_size, "lora": training.lora_batch_size}
         loss = ManyLoss(
-            self.adapted.model, self.sources, vectors, TrainingSettings(), batches[stage],
+            self.adapted.model, self.sources(vectors), vectors, TrainingSettings(), batches[stage],
             kl_weight,
         )  # fmt: skip
         over = "" if vectors is not None else "/alone"
@@ -178,26 +181,28 @@ class Slice:
             lambda iteration: reseed(SEED, name, iteration), after,
         )  # fmt: skip
 
-    @property
-    def sources(self) -> Sources:
-        """The pictures to invert."""
-        return Sources(self.raw, self.edits.source_texts, self.studio.plan)
+    def sources(self, vectors: Tensor | None) -> Sources:
+        """Return the pictures to invert, with the texts that these vectors, or none, follow."""
+        return Sources(self.raw, self.edits.texts(vectors).source, self.studio.plan)
 
     def model_of(self, learned: Learned) -> tuple[Infinity, Tensor | None]:
         """Return the transformer and the vectors of an inversion."""
-        model = self.adapted.restore(self.adapters[learned.name] if learned.lora else None)
+        model = self.studio.transformer
+        if learned.lora:
+            model = self.adapted.restore(self.adapters[learned.name])
         return model, self.vectors if learned.vectors else None
 
     def draw(self, variant: Variant) -> Tensor:
         """Generate every edit with a variant, (S, 3, H, W)."""
         model, vectors = self.model_of(variant.learned)
+        texts = self.edits.texts(vectors)
         blend, inside = self._blend(variant)
         guidance: Guidance = ClassifierFree(variant.strength)
         if variant.guidance == "source_negative":
-            source = together(self.edits.source_texts, vectors)
+            source = together(texts.source, vectors)
             guidance = ManySourceNegative(variant.strength, source, inside, self.studio.plan)
         drawn = sample(
-            model, together(self.edits.texts, vectors), self.studio.plan, SETTINGS,
+            model, together(texts.target, vectors), self.studio.plan, SETTINGS,
             self._generator(), blend, guidance=guidance,
         )  # fmt: skip
         return self.studio.decode(drawn.code)
@@ -205,7 +210,7 @@ class Slice:
     def redraw(self, learned: Learned) -> Tensor:
         """Generate the sources from their prompts alone, to test how well they were inverted."""
         model, vectors = self.model_of(learned)
-        text = together(self.edits.source_texts, vectors)
+        text = together(self.edits.texts(vectors).source, vectors)
         drawn = sample(model, text, self.studio.plan, SETTINGS, self._generator())
         return self.studio.decode(drawn.code)
 
@@ -234,19 +239,24 @@ def draw_all(
     pack: Path, output: Path, studio: Studio, witnesses: Witnesses, size: int = 40,
     shown: Sequence[int] = (), variants: Sequence[Variant] = VARIANTS,
     inversions: Sequence[Learned] = INVERSIONS, soft_prompt_iterations: int = VECTOR_ITERATIONS,
+    part: tuple[int, int] = (0, 1),
 ) -> None:  # fmt: skip
-    """Generate all edits of a pack; write ``output/edits.tsv`` and ``inversions.tsv``.
+    """Generate the edits of a pack with the variants of some inversions, slice by slice.
+
+    When all slices are done, ``output/edits.tsv`` and ``inversions.tsv`` are written.
 
     Args:
-        size: number of edits per slice.
+        size: number of edits per slice. It decides the noise of each edit too.
         shown: numbers of the edits whose pictures are saved in ``output/pictures``.
+        part: number of this process, and how many there are: each draws slices of its own.
     """
     numbers = [fact.edit for fact in read_facts(pack)]
     count = -(-len(numbers) // size)
+    variants = [variant for variant in variants if variant.learned in inversions]
     output.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
+    for number in range(part[0], count, part[1]):
         done = output / f"slice{number}.edits.tsv"
-        if done.exists():
+        if _has_rows_of(done, inversions):
             log.info("slice %d of %d: already done", number + 1, count)
             continue
         began = time.monotonic()
@@ -259,16 +269,30 @@ def draw_all(
         rows = _edit_rows(part, variants, witnesses, output / "pictures", shown)
         write_table(done, rows)  # last, because it marks the slice as done
         log.info("slice %d of %d: drawn in %.0f s", number + 1, count, time.monotonic() - began)
-    for name in ("edits", "inversions"):
-        _join([output / f"slice{number}.{name}.tsv" for number in range(count)],
-              output / f"{name}.tsv")  # fmt: skip
+    if all(
+        _has_rows_of(output / f"slice{number}.edits.tsv", inversions) for number in range(count)
+    ):
+        for name in ("edits", "inversions"):
+            join_tables(
+                [output / f"slice{number}.{name}.tsv" for number in range(count)],
+                output / f"{name}.tsv",
+            )
+
+
+def _has_rows_of(table: Path, inversions: Sequence[Learned]) -> bool:
+    """Whether a slice is done: its table has rows of all these inversions, and of no others."""
+    if not table.exists():
+        return False
+    rows = [line.split("\t")[1] for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    return set(rows) - {WANTED, RENDERING} == {learned.name for learned in inversions}
 
 
 def _inversion_rows(part: Slice, inversions: Sequence[Learned]) -> list[Row]:
     """Return rows with the loss and the reconstruction PSNR of every source and inversion."""
     rows: list[Row] = []
     for learned in inversions:
-        losses = losses_of(*_model_first(part, learned))
+        model, vectors = part.model_of(learned)
+        losses = losses_of(model, part.sources(vectors), vectors)
         error = ((part.redraw(learned) - part.rendering) / 2).square().mean((1, 2, 3))
         decibels = (-10 * error.clamp(min=1e-10).log10()).tolist()
         rows += [
@@ -276,11 +300,6 @@ def _inversion_rows(part: Slice, inversions: Sequence[Learned]) -> list[Row]:
             for fact, loss, found in zip(part.edits.facts, losses, decibels, strict=True)
         ]
     return rows
-
-
-def _model_first(part: Slice, learned: Learned) -> tuple[Infinity, Sources, Tensor | None]:
-    model, vectors = part.model_of(learned)
-    return model, part.sources, vectors
 
 
 def _edit_rows(
@@ -291,7 +310,7 @@ def _edit_rows(
     studio, edits = part.studio, part.edits
     wanted = bsq.quantize(studio.encode(edits.wanted), studio.plan.tokenizer_scales).total
     drawn: dict[tuple[str, str, str], Tensor] = {
-        ("wanted", "-", "-"): edits.wanted, ("rendering", "-", "-"): studio.decode(wanted),
+        (WANTED, "-", "-"): edits.wanted, (RENDERING, "-", "-"): studio.decode(wanted),
     }  # fmt: skip
     rows: list[Row] = []
     for key, picture in drawn.items():
@@ -329,12 +348,3 @@ def _keep_pictures(
             path = folder / str(fact.edit) / f"{name}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels_of(pictures[row : row + 1])[0]).save(path, quality=93)
-
-
-def _join(parts: Sequence[Path], whole: Path) -> None:
-    """Concatenate tables with the same columns."""
-    lines: list[str] = []
-    for part in parts:
-        head, *rest = part.read_text(encoding="utf-8").splitlines()
-        lines += ([] if lines else [head]) + rest
-    whole.write_text("\n".join(lines) + "\n", encoding="utf-8")
