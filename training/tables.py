@@ -6,11 +6,12 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from editinfinity.files.atomic import atomic_path, write_text
+
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write all rows; the columns are those of the first row."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator="\n")
         writer.writeheader()
         for row in rows:
@@ -23,7 +24,7 @@ def join_tables(parts: Iterable[Path], whole: Path) -> None:
     for part in parts:
         head, *rest = part.read_text(encoding="utf-8").splitlines()
         lines += ([] if lines else [head]) + rest
-    whole.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(whole, "\n".join(lines) + "\n")
 
 
 def replace_rows(table: Path, newer: Path, column: str) -> None:
@@ -37,4 +38,4 @@ def replace_rows(table: Path, newer: Path, column: str) -> None:
     if table.exists():
         older = table.read_text(encoding="utf-8").splitlines()[1:]
         rows += [row for row in older if row.split("\t")[index] not in replaced]
-    table.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    write_text(table, "\n".join([head, *rows]) + "\n")

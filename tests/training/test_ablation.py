@@ -189,12 +189,12 @@ def test_rows_of_every_edit_and_going_on(pack: Path, tmp_path: Path, lpips_weigh
     assert {row["luminance"] != "nan" for row in wanted if row["edit"] == "1"} == {True}
     assert len(first["inversions.tsv"].splitlines()) == 1 + 3 * 2
     assert (tmp_path / "pictures/1/both10-linear-cfg.jpg").exists()
-    (tmp_path / "slice1.edits.tsv").unlink()
+    (tmp_path / "slice1.inversions.tsv").unlink()
     kept = (tmp_path / "slice0.edits.tsv").stat().st_mtime_ns
     assert run() == first
     assert (tmp_path / "slice0.edits.tsv").stat().st_mtime_ns == kept
     draw_all(pack, tmp_path, Studio.load(device, "tiny"), witnesses, 2, [], variants, [NOTHING], 1,
-             part=(1, 2))  # fmt: skip
+             process=(1, 2))  # fmt: skip
     rows = (tmp_path / "slice1.edits.tsv").read_text().splitlines()[1:]
     assert {row.split("\t")[1] for row in rows} == {"wanted", "rendering", "nothing"}
     assert (tmp_path / "slice0.edits.tsv").stat().st_mtime_ns == kept  # another process's

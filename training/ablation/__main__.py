@@ -64,7 +64,7 @@ def draw(options: argparse.Namespace) -> None:
     draw_all(
         options.carry / made.PACK, options.output, Studio.load(device), witnesses,
         options.slice, SHOWN, inversions=[i for i in INVERSIONS if i.name in options.learned],
-        part=options.part or (0, 1),
+        process=options.part or (0, 1),
     )  # fmt: skip
 
 

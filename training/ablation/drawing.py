@@ -61,9 +61,6 @@ SETTINGS = SamplingSettings()
 
 DECODED_AT_ONCE = 20
 
-WANTED, RENDERING = "wanted", "rendering"
-"""What stands for the inversion in rows of the target picture, and of its rendering."""
-
 Row = dict[str, object]
 
 
@@ -239,7 +236,7 @@ def draw_all(
     pack: Path, output: Path, studio: Studio, witnesses: Witnesses, size: int = 40,
     shown: Sequence[int] = (), variants: Sequence[Variant] = VARIANTS,
     inversions: Sequence[Learned] = INVERSIONS, soft_prompt_iterations: int = VECTOR_ITERATIONS,
-    part: tuple[int, int] = (0, 1),
+    process: tuple[int, int] = (0, 1),
 ) -> None:  # fmt: skip
     """Generate the edits of a pack with the variants of some inversions, slice by slice.
 
@@ -248,43 +245,45 @@ def draw_all(
     Args:
         size: number of edits per slice. It decides the noise of each edit too.
         shown: numbers of the edits whose pictures are saved in ``output/pictures``.
-        part: number of this process, and how many there are: each draws slices of its own.
+        process: number of this process, and how many there are: each draws slices of its own.
     """
     numbers = [fact.edit for fact in read_facts(pack)]
     count = -(-len(numbers) // size)
     variants = [variant for variant in variants if variant.learned in inversions]
     output.mkdir(parents=True, exist_ok=True)
-    for number in range(part[0], count, part[1]):
-        done = output / f"slice{number}.edits.tsv"
-        if _has_rows_of(done, inversions):
+    for number in range(process[0], count, process[1]):
+        if _is_done(output, number, inversions):
             log.info("slice %d of %d: already done", number + 1, count)
             continue
+        _table(output, number, "inversions").unlink(missing_ok=True)
         began = time.monotonic()
         edits = read(pack, numbers[number::count], studio.device)
         part = Slice(studio, edits, number)
         part.invert(inversions, soft_prompt_iterations)
         log.info("slice %d of %d: %d sources inverted in %.0f s", number + 1, count, len(edits),
                  time.monotonic() - began)  # fmt: skip
-        write_table(output / f"slice{number}.inversions.tsv", _inversion_rows(part, inversions))
+        sources = _inversion_rows(part, inversions)
         rows = _edit_rows(part, variants, witnesses, output / "pictures", shown)
-        write_table(done, rows)  # last, because it marks the slice as done
+        write_table(_table(output, number, "edits"), rows)
+        write_table(_table(output, number, "inversions"), sources)  # last: marks it as done
         log.info("slice %d of %d: drawn in %.0f s", number + 1, count, time.monotonic() - began)
-    if all(
-        _has_rows_of(output / f"slice{number}.edits.tsv", inversions) for number in range(count)
-    ):
+    if all(_is_done(output, number, inversions) for number in range(count)):
         for name in ("edits", "inversions"):
-            join_tables(
-                [output / f"slice{number}.{name}.tsv" for number in range(count)],
-                output / f"{name}.tsv",
-            )
+            parts = [_table(output, number, name) for number in range(count)]
+            join_tables(parts, output / f"{name}.tsv")
 
 
-def _has_rows_of(table: Path, inversions: Sequence[Learned]) -> bool:
-    """Whether a slice is done: its table has rows of all these inversions, and of no others."""
+def _table(output: Path, number: int, name: str) -> Path:
+    return output / f"slice{number}.{name}.tsv"
+
+
+def _is_done(output: Path, number: int, inversions: Sequence[Learned]) -> bool:
+    """Whether a slice was drawn with these inversions, and with no others."""
+    table = _table(output, number, "inversions")
     if not table.exists():
         return False
     rows = [line.split("\t")[1] for line in table.read_text(encoding="utf-8").splitlines()[1:]]
-    return set(rows) - {WANTED, RENDERING} == {learned.name for learned in inversions}
+    return set(rows) == {learned.name for learned in inversions}
 
 
 def _inversion_rows(part: Slice, inversions: Sequence[Learned]) -> list[Row]:
@@ -310,7 +309,7 @@ def _edit_rows(
     studio, edits = part.studio, part.edits
     wanted = bsq.quantize(studio.encode(edits.wanted), studio.plan.tokenizer_scales).total
     drawn: dict[tuple[str, str, str], Tensor] = {
-        (WANTED, "-", "-"): edits.wanted, (RENDERING, "-", "-"): studio.decode(wanted),
+        ("wanted", "-", "-"): edits.wanted, ("rendering", "-", "-"): studio.decode(wanted),
     }  # fmt: skip
     rows: list[Row] = []
     for key, picture in drawn.items():
