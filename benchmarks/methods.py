@@ -1,7 +1,7 @@
 """Time of each method of drawing, and of finding the place, as a ratio to a plain drawing.
 
     python benchmarks/methods.py [--preset infinity_2b] [--budget 1M] [--device cuda] \
-        [--repeat 5] [--rows REGEX]
+        [--repeat 5] [--rows REGEX] [--processor-time]
 
 The model has random weights at its full size (``bundled`` has its own), so only times mean
 anything. Each row is the median of some repetitions after a warm-up, in turns with a plain drawing,
@@ -9,7 +9,8 @@ so that a machine whose speed varies slows both. Decoding is left out. On a GPU,
 timed with recorded CUDA graphs, as the Python API and the worker replay them, and the last column
 is the ratio to such a plain drawing. The memory is the most that PyTorch had allocated, weights
 included. To compare two versions of the code, run this file of each on one machine:
-``PYTHONPATH`` chooses the version.
+``PYTHONPATH`` chooses the version. On a CPU that does other work too, measure processor time on one
+core: ``OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/methods.py --processor-time``.
 """
 
 from __future__ import annotations
@@ -67,13 +68,13 @@ def random_prompt(chosen: Preset, changed: str, seed: int) -> PromptFeatures:
     return PromptFeatures(chosen.name, " ".join(words), features, [*offsets, (0, 0)])
 
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
+def seconds(work: Callable[[], object], device: torch.device, clock: Callable[[], float]) -> float:
     """Return the seconds that some work takes."""
-    began = time.perf_counter()
+    began = clock()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def main() -> None:
@@ -84,7 +85,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--rows", default="", help="regular expression: only rows that match")
+    parser.add_argument("--processor-time", action="store_true", help="of all threads; CPU only")
     options = parser.parse_args()
+    clock = time.process_time if options.processor_time else time.perf_counter
     device, chosen = torch.device(options.device), preset(options.preset)
     is_random = options.preset != "bundled"
     model = random_transformer(chosen, device) if is_random else load_transformer(chosen, device)
@@ -140,8 +143,8 @@ def main() -> None:
             memory = torch.cuda.max_memory_allocated() / 2**30
         times, ratios = [], []
         for _ in range(options.repeat):
-            reference = seconds(plain, device)
-            times.append(seconds(task, device))
+            reference = seconds(plain, device, clock)
+            times.append(seconds(task, device, clock))
             ratios.append(times[-1] / reference)
         middle = statistics.median(times)
         fastest = middle if name == "cfg, replayed" else fastest

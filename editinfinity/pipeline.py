@@ -53,7 +53,7 @@ from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset, preset
-from editinfinity.prompts import CAPTION_SUFFIX
+from editinfinity.prompts import caption_suffix
 from editinfinity.settings import groups
 from editinfinity.settings.edit_options import EditOptions
 from editinfinity.settings.guidance import with_defaults
@@ -147,7 +147,7 @@ class EditInfinityPipeline:
         region = api_inputs.crop_of(crop, mask, mask_edit_region, photograph, budget)
         with self._lock, current_device(self.device), isolated_torch_state():
             features = encode_photograph(rgb, region, budget, self.preset, self.tokenizer)
-            text = self._encode(prompt, CAPTION_SUFFIX if embedding_iterations else "")
+            text = self._encode(prompt, caption_suffix(embedding_iterations > 0))
             if embedding_iterations or lora_iterations:
                 self._passes.forget()  # free the memory of the CUDA graphs for training
             source, called = (
@@ -217,7 +217,7 @@ class EditInfinityPipeline:
         features, source = inversion.features, inversion.prompt.prompt
         prompts = [prompt] if isinstance(prompt, str) else prompt
         soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
-        suffix, source_prompt = "" if soft_prompt is None else CAPTION_SUFFIX, None
+        suffix, source_prompt = caption_suffix(soft_prompt is not None), None
         pictures = []
 
         def blended(region: EditedRegion | None) -> NDArray[np.float32] | None:

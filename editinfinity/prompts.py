@@ -16,7 +16,8 @@ from editinfinity.errors import UserError
 CAPTION_SUFFIX = ", the language style of this prompt is"
 """Text between the prompt and the soft prompt, which is trained to complete it.
 
-As in the original code, a prompt has it only where a soft prompt follows.
+As in the original code, a prompt has it only where a soft prompt follows
+(:func:`caption_suffix`).
 """
 
 SOFT_PROMPT_LENGTH = 20
@@ -24,6 +25,11 @@ SOFT_PROMPT_LENGTH = 20
 
 Span = tuple[int, int]
 """Half-open range: the first index, and one past the last."""
+
+
+def caption_suffix(has_soft_prompt: bool) -> str:
+    """Return the text to encode after a prompt, which depends on whether a soft prompt follows."""
+    return CAPTION_SUFFIX if has_soft_prompt else ""
 
 
 def find_word(prompt: str, word: str, origin: str = "target word") -> Span:

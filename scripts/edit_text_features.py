@@ -2,10 +2,10 @@
 
 from editinfinity.files.prompts import origin_of, read_prompt
 from editinfinity.planning.job import job
-from editinfinity.prompts import CAPTION_SUFFIX
+from editinfinity.prompts import caption_suffix
 
 with job(snakemake) as this:
     prompt = read_prompt(this.edit.prompt, what="edit prompt")
     origin = origin_of(this.edit.prompt, "edit prompt")
-    suffix = CAPTION_SUFFIX if snakemake.wildcards.text == "text" else ""
+    suffix = caption_suffix(snakemake.wildcards.text == "text")
     this.run("text_features", prompt=prompt, suffix=suffix, origin=origin, output=this.output())

@@ -25,7 +25,7 @@ from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
-from editinfinity.prompts import CAPTION_SUFFIX
+from editinfinity.prompts import caption_suffix
 from editinfinity.scales import ScaleSchedule, schedule
 from editinfinity.settings.groups import LoraSettings, TrainingSettings
 from training.forcing import LEARNED_ROWS
@@ -73,7 +73,7 @@ class Bundled:
 
     def features(self, prompt: str, learned: Tensor | None = None) -> TextFeatures:
         """Return the features of a prompt, followed by the suffix and learned vectors if any."""
-        text = prompt if learned is None else prompt + CAPTION_SUFFIX
+        text = prompt + caption_suffix(learned is not None)
         features = TextFeatures(self.text.encode(text).features.to(self.device))
         return features if learned is None else features.append(learned)
 
@@ -103,7 +103,7 @@ class Bundled:
         """Run both stages of the inversion, as the workflow does."""
         model = copy.deepcopy(self.transformer)
         batch = preset("bundled").training.lora_batch_size
-        whole = self.text.encode(prompt + CAPTION_SUFFIX if vectors else prompt)
+        whole = self.text.encode(prompt + caption_suffix(vectors > 0))
         text = TextFeatures(whole.features.to(self.device))
         losses: list[float] = []
         learned: Tensor | None = None

@@ -1,8 +1,10 @@
-"""The argument of studies that run in steps."""
+"""The steps of studies: an argument that chooses them, and processes that share one."""
 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from collections.abc import Sequence
 
 
@@ -18,3 +20,24 @@ def add_steps(parser: argparse.ArgumentParser, steps: Sequence[str]) -> None:
         return text
 
     parser.add_argument("steps", nargs="*", metavar="STEP", type=step, help=", ".join(steps))
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add the argument ``processes``, and ``part``, which :func:`run_parts` passes to each."""
+    parser.add_argument("--processes", type=int, default=1, help="processes that share the edits")
+    parser.add_argument("--part", type=int, nargs=2, help=argparse.SUPPRESS)
+
+
+def run_parts(module: str, arguments: Sequence[object], processes: int) -> None:
+    """Run a module in several processes at once, each with its ``--part NUMBER PROCESSES``.
+
+    Raises:
+        SystemExit: a process failed.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    running = [
+        subprocess.Popen([*command, "--part", str(part), str(processes)])
+        for part in range(processes)
+    ]
+    if failed := sum(process.wait() != 0 for process in running):
+        raise SystemExit(f"{failed} of {len(running)} processes failed")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from editinfinity.editing.guidance import ClassifierFree, SourceNegative
 from editinfinity.editing.sampler import SamplingSettings, sample
@@ -22,8 +24,10 @@ from editinfinity.inversion.training import (
 from editinfinity.models.text_encoder import HashedEncoder
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
+from editinfinity.prompts import caption_suffix
 from editinfinity.scales import schedule
 from editinfinity.settings.groups import LoraSettings, TrainingSettings
+from training.ablation import drawing
 from training.ablation.drawing import Slice, Studio, draw_all
 from training.ablation.edits import make, read, read_facts
 from training.ablation.many import (
@@ -42,6 +46,7 @@ from training.ablation.variants import (
     BOTH,
     FULL,
     NOTHING,
+    PROMPT,
     TRAINING_FREE,
     VARIANTS,
     Learned,
@@ -49,6 +54,7 @@ from training.ablation.variants import (
 )
 from training.lpips import Lpips
 from training.scenes import synthetic_maker
+from training.tables import replace_rows
 from training.vocabulary import read_objects
 
 PLAN = schedule(1, "0.06M")
@@ -158,22 +164,14 @@ def test_a_pack_holds_what_an_edit_needs(pack: Path) -> None:
     assert changed.any((1, 2)).all()
     assert not (changed & ~edits.mask).any()
     assert (edits.thing & ~edits.mask).sum() == 0
-    assert [len(text) for text in edits.texts] != []
+    assert [len(texts.target) for texts in edits.encoded.values()] == [3, 3]
 
 
 @pytest.mark.slow
-def test_rows_of_every_edit_and_going_on(pack: Path, tmp_path: Path) -> None:
+def test_rows_of_every_edit_and_going_on(pack: Path, tmp_path: Path, lpips_weights: Path) -> None:
     torch.manual_seed(0)
-    lpips = {}
-    for index, (wide, before, side) in enumerate(
-        [(64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3)]
-    ):
-        lpips[f"convolutions.{index}.weight"] = torch.randn(wide, before, side, side) * 0.05
-        lpips[f"convolutions.{index}.bias"] = torch.zeros(wide)
-        lpips[f"heads.{index}"] = torch.rand(wide) / wide
-    save_file(lpips, tmp_path / "lpips.safetensors")
     device = torch.device("cpu")
-    witnesses = Witnesses(Judge(len(read_objects())).eval(), Lpips(tmp_path / "lpips.safetensors"))
+    witnesses = Witnesses(Judge(len(read_objects())).eval(), Lpips(lpips_weights))
     variants = (Variant(NOTHING), Variant(BOTH[10]), TRAINING_FREE, Variant(BOTH[10], "everywhere"))
 
     def run() -> dict[str, str]:
@@ -191,10 +189,16 @@ def test_rows_of_every_edit_and_going_on(pack: Path, tmp_path: Path) -> None:
     assert {row["luminance"] != "nan" for row in wanted if row["edit"] == "1"} == {True}
     assert len(first["inversions.tsv"].splitlines()) == 1 + 3 * 2
     assert (tmp_path / "pictures/1/both10-linear-cfg.jpg").exists()
-    (tmp_path / "slice1.edits.tsv").unlink()
+    (tmp_path / "slice1.inversions.tsv").unlink()
     kept = (tmp_path / "slice0.edits.tsv").stat().st_mtime_ns
     assert run() == first
     assert (tmp_path / "slice0.edits.tsv").stat().st_mtime_ns == kept
+    draw_all(pack, tmp_path, Studio.load(device, "tiny"), witnesses, 2, [], variants, [NOTHING], 1,
+             process=(1, 2))  # fmt: skip
+    rows = (tmp_path / "slice1.edits.tsv").read_text().splitlines()[1:]
+    assert {row.split("\t")[1] for row in rows} == {"wanted", "rendering", "nothing"}
+    assert (tmp_path / "slice0.edits.tsv").stat().st_mtime_ns == kept  # another process's
+    assert (tmp_path / "edits.tsv").read_text() == first["edits.tsv"]  # not all are done
 
 
 def test_intervals_hold_the_mean_and_pairs_tell_more(tmp_path: Path) -> None:
@@ -227,6 +231,74 @@ def test_pages_get_their_tables_and_keep_their_words() -> None:
         fill(page, {})
 
 
+def test_the_caption_suffix_follows_prompts_only_where_learned_vectors_follow(
+    pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the workflow and the Python pipeline, when training and when drawing."""
+    device = torch.device("cpu")
+    encoder, fact = HashedEncoder(128, 128), read_facts(pack)[1]
+    trained: list[tuple[bool, torch.Tensor]] = []
+    drawn: list[torch.Tensor] = []
+
+    class Recorded(Exception):
+        """Ends a drawing when its texts are known."""
+
+    class Loss(ManyLoss):
+        def __init__(self, model: Infinity, sources: Sources, *rest: Any) -> None:
+            super().__init__(model, sources, *rest)
+            trained.append((self.vectors is not None, sources.texts[0]))
+
+    def record(model: Infinity, text: TextFeatures, *rest: Any, guidance: Any = None) -> None:
+        drawn.append(text.features[0])
+        if isinstance(guidance, ManySourceNegative):
+            drawn.append(guidance.source.features[0])
+        raise Recorded
+
+    monkeypatch.setattr(drawing, "ManyLoss", Loss)
+    monkeypatch.setattr(drawing, "sample", record)
+    part = Slice(Studio.load(device, "tiny"), read(pack, [1], device), 0)
+    over, alone = Learned(True, 1), Learned(False, 1)
+    part.invert([over, alone], 1)
+
+    def encoded(prompt: str, learned: Learned) -> torch.Tensor:
+        return encoder.encode(prompt + caption_suffix(learned.vectors)).features[0]
+
+    assert [has_vectors for has_vectors, _ in trained] == [True, True, False]
+    for has_vectors, text in trained:
+        assert torch.equal(text, encoded(fact.source_prompt, Learned(has_vectors)))
+    for learned in (NOTHING, alone, PROMPT, over):
+        drawn.clear()
+        with pytest.raises(Recorded):
+            part.draw(Variant(learned, "linear", "source_negative"))
+        with pytest.raises(Recorded):
+            part.redraw(learned)
+        expected = [
+            encoded(prompt, learned)
+            for prompt in (fact.prompt, fact.source_prompt, fact.source_prompt)
+        ]
+        after = 20 if learned.vectors else 0
+        assert [len(text) for text in drawn] == [len(text) + after for text in expected]
+        for text, prompt in zip(drawn, expected, strict=True):
+            assert torch.equal(text[: len(prompt)], prompt)
+
+
+def test_drawing_needs_few_packages() -> None:
+    """So that it can run on a machine that has a GPU but not the workflow."""
+    missing = ("snakemake", "pandas", "peft", "typer")
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing})); import training.ablation."
+    subprocess.run([sys.executable, "-c", code + "__main__"], check=True)
+
+
+def test_rows_that_are_not_drawn_again_stay(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.tsv", tmp_path / "new.tsv"
+    old.write_text("edit\tinversion\tpsnr\n0\tnothing\t1\n0\tlora50\t2\n1\tnothing\t3\n")
+    new.write_text("edit\tinversion\tpsnr\n0\tnothing\t4\n1\tnothing\t5\n")
+    replace_rows(old, new, "inversion")
+    assert old.read_text().splitlines()[1:] == ["0\tnothing\t4", "1\tnothing\t5", "0\tlora50\t2"]
+    replace_rows(tmp_path / "none.tsv", new, "inversion")
+    assert (tmp_path / "none.tsv").read_text() == new.read_text()
+
+
 def test_a_slice_learns_adapters_that_change_what_is_drawn(pack: Path) -> None:
     device = torch.device("cpu")
     part = Slice(Studio.load(device, "tiny"), read(pack, [1], device), 0)
@@ -242,4 +314,4 @@ def test_a_slice_learns_adapters_that_change_what_is_drawn(pack: Path) -> None:
 
 def model_first(part: Slice, learned: Learned) -> tuple[Infinity, Sources, torch.Tensor | None]:
     model, vectors = part.model_of(learned)
-    return model, part.sources, vectors
+    return model, part.sources(vectors), vectors

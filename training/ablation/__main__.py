@@ -3,8 +3,11 @@
     python -m training.ablation [make] [draw] [tables]
 
 Without arguments, all three steps run. ``make`` packs the edits into ``.carry/ablation`` (it
-needs ``python -m training.assets`` first), ``draw`` needs only that folder (and is slow on a CPU),
-``tables`` copies the rows to ``training/studies/ablation`` and writes the tables of the pages.
+needs ``python -m training.assets`` first). ``draw`` needs that folder and the packages torch,
+torchmetrics, NumPy, SciPy, Pillow, safetensors and lazy-loader, so it can run on a machine without
+Snakemake; it is slow on a CPU. If it is interrupted, the same command goes on with the next slice.
+``tables`` copies the rows to ``training/studies/ablation`` and writes the tables of the pages; rows
+of inversions that were not drawn (``--learned``) stay as they are.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
 from training.ablation import edits as made
 from training.ablation.drawing import Studio, draw_all
 from training.ablation.measures import Witnesses
+from training.ablation.variants import INVERSIONS
 from training.lpips import Lpips
-from training.steps import add_steps
+from training.steps import add_processes, add_steps, run_parts
 
 VIEWS = 12
 """Number of pictures per backdrop."""
@@ -46,7 +50,12 @@ def make(options: argparse.Namespace) -> None:
 
 
 def draw(options: argparse.Namespace) -> None:
-    """Generate the edits with every variant."""
+    """Generate the edits with every variant of the inversions that were chosen."""
+    if options.processes > 1 and not options.part:
+        arguments = ["draw", "--carry", options.carry, "--output", options.output, "--judge",
+                     options.judge, "--slice", options.slice, "--device", options.device,
+                     "--learned", *options.learned]  # fmt: skip
+        run_parts("training.ablation", arguments, options.processes)
     device = torch.device(options.device)
     witnesses = Witnesses(
         load_judge(options.judge, device),
@@ -54,7 +63,8 @@ def draw(options: argparse.Namespace) -> None:
     )
     draw_all(
         options.carry / made.PACK, options.output, Studio.load(device), witnesses,
-        options.slice, SHOWN,
+        options.slice, SHOWN, inversions=[i for i in INVERSIONS if i.name in options.learned],
+        process=options.part or (0, 1),
     )  # fmt: skip
 
 
@@ -68,6 +78,11 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, default=WEIGHTS)
     parser.add_argument("--slice", type=int, default=40, help="edits at once")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    names = [inversion.name for inversion in INVERSIONS]
+    parser.add_argument(
+        "--learned", nargs="+", choices=names, default=names, help="inversions to draw with"
+    )
+    add_processes(parser)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     steps = options.steps or STEPS

@@ -1,7 +1,7 @@
 """Generates every edit with every variant, slice by slice, and writes the measurements.
 
 A completed slice has its rows in separate files, so that an interrupted run continues with the
-next slice.
+next slice. Several processes can share the slices.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from training.ablation.variants import (
     Learned,
     Variant,
 )
-from training.tables import write_table
+from training.tables import join_tables, write_table
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class Slice:
         }
         batches = {"vectors": training.embedding_batch_size, "lora": training.lora_batch_size}
         loss = ManyLoss(
-            self.adapted.model, self.sources, vectors, TrainingSettings(), batches[stage],
+            self.adapted.model, self.sources(vectors), vectors, TrainingSettings(), batches[stage],
             kl_weight,
         )  # fmt: skip
         over = "" if vectors is not None else "/alone"
@@ -178,26 +178,28 @@ class Slice:
             lambda iteration: reseed(SEED, name, iteration), after,
         )  # fmt: skip
 
-    @property
-    def sources(self) -> Sources:
-        """The pictures to invert."""
-        return Sources(self.raw, self.edits.source_texts, self.studio.plan)
+    def sources(self, vectors: Tensor | None) -> Sources:
+        """Return the pictures to invert, with the texts that these vectors, or none, follow."""
+        return Sources(self.raw, self.edits.texts(vectors).source, self.studio.plan)
 
     def model_of(self, learned: Learned) -> tuple[Infinity, Tensor | None]:
         """Return the transformer and the vectors of an inversion."""
-        model = self.adapted.restore(self.adapters[learned.name] if learned.lora else None)
+        model = self.studio.transformer
+        if learned.lora:
+            model = self.adapted.restore(self.adapters[learned.name])
         return model, self.vectors if learned.vectors else None
 
     def draw(self, variant: Variant) -> Tensor:
         """Generate every edit with a variant, (S, 3, H, W)."""
         model, vectors = self.model_of(variant.learned)
+        texts = self.edits.texts(vectors)
         blend, inside = self._blend(variant)
         guidance: Guidance = ClassifierFree(variant.strength)
         if variant.guidance == "source_negative":
-            source = together(self.edits.source_texts, vectors)
+            source = together(texts.source, vectors)
             guidance = ManySourceNegative(variant.strength, source, inside, self.studio.plan)
         drawn = sample(
-            model, together(self.edits.texts, vectors), self.studio.plan, SETTINGS,
+            model, together(texts.target, vectors), self.studio.plan, SETTINGS,
             self._generator(), blend, guidance=guidance,
         )  # fmt: skip
         return self.studio.decode(drawn.code)
@@ -205,7 +207,7 @@ class Slice:
     def redraw(self, learned: Learned) -> Tensor:
         """Generate the sources from their prompts alone, to test how well they were inverted."""
         model, vectors = self.model_of(learned)
-        text = together(self.edits.source_texts, vectors)
+        text = together(self.edits.texts(vectors).source, vectors)
         drawn = sample(model, text, self.studio.plan, SETTINGS, self._generator())
         return self.studio.decode(drawn.code)
 
@@ -234,41 +236,62 @@ def draw_all(
     pack: Path, output: Path, studio: Studio, witnesses: Witnesses, size: int = 40,
     shown: Sequence[int] = (), variants: Sequence[Variant] = VARIANTS,
     inversions: Sequence[Learned] = INVERSIONS, soft_prompt_iterations: int = VECTOR_ITERATIONS,
+    process: tuple[int, int] = (0, 1),
 ) -> None:  # fmt: skip
-    """Generate all edits of a pack; write ``output/edits.tsv`` and ``inversions.tsv``.
+    """Generate the edits of a pack with the variants of some inversions, slice by slice.
+
+    When all slices are done, ``output/edits.tsv`` and ``inversions.tsv`` are written.
 
     Args:
-        size: number of edits per slice.
+        size: number of edits per slice. It decides the noise of each edit too.
         shown: numbers of the edits whose pictures are saved in ``output/pictures``.
+        process: number of this process, and how many there are: each draws slices of its own.
     """
     numbers = [fact.edit for fact in read_facts(pack)]
     count = -(-len(numbers) // size)
+    variants = [variant for variant in variants if variant.learned in inversions]
     output.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        done = output / f"slice{number}.edits.tsv"
-        if done.exists():
+    for number in range(process[0], count, process[1]):
+        if _is_done(output, number, inversions):
             log.info("slice %d of %d: already done", number + 1, count)
             continue
+        _table(output, number, "inversions").unlink(missing_ok=True)
         began = time.monotonic()
         edits = read(pack, numbers[number::count], studio.device)
         part = Slice(studio, edits, number)
         part.invert(inversions, soft_prompt_iterations)
         log.info("slice %d of %d: %d sources inverted in %.0f s", number + 1, count, len(edits),
                  time.monotonic() - began)  # fmt: skip
-        write_table(output / f"slice{number}.inversions.tsv", _inversion_rows(part, inversions))
+        sources = _inversion_rows(part, inversions)
         rows = _edit_rows(part, variants, witnesses, output / "pictures", shown)
-        write_table(done, rows)  # last, because it marks the slice as done
+        write_table(_table(output, number, "edits"), rows)
+        write_table(_table(output, number, "inversions"), sources)  # last: marks it as done
         log.info("slice %d of %d: drawn in %.0f s", number + 1, count, time.monotonic() - began)
-    for name in ("edits", "inversions"):
-        _join([output / f"slice{number}.{name}.tsv" for number in range(count)],
-              output / f"{name}.tsv")  # fmt: skip
+    if all(_is_done(output, number, inversions) for number in range(count)):
+        for name in ("edits", "inversions"):
+            parts = [_table(output, number, name) for number in range(count)]
+            join_tables(parts, output / f"{name}.tsv")
+
+
+def _table(output: Path, number: int, name: str) -> Path:
+    return output / f"slice{number}.{name}.tsv"
+
+
+def _is_done(output: Path, number: int, inversions: Sequence[Learned]) -> bool:
+    """Whether a slice was drawn with these inversions, and with no others."""
+    table = _table(output, number, "inversions")
+    if not table.exists():
+        return False
+    rows = [line.split("\t")[1] for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    return set(rows) == {learned.name for learned in inversions}
 
 
 def _inversion_rows(part: Slice, inversions: Sequence[Learned]) -> list[Row]:
     """Return rows with the loss and the reconstruction PSNR of every source and inversion."""
     rows: list[Row] = []
     for learned in inversions:
-        losses = losses_of(*_model_first(part, learned))
+        model, vectors = part.model_of(learned)
+        losses = losses_of(model, part.sources(vectors), vectors)
         error = ((part.redraw(learned) - part.rendering) / 2).square().mean((1, 2, 3))
         decibels = (-10 * error.clamp(min=1e-10).log10()).tolist()
         rows += [
@@ -276,11 +299,6 @@ def _inversion_rows(part: Slice, inversions: Sequence[Learned]) -> list[Row]:
             for fact, loss, found in zip(part.edits.facts, losses, decibels, strict=True)
         ]
     return rows
-
-
-def _model_first(part: Slice, learned: Learned) -> tuple[Infinity, Sources, Tensor | None]:
-    model, vectors = part.model_of(learned)
-    return model, part.sources, vectors
 
 
 def _edit_rows(
@@ -329,12 +347,3 @@ def _keep_pictures(
             path = folder / str(fact.edit) / f"{name}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels_of(pictures[row : row + 1])[0]).save(path, quality=93)
-
-
-def _join(parts: Sequence[Path], whole: Path) -> None:
-    """Concatenate tables with the same columns."""
-    lines: list[str] = []
-    for part in parts:
-        head, *rest = part.read_text(encoding="utf-8").splitlines()
-        lines += ([] if lines else [head]) + rest
-    whole.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -2,7 +2,8 @@
 
 Held-out scenes (object × backdrop pairs that training never saw) with masks as people draw them.
 The pack contains pictures, masks, labels for the judge, and the text features of both prompts from
-the bundled text encoder, so that generating needs neither assets nor a text encoder.
+the bundled text encoder, with and without the caption suffix, so that generating needs neither
+assets nor a text encoder.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from editinfinity.models.text_encoder import TextEncoder
-from editinfinity.prompts import CAPTION_SUFFIX
+from editinfinity.prompts import caption_suffix
 from training.judge import UNKNOWN, labels
 from training.look import to_bytes
 from training.scenes import KINDS, SceneMaker, Scenes
@@ -32,6 +33,9 @@ SEED = 10_006
 
 COUNTS = {"replace": 40, "recolour": 40, "add": 20, "remove": 20}
 """Number of edits of each kind."""
+
+SUFFIXES = tuple(caption_suffix(follows) for follows in (False, True))
+"""What may follow a prompt."""
 
 PACK = "edits.safetensors"
 
@@ -63,6 +67,18 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Features (T, Ct5) of the prompts of some edits, without padding.
+
+    Attributes:
+        source, target: of the picture before and after the edit.
+    """
+
+    source: list[Tensor]
+    target: list[Tensor]
+
+
+@dataclass(frozen=True)
 class Edits:
     """Some edits on one device; S edits, pictures in [−1, 1].
 
@@ -71,7 +87,8 @@ class Edits:
         source, wanted: (S, 3, H, W) pictures before and after; they are equal outside the mask.
         mask: (S, H, W) bool, True where the picture may change.
         thing: (S, H, W) bool, the edited thing in the source.
-        source_texts, texts: features (T, Ct5) of both prompts, without padding.
+        encoded: text that follows the prompts (:func:`~editinfinity.prompts.caption_suffix`) →
+            features of the prompts that it follows.
     """
 
     facts: list[Facts]
@@ -79,11 +96,14 @@ class Edits:
     wanted: Tensor
     mask: Tensor
     thing: Tensor
-    source_texts: list[Tensor]
-    texts: list[Tensor]
+    encoded: dict[str, Texts]
 
     def __len__(self) -> int:
         return len(self.facts)
+
+    def texts(self, vectors: Tensor | None) -> Texts:
+        """Return the texts of prompts that these vectors, or none, will follow."""
+        return self.encoded[caption_suffix(vectors is not None)]
 
 
 def make(
@@ -125,9 +145,10 @@ def _packed(scenes: Scenes, row: int, fact: Facts, encoder: TextEncoder) -> dict
     inside = np.where(mask[..., None], wanted, 0)  # outside, it equals the source
     pictures = {"source": source, "wanted": inside, "mask": mask, "thing": thing & shown}
     found = {f"{name}/{fact.edit}": file_of(picture) for name, picture in pictures.items()}
-    for name, prompt in (("source_text", fact.source_prompt), ("text", fact.prompt)):
-        features = encoder.encode(prompt + CAPTION_SUFFIX).features[0].cpu()
-        found[f"{name}/{fact.edit}"] = features.contiguous()
+    for suffix in SUFFIXES:
+        for name, prompt in (("source", fact.source_prompt), ("target", fact.prompt)):
+            features = encoder.encode(prompt + suffix).features[0].cpu()
+            found[f"{name} text{suffix}/{fact.edit}"] = features.contiguous()
     return found
 
 
@@ -168,10 +189,12 @@ def read(path: Path, numbers: Sequence[int], device: torch.device) -> Edits:
         def region(name: str) -> Tensor:
             return torch.from_numpy(np.stack([array_of(data) for data in all_of(name)])).to(device)
 
+        def texts(name: str, suffix: str) -> list[Tensor]:
+            return [text.to(device) for text in all_of(f"{name} text{suffix}")]
+
         source, mask = picture("source"), region("mask")
         wanted = torch.where(mask[:, None], picture("wanted"), source)
         return Edits(
             [facts[number] for number in numbers], source, wanted, mask, region("thing"),
-            [text.to(device) for text in all_of("source_text")],
-            [text.to(device) for text in all_of("text")],
+            {after: Texts(texts("source", after), texts("target", after)) for after in SUFFIXES},
         )  # fmt: skip

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editinfinity.editing.guidance import SourceNegative
-from editinfinity.inversion.lora import LoraSettings
 from editinfinity.inversion.teacher_forcing import (
     SelfCorrectionNoise,
     bit_loss,
@@ -29,7 +28,7 @@ from editinfinity.inversion.teacher_forcing import (
 from editinfinity.models.operations import PLAIN
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.scales import ScaleSchedule
-from editinfinity.settings.groups import TrainingSettings
+from editinfinity.settings.groups import LoraSettings, TrainingSettings
 
 
 def together(texts: Sequence[Tensor], vectors: Tensor | None = None) -> TextFeatures:

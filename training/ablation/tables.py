@@ -7,7 +7,6 @@ The prose of a page is written by hand; the text between ``<!-- table NAME -->``
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from training.ablation.variants import (
     Learned,
     Variant,
 )
-from training.tables import write_table
+from training.tables import replace_rows, write_table
 
 STUDIES = Path("training/studies/ablation")
 PAGES = (Path("docs/ablation.md"), Path("docs/training_free.md"))
@@ -202,12 +201,23 @@ def sheet(pictures: Path, side: int = 128) -> Image.Image:
     return image
 
 
+def all_drawn(table: Path) -> bool:
+    """Whether a table of sources has rows of every inversion."""
+    if not table.exists():
+        return False
+    sources = Measurements(table, ("inversion",))
+    return all((inversion.name,) in sources for inversion in INVERSIONS)
+
+
 def write_pages(output: Path, pack_folder: Path = Path(".carry/ablation")) -> None:
-    """Copy the generated rows, if there are any, and fill in the pages."""
+    """Take over the generated rows, if there are any, and fill in the pages.
+
+    Rows of inversions that were not drawn stay. The contact sheet is made anew only if all were.
+    """
     STUDIES.mkdir(parents=True, exist_ok=True)
     for name in ("edits.tsv", "inversions.tsv"):
         if (output / name).exists():
-            shutil.copyfile(output / name, STUDIES / name)
+            replace_rows(STUDIES / name, output / name, "inversion")
     if (pack_folder / PACK).exists():
         facts = read_facts(pack_folder / PACK)
         write_table(
@@ -218,7 +228,7 @@ def write_pages(output: Path, pack_folder: Path = Path(".carry/ablation")) -> No
                 for fact in facts
             ],
         )
-    if (output / "pictures").exists():
+    if all_drawn(output / "inversions.tsv") and (output / "pictures").exists():
         SHEET.parent.mkdir(parents=True, exist_ok=True)
         sheet(output / "pictures").save(SHEET, quality=85)
     found = tables(STUDIES)

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +20,8 @@ import torch
 from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
 from training.ablation.measures import Witnesses
 from training.lpips import Lpips
-from training.steps import add_steps
-from training.tables import write_table
+from training.steps import add_processes, add_steps, run_parts
+from training.tables import join_tables, write_table
 from training.two_prompts import scenes, tuning
 from training.two_prompts.drawing import Bench, Row, Studio, drawn_rows, found_rows
 from training.two_prompts.tables import write_pages
@@ -86,20 +84,12 @@ def run_part(options: argparse.Namespace, step: str) -> None:
 
 def run(options: argparse.Namespace, step: str) -> None:
     """Run a step in several processes, and join their tables."""
-    arguments = ["--assets", options.assets, "--carry", options.carry, "--output", options.output,
-                 "--device", options.device]  # fmt: skip
-    command = [sys.executable, "-m", "training.two_prompts", step, *map(str, arguments)]
-    running = [
-        subprocess.Popen([*command, "--part", str(part), str(options.processes)])
-        for part in range(options.processes)
-    ]
-    if failed := sum(process.wait() != 0 for process in running):
-        raise SystemExit(f"{failed} of {len(running)} processes failed")
+    arguments = [step, "--assets", options.assets, "--carry", options.carry, "--output",
+                 options.output, "--device", options.device]  # fmt: skip
+    run_parts("training.two_prompts", arguments, options.processes)
     for name in ("tuned_found", "tuned") if step == "tune" else ("found", "drawn"):
         parts = sorted(options.output.glob(f"{name}.*.tsv"))
-        lines = [part.read_text(encoding="utf-8").splitlines() for part in parts]
-        text = "\n".join([lines[0][0], *(line for part in lines for line in part[1:])])
-        (options.output / f"{name}.tsv").write_text(text + "\n", encoding="utf-8")
+        join_tables(parts, options.output / f"{name}.tsv")
         for part in parts:
             part.unlink()
 
@@ -112,8 +102,7 @@ def main() -> None:
     parser.add_argument("--carry", type=Path, default=Path(".carry/two_prompts"))
     parser.add_argument("--output", type=Path, default=Path("build/two_prompts"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--processes", type=int, default=1, help="processes that share the edits")
-    parser.add_argument("--part", type=int, nargs=2, help=argparse.SUPPRESS)
+    add_processes(parser)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for step in options.steps or ("make", "draw", "tables"):

@@ -24,7 +24,6 @@ from torch import Tensor
 
 from editinfinity.files.features import PromptFeatures
 from editinfinity.models.text_encoder import TextEncoder
-from editinfinity.prompts import CAPTION_SUFFIX
 from training.ablation import edits as ablation
 from training.ablation.edits import Facts
 from training.captions import caption
@@ -90,7 +89,7 @@ def make(maker: SceneMaker, encoder: TextEncoder, path: Path, sets: tuple[str, .
                 tensors[f"{part}/{number}"] = ablation.file_of(array, lossless=name == "one")
             texts = {}
             for text in _TEXTS:
-                for suffix in ("",) if text.endswith("_close") else ("", CAPTION_SUFFIX):
+                for suffix in ("",) if text.endswith("_close") else ablation.SUFFIXES:
                     encoded = encoder.encode(described[text] + suffix)
                     key = text + ("+" if suffix else "")
                     tensors[f"prompt {key}/{number}"] = (
@@ -246,5 +245,5 @@ def on(device: torch.device, scenes: list[Scene]) -> ablation.Edits:
     return ablation.Edits(
         [s.facts for s in scenes], picture([s.source for s in scenes]),
         picture([s.wanted for s in scenes]), region([s.mask for s in scenes]),
-        region([s.thing for s in scenes]), [], [],
+        region([s.thing for s in scenes]), {},
     )  # fmt: skip
