@@ -54,7 +54,7 @@ def test_commands_import_little(tmp_path: Path) -> None:
 
 
 def test_every_export_is_there() -> None:
-    assert len(editinfinity.__all__) == 32
+    assert len(editinfinity.__all__) == 33
     for name in [*editinfinity.__all__, "__version__"]:
         assert getattr(editinfinity, name) is not None, name
     assert set(editinfinity.__all__) <= set(dir(editinfinity))
