@@ -58,7 +58,7 @@ from editinfinity.presets import PRESETS, Preset, preset
 from editinfinity.progress import OnProgress, Progress, Stage, Steps
 from editinfinity.prompts import CAPTION_SUFFIX
 from editinfinity.settings import groups
-from editinfinity.settings.edit_options import EditOptions
+from editinfinity.settings.edit_kwargs import EditKwargs
 from editinfinity.settings.guidance import with_defaults
 from editinfinity.settings.setting import make_groups
 
@@ -174,7 +174,7 @@ class EditInfinityPipeline:
         self, inversion: Inversion, prompt: str, *, mask: MaskLike | None = None,
         target_word: str | None = None, blend: BlendLike | None = None,
         use_embedding: bool = True, use_lora: bool = True,
-        on_progress: OnProgress | None = None, **settings: Unpack[EditOptions],
+        on_progress: OnProgress | None = None, **settings: Unpack[EditKwargs],
     ) -> Image.Image: ...  # fmt: skip
 
     @overload
@@ -182,14 +182,14 @@ class EditInfinityPipeline:
         self, inversion: Inversion, prompt: list[str] | tuple[str, ...], *,
         mask: MaskLike | None = None, target_word: str | None = None,
         blend: BlendLike | None = None, use_embedding: bool = True, use_lora: bool = True,
-        on_progress: OnProgress | None = None, **settings: Unpack[EditOptions],
+        on_progress: OnProgress | None = None, **settings: Unpack[EditKwargs],
     ) -> list[Image.Image]: ...  # fmt: skip
 
     def edit(
         self, inversion: Inversion, prompt: str | list[str] | tuple[str, ...], *,
         mask: MaskLike | None = None, target_word: str | None = None,
         blend: BlendLike | None = None, use_embedding: bool = True, use_lora: bool = True,
-        on_progress: OnProgress | None = None, **settings: Unpack[EditOptions],
+        on_progress: OnProgress | None = None, **settings: Unpack[EditKwargs],
     ) -> Image.Image | list[Image.Image]:  # fmt: skip
         """Draw an edit at the photograph's size, or a list of edits for a list of prompts.
 

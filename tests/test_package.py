@@ -10,7 +10,7 @@ import pytest
 
 import editinfinity
 from editinfinity.settings import groups
-from editinfinity.settings.edit_options import EditOptions
+from editinfinity.settings.edit_kwargs import EditKwargs
 from editinfinity.settings.types import Choice
 
 
@@ -67,7 +67,7 @@ def test_the_typed_options_of_edit_are_its_settings() -> None:
         groups.SamplingSettings, groups.GuidanceSettings, groups.PreservationSettings,
         groups.MaskSettings, groups.FinishSettings,
     )  # fmt: skip
-    options = get_type_hints(EditOptions)
+    options = get_type_hints(EditKwargs)
     assert list(options) == [key for group in accepted for key in group.settings()]
     for group in accepted:
         declared = get_type_hints(group)

@@ -255,8 +255,8 @@ def edit(
     and drawn without training (--find-mask both). Without --source, or with --set mask_source=none,
     the whole picture may change.
 
-    The photograph or the mask may be -, a picture on standard input; --output is then - too, unless
-    it is given.
+    The photograph or the mask may be -, a picture on standard input. The edit of a photograph on
+    standard input goes to standard output, unless --output is given.
     """
     from editinfinity.cli.progress import lock_project, run_workflow
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
