@@ -39,14 +39,10 @@ def setting_option(key: str) -> Any:
     return typer.Option(*names, help=text, autocompletion=completion_of(words))
 
 
-def completion_of(words: Iterable[str]) -> Callable[[str], list[str]]:
-    """Return the function that completes a value in a shell to one of some words."""
-    words = tuple(words)
-
-    def complete(incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete)]
-
-    return complete
+def completion_of(words: Iterable[str]) -> Callable[[], list[str]]:
+    """Return a function with the words to which shells complete a value, for typer."""
+    listed = list(words)
+    return lambda: listed
 
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
