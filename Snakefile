@@ -31,8 +31,8 @@ onstart:
 
 # Both print the final summary: the outcome of every case and edit, and which files to open.
 onsuccess:
-    end()
+    end(succeeded=True)
 
 
 onerror:
-    end()
+    end(succeeded=False)

@@ -14,6 +14,7 @@ from .pipeline import EditInfinityPipeline as EditInfinityPipeline
 from .presets import PRESETS as PRESETS
 from .presets import Preset as Preset
 from .presets import preset as preset
+from .progress import Progress as Progress
 from .scales import ScaleSchedule as ScaleSchedule
 from .scales import nearest_ratio as nearest_ratio
 from .scales import schedule as schedule

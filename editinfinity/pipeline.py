@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import Any, Unpack, cast, overload
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ from editinfinity.files import api_inputs
 from editinfinity.files.api_inputs import BlendLike, MaskLike, Picture
 from editinfinity.files.cropping import FULL, Region
 from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
+from editinfinity.files.input_files import is_folder
 from editinfinity.files.masks import grow_mask
+from editinfinity.files.model_folder import converted_model
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
 from editinfinity.method.attention import attention_map
@@ -52,10 +54,11 @@ from editinfinity.models.scale_passes import CudaGraphRunner
 from editinfinity.models.text_encoder import TextEncoder
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
-from editinfinity.presets import Preset, preset
+from editinfinity.presets import PRESETS, Preset, preset
+from editinfinity.progress import OnProgress, Progress, Stage, Steps
 from editinfinity.prompts import caption_suffix
 from editinfinity.settings import groups
-from editinfinity.settings.edit_options import EditOptions
+from editinfinity.settings.edit_kwargs import EditKwargs
 from editinfinity.settings.guidance import with_defaults
 from editinfinity.settings.setting import make_groups
 
@@ -83,14 +86,17 @@ class EditInfinityPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, model: str = "bundled", *, model_dir: Path | str | None = None, device: str = "auto",
-        attention_bias: bool = True, threads: int | str = "auto", text_encoder_dtype: str = "auto",
+        cls, model: Path | str = "bundled", *, model_dir: Path | str | None = None,
+        device: str = "auto", attention_bias: bool = True, threads: int | str = "auto",
+        text_encoder_dtype: str = "auto",
     ) -> EditInfinityPipeline:  # fmt: skip
         """Load a model.
 
         Args:
-            model: ``bundled`` or a released model such as ``infinity_2b`` (``tiny`` is random).
-            model_dir: folder of converted weights; None for the folder of ``weights fetch``.
+            model: ``bundled`` or a released model such as ``infinity_2b`` (``tiny`` is random), or
+                a folder of converted weights, which name their model. A text that is the name of
+                a model is never taken as a folder.
+            model_dir: folder of the weights of the named model; None for that of ``weights fetch``.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
             attention_bias: False drops the trained q and v biases, as upstream does.
             threads: number of CPU threads; ``auto`` for all.
@@ -100,6 +106,13 @@ class EditInfinityPipeline:
             UserError: the weights or the device do not exist, or a value is not valid.
         """
         folder = None if model_dir is None else Path(model_dir)
+        if isinstance(model, Path) or (
+            model not in PRESETS and ("/" in model or is_folder(Path(model)))
+        ):
+            if folder is not None:
+                raise UserError("model, model_dir: both are folders; give only one")
+            folder = Path(model)
+            model = converted_model(folder)
         settings = groups.ModelSettings(
             model, folder, device=device, threads=threads, text_encoder_dtype=text_encoder_dtype
         )
@@ -119,7 +132,7 @@ class EditInfinityPipeline:
         pixel_budget: str | None = None,
         training: groups.TrainingSettings = groups.TrainingSettings(),
         lora: groups.LoraSettings = groups.LoraSettings(),
-        callbacks: TrainingCallbacks | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Inversion:  # fmt: skip
         """Invert a photograph, so that edits preserve details the prompt does not mention.
 
@@ -135,8 +148,8 @@ class EditInfinityPipeline:
             pixel_budget: ``0.06M``, ``0.25M``, ``0.60M`` or ``1M``; None for the model's default.
             training: hyperparameters of the training, including the seed.
             lora: shape of the LoRA adapter.
-            callbacks: called after each iteration, to show the progress; an exception that they
-                raise ends the inversion. None logs the losses.
+            on_progress: called after each step, with its iteration and loss; an exception that it
+                raises ends the inversion.
 
         Raises:
             UserError: a file cannot be read, the prompt is too long, or a setting is invalid.
@@ -148,22 +161,20 @@ class EditInfinityPipeline:
         with self._lock, current_device(self.device), isolated_torch_state():
             features = encode_photograph(rgb, region, budget, self.preset, self.tokenizer)
             text = self._encode(prompt, caption_suffix(embedding_iterations > 0))
+            Steps(on_progress, "image_features", 1).done()
             if embedding_iterations or lora_iterations:
                 self._passes.forget()  # free the memory of the CUDA graphs for training
-            source, called = (
-                source_of(features, text, self.device),
-                callbacks or TrainingCallbacks(),
-            )
-            embedding, adapter = Trainer(self.transformer, self.preset, training, called).learn(
-                source, embedding_iterations, lora_iterations, lora
-            )
+            source, callbacks = source_of(features, text, self.device), _Reported(on_progress)
+            trainer = Trainer(self.transformer, self.preset, training, callbacks)
+            embedding, adapter = trainer.learn(source, embedding_iterations, lora_iterations, lora)
         return Inversion(photograph, features, text, embedding, adapter)
 
     @overload
     def edit(
         self, inversion: Inversion, prompt: str, *, mask: MaskLike | None = None,
         target_word: str | None = None, blend: BlendLike | None = None,
-        use_embedding: bool = True, use_lora: bool = True, **settings: Unpack[EditOptions],
+        use_embedding: bool = True, use_lora: bool = True,
+        on_progress: OnProgress | None = None, **settings: Unpack[EditKwargs],
     ) -> Image.Image: ...  # fmt: skip
 
     @overload
@@ -171,14 +182,14 @@ class EditInfinityPipeline:
         self, inversion: Inversion, prompt: list[str] | tuple[str, ...], *,
         mask: MaskLike | None = None, target_word: str | None = None,
         blend: BlendLike | None = None, use_embedding: bool = True, use_lora: bool = True,
-        **settings: Unpack[EditOptions],
+        on_progress: OnProgress | None = None, **settings: Unpack[EditKwargs],
     ) -> list[Image.Image]: ...  # fmt: skip
 
     def edit(
         self, inversion: Inversion, prompt: str | list[str] | tuple[str, ...], *,
         mask: MaskLike | None = None, target_word: str | None = None,
         blend: BlendLike | None = None, use_embedding: bool = True, use_lora: bool = True,
-        **settings: Unpack[EditOptions],
+        on_progress: OnProgress | None = None, **settings: Unpack[EditKwargs],
     ) -> Image.Image | list[Image.Image]:  # fmt: skip
         """Draw an edit at the photograph's size, or a list of edits for a list of prompts.
 
@@ -195,6 +206,9 @@ class EditInfinityPipeline:
                 photograph, 0 takes the edit. Settings of masks and ``smoothing`` do not apply.
             use_embedding: whether to use the soft prompt.
             use_lora: whether to use the LoRA adapter.
+            on_progress: called after each step: where the place is found, for each prompt; then,
+                in stage ``edit``, after each scale and each finished picture. On a GPU, scales
+                are reported when they are queued. An exception that it raises ends the call.
             settings: settings of the edit, with the names of config.yaml: ``seed``, ``cfg``,
                 ``tau``, ``top_k``, ``top_p``; ``guidance``, ``lock_scales``, ``smoothing``;
                 ``mask_edit_region``, ``mask_grow``, ``attention_threshold``, ``attention_scales``,
@@ -227,15 +241,22 @@ class EditInfinityPipeline:
 
         with self._lock, current_device(self.device), isolated_torch_state():
             if isinstance(mask, str) and mask in groups.FOUND:
-                found = [self._found(features, source, text, mask, masking) for text in prompts]
-                blend_masks = [blended(region) for region in found]
+                steps, blend_masks = Steps(on_progress, "prompt_map", len(prompts)), []
+                for text in prompts:
+                    found = self._found(features, source, text, mask, masking)
+                    blend_masks.append(blended(found))
+                    steps.done()
             else:
                 region = self._region(features, source, mask, target_word, blend, masking)
                 blend_masks = [blended(region)] * len(prompts)
+                if target_word is not None:
+                    Steps(on_progress, "attention_map", 1).done()
             if guidance.guidance != "cfg":
                 source_prompt = self._encode(source, suffix)
             detail = finishing.background == "detail"
             rendering = render(self.tokenizer, features) if detail else None
+            scales = len(features.schedule.scales)
+            steps = Steps(on_progress, "edit", len(prompts) * (scales + 1))
             with adapted(self.transformer, inversion.adapter if use_lora else None):
                 for text, blend_mask in zip(prompts, blend_masks, strict=True):
                     code = draw(
@@ -243,6 +264,7 @@ class EditInfinityPipeline:
                         soft_prompt=soft_prompt, blend_mask=blend_mask,
                         source_prompt=source_prompt, guidance=guidance,
                         lock_scales=preservation.lock_scales, passes=self._passes,
+                        on_logits=steps.done,
                     )  # fmt: skip
                     generated = decode(self.tokenizer, code)
                     result = composite(
@@ -250,6 +272,7 @@ class EditInfinityPipeline:
                         rendering,
                     )  # fmt: skip
                     pictures.append(result.picture())
+                    steps.done()
         return pictures[0] if isinstance(prompt, str) else pictures
 
     def find_mask(
@@ -332,3 +355,15 @@ class EditInfinityPipeline:
 
     def _encode(self, prompt: str, suffix: str = "") -> PromptFeatures:
         return encode_prompt(prompt, self.preset, self.text_encoder, suffix)
+
+
+class _Reported(TrainingCallbacks):
+    """Callbacks of a training that log each iteration, and report it."""
+
+    def __init__(self, on_progress: OnProgress | None) -> None:
+        self.on_progress = on_progress
+
+    def on_iteration(self, name: str, iteration: int, last: int, loss: float) -> None:
+        super().on_iteration(name, iteration, last, loss)
+        if self.on_progress is not None:
+            self.on_progress(Progress(cast(Stage, name), iteration, last, loss))

@@ -139,9 +139,14 @@ def queue_jobs():
             workflow.register_resource("gpu", 2 * gpus)
 
 
-def end():
-    """Stop workers and live display and print the final report, after success or failure."""
+def end(succeeded):
+    """Stop workers and live display and print the final report, after success or failure.
+
+    With ``--quiet all``, it is printed only after a failure.
+    """
     close_session()
     LIVE.stop()
-    print(end_of_run(RUN.config, RUN.cases, STARTED, NOTICES, logger.warning))
+    summary = end_of_run(RUN.config, RUN.cases, STARTED, NOTICES, logger.warning)
+    if not succeeded or "ALL" not in _QUIET:
+        print(summary)
     RUN.marker.remove()

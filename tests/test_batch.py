@@ -26,6 +26,7 @@ from editinfinity.cli.delivery import PhotographResult
 from editinfinity.cli.progress import _failure_reasons
 from editinfinity.cli.watch import Arrivals
 from editinfinity.jobs.record import Iteration
+from tests.command_output import parsed
 from tests.jobs.records import done, write_record
 from tests.test_everyday import ROOT, UNTRAINED, run
 from tests.workflow.project import draw_image, draw_mask
@@ -61,7 +62,7 @@ def test_no_bad_entry_stops_the_others_and_each_is_named_twice(tmp_path: Path) -
     (photos / "dead.jpg").symlink_to("nowhere")
     (photos / "folder.jpg").mkdir()
     os.mkfifo(photos / "pipe.jpg")
-    done = run(tmp_path, "batch", "photos/", "--masks", "mask.png", *LINE)
+    done = run(tmp_path, "batch", "photos/", "--masks", "mask.png", "--json", *LINE)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     lines = done.stderr.splitlines()
     at_end = lines[-len(bad) - 2 :]
@@ -75,7 +76,16 @@ def test_no_bad_entry_stops_the_others_and_each_is_named_twice(tmp_path: Path) -
     assert re.search(r"^photos/2\.jpg: .*CMYK", done.stderr, re.MULTILINE)
     made = tmp_path / "photos_edited"
     assert results(made) == ["1.png", "2.jfif", "2.jpg"]
-    assert done.stdout.split() == [f"photos_edited/{name}" for name in ("1.png", "2.jfif", "2.jpg")]
+    told = {each["photograph"]: each for each in parsed(done.stdout, "batch")["photographs"]}
+    for name in ("1.png", "2.jfif", "2.jpg"):
+        edited = told.pop(f"photos/{name}")
+        assert (edited["outcome"], edited["picture"]) == ("edited", f"photos_edited/{name}")
+        assert edited["seconds"] > 0
+    assert told.pop("photos")["outcome"] == "skipped"
+    assert {path: each["outcome"] for path, each in told.items()} == {
+        f"photos/{name}": "failed" for name in bad
+    }
+    assert all(reason in told[f"photos/{name}"]["reason"] for name, reason in bad.items())
     old, new = (np.asarray(Image.open(path)) for path in (photos / "1.png", made / "1.png"))
     changed = (old != new).any(axis=2)
     assert changed.any() and not changed.all()  # by the mask
@@ -97,9 +107,11 @@ def test_the_current_folder_with_its_subfolders_and_masks(tmp_path: Path) -> Non
 
     # By another name of the folder, and beside it: the same results, and nothing is made again.
     done = run(photos / "sub", "batch", "..", "--recursive", "--output", "../made",
-               "--work", "../.editinfinity", *LINE)  # fmt: skip
+               "--work", "../.editinfinity", "--json", *LINE)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["../made/a.png", "../made/sub/a.png"]
+    (first, second, mask) = parsed(done.stdout, "batch")["photographs"]
+    assert (first["picture"], second["picture"]) == ("../made/a.png", "../made/sub/a.png")
+    assert mask["outcome"] == "skipped"
     assert not re.search(r"^\[\d+/\d+\] draw", done.stderr, re.MULTILINE)
     assert {name: (photos / "made" / name).read_bytes() for name in results(photos / "made")} == (
         content

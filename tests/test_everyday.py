@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -72,9 +73,25 @@ def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
     assert "train" not in second.stderr and "encode the image" not in second.stderr
     again = run(folder, *line, "--prompt", "a dog")
     assert again.stdout.strip() == "my photo_edited_2.jpg"
+    quiet = run(folder, *line, "--prompt", "a bird", "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert (folder / "my photo_edited_3.jpg").is_file()
 
     shown = json.loads(run(folder, "show", "my photo_edited_2.jpg").stdout)
     assert shown["prompt"] == "a dog" and shown["background"] == "detail"
+
+
+def test_a_photograph_goes_through_standard_streams(folder: Path) -> None:
+    command = [sys.executable, "-m", "editinfinity", "edit", "-", "--box", "40,40,60,60",
+               "--prompt", "a cat", *UNTRAINED]  # fmt: skip
+    with (folder / "my photo.jpg").open("rb") as photograph:
+        done = subprocess.run(command, cwd=folder, stdin=photograph, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    with Image.open(io.BytesIO(done.stdout)) as made:
+        assert (made.format, made.size) == ("JPEG", (160, 128))
+        assert made.getexif()[ExifTags.Base.Make] == "Maker"
+    assert b"draw edit" in done.stderr
+    assert {path.name for path in folder.glob("*.jpg")} == {"my photo.jpg"}
 
 
 def test_a_first_picture_is_drawn_in_seconds_and_then_refined(folder: Path) -> None:
@@ -120,7 +137,7 @@ def test_a_first_picture_outlives_an_interrupted_training(folder: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         errors = process.stderr.read()
         process.wait(60)
-    assert process.returncode != 0 and "Traceback" not in errors
+    assert process.returncode == 130 and "Traceback" not in errors
     assert (folder / "out.png").read_bytes() == first
     shown = json.loads(run(folder, "show", "out.png").stdout)
     assert shown["lora_iterations"] is None and shown["guidance"] == "source_negative"

@@ -10,7 +10,7 @@ import pytest
 
 import editinfinity
 from editinfinity.settings import groups
-from editinfinity.settings.edit_options import EditOptions
+from editinfinity.settings.edit_kwargs import EditKwargs
 from editinfinity.settings.types import Choice
 
 
@@ -54,7 +54,7 @@ def test_commands_import_little(tmp_path: Path) -> None:
 
 
 def test_every_export_is_there() -> None:
-    assert len(editinfinity.__all__) == 32
+    assert len(editinfinity.__all__) == 33
     for name in [*editinfinity.__all__, "__version__"]:
         assert getattr(editinfinity, name) is not None, name
     assert set(editinfinity.__all__) <= set(dir(editinfinity))
@@ -67,7 +67,7 @@ def test_the_typed_options_of_edit_are_its_settings() -> None:
         groups.SamplingSettings, groups.GuidanceSettings, groups.PreservationSettings,
         groups.MaskSettings, groups.FinishSettings,
     )  # fmt: skip
-    options = get_type_hints(EditOptions)
+    options = get_type_hints(EditKwargs)
     assert list(options) == [key for group in accepted for key in group.settings()]
     for group in accepted:
         declared = get_type_hints(group)

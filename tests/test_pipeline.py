@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,9 @@ from safetensors.torch import load_file, save_file
 from editinfinity import EditInfinityPipeline, Inversion, pipeline
 from editinfinity.editing.blend_mask import make_blend_mask
 from editinfinity.errors import UserError
-from editinfinity.method.invert import TrainingCallbacks
 from editinfinity.models.transformer import TextFeatures
 from editinfinity.presets import PRESETS, preset
+from editinfinity.progress import Progress
 from editinfinity.settings.groups import ModelSettings, TrainingSettings
 from editinfinity.stages.kernel import make_kernel
 from editinfinity.stages.mask_pictures import draw_mask_pictures
@@ -435,29 +436,105 @@ def test_a_crop_goes_around_the_part_of_a_mask_that_is_edited(
     assert geometry.top <= 900 and geometry.left <= 1300
 
 
-class _Stops(TrainingCallbacks):
-    """Ends the second training after its first iteration."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, int, int]] = []
-
-    def on_iteration(self, name: str, iteration: int, last: int, loss: float) -> None:
-        self.seen.append((name, iteration, last))
-        if name == "train_lora":
-            raise KeyboardInterrupt
+class _Ended(Exception):
+    """Raised by a caller that no longer wants the result."""
 
 
-def test_callbacks_hear_of_each_iteration_and_may_end_an_inversion(
+class _Listener:
+    """Collects the steps, and ends the work at one of them."""
+
+    def __init__(self, end: Progress | None = None) -> None:
+        self.end, self.seen = end, list[Progress]()
+
+    def __call__(self, progress: Progress) -> None:
+        assert (progress.loss is not None) == progress.stage.startswith("train_")
+        self.seen.append(replace(progress, loss=None))
+        if self.seen[-1] == self.end:
+            raise _Ended
+
+
+def test_an_inversion_reports_each_iteration_and_may_be_ended(
     pipe: EditInfinityPipeline, inversion: Inversion, photo: Path
 ) -> None:
-    before, callbacks = pipe.edit(inversion, "a cat", seed=3).tobytes(), _Stops()
-    with pytest.raises(KeyboardInterrupt):
+    before = pipe.edit(inversion, "a cat", seed=3).tobytes()
+    listener = _Listener(Progress("train_lora", 1, 9))
+    with pytest.raises(_Ended):
         pipe.invert(
-            photo, PROMPT, embedding_iterations=2, lora_iterations=9, callbacks=callbacks
+            photo, PROMPT, embedding_iterations=2, lora_iterations=9, on_progress=listener
         )  # fmt: skip
-    of = "train_textembedding", "train_lora"
-    assert callbacks.seen == [(of[0], 1, 2), (of[0], 2, 2), (of[1], 1, 9)]
+    assert listener.seen == [
+        Progress("image_features", 1, 1), Progress("train_textembedding", 1, 2),
+        Progress("train_textembedding", 2, 2), Progress("train_lora", 1, 9),
+    ]  # fmt: skip
     assert pipe.edit(inversion, "a cat", seed=3).tobytes() == before  # the model is as it was
+
+
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        ({}, []),
+        ({"mask": "both"}, [Progress("prompt_map", 1, 2), Progress("prompt_map", 2, 2)]),
+        ({"target_word": "cup"}, [Progress("attention_map", 1, 1)]),
+    ],
+)
+def test_an_edit_reports_each_scale_and_picture_and_may_be_ended(
+    pipe: EditInfinityPipeline, inversion: Inversion, place: dict[str, Any],
+    found: list[Progress],
+) -> None:  # fmt: skip
+    prompts, heard = ["a cat", "a dog"], _Listener()
+    pictures = pipe.edit(inversion, prompts, **place, on_progress=heard)
+    of = 2 * (len(inversion.features.schedule.scales) + 1)
+    assert heard.seen == [*found, *(Progress("edit", step, of) for step in range(1, of + 1))]
+
+    for end in (*found[:1], Progress("edit", 3, of), Progress("edit", of, of)):
+        with pytest.raises(_Ended):
+            pipe.edit(inversion, prompts, **place, on_progress=_Listener(end))
+        # The model is as it was, and the pipeline works on.
+        again = pipe.edit(inversion, prompts[0], **place)
+        assert again.tobytes() == pictures[0].tobytes()
+
+
+def test_a_folder_of_weights_names_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    monkeypatch.setattr(
+        pipeline, "load_transformer",
+        lambda chosen, device, folder, *_: opened.append((chosen.name, folder)),
+    )  # fmt: skip
+    monkeypatch.setattr(pipeline, "load_tokenizer", lambda chosen, device, folder: folder)
+    monkeypatch.setattr(pipeline, "load_text_encoder", lambda chosen, device, folder, _: folder)
+    load = partial(EditInfinityPipeline.from_pretrained, device="cpu")
+    # A name of a model is no folder, even if there is one of that name.
+    for name in ("tiny", "mine"):
+        (tmp_path / name).mkdir()
+        record = json.dumps({"model": "infinity_2b", "parts": {}})
+        (tmp_path / name / "conversion.json").write_text(record)
+    monkeypatch.chdir(tmp_path)
+    for model, expected in (
+        ("mine", ("infinity_2b", Path("mine"))),
+        (tmp_path / "mine", ("infinity_2b", tmp_path / "mine")),
+        ("tiny", ("tiny", None)),
+        ("./tiny", ("infinity_2b", Path("tiny"))),
+        (Path("tiny"), ("infinity_2b", Path("tiny"))),
+    ):
+        pipe = load(model)
+        assert opened.pop() == expected
+        assert (pipe.tokenizer, pipe.text_encoder) == (expected[1], expected[1])
+
+    for model, more, fault in (
+        ("mine", {"model_dir": "tiny"}, "both are folders; give only one"),
+        (Path("none"), {}, "none is not a folder; give the one of converted weights"),
+        ("./none", {}, "none is not a folder; give the one of converted weights"),
+        ("infinity_3b", {}, "model: must be one of .* got .infinity_3b"),
+        (tmp_path, {}, "conversion.json: there is no such file; convert the weights again"),
+    ):
+        with pytest.raises(UserError, match=fault):
+            load(model, **more)
+    for damaged in ("[]", "{}", "{", '{"model": 3}', '{"model": "infinity_3b"}', "[" * 100_000):
+        (tmp_path / "mine" / "conversion.json").write_text(damaged)
+        with pytest.raises(UserError, match="conversion.json: names no model; convert the weights"):
+            load("mine")
 
 
 def test_the_mask_of_a_word_is_where_the_word_is_edited(

@@ -5,7 +5,7 @@ from typing import assert_type
 
 from PIL import Image
 
-from editinfinity import EditInfinityPipeline, Inversion
+from editinfinity import EditInfinityPipeline, Inversion, Progress
 
 
 def edits(photograph: Path) -> None:
@@ -14,5 +14,10 @@ def edits(photograph: Path) -> None:
     assert_type(inversion, Inversion)
     assert_type(pipe.edit(inversion, "a cat", mask="mask.png", seed=1), Image.Image)
     assert_type(pipe.edit(inversion, ["a cat", "a cow"], cfg=3.5), list[Image.Image])
+    EditInfinityPipeline.from_pretrained(photograph.parent)
+    steps = list[Progress]()
+    pipe.invert(photograph, "a dog", on_progress=steps.append)
+    pipe.edit(inversion, "a cat", on_progress=lambda progress: print(progress.step / progress.of))
+    assert_type(steps[0].loss, float | None)
     pipe.edit(inversion, "a cat", seeed=1)  # type: ignore[call-overload]
     pipe.edit(inversion, "a cat", background="exakt")  # type: ignore[call-overload]

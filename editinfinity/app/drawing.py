@@ -25,8 +25,9 @@ from editinfinity.files.opening import size_upright
 from editinfinity.files.photograph import photograph_of
 from editinfinity.files.writing import write_photograph
 from editinfinity.inverted import Inversion
-from editinfinity.method.invert import SOFT_PROMPT, TrainingCallbacks
+from editinfinity.method.invert import SOFT_PROMPT
 from editinfinity.pipeline import EditInfinityPipeline
+from editinfinity.progress import Progress
 from editinfinity.settings import groups
 from editinfinity.settings.guidance import guidance_of, learns_nothing, values_of
 
@@ -43,7 +44,7 @@ _EDIT_GROUPS = (
 """Groups of the settings of ``EditInfinityPipeline.edit``."""
 
 
-class _Progress(TrainingCallbacks):
+class _Learning:
     """Tells the app about each iteration, and ends a training that was cancelled.
 
     Args:
@@ -55,15 +56,17 @@ class _Progress(TrainingCallbacks):
         self.conversation, self.updates = conversation, updates
         self.done, self.started = 0, time.monotonic()
 
-    def on_iteration(self, name: str, iteration: int, last: int, loss: float) -> None:
+    def __call__(self, progress: Progress) -> None:
+        if progress.loss is None:
+            return
         self.done += 1
         passed = time.monotonic() - self.started
         self.conversation.tell(
             "progress",
-            stage="words" if name == SOFT_PROMPT else "style",
-            iteration=iteration,
-            of=last,
-            loss=loss,
+            stage="words" if progress.stage == SOFT_PROMPT else "style",
+            iteration=progress.step,
+            of=progress.of,
+            loss=progress.loss,
             seconds_left=passed / self.done * (self.updates - self.done),
         )
         self.conversation.require_wanted()
@@ -127,8 +130,10 @@ class Drawing:
         self.conversation.tell("progress", stage="drawing")
         edit = _edit_settings(settings)
         mask = None if task.mask is None else Path(task.mask)
-        picture = self.pipeline.edit(inversion, task.prompt, mask=mask, **edit)
-        self.conversation.require_wanted()
+        picture = self.pipeline.edit(
+            inversion, task.prompt, mask=mask, **edit,
+            on_progress=lambda _: self.conversation.require_wanted(),
+        )  # fmt: skip
         edited = replace(photograph_of(picture), metadata=inversion.photograph.metadata)
         if settings["gps"] == "drop":
             edited = edited.without_location()
@@ -179,7 +184,7 @@ class Drawing:
             inversion = self.pipeline.invert(
                 photograph, task.source, embedding_iterations=words, lora_iterations=style,
                 crop=region or FULL, pixel_budget=self._budget(settings), training=training,
-                lora=lora, callbacks=_Progress(self.conversation, words + style),
+                lora=lora, on_progress=_Learning(self.conversation, words + style),
             )  # fmt: skip
             if words + style:
                 _save(inversion, folder)

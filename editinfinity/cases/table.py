@@ -30,7 +30,7 @@ REQUIRED = ("case", "image", "edit_prompt")
 COLUMNS = (*REQUIRED, "mask", "blend", "source_prompt", "edit", "target_word")
 """Columns that are inputs rather than settings."""
 
-_MAX_BYTES = 2**26
+MAX_BYTES = 2**26
 """Maximum size of a table, in bytes."""
 
 _QUOTED = re.compile(r'".*"', re.DOTALL)
@@ -38,19 +38,23 @@ _QUOTED = re.compile(r'".*"', re.DOTALL)
 Row = Mapping[str, str]
 
 
-def read_table(path: Path, config: Config, notices: list[str] | None = None) -> dict[str, Case]:
+def read_table(
+    path: Path, config: Config, notices: list[str] | None = None, text: str | None = None
+) -> dict[str, Case]:
     """Read the cases of a table, in its order.
 
     Args:
         path: the table.
         config: the configuration, whose settings the table overrides.
         notices: list that receives one line for each input that is valid but possibly a mistake.
+        text: content of the table; None reads it from ``path``.
 
     Raises:
         ConfigError: with one line for every fault, which names the line of the table.
     """
     faults: list[str] = []
-    rows = _read_rows(path, faults, [] if notices is None else notices)
+    lines = _cells_by_line(path, _read_text(path) if text is None else text)
+    rows = _rows_of(path, lines, faults, [] if notices is None else notices)
     if not rows:
         faults.append(f"{path}: has no rows; add one line per edit below the heading")
     grouped: dict[str, list[tuple[int, Row]]] = {}
@@ -76,15 +80,16 @@ def read_table(path: Path, config: Config, notices: list[str] | None = None) -> 
     return cases
 
 
-def _read_rows(path: Path, faults: list[str], notices: list[str]) -> list[tuple[int, Row]]:
+def _rows_of(
+    path: Path, lines: list[tuple[int, list[str]]], faults: list[str], notices: list[str]
+) -> list[tuple[int, Row]]:
     """Return (line number, cells by column) of every row, in file order, without empty lines.
 
     Tabs separate cells and line ends separate rows, even between quotes.
 
     Raises:
-        ConfigError: there is no table, or its heading is faulty.
+        ConfigError: the heading is faulty.
     """
-    lines = _read_lines(path)
     _, heading = lines[0] if lines else (1, [])
     columns = [column for column in heading if column]
     if heading_faults := [f"{path}: {line}" for line in _heading_faults(columns)]:
@@ -104,16 +109,24 @@ def _read_rows(path: Path, faults: list[str], notices: list[str]) -> list[tuple[
     return rows
 
 
-def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Return (line number, stripped cells) of every line that is not empty.
+def _read_text(path: Path) -> str:
+    """Return the content of a table.
 
     Raises:
         ConfigError: the table cannot be read.
     """
     try:
-        text = read_text(path, _MAX_BYTES, "create it or correct the path")
+        return read_text(path, MAX_BYTES, "create it or correct the path")
     except UserError as error:
         raise ConfigError([f"cases: {error}"]) from None
+
+
+def _cells_by_line(path: Path, text: str) -> list[tuple[int, list[str]]]:
+    """Return (line number, stripped cells) of every line that is not empty.
+
+    Raises:
+        ConfigError: a cell is too long.
+    """
     reader = csv.reader(io.StringIO(text, newline=None), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]

@@ -28,6 +28,7 @@ from editinfinity.cli.delivery import (
     log_lost_detail,
     log_warnings,
     print_results,
+    print_results_as_json,
     require_output_folder,
     result_path,
     results_of_unedited,
@@ -37,10 +38,12 @@ from editinfinity.cli.everyday import (
     EditOptions,
     checked_settings,
     log_found_place,
+    log_untrained,
     on_disk,
     require_at_most_one,
 )
 from editinfinity.cli.options import grouped
+from editinfinity.cli.streams import AsJson
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder, require_file
 from editinfinity.prompts import find_word
@@ -75,6 +78,7 @@ def batch(
     watch: Annotated[
         bool, typer.Option("--watch", help="Edit each photograph that arrives, until Ctrl-C.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Edit every photograph in a folder; the others continue if one fails.
 
@@ -93,9 +97,11 @@ def batch(
         find_word(options.source_prompt() or "", options.target, "--target")
     if masks is not None and not is_folder(masks):
         require_file(masks, sys.maxsize, "give a folder of masks, or one mask for all")
+    show = print_results_as_json if as_json else print_results
     results = _results_folder(folder, output)
     require_output_folder(results, results, "set --output to another folder")
     settings = checked_settings(options.settings())
+    log_untrained(options.settings())
     search = _Search(folder, recursive, masks, not options.finds_place, (results, options.work))
     place = Path(os.path.realpath(folder))
     digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
@@ -107,7 +113,7 @@ def batch(
         with lock_project(project) as lock:
             editor = _Editor(options, place, results, project, lock, settings)
             watch_folders(
-                [folder, *([masks] if masks else [])], recursive, search.find, editor.edit
+                [folder, *([masks] if masks else [])], recursive, search.find, editor.edit, show
             )
         return
     found = search.find()
@@ -120,7 +126,7 @@ def batch(
         editor = _Editor(options, place, results, project, lock, settings)
         edited = editor.edit(found.photographs, found)
     outcomes = sorted([*edited, *unedited], key=lambda result: result.image)
-    print_results(outcomes)
+    show(outcomes)
     counts = Counter(result.outcome for result in outcomes)
     if failed := counts["failed"]:
         total = failed + counts["edited"]
@@ -274,6 +280,7 @@ class _Editor:
         if not names or usual == found:
             return {}
         log_found_place(f"photographs without a mask ({len(names)})", found)
+        log_untrained(found)
         return {
             name: {key: value for key, value in found.items() if usual.get(key) != value}
             for name in names

@@ -12,9 +12,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import typer
-
 from editinfinity.cases.photo_folder import Unedited
+from editinfinity.cli.streams import (
+    STANDARD,
+    is_quiet,
+    print_json,
+    require_writable_standard_output,
+    tell,
+    write_standard_output,
+)
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder
 from editinfinity.names import printable
@@ -49,6 +55,17 @@ class PhotographResult(NamedTuple):
         named = self.show.startswith(str(self.image))
         return printable(self.show if named else f"{self.image}: {self.show}")
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the outcome as ``schemas/command_output.schema.yaml`` describes it."""
+        edited = self.outcome == "edited"
+        return {
+            "photograph": str(self.image),
+            "outcome": self.outcome,
+            "seconds": self.seconds,
+            "picture": self.show if edited else None,
+            "reason": None if edited else self.line,
+        }
+
 
 def results_of_unedited(files: Iterable[Unedited]) -> list[PhotographResult]:
     """Return the outcomes of files that are not edited."""
@@ -62,17 +79,28 @@ def print_results(photographs: Sequence[PhotographResult]) -> None:
     """Print a table to a terminal; else only paths to stdout, and reasons to the log on stderr."""
     from editinfinity.results.summary import columns_of, duration
 
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not is_quiet():
         rows = [("photograph", "outcome", "time", "open")]
         for image, outcome, seconds, show in photographs:
             time = "" if seconds is None else duration(seconds)
             rows.append((printable(str(image)), outcome, time, printable(show)))
-        typer.echo("\n".join(columns_of(rows)))
+        tell("\n".join(columns_of(rows)))
         return
     for result in photographs:
         if result.outcome == "edited":
-            typer.echo(printable_path(result.show))
-        else:
+            tell(printable_path(result.show))
+    _log_unedited(photographs)
+
+
+def print_results_as_json(photographs: Sequence[PhotographResult]) -> None:
+    """Print the outcomes as JSON to stdout; the reasons are also logged on stderr."""
+    print_json({"photographs": [result.as_json() for result in photographs]})
+    _log_unedited(photographs)
+
+
+def _log_unedited(photographs: Iterable[PhotographResult]) -> None:
+    for result in photographs:
+        if result.outcome != "edited":
             log.log(_LEVELS[result.outcome], "%s", result.line)
 
 
@@ -115,16 +143,19 @@ def output_path(image: Path, output: Path | None, inputs: Iterable[Path | None])
 
     Args:
         image: the photograph.
-        output: ``--output``; None for a file beside the photograph.
+        output: ``--output``; None for a file beside the photograph, ``-`` for standard output.
         inputs: files of the edit besides the photograph, which must not be overwritten.
 
     Raises:
         UserError: ``--output`` has an unsupported extension, cannot store the photograph, is an
-            input of the edit, or no file can be created there.
+            input of the edit, or no file can be created there; or standard output is a terminal.
     """
     from editinfinity.files.opening import size_upright
     from editinfinity.files.writing import FORMATS, require_writable_as
 
+    if output == STANDARD:
+        require_writable_standard_output()
+        return output
     if output is None:
         path = result_path(image.parent, image, "_edited")
         require_output_folder(path.parent, path, "set --output to a file in another folder")
@@ -197,6 +228,11 @@ def deliver(
     if draft is not None and path != draft:
         draft.unlink(missing_ok=True)
     return path
+
+
+def print_picture(picture: Path, image: Path) -> None:
+    """Write a result to standard output, in the photograph's format if that can be written."""
+    write_standard_output(_content_of(picture, image, result_path(Path(), image)))
 
 
 def deliver_draft(picture: Path, image: Path, target: Path, overwrite: bool) -> Path:

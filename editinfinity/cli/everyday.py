@@ -1,11 +1,11 @@
-"""Commands for everyday use: edit a photograph, create cases, inspect files."""
+"""Commands for everyday use: edit a photograph, and show what a picture was made with."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from editinfinity.cases.case import Case
 from editinfinity.cases.create import (
     NewEdit,
     case_name,
-    command_for_case,
     make_case,
     require_creatable,
     source_prompt_of,
@@ -29,17 +27,30 @@ from editinfinity.cli.delivery import (
     log_lost_detail,
     log_warnings,
     output_path,
+    print_picture,
     print_results,
-    printable_path,
     with_user_paths,
 )
-from editinfinity.cli.options import grouped, setting_option
+from editinfinity.cli.options import completion_of, grouped, setting_option
+from editinfinity.cli.streams import (
+    STANDARD,
+    AsJson,
+    picture_or_standard_input,
+    print_json,
+    text_or_standard_input,
+)
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import path_on_disk
 from editinfinity.method.prompt_changes import require_comparable
 from editinfinity.names import printable
 from editinfinity.prompts import find_word
-from editinfinity.settings.groups import FOUND, ModelSettings
+from editinfinity.settings.groups import (
+    FOUND,
+    InversionSettings,
+    LoraSettings,
+    ModelSettings,
+    TrainingSettings,
+)
 from editinfinity.settings.guidance import values_of
 
 log = logging.getLogger(__name__)
@@ -51,7 +62,13 @@ def on_disk(path: Path | None) -> Path | None:
 
 
 Image = Annotated[Path, typer.Argument(help="The photograph.", callback=on_disk)]
-Prompt = Annotated[str, typer.Option(help="Description of the edited picture.")]
+Prompt = Annotated[
+    str,
+    typer.Option(
+        help="Description of the edited picture; - reads it from standard input.",
+        callback=text_or_standard_input,
+    ),
+]
 Source = Annotated[str | None, typer.Option(help="Description of the photograph.")]
 Mask = Annotated[
     Path | None,
@@ -73,7 +90,8 @@ FindMask = Annotated[
     str | None,
     typer.Option(
         help="Find the region by comparing --source and --prompt: words, bits or both (the best); "
-        "drawn without training unless --set method says otherwise."
+        "drawn without training unless --set method says otherwise.",
+        autocompletion=completion_of(FOUND),
     ),
 ]
 Model = Annotated[str, setting_option("model")]
@@ -105,6 +123,12 @@ _PLACE, _METHOD = {"mask_source", "infer_function"}, {"method", "guidance"}
 """Settings that choose where to edit, and how."""
 
 
+_OF_TRAINING = frozenset(
+    key for group in (InversionSettings, TrainingSettings, LoraSettings) for key in group.settings()
+)
+"""Settings that have an effect only where something is trained."""
+
+
 _RESERVED = frozenset({"cases", "data", "results", "slice", "pie_bench", "overrides"})
 """Settings that these commands rely on: they describe the project folder that they create."""
 
@@ -131,7 +155,7 @@ class EditOptions:
         """
         import yaml
 
-        _require_texts(self.prompt, self.source, self.target)
+        require_texts(self.prompt, self.source, self.target)
         settings: dict[str, Any] = {**_DEFAULTS, "model": self.model}
         for key in ("seed", "mask_edit_region"):
             if (value := getattr(self, key)) is not None:
@@ -191,9 +215,8 @@ class EditOptions:
 
 def register(app: typer.Typer) -> None:
     """Add these commands to an app."""
-    for command in (edit, new, show):
+    for command in (edit, show):
         app.command(command.__name__)(command)
-    app.command("import")(import_table)
 
 
 @grouped
@@ -206,7 +229,9 @@ def edit(
     options: EditOptions,
     output: Annotated[
         Path | None,
-        typer.Option(help="Default: PHOTO_edited beside the photograph, in its format."),
+        typer.Option(
+            help="Default: PHOTO_edited beside the photograph, in its format; - is standard output."
+        ),
     ] = None,
     refine: Annotated[
         bool,
@@ -229,6 +254,9 @@ def edit(
     or seed then takes seconds. Without one, the region is found by comparing --source and --prompt,
     and drawn without training (--find-mask both). Without --source, or with --set mask_source=none,
     the whole picture may change.
+
+    The photograph or the mask may be -, a picture on standard input. The edit of a photograph on
+    standard input goes to standard output, unless --output is given.
     """
     from editinfinity.cli.progress import lock_project, run_workflow
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
@@ -236,13 +264,17 @@ def edit(
     require_at_most_one(
         mask=mask, box=box, blend=blend, target=options.target, find_mask=options.find_mask
     )
+    if output is None and image == STANDARD:
+        output = STANDARD
+    if refine and output == STANDARD:
+        raise UserError("--refine: writes two pictures, so it needs --output FILE")
+    image = picture_or_standard_input(image, options.work / "stdin")
+    mask = mask and picture_or_standard_input(mask, options.work / "stdin")
     require_file(image)
     name = case_name(image)
     project = options.work / name
     case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
-    if options.source is None and options.target is None:
-        options = replace(options, source=source_prompt_of(case))  # of an earlier edit
-    asked = options
+    asked = options = _with_earlier_source(options, case, image)
     if mask is None and box is None and blend is None:
         options = asked.finding_the_place()
     settings = options.settings()
@@ -256,11 +288,12 @@ def edit(
         settings["method"] = TRAINED_METHOD
     require_creatable(case, image, edits, overwrite=True)
     label = "--box" if box is not None else str(mask or blend or "") or None
-    outputs = paths_of_output(output) if output else []
+    outputs = paths_of_output(output) if output and output != STANDARD else []
     with locked_for_change(outputs), lock_project(project) as lock:
         make_case(case, image, source, edits, overwrite=True)
         if options is not asked:
             log_found_place(printable(str(image)), settings)
+        log_untrained(settings)
         picture, draft, told = project / "results" / name / "edit.png", None, list[str]()
         smoothings = values_of(loaded, "smoothing") if label or options.finds_place else ()
         where = project, name, image, label, smoothings
@@ -278,6 +311,9 @@ def edit(
         log_warnings(*where, told)
         if options.find_mask is not None:
             log_lost_detail(image, loaded)
+        if output == STANDARD:
+            print_picture(picture, image)
+            return
         written = deliver(picture, image, target_output, output is not None, draft)
         print_results([PhotographResult(image, "edited", run.seconds(name), str(written))])
 
@@ -295,6 +331,39 @@ def log_found_place(what: str, settings: Mapping[Any, Any]) -> None:
         what,
         ", without training" if settings.get("method") == FOUND_METHOD else "",
     )
+
+
+def log_untrained(settings: Mapping[Any, Any]) -> None:
+    """Log which settings have no effect because the edit is drawn without training."""
+    if settings.get("method", TRAINED_METHOD) == TRAINED_METHOD:
+        return
+    if unused := sorted(_OF_TRAINING & settings.keys()):
+        log.warning(
+            "--set %s: no effect, as nothing is trained (method: %s); to train, add --set "
+            "method=%s",
+            ", ".join(unused), settings["method"], TRAINED_METHOD,
+        )  # fmt: skip
+
+
+def _with_earlier_source(options: EditOptions, case: Path, image: Path) -> EditOptions:
+    """Return the options with the source prompt of an earlier edit, if there is none of this one.
+
+    The source prompt that is made from ``--target`` replaces one that does not contain the word.
+    """
+    earlier = source_prompt_of(case)
+    if options.source is not None or not earlier:
+        return options
+    if options.target is not None:
+        try:
+            find_word(earlier, options.target)
+        except UserError:
+            log.info(
+                '%s: described as "%s", as "%s" does not contain the target; --source describes it '
+                "in your words",
+                image, options.source_prompt(), earlier,
+            )  # fmt: skip
+            return options
+    return replace(options, source=earlier)
 
 
 def _first_drawing(settings: dict[Any, Any]) -> dict[Any, Any]:
@@ -318,107 +387,35 @@ def checked_settings(settings: dict[Any, Any]) -> dict[str, Any]:
     return dict(load_config(settings, source="settings").settings)
 
 
-def new(
-    case: Annotated[str, typer.Argument(help="Name of the case.")],
-    image: Image,
-    prompt: Prompt,
-    source: Source = None,
-    mask: Mask = None,
-    box: Box = None,
-    blend: Blend = None,
-    target: Target = None,
-    name: Annotated[str, typer.Option(help="Name of the edit.")] = "edit",
-    data: Annotated[Path, typer.Option(help="Folder of the cases.")] = Path("data"),
-) -> None:
-    """Create a case of the workflow, or add an edit (--name) to one.
-
-    editinfinity new holiday photo.jpg --mask mask.png --prompt "a boat"
-
-    An existing edit keeps its mask, blend mask or target word if none is given.
-
-    editinfinity run --config cases=[holiday]
-    """
-    from editinfinity.files.camera_raw import refuse_camera_files
-    from editinfinity.files.formats import load_plugin
-    from editinfinity.names import why_unusable
-    from editinfinity.planning.in_use import locked_for_change, paths_of_case
-
-    require_at_most_one(mask=mask, box=box, blend=blend, target=target)
-    _require_texts(prompt, source, target)
-    require_file(image)
-    refuse_camera_files(image)  # a case gets a copy that is not opened here
-    load_plugin(image)
-    if reason := why_unusable(case):
-        raise UserError(f"{case!r} cannot be the name of a case: {reason}")
-    folder = path_on_disk(data / case)
-    with locked_for_change(paths_of_case(folder)):
-        make_case(folder, image, source, {name: NewEdit(prompt, mask, box, target, blend)})
-    typer.echo(f"{printable_path(folder)}: run it with: {command_for_case(folder.name, data)}")
-
-
-def import_table(
-    table: Annotated[Path, typer.Argument(help="Tab-separated table; columns as in cases.tsv.")],
-    data: Annotated[Path, typer.Option(help="Folder of the cases.")] = Path("data"),
-) -> None:
-    """Create cases from a table: case, image, edit_prompt, mask, source_prompt, edit, …."""
-    from editinfinity.cases.table import read_table
-    from editinfinity.config.load import load_config
-    from editinfinity.planning.in_use import locked_for_change, paths_of_case
-
-    config = load_config({}, source=str(table))
-    notices: list[str] = []
-    cases = read_table(table, config, notices)
-    for line in notices:
-        log.warning("%s", line)
-    dropped = {
-        key
-        for case in cases.values()
-        for edit in case.edits.values()
-        for key, value in edit.settings.items()
-        if value != config.settings[key]
-    }
-    folders = {name: path_on_disk(data / name) for name in cases}
-    with locked_for_change(path for folder in folders.values() for path in paths_of_case(folder)):
-        for name, case in cases.items():
-            require_creatable(folders[name], case.image, _edits_of(case))
-        if dropped:
-            keys = ", ".join(sorted(dropped))
-            log.warning("%s: cases cannot store %s; use overrides of config.yaml", table, keys)
-        for name, case in cases.items():
-            source = None if case.source_prompt is None else str(case.source_prompt)
-            make_case(folders[name], case.image, source, _edits_of(case))
-            typer.echo(printable_path(folders[name]))
-
-
-def _edits_of(case: Case) -> dict[str, NewEdit]:
-    """Convert the edits of a case read from a table: edit name → edit to create."""
-    return {
-        edit.name: NewEdit(
-            str(edit.prompt),
-            edit.mask,
-            None,
-            None if edit.target_word is None else str(edit.target_word),
-            edit.blend,
-        )
-        for edit in case.edits.values()
-    }
-
-
 def show(
-    path: Annotated[Path, typer.Argument(help="A picture made by editinfinity.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="A picture made by editinfinity; - reads it from standard input."),
+    ],
+    as_json: AsJson = False,
 ) -> None:
     """Print the settings that a picture was made with."""
     from editinfinity.files.writing import read_settings
 
-    settings = read_settings(path)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = read_settings(picture_or_standard_input(path, Path(folder)))
     if settings is None:
         raise UserError(f"{path}: contains no settings of editinfinity")
-    with contextlib.suppress(ValueError):  # text that is not JSON is printed unchanged
-        settings = json.dumps(json.loads(settings), indent=2, ensure_ascii=False, sort_keys=True)
-    typer.echo(settings)
+    try:
+        parsed = json.loads(settings)
+    except (ValueError, RecursionError):
+        parsed = None
+    if as_json:
+        if not isinstance(parsed, dict):
+            raise UserError(f"{path}: its settings are not JSON; show them without --json")
+        print_json({"picture": str(path), "settings": parsed})
+    elif parsed is None:  # text that is not JSON is printed unchanged
+        typer.echo(settings)
+    else:
+        typer.echo(json.dumps(parsed, indent=2, ensure_ascii=False, sort_keys=True))
 
 
-def _require_texts(prompt: str, source: str | None, target: str | None) -> None:
+def require_texts(prompt: str, source: str | None, target: str | None) -> None:
     """Check the texts of an edit, which are written into files.
 
     Raises:

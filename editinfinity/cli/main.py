@@ -12,11 +12,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from editinfinity.cli import everyday, preview
+from editinfinity.cli import everyday, new_cases, preview
 from editinfinity.cli.app import app as open_page
 from editinfinity.cli.batch import batch
+from editinfinity.cli.options import Quiet, with_quiet
 from editinfinity.cli.stages import stages
-from editinfinity.cli.streams import PrintableFormatter, finish_streams, prepare_streams
+from editinfinity.cli.streams import (
+    AsJson,
+    PrintableFormatter,
+    be_quiet,
+    finish_streams,
+    is_quiet,
+    prepare_streams,
+    print_json,
+    tell,
+)
 from editinfinity.cli.upstream import import_upstream
 from editinfinity.cli.weights import weights
 from editinfinity.environment import let_idle_threads_sleep
@@ -42,7 +52,6 @@ app = typer.Typer(
 
     Results are written to results/. A second run only repeats jobs that a change affects.""",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -65,13 +74,14 @@ def start(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log only warnings.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Set up logging and the environment for any command."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter("%(message)s"))
-    level = logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    if quiet:
+        be_quiet()
     context.obj = replace_unusable()
     let_idle_threads_sleep()
 
@@ -111,23 +121,36 @@ def run(context: typer.Context) -> None:
     if profile and not any(argument.startswith("--profile") for argument in context.args):
         option = shell_command("--profile", profile)
         log.warning("SNAKEMAKE_PROFILE: is ignored; to use that profile, add %s", option)
+    if is_quiet() and not any(_sets_quiet(argument) for argument in context.args):
+        command += ["--quiet", "all"]
     # Replaces this process, so that Ctrl-C and a cluster's signals reach Snakemake itself.
     sys.stdout.flush()
     os.execv(sys.executable, [*command, *context.args])
 
 
 @app.command()
-def doctor(context: typer.Context) -> None:
+def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """Check whether a run would work in this folder, on this machine; exit status 1 if not.
 
     Checks Python and packages, environment variables, config.yaml and its cases, the model's
     weights and checksums, GPUs and their memory, the limit on GPU jobs, SLURM's GPUs, and free disk
     space.
     """
-    from editinfinity.doctor import format_findings, run_checks, works
+    from editinfinity.doctor import Severity, format_findings, run_checks, works
 
     findings = run_checks(Path.cwd(), context.obj)
-    typer.echo(format_findings(findings))
+    if as_json:
+        shown = [
+            {"subject": each.subject, "severity": each.severity.value.lower(), "text": each.text}
+            for each in findings
+        ]
+        print_json({"works": works(findings), "findings": shown})
+    elif is_quiet():
+        for each in findings:
+            if each.severity is Severity.FAULT:
+                log.error("%s: %s", each.subject, each.text)
+    else:
+        typer.echo(format_findings(findings))
     raise typer.Exit(0 if works(findings) else 1)
 
 
@@ -161,16 +184,22 @@ def report(
             raise UserError(f"{config.results}: has no results yet; start editinfinity run")
         DIGESTS.persist_in(Path())
         page = make_report(config, load_cases(config)).absolute()
-    typer.echo(folder / config.results / page.name)
+    tell(str(folder / config.results / page.name))
     if show:
         webbrowser.open(page.as_uri())
 
 
 everyday.register(app)
+new_cases.register(app)
 preview.register(app)
 app.command("batch")(batch)
 app.command("app")(open_page)
 app.command("import-upstream")(import_upstream)
+for group in (app, stages, weights):
+    for command in group.registered_commands:
+        # All arguments of run are Snakemake's.
+        if command.callback is not None and command.callback is not run:
+            command.callback = with_quiet(command.callback)
 
 
 def _sets_cores(argument: str) -> bool:
@@ -178,6 +207,11 @@ def _sets_cores(argument: str) -> bool:
     name = argument.partition("=")[0]
     short = argument.startswith(("-c", "-j")) and argument[2:3].isdigit()
     return short or name in ("-c", "--cores", "-j", "--jobs", "--profile", "--workflow-profile")
+
+
+def _sets_quiet(argument: str) -> bool:
+    """Whether an argument sets which messages Snakemake prints."""
+    return argument.partition("=")[0] in ("-q", "--quiet")
 
 
 def _exit_with(message: str) -> NoReturn:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from editinfinity.cli.streams import be_quiet
 from editinfinity.settings.groups import SETTINGS
+from editinfinity.settings.types import Choice
 
 _OLD_NAMES = {
     "train_seed": "--seed",
@@ -31,7 +33,38 @@ _OLD_NAMES = {
 def setting_option(key: str) -> Any:
     """Return the typer option of a setting, for use in ``Annotated``; it has the setting's name."""
     names = [f"--{key.replace('_', '-')}", _OLD_NAMES[key]] if key in _OLD_NAMES else []
-    return typer.Option(*names, help=f"{SETTINGS[key].help.replace('null =', 'default:')}.")
+    setting = SETTINGS[key]
+    words = map(str, setting.type.options) if isinstance(setting.type, Choice) else ()
+    text = f"{setting.help.replace('null =', 'default:')}."
+    return typer.Option(*names, help=text, autocompletion=completion_of(words))
+
+
+def completion_of(words: Iterable[str]) -> Callable[[], list[str]]:
+    """Return a function with the words to which shells complete a value, for typer."""
+    listed = list(words)
+    return lambda: listed
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+
+
+def with_quiet(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the option ``--quiet`` to a command, which it takes after its name as well."""
+    signature = inspect.signature(command, eval_str=True)
+
+    @functools.wraps(command)
+    def run(quiet: bool, **options: Any) -> None:
+        if quiet:
+            be_quiet()
+        command(**options)
+
+    added = inspect.Parameter(
+        "quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet
+    )
+    options = [*signature.parameters.values(), added]
+    run.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in options}
+    return run
 
 
 class Without:

@@ -34,6 +34,7 @@ from editinfinity.cli.everyday import (
     require_file,
 )
 from editinfinity.cli.options import setting_option
+from editinfinity.cli.streams import tell
 from editinfinity.errors import UserError
 from editinfinity.settings.groups import MaskSettings, ModelSettings
 from editinfinity.settings.guidance import values_of
@@ -114,7 +115,7 @@ def _draw(
         write_png(target, mask_preview(picture, edited, crop_around([edited], "1M")))
     for line in notices:
         log.warning("%s", with_options(line))
-    typer.echo(f"{printable_path(target)}: {edited.mean():.1%} of the photograph is edited")
+    tell(f"{printable_path(target)}: {edited.mean():.1%} of the photograph is edited")
 
 
 def _find(image: Path, options: EditOptions, target: Path, overwrite: bool) -> None:
@@ -144,6 +145,4 @@ def _find(image: Path, options: EditOptions, target: Path, overwrite: bool) -> N
         mask, heatmap = map(Path, Layout(str(project / "results" / name)).mask_pictures("edit"))
         written = deliver(mask, mask, target, overwrite)
         share = read_mask(written, size_upright(image)).mean()
-    typer.echo(
-        f"{printable_path(written)}: {share:.1%} of the photograph is edited; how sure: {heatmap}"
-    )
+    tell(f"{printable_path(written)}: {share:.1%} of the photograph is edited; how sure: {heatmap}")

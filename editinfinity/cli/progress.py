@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import yaml
 
+from editinfinity.cli.streams import is_quiet
 from editinfinity.display.terminal import DRAW_ON, terminal_to_draw_on
 from editinfinity.environment import ERROR_FILE, workflow_root
 from editinfinity.errors import UserError
@@ -86,7 +87,7 @@ def lock_project(project: Path) -> Iterator[tuple[int, ...]]:
 
 
 def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -> FinishedRun:
-    """Run the workflow in a project folder, and show its progress.
+    """Run the workflow in a project folder, and show its progress unless ``--quiet`` was given.
 
     The user's own settings of Snakemake (profiles, ``SNAKEMAKE_…``) have no effect on it.
 
@@ -126,7 +127,8 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
     ):  # fmt: skip
         assert process.stderr is not None
         try:
-            output = _report_jobs(process.stderr, None if shared else sys.stderr)
+            hidden = shared or is_quiet()
+            output = _report_jobs(process.stderr, None if hidden else sys.stderr)
         except BaseException:  # stopped: so is the workflow, which saves what it is training
             process.terminate()
             process.communicate()
@@ -201,7 +203,7 @@ def _shared_terminal() -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
 
     Snakemake draws its progress on that terminal, if there is one; this process reads its stderr.
     """
-    terminal = terminal_to_draw_on()
+    terminal = None if is_quiet() else terminal_to_draw_on()
     if terminal is None:
         yield (), {}
         return

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from editinfinity.cases.folders import UNNAMED_EDIT
+from editinfinity.cli.streams import tell
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import path_on_disk
 from editinfinity.names import why_unusable
@@ -105,15 +106,15 @@ def import_upstream(
     for line in upstream.notices:
         log.warning("%s", line)
     for line in _summary(training, files.missing(), target):
-        typer.echo(line)
+        tell(line)
     entry = override_line(case, overrides)
-    typer.echo(
+    tell(
         f"{config_path}: overrides: {entry}"
         if added
         else f"{config_path}: is left as it is (it has other settings of this case, or another "
         f"layout); set in its overrides: {entry}"
     )
-    typer.echo(f"{target}: run it with: {command_for_case(target.name)}")
+    tell(f"{target}: run it with: {command_for_case(target.name)}")
 
 
 def _project() -> tuple[Config, Path]:

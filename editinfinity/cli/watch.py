@@ -15,7 +15,7 @@ from pathlib import Path
 
 from editinfinity.cancellation import Cancellation, Stopped
 from editinfinity.cases.photo_folder import OTHER_MASK_ENDINGS, Found, Photograph, Unedited
-from editinfinity.cli.delivery import PhotographResult, print_results, results_of_unedited
+from editinfinity.cli.delivery import PhotographResult, results_of_unedited
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import require_file, sha256_of
 from editinfinity.files.opening import MAX_BYTES, open_picture
@@ -49,6 +49,7 @@ def watch_folders(
     recursive: bool,
     find: Callable[[], Found],
     edit: Callable[[Sequence[Photograph], Found], list[PhotographResult]],
+    show: Callable[[Sequence[PhotographResult]], None],
 ) -> None:
     """Edit each photograph when it is complete, and again when it changes, until a signal comes.
 
@@ -57,6 +58,7 @@ def watch_folders(
         recursive: whether changes in their subfolders do too.
         find: searches for photographs.
         edit: edits some of what was found, and returns the outcomes.
+        show: prints outcomes.
     """
     arrivals, results = Arrivals(), dict[Path, PhotographResult]()
     cancellation, fault = Cancellation(), ""
@@ -77,7 +79,7 @@ def watch_folders(
                     if new.photographs:
                         outcomes += _edited(new.photographs, found, edit)
                     if outcomes:
-                        print_results(outcomes)
+                        show(outcomes)
                         results |= {result.image: result for result in outcomes}
                     if not (new.pending or new.photographs):
                         changed.wait(_NEXT_SEARCH)

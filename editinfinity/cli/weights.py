@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from editinfinity.cli.options import setting_option
+from editinfinity.cli.options import completion_of, setting_option
+from editinfinity.cli.streams import AsJson, is_quiet, print_json, tell
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import BACKBONES
 from editinfinity.files.input_files import is_folder
@@ -21,7 +22,7 @@ from editinfinity.released.record import require_converted
 from editinfinity.settings.groups import ModelSettings
 
 if TYPE_CHECKING:
-    from editinfinity.released.deep_check import Check
+    from editinfinity.released.deep_check import Check, DeepReport
     from editinfinity.released.verify import Verdict
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,16 @@ weights = typer.Typer(
     rich_markup_mode=None,
 )
 
-Model = Annotated[str, typer.Argument(help=f"{' or '.join(RELEASES)}.")]
+Model = Annotated[
+    str,
+    typer.Argument(help=f"{' or '.join(RELEASES)}.", autocompletion=completion_of(RELEASES)),
+]
 ModelOrMetric = Annotated[
     str,
-    typer.Argument(help=f"{', '.join(RELEASES)}; for metrics: {', '.join(BACKBONES)}."),
+    typer.Argument(
+        help=f"{', '.join(RELEASES)}; for metrics: {', '.join(BACKBONES)}.",
+        autocompletion=completion_of([*RELEASES, *BACKBONES]),
+    ),
 ]
 To = Annotated[
     Path | None,
@@ -83,7 +90,7 @@ def fetch(
             if (to or download_to) is None
             else f": set {model}_weights: {yaml_text(str(folder))}"
         )
-        typer.echo(f"{BACKBONES[model].title}: ready in {folder}{setting}")
+        tell(f"{BACKBONES[model].title}: ready in {folder}{setting}")
         return
     release(model)
     check_dtype(dtype)
@@ -123,12 +130,12 @@ def _convert(
     for part, converted in parts.items():
         dtypes = " and ".join(converted.dtypes)
         unused = f", {len(converted.unused)} unused ones left out" if converted.unused else ""
-        typer.echo(
+        tell(
             f"{part}: {converted.tensors} tensors, {converted.parameters / 1e6:,.1f} million "
             f"parameters in {dtypes}{unused}, none missing, none unexpected: {converted.file}"
         )
     folder = "" if to is None else f" and model_dir: {yaml_text(str(to))}"
-    typer.echo(f"ready: set model: {model.name}{folder} in config.yaml")
+    tell(f"ready: set model: {model.name}{folder} in config.yaml")
 
 
 @weights.command("verify")
@@ -145,13 +152,17 @@ def verify(
         ),
     ] = False,
     device: Annotated[str, setting_option("device")] = ModelSettings.device,
+    as_json: AsJson = False,
 ) -> None:
     """Print which model a weights file belongs to, and whether the file is complete.
 
     Accepts converted folders, safetensors files, pickles, and folders of shards; with --deep only
     converted folders and names of models, bundled among them.
     """
-    failures = 0
+    from editinfinity.released.verify import verify as verify_files
+
+    files: list[Verdict] = []
+    models: list[dict[str, Any]] = []
     for name in paths:
         path = Path(name)
         named = name in PRESETS and not path.exists()
@@ -161,28 +172,66 @@ def verify(
         if named and not deep and name not in RELEASES:
             raise UserError(f"{name}: comes with this project; add --deep to check that it works")
         if not named or name in RELEASES:
-            verdicts = _verify_files(default_folder(name) if named else path, quick)
-            failures += sum(not verdict.usable for verdict in verdicts)
+            verdicts = verify_files(default_folder(name) if named else path, checksums=not quick)
+            for verdict in verdicts:
+                files.append(verdict)
+                if not as_json:
+                    _tell_verdict(verdict.line(), verdict.usable)
             model = next((each.model for each in verdicts if each.part == "transformer"), name)
         if deep and model not in PRESETS:
             raise UserError(f"{path}: conversion.json does not name the model; convert it again")
         if deep:
-            failures += not _deep_check(model, None if named else path, device)
-    if failures:
+            report, picture = _deep_check(model, None if named else path, device)
+            models.append(_json_of_report(model, report, picture))
+            if not as_json:
+                _tell_report(model, report, picture)
+    if as_json:
+        print_json({"files": list(map(_json_of_verdict, files)), "models": models})
+    if not all([*(each.usable for each in files), *(each["trained"] for each in models)]):
         raise typer.Exit(1)
 
 
-def _verify_files(path: Path, quick: bool) -> list[Verdict]:
-    from editinfinity.released.verify import verify as verify_files
+def _json_of_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as ``schemas/command_output.schema.yaml`` describes it."""
+    return {
+        "path": str(verdict.path),
+        "model": verdict.model,
+        "part": verdict.part,
+        "usable": verdict.usable,
+        "complete": verdict.comparison.fits,
+        "checksum": verdict.checksum,
+        "tensors": len(verdict.comparison.tensors),
+        "parameters": verdict.comparison.parameters,
+        "text": verdict.line(),
+    }
 
-    verdicts = verify_files(path, checksums=not quick)
-    for verdict in verdicts:
-        typer.echo(verdict.line())
-    return verdicts
+
+def _json_of_report(model: str, report: DeepReport, picture: Path | None) -> dict[str, Any]:
+    """Return a report as ``schemas/command_output.schema.yaml`` describes it."""
+    checks = [
+        {
+            "name": check.name,
+            "value": check.value,
+            "expected": check.expected,
+            "fine": check.fine,
+            "fault": None if check.fine else check.fault,
+        }
+        for check in report.checks
+    ]
+    shown = None if picture is None else str(picture)
+    return {"model": model, "trained": report.trained, "checks": checks, "picture": shown}
 
 
-def _deep_check(model: str, model_dir: Path | None, device: str) -> bool:
-    """Print a table of the checks of a whole model; return whether it is trained."""
+def _tell_verdict(line: str, fine: bool) -> None:
+    """Print a verdict; with ``--quiet`` only a bad one, as an error."""
+    if fine or not is_quiet():
+        tell(line)
+    else:
+        log.error("%s", line)
+
+
+def _deep_check(model: str, model_dir: Path | None, device: str) -> tuple[DeepReport, Path | None]:
+    """Check a whole model; return the report, and the picture that was written, if any."""
     from editinfinity.compute import report_memory_faults
     from editinfinity.files.images import write_png
     from editinfinity.released.deep_check import deep_check, example_photographs, load_models
@@ -191,20 +240,27 @@ def _deep_check(model: str, model_dir: Path | None, device: str) -> bool:
     chosen, torch_device = open_settings(ModelSettings(model, model_dir, device=device))
     with report_memory_faults("use --device cpu"):
         report = deep_check(load_models(chosen, torch_device, model_dir), example_photographs())
-    _print_checks(report.checks)
-    if report.picture is not None:
-        picture = Path(f"{model}_check.png")
-        write_png(picture, report.picture)
-        typer.echo(f"look at {picture}: a photograph, its reconstruction, a sample")
-    if report.trained:
-        typer.echo(f"{model}: is trained, and its parts belong together")
-    else:
+    if report.picture is None:
+        return report, None
+    picture = Path(f"{model}_check.png")
+    write_png(picture, report.picture)
+    return report, picture
+
+
+def _tell_report(model: str, report: DeepReport, picture: Path | None) -> None:
+    """Print a table of the checks of a whole model, and the verdict."""
+    if not is_quiet():
+        _print_checks(report.checks)
+    if picture is not None:
+        tell(f"look at {picture}: a photograph, its reconstruction, a sample")
+    verdict = f"{model}: is trained, and its parts belong together"
+    if not report.trained:
         faults = dict.fromkeys(check.fault for check in report.checks if not check.fine)
-        typer.echo(
+        verdict = (
             f"{model}: is not trained, is damaged, or has parts of different models: "
             f"{'; '.join(faults)}"
         )
-    return report.trained
+    _tell_verdict(verdict, report.trained)
 
 
 def _print_checks(checks: Sequence[Check]) -> None:

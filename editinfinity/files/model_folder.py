@@ -9,17 +9,23 @@ converted once (:mod:`editinfinity.released`) into a folder with the layout belo
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from editinfinity.environment import PACKAGE
 from editinfinity.errors import UserError
-from editinfinity.files.input_files import is_folder
+from editinfinity.files.input_files import is_folder, read_text
 from editinfinity.names import shell_command
-from editinfinity.presets import Preset
+from editinfinity.presets import PRESETS, Preset
 
 BUNDLED = PACKAGE / "weights" / "bundled"
 """Folder of the weights that are part of the package."""
+
+RECORD_NAME = "conversion.json"
+"""File name of the record of a conversion, in the folder of the converted files."""
+
+MAX_RECORD_BYTES = 2**24
 
 
 def hub_home() -> Path:
@@ -74,3 +80,21 @@ def check_model(preset: Preset, model_dir: Path | None = None) -> None:
                 f"model_dir: {folder} contains no {pattern} of {name}; run `{fetch}`, or, if you "
                 f"have the released files, `{convert}`"
             )
+
+
+def converted_model(folder: Path) -> str:
+    """Return the name of the model whose converted weights are in a folder, from their record.
+
+    Raises:
+        UserError: there is no such folder, or its record does not name a model.
+    """
+    if not is_folder(folder):
+        raise UserError(f"model: {folder} is not a folder; give the one of converted weights")
+    record = folder / RECORD_NAME
+    try:
+        name = json.loads(read_text(record, MAX_RECORD_BYTES, "convert the weights again"))["model"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        name = None
+    if not isinstance(name, str) or name not in PRESETS:
+        raise UserError(f"{record}: names no model; convert the weights again")
+    return name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +65,7 @@ def draw(
     guidance: GuidanceSettings = GuidanceSettings(),
     lock_scales: int = 0,
     passes: sampler.MakePasses = ScalePasses,
+    on_logits: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Sample a picture for the edit prompt; a blend mask keeps the photograph where it is 1.
 
@@ -82,6 +83,8 @@ def draw(
         lock_scales: number of first scales that keep the photograph's codes.
         passes: creates the object that runs the transformer at each scale, see ``sampler.sample``;
             replaced to use CUDA graphs.
+        on_logits: called after the prediction of each scale, see ``sampler.sample``; on a GPU, when
+            it has been queued.
 
     Returns:
         The code of the picture, (1, d, H, W); ``decode`` converts it into an image.
@@ -106,6 +109,7 @@ def draw(
         torch.Generator().manual_seed(sampling.seed),
         edit=approach.lock(edit.codes, lock_scales),
         watcher=approach.watcher,
+        on_logits=on_logits,
         guidance=approach.guidance,
         # Recorded passes cannot be watched.
         passes=passes if approach.watcher is None else ScalePasses,

@@ -18,13 +18,13 @@ import torch
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_bytes, write_json
 from editinfinity.files.loading import build_on_meta
+from editinfinity.files.model_folder import RECORD_NAME
 from editinfinity.files.state_dicts import find_weight_files
 from editinfinity.files.text_encoder_weights import check_vocabulary
 from editinfinity.models.transformer import Infinity
 from editinfinity.presets import Preset
 from editinfinity.released.catalogue import PARTS, T5, check_dtype, release
 from editinfinity.released.expected import compare
-from editinfinity.released.record import RECORD_NAME
 from editinfinity.released.stored import StoredState, StoredTensor, dtype_names, open_state
 from editinfinity.released.streaming import write_streamed
 

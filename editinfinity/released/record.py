@@ -13,11 +13,8 @@ from pathlib import Path
 
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import read_text
+from editinfinity.files.model_folder import MAX_RECORD_BYTES, RECORD_NAME
 
-RECORD_NAME = "conversion.json"
-"""File name of the record of a conversion, in the folder of the converted files."""
-
-_LONGEST = 2**24
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -45,7 +42,9 @@ def find_entry(path: Path) -> RecordEntry | None:
     path = path.absolute()
     for folder in (path.parent, path.parent.parent):
         try:
-            record = json.loads(read_text(folder / RECORD_NAME, _LONGEST, "convert it again"))
+            record = json.loads(
+                read_text(folder / RECORD_NAME, MAX_RECORD_BYTES, "convert it again")
+            )
             for part in record["parts"].values():
                 if folder / part["file"] == path:
                     return RecordEntry(

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder, sha256_of
+from editinfinity.files.model_folder import RECORD_NAME
 from editinfinity.files.state_dicts import weight_files_in
 from editinfinity.presets import PRESETS
 from editinfinity.released.catalogue import PARTS
 from editinfinity.released.convert import CONVERTED
 from editinfinity.released.expected import Comparison, compare
-from editinfinity.released.record import RECORD_NAME, find_entry
+from editinfinity.released.record import find_entry
 from editinfinity.released.stored import dtype_names, open_state
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from editinfinity.files.model_folder import RECORD_NAME
 from editinfinity.files.opening import MAX_BYTES
 from editinfinity.planning import digests, fingerprint
 from editinfinity.planning.digests import CACHE, MAX_UNCACHED, Digests
-from editinfinity.released.record import RECORD_NAME
 from tests.workflow.project import BARE, Project
 
 CONTENT = bytes(range(256)) * 1024

@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from editinfinity.errors import UserError
+from editinfinity.files.model_folder import RECORD_NAME
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.presets import PRESETS, Preset
 from editinfinity.released.catalogue import RELEASES
-from editinfinity.released.convert import CONVERTED, RECORD_NAME, convert, released_files
+from editinfinity.released.convert import CONVERTED, convert, released_files
 from editinfinity.released.expected import compare, expected
 from editinfinity.released.stored import open_state
 from editinfinity.released.verify import verify

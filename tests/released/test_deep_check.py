@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from editinfinity.released.deep_check import (
     load_models,
 )
 from editinfinity.released.spectra import singular_ratio, weakest_block
+from tests.command_output import parsed
 from tests.released.files import shrunk, write_release
 from tests.released.random_models import random_models
 
@@ -237,11 +237,13 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.stdout.count("OK") == 8 and "suspicious" not in done.stdout
     with Image.open(tmp_path / "bundled_check.png") as picture:
         assert picture.size == (768, 256)
-    done = run(tmp_path, "tiny", "--deep", "--device", "cpu")
+    done = run(tmp_path, "tiny", "--deep", "--device", "cpu", "--json")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    last = done.stdout.strip().rpartition("\n")[2]
-    assert re.match(r"tiny: is not trained, is damaged, or has parts of different models: ", last)
-    assert "the tokenizer does not reconstruct" in last
+    (report,) = parsed(done.stdout, "weights_verify")["models"]
+    assert (report["model"], report["trained"]) == ("tiny", False)
+    assert report["picture"] == "tiny_check.png" and (tmp_path / "tiny_check.png").is_file()
+    faults = [each["fault"] for each in report["checks"] if not each["fine"]]
+    assert any("the tokenizer does not reconstruct" in fault for fault in faults)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The settings that ``EditInfinityPipeline.edit`` takes, as a type for editors and type checkers.
+"""The settings that ``EditInfinityPipeline.edit`` takes, as a type for type checkers and editors.
 
 Each key is a field of a group in ``editinfinity.settings.groups``, with the same type; a null of
 config.yaml is None. A test compares the two.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 
-class EditOptions(TypedDict, total=False):
+class EditKwargs(TypedDict, total=False):
     """Settings of a drawing, of the place it edits and of how it is pasted back."""
 
     seed: int
