@@ -147,8 +147,7 @@ def main() -> None:
         for case in EDITS
         for a, b in zip(curves["fp32", case], curves["fp8", case], strict=True)
     ]
-    print(f"losses of fp32 and fp8, iteration by iteration: {mean(apart):.5f} apart, at most", end="")
-    print(f" {max(apart):.5f}")
+    print(f"losses of fp32 and fp8 are {mean(apart):.5f} apart, at most {max(apart):.5f}")
 
 
 if __name__ == "__main__":

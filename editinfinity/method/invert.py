@@ -7,8 +7,8 @@ i), so a resumed training yields the same numbers as an uninterrupted one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -197,20 +197,23 @@ class Trainer:
                 ADAPTER, adapted, parameters, source, iterations, rate, batch, lora.kl_weight
             )
 
-    def _products_in(self, precision: str, tokens: int) -> AbstractContextManager[None]:
-        """Return a context in which the frozen matrices' products have a precision.
+    @contextmanager
+    def _products_in(self, precision: str, tokens: int) -> Iterator[None]:
+        """Compute the products with frozen matrices in a precision inside the block.
 
         Args:
             precision: the setting ``precision``.
             tokens: number of tokens of all samples of an iteration.
         """
-        if precision == "auto":
-            return nullcontext()
-        arithmetic = choose_fp8(self.transformer.device)
-        if reason := fp8.reason_against(self.transformer, tokens):
-            log.info("precision: fp8: %s, so LoRA is trained in bf16", reason)
-            return nullcontext()
-        return fp8.in_fp8(self.transformer, arithmetic)
+        with ExitStack() as stack:
+            if precision == "fp8":
+                arithmetic = choose_fp8(self.transformer.device)
+                if reason := fp8.reason_against(self.transformer, tokens):
+                    log.info("precision: fp8: %s, so LoRA is trained in bf16", reason)
+                else:
+                    with report_memory_faults("set precision: auto, which needs less"):
+                        stack.enter_context(fp8.in_fp8(self.transformer, arithmetic))
+            yield
 
     def _train(
         self,

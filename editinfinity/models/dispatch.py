@@ -109,8 +109,9 @@ def choose_fp8(device: torch.device) -> Fp8Arithmetic:
 
     arithmetic = GpuFp8Arithmetic()
     try:
-        sample = arithmetic.quantise(torch.ones(16, 16, device=device, dtype=torch.bfloat16))
-        arithmetic.multiply(sample, sample, None, torch.bfloat16)
+        sample = torch.ones(16, 16, device=device, dtype=torch.bfloat16)
+        rows = arithmetic.quantise(sample)
+        arithmetic.multiply(rows, rows, sample[0], sample.dtype)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # compiler, driver and library errors have no common type
