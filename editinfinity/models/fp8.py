@@ -168,7 +168,7 @@ def in_fp8(model: Infinity, arithmetic: Fp8Arithmetic) -> Iterator[None]:
         arithmetic: Computes the products.
     """
     layers = [_linear_layer(block, name) for block in model.blocks for name in STREAMED]
-    weights = [layer.weight for layer in layers]
+    weights = [layer._parameters["weight"] for layer in layers]
     try:
         for layer in layers:
             # Not an attribute assignment, which accepts only an nn.Parameter.
@@ -181,5 +181,5 @@ def in_fp8(model: Infinity, arithmetic: Fp8Arithmetic) -> Iterator[None]:
 
 def _linear_layer(block: nn.Module, name: str) -> nn.Linear:
     """Return a linear layer of a block, without the adapter that may be around it."""
-    layer = block.get_submodule(name)
-    return getattr(layer, "base_layer", layer)  # type: ignore[return-value]
+    layer: Any = block.get_submodule(name)
+    return getattr(layer, "base_layer", layer)
