@@ -77,9 +77,9 @@ rule train_lora:
         gpu=1,
     params:
         **named(
-            model=PARAMS.transformer,
+            model=PARAMS.lora_transformer,
             **PARAMS.of_group(TrainingSettings, without=["embedding_learning_rate"]),
-            **PARAMS.of_group(LoraSettings),
+            **PARAMS.of_group(LoraSettings, without=["precision"]),
             version=rule_version("train_lora"),
         ),
     message:

@@ -1,7 +1,7 @@
 """Rule train_lora: learn the photograph's style in a LoRA adapter."""
 
 from editinfinity.planning.job import job
-from editinfinity.settings.groups import LoraSettings, TrainingSettings
+from editinfinity.settings.groups import TrainingSettings
 
 with job(snakemake) as this:
     before, folder = this.input("before"), this.output("weights").parent
@@ -14,7 +14,7 @@ with job(snakemake) as this:
         losses=this.output("losses"),
         iterations=int(snakemake.wildcards.iteration),
         training=this.settings(TrainingSettings),
-        lora=this.settings(LoraSettings),
+        lora=this.lora,
         previous_dir=before.parent if before else None,
         pause=this.pause(folder / "paused.safetensors"),
     )

@@ -7,7 +7,8 @@ i), so a resumed training yields the same numbers as an uninterrupted one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -22,6 +23,8 @@ from editinfinity.inversion import gradient_checkpointing
 from editinfinity.inversion.lora import add_lora
 from editinfinity.inversion.recorded_iterations import choose_passes
 from editinfinity.inversion.training import InversionLoss, Passes, Source, train
+from editinfinity.models import fp8
+from editinfinity.models.dispatch import choose_fp8
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import Preset
 from editinfinity.prompts import SOFT_PROMPT_LENGTH
@@ -179,14 +182,38 @@ class Trainer:
     def train_adapter(
         self, adapted: PeftModel, source: Source, iterations: int, lora: LoraSettings
     ) -> OptimizerState:
-        """Train the adapter of a result of ``new_adapter``, in place; see ``learn_adapter``."""
+        """Train the adapter of a result of ``new_adapter``, in place; see ``learn_adapter``.
+
+        Raises:
+            UserError: for the same reasons as ``learn_soft_prompt``, or the device does not support
+                the setting ``precision``.
+        """
         parameters = [tensor for tensor in adapted.parameters() if tensor.requires_grad]
         defaults = self.preset.training
         rate = self.training.lora_learning_rate or defaults.lora_learning_rate
         batch = self.training.batch_size or defaults.lora_batch_size
-        return self._train(
-            ADAPTER, adapted, parameters, source, iterations, rate, batch, lora.kl_weight
-        )
+        with self._products_in(lora.precision, batch * source.schedule.tokens):
+            return self._train(
+                ADAPTER, adapted, parameters, source, iterations, rate, batch, lora.kl_weight
+            )
+
+    @contextmanager
+    def _products_in(self, precision: str, tokens: int) -> Iterator[None]:
+        """Compute the products with frozen matrices in a precision inside the block.
+
+        Args:
+            precision: the setting ``precision``.
+            tokens: number of tokens of all samples of an iteration.
+        """
+        with ExitStack() as stack:
+            if precision == "fp8":
+                arithmetic = choose_fp8(self.transformer.device)
+                if reason := fp8.reason_against(self.transformer, tokens):
+                    log.info("precision: fp8: %s, so LoRA is trained in bf16", reason)
+                else:
+                    with report_memory_faults("set precision: auto, which needs less"):
+                        stack.enter_context(fp8.in_fp8(self.transformer, arithmetic))
+            yield
 
     def _train(
         self,

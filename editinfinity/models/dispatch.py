@@ -1,5 +1,7 @@
 """Select the operations of a model on a device: fused kernels where they work, else plain PyTorch.
 
+FP8 arithmetic has no fallback here: a user asks for it because it is faster than the others.
+
 Triton compiles a kernel the first time a machine runs it. That takes about 0.3 s, mostly in a C
 compiler, and a model needs several kernels before its first image. A background thread therefore
 runs the required kernels once (warm-up) while the weights are loaded. If the warm-up fails, the
@@ -14,7 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from editinfinity.errors import first_sentence
+from editinfinity.errors import UserError, first_sentence
+from editinfinity.models.fp8 import Fp8Arithmetic
 from editinfinity.models.operations import PLAIN, Operations
 from editinfinity.presets import TokenizerConfig, TransformerConfig
 
@@ -87,3 +90,38 @@ def kernels_obstacle(
             "headers: install gcc and python3-dev"
         )
     return None
+
+
+def choose_fp8(device: torch.device) -> Fp8Arithmetic:
+    """Return the FP8 arithmetic of a GPU.
+
+    Raises:
+        UserError: the device has none.
+    """
+    if device.type != "cuda":
+        raise UserError(f"precision: fp8 needs an NVIDIA GPU, not {device.type}; {_NO_FP8}")
+    name = torch.cuda.get_device_name(device)
+    if torch.cuda.get_device_capability(device) < (8, 9):
+        raise UserError(f"precision: fp8 is not supported by {name}; {_NO_FP8}")
+    if importlib.util.find_spec("triton") is None:
+        raise UserError("precision: fp8 needs Triton, which is not installed; pip install triton")
+    from editinfinity.models.fused.fp8 import GpuFp8Arithmetic
+
+    arithmetic = GpuFp8Arithmetic()
+    try:
+        sample = torch.ones(16, 16, device=device, dtype=torch.bfloat16)
+        rows = arithmetic.quantise(sample)
+        arithmetic.multiply(rows, rows, sample[0], sample.dtype)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # compiler, driver and library errors have no common type
+        log.debug("FP8 does not work", exc_info=error)
+        what = f"{type(error).__name__}: {first_sentence(error)}"
+        raise UserError(f"precision: fp8 does not work on {name} ({what}); {_NO_FP8}") from None
+    return arithmetic
+
+
+_NO_FP8 = (
+    "use precision: auto, or a GPU with compute capability 8.9 or more (RTX 40 and 50, L4, L40, "
+    "H100, H200 and newer)"
+)

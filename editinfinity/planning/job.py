@@ -28,9 +28,14 @@ from editinfinity.errors import UserError, first_sentence
 from editinfinity.jobs.record import DONE, FAILED, STOPPED, JobOutcome, RecordHandler, record_path
 from editinfinity.jobs.stage_version import running_code, running_digests
 from editinfinity.locks import wait_until_free
-from editinfinity.planning.model import attention_bias_of
+from editinfinity.planning.model import attention_bias_of, precision_of
 from editinfinity.planning.params import params_of, values_of
-from editinfinity.settings.groups import GuidanceSettings, MaskSettings, ModelSettings
+from editinfinity.settings.groups import (
+    GuidanceSettings,
+    LoraSettings,
+    MaskSettings,
+    ModelSettings,
+)
 from editinfinity.settings.setting import SettingsGroup
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import PauseFile
@@ -117,6 +122,11 @@ class Job:
         """The guidance of a drawing, from the rule's param (``RuleParams.guidance``)."""
         guidance, _, numbers = str(self.params["guidance"]).partition(" ")
         return GuidanceSettings(guidance, **json.loads(numbers or "{}"))
+
+    @property
+    def lora(self) -> LoraSettings:
+        """The adapter to train, from the rule's params (``RuleParams.lora_transformer``)."""
+        return self.settings(LoraSettings, precision=precision_of(str(self.params["model"])))
 
     @property
     def region_arguments(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from editinfinity.settings.groups import (
     FinishSettings,
     GuidanceSettings,
     InversionSettings,
+    LoraSettings,
     MaskSettings,
     ModelSettings,
     WorkerSettings,
@@ -39,7 +40,7 @@ _NOT_IDENTIFYING = {
     # Only some edits use these; ``drawing_identity`` adds them to theirs.
     *GuidanceSettings.settings().keys() - {"guidance"},
     *FOUND_SETTINGS,
-    "attention_scales",
+    *("attention_scales", "precision"),
     # These are used only after drawing.
     *(*FinishSettings.settings(), *EvaluationSettings.settings(), *BenchmarkSettings.settings()),
 }
@@ -48,6 +49,7 @@ the identity of the model or the name of the variant covers them."""
 
 
 _WITHOUT_BIAS = "attention_bias=0"
+_IN_FP8 = "precision=fp8"
 
 
 def model_identity(settings: Mapping[str, Any]) -> str:
@@ -69,6 +71,22 @@ def model_identity(settings: Mapping[str, Any]) -> str:
 def attention_bias_of(identity: str) -> bool:
     """Return the ``attention_bias`` of the settings that :func:`model_identity` was given."""
     return _WITHOUT_BIAS not in identity.split()
+
+
+def lora_model_identity(settings: Mapping[str, Any], model: str) -> str:
+    """Return a scalar that changes with the model and the precision that LoRA is trained in.
+
+    Args:
+        settings: settings of a case.
+        model: result of :func:`model_identity`; also the result with the default precision, so that
+            what earlier versions trained stays valid.
+    """
+    return f"{model} {_IN_FP8}" if settings["precision"] == "fp8" else model
+
+
+def precision_of(identity: str) -> str:
+    """Return the ``precision`` of the settings that :func:`lora_model_identity` was given."""
+    return "fp8" if _IN_FP8 in identity.split() else "auto"
 
 
 def backbone_identity(settings: Mapping[str, Any]) -> str:
@@ -104,6 +122,8 @@ def drawing_identity(settings: Mapping[str, Any], variant: Variant, model: str) 
         values["attention_scales"] = settings["attention_scales"]
     if (batch := embedding_batch_size(settings)) != values["batch_size"]:
         values["embedding_batch_size"] = batch
+    if settings["precision"] != LoraSettings.precision:
+        values["precision"] = settings["precision"]
     model = text_model_identity(settings, model)
     text = json.dumps([model, values], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -19,6 +19,7 @@ from editinfinity.planning.model import (
     drawing_identity,
     effective,
     embedding_batch_size,
+    lora_model_identity,
     model_identity,
     text_model_identity,
 )
@@ -61,6 +62,15 @@ class RuleParams:
         if bias not in self._transformers:
             self._transformers[bias] = model_identity(settings)
         return self._transformers[bias]
+
+    def lora_transformer(self, wildcards: Wildcards) -> str:
+        """Return the identity of the model of a case and of its precision, for training LoRA.
+
+        They are one param, because a param that is new would rerun all finished trainings.
+        ``Job.lora`` reads it.
+        """
+        settings = self._run.case(wildcards.case).settings
+        return lora_model_identity(settings, self.transformer(wildcards))
 
     def of_case(self, key: str, index: int | None = None) -> Param:
         """Return the param function of a case's setting; if it is null, of the model's default.

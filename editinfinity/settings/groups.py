@@ -362,6 +362,9 @@ class LoraSettings(SettingsGroup):
     """Dropout on the adapter's input."""
     kl_weight: Annotated[float, Number(low=0)] = case(2e-7)
     """Weight of the summed Kullback-Leibler divergence in the loss of LoRA."""
+    precision: Annotated[str, Choice(("auto", "fp8"))] = case("auto")
+    """auto | fp8: fp8 multiplies with the frozen matrices in 8 bits while LoRA is trained, which is
+    faster on large images and lossy (docs/weights.md); auto = bf16 on a GPU, fp32 on a CPU."""
 
 
 GROUPS: tuple[type[SettingsGroup], ...] = (

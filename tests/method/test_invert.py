@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,6 +19,8 @@ from editinfinity.files.weights import load_transformer
 from editinfinity.inversion.training import Source
 from editinfinity.method import invert
 from editinfinity.method.invert import Trainer, TrainingCallbacks
+from editinfinity.models import fp8
+from editinfinity.models.fp8 import Fp8Arithmetic
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TrainingDefaults, preset
 from editinfinity.scales import schedule
@@ -196,3 +199,42 @@ def test_the_adapter_is_trained_over_the_vectors(model: Infinity, source: Source
     assert both[1] is not None and bare[1] is not None
     assert any(not torch.equal(both[1].weights[k], bare[1].weights[k]) for k in bare[1].weights)
     assert Trainer(model, TINY, FAST).learn(source, 0, 0, LoraSettings()) == (None, None)
+
+
+def test_lora_in_fp8_where_it_is_faster(
+    model: Infinity,
+    source: Source,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Only LoRA, only on large images, and only if all weights are on the GPU; else a line."""
+    monkeypatch.setattr(invert, "choose_fp8", lambda device: Fp8Arithmetic())
+    trainer, before = Trainer(model, TINY, FAST), model.blocks[0].sa.proj.weight
+
+    def learned(precision: str) -> list[torch.Tensor]:
+        caplog.clear()
+        soft_prompt, adapter = trainer.learn(source, 1, 2, LoraSettings(precision=precision))
+        assert soft_prompt is not None and adapter is not None
+        assert model.blocks[0].sa.proj.weight is before
+        return [soft_prompt.vectors, *adapter.weights.values()]
+
+    def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> list[bool]:
+        return [torch.equal(x, y) for x, y in zip(a, b, strict=True)]
+
+    caplog.set_level(logging.INFO)
+    exact = learned("auto")
+    assert all(same(learned("fp8"), exact))
+    assert "precision: fp8: it is not faster with 521 tokens an iteration" in caplog.text
+    monkeypatch.setattr(fp8, "MIN_SIZE", source.schedule.tokens * TINY.transformer.width)
+    lossy = learned("fp8")
+    assert same(lossy, exact) == [True] + [False] * (len(exact) - 1)
+    assert "precision" not in caplog.text
+    monkeypatch.setattr(model, "is_streamed", True)
+    learned("fp8")
+    assert "some wait in RAM, so LoRA is trained in bf16" in caplog.text
+
+
+def test_fp8_on_a_cpu_is_refused(model: Infinity, source: Source) -> None:
+    with pytest.raises(UserError, match="precision: fp8 needs an NVIDIA GPU, not cpu"):
+        Trainer(model, TINY, FAST).learn(source, 0, 1, LoraSettings(precision="fp8"))
+    assert not any("lora" in name for name, _ in model.named_parameters())

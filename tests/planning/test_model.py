@@ -16,7 +16,9 @@ from editinfinity.planning.model import (
     drawing_identity,
     effective,
     embedding_batch_size,
+    lora_model_identity,
     model_identity,
+    precision_of,
     text_model_identity,
 )
 from editinfinity.planning.variants import variants_of
@@ -44,6 +46,15 @@ def test_new_weights_are_another_model(tmp_path: Path) -> None:
     assert attention_bias_of(identity(**chosen))
     assert not attention_bias_of(identity(**chosen, attention_bias=0))
     assert identity(model="tiny") == "tiny"
+
+
+def test_the_precision_of_lora_is_in_its_model_only_if_it_is_chosen() -> None:
+    """A finished training of an earlier version has no such param."""
+    plain, lossy = (load_config({"precision": value}).settings for value in ("auto", "fp8"))
+    assert lora_model_identity(plain, "bundled weights=1") == "bundled weights=1"
+    identity = lora_model_identity(lossy, "bundled weights=1 attention_bias=0")
+    assert precision_of(identity) == "fp8" and not attention_bias_of(identity)
+    assert precision_of("bundled weights=1") == "auto"
 
 
 @pytest.mark.parametrize("model", PRESETS)
@@ -80,6 +91,7 @@ def test_what_a_drawing_depends_on_is_in_its_identity() -> None:
     assert drawing() == drawing(batch_size=2) != drawing(batch_size=1)
     assert drawing(model="infinity_2b") != drawing(model="infinity_2b", batch_size=2)
     assert drawing() != drawing(text_encoder_dtype="bf16")
+    assert drawing() == drawing(precision="auto") != drawing(precision="fp8")
     # Settings of a found place, of a word's map and of one guidance: only where they are used.
     assert drawing() == drawing(prompt_map_grow=1) == drawing(editmod_confidence=0.8)
     assert drawing() != drawing(attention_scales="fine")

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from editinfinity.cancellation import Cancellation
 from editinfinity.config.load import ConfigError
+from editinfinity.planning.job import Job
+from editinfinity.planning.params import named
 from editinfinity.planning.rule_inputs import RuleInputs
 from editinfinity.planning.rule_params import RuleParams
 from editinfinity.planning.run import PlannedRun, config_file, exit_on_user_error
 from editinfinity.planning.run_marker import RunMarker
-from editinfinity.settings.groups import TrainingSettings
+from editinfinity.settings.groups import LoraSettings, TrainingSettings
 from tests.cases.test_cases import make_case
 
 NAME = "embedding10-lora50-cfg4-tau0.5-seed42"
@@ -337,3 +340,18 @@ def test_the_configuration_file_of_a_folder(folder: Path) -> None:
     found, notices = config_file(Path(), files_named=False)
     assert found == Path("config.yml") and notices
     assert config_file(Path(), files_named=True) == (None, [])
+
+
+def test_the_precision_of_lora_reaches_its_job_and_changes_no_other_param() -> None:
+    plain = wildcards(case="plain")
+    params = params_of(overrides={"plain": {"precision": "fp8", "lora_rank": 3}})
+    identity = params.lora_transformer(plain)
+    assert identity == f"{params.transformer(plain)} precision=fp8"
+    assert params_of().lora_transformer(plain) == params.transformer(plain)
+    of_lora = params.of_group(LoraSettings, without=["precision"])
+    texts = {key: text(plain) for key, text in named(model=identity, **of_lora).items()}
+    job = Job(SimpleNamespace(params=texts, config={}), Cancellation())
+    assert job.lora == LoraSettings(lora_rank=3, precision="fp8")
+    texts["model"] = f"model={params.transformer(plain)}"
+    job = Job(SimpleNamespace(params=texts, config={}), Cancellation())
+    assert job.lora == LoraSettings(lora_rank=3)

@@ -140,7 +140,7 @@ RULES_OF_SETTING: dict[str, set[str]] = {
     "lora_learning_rate": LORA,
     **dict.fromkeys(("batch_size", "betas", "weight_decay", "grad_clip"), BOTH_TRAININGS),
     **dict.fromkeys(("noise_strength", "cond_drop", "drop_path"), BOTH_TRAININGS),
-    **dict.fromkeys(("lora_rank", "lora_alpha", "lora_dropout", "kl_weight"), LORA),
+    **dict.fromkeys(("lora_rank", "lora_alpha", "lora_dropout", "kl_weight", "precision"), LORA),
 }
 """Setting of a case or an edit → the rules that a change of it runs again, in a case where it
 matters at all. What a variant is chosen by (``select``) has a contract of its own."""
