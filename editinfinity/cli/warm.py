@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import resource
 import subprocess
 import sys
 import sysconfig
@@ -64,6 +63,8 @@ def keep_warm_for(minutes: float | None, model: str) -> KeepWarm | None:
     """
     if minutes is None:
         minutes = DEFAULT_MINUTES if sys.stderr.isatty() else 0
+    if sys.platform != "linux":  # libraries of macOS must not be used after a fork
+        return None
     return KeepWarm(minutes, model) if minutes > 0 else None
 
 
@@ -166,6 +167,8 @@ def identity(environment: Mapping[str, str] = os.environ) -> str:
     Args:
         environment: environment variables of the run.
     """
+    import resource  # only POSIX has it
+
     root = workflow_root()
     sources = [root / "Snakefile", *PACKAGE.rglob("*.py"), PACKAGE / VERSIONS]
     sources += [*(root / "rules").rglob("*"), *(root / "scripts").rglob("*.py")]
