@@ -121,6 +121,10 @@ def kept_pid(stopped: subprocess.CompletedProcess[str]) -> str:
 
 def test_a_warm_edit_is_interrupted_as_another(folder: Path) -> None:
     many = ("--set", "train_lora_iter=2000", "--set", "checkpoint_every=2000")
+
+    def logs() -> list[Path]:
+        return list(folder.glob(".editinfinity/*/results/*/logs/lora/**/*.log"))
+
     with subprocess.Popen(
         [sys.executable, "-m", "editinfinity", *LINE, "--prompt", "a cat", *many, *WARM],
         cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -130,6 +134,8 @@ def test_a_warm_edit_is_interrupted_as_another(folder: Path) -> None:
         for text in process.stderr:
             if "train LoRA" in text:
                 break
+        # Snakemake names a job before it starts it.
+        assert eventually(lambda: any(" of 2000, loss" in log.read_text() for log in logs()))
         assert kept().editing == 1
         os.kill(process.pid, signal.SIGINT)
         errors = process.stderr.read()
