@@ -14,6 +14,7 @@ from tests.workflow.project import ROOT
 # Else each of thousands of processes would compile what it imports; copies of the project carry
 # along what is compiled here.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["EDITINFINITY_KEEP_WARM"] = "0"  # else edits at a test's terminal leave a process
 compileall.compile_dir(ROOT / "editinfinity", quiet=2)
 
 

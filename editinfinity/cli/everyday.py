@@ -241,6 +241,20 @@ def edit(
             "replace it. Ctrl-C keeps the first.",
         ),
     ] = False,
+    keep_warm: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="MINUTES",
+            envvar="EDITINFINITY_KEEP_WARM",
+            show_envvar=True,
+            help="Keep model and Snakemake loaded for so long after the edit, for a faster next "
+            "one; 0: not. Default: 5 in a terminal, else 0. End it with: editinfinity stop.",
+        ),
+    ] = None,
+    no_keep_warm: Annotated[
+        bool, typer.Option("--no-keep-warm", help="The same as --keep-warm 0.")
+    ] = False,
 ) -> None:
     """Edit a photograph.
 
@@ -259,6 +273,7 @@ def edit(
     standard input goes to standard output, unless --output is given.
     """
     from editinfinity.cli.progress import lock_project, run_workflow
+    from editinfinity.cli.warm import keep_warm_for
     from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
     require_at_most_one(
@@ -288,6 +303,7 @@ def edit(
         settings["method"] = TRAINED_METHOD
     require_creatable(case, image, edits, overwrite=True)
     label = "--box" if box is not None else str(mask or blend or "") or None
+    keep = keep_warm_for(0 if no_keep_warm else keep_warm, options.model)
     outputs = paths_of_output(output) if output and output != STANDARD else []
     with locked_for_change(outputs), lock_project(project) as lock:
         make_case(case, image, source, edits, overwrite=True)
@@ -298,13 +314,13 @@ def edit(
         smoothings = values_of(loaded, "smoothing") if label or options.finds_place else ()
         where = project, name, image, label, smoothings
         if first is not None:
-            run = run_workflow(project, first, lock)
+            run = run_workflow(project, first, lock, keep)
             if run.failed:
                 raise UserError(with_user_paths(run.failed[name][0], name, image, label))
             told = log_warnings(*where)
             draft = deliver_draft(picture, image, target_output, output is not None)
             log.info("%s: drawn without training; now the model is trained", draft)
-        run = run_workflow(project, settings, lock)
+        run = run_workflow(project, settings, lock, keep)
         if run.failed:
             reason = with_user_paths(run.failed[name][0], name, image, label)
             raise UserError(reason if draft is None else f"{reason}; {draft} is without training")

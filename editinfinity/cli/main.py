@@ -133,8 +133,8 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """Check whether a run would work in this folder, on this machine; exit status 1 if not.
 
     Checks Python and packages, environment variables, config.yaml and its cases, the model's
-    weights and checksums, GPUs and their memory, the limit on GPU jobs, SLURM's GPUs, and free disk
-    space.
+    weights and checksums, GPUs and their memory, the limit on GPU jobs, SLURM's GPUs, free disk
+    space, and what edit --keep-warm keeps loaded.
     """
     from editinfinity.doctor import Severity, format_findings, run_checks, works
 
@@ -152,6 +152,23 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     else:
         typer.echo(format_findings(findings))
     raise typer.Exit(0 if works(findings) else 1)
+
+
+@app.command()
+def stop() -> None:
+    """End what editinfinity edit --keep-warm keeps loaded; an edit that runs now is finished.
+
+    Nothing is lost: the next edit loads it again.
+    """
+    from editinfinity.worker.warm_process import end_warm_process, warm_processes
+
+    found = warm_processes()
+    for process in found:
+        end_warm_process(process.folder, wait=not process.editing)
+        when = "ends after the edit that runs now" if process.editing else "has ended"
+        tell(f"process {process.pid}, which kept {process.model} warm, {when}")
+    if not found:
+        tell("nothing is kept warm")
 
 
 @app.command()

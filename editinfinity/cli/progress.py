@@ -19,6 +19,7 @@ from typing import IO, Any
 import yaml
 
 from editinfinity.cli.streams import is_quiet
+from editinfinity.cli.warm import KeepWarm, WarmRun, run_warm
 from editinfinity.display.terminal import DRAW_ON, terminal_to_draw_on
 from editinfinity.environment import ERROR_FILE, workflow_root
 from editinfinity.errors import UserError
@@ -86,7 +87,9 @@ def lock_project(project: Path) -> Iterator[tuple[int, ...]]:
         yield (lock.handle,)
 
 
-def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -> FinishedRun:
+def run_workflow(
+    project: Path, settings: dict[str, Any], lock: Sequence[int], keep: KeepWarm | None = None
+) -> FinishedRun:
     """Run the workflow in a project folder, and show its progress unless ``--quiet`` was given.
 
     The user's own settings of Snakemake (profiles, ``SNAKEMAKE_…``) have no effect on it.
@@ -95,6 +98,7 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
         project: folder that contains ``data``; config.yaml and results are written to it.
         settings: content of config.yaml, with paths as seen from the current folder.
         lock: descriptors of ``lock_project``.
+        keep: how long to keep what the run has loaded; None for a run in a process of its own.
 
     Raises:
         UserError: the workflow could not start.
@@ -107,24 +111,26 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
     since = time.time()
     root = workflow_root()
     command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")),
+        *("--snakefile", str(root / "Snakefile")),
         *("--workflow-profile", str(root / "profiles" / "default")),
         *("--cores", "1", "--resources", "gpu=1", "--nolock", "--rerun-incomplete"),
     ]
     with (
         _shared_terminal() as (shared, drawing),
         tempfile.NamedTemporaryFile(prefix="editinfinity-") as errors,
-        subprocess.Popen(
-            command, cwd=project, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            encoding="utf-8", errors="replace", pass_fds=(*shared, *lock),
-            env={
+        _start(
+            command,
+            project,
+            {
                 **without_snakemake_variables(os.environ),
                 **drawing,
                 ERROR_FILE: errors.name,
                 "PYTHONIOENCODING": "utf-8:backslashreplace",  # names may be no UTF-8
             },
+            (*shared, *lock),
+            keep,
         ) as process,
-    ):  # fmt: skip
+    ):
         assert process.stderr is not None
         try:
             hidden = shared or is_quiet()
@@ -149,6 +155,25 @@ def run_workflow(project: Path, settings: dict[str, Any], lock: Sequence[int]) -
             raise UserError(text)
         raise _unexpected_end(project, output)
     return FinishedRun(project / "results", since, failed)
+
+
+def _start(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    descriptors: Sequence[int],
+    keep: KeepWarm | None,
+) -> subprocess.Popen[str] | WarmRun:
+    """Start Snakemake, in a warm process if one is to be kept."""
+    if keep is not None:
+        warm = run_warm(keep, command, folder, environment, descriptors)
+        if warm is not None:
+            return warm
+    return subprocess.Popen(
+        [sys.executable, "-m", "snakemake", *command], cwd=folder, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
+        pass_fds=tuple(descriptors), env=environment,
+    )  # fmt: skip
 
 
 _PATHS = frozenset(key for key, setting in SETTINGS.items() if isinstance(setting.type, FilePath))

@@ -14,6 +14,7 @@ from editinfinity.errors import UserError
 from editinfinity.planning.user_environment import PROFILE, Replacement
 from editinfinity.presets import Preset, preset
 from editinfinity.worker.private import private_folder
+from editinfinity.worker.warm_process import warm_processes
 
 _GIB = 2**30
 _ENVIRONMENT = "environment"
@@ -54,6 +55,8 @@ def check_environment(
             "job, and cases are not protected; make /tmp writable, or set TMPDIR to a short path",
         )
         return
+    for process in warm_processes():
+        yield Finding("kept warm", f"{process}; editinfinity stop ends it now")
     if not found:
         yield Finding(_ENVIRONMENT, f"home {Path.home()}, sockets and locks in {folder}")
 

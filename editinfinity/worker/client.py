@@ -15,6 +15,7 @@ from pathlib import Path
 import editinfinity
 from editinfinity.cancellation import Cancellation, Stopped
 from editinfinity.errors import UserError
+from editinfinity.files.model_folder import default_folder
 from editinfinity.jobs.record import from_json
 from editinfinity.locks import Lock, is_locked
 from editinfinity.settings.groups import ModelSettings
@@ -47,22 +48,28 @@ class UnexpectedError(Exception):
 def socket_path(session: Session, slot: Slot, model: ModelSettings) -> Path:
     """Return the path of the socket on which the worker of a slot and a model listens.
 
-    The file name is a hash of everything that is fixed for the life of a worker: working folder,
-    slot, model, model folder, device (which determines the precision), number of threads, and the
-    installation of Python and of this package that it runs.
+    The file name is a hash of everything that is fixed for the life of a worker: slot, model, model
+    folder, device (which determines the precision), number of threads, and the installation of
+    Python and of this package that it runs.
     """
     identity = [
-        os.getcwd(),  # noqa: PTH109  # the folder that the jobs' relative paths refer to
         slot.name,
         model.model,
-        str(model.model_dir),
+        None if model.model_dir is None else str(model.model_dir.absolute()),
         model.device,
         str(model.threads),
         sys.executable,
         str(_package_parent()),
     ]
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
-    return session.folder / f"{name}{SOCKET}"
+    return session.workers / f"{name}{SOCKET}"
+
+
+def _weights(model: ModelSettings) -> list[tuple[str, int, int, int]]:
+    """Return path, size, mtime and inode of every weight file, which differ if one was replaced."""
+    folder = default_folder(model.model) if model.model_dir is None else model.model_dir
+    found = ((path, path.stat()) for path in sorted(folder.rglob("*")))
+    return [(str(path), s.st_size, s.st_mtime_ns, s.st_ino) for path, s in found]
 
 
 def run_in_worker(
@@ -85,12 +92,20 @@ def run_in_worker(
         Stopped: if the job was asked to stop, and the worker stopped.
         UnexpectedError: if the stage failed for another reason.
     """
-    path = socket_path(session, lease.slot, call.arguments["model"])
-    request = {"run": {"call": call.to_json(), "digest": digest}}
+    model = call.arguments["model"]
+    path = socket_path(session, lease.slot, model)
     try:
+        request = {
+            "run": {
+                "call": call.to_json(),
+                "digest": digest,
+                "folder": os.getcwd(),  # noqa: PTH109  # spelled as it is
+                "weights": _weights(model),
+            }
+        }
         with cancellation.deferred():
             for _ in range(2):  # a worker that is about to exit closes without an answer
-                with closing(_connect_or_start(path, lease.slot)) as connection:
+                with closing(_connect_or_start(path, lease)) as connection:
                     try:
                         connection.send(request, [lease.lock.handle])
                         answer = connection.receive(_ANSWER_TIMEOUT)
@@ -142,7 +157,7 @@ def _wait_for_outcome(connection: Connection, cancellation: Cancellation, path: 
                 raise NoWorkerError(str(content))
 
 
-def _connect_or_start(path: Path, slot: Slot) -> Connection:
+def _connect_or_start(path: Path, lease: Lease) -> Connection:
     """Connect to the worker. Start one if none is running.
 
     Raises:
@@ -167,21 +182,21 @@ def _connect_or_start(path: Path, slot: Slot) -> Connection:
                     raise OSError(f"the new worker exited{_log_tail(path)}") from fault
             # A worker that is exiting still holds its lock, and a new one would exit at once.
             if process is None and not is_locked(path.with_suffix(SERVING)):
-                process = _start(path, slot)
+                process = _start(path, lease)
             time.sleep(0.01)
 
 
-def _start(path: Path, slot: Slot) -> subprocess.Popen[bytes]:
+def _start(path: Path, lease: Lease) -> subprocess.Popen[bytes]:
     """Start a worker process, which outlives this job."""
     environment = dict(os.environ)
-    if slot.card is not None:
-        environment[VISIBLE] = slot.card.entry
+    if lease.slot.card is not None:
+        environment[VISIBLE] = lease.slot.card.entry
     paths = [str(_package_parent()), *filter(None, [environment.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     with path.with_suffix(".log").open("ab") as output:
         return subprocess.Popen(
             # -P: modules in the working folder must not shadow the standard library.
-            [sys.executable, "-P", "-m", "editinfinity.worker.server", str(path)],
+            [sys.executable, "-P", "-m", "editinfinity.worker.server", str(path), str(lease.path)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

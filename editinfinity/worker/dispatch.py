@@ -54,7 +54,7 @@ def _lease_slot(
 ) -> Iterator[tuple[Lease | None, ModelSettings]]:
     """Lease a slot, hide all other GPUs from this process, and yield lease and model settings."""
     slots = slots_of(model.device, visible_cards(), jobs_at_once())
-    folder = session.folder if session is not None else None
+    folder = session.workers if session is not None else None
     if slots[0].card is not None:
         try:
             folder = lease_folder(private_folder())

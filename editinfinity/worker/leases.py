@@ -40,10 +40,17 @@ class Slot:
 
 @dataclass(frozen=True)
 class Lease:
-    """A slot that this job holds until the lock is released."""
+    """A slot that this job holds until the lock is released.
+
+    Attributes:
+        slot: the slot.
+        lock: its lock.
+        path: file of the lock.
+    """
 
     slot: Slot
     lock: Lock
+    path: Path
 
 
 def slots_of(device: str, cards: Sequence[Card], jobs_at_once: int) -> list[Slot]:
@@ -92,10 +99,11 @@ def lease(slots: Sequence[Slot], folder: Path, prefer: Callable[[Slot], bool]) -
     logged = False
     while True:
         for slot in sorted(slots, key=lambda slot: not prefer(slot)):
-            lock = Lock.take(folder / f"{slot.name}.lock")
+            path = folder / f"{slot.name}.lock"
+            lock = Lock.take(path)
             if lock is not None:
                 with lock:
-                    yield Lease(slot, lock)
+                    yield Lease(slot, lock, path)
                 return
         if not logged:
             log.info("waiting until one of %d slots is free", len(slots))

@@ -1,10 +1,11 @@
 """The protocol between a job and a worker: JSON messages, one per line.
 
-Every message is an object with one key. A job sends ``run`` (a call and the digest of its code)
-or ``leave``, and may send ``stop`` while the stage runs. A worker answers ``accepted`` or
-``refused``, then any number of ``log`` messages (level, text, and an event of the job's record or
-null), then one of ``done``, ``fault``, ``stopped``, ``unexpected`` or ``refused``. The format is
-JSON, not pickle, because reading a message must never execute code.
+Every message is an object with one key. A job sends ``run`` (a call, the digest of its code, its
+working folder, and what changes with the weights' files) or ``leave``, and may send ``stop`` while
+the stage runs. A worker answers ``accepted`` or ``refused``, then any number of ``log`` messages
+(level, text, and an event of the job's record or null), then one of ``done``, ``fault``,
+``stopped``, ``unexpected`` or ``refused``. The format is JSON, not pickle, because reading a
+message must never execute code. Commands and the warm process (``warm_process``) use it, too.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The worker process: keeps models loaded and runs one stage at a time for the jobs of a run.
 
-Started as ``python -m editinfinity.worker.server SOCKET`` in the workflow's working folder. It
-listens before it imports any large library, so the job that started it can send its stage at once.
-It exits when it is told to leave, after ``IDLE_SECONDS`` without a job, when its run of the
-workflow is over, and after any unexpected error.
+Started as ``python -m editinfinity.worker.server SOCKET LEASE``. It listens before it imports any
+large library, so the job that started it can send its stage at once. It exits when it is told to
+leave, after ``IDLE_SECONDS`` without a job, when its run of the workflow is over, and after any
+unexpected error. The worker of a warm process stays until that has ended, but not beside another
+run's job on its GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from editinfinity.cancellation import Cancellation, Stopped
 from editinfinity.errors import GpuMemoryError, UserError, first_sentence
 from editinfinity.jobs.record import logged_event, to_json
 from editinfinity.jobs.stage_version import current_digests, running_digests
-from editinfinity.locks import Lock
+from editinfinity.locks import Lock, is_locked
 from editinfinity.stages.calls import Call
 from editinfinity.stages.host import Model
 from editinfinity.worker.protocol import Connection, ProtocolError, require_same_user
@@ -51,29 +52,39 @@ class Worker:
     """Serves the jobs that connect to one socket.
 
     Args:
-        path: path of the socket, in the folder of the run.
+        path: path of the socket, in the folder of the run or of a warm process.
+        lease: file of the lock that jobs of the worker's slot hold.
         idle: seconds without a job after which to exit, see ``IDLE_SECONDS``.
     """
 
-    def __init__(self, path: Path, idle: float = IDLE_SECONDS) -> None:
-        self.path, self.idle = path, idle
+    def __init__(self, path: Path, lease: Path, idle: float = IDLE_SECONDS) -> None:
+        self.path, self.lease, self.idle = path, lease, idle
         self.session = Session(path.parent)
         self.cancellation = Cancellation()
         self.exiting = False
         self._imported: set[str] = set()
         self._models: WarmModels | None = None
+        self._weights: Any = None
         # Taken before any stage is imported, so that later changes of the code are noticed.
         self.digests = running_digests()
 
     def serve(self, listener: socket.socket) -> None:
         """Serve one job after the other until the worker has to exit."""
-        last = time.monotonic()
+        last, taken = time.monotonic(), False
         while not self.exiting and not self.cancellation.signalled:
             if select.select([listener], [], [], _POLL_SECONDS)[0]:
                 self._handle_connection(Connection(listener.accept()[0]))
-                last = time.monotonic()
-            elif time.monotonic() - last > self.idle or not self.session.alive:
+                last, taken = time.monotonic(), False
+            elif not self.session.alive:
                 break
+            elif not self.session.stays:
+                if time.monotonic() - last > self.idle:
+                    break
+            # A job of another run: one of this worker would have connected since the last check.
+            elif is_locked(self.lease) and taken:
+                break
+            else:
+                taken = is_locked(self.lease)
 
     def _handle_connection(self, connection: Connection) -> None:
         """Handle the request of one connection."""
@@ -92,12 +103,16 @@ class Worker:
         """Accept a job and run it, or refuse it."""
         try:
             call, digest = Call.from_json(request["call"]), request["digest"]
-        except (KeyError, TypeError, ValueError, UserError) as fault:
+            os.chdir(request["folder"])  # relative paths are seen from there
+            weights = request["weights"]
+        except (KeyError, TypeError, ValueError, OSError, UserError) as fault:
             connection.send({"refused": str(fault)})
             return
         if self.digests[call.stage] != digest:
             connection.send({"refused": f"the worker runs other code of {call.stage}"})
             return
+        if weights != self._weights:  # else the models of replaced files would be used
+            self._models, self._weights = None, weights
         connection.send({"accepted": os.getpid()})
         with _forwarding_logs(connection):
             outcome = self._run_stage(call, connection)
@@ -232,11 +247,13 @@ def _forwarding_logs(connection: Connection) -> Iterator[None]:
         root.removeHandler(handler)
 
 
-def main(path: Path, idle: float = IDLE_SECONDS) -> None:
+def main(path: Path, lease: Path, idle: float = IDLE_SECONDS) -> None:
     """Run a worker on a socket until it has to exit, then remove its files."""
     serving = Lock.take(path.with_suffix(SERVING))
     if serving is None:  # another worker serves this socket
         return
+    os.ftruncate(serving.handle, 0)
+    os.write(serving.handle, b"%d\n" % os.getpid())  # for ``editinfinity doctor``
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.captureWarnings(True)
     with serving, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -244,7 +261,7 @@ def main(path: Path, idle: float = IDLE_SECONDS) -> None:
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen()
-        worker = Worker(path, idle)
+        worker = Worker(path, lease, idle)
         try:
             with worker.cancellation.handling_signals(), suppress(Stopped):
                 worker.serve(listener)
@@ -254,4 +271,4 @@ def main(path: Path, idle: float = IDLE_SECONDS) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

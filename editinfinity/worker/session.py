@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from editinfinity.locks import Lock, is_locked
@@ -21,6 +22,10 @@ from editinfinity.worker.protocol import request_exit
 SESSION = "EDITINFINITY_SESSION"
 """Environment variable that holds the folder of the run that a job belongs to."""
 
+WORKERS = "EDITINFINITY_WORKERS"
+"""Environment variable that holds the folder of the workers if they stay after the run: that of a
+warm process (``warm_process``)."""
+
 SOCKET, SERVING, STARTING = ".socket", ".serving", ".starting"
 """Suffixes of a worker's files: the socket, the lock that the worker holds while it runs, and the
 lock that a job holds while it starts the worker."""
@@ -28,7 +33,12 @@ lock that a job holds while it starts the worker."""
 _EXIT_TIMEOUT = 3.0
 """Seconds to wait for workers to exit after they were told to leave."""
 
-_ALIVE = "alive"
+ALIVE = "alive"
+"""Name of the file that the owner of a session's folder keeps locked."""
+
+WARM_PREFIX = "warm-"
+"""Start of the name of a warm process's folder."""
+
 _PREFIX = "run-"
 
 
@@ -36,12 +46,16 @@ class Session:
     """One run of the workflow and its folder.
 
     Args:
-        folder: the private folder with the files of the run's workers.
+        folder: the private folder of the run.
         lock: the lock that shows that the run is alive, in Snakemake's own process; None in others.
+
+    Attributes:
+        workers: the folder with the files of its workers: its own, or that of a warm process.
     """
 
     def __init__(self, folder: Path, lock: Lock | None = None) -> None:
         self.folder, self._lock = folder, lock
+        self.workers = folder
 
     @classmethod
     def current(cls) -> Session | None:
@@ -53,12 +67,22 @@ class Session:
             require_private(Path(name))
         except OSError:
             return None
-        return cls(Path(name))
+        session = cls(Path(name))
+        if warm := os.environ.get(WORKERS):
+            with suppress(OSError):
+                require_private(Path(warm))
+                session.workers = Path(warm)
+        return session
+
+    @property
+    def stays(self) -> bool:
+        """Whether this is the folder of a warm process, whose workers stay between runs."""
+        return self.folder.name.startswith(WARM_PREFIX)
 
     @property
     def alive_file(self) -> Path:
         """The file that is locked while Snakemake is running."""
-        return self.folder / _ALIVE
+        return self.folder / ALIVE
 
     @property
     def alive(self) -> bool:
@@ -98,10 +122,10 @@ def open_session() -> Session | None:
     global _open
     try:
         private = private_folder()
-        for folder in private.glob(f"{_PREFIX}*"):
+        for folder in (*private.glob(f"{_PREFIX}*"), *private.glob(f"{WARM_PREFIX}*")):
             Session(folder).remove_if_over()
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=private))
-        lock = Lock.take(folder / _ALIVE)
+        lock = Lock.take(folder / ALIVE)
     except OSError:
         return None
     assert lock is not None, "the folder is new"

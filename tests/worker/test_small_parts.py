@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +20,7 @@ from editinfinity.locks import Lock, is_locked
 from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.calls import MODEL_STAGES, Call
 from editinfinity.stages.host import PauseFile
-from editinfinity.worker import private, protocol
+from editinfinity.worker import client, private, protocol, server
 from editinfinity.worker.cards import Card, visible_cards
 from editinfinity.worker.leases import lease_folder, slots_of
 from editinfinity.worker.private import private_folder, require_private
@@ -270,3 +274,66 @@ def test_a_lock_lives_as_long_as_anybody_who_has_it(tmp_path: Path) -> None:
             again = Lock.take(path)
             assert again is not None
             again.release()
+
+
+@contextmanager
+def kept_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
+    """A worker in the folder of a warm process that runs, and the socket it listens on."""
+    monkeypatch.setattr(server, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(server, "running_digests", lambda: {"text_features": "same"})
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="warm-") as name:
+        folder = Path(name)
+        alive = Lock.take(folder / "alive")
+        assert alive is not None
+        with alive, socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(folder / "one.socket"))
+            listener.listen()
+            yield server.Worker(folder / "one.socket", tmp_path / "card.lock", 0.0), listener
+
+
+def test_a_kept_worker_outlives_its_idle_time_but_not_a_job_of_another_run_on_its_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kept_worker(tmp_path, monkeypatch) as (worker, listener):
+        thread = threading.Thread(target=worker.serve, args=(listener,), daemon=True)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive(), "a worker of one run would have left"
+        other = Lock.take(tmp_path / "card.lock")
+        assert other is not None
+        with other:
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def test_a_worker_forgets_the_models_of_weights_that_were_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "transformer.safetensors").write_bytes(b"old")
+    model = ModelSettings(model="tiny", device="cpu", model_dir=folder)
+    call = Call("text_features", {"model": model})
+    monkeypatch.chdir(tmp_path)
+    with kept_worker(tmp_path, monkeypatch) as (worker, _):
+        monkeypatch.setattr(worker, "_run_stage", lambda call, connection: {"done": None})
+
+        def run_job() -> None:
+            request = {
+                "call": call.to_json(),
+                "digest": "same",
+                "folder": str(tmp_path),
+                "weights": json.loads(json.dumps(client._weights(model))),
+            }
+            job, end = map(Connection, socket.socketpair())
+            with closing(job), closing(end):
+                worker._handle_run(end, request)
+                assert "accepted" in (job.receive(5) or {})
+
+        run_job()
+        worker._models = models = object()
+        run_job()
+        assert worker._models is models
+        (folder / "transformer.safetensors").write_bytes(b"new")
+        run_job()
+        assert worker._models is None

@@ -398,7 +398,7 @@ def test_workers_leave_when_snakemake_was_killed(
 def test_an_idle_worker_leaves(session: Session) -> None:
     path = session.folder / "idle.socket"
     code = "import sys; from pathlib import Path; from editinfinity.worker import server\n"
-    code += "server.main(Path(sys.argv[1]), idle=1)"
+    code += "server.main(Path(sys.argv[1]), Path(sys.argv[1]), idle=1)"
     process = subprocess.run([sys.executable, "-c", code, str(path)], timeout=30, check=True)
     assert process.returncode == 0 and not path.exists()
 
@@ -427,5 +427,5 @@ def test_a_job_short_of_memory_gets_the_card_to_itself(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Call, "run", short_once)
     monkeypatch.setattr(server, "_warm_models", lambda device: Models())
-    server.Worker(Path("folder/socket"))._run_with_models(text("a"))
+    server.Worker(Path("folder/socket"), Path("folder/lease"))._run_with_models(text("a"))
     assert len(ran) == 2 and parked == ["finished", "parked", "finished"]
