@@ -22,6 +22,7 @@ rule edit:
         f"{CASE}/logs/edit/{{edit}}/{{variant}}.log",
     benchmark:
         f"{CASE}/benchmark/edit/{{edit}}/{{variant}}.tsv"
+    priority: 10
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -49,6 +50,7 @@ rule rendering:
         f"{CASE}/logs/rendering.log",
     benchmark:
         f"{CASE}/benchmark/rendering.tsv"
+    priority: 10
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -81,6 +83,7 @@ rule finish:
         f"{CASE}/logs/edit/{{edit}}/finish.log",
     benchmark:
         f"{CASE}/benchmark/edit/{{edit}}/finish.tsv"
+    priority: 10
     retries: 0
     localrule: True
     conda:

@@ -26,6 +26,7 @@ rule train_textembedding:
         f"{CASE}/benchmark/text_embedding/iter{{iteration}}.tsv"
     wildcard_constraints:
         case=cases_that_train(RUN.cases, TRAIN_EMBEDDING),
+    priority: 5
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -71,6 +72,7 @@ rule train_lora:
         f"{CASE}/benchmark/lora/embedding{{embedding}}/iter{{iteration}}.tsv"
     wildcard_constraints:
         case=cases_that_train(RUN.cases, TRAIN_LORA),
+    priority: 5
     conda:
         "../envs/editinfinity.yaml"
     resources:

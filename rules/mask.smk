@@ -12,6 +12,7 @@ rule attention_map:
         f"{CASE}/logs/mask/{{edit}}/attention_map.log",
     benchmark:
         f"{CASE}/benchmark/mask/{{edit}}/attention_map.tsv"
+    priority: 10
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -39,6 +40,7 @@ rule prompt_map:
         f"{CASE}/logs/mask/{{edit}}/prompt_map.log",
     benchmark:
         f"{CASE}/benchmark/mask/{{edit}}/prompt_map.tsv"
+    priority: 10
     conda:
         "../envs/editinfinity.yaml"
     resources:

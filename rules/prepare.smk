@@ -1,4 +1,7 @@
 # Step 1: check the user's files, then encode the photograph and the prompts once.
+#
+# Priorities: 10, but trainings 5 and checks 0. So with one core, a photograph is finished before the
+# next one begins, and its training does not wait for what the others need.
 
 
 rule check:
@@ -33,6 +36,7 @@ rule jsonl:
         f"{CASE}/logs/jsonl.log",
     benchmark:
         f"{CASE}/benchmark/jsonl.tsv"
+    priority: 10
     retries: 0
     localrule: True
     conda:
@@ -58,6 +62,7 @@ rule image_features:
         f"{CASE}/logs/image_features.log",
     benchmark:
         f"{CASE}/benchmark/image_features.tsv"
+    priority: 10
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -86,6 +91,7 @@ rule text_features:
         f"{CASE}/logs/{{text}}_features.log",
     benchmark:
         f"{CASE}/benchmark/{{text}}_features.tsv"
+    priority: 10
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -110,6 +116,7 @@ rule edit_text_features:
         f"{CASE}/logs/edit/{{edit}}/{{text}}_features.log",
     benchmark:
         f"{CASE}/benchmark/edit/{{edit}}/{{text}}_features.tsv"
+    priority: 10
     conda:
         "../envs/editinfinity.yaml"
     resources:

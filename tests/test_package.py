@@ -35,6 +35,18 @@ def test_jobs_import_little() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_only_texts_and_lora_wait_for_their_libraries() -> None:
+    """transformers takes seconds to import, and PEFT imports it."""
+    code = (
+        "import sys, editinfinity.pipeline, editinfinity.stages.text_features,"
+        " editinfinity.stages.train_textembedding, editinfinity.stages.train_lora;"
+        "heavy = {'transformers', 'peft', 'scipy'} & set(sys.modules);"
+        "sys.exit(bool(heavy) and str(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_commands_import_little(tmp_path: Path) -> None:
     """Neither help nor the search for photographs opens a picture."""
     (tmp_path / "a.jpg").touch()

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
 from editinfinity.compute import determinism, report_memory_faults, reseed
@@ -29,6 +29,9 @@ from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import Preset
 from editinfinity.prompts import SOFT_PROMPT_LENGTH
 from editinfinity.settings.groups import LoraSettings, TrainingSettings
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import tempfile
 from pathlib import Path
 
@@ -25,13 +26,16 @@ def logs(project: Project) -> str:
 def test_a_batch_reads_each_model_once_and_makes_the_same_as_without_workers(
     tmp_path: Path,
 ) -> None:
-    """Also where one trains its LoRA in two jobs, and the other in one."""
+    """Also where one trains its LoRA in two jobs, and the other in one; with one core, a photograph
+    is finished before the next one begins."""
     usual = {"train_lora_iter": 4, "overrides": {"user": BARE}}
     project = Project.create(tmp_path / "project", **usual)
     project.add_case("user", mask=True)
     project.add_case("word", target_word="dog")
     alone = project.copy(tmp_path / "alone")
-    project.run()
+    done = project.run("--cores", "1")
+    began = re.findall(r"^Job \d+: (user|word): ", done.stderr, re.MULTILINE)
+    assert len(began) > 20 and len(list(itertools.groupby(began))) == 2, "one after the other"
     said = logs(project)
     assert said.count(": read ") == 3, "text encoder, tokenizer and transformer, for two cases"
     assert "by itself" not in said
