@@ -35,11 +35,11 @@ from editinfinity.cli.delivery import (
 )
 from editinfinity.cli.everyday import (
     EditOptions,
-    checked_settings,
-    log_found_place,
+    found_place_line,
     on_disk,
     require_at_most_one,
 )
+from editinfinity.cli.one_edit import checked_settings
 from editinfinity.cli.options import grouped
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder, require_file
@@ -273,7 +273,7 @@ class _Editor:
         names = [name for name, each in cases.items() if each.mask is None]
         if not names or usual == found:
             return {}
-        log_found_place(f"photographs without a mask ({len(names)})", found)
+        log.info("%s", found_place_line(f"photographs without a mask ({len(names)})", found))
         return {
             name: {key: value for key, value in found.items() if usual.get(key) != value}
             for name in names

@@ -110,13 +110,16 @@ def result_path(folder: Path, image: Path, addition: str = "") -> Path:
     return folder / f"{os.fsdecode(stem)}{addition}{ending}"
 
 
-def output_path(image: Path, output: Path | None, inputs: Iterable[Path | None]) -> Path:
+def output_path(
+    image: Path, output: Path | None, inputs: Iterable[Path | None], addition: str = "_edited"
+) -> Path:
     """Return the file to write the result of ``edit`` to, and check that it can be written.
 
     Args:
-        image: the photograph.
+        image: the photograph, or another picture of its size that the result is named after.
         output: ``--output``; None for a file beside the photograph.
         inputs: files of the edit besides the photograph, which must not be overwritten.
+        addition: what the name of a file beside the photograph gets.
 
     Raises:
         UserError: ``--output`` has an unsupported extension, cannot store the photograph, is an
@@ -126,11 +129,11 @@ def output_path(image: Path, output: Path | None, inputs: Iterable[Path | None])
     from editinfinity.files.writing import FORMATS, require_writable_as
 
     if output is None:
-        path = result_path(image.parent, image, "_edited")
+        path = result_path(image.parent, image, addition)
         require_output_folder(path.parent, path, "set --output to a file in another folder")
         return path
     if is_folder(output):
-        example = output / result_path(Path(), image, "_edited")
+        example = output / result_path(Path(), image, addition)
         raise UserError(f"--output: {output}: is a folder; name a file, e.g. {example}")
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"--output: {output}: unknown format; choose one of {', '.join(FORMATS)}")

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from editinfinity.cli import everyday, preview
+from editinfinity.cli.again import again
 from editinfinity.cli.app import app as open_page
 from editinfinity.cli.batch import batch
 from editinfinity.cli.stages import stages
@@ -168,6 +169,7 @@ def report(
 
 everyday.register(app)
 preview.register(app)
+app.command("again")(again)
 app.command("batch")(batch)
 app.command("app")(open_page)
 app.command("import-upstream")(import_upstream)
