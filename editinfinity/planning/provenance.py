@@ -29,8 +29,8 @@ def provenance_of(case: Case, edit: Edit, variant: Variant, weights: str, logs: 
         UserError: a prompt, the photograph or the mask cannot be read.
     """
     values = {key: variant.setting(key, edit.settings) for key in edit.settings}
-    if values["crop"] == "auto" and len(case.edits) > 1:
-        values["crop"] = crop_of(case)  # around the masks of all edits, which the picture lacks
+    if edit.mask_source != "user" or len(case.edits) > 1:
+        values["crop"] = crop_of(case)  # it depends on the masks of all edits of the case
     source, word = case.source_prompt, edit.target_word
     used = settings_used(values, edit.mask_source, variant.embedding, variant.lora, variant.base)
     drawn = read_record(logs, variant.name)
