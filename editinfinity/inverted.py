@@ -86,4 +86,9 @@ def _read_provenance(path: Path) -> Provenance | None:
         read = Provenance.from_json(read_text(path, 2**22, "save the inversion again"))
     except UserError:
         return None
-    return None if read is None else read[0]
+    if (
+        read is None
+        or not {"train_textembedding_iter", "train_lora_iter"} <= read[0].settings.keys()
+    ):
+        return None
+    return read[0]

@@ -180,8 +180,8 @@ def deliver(
     """Write a result in the format of ``target``'s extension, and return the path written to.
 
     Unless ``overwrite`` is set, no other file is overwritten: a number is added to the name until
-    the name is free, or its file has exactly this content. Bytes are compared, as the settings
-    in the file do not determine the pixels (they omit the mask, the photograph and the weights).
+    the name is free, or its file has exactly this content. Bytes are compared, as what a picture
+    says of itself need not determine its pixels (on a GPU, for one).
 
     Args:
         picture: the result, a PNG of the workflow.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -166,7 +167,8 @@ def provenance_of_edit(
     )
     place = mask if source == "user" else blend
     if isinstance(place, str | Path):
-        return result.with_mask_file(Path(place))
+        with suppress(OSError):  # it was read before, and has been deleted meanwhile
+            return result.with_mask_file(Path(place))
     if isinstance(place, tuple | list):
         return replace(result, box=",".join(map(str, place)))
     return result

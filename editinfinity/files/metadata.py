@@ -188,7 +188,10 @@ def with_parameters(exif: bytes | None, parameters: str) -> bytes | None:
     if not isinstance(own, bytes) or own[8:].strip(b"\0 "):
         return exif
     comment = _UNICODE_COMMENT + parameters.encode("utf-16-be")
-    tags[ExifTags.IFD.Exif] = {**directory, ExifTags.Base.UserComment: comment}
+    changed = {**directory, ExifTags.Base.UserComment: comment}
+    if ExifTags.IFD.Interop in directory:  # the content, not its offset in the old file
+        changed[ExifTags.IFD.Interop] = tags.get_ifd(ExifTags.IFD.Interop)
+    tags[ExifTags.IFD.Exif] = changed
     return tags.tobytes()
 
 

@@ -28,7 +28,7 @@ _MAX_CHARACTERS = 2**20
 _MAX_WORDS = 2**14
 """Maximum length of a prompt or of another short text in it."""
 
-_BOX = re.compile(r"\s*\d{1,7}(\s*,\s*\d{1,7}){3}\s*")
+_BOX = re.compile(r"-?\d{1,7}( ?[, ] ?-?\d{1,7}){3}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_BOX_BYTES = 100
 
@@ -98,9 +98,15 @@ class Provenance:
     environment: Environment | None = None
 
     def with_mask_file(self, path: Path) -> Provenance:
-        """Return a copy for the file of a mask or blend mask; a box is taken over itself."""
+        """Return a copy for the file of a mask or blend mask; a box is taken over itself.
+
+        Raises:
+            OSError: it cannot be read.
+        """
         if path.suffix.lower() == ".txt" and path.stat().st_size <= _MAX_BOX_BYTES:
-            return replace(self, box=path.read_text("utf-8", "replace").strip())
+            text = " ".join(path.read_text("utf-8-sig", "replace").split())
+            if _BOX.fullmatch(text):
+                return replace(self, box=text)
         return replace(self, mask=Fingerprint.of_file(path))
 
     def to_json(self) -> str:

@@ -7,6 +7,7 @@ import logging
 import os
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -178,9 +179,10 @@ def _save_options(
     if format_ == "JPEG":
         exif = _exif_for_jpeg(exif, path)
     if parameters is not None and format_ != "PNG":
-        extended = with_parameters(exif, parameters)
-        if format_ != "JPEG" or len(extended or b"") <= _MAX_JPEG_EXIF:
-            exif = extended
+        with suppress(*_SAVE_ERRORS):  # the photograph's EXIF is worth more
+            extended = with_parameters(exif, parameters)
+            if format_ != "JPEG" or len(extended or b"") <= _MAX_JPEG_EXIF:
+                exif = extended
     if exif:
         options["exif"] = exif
     if format_ == "PNG":

@@ -107,6 +107,31 @@ def test_a_photographs_own_comment_is_kept() -> None:
     assert "Steps" in parameters_in(encode_photograph(Path("a.jpg"), taken, MADE.to_json()))
 
 
+@pytest.mark.parametrize("ending", [".jpg", ".webp", ".tif"])
+def test_the_line_of_parameters_changes_no_other_exif(ending: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    exif[ExifTags.IFD.Exif] = {
+        ExifTags.Base.ExposureTime: 0.004, ExifTags.Base.ISOSpeedRatings: 200, 37500: b"note",
+        ExifTags.Base.LensSpecification: (24.0, 70.0, 2.8, 4.0),
+        ExifTags.IFD.Interop: {1: "R98", 2: b"0100"},
+    }  # fmt: skip
+    exif[ExifTags.IFD.GPSInfo] = {1: "N", 2: (52.0, 31.0, 12.5)}
+    taken = replace(PHOTOGRAPH, metadata=Metadata(exif.tobytes()))
+    found = []
+    for settings in ('{"seed": 1}', MADE.to_json(), None):
+        write_photograph(tmp_path / f"a{ending}", taken, settings)
+        taken = read_photograph(tmp_path / f"a{ending}")
+        with Image.open(tmp_path / f"a{ending}") as picture:
+            tags = picture.getexif()
+            sub = tags.get_ifd(ExifTags.IFD.Exif)
+            found.append([dict(tags.get_ifd(ifd)) for ifd in (ExifTags.IFD.Interop, 0x8825)])
+            found[-1] += [tags[ExifTags.Base.Make], {k: v for k, v in sub.items() if k != 40965}]
+    plain, told, removed = found
+    assert told[-1].pop(ExifTags.Base.UserComment)[:7] == b"UNICODE"
+    assert plain == told == removed and told[0] and told[1] and told[-1][37500] == b"note"
+
+
 def test_a_long_exif_is_worth_more_than_the_line_of_parameters(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.IFD.Exif] = {37500: b"note" * 16_370}
@@ -178,9 +203,9 @@ def test_a_file_is_found_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"other")
     assert not fingerprint.matches(tmp_path / "a")
     assert not fingerprint.matches(tmp_path) and not fingerprint.matches(tmp_path / "none")
-    (tmp_path / "box.txt").write_text("1, 2,3,4\n")
+    (tmp_path / "box.txt").write_text("-1  2, 3,4\n")
     boxed = MADE.with_mask_file(tmp_path / "box.txt")
-    assert boxed.box == "1, 2,3,4" and Provenance.from_json(boxed.to_json()) == (boxed, [])
+    assert boxed.box == "-1 2, 3,4" and Provenance.from_json(boxed.to_json()) == (boxed, [])
 
 
 # --- the picture of the Python API ----------------------------------------------------------------
