@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from editinfinity.errors import UserError
@@ -31,6 +33,35 @@ def jobs_at_once() -> int:
     """Return the value of the environment variable ``JOBS_AT_ONCE``, or 1 if it is not set."""
     value = os.environ.get(JOBS_AT_ONCE, "")
     return max(1, int(value)) if value.isdecimal() else 1
+
+
+_COMPUTING_PACKAGES = ("editinfinity", "numpy", "pillow", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a picture was drawn with, besides its settings, that decides its last bits.
+
+    Attributes:
+        device: type of the device, such as ``cpu`` or ``cuda``.
+        threads: number of CPU threads.
+        versions: see ``package_versions``.
+    """
+
+    device: str
+    threads: int
+    versions: str
+
+
+def package_versions() -> str:
+    """Return the versions of the packages that compute a picture: ``editinfinity 0.2.0, …``."""
+    found = []
+    for package in _COMPUTING_PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:  # such as this one, run from a source checkout
+            continue
+    return ", ".join(found)
 
 
 ERROR_FILE = "EDITINFINITY_ERROR_FILE"

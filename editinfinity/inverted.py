@@ -6,9 +6,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from editinfinity.errors import UserError
+from editinfinity.files.atomic import write_text
 from editinfinity.files.checkpoints import Adapter, SoftPrompt
 from editinfinity.files.features import ImageFeatures, PromptFeatures
+from editinfinity.files.input_files import read_text
 from editinfinity.files.photograph import Photograph, read_photograph
+from editinfinity.files.provenance import Provenance
 from editinfinity.files.writing import write_photograph
 from editinfinity.presets import preset
 
@@ -23,6 +27,8 @@ class Inversion:
         prompt: the photograph's prompt (source prompt) as encoded by the text encoder.
         embedding: the soft prompt, or None.
         adapter: the LoRA adapter in PEFT's format, or None.
+        provenance: what made the inversion; its prompt is empty. None for inversions that earlier
+            versions saved, whose edits record nothing.
     """
 
     photograph: Photograph
@@ -30,6 +36,7 @@ class Inversion:
     prompt: PromptFeatures
     embedding: SoftPrompt | None
     adapter: Adapter | None
+    provenance: Provenance | None = None
 
     def save(self, folder: Path | str) -> None:
         """Save the inversion into a folder.
@@ -40,6 +47,10 @@ class Inversion:
         write_photograph(folder / "photograph.png", self.photograph)
         self.features.save(folder / "image.safetensors")
         self.prompt.save(folder / "text.safetensors")
+        provenance = folder / "provenance.json"
+        provenance.unlink(missing_ok=True)
+        if self.provenance is not None:
+            write_text(provenance, self.provenance.to_json())
         # An inversion saved here earlier may have left files that this one does not overwrite.
         (folder / "embedding.safetensors").unlink(missing_ok=True)
         shutil.rmtree(folder / "lora", ignore_errors=True)
@@ -65,4 +76,19 @@ class Inversion:
             PromptFeatures.load(folder / "text.safetensors"),
             SoftPrompt.load(embedding, features.preset, width) if embedding.exists() else None,
             Adapter.load(folder / "lora") if (folder / "lora").exists() else None,
+            _read_provenance(folder / "provenance.json"),
         )
+
+
+def _read_provenance(path: Path) -> Provenance | None:
+    """Return the provenance of an inversion; None if there is none that can be read."""
+    try:
+        read = Provenance.from_json(read_text(path, 2**22, "save the inversion again"))
+    except UserError:
+        return None
+    if (
+        read is None
+        or not {"train_textembedding_iter", "train_lora_iter"} <= read[0].settings.keys()
+    ):
+        return None
+    return read[0]

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack, cast, overload
 
@@ -23,14 +24,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from editinfinity.compute import current_device, isolated_torch_state, pick_device, set_threads
+from editinfinity.environment import Environment, package_versions
 from editinfinity.errors import UserError
 from editinfinity.files import api_inputs
 from editinfinity.files.api_inputs import BlendLike, MaskLike, Picture
-from editinfinity.files.cropping import FULL, Region
+from editinfinity.files.cropping import FULL, Region, region_text
+from editinfinity.files.edited_picture import EditedPicture
 from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
 from editinfinity.files.input_files import is_folder
 from editinfinity.files.masks import grow_mask
 from editinfinity.files.model_folder import converted_model
+from editinfinity.files.provenance import Provenance
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
 from editinfinity.method.attention import attention_map
@@ -71,7 +75,10 @@ class EditInfinityPipeline:
     Attributes:
         preset: the model's preset.
         device: the device the model runs on.
+        weights: identity of the model's weights, which is stored in pictures; None if unknown.
     """
+
+    weights: str | None = None
 
     def __init__(
         self, preset: Preset, device: torch.device, transformer: Infinity, tokenizer: Tokenizer,
@@ -80,6 +87,7 @@ class EditInfinityPipeline:
         """Create a pipeline from loaded models; ``from_pretrained`` loads them."""
         self.preset, self.device = preset, device
         self.transformer, self.tokenizer, self.text_encoder = transformer, tokenizer, text_encoder
+        self._loaded_with: dict[str, Any] = {"model": preset.name}
         self._lock = threading.RLock()
         # Keeps the CUDA graphs of the last shape, so that further pictures of it are faster.
         self._passes = CudaGraphRunner()
@@ -123,7 +131,9 @@ class EditInfinityPipeline:
             tokenizer = load_tokenizer(chosen, torch_device, folder)
             dtype = settings.text_encoder_dtype
             text_encoder = load_text_encoder(chosen, torch_device, folder, dtype)
-        return cls(chosen, torch_device, transformer, tokenizer, text_encoder)
+        pipeline = cls(chosen, torch_device, transformer, tokenizer, text_encoder)
+        pipeline._loaded_with |= {"attention_bias": attention_bias, "text_encoder_dtype": dtype}
+        return pipeline
 
     def invert(
         self, image: Picture, prompt: str = "", *, embedding_iterations: int = 10,
@@ -157,6 +167,7 @@ class EditInfinityPipeline:
         api_inputs.require_iterations(embedding_iterations, lora_iterations)
         budget = groups.PhotographSettings(pixel_budget).pixel_budget or self.preset.pixel_budget
         photograph, rgb = api_inputs.open_photograph(image)
+        fingerprint = api_inputs.fingerprint_of(image)
         region = api_inputs.crop_of(crop, mask, mask_edit_region, photograph, budget)
         with self._lock, current_device(self.device), isolated_torch_state():
             features = encode_photograph(rgb, region, budget, self.preset, self.tokenizer)
@@ -167,7 +178,15 @@ class EditInfinityPipeline:
             source, callbacks = source_of(features, text, self.device), _Reported(on_progress)
             trainer = Trainer(self.transformer, self.preset, training, callbacks)
             embedding, adapter = trainer.learn(source, embedding_iterations, lora_iterations, lora)
-        return Inversion(photograph, features, text, embedding, adapter)
+        learned = {
+            **self._loaded_with, **asdict(training), **asdict(lora), "pixel_budget": budget,
+            "crop": region_text(region), "train_textembedding_iter": embedding_iterations,
+            "train_lora_iter": lora_iterations,
+        }  # fmt: skip
+        provenance = Provenance(
+            "", learned, text.prompt, photograph=fingerprint, weights=self.weights
+        )
+        return Inversion(photograph, features, text, embedding, adapter, provenance)
 
     @overload
     def edit(
@@ -193,6 +212,9 @@ class EditInfinityPipeline:
     ) -> Image.Image | list[Image.Image]:  # fmt: skip
         """Draw an edit at the photograph's size, or a list of edits for a list of prompts.
 
+        The pictures' ``save`` writes the photograph's EXIF, XMP, profile and resolution, and what
+        made the picture, as the command ``edit`` does.
+
         Args:
             inversion: result of ``invert`` or ``Inversion.load``, made with the same model.
             prompt: description of the edited picture, or a list of descriptions.
@@ -213,9 +235,10 @@ class EditInfinityPipeline:
                 ``tau``, ``top_k``, ``top_p``; ``guidance``, ``lock_scales``, ``smoothing``;
                 ``mask_edit_region``, ``mask_grow``, ``attention_threshold``, ``attention_scales``,
                 ``prompt_map_threshold``, ``prompt_map_filter``, ``prompt_map_grow``;
-                ``background``, ``mask_feather`` (``editinfinity.settings.groups`` lists all of
-                them). Guidance ``source_negative``, ``editmod``, ``aredit`` or ``bitresedit`` with
-                an inversion of 0 iterations is editing without training.
+                ``background``, ``mask_feather``, ``gps``, ``provenance``
+                (``editinfinity.settings.groups`` lists all of them). Guidance ``source_negative``,
+                ``editmod``, ``aredit`` or ``bitresedit`` with an inversion of 0 iterations is
+                editing without training.
 
         Raises:
             UserError: a mask or the word does not fit the photograph or its prompt, a setting is
@@ -232,12 +255,22 @@ class EditInfinityPipeline:
         prompts = [prompt] if isinstance(prompt, str) else prompt
         soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
         suffix, source_prompt = caption_suffix(soft_prompt is not None), None
-        pictures = []
+        pictures: list[Image.Image] = []
 
         def blended(region: EditedRegion | None) -> NDArray[np.float32] | None:
             if region is None:
                 return None
             return blend_mask_of(region, features.schedule, preservation.smoothing)
+
+        def told(text: str) -> str | None:
+            used = Environment(self.device.type, torch.get_num_threads(), package_versions())
+            every = [sampling, guidance, preservation, masking, finishing]
+            made_by = api_inputs.provenance_of_edit(
+                inversion.provenance, text, mask=mask, target_word=target_word, blend=blend,
+                use_embedding=use_embedding, use_lora=use_lora, environment=used,
+                settings={key: value for group in every for key, value in asdict(group).items()},
+            )  # fmt: skip
+            return made_by.to_json() if made_by and finishing.provenance else None
 
         with self._lock, current_device(self.device), isolated_torch_state():
             if isinstance(mask, str) and mask in groups.FOUND:
@@ -271,7 +304,7 @@ class EditInfinityPipeline:
                         inversion.photograph, generated, features.geometry, blend_mask, finishing,
                         rendering,
                     )  # fmt: skip
-                    pictures.append(result.picture())
+                    pictures.append(EditedPicture.of(result, told(text)))
                     steps.done()
         return pictures[0] if isinstance(prompt, str) else pictures
 

@@ -90,6 +90,7 @@ rule finish:
         "../envs/pictures.yaml"
     params:
         **named(
+            model=PARAMS.transformer,
             image=PARAMS.image,
             image_fingerprint=PARAMS.image_fingerprint,
             **PARAMS.of_group(FinishSettings),

@@ -130,8 +130,9 @@ def test_the_place_is_found_in_photographs_without_a_mask_beside_them(tmp_path: 
         done.stderr
     )
     shown = [json.loads(run(tmp_path, "show", f"photos_edited/{name}.png").stdout) for name in "ab"]
-    assert [each["kernel"]["mask_source"] for each in shown] == ["both", "user"]
-    assert [each.get("guidance", "cfg") for each in shown] == ["editmod", "cfg"]
+    settings = [each["settings"] for each in shown]
+    assert [each["mask_source"] for each in settings] == ["both", "user"]
+    assert [each["method"] for each in settings] == ["editmod", "inversion"]
 
 
 def test_folders_without_photographs_are_one_line(tmp_path: Path) -> None:

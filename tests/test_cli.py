@@ -72,7 +72,7 @@ def test_every_rule_has_its_command_and_its_help() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["app", "edit", "batch", "new", "import", "preview", "show", "run"]
+    "name", ["app", "edit", "again", "batch", "new", "import", "preview", "show", "run"]
 )
 def test_help_shows_its_examples_on_lines_of_their_own(name: str) -> None:
     lines = CliRunner().invoke(cli.app, [name, "--help"]).output.splitlines()

@@ -28,7 +28,7 @@ from editinfinity.cli.everyday import (
     EditOptions,
     Prompt,
     _with_earlier_source,
-    log_untrained,
+    log_unused_training,
 )
 from editinfinity.cli.streams import (
     STANDARD,
@@ -341,10 +341,10 @@ def test_settings_of_a_training_that_is_not_run_are_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for settings in ({}, {"train_lora_iter": 3}, {"method": "editmod", "cfg": 3, "seed": 1}):
-        log_untrained(settings)
-    log_untrained({"method": "inversion", "train_lora_iter": 3})
+        log_unused_training(settings)
+    log_unused_training({"method": "inversion", "train_lora_iter": 3})
     assert not caplog.messages
-    log_untrained({"method": "editmod", "train_lora_iter": 3, "lora_rank": 4, "drop_path": 0})
+    log_unused_training({"method": "editmod", "train_lora_iter": 3, "lora_rank": 4, "drop_path": 0})
     assert caplog.messages == [
         "--set drop_path, lora_rank, train_lora_iter: no effect, as nothing is trained (method: "
         "editmod); to train, add --set method=inversion"

@@ -78,7 +78,30 @@ def test_edit_in_one_line_and_again_with_another_prompt(folder: Path) -> None:
     assert (folder / "my photo_edited_3.jpg").is_file()
 
     shown = json.loads(run(folder, "show", "my photo_edited_2.jpg").stdout)
-    assert shown["prompt"] == "a dog" and shown["background"] == "detail"
+    assert shown["prompt"] == "a dog" and shown["settings"]["background"] == "detail"
+
+    # The second picture says all that is needed to make it again, wherever it is.
+    other = folder / "other"
+    other.mkdir()
+    for name in ("my photo_edited_2.jpg", "my photo.jpg", "mask.png"):
+        shutil.copy(folder / name, other / f"moved {name}")
+    made = run(other, "again", "moved my photo_edited_2.jpg")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.strip() == "moved my photo_edited_2_again.jpg"
+    assert "has the same bytes" in made.stderr and "may differ" not in made.stderr
+    assert (other / made.stdout.strip()).read_bytes() == (
+        folder / "my photo_edited_2.jpg"
+    ).read_bytes()
+    varied = run(
+        other, "again", "moved my photo_edited_2.jpg", "--set", "seed=7", "--set", "provenance=0",
+        "--output", "varied.png",
+    )  # fmt: skip
+    assert varied.returncode == 0, varied.stderr
+    assert "train" not in varied.stderr and "bytes" not in varied.stderr
+    assert b"editinfinity" not in (other / "varied.png").read_bytes()
+    assert run(other, "again", "varied.png").stderr.startswith(
+        "editinfinity: varied.png: does not say how it was made"
+    )
 
 
 def test_a_photograph_goes_through_standard_streams(folder: Path) -> None:
@@ -107,7 +130,7 @@ def test_a_first_picture_is_drawn_in_seconds_and_then_refined(folder: Path) -> N
     assert "train LoRA to iteration 1" in after
     assert "encode the image" not in after and "blend mask" not in after
     shown = json.loads(run(folder, "show", "my photo_edited.jpg").stdout)
-    assert shown["lora_iterations"] == 1 and "guidance" not in shown
+    assert shown["settings"]["train_lora_iter"] == 1 and shown["settings"]["guidance"] == "cfg"
     config = next(folder.glob(".editinfinity/*/config.yaml")).read_text()
     assert "method: inversion" in config
     refined = (folder / "my photo_edited.jpg").read_bytes()
@@ -140,7 +163,8 @@ def test_a_first_picture_outlives_an_interrupted_training(folder: Path) -> None:
     assert process.returncode == 130 and "Traceback" not in errors
     assert (folder / "out.png").read_bytes() == first
     shown = json.loads(run(folder, "show", "out.png").stdout)
-    assert shown["lora_iterations"] is None and shown["guidance"] == "source_negative"
+    assert shown["settings"]["method"] == "training_free"
+    assert "train_lora_iter" not in shown["settings"]
 
 
 def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
@@ -456,7 +480,7 @@ def test_where_nothing_says_where_to_edit_the_prompts_do_and_nothing_is_trained(
     (told,) = (text for text in done.stderr.splitlines() if "--source and --prompt differ" in text)
     assert told.startswith("my photo.jpg: edited where") and "differ, without training; " in told
     shown = json.loads(run(folder, "show", "found.png").stdout)
-    assert (shown["guidance"], shown["kernel"]["mask_source"]) == ("editmod", "both")
+    assert shown["settings"]["method"] == "editmod" and shown["settings"]["mask_source"] == "both"
     # To ask for it is the same, also with the source prompt of before; and what is told of the
     # whole picture works.
     again = ("edit", "my photo.jpg", *prompts[2:], *TINY)
@@ -468,7 +492,7 @@ def test_where_nothing_says_where_to_edit_the_prompts_do_and_nothing_is_trained(
     done = run(folder, "edit", "my photo.jpg", *prompts, *UNTRAINED, *whole)
     assert done.returncode == 0 and "differ" not in done.stderr
     shown = json.loads(run(folder, "show", "whole.png").stdout)
-    assert shown["kernel"] is None and "guidance" not in shown
+    assert shown["settings"]["mask_source"] == "none" and shown["settings"]["guidance"] == "cfg"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,10 @@ from safetensors.torch import load_file, save_file
 
 from editinfinity import EditInfinityPipeline, Inversion, pipeline
 from editinfinity.editing.blend_mask import make_blend_mask
+from editinfinity.environment import Environment, package_versions
 from editinfinity.errors import UserError
+from editinfinity.files.provenance import Fingerprint, Provenance
+from editinfinity.files.writing import read_settings
 from editinfinity.models.transformer import TextFeatures
 from editinfinity.presets import PRESETS, preset
 from editinfinity.progress import Progress
@@ -256,6 +259,44 @@ def test_an_inversion_survives_the_disk_and_its_adapter_loads_in_peft(
     adapted = PeftModel.from_pretrained(other.transformer, str(tmp_path / "saved" / "lora"))
     names = [name for name, _ in adapted.named_parameters() if "lora_B" in name]
     assert len(names) == 2 * len(pipe.transformer.blocks)
+
+
+def test_a_picture_says_what_made_it(
+    pipe: EditInfinityPipeline, inversion: Inversion, photo: Path, tmp_path: Path
+) -> None:
+    def told(picture: Image.Image) -> Provenance:
+        picture.save(tmp_path / "a.png")
+        read = Provenance.from_json(read_settings(tmp_path / "a.png"))
+        assert read is not None and read[1] == []
+        return read[0]
+
+    box = tmp_path / "box.txt"
+    box.write_text("100,80,80,80")
+    first = told(pipe.edit(inversion, "a cat", mask=BOX, seed=3))
+    assert first == told(pipe.edit(inversion, "a cat", mask=box, seed=3))
+    assert (first.prompt, first.source_prompt, first.box) == ("a cat", PROMPT, "100,80,80,80")
+    assert first.photograph == Fingerprint.of_file(photo) and first.mask is None
+    assert first.environment == Environment("cpu", 1, package_versions())
+    assert {
+        "model": "tiny", "method": "inversion", "guidance": "cfg", "seed": 3, "crop": "full",
+        "mask_source": "user", "train_lora_iter": 2, "lora_learning_rate": 1e-2, "batch_size": 1,
+        "use_concat_embedding": True, "background": "detail", "attention_bias": True,
+    }.items() <= first.settings.items()  # fmt: skip
+    inversion.save(tmp_path / "saved")
+    assert first == told(pipe.edit(Inversion.load(tmp_path / "saved"), "a cat", mask=BOX, seed=3))
+
+    free = pipe.invert(Image.open(photo), PROMPT, embedding_iterations=0, lora_iterations=0)
+    word = told(pipe.edit(free, "a cat", target_word="cup", guidance="source_negative"))
+    assert word.photograph is None and (word.target_word, word.box) == ("cup", None)
+    assert word.settings["method"] == "training_free" and "lora_rank" not in word.settings
+    assert word.settings["mask_source"] == "attention"
+    found = told(pipe.edit(free, "a cat", mask="words", guidance="editmod"))
+    assert (found.settings["method"], found.settings["mask_source"]) == ("editmod", "words")
+
+    pipe.edit(free, "a cat", provenance=False).save(tmp_path / "none.png")
+    assert read_settings(tmp_path / "none.png") is None
+    pipe.edit(replace(free, provenance=None), "a cat").save(tmp_path / "none.png")
+    assert read_settings(tmp_path / "none.png") is None
 
 
 def test_editing_leaves_the_model_as_it_was(

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,10 @@ from editinfinity.files.cropping import AUTO, FULL, Region, crop_around
 from editinfinity.files.images import write_png
 from editinfinity.files.masks import read_mask
 from editinfinity.files.opening import size_upright
-from editinfinity.files.photograph import photograph_of
-from editinfinity.files.writing import write_photograph
 from editinfinity.inverted import Inversion
 from editinfinity.method.invert import SOFT_PROMPT
 from editinfinity.pipeline import EditInfinityPipeline
+from editinfinity.planning.model import model_identity
 from editinfinity.progress import Progress
 from editinfinity.settings import groups
 from editinfinity.settings.guidance import guidance_of, learns_nothing, values_of
@@ -86,6 +85,7 @@ class Drawing:
     def __init__(self, settings: Mapping[str, Any], conversation: Conversation) -> None:
         self.conversation = conversation
         self.pipeline = EditInfinityPipeline.from_pretrained(**settings)
+        self.pipeline.weights = model_identity(settings)
         self._inversions: OrderedDict[str, Inversion] = OrderedDict()
 
     @property
@@ -134,19 +134,7 @@ class Drawing:
             inversion, task.prompt, mask=mask, **edit,
             on_progress=lambda _: self.conversation.require_wanted(),
         )  # fmt: skip
-        edited = replace(photograph_of(picture), metadata=inversion.photograph.metadata)
-        if settings["gps"] == "drop":
-            edited = edited.without_location()
-        provenance = {
-            "model": self.pipeline.preset.name,
-            "prompt": task.prompt,
-            "source_prompt": task.source,
-            "settings": edit,
-            "embedding_iterations": inversion.embedding and inversion.embedding.iteration,
-            "lora_iterations": settings["train_lora_iter"] if inversion.adapter else None,
-        }
-        text = json.dumps(provenance, sort_keys=True, ensure_ascii=False)
-        write_photograph(Path(task.output), edited, text)
+        picture.save(task.output)
 
     def _region(self, task: Task) -> Region | None:
         """Return the part of the photograph that the model sees; None for all of it."""

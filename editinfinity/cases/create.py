@@ -143,9 +143,7 @@ def require_creatable(
         if reason := why_unusable(name):
             raise UserError(f"{name!r} cannot be a name: {reason}")
     _require_readable(image)
-    files = {
-        name: (_mask_file_of(edit, image), _blend_file_of(edit)) for name, edit in edits.items()
-    }
+    files = {name: mask_files_of(edit, image) for name, edit in edits.items()}
     if not overwrite:
         for other in (folder / "image").glob("original_image.*"):
             endings = {other.suffix.lower(), image.suffix.lower()}
@@ -254,6 +252,19 @@ def _blend_file_of(edit: NewEdit) -> File | None:
     if (ending := edit.blend.suffix.lower()) not in BLEND_ENDINGS:
         raise UserError(f"{edit.blend}: does not end in .npy, .safetensors or .png; save it as one")
     return ending, _content_of(edit.blend, "blend mask")
+
+
+def mask_files_of(edit: NewEdit, image: Path) -> tuple[File | None, File | None]:
+    """Return (mask file, blend mask file) of an edit in its case; None for one it does not have.
+
+    Args:
+        edit: the edit.
+        image: the photograph.
+
+    Raises:
+        UserError: a file is missing or of an unsupported kind.
+    """
+    return _mask_file_of(edit, image), _blend_file_of(edit)
 
 
 def _mask_file_of(edit: NewEdit, image: Path) -> File | None:

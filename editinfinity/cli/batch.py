@@ -36,12 +36,12 @@ from editinfinity.cli.delivery import (
 )
 from editinfinity.cli.everyday import (
     EditOptions,
-    checked_settings,
-    log_found_place,
-    log_untrained,
+    found_place_line,
+    log_unused_training,
     on_disk,
     require_at_most_one,
 )
+from editinfinity.cli.one_edit import checked_settings
 from editinfinity.cli.options import grouped
 from editinfinity.cli.streams import AsJson
 from editinfinity.errors import UserError
@@ -101,7 +101,7 @@ def batch(
     results = _results_folder(folder, output)
     require_output_folder(results, results, "set --output to another folder")
     settings = checked_settings(options.settings())
-    log_untrained(options.settings())
+    log_unused_training(options.settings())
     search = _Search(folder, recursive, masks, not options.finds_place, (results, options.work))
     place = Path(os.path.realpath(folder))
     digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
@@ -279,8 +279,8 @@ class _Editor:
         names = [name for name, each in cases.items() if each.mask is None]
         if not names or usual == found:
             return {}
-        log_found_place(f"photographs without a mask ({len(names)})", found)
-        log_untrained(found)
+        log.info("%s", found_place_line(f"photographs without a mask ({len(names)})", found))
+        log_unused_training(found)
         return {
             name: {key: value for key, value in found.items() if usual.get(key) != value}
             for name in names

@@ -138,13 +138,16 @@ def result_path(folder: Path, image: Path, addition: str = "") -> Path:
     return folder / f"{os.fsdecode(stem)}{addition}{ending}"
 
 
-def output_path(image: Path, output: Path | None, inputs: Iterable[Path | None]) -> Path:
+def output_path(
+    image: Path, output: Path | None, inputs: Iterable[Path | None], addition: str = "_edited"
+) -> Path:
     """Return the file to write the result of ``edit`` to, and check that it can be written.
 
     Args:
-        image: the photograph.
+        image: the photograph, or another picture of its size that the result is named after.
         output: ``--output``; None for a file beside the photograph, ``-`` for standard output.
         inputs: files of the edit besides the photograph, which must not be overwritten.
+        addition: what the name of a file beside the photograph gets.
 
     Raises:
         UserError: ``--output`` has an unsupported extension, cannot store the photograph, is an
@@ -157,11 +160,11 @@ def output_path(image: Path, output: Path | None, inputs: Iterable[Path | None])
         require_writable_standard_output()
         return output
     if output is None:
-        path = result_path(image.parent, image, "_edited")
+        path = result_path(image.parent, image, addition)
         require_output_folder(path.parent, path, "set --output to a file in another folder")
         return path
     if is_folder(output):
-        example = output / result_path(Path(), image, "_edited")
+        example = output / result_path(Path(), image, addition)
         raise UserError(f"--output: {output}: is a folder; name a file, e.g. {example}")
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"--output: {output}: unknown format; choose one of {', '.join(FORMATS)}")
@@ -208,8 +211,8 @@ def deliver(
     """Write a result in the format of ``target``'s extension, and return the path written to.
 
     Unless ``overwrite`` is set, no other file is overwritten: a number is added to the name until
-    the name is free, or its file has exactly this content. Bytes are compared, as the settings
-    in the file do not determine the pixels (they omit the mask, the photograph and the weights).
+    the name is free, or its file has exactly this content. Bytes are compared, as what a picture
+    says of itself need not determine its pixels (on a GPU, for one).
 
     Args:
         picture: the result, a PNG of the workflow.

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,21 +16,10 @@ import typer
 from editinfinity.cases.create import (
     NewEdit,
     case_name,
-    make_case,
-    require_creatable,
     source_prompt_of,
 )
-from editinfinity.cli.delivery import (
-    PhotographResult,
-    deliver,
-    deliver_draft,
-    log_lost_detail,
-    log_warnings,
-    output_path,
-    print_picture,
-    print_results,
-    with_user_paths,
-)
+from editinfinity.cli.delivery import output_path
+from editinfinity.cli.one_edit import checked_settings, edit_one
 from editinfinity.cli.options import completion_of, grouped, setting_option
 from editinfinity.cli.streams import (
     STANDARD,
@@ -51,7 +40,6 @@ from editinfinity.settings.groups import (
     ModelSettings,
     TrainingSettings,
 )
-from editinfinity.settings.guidance import values_of
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +121,28 @@ _RESERVED = frozenset({"cases", "data", "results", "slice", "pie_bench", "overri
 """Settings that these commands rely on: they describe the project folder that they create."""
 
 
+def parse_set(options: Iterable[str] | None) -> dict[str, Any]:
+    """Return setting → value for ``--set`` options.
+
+    Raises:
+        UserError: one is not ``KEY=VALUE``, or is reserved.
+    """
+    import yaml
+
+    settings = {}
+    for text in options or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set: {text!r} is not KEY=VALUE, e.g. train_lora_iter=30")
+        if key.strip() in _RESERVED:
+            raise UserError(f"--set: {key.strip()} is set by this command; leave it out")
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set: {text!r}: the value is not valid YAML") from None
+    return settings
+
+
 @dataclass(frozen=True)
 class EditOptions:
     """Options of the commands ``edit`` and ``batch``."""
@@ -153,8 +163,6 @@ class EditOptions:
         Raises:
             UserError: a ``--set`` is invalid or reserved, or a prompt is empty or no text.
         """
-        import yaml
-
         require_texts(self.prompt, self.source, self.target)
         settings: dict[str, Any] = {**_DEFAULTS, "model": self.model}
         for key in ("seed", "mask_edit_region"):
@@ -162,18 +170,10 @@ class EditOptions:
                 settings[key] = value
         if self.find_mask is not None:
             settings["mask_source"] = self._valid_find_mask()
-        for text in self.set or ():
-            key, equals, value = text.partition("=")
-            if not equals:
-                raise UserError(f"--set: {text!r} is not KEY=VALUE, e.g. train_lora_iter=30")
-            if key.strip() == "mask_source" and self.find_mask is not None:
-                raise UserError("give only one of --find-mask and --set mask_source")
-            if key.strip() in _RESERVED:
-                raise UserError(f"--set: {key.strip()} is set by this command; leave it out")
-            try:
-                settings[key.strip()] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                raise UserError(f"--set: {text!r}: the value is not valid YAML") from None
+        chosen = parse_set(self.set)
+        if "mask_source" in chosen and self.find_mask is not None:
+            raise UserError("give only one of --find-mask and --set mask_source")
+        settings |= chosen
         if settings.get("mask_source") in FOUND and settings.keys().isdisjoint(_METHOD):
             settings["method"] = FOUND_METHOD
         return settings
@@ -272,9 +272,7 @@ def edit(
     The photograph or the mask may be -, a picture on standard input. The edit of a photograph on
     standard input goes to standard output, unless --output is given.
     """
-    from editinfinity.cli.progress import lock_project, run_workflow
     from editinfinity.cli.warm import keep_warm_for
-    from editinfinity.planning.in_use import locked_for_change, paths_of_output
 
     require_at_most_one(
         mask=mask, box=box, blend=blend, target=options.target, find_mask=options.find_mask
@@ -287,9 +285,7 @@ def edit(
     mask = mask and picture_or_standard_input(mask, options.work / "stdin")
     require_file(image)
     name = case_name(image)
-    project = options.work / name
-    case, edits = project / "data" / name, {"edit": options.edit(mask, box, blend)}
-    asked = options = _with_earlier_source(options, case, image)
+    asked = options = _with_earlier_source(options, options.work / name / "data" / name, image)
     if mask is None and box is None and blend is None:
         options = asked.finding_the_place()
     settings = options.settings()
@@ -297,68 +293,59 @@ def edit(
     source = options.source_prompt()
     if options.target is not None:
         find_word(source or "", options.target, "--target")
-    settings["cases"] = [name]
-    loaded, first = checked_settings(settings), _first_drawing(settings) if refine else None
+    checked_settings(settings)
+    first = _first_drawing(settings) if refine else None
     if refine:
         settings["method"] = TRAINED_METHOD
-    require_creatable(case, image, edits, overwrite=True)
-    label = "--box" if box is not None else str(mask or blend or "") or None
-    keep = keep_warm_for(0 if no_keep_warm else keep_warm, options.model)
-    outputs = paths_of_output(output) if output and output != STANDARD else []
-    with locked_for_change(outputs), lock_project(project) as lock:
-        make_case(case, image, source, edits, overwrite=True)
-        if options is not asked:
-            log_found_place(printable(str(image)), settings)
-        log_untrained(settings)
-        picture, draft, told = project / "results" / name / "edit.png", None, list[str]()
-        smoothings = values_of(loaded, "smoothing") if label or options.finds_place else ()
-        where = project, name, image, label, smoothings
-        if first is not None:
-            run = run_workflow(project, first, lock, keep)
-            if run.failed:
-                raise UserError(with_user_paths(run.failed[name][0], name, image, label))
-            told = log_warnings(*where)
-            draft = deliver_draft(picture, image, target_output, output is not None)
-            log.info("%s: drawn without training; now the model is trained", draft)
-        run = run_workflow(project, settings, lock, keep)
-        if run.failed:
-            reason = with_user_paths(run.failed[name][0], name, image, label)
-            raise UserError(reason if draft is None else f"{reason}; {draft} is without training")
-        log_warnings(*where, told)
-        if options.find_mask is not None:
-            log_lost_detail(image, loaded)
-        if output == STANDARD:
-            print_picture(picture, image)
-            return
-        written = deliver(picture, image, target_output, output is not None, draft)
-        print_results([PhotographResult(image, "edited", run.seconds(name), str(written))])
+    notices = []
+    if options is not asked:
+        notices.append(found_place_line(printable(str(image)), settings))
+    if unused := unused_training_line(settings):
+        notices.append(unused)
+    edit_one(
+        image,
+        options.edit(mask, box, blend),
+        source,
+        settings,
+        options.work,
+        target_output,
+        overwrite=output is not None,
+        first=first,
+        notices=notices,
+        keep=keep_warm_for(0 if no_keep_warm else keep_warm, options.model),
+    )
 
 
-def log_found_place(what: str, settings: Mapping[Any, Any]) -> None:
-    """Log that a region is found although no option says so, and how to edit the whole picture.
+def found_place_line(what: str, settings: Mapping[Any, Any]) -> str:
+    """Return the line that a region is found although no option says so, and how to edit all.
 
     Args:
         what: what is edited.
         settings: settings of the edit.
     """
-    log.info(
-        "%s: edited where --source and --prompt differ%s; if the whole picture may change (another "
-        "backdrop or style), add --set mask_source=none",
-        what,
-        ", without training" if settings.get("method") == FOUND_METHOD else "",
+    untrained = ", without training" if settings.get("method") == FOUND_METHOD else ""
+    return (
+        f"{what}: edited where --source and --prompt differ{untrained}; if the whole picture may "
+        "change (another backdrop or style), add --set mask_source=none"
     )
 
 
-def log_untrained(settings: Mapping[Any, Any]) -> None:
+def log_unused_training(settings: Mapping[Any, Any]) -> None:
     """Log which settings have no effect because the edit is drawn without training."""
-    if settings.get("method", TRAINED_METHOD) == TRAINED_METHOD:
-        return
-    if unused := sorted(_OF_TRAINING & settings.keys()):
-        log.warning(
-            "--set %s: no effect, as nothing is trained (method: %s); to train, add --set "
-            "method=%s",
-            ", ".join(unused), settings["method"], TRAINED_METHOD,
-        )  # fmt: skip
+    if line := unused_training_line(settings):
+        log.warning("%s", line)
+
+
+def unused_training_line(settings: Mapping[Any, Any]) -> str | None:
+    """Return which settings have no effect because the edit is drawn without training, or None."""
+    method = settings.get("method", TRAINED_METHOD)
+    unused = sorted(_OF_TRAINING & settings.keys())
+    if method == TRAINED_METHOD or not unused:
+        return None
+    return (
+        f"--set {', '.join(unused)}: no effect, as nothing is trained (method: {method}); to "
+        f"train, add --set method={TRAINED_METHOD}"
+    )
 
 
 def _with_earlier_source(options: EditOptions, case: Path, image: Path) -> EditOptions:
@@ -390,17 +377,6 @@ def _first_drawing(settings: dict[Any, Any]) -> dict[Any, Any]:
     first = {**settings, "method": method, "select": "first"}
     checked_settings(first)
     return first
-
-
-def checked_settings(settings: dict[Any, Any]) -> dict[str, Any]:
-    """Check settings before anything is written, and return all settings of the edit.
-
-    Raises:
-        UserError: a setting is not valid.
-    """
-    from editinfinity.config.load import load_config
-
-    return dict(load_config(settings, source="settings").settings)
 
 
 def show(

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from editinfinity.cli import everyday, new_cases, preview
+from editinfinity.cli.again import again
 from editinfinity.cli.app import app as open_page
 from editinfinity.cli.batch import batch
 from editinfinity.cli.options import Quiet, with_quiet
@@ -209,6 +210,7 @@ def report(
 everyday.register(app)
 new_cases.register(app)
 preview.register(app)
+app.command("again")(again)
 app.command("batch")(batch)
 app.command("app")(open_page)
 app.command("import-upstream")(import_upstream)

@@ -29,10 +29,10 @@ from editinfinity.cli.everyday import (
     Set,
     Source,
     Work,
-    checked_settings,
     require_at_most_one,
     require_file,
 )
+from editinfinity.cli.one_edit import checked_settings
 from editinfinity.cli.options import setting_option
 from editinfinity.cli.streams import tell
 from editinfinity.errors import UserError

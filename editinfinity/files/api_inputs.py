@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from editinfinity.environment import Environment
 from editinfinity.errors import UserError
 from editinfinity.files.blends import check_blend, read_blend
 from editinfinity.files.cropping import AUTO, FULL, Region, crop_around, parse_region
@@ -17,7 +22,9 @@ from editinfinity.files.masks import mask_of_box, mask_of_picture, read_mask, un
 from editinfinity.files.opening import open_picture
 from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
 from editinfinity.files.pixels import to_rgb
+from editinfinity.files.provenance import Fingerprint, Provenance, settings_used
 from editinfinity.scales import Grid
+from editinfinity.settings.groups import FOUND
 
 Picture = Path | str | Image.Image
 """A file path, or a picture in memory."""
@@ -108,6 +115,63 @@ def crop_of(
     if crop != FULL:
         raise UserError(f"crop: {crop!r} is not 'full', 'auto' or (top, left, height, width)")
     return None
+
+
+def fingerprint_of(image: Picture) -> Fingerprint | None:
+    """Return the fingerprint of a photograph's file; None for a picture in memory."""
+    return None if isinstance(image, Image.Image) else Fingerprint.of_file(Path(image))
+
+
+def provenance_of_edit(
+    made: Provenance | None,
+    prompt: str,
+    *,
+    mask: MaskLike | None,
+    target_word: str | None,
+    blend: BlendLike | None,
+    use_embedding: bool,
+    use_lora: bool,
+    settings: Mapping[str, Any],
+    environment: Environment,
+) -> Provenance | None:
+    """Return what makes an edit, as the workflow records it.
+
+    Args:
+        made: provenance of the inversion; the result is None if it is.
+        prompt: the edit's prompt.
+        mask, target_word, blend, use_embedding, use_lora: arguments of ``edit``.
+        settings: settings of ``edit``, single values.
+        environment: device, threads and versions.
+    """
+    if made is None:
+        return None
+    learned = made.settings
+    base = learned["train_textembedding_iter"]
+    embedding = base if use_embedding else 0
+    lora = learned["train_lora_iter"] if use_lora else 0
+    guidance, method = settings["guidance"], "inversion"
+    if guidance != "cfg" and not embedding and not lora:
+        method = "training_free" if guidance == "source_negative" else guidance
+    source = "none" if target_word is None else "attention"
+    if mask is not None:
+        source = mask if isinstance(mask, str) and mask in FOUND else "user"
+    elif blend is not None:
+        source = "blend"
+    values = {**learned, **settings, "method": method}
+    result = replace(
+        made,
+        prompt=prompt,
+        settings=settings_used(values, source, embedding, lora, base),
+        target_word=target_word,
+        environment=environment,
+    )
+    place = mask if source == "user" else blend
+    if isinstance(place, str | Path):
+        with suppress(OSError):  # it was read before, and has been deleted meanwhile
+            return result.with_mask_file(Path(place))
+    if isinstance(place, tuple | list):
+        return replace(result, box=",".join(map(str, place)))
+    return result
 
 
 def require_iterations(*counts: int) -> None:

@@ -1,7 +1,8 @@
 """Picture metadata: EXIF, XMP, resolution, and the settings of the edit that made the picture.
 
-The settings are stored as JSON: in a text chunk in PNG, and in an XMP property in JPEG, WebP, TIFF,
-AVIF and HEIC. ``editinfinity show`` reads them back.
+The settings (``Provenance``) are stored as JSON: in a text chunk in PNG, and in an XMP property in
+JPEG, WebP, TIFF, AVIF and HEIC. ``editinfinity show`` and ``again`` read them back. For other
+tools, they are also written as a line of parameters: in a text chunk in PNG, else in EXIF.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from dataclasses import dataclass, replace
 from PIL import ExifTags, Image
 
 from editinfinity.errors import first_sentence
+from editinfinity.files.provenance import PROGRAM
 from editinfinity.files.xmp import without_lost_parts
 
 log = logging.getLogger(__name__)
 
 SETTINGS_KEY = "editinfinity"
 """Key of the PNG text chunk that holds the settings an image was made with."""
+
+PARAMETERS_KEY = "parameters"
+"""Key of the PNG text chunk with ``Provenance.parameters``; all image tools use this key."""
 
 NAMESPACE = "urn:x-editinfinity:settings#"
 
@@ -61,6 +66,15 @@ class Metadata:
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+
+    def without_settings(self) -> Metadata:
+        """Return a copy without the settings of an earlier edit."""
+        xmp, exif = self.xmp, self.exif
+        if xmp is not None and b"editinfinity" in xmp:
+            xmp = _SETTINGS_PROPERTY.sub("", xmp.decode("utf-8", "replace")).encode()
+        if exif is not None:
+            exif = without_parameters(exif)
+        return replace(self, exif=exif, xmp=xmp)
 
     def without_location(self) -> Metadata:
         """Return a copy without the location where the picture was taken."""
@@ -160,6 +174,45 @@ def with_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
     tags[ExifTags.Base.XResolution], tags[ExifTags.Base.YResolution] = dpi
     tags[ExifTags.Base.ResolutionUnit] = 2  # inches
     return tags.tobytes()
+
+
+def with_parameters(exif: bytes | None, parameters: str) -> bytes | None:
+    """Return EXIF with ``Provenance.parameters`` as its comment, where image tools look for them.
+
+    A photograph that has a comment of its own keeps it.
+    """
+    tags = Image.Exif()
+    tags.load(exif or b"")
+    directory = tags.get_ifd(ExifTags.IFD.Exif)
+    own = directory.get(ExifTags.Base.UserComment) or b""
+    if not isinstance(own, bytes) or own[8:].strip(b"\0 "):
+        return exif
+    comment = _UNICODE_COMMENT + parameters.encode("utf-16-be")
+    changed = {**directory, ExifTags.Base.UserComment: comment}
+    if ExifTags.IFD.Interop in directory:  # the content, not its offset in the old file
+        changed[ExifTags.IFD.Interop] = tags.get_ifd(ExifTags.IFD.Interop)
+    tags[ExifTags.IFD.Exif] = changed
+    return tags.tobytes()
+
+
+def without_parameters(exif: bytes) -> bytes:
+    """Return EXIF without a comment that ``with_parameters`` wrote."""
+    tags = Image.Exif()
+    tags.load(exif)
+    directory = tags.get_ifd(ExifTags.IFD.Exif)
+    comment = directory.get(ExifTags.Base.UserComment)
+    if not isinstance(comment, bytes) or not comment.endswith(_PARAMETERS_END):
+        return exif
+    directory.pop(ExifTags.Base.UserComment)
+    if not directory:
+        tags.pop(ExifTags.IFD.Exif, None)
+    return tags.tobytes() if tags else b""
+
+
+_UNICODE_COMMENT = b"UNICODE\0"
+"""Begin of a comment in EXIF that is UTF-16, in the byte order of A1111's images."""
+
+_PARAMETERS_END = f", Version: {PROGRAM}".encode("utf-16-be")
 
 
 def without_maker_note(exif: bytes) -> bytes:

@@ -6,8 +6,11 @@ import io
 import logging
 import os
 import struct
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
@@ -17,15 +20,18 @@ from editinfinity.files.atomic import write_bytes
 from editinfinity.files.formats import require_plugin
 from editinfinity.files.geometry import Size
 from editinfinity.files.metadata import (
+    PARAMETERS_KEY,
     SETTINGS_KEY,
     Metadata,
     settings_in,
+    with_parameters,
     with_resolution,
     with_settings,
     without_maker_note,
 )
 from editinfinity.files.opening import open_picture
 from editinfinity.files.photograph import Photograph
+from editinfinity.files.provenance import parameters_of
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +71,8 @@ def write_photograph(
     Args:
         path: the output file; its suffix determines the format.
         photograph: the photograph to write.
-        settings: JSON of the settings that it was made with, if any.
+        settings: JSON of the settings that it was made with, if any; without, those of an earlier
+            edit are removed.
         like: the original file. A JPEG is written with the original's quality, and a WebP without
             loss if the original is lossless.
 
@@ -97,11 +104,19 @@ def require_writable_as(path: Path, size: Size) -> None:
 
 
 def encode_photograph(
-    path: Path, photograph: Photograph, settings: str | None = None, like: Path | None = None
+    path: Path,
+    photograph: Photograph,
+    settings: str | None = None,
+    like: Path | None = None,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
 ) -> bytes:
     """Return the bytes that ``write_photograph`` would write to ``path``, without writing them.
 
     Metadata that the format cannot store are left out, with a warning.
+
+    Args:
+        path, photograph, settings, like: see ``write_photograph``.
+        chosen: arguments of Pillow's ``save`` that replace those chosen here, such as ``quality``.
 
     Raises:
         UserError: the suffix is unknown, or the format cannot store the picture.
@@ -122,8 +137,8 @@ def encode_photograph(
         options["icc_profile"] = photograph.profile
     metadata = photograph.metadata
     try:
-        stored = _save_options(path, format_, metadata, settings)
-        return _encoded(picture, format_, {**options, **stored})
+        stored = _save_options(path, format_, metadata.without_settings(), settings, picture.size)
+        return _encoded(picture, format_, {**options, **stored, **chosen})
     except _SAVE_ERRORS as error:
         if metadata == Metadata():
             raise UserError(
@@ -134,7 +149,8 @@ def encode_photograph(
             path,
             first_sentence(error),
         )
-        return encode_photograph(path, replace(photograph, metadata=Metadata()), settings, like)
+        bare = replace(photograph, metadata=Metadata())
+        return encode_photograph(path, bare, settings, like, chosen)
 
 
 _SAVE_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, struct.error, OverflowError)
@@ -147,11 +163,14 @@ def _encoded(picture: Image.Image, format_: str, options: dict[str, Any]) -> byt
 
 
 def _save_options(
-    path: Path, format_: str, metadata: Metadata, settings: str | None
+    path: Path, format_: str, metadata: Metadata, settings: str | None, size: tuple[int, int]
 ) -> dict[str, Any]:
-    """Return metadata and settings as arguments of Pillow's ``save`` for a format."""
+    """Return metadata and settings as arguments of Pillow's ``save`` for a format.
+
+    ``size`` is (width, height).
+    """
     options: dict[str, Any] = {}
-    exif = metadata.exif
+    exif, parameters = metadata.exif, parameters_of(settings, size[::-1])
     if metadata.dpi is not None:
         if format_ in ("PNG", "JPEG"):
             options["dpi"] = metadata.dpi
@@ -159,12 +178,19 @@ def _save_options(
             exif = with_resolution(exif, metadata.dpi)
     if format_ == "JPEG":
         exif = _exif_for_jpeg(exif, path)
-    if exif is not None:
+    if parameters is not None and format_ != "PNG":
+        with suppress(*_SAVE_ERRORS):  # the photograph's EXIF is worth more
+            extended = with_parameters(exif, parameters)
+            if format_ != "JPEG" or len(extended or b"") <= _MAX_JPEG_EXIF:
+                exif = extended
+    if exif:
         options["exif"] = exif
     if format_ == "PNG":
         text = PngImagePlugin.PngInfo()
         if settings is not None:
             text.add_itxt(SETTINGS_KEY, settings)
+        if parameters is not None:
+            text.add_text(PARAMETERS_KEY, parameters)  # an iTXt chunk only where it must be
         if metadata.xmp is not None:
             text.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode("utf-8", "replace"))
         return {**options, "pnginfo": text, "compress_level": _PNG_LEVEL}

@@ -26,6 +26,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
+from editinfinity.environment import Environment
+
 ENDING = ".jsonl"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 """States of a job that has ended; a stopped job ended because it was asked to stop."""
@@ -153,11 +155,12 @@ class JobOutcome:
     message: str = ""
 
 
-Event = Code | Iteration | JobWarning | ResourceUsage | JobOutcome
+Event = Code | Environment | Iteration | JobWarning | ResourceUsage | JobOutcome
 SomeEvent = TypeVar("SomeEvent", bound=Event)
 
 EVENTS: Mapping[str, type[Event]] = {
     "code": Code,
+    "environment": Environment,
     "iteration": Iteration,
     "warning": JobWarning,
     "usage": ResourceUsage,

@@ -246,11 +246,15 @@ def crop_of(case: Case) -> str:
     computed while the workflow is planned, from the masks alone: a changed mask that moves the crop
     retrains the case, and one that does not changes only its own edit.
 
+    A region that the setting gives is returned as it is.
+
     The result is ``full`` if an edit has no user mask to crop by (a blend mask is drawn on the grid
     of the full crop), or if a file cannot be read, which ``check`` reports.
     """
     settings = case.settings
     edits = list(case.edits.values())
+    if settings["crop"] not in ("full", "auto"):
+        return str(settings["crop"])
     if settings["crop"] == "full" or any(edit.mask_source != "user" for edit in edits):
         return "full"
     # Imported here because planning other cases does not need Pillow and NumPy.

@@ -37,3 +37,4 @@ class EditKwargs(TypedDict, total=False):
     background: Literal["detail", "exact", "decoded"]
     mask_feather: float | None
     gps: Literal["keep", "drop"]
+    provenance: bool

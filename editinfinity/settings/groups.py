@@ -241,6 +241,10 @@ class MaskSettings(SettingsGroup):
     """Number of cells by which the found region is enlarged, of 64 for a square photograph."""
 
 
+CROP = r"full|auto|\d{1,6}(,\d{1,6}){3}"
+"""Pattern of the setting ``crop``."""
+
+
 @dataclass(frozen=True)
 class PhotographSettings(SettingsGroup):
     """What the model sees of a photograph."""
@@ -249,9 +253,9 @@ class PhotographSettings(SettingsGroup):
 
     pixel_budget: Annotated[str | None, Choice(tuple(PIXEL_BUDGETS))] = case(None, example="1M")
     """0.06M | 0.25M | 0.60M | 1M; null = the model's default."""
-    crop: Annotated[str, Choice(("full", "auto"))] = case("full")
+    crop: Annotated[str, Text("full, auto or top,left,height,width in pixels", CROP)] = case("full")
     """full | auto: learns and edits only a part around the masks, at full detail (for large
-    photographs)."""
+    photographs) | top,left,height,width: this part, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -270,6 +274,9 @@ class FinishSettings(SettingsGroup):
     """Width in pixels of the seam around the edit; null = about 1/64 of the view."""
     gps: Annotated[str, Choice(("keep", "drop"))] = edit("keep")
     """keep | drop the location stored in the photograph."""
+    provenance: Switch = edit(True)
+    """1 stores in the result what made it, so that `editinfinity again` can make it once more; 0
+    stores nothing."""
 
 
 @dataclass(frozen=True)

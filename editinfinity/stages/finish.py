@@ -14,6 +14,7 @@ from editinfinity.files.geometry import Geometry
 from editinfinity.files.images import read_image, size_of
 from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.photograph import Photograph, read_photograph
+from editinfinity.files.provenance import Provenance
 from editinfinity.files.writing import read_settings, write_photograph
 from editinfinity.method.composite import composite
 from editinfinity.scales import nearest_ratio, reference_grid
@@ -29,6 +30,7 @@ def finish(
     output: Path,
     kernel: Path | None = None,
     rendering: Path | None = None,
+    made_by: Provenance | None = None,
     **settings: Any,
 ) -> None:
     """Paste the edited image into the photograph, at full size and with the photograph's metadata.
@@ -43,6 +45,8 @@ def finish(
         output: file for the finished picture; its extension determines the format.
         kernel: the edit's blend mask (output of ``make_kernel``), if it used one.
         rendering: output of ``render_photograph``, which ``background: detail`` needs.
+        made_by: what made the picture, to store in it; None stores what is known from
+            ``edited`` alone.
         settings: fields of ``FinishSettings``, by name.
 
     Raises:
@@ -60,7 +64,10 @@ def finish(
         blend_mask, _ = load_map(kernel, KERNEL, reference_grid(geometry.model_size))
     known = _rendering(rendering, geometry) if finishing.background == "detail" else None
     finished = composite(photograph, generated, geometry, blend_mask, finishing, known)
-    write_photograph(output, finished, _with_background(embedded, finishing.background))
+    told = _with_background(embedded, finishing.background)
+    if made_by is not None:
+        told = made_by.to_json()
+    write_photograph(output, finished, told if finishing.provenance else None)
     log.info("%s: %d×%d pixels", output, *reversed(photograph.size))
 
 

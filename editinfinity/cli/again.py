@@ -1,0 +1,228 @@
+"""The command ``again``: make a picture once more from what it says of itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from editinfinity.cases.create import NewEdit, mask_files_of
+from editinfinity.cli.delivery import output_path
+from editinfinity.cli.everyday import WORK, Set, Work, on_disk, parse_set, require_file
+from editinfinity.cli.one_edit import checked_settings, edit_one
+from editinfinity.cli.streams import STANDARD, text_or_standard_input
+from editinfinity.errors import UserError
+from editinfinity.names import printable
+from editinfinity.prompts import find_word
+
+if TYPE_CHECKING:
+    from editinfinity.files.provenance import Fingerprint, Provenance
+
+log = logging.getLogger(__name__)
+
+
+def again(
+    picture: Annotated[
+        Path, typer.Argument(help="A picture made by editinfinity.", callback=on_disk)
+    ],
+    photograph: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="The photograph; by default the file beside the picture that it was made from.",
+            callback=on_disk,
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="The mask or blend mask; by default the file beside the picture or photograph "
+            "that it was made with.",
+            callback=on_disk,
+        ),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="Description of the edited picture, if another; - reads it from standard input.",
+            callback=text_or_standard_input,
+        ),
+    ] = None,
+    set: Set = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Default: PICTURE_again beside the picture.")
+    ] = None,
+    work: Work = WORK,
+) -> None:
+    """Make a picture once more, from the settings stored in it, or a variation of it.
+
+        editinfinity again photo_edited.jpg
+
+        editinfinity again photo_edited.jpg --from photo.jpg --mask mask.png --set seed=7
+
+    On a CPU, the same versions and number of threads make the same bytes; what differs is told.
+    """
+    from editinfinity.files.provenance import Provenance
+    from editinfinity.files.writing import read_settings
+
+    require_file(picture)
+    read = Provenance.from_json(read_settings(picture))
+    if read is None:
+        raise UserError(
+            f"{picture}: does not say how it was made (provenance: 0, an earlier version or "
+            "another program); use editinfinity edit"
+        )
+    made, left_out = read
+    if left_out:
+        names = printable(", ".join(left_out))[:200]
+        log.warning("%s: has settings that are not valid here and are left out: %s", picture, names)
+    changed = parse_set(set)
+    inputs = _inputs_of(picture, made, photograph, mask, changed)
+    settings = {**made.settings, **_environment_settings(made), "metrics": 0, **changed}
+    if "mask_source" not in changed:
+        settings["mask_source"] = inputs.mask_source
+    if inputs.are_others and "crop" not in changed and settings.get("crop") != "full":
+        settings["crop"] = "auto"
+    loaded = checked_settings(settings)
+    if differences := [*inputs.differences, *_differences(made, loaded)]:
+        log.warning("%s: the result may differ: %s", picture, "; ".join(differences))
+    target = output_path(picture, output, (inputs.photograph, inputs.mask), "_again")
+    written = edit_one(
+        inputs.photograph,
+        inputs.edit(made, prompt),
+        made.source_prompt,
+        settings,
+        work,
+        target,
+        overwrite=output is not None,
+    )
+    if not changed and prompt is None and written != STANDARD:
+        same = written.read_bytes() == picture.read_bytes()
+        log.info("%s: %s %s", written, "has the same bytes as" if same else "differs from", picture)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The files that a picture is made from.
+
+    Attributes:
+        photograph: the photograph.
+        mask: the mask or blend mask; None if no file is needed.
+        mask_source: origin of the mask.
+        differences: how they differ from those that the picture was made from.
+    """
+
+    photograph: Path
+    mask: Path | None
+    mask_source: str
+    differences: tuple[str, ...] = ()
+
+    @property
+    def are_others(self) -> bool:
+        return bool(self.differences)
+
+    def edit(self, made: Provenance, prompt: str | None) -> NewEdit:
+        """Return the edit to make.
+
+        Raises:
+            UserError: the target word is not in the source prompt.
+        """
+        source, blends = self.mask_source, self.mask_source == "blend"
+        word = made.target_word if source == "attention" else None
+        if word is not None:
+            find_word(made.source_prompt, word, "target word")
+        return NewEdit(
+            prompt or made.prompt,
+            mask=None if blends else self.mask,
+            box=made.box if source == "user" and self.mask is None else None,
+            target_word=word,
+            blend=self.mask if blends else None,
+        )
+
+
+def _inputs_of(
+    picture: Path,
+    made: Provenance,
+    photograph: Path | None,
+    mask: Path | None,
+    changed: Mapping[str, Any],
+) -> _Inputs:
+    """Return the files to make a picture from: those given, else those found by fingerprint.
+
+    Raises:
+        UserError: a file is needed, but neither given nor beside the picture.
+    """
+    if photograph is None:
+        photograph = _found(made.photograph, [picture.parent])
+        if photograph is None:
+            raise UserError(
+                f"{picture}: the photograph that it was made from is not beside it; add --from "
+                "PHOTO"
+            )
+    require_file(photograph)
+    differences = []
+    if made.photograph is None or not made.photograph.matches(photograph):
+        differences.append(f"{photograph} is not the photograph that it was made from")
+    source = str(changed.get("mask_source", made.settings.get("mask_source", "none")))
+    if mask is None:
+        if source not in ("user", "blend") or (source == "user" and made.box is not None):
+            return _Inputs(photograph, None, source, tuple(differences))
+        mask = _found(made.mask, [picture.parent, photograph.parent])
+        if mask is None:
+            raise UserError(
+                f"{picture}: the mask that it was made with is not beside it; add --mask MASK"
+            )
+        return _Inputs(photograph, mask, source, tuple(differences))
+    from editinfinity.files.provenance import Fingerprint
+
+    require_file(mask)
+    source = source if source == "blend" else "user"
+    edit = NewEdit("", blend=mask) if source == "blend" else NewEdit("", mask=mask)
+    content = [file[1] for file in mask_files_of(edit, photograph) if file is not None]
+    if [made.mask] != list(map(Fingerprint.of, content)):
+        differences.append(f"{mask} is not the mask that it was made with")
+    return _Inputs(photograph, mask, source, tuple(differences))
+
+
+def _found(fingerprint: Fingerprint | None, folders: Iterable[Path]) -> Path | None:
+    """Return the first file with a fingerprint in these folders, or None."""
+    if fingerprint is None:
+        return None
+    paths = (path for folder in folders for path in sorted(folder.iterdir()))
+    return next((path for path in paths if fingerprint.matches(path)), None)
+
+
+def _environment_settings(made: Provenance) -> dict[str, Any]:
+    """Return the settings with which the drawing runs as it did then, if that was on a CPU."""
+    if made.environment is None or made.environment.device != "cpu":
+        return {}
+    threads = made.environment.threads
+    return {"device": "cpu", "threads": threads} if 1 <= threads <= _MAX_THREADS else {}
+
+
+_MAX_THREADS = 256
+"""Maximum number of threads that is taken from a picture."""
+
+
+def _differences(made: Provenance, settings: Mapping[str, Any]) -> list[str]:
+    """Return in what the model and this machine differ from those that made a picture."""
+    from editinfinity.environment import package_versions
+    from editinfinity.planning.model import model_identity
+
+    differences, used, here = [], made.environment, package_versions()
+    if used is None:
+        differences.append("it does not say with which versions it was made")
+    else:
+        if used.versions != here:
+            differences.append(f"it was made with {used.versions}, and here is {here}")
+        if used.device != "cpu":
+            differences.append(f"it was made on {used.device}, where results vary")
+        elif settings["threads"] not in ("auto", used.threads):
+            differences.append(f"it was made with threads: {used.threads}")
+    if made.weights is not None and made.weights != (weights := model_identity(settings)):
+        differences.append(f"it was made with {made.weights}, and here is {weights}")
+    return [printable(line) for line in differences]
