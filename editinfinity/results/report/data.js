@@ -165,5 +165,5 @@ export function picturesOf({ caseIndex, editIndex }) {
 
 /** @param {Metric} metric @param {number} value */
 export function metricText(metric, value) {
-  return `${value.toFixed(metric.digits)}${metric.unit ? ` ${metric.unit}` : ""}`;
+  return `${value.toFixed(metric.digits)}${metric.unit ? `\u00a0${metric.unit}` : ""}`;
 }

@@ -103,7 +103,7 @@ export class Detail {
       ),
       make(
         "div",
-        { class: "stage" },
+        { class: "stage on-stage" },
         this.views,
         this.#tools(entry, small),
         this.#strip(entry, small),
