@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack, cast, overload
@@ -96,7 +97,7 @@ class EditInfinityPipeline:
     def from_pretrained(
         cls, model: Path | str = "bundled", *, model_dir: Path | str | None = None,
         device: str = "auto", attention_bias: bool = True, threads: int | str = "auto",
-        text_encoder_dtype: str = "auto",
+        text_encoder_dtype: str = "auto", on_loading: Callable[[str], None] | None = None,
     ) -> EditInfinityPipeline:  # fmt: skip
         """Load a model.
 
@@ -109,6 +110,8 @@ class EditInfinityPipeline:
             attention_bias: False drops the trained q and v biases, as upstream does.
             threads: number of CPU threads; ``auto`` for all.
             text_encoder_dtype: precision of the text encoder: ``auto``, ``fp32`` or ``bf16``.
+            on_loading: called with ``transformer``, ``tokenizer`` and ``text encoder``, in this
+                order, before each is loaded.
 
         Raises:
             UserError: the weights or the device do not exist, or a value is not valid.
@@ -126,10 +129,14 @@ class EditInfinityPipeline:
         )
         chosen, torch_device = preset(settings.model), pick_device(settings.device)
         set_threads(settings.threads)
+        begin = on_loading or (lambda part: None)
         with isolated_torch_state():
+            begin("transformer")
             transformer = load_transformer(chosen, torch_device, folder, attention_bias)
+            begin("tokenizer")
             tokenizer = load_tokenizer(chosen, torch_device, folder)
             dtype = settings.text_encoder_dtype
+            begin("text encoder")
             text_encoder = load_text_encoder(chosen, torch_device, folder, dtype)
         pipeline = cls(chosen, torch_device, transformer, tokenizer, text_encoder)
         pipeline._loaded_with |= {"attention_bias": attention_bias, "text_encoder_dtype": dtype}

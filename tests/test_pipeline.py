@@ -186,6 +186,12 @@ def test_a_mask_too_small_to_change_anything_is_told_of(
 
 
 @pytest.mark.slow
+def test_loading_is_told_before_each_part() -> None:
+    parts: list[str] = []
+    EditInfinityPipeline.from_pretrained("tiny", device="cpu", on_loading=parts.append)
+    assert parts == ["transformer", "tokenizer", "text encoder"]
+
+
 def test_the_docs_examples_run() -> None:
     assert doctest.testmod(pipeline).failed == 0 and doctest.testmod(pipeline).attempted > 5
 

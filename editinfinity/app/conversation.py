@@ -1,8 +1,9 @@
 """What the app and the model's process say to each other, as JSON, one object a line.
 
 The app's first line has the settings of the model; the others are ``{"task": {…}}`` with the fields
-of :class:`Task`, and ``{"cancel": true}``. The process answers with ``ready`` or ``failed`` once,
-then for each task any number of ``progress`` and one of ``done``, ``fault`` and ``cancelled``.
+of :class:`Task`, and ``{"cancel": true}``. The process answers with ``loading`` before each of
+``LOADED_PARTS``, and with ``ready`` or ``failed`` once; then for each task any number of
+``progress`` and one of ``done``, ``fault`` and ``cancelled``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
+
+LOADED_PARTS = ("libraries", "transformer", "tokenizer", "text encoder")
+"""What is loaded before the first task, in order."""
 
 
 class Cancelled(BaseException):

@@ -84,7 +84,9 @@ class Drawing:
 
     def __init__(self, settings: Mapping[str, Any], conversation: Conversation) -> None:
         self.conversation = conversation
-        self.pipeline = EditInfinityPipeline.from_pretrained(**settings)
+        self.pipeline = EditInfinityPipeline.from_pretrained(
+            **settings, on_loading=lambda part: conversation.tell("loading", part=part)
+        )
         self.pipeline.weights = model_identity(settings)
         self._inversions: OrderedDict[str, Inversion] = OrderedDict()
 

@@ -60,6 +60,7 @@ class Edits:
     def __init__(self, project: Project, events: Events) -> None:
         self.project, self.events = project, events
         self._state, self._line = "loading", ""
+        self._loaded: float | None = None
         self._numbers = itertools.count(1)
         self._queue: queue.Queue[_Job | None] = queue.Queue()
         self._jobs: list[_Job] = []
@@ -71,7 +72,8 @@ class Edits:
     def model_state(self) -> dict[str, Any]:
         """Return the state of the model as the page reads it."""
         busy = self._state == "ready" and bool(self._jobs)
-        return {"state": "busy" if busy else self._state, "line": self._line}
+        state = "busy" if busy else self._state
+        return {"state": state, "line": self._line, "loaded": self._loaded}
 
     def has_learned(self, photograph: Photograph) -> bool:
         """Whether anything was learned from a photograph."""
@@ -140,7 +142,7 @@ class Edits:
         """Free the GPU, if the model is on one and idle; the next task loads it again."""
         if "cuda" in self._line and not self._jobs:
             self.model.release()
-            self._on_model_state("ready", "the model is loaded again for the next edit")
+            self._on_model_state("ready", "the model is loaded again for the next edit", None)
 
     def close(self) -> None:
         """End the model's process."""
@@ -224,6 +226,6 @@ class Edits:
         else:
             self.events.publish("mask", photograph=id_, task=job.number, state=state, line=line)
 
-    def _on_model_state(self, state: str, line: str) -> None:
-        self._state, self._line = state, line
+    def _on_model_state(self, state: str, line: str, loaded: float | None) -> None:
+        self._state, self._line, self._loaded = state, line, loaded
         self.events.publish("model", **self.model_state())

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import editinfinity
-from editinfinity.app.conversation import Cancelled, Task
+from editinfinity.app.conversation import LOADED_PARTS, Cancelled, Task
 from editinfinity.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -36,10 +36,13 @@ class Model:
 
     Args:
         settings: all settings of the project.
-        on_state: called with a state (``loading``, ``ready``, ``busy`` or ``failed``) and a line.
+        on_state: called with a state (``loading``, ``ready``, ``busy`` or ``failed``), a line, and
+            the share of the parts that are loaded, in [0, 1]; None unless parts are being loaded.
     """
 
-    def __init__(self, settings: Mapping[str, Any], on_state: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, settings: Mapping[str, Any], on_state: Callable[[str, str, float | None], None]
+    ) -> None:
         self._settings = {key: settings[key] for key in _KEYS}
         self._on_state = on_state
         self._process: subprocess.Popen[str] | None = None
@@ -56,7 +59,7 @@ class Model:
                 return
             parent = str(Path(editinfinity.__path__[0]).parent)
             paths = [parent, *filter(None, [os.environ.get("PYTHONPATH")])]
-            self._on_state("loading", f"loading the model {self._settings['model']}")
+            self._on_state("loading", f"loading the model {self._settings['model']}", None)
             self._answers, self._fault = queue.Queue(), ""
             self._process = subprocess.Popen(
                 # -P: modules in the working folder must not shadow the standard library.
@@ -163,9 +166,13 @@ class Model:
         assert process.stdout is not None
         for line in process.stdout:
             answer = json.loads(line)
-            if answer["kind"] == "ready":
+            if answer["kind"] == "loading":
+                part = answer["part"]
+                line = f"loading the model {self._settings['model']}: {part}"
+                self._on_state("loading", line, LOADED_PARTS.index(part) / len(LOADED_PARTS))
+            elif answer["kind"] == "ready":
                 loaded = f"{self._settings['model']} on {answer['device']}"
-                self._on_state("ready", f"{loaded}, loaded in {answer['seconds']:.1f} s")
+                self._on_state("ready", f"{loaded}, loaded in {answer['seconds']:.1f} s", None)
             elif answer["kind"] == "failed":
                 self._fault = answer["line"]
             else:
@@ -176,5 +183,5 @@ class Model:
             if code == -9:
                 died = "the model's process was killed, perhaps for lack of memory"
             self._fault = self._fault or f"{died}; it is started again for the next edit"
-            self._on_state("failed", self._fault)
+            self._on_state("failed", self._fault, None)
         answers.put(None)

@@ -35,6 +35,7 @@ def main() -> None:
         os.environ[VISIBLE] = slot.card.entry
     try:
         with _leased(slot):
+            conversation.tell("loading", part="libraries")
             from editinfinity.app.drawing import Drawing
 
             start = time.monotonic()

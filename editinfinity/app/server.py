@@ -30,7 +30,7 @@ from editinfinity.app.tries import DONE, Try
 from editinfinity.errors import UserError
 from editinfinity.names import printable
 
-_STYLES_OF_REPORT = frozenset({"theme.css"})
+_SHARED_WITH_REPORT = frozenset({"dom.js", "theme.css"})
 """Files that the page shares with the report."""
 
 _FOLDERS_OF_RESULTS = ("results", "data")
@@ -108,7 +108,7 @@ class Page:
 
     async def static(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name in _STYLES_OF_REPORT:
+        if name in _SHARED_WITH_REPORT:
             return _file_of_package("editinfinity.results.report", name)
         return _file_of_package("editinfinity.app", f"page/{name}")
 

@@ -295,6 +295,7 @@ def test_from_the_stroke_to_the_edit_and_back(browser: Any, app: App) -> None:
     assert first["state"] == "done", first
     wait(browser, lambda: by_id(browser, "after").is_displayed(), "the picture is shown")
     assert by_id(browser, "slider").accessible_name
+    assert not by_id(browser, "model-bar").is_displayed(), "the model is loaded"
     photograph = picture(app, f"{path_of(id_)}/picture").astype(int)
     result = picture(app, f"{path_of(id_)}/tries/1/picture").astype(int)
     assert result.shape == photograph.shape

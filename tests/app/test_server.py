@@ -88,6 +88,19 @@ def test_a_photograph_is_learned_once_and_kept_outside_the_mask(app: App) -> Non
     assert app.get(f"{path}/tries/1/mask").picture().getbbox() == BOX
 
 
+def test_loading_the_model_is_told_part_by_part(app: App) -> None:
+    told = [event for event in app.events if event["type"] == "model"]
+    loading = [(e["line"], e["loaded"]) for e in told if e["loaded"] is not None]
+    assert list(dict.fromkeys(loading)) == [
+        ("loading the model tiny: libraries", 0),
+        ("loading the model tiny: transformer", 0.25),
+        ("loading the model tiny: tokenizer", 0.5),
+        ("loading the model tiny: text encoder", 0.75),
+    ]
+    assert {e["state"] for e in told if e["loaded"] is not None} == {"loading"}
+    assert app.state()["model"]["loaded"] is None
+
+
 def test_a_try_needs_a_prompt(app: App) -> None:
     answer = app.post(f"{path_of(id_of(app, 'b.png'))}/tries", {"settings": {}})
     assert answer.status == 422 and "write what" in answer.json["error"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,17 @@ def test_hostile_names_and_prompts_stay_text(here: Path) -> None:
     told = told_by(Path("results/report.html"))
     assert told["cases"][0]["edits"][0]["prompt"] == HOSTILE
     assert told["cases"][0]["name"] == name
+
+
+def test_all_modules_are_joined_into_one_script(here: Path) -> None:
+    make_data("a")
+    text = make_report(*load()).read_text("utf-8")
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
+    modules = resources.files("editinfinity.results.report").iterdir()
+    texts = [each.read_text("utf-8") for each in modules if each.name.endswith(".js")]
+    for first_line in (text.partition("\n")[0] for text in texts):
+        assert first_line in script
 
 
 def test_cases_of_earlier_runs_stay_on_the_page(here: Path) -> None:

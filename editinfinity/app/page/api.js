@@ -10,7 +10,8 @@
  * @typedef {"queued" | "learning" | "drawing" | "done" | "failed" | "cancelled"} TryState
  * @typedef {{n: number, state: TryState, prompt: string, source: string, settings: Settings,
  *   seconds: number | null, line: string | null, mask?: boolean}} Try
- * @typedef {{state: "loading" | "ready" | "failed" | "busy", line: string}} Model
+ * @typedef {{state: "loading" | "ready" | "failed" | "busy", line: string,
+ *   loaded?: number | null}} Model of whose parts a share of `loaded` is there; null if not known
  * @typedef {{state: "idle" | "running" | "done" | "failed" | "cancelled", done?: number, of?: number,
  *   failed?: {id: string, line: string}[], line?: string | null, report?: boolean}} Run
  * @typedef {{photographs: Photograph[], current: string | null, model: Model, settings: Setting[],

@@ -1,6 +1,6 @@
 // Everything that has a key: the toolbar, the list of keys and the keyboard use the same table.
 
-import { byId, icon, make } from "./dom.js";
+import { byId, make, makeSvg } from "./dom.js";
 
 /**
  * @typedef {object} Command
@@ -69,7 +69,11 @@ export class Commands {
         "aria-pressed": command.pressed ? "false" : null,
         onclick: () => command.run(),
       },
-      icon(picture),
+      makeSvg(
+        "svg",
+        { viewBox: "0 0 24 24", "aria-hidden": "true" },
+        makeSvg("use", { href: `/static/icons.svg#${picture}` }),
+      ),
     );
     this.buttons.set(command, button);
     return button;

@@ -70,7 +70,7 @@ export function commandsOf(editor) {
       run: () => {
         if (stage.mask?.undo()) editor.maskChanged();
       },
-      enabled: () => Boolean(stage.mask?.past.length),
+      enabled: () => Boolean(stage.mask?.history.past.length),
     },
     {
       label: "Redo",
@@ -79,7 +79,7 @@ export function commandsOf(editor) {
       run: () => {
         if (stage.mask?.redo()) editor.maskChanged();
       },
-      enabled: () => Boolean(stage.mask?.future.length),
+      enabled: () => Boolean(stage.mask?.history.future.length),
     },
     null,
     {

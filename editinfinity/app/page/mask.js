@@ -1,4 +1,6 @@
-// The mask: one byte for each pixel of the photograph, shapes that change it, and its history.
+// The mask: one byte for each pixel of the photograph, and shapes that change it.
+
+import { History } from "./history.js";
 
 /** @typedef {{left: number, top: number, right: number, bottom: number}} Rect half-open, in pixels */
 /** @typedef {{x: number, y: number}} Point in pixels of the photograph; (0, 0) is its upper left corner */
@@ -10,8 +12,6 @@ export const KEEP = 0;
 
 /** Pixels from this value on count as marked, as in the files of masks. */
 const THRESHOLD = 128;
-/** The oldest steps are forgotten beyond this many bytes. */
-const HISTORY_BYTES = 100e6;
 
 /** @type {Rect} */
 const NOTHING = { left: 0, top: 0, right: 0, bottom: 0 };
@@ -48,13 +48,8 @@ export class Mask {
     this.pixels = new Uint8Array(width * height);
     /** Called with the rectangle that has changed. @type {(rect: Rect) => void} */
     this.onchange = () => {};
-    /** Steps to undo and redo; each holds the bytes of its rectangle on the other side of the step.
-     * @type {{rect: Rect, bytes: Uint8Array}[]} */
-    this.past = [];
-    /** @type {{rect: Rect, bytes: Uint8Array}[]} */
-    this.future = [];
-    /** @type {Uint8Array | null} */
-    this.before = null;
+    this.history = new History(this.pixels, width);
+    /** What the step that has begun has changed. */
     this.dirty = NOTHING;
     /** @type {boolean | null} */
     this.empty = null;
@@ -80,60 +75,40 @@ export class Mask {
 
   /** Begin a step of the history, such as a stroke. */
   begin() {
-    if (this.before) this.commit();
-    this.before = this.pixels.slice();
+    this.commit();
+    this.history.begin();
     this.dirty = NOTHING;
   }
 
-  /** End the step; it can be undone as a whole. */
+  /** End the step that has begun, if any; it can be undone as a whole. */
   commit() {
-    const { before, dirty } = this;
-    this.before = null;
-    if (!before || isEmpty(dirty)) return;
-    this.past.push({ rect: dirty, bytes: readPart(before, this.width, dirty) });
-    this.future = [];
-    let bytes = 0;
-    for (let step = this.past.length - 1; step >= 0; step -= 1) {
-      bytes += this.past[step].bytes.length;
-      if (bytes > HISTORY_BYTES && step < this.past.length - 1) {
-        this.past.splice(0, step + 1);
-        break;
-      }
-    }
+    this.history.commit(isEmpty(this.dirty) ? null : this.dirty);
+    this.dirty = NOTHING;
   }
 
   /** Take back the step that has begun, as if it had never been. */
   abort() {
-    const { before, dirty } = this;
-    this.before = null;
-    if (!before || isEmpty(dirty)) return;
-    writePart(this.pixels, this.width, dirty, readPart(before, this.width, dirty));
-    this.empty = null;
-    this.onchange(dirty);
+    this.#exchanged(this.history.abort(isEmpty(this.dirty) ? null : this.dirty));
+    this.dirty = NOTHING;
   }
 
   /** @returns {boolean} whether there was a step to undo */
   undo() {
-    return this.#exchange(this.past, this.future);
+    this.commit();
+    return this.#exchanged(this.history.undo());
   }
 
   /** @returns {boolean} whether there was a step to redo */
   redo() {
-    return this.#exchange(this.future, this.past);
+    this.commit();
+    return this.#exchanged(this.history.redo());
   }
 
-  /**
-   * @param {{rect: Rect, bytes: Uint8Array}[]} from
-   * @param {{rect: Rect, bytes: Uint8Array}[]} to
-   */
-  #exchange(from, to) {
-    if (this.before) this.commit();
-    const step = from.pop();
-    if (!step) return false;
-    to.push({ rect: step.rect, bytes: readPart(this.pixels, this.width, step.rect) });
-    writePart(this.pixels, this.width, step.rect, step.bytes);
+  /** @param {Rect | null} rect whose pixels the history has exchanged */
+  #exchanged(rect) {
+    if (!rect) return false;
     this.empty = null;
-    this.onchange(step.rect);
+    this.onchange(rect);
     return true;
   }
 
@@ -389,32 +364,4 @@ export class Mask {
       bottom: Math.min(this.height, rect.bottom),
     };
   }
-}
-
-/**
- * @param {Uint8Array} pixels
- * @param {number} width
- * @param {Rect} rect
- */
-function readPart(pixels, width, rect) {
-  const row = rect.right - rect.left;
-  const bytes = new Uint8Array(row * (rect.bottom - rect.top));
-  for (let y = rect.top; y < rect.bottom; y += 1)
-    bytes.set(pixels.subarray(y * width + rect.left, y * width + rect.right), (y - rect.top) * row);
-  return bytes;
-}
-
-/**
- * @param {Uint8Array} pixels
- * @param {number} width
- * @param {Rect} rect
- * @param {Uint8Array} bytes
- */
-function writePart(pixels, width, rect, bytes) {
-  const row = rect.right - rect.left;
-  for (let y = rect.top; y < rect.bottom; y += 1)
-    pixels.set(
-      bytes.subarray((y - rect.top) * row, (y - rect.top + 1) * row),
-      y * width + rect.left,
-    );
 }

@@ -4,14 +4,16 @@ import { address, api, Fault, follow } from "./api.js";
 import { BrushSize } from "./brush_size.js";
 import { listenToChosenTry } from "./chosen_try.js";
 import { Commands } from "./commands.js";
-import { byId, delayed } from "./dom.js";
+import { delayed } from "./delayed.js";
+import { byId } from "./dom.js";
 import { commandsOf } from "./editor_commands.js";
 import { Fields } from "./fields.js";
-import { Mask } from "./mask.js";
+import { Finding } from "./finding.js";
+import { Masks } from "./masks.js";
 import { listenForFiles } from "./opening.js";
 import { Painting } from "./painting.js";
 import { Photographs } from "./photographs.js";
-import { decodeGrey, encodeGrey } from "./png.js";
+import { decodeGrey } from "./png.js";
 import { showModel, showProgress, showWaiting } from "./progress.js";
 import { Stage } from "./stage.js";
 import { Tries } from "./tries.js";
@@ -25,8 +27,6 @@ import { Views } from "./views.js";
 
 const SAVE_FIELDS_AFTER = 500; // milliseconds
 const SAVE_MASK_AFTER = 250;
-/** Photographs whose masks are kept with their history. */
-const KEPT_MASKS = 4;
 
 export class Editor {
   constructor() {
@@ -53,13 +53,12 @@ export class Editor {
       this.showFault(line);
       if (!line) this.tell("Saved.");
     });
-    /** Masks of the photographs that were shown last, by id. @type {Map<string, Mask>} */
-    this.masks = new Map();
+    this.masks = new Masks(this.unsaved);
+    this.finding = new Finding(this);
     /** @type {Photograph | null} */
     this.photograph = null;
     /** Number of the try that is shown as soon as it is drawn. @type {number | null} */
     this.awaited = null;
-    this.finding = false;
     this.saveFields = delayed(() => this.#sendFields(), SAVE_FIELDS_AFTER);
     this.saveMask = delayed(() => this.#sendMask(), SAVE_MASK_AFTER);
     this.commands = new Commands(commandsOf(this));
@@ -137,7 +136,7 @@ export class Editor {
     this.fields.show(this.unsaved.merged(photograph));
     this.showProgress(null);
     this.awaited = null;
-    this.finding = false;
+    this.finding.running = false;
     this.stage.setMask(null);
     this.tries.show(id, []);
     this.views.showResult(id, null);
@@ -151,21 +150,9 @@ export class Editor {
 
   /** @param {Photograph} photograph */
   async #loadMask(photograph) {
-    const { id, width, height } = photograph;
-    const kept = this.masks.get(id);
-    const mask = kept?.width === width && kept.height === height ? kept : new Mask(width, height);
-    if (!this.unsaved.hasMask(id)) {
-      const pixels = photograph.mask
-        ? await decodeGrey(await api.mask(id), width, height)
-        : new Uint8Array(width * height);
-      if (mask === kept) mask.take(pixels);
-      else mask.pixels.set(pixels);
-    }
-    if (this.photograph?.id !== id) return;
-    this.masks.delete(id);
-    this.masks.set(id, mask);
-    for (const old of this.masks.keys())
-      if (this.masks.size > KEPT_MASKS && !this.unsaved.hasMask(old)) this.masks.delete(old);
+    const mask = await this.masks.load(photograph);
+    if (this.photograph?.id !== photograph.id) return;
+    this.masks.keep(photograph.id, mask);
     this.stage.setMask(mask);
     this.refreshControls();
   }
@@ -190,7 +177,7 @@ export class Editor {
       else this.tell("Cancelled.");
     }
     const { active } = this.tries;
-    if (!active && !this.finding) this.showProgress(null);
+    if (!active && !this.finding.running) this.showProgress(null);
     else if (active?.state === "queued") showWaiting(active);
     this.refreshControls();
   }
@@ -242,16 +229,7 @@ export class Editor {
   async #sendMask() {
     const { photograph } = this;
     const { mask } = this.stage;
-    if (!photograph || !mask) return;
-    photograph.mask = !mask.isEmpty;
-    const send = async () => {
-      if (mask.isEmpty) await api.removeMask(photograph.id);
-      else {
-        const picture = await encodeGrey(mask.pixels, mask.width, mask.height);
-        await api.saveMask(photograph.id, picture);
-      }
-    };
-    await this.unsaved.save({ photograph, kind: "mask", send });
+    if (photograph && mask) await this.masks.save(photograph, mask);
   }
 
   maskChanged() {
@@ -259,48 +237,7 @@ export class Editor {
     this.refreshControls();
   }
 
-  // Finding, drawing, going back.
-
-  async find() {
-    const { photograph } = this;
-    if (!photograph) return;
-    await this.allSaved(photograph.id);
-    const how = byId("how", HTMLSelectElement).value;
-    const word = how === "word" ? byId("word", HTMLInputElement).value.trim() : "";
-    if (how === "word" && !word) throw new Fault("Type the word whose place is to be found.");
-    this.showFault("");
-    await api.findMask(photograph.id, how, word);
-    this.finding = true;
-    this.showProgress({
-      photograph: photograph.id,
-      stage: "finding",
-      iteration: 0,
-      of: 0,
-      loss: null,
-      seconds_left: null,
-    });
-    this.refreshControls();
-  }
-
-  /**
-   * The search for the place has ended; what it found becomes the mask, to be painted further.
-   * @param {{photograph: string, state: "done" | "failed" | "cancelled", line: string}} event
-   */
-  async #found({ photograph, state, line }) {
-    const { mask } = this.stage;
-    this.finding = false;
-    this.showProgress(null);
-    this.refreshControls();
-    if (state === "failed") throw new Fault(line);
-    if (state !== "done" || !mask) return;
-    const found = await decodeGrey(await api.found(photograph), mask.width, mask.height);
-    if (this.stage.mask !== mask) return;
-    mask.take(found.map((value) => (value >= 128 ? 255 : 0)));
-    this.views.set("paint");
-    this.maskChanged();
-    if (mask.isEmpty) throw new Fault("No place was found; paint it, or name a word.");
-    this.tell("The place was found; it can be painted further.");
-  }
+  // Drawing, going back.
 
   async draw() {
     const { photograph } = this;
@@ -342,7 +279,7 @@ export class Editor {
   refreshControls() {
     this.commands.refresh();
     this.brushSize.show();
-    byId("find", HTMLButtonElement).disabled = this.finding;
+    byId("find", HTMLButtonElement).disabled = this.finding.running;
     const empty = this.stage.mask?.isEmpty ?? true;
     byId("place", HTMLParagraphElement).textContent = empty
       ? "Paint the place, or let the model find it. Without a mask, the whole picture may change."
@@ -381,15 +318,10 @@ export class Editor {
     press("zoom-in", () => stage.zoom(1.25));
     press("zoom-out", () => stage.zoom(0.8));
     press("fit", () => stage.fit());
-    press("find", () => this.attempt(() => this.find()));
     press("cancel", () => this.attempt(() => this.#cancel()));
     byId("fields", HTMLFormElement).addEventListener("submit", (event) => {
       event.preventDefault();
       this.attempt(() => this.draw());
-    });
-    byId("how", HTMLSelectElement).addEventListener("change", (event) => {
-      const { value } = /** @type {HTMLSelectElement} */ (event.target);
-      byId("word-field", HTMLDivElement).hidden = value !== "word";
     });
     listenForFiles((files) => this.attempt(() => this.add(files)));
     listenToChosenTry(this);
@@ -421,7 +353,7 @@ export class Editor {
     if (event.type === "model") showModel(event);
     else if (event.type === "progress" && mine) this.showProgress(event);
     else if (event.type === "try" && mine) this.attempt(() => this.#loadTries());
-    else if (event.type === "mask" && mine) this.attempt(() => this.#found(event));
+    else if (event.type === "mask" && mine) this.attempt(() => this.finding.ended(event));
     else if (event.type === "photograph") this.#changed(event.photograph);
     else if (event.type === "run") {
       this.photographs.run = event.run;

@@ -13,7 +13,7 @@ const DOING = {
 };
 
 /** @param {import("./api.js").Model} model */
-export function showModel({ state, line }) {
+export function showModel({ state, line, loaded = null }) {
   byId("model", HTMLElement).dataset.state = state;
   const usual = {
     loading: "Loading the model",
@@ -23,6 +23,10 @@ export function showModel({ state, line }) {
   };
   byId("model-line", HTMLElement).textContent = line || usual[state];
   byId("model", HTMLElement).title = line;
+  const bar = byId("model-bar", HTMLProgressElement);
+  bar.hidden = state !== "loading";
+  if (loaded === null) bar.removeAttribute("value");
+  else bar.value = loaded;
 }
 
 /** @param {Try} waiting */

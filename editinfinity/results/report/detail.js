@@ -1,218 +1,329 @@
 // The detail view of one edit.
 
-const detail = {
-  dialog: $("detail"), entry: null, variant: null, mode: "slider", kinds: new Set(),
+import { data, metricText, picturesOf, WHOLE } from "./data.js";
+import { byId, make, makeSvg } from "./dom.js";
+import { frame, overlays } from "./frame.js";
+import { sections } from "./panel.js";
 
+/** @typedef {import("./data.js").Entry} Entry */
+/** @typedef {import("./data.js").Pictures} Pictures */
+/** @typedef {import("./data.js").Variant} Variant */
+/** @typedef {import("./frame.js").FrameOptions} FrameOptions */
+/** @typedef {import("./frame.js").Layer} Layer */
+/** @typedef {import("./frame.js").OverlayKind} OverlayKind */
+
+/** Views of the pictures, by the value of their button. */
+const MODES = {
+  slider: "Slider",
+  side: "Side by side",
+  original: "Original",
+  difference: "Difference",
+};
+/** @typedef {keyof typeof MODES} Mode */
+
+/** Metrics that the strip of variants shows. */
+const STRIP_METRICS = ["background_psnr", "alignment", "clip_edited"];
+
+export class Detail {
+  constructor() {
+    this.dialog = byId("detail", HTMLDialogElement);
+    /** The edits to step through. @type {Entry[]} */
+    this.among = [];
+    /** @type {Entry | null} */
+    this.entry = null;
+    /** The variant that is shown; null for the result. @type {Variant | null} */
+    this.variant = null;
+    /** @type {Mode} */
+    this.mode = "slider";
+    /** @type {Set<OverlayKind>} */
+    this.kinds = new Set();
+    this.views = make("div", { class: "views" });
+    this.panel = make("div", { class: "panel", tabindex: "-1" });
+  }
+
+  /** @param {Entry} entry */
   open(entry) {
     const small = picturesOf(entry);
     if (!small) return;
     this.entry = entry;
-    this.small = small;
     this.variant = null;
-    this.draw();
+    this.#draw(entry, small);
     if (!this.dialog.open) this.dialog.showModal();
-    this.dialog.querySelector(".panel").scrollTop = 0;
+    this.panel.scrollTop = 0;
     this.dialog.scrollTop = 0;
-    try { history.replaceState(null, "", `#${entry.id}`); } catch { /* browsers forbid it in some contexts */ }
-  },
+    rememberLink(`#${entry.id}`);
+  }
 
+  /** Open an edit some places further. @param {number} by */
   step(by) {
-    const position = shown.indexOf(this.entry);
+    const position = this.entry ? this.among.indexOf(this.entry) : -1;
     // An entry hidden by the filter counts as before the first and after the last.
     const from = position < 0 && by < 0 ? 0 : position;
-    const next = shown[(from + by + shown.length) % shown.length];
+    const next = this.among[(from + by + this.among.length) % this.among.length];
     if (next) this.open(next);
-  },
+  }
 
-  /** The frames of the current view mode. */
-  views() {
-    const { entry, small, variant } = this;
+  /** @param {Mode} mode */
+  setMode(mode) {
+    this.#input("mode", mode)?.click();
+  }
+
+  /** @param {OverlayKind} kind */
+  toggle(kind) {
+    this.#input("kind", kind)?.click();
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} value
+   * @returns {HTMLInputElement | null}
+   */
+  #input(name, value) {
+    return this.dialog.querySelector(`input[name="${name}"][value="${value}"]`);
+  }
+
+  /** @param {Entry} entry @param {Pictures} small */
+  #draw(entry, small) {
+    const position = this.among.indexOf(entry);
+    const place = position < 0 ? "" : ` · ${position + 1} of ${this.among.length}`;
+    const focused = selectorOf(document.activeElement);
+    this.dialog.replaceChildren(
+      make(
+        "header",
+        { class: "head" },
+        make(
+          "h2",
+          { id: "detail-title" },
+          make("bdi", { text: entry.photo.name }),
+          make("small", {}, " · ", make("bdi", { text: entry.edit.name }), place),
+        ),
+        iconButton("Previous (k)", "M15 5l-7 7 7 7", () => this.step(-1)),
+        iconButton("Next (j)", "M9 5l7 7-7 7", () => this.step(1)),
+        iconButton("Close (Esc)", "M6 6l12 12M18 6L6 18", () => this.dialog.close()),
+      ),
+      make(
+        "div",
+        { class: "stage on-stage" },
+        this.views,
+        this.#tools(entry, small),
+        this.#strip(entry, small),
+      ),
+      this.panel,
+    );
+    this.views.replaceChildren();
+    this.#show(entry, small);
+    // The focused control was replaced. Focus its counterpart, or keyboard navigation would restart.
+    /** @type {HTMLElement | null} */
+    const again = focused ? this.dialog.querySelector(focused) : null;
+    again?.focus();
+  }
+
+  /** Show the pictures and the panel of the chosen variant. @param {Entry} entry @param {Pictures} small */
+  #show(entry, small) {
+    this.#showViews(entry, small);
+    this.panel.replaceChildren(...sections(entry, this.variant ?? entry.chosen));
+  }
+
+  /** Show the pictures; the slider stays where it is. @param {Entry} entry @param {Pictures} small */
+  #showViews(entry, small) {
+    const slider = () => this.views.querySelector("input");
+    const at = slider()?.value;
+    const frames = this.#frames(entry, small);
+    this.views.replaceChildren(...frames);
+    this.views.classList.toggle("two", frames.length > 1);
+    const now = slider();
+    if (!now || at === undefined) return;
+    now.value = at;
+    now.dispatchEvent(new Event("input"));
+  }
+
+  /**
+   * The frames of the current view.
+   * @param {Entry} entry
+   * @param {Pictures} small
+   */
+  #frames(entry, small) {
     const { photo, edit } = entry;
-    const name = `${photo.name}, ${edit.name}`;
-    const region = variant ? variant.box : WHOLE;
+    const { variant } = this;
+    const shown = variant ? variant.box : WHOLE;
+    /** @type {Layer} */
     const before = { source: small.source, part: WHOLE, full: photo.link };
+    /** @type {Layer | null} */
     let after = null;
-    if (variant) after = { source: small.variants[variant.name] || small.after, part: variant.box, full: variant.link };
-    else if (edit.link && edit.outcome === "edited") after = { source: small.after, part: WHOLE, full: edit.link };
-    const over = overlays(entry, small, this.kinds, (variant || entry.chosen || {}).smoothing);
+    if (variant) {
+      const source = small.variants[variant.name] ?? small.after;
+      after = { source, part: variant.box, full: variant.link };
+    } else if (edit.link && edit.outcome === "edited")
+      after = { source: small.after, part: WHOLE, full: edit.link };
+    if (!small.source && !after)
+      return [make("p", { class: "blank", text: "There is no picture that can be shown." })];
+    const over = overlays(entry, small, this.kinds, (variant ?? entry.chosen)?.smoothing);
+    const [width, height] = photo.size ?? [entry.ratio, 1];
+    const ratio = (width * shown[2]) / (height * shown[3]);
+    /** @param {Partial<FrameOptions>} options */
     const one = (options) => {
-      const view = frame({ shown: region, over, name, ...options });
-      const size = photo.size || [entry.ratio, 1];
-      view.style.setProperty("--ratio", (size[0] * region[2]) / (size[1] * region[3]));
+      const name = `${photo.name}, ${edit.name}`;
+      const view = frame({ name, before, over, shown, ...options });
+      view.style.setProperty("--ratio", String(ratio));
       return view;
     };
-    if (!small.source && !after) return [make("p", { class: "blank", text: "There is no picture that can be shown." })];
-    if (!after) return [one({ before, tags: false })];
+    if (!after) return [one({ tags: false })];
     if (this.mode === "side") {
-      const right = one({ before, after, tags: false });
+      const right = one({ after, tags: false });
       right.classList.add("alone");
-      return [one({ before }), right];
+      return [one({}), right];
     }
-    const view = one({ before, after });
+    const view = one({ after });
     if (this.mode !== "slider") view.classList.add(this.mode);
     return [view];
-  },
+  }
 
-  redraw() {
-    const views = this.views();
-    const holder = this.dialog.querySelector(".views");
-    const at = holder.querySelector(".frame input") && holder.querySelector(".frame input").value;
-    holder.replaceChildren(...views);
-    holder.classList.toggle("two", views.length > 1);
-    const slider = holder.querySelector(".frame input");
-    if (slider && at) { slider.value = at; slider.dispatchEvent(new Event("input")); }
-  },
-
-  setMode(mode) {
-    const button = this.dialog.querySelector(`input[name="mode"][value="${mode}"]`);
-    if (button) { button.checked = true; this.mode = mode; this.redraw(); }
-  },
-
-  toggle(kind) {
-    const box = this.dialog.querySelector(`input[name="kind"][value="${kind}"]`);
-    if (box) box.click();
-  },
-
-  tools() {
-    const { small } = this;
-    const chip = (type, name, value, text, checked, change) => make("label", {}, make("input", { type, name, value, checked, onchange: change }), make("span", { text }));
-    const modes = [["slider", "Slider"], ["side", "Side by side"], ["original", "Original"], ["difference", "Difference"]];
-    const kinds = [["mask", "Mask", small.mask], ["kernel", "Kernel", Object.keys(small.kernels).length], ["attention", this.entry.edit.word ? "Attention" : "Prompt map", small.attention]].filter(([, , there]) => there);
+  /** Buttons that choose the view and what is shown over the picture. @param {Entry} entry @param {Pictures} small */
+  #tools(entry, small) {
+    const { edit } = entry;
     const bar = make("div", { class: "tools" });
-    if (this.entry.edit.outcome === "edited" || this.entry.edit.variants.length)
-      bar.append(make("fieldset", { class: "chips" }, make("legend", { class: "sr", text: "View" }),
-        modes.map(([value, text]) => chip("radio", "mode", value, text, value === this.mode, () => { this.mode = value; this.redraw(); }))));
-    if (kinds.length)
-      bar.append(make("fieldset", { class: "chips" }, make("legend", { class: "sr", text: "Shown over the picture" }),
-        kinds.map(([value, text]) => chip("checkbox", "kind", value, text, this.kinds.has(value), (event) => {
-          if (event.target.checked) this.kinds.add(value); else this.kinds.delete(value);
-          this.redraw();
-        }))));
+    if (edit.outcome === "edited" || edit.variants.length)
+      bar.append(
+        chips(
+          "View",
+          Object.entries(MODES).map(([value, text]) => {
+            const mode = /** @type {Mode} */ (value);
+            return chip("radio", "mode", mode, text, mode === this.mode, () => {
+              this.mode = mode;
+              this.#showViews(entry, small);
+            });
+          }),
+        ),
+      );
+    /** @type {[OverlayKind, string, boolean][]} */
+    const kinds = [
+      ["mask", "Mask", Boolean(small.mask)],
+      ["kernel", "Kernel", Object.keys(small.kernels).length > 0],
+      ["attention", edit.word ? "Attention" : "Prompt map", Boolean(small.attention)],
+    ];
+    const there = kinds.filter(([, , exists]) => exists);
+    if (there.length)
+      bar.append(
+        chips(
+          "Shown over the picture",
+          there.map(([kind, text]) =>
+            chip("checkbox", "kind", kind, text, this.kinds.has(kind), (checked) => {
+              if (checked) this.kinds.add(kind);
+              else this.kinds.delete(kind);
+              this.#showViews(entry, small);
+            }),
+          ),
+        ),
+      );
     return bar;
-  },
+  }
 
-  strip() {
-    const { variants } = this.entry.edit;
-    if (variants.length < 2) return null;
-    const choose = (variant) => () => { this.variant = variant; this.redraw(); this.describe(); };
-    const tile = (variant, source, heading, text) => make("label", {},
-      make("input", { type: "radio", name: "variant", checked: variant === this.variant, onchange: choose(variant) }),
-      make("img", { src: source, alt: "", decoding: "async", loading: "lazy" }), make("b", { text: heading }), text ? make("span", { text: ` ${text}` }) : null);
-    const scores = (variant) => data.metrics.filter((metric) => ["background_psnr", "alignment", "clip_edited"].includes(metric.name) && typeof variant.metrics[metric.name] === "number")
-      .map((metric) => metricText(metric, variant.metrics[metric.name])).join(" · ");
-    return make("fieldset", { class: "strip" }, make("legend", { class: "sr", text: "Variants" }),
-      this.entry.edit.link ? tile(null, this.small.after, "Result", "at full size") : null,
-      variants.map((variant) => tile(variant, this.small.variants[variant.name], variant.label || variant.name, [variant.chosen ? "chosen" : "", scores(variant)].filter(Boolean).join(" · "))));
-  },
+  /**
+   * The variants to choose from, if there are several.
+   * @param {Entry} entry
+   * @param {Pictures} small
+   */
+  #strip(entry, small) {
+    const { variants, link } = entry.edit;
+    if (variants.length < 2) return "";
+    /** @param {Variant | null} variant @param {string | undefined} source @param {string} heading @param {string} text */
+    const tile = (variant, source, heading, text) =>
+      make(
+        "label",
+        {},
+        make("input", {
+          type: "radio",
+          name: "variant",
+          checked: variant === this.variant,
+          onchange: () => {
+            this.variant = variant;
+            this.#show(entry, small);
+          },
+        }),
+        make("img", { src: source ?? null, alt: "", decoding: "async", loading: "lazy" }),
+        make("b", { text: heading }),
+        text ? make("span", { text: ` ${text}` }) : null,
+      );
+    return make(
+      "fieldset",
+      { class: "strip" },
+      make("legend", { class: "sr", text: "Variants" }),
+      link ? tile(null, small.after, "Result", "at full size") : null,
+      ...variants.map((variant) => {
+        const text = [variant.chosen ? "chosen" : "", ...scores(variant)].filter(Boolean);
+        const { name, label } = variant;
+        return tile(variant, small.variants[name], label || name, text.join(" · "));
+      }),
+    );
+  }
+}
 
-  draw() {
-    const { photo, edit } = this.entry;
-    const position = shown.indexOf(this.entry);
-    const icon = (label, path, action) => make("button", { type: "button", class: "icon", "aria-label": label, title: label, onclick: action },
-      draw("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, draw("path", { d: path, fill: "none", stroke: "currentColor", "stroke-width": 2, "stroke-linecap": "round", "stroke-linejoin": "round" })));
-    const focused = this.dialog.contains(document.activeElement) ? selectorOf(document.activeElement) : null;
-    this.dialog.replaceChildren(
-      make("header", { class: "head" },
-        make("h2", { id: "detail-title" }, make("bdi", { text: photo.name }), make("small", {}, " · ", make("bdi", { text: edit.name }), position < 0 ? "" : ` · ${position + 1} of ${shown.length}`)),
-        icon("Previous (k)", "M15 5l-7 7 7 7", () => this.step(-1)),
-        icon("Next (j)", "M9 5l7 7-7 7", () => this.step(1)),
-        icon("Close (Esc)", "M6 6l12 12M18 6L6 18", () => this.dialog.close())),
-      make("div", { class: "stage" }, make("div", { class: "views" }), this.tools(), this.strip() || ""),
-      make("div", { class: "panel", tabindex: "-1" }));
-    this.redraw();
-    this.describe();
-    // The focused control was replaced. Focus its counterpart, or keyboard navigation would restart.
-    const again = focused && this.dialog.querySelector(focused);
-    if (again) again.focus();
-  },
+/** Put a fragment into the page's address. @param {string} fragment empty to remove it */
+export function rememberLink(fragment) {
+  try {
+    history.replaceState(null, "", fragment || location.pathname + location.search);
+  } catch {
+    // Some browsers forbid it for files.
+  }
+}
 
-  describe() {
-    const { photo, edit } = this.entry;
-    const variant = this.variant || this.entry.chosen;
-    const section = (title, ...content) => make("section", {}, make("h3", { text: title }), ...content);
-    const parts = [];
-    if (edit.reason) parts.push(make("section", {}, make("p", { class: "reason", dir: "auto", text: edit.reason })));
-    parts.push(make("section", {}, make("dl", { class: "words" },
-      make("div", {}, make("dt", { text: "The photograph shows" }), make("dd", {}, prompt(photo.source, "old", edit.prompt || ""))),
-      make("div", {}, make("dt", { text: "The edit should show" }), make("dd", {}, prompt(edit.prompt, "new", photo.source || ""))),
-      make("div", {}, make("dt", { text: "Mask" }), make("dd", { text: edit.word ? `where “${edit.word}” is` : edit.mask === "none" ? "none, everything may change" : MASKS[edit.mask] })))));
-    if (edit.why) parts.push(section("Why this variant", make("p", { text: edit.why })));
-    if (photo.warnings.length) parts.push(section("Warnings", make("ul", { class: "files" }, photo.warnings.map((line) => make("li", { text: line })))));
-    if (variant && data.metrics.length) {
-      const rows = data.metrics.filter((metric) => metric.name in variant.metrics || metric.name in variant.missing).map((metric) => {
-        const value = variant.metrics[metric.name];
-        const there = typeof value === "number";
-        return make("tr", {}, make("th", { scope: "row", title: metric.about }, `${metric.label} `, make("span", { "aria-label": metric.higher ? "higher is better" : "lower is better", text: metric.higher ? "↑" : "↓" }),
-          there || !variant.missing[metric.name] ? null : make("span", { class: "missing", text: variant.missing[metric.name] })), make("td", { text: there ? metricText(metric, value) : "–" }));
-      });
-      if (rows.length) parts.push(section("Metrics", make("table", {}, make("tbody", {}, rows))));
-    }
-    if (photo.curves.length) parts.push(section("Training losses", ...photo.curves.map(curve)));
-    const stages = mergeStages([...photo.stages, ...edit.stages]);
-    if (stages.length) parts.push(section("Time and memory", times(stages)));
-    if (variant) parts.push(settingsTable(`Settings of ${variant.label || "this picture"}`, variant.settings));
-    parts.push(settingsTable("All settings", { ...data.settings, ...photo.settings, ...edit.settings }));
-    const links = [["Photograph", photo.link], edit.link ? ["Result", edit.link] : null, variant ? ["At the model’s size", variant.link] : null, ...edit.files].filter(Boolean);
-    parts.push(section("Open", make("ul", { class: "files" }, links.map(([text, href]) => make("li", {}, make("a", { href, target: "_blank", rel: "noopener", text }))))));
-    this.dialog.querySelector(".panel").replaceChildren(...parts);
-  },
-};
-
-/** Selector of the same control after a redraw; null if the control is specific to this edit. */
+/** Selector of the same control after a redraw; null if the control is specific to this edit. @param {Element | null} control */
 function selectorOf(control) {
-  if (control.matches("button.icon")) return `button[aria-label="${control.getAttribute("aria-label")}"]`;
-  if (control.matches('[name="mode"], [name="kind"]')) return `input[name="${control.name}"][value="${control.value}"]`;
+  if (control?.matches("#detail button.icon"))
+    return `button[aria-label="${control.getAttribute("aria-label")}"]`;
+  if (control instanceof HTMLInputElement && control.matches('[name="mode"], [name="kind"]'))
+    return `input[name="${control.name}"][value="${control.value}"]`;
   return null;
 }
 
-/** A loss curve: a faint line for the points and a strong line for their running mean. */
-function curve({ name, points }) {
-  const [width, height, left, low] = [340, 120, 36, 16];
-  const first = points[0][0], last = points.at(-1)[0];
-  const losses = points.map(([, loss]) => loss).filter(Number.isFinite);
-  const least = Math.min(...losses), most = Math.max(...losses);
-  const x = (iteration) => left + ((iteration - first) / (last - first || 1)) * (width - left - 6);
-  const y = (loss) => 6 + (1 - (loss - least) / (most - least || 1)) * (height - low - 10);
-  const path = (values) => values.map(([iteration, loss], index) => `${index ? "L" : "M"}${x(iteration).toFixed(1)} ${y(loss).toFixed(1)}`).join("");
-  let mean = points[0][1];
-  const smooth = points.map(([iteration, loss]) => [iteration, (mean += (loss - mean) * 0.25)]);
-  const text = (value, at, up, anchor) => { const label = draw("text", { x: at, y: up, "text-anchor": anchor }); label.textContent = value; return label; };
-  const description = `${name}: loss ${points[0][1].toPrecision(3)} at iteration ${first}, ${points.at(-1)[1].toPrecision(3)} at iteration ${last}`;
-  return make("figure", { class: "curve" }, make("p", { text: name }),
-    draw("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": description },
-      draw("path", { class: "axis", d: `M${left} 4V${height - low}H${width - 4}`, fill: "none" }),
-      text(most.toPrecision(2), left - 5, 12, "end"), text(least.toPrecision(2), left - 5, height - low, "end"),
-      text(first, left, height - 3, "start"), text(`iteration ${last}`, width - 6, height - 3, "end"),
-      draw("path", { class: "raw", d: path(points) }), draw("path", { class: "smooth", d: path(smooth) })));
+/** @param {string} label @param {string} path of its picture @param {() => void} onclick */
+function iconButton(label, path, onclick) {
+  return make(
+    "button",
+    { type: "button", class: "icon", "aria-label": label, title: label, onclick },
+    makeSvg(
+      "svg",
+      { viewBox: "0 0 24 24", "aria-hidden": "true" },
+      makeSvg("path", {
+        d: path,
+        fill: "none",
+        stroke: "currentColor",
+        "stroke-width": 2,
+        "stroke-linecap": "round",
+        "stroke-linejoin": "round",
+      }),
+    ),
+  );
 }
 
-/** Merge stages that have the same name. */
-function mergeStages(stages) {
-  const most = (one, other) => (one === null ? other : other === null ? one : Math.max(one, other));
-  const found = new Map();
-  for (const stage of stages) {
-    const sum = found.get(stage.name);
-    found.set(stage.name, sum ? { ...sum, seconds: sum.seconds + stage.seconds, memory: most(sum.memory, stage.memory), card: most(sum.card, stage.card) } : stage);
-  }
-  return [...found.values()];
+/** @param {string} legend @param {HTMLElement[]} items */
+function chips(legend, items) {
+  return make(
+    "fieldset",
+    { class: "chips" },
+    make("legend", { class: "sr", text: legend }),
+    ...items,
+  );
 }
 
-function times(stages) {
-  const longest = Math.max(...stages.map((stage) => stage.seconds));
-  const card = stages.some((stage) => stage.card !== null);
-  return make("table", {},
-    make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "Stage" }), ...["Time", "Memory", ...(card ? ["GPU"] : [])].map((text) => make("th", { scope: "col", class: "number", text })))),
-    make("tbody", {}, stages.map((stage) => {
-      const bar = make("i"); bar.style.width = `${(stage.seconds / (longest || 1)) * 100}%`;
-      return make("tr", {}, make("th", { scope: "row" }, stage.name, make("span", { class: "meter", "aria-hidden": "true" }, bar)),
-        make("td", { text: duration(stage.seconds) }), make("td", { text: stage.memory === null ? "–" : bytes(stage.memory) }),
-        card ? make("td", { text: stage.card === null ? "–" : bytes(stage.card) }) : null);
-    })));
+/**
+ * @param {"radio" | "checkbox"} type
+ * @param {string} name
+ * @param {string} value
+ * @param {string} text
+ * @param {boolean} checked
+ * @param {(checked: boolean) => void} onchange
+ */
+function chip(type, name, value, text, checked, onchange) {
+  const input = make("input", { type, name, value, checked });
+  input.addEventListener("change", () => onchange(input.checked));
+  return make("label", {}, input, make("span", { text }));
 }
 
-function settingsTable(title, settings) {
-  const flat = (value, key = "") => (value !== null && typeof value === "object" && !Array.isArray(value)
-    ? Object.entries(value).flatMap(([inner, each]) => flat(each, key ? `${key}.${inner}` : inner)) : [[key, value]]);
-  return make("details", {}, make("summary", { text: title }), make("table", { class: "settings" }, make("tbody", {},
-    flat(settings).map(([key, value]) => make("tr", {}, make("th", { scope: "row", text: key }), make("td", { dir: "auto", text: typeof value === "string" ? value : JSON.stringify(value) }))))));
+/** @param {Variant} variant */
+function scores({ metrics }) {
+  return data.metrics.flatMap((metric) => {
+    const value = metrics[metric.name] ?? null;
+    return STRIP_METRICS.includes(metric.name) && value !== null ? [metricText(metric, value)] : [];
+  });
 }

@@ -1,147 +1,262 @@
 // All edits as cards, loaded when they scroll near; with search, filters and sorting.
 
-const gallery = $("gallery");
-const state = { find: "", outcome: "all", mask: "all", sort: "order", masks: false };
-const ratios = entries.map((entry) => entry.ratio).sort((a, b) => a - b);
-const typicalRatio = Math.min(1.5, Math.max(0.8, ratios[Math.floor(ratios.length / 2)] || 4 / 3));
+import { data, entries, MASKS, metricText, OUTCOMES, picturesOf, WHOLE } from "./data.js";
+import { byId, duration, make } from "./dom.js";
+import { frame, overlays } from "./frame.js";
+import { prompt } from "./prompt.js";
 
-function fill(card) {
-  const entry = entries[card.dataset.index];
-  const small = picturesOf(entry);
-  if (!small) return false;
-  const shot = card.firstElementChild;
-  const { edit } = entry;
-  const name = `${entry.photo.name}, ${edit.name}`;
-  shot.replaceChildren();
-  shot.classList.toggle("failed-shot", !edit.link);
-  if (!small.source && !small.after) {
-    shot.append(make("p", { class: "blank", text: "no picture that can be shown" }));
-  } else {
-    const kinds = new Set(state.masks ? ["mask"] : []);
-    if (edit.outcome === "mapped") kinds.add("attention");
-    const after = edit.link && edit.outcome === "edited" ? { source: small.after, part: WHOLE } : null;
-    const view = frame({ before: { source: small.source, part: WHOLE }, after, over: edit.link ? overlays(entry, small, kinds, entry.chosen && entry.chosen.smoothing) : [], name });
-    const wide = entry.ratio > typicalRatio;
-    view.style.width = wide ? "100%" : `${(entry.ratio / typicalRatio) * 100}%`;
-    view.style.height = wide ? `${(typicalRatio / entry.ratio) * 100}%` : "100%";
-    shot.append(view);
+/** @typedef {import("./data.js").Entry} Entry */
+/** @typedef {import("./frame.js").OverlayKind} OverlayKind */
+
+/** Metrics that a card shows. */
+const CARD_METRICS = ["background_psnr", "clip_edited", "alignment"];
+
+/** How far from the window pictures are loaded. */
+const LOAD_MARGIN = "900px";
+
+export class Gallery {
+  /** @param {import("./detail.js").Detail} detail opens with the card that is chosen */
+  constructor(detail) {
+    this.detail = detail;
+    this.element = byId("gallery", HTMLElement);
+    /** The edits that are shown, in order. @type {Entry[]} */
+    this.shown = [];
+    this.find = byId("find", HTMLInputElement);
+    this.masks = byId("masks", HTMLSelectElement);
+    this.sort = byId("sort", HTMLSelectElement);
+    this.withMasks = byId("all-masks", HTMLInputElement);
+    this.outcome = "all";
+    const ratios = entries.map((entry) => entry.ratio).sort((a, b) => a - b);
+    const middle = ratios[Math.floor(ratios.length / 2)] ?? 4 / 3;
+    /** Width over height of every card's picture. */
+    this.ratio = Math.min(1.5, Math.max(0.8, middle));
+    this.cards = entries.map((entry) => new Card(entry, this));
+    const cards = new Map(this.cards.map((card) => [/** @type {Element} */ (card.element), card]));
+    this.observer = new IntersectionObserver(
+      (seen) => {
+        for (const { target, isIntersecting } of seen)
+          if (isIntersecting) cards.get(target)?.fill();
+      },
+      { rootMargin: LOAD_MARGIN },
+    );
+    this.#controls();
+    this.show();
   }
-  card.dataset.filled = "";
-  return true;
+
+  /** @param {Entry} entry */
+  card(entry) {
+    return this.cards[entry.index];
+  }
+
+  /** Show the edits that the controls ask for. */
+  show() {
+    const words = this.find.value.toLowerCase().split(/\s+/).filter(Boolean);
+    this.shown = entries
+      .filter(
+        ({ edit, searchText }) =>
+          (this.outcome === "all" || edit.outcome === this.outcome) &&
+          (this.masks.value === "all" || edit.mask === this.masks.value) &&
+          words.every((word) => searchText.includes(word)),
+      )
+      .sort(order(this.sort.value));
+    this.detail.among = this.shown;
+    this.element.replaceChildren(...this.shown.map((entry) => this.card(entry).element));
+    byId("nothing", HTMLElement).hidden = this.shown.length > 0;
+    byId("count", HTMLElement).textContent = `${count(this.shown.length, "edit")} shown`;
+    this.observe();
+  }
+
+  /** Load the pictures of the cards that are in sight, and of the others when they are near it. */
+  observe() {
+    for (const entry of this.shown) {
+      const { element, filled } = this.card(entry);
+      this.observer.unobserve(element);
+      if (!filled) this.observer.observe(element);
+    }
+  }
+
+  #controls() {
+    const allOutcomes = this.#outcomes();
+    /** @type {Set<string>} */
+    const found = new Set(entries.map((entry) => entry.edit.mask));
+    this.masks.append(
+      make("option", { value: "all", text: "any" }),
+      ...Object.entries(MASKS)
+        .filter(([mask]) => found.has(mask))
+        .map(([value, text]) => make("option", { value, text })),
+    );
+    const sorts = [
+      ["order", "in running order"],
+      ["name", "name"],
+      ["faults", "failed first"],
+      ["newest", "newest first"],
+      ["slowest", "slowest first"],
+      ...data.metrics.map(({ name, label }) => [name, `${label}, best first`]),
+    ];
+    this.sort.append(...sorts.map(([value, text]) => make("option", { value, text })));
+    for (const select of [this.masks, this.sort])
+      select.addEventListener("change", () => this.show());
+    this.find.addEventListener("input", () => this.show());
+    byId("layers", HTMLElement).hidden = entries.every((entry) => entry.edit.mask === "none");
+    this.withMasks.addEventListener("change", () => {
+      for (const card of this.cards) card.filled = false;
+      this.show();
+    });
+    byId("reset", HTMLButtonElement).addEventListener("click", () => {
+      this.find.value = "";
+      this.masks.value = "all";
+      allOutcomes.click();
+      this.show();
+      this.find.focus();
+    });
+  }
+
+  /** Buttons that show the edits of one outcome; returns the one that shows all. */
+  #outcomes() {
+    /** @param {string} value @param {string} text */
+    const choice = (value, text) => {
+      const onchange = () => {
+        this.outcome = value;
+        this.show();
+      };
+      const checked = value === this.outcome;
+      const input = make("input", { type: "radio", name: "outcome", value, checked, onchange });
+      const label = make("label", {}, input, make("span", { text }));
+      byId("outcomes", HTMLFieldSetElement).append(label);
+      return input;
+    };
+    const all = choice("all", `All ${entries.length}`);
+    for (const outcome of OUTCOMES) {
+      const number = countOf(outcome);
+      if (number) choice(outcome, `${outcome[0].toUpperCase()}${outcome.slice(1)} ${number}`);
+    }
+    return all;
+  }
 }
 
-function facts(entry) {
-  const { edit } = entry;
-  const line = make("p", { class: "facts" });
-  if (edit.outcome !== "edited") line.append(make("span", { class: edit.outcome === "failed" ? "failed" : "", text: edit.outcome }));
-  if (edit.word) line.append(make("span", { text: `word: ${edit.word}` }));
-  else if (edit.mask === "user") line.append(make("span", { text: "mask" }));
-  else if (["words", "bits", "both"].includes(edit.mask)) line.append(make("span", { text: `place: ${edit.mask}` }));
-  else if (edit.mask === "blend") line.append(make("span", { text: "blend mask" }));
-  if (edit.variants.length > 1) line.append(make("span", { text: countText(edit.variants.length, "variant", "variants") }));
-  for (const metric of data.metrics) {
-    const value = entry.chosen && entry.chosen.metrics[metric.name];
-    if (["background_psnr", "clip_edited", "alignment"].includes(metric.name) && typeof value === "number")
-      line.append(make("span", { text: `${shortLabel(metric)} ${metricText(metric, value)}`, title: `${metric.label}: ${metric.about}` }));
+class Card {
+  /** @param {Entry} entry @param {Gallery} gallery */
+  constructor(entry, gallery) {
+    const { photo, edit } = entry;
+    this.entry = entry;
+    this.gallery = gallery;
+    /** Whether its pictures are there. */
+    this.filled = false;
+    this.shot = make("div", { class: "shot" });
+    this.shot.style.aspectRatio = String(gallery.ratio);
+    this.button = make(
+      "button",
+      { type: "button", class: "open", onclick: () => gallery.detail.open(entry) },
+      make("bdi", { text: photo.name }),
+      photo.edits.length > 1 || edit.name !== "edit"
+        ? make("small", {}, " · ", make("bdi", { text: edit.name }))
+        : null,
+    );
+    this.element = make(
+      "article",
+      { class: "card" },
+      this.shot,
+      make(
+        "div",
+        { class: "body" },
+        make("h2", {}, this.button),
+        prompt(edit.prompt, "new", photo.source),
+        edit.reason ? make("p", { class: "reason", dir: "auto", text: edit.reason }) : null,
+        facts(entry),
+      ),
+    );
   }
-  if (entry.seconds) line.append(make("span", { text: duration(entry.seconds), title: "total time of its jobs" }));
+
+  /** Show its pictures, if that part of the page has been loaded. */
+  fill() {
+    const { entry, gallery } = this;
+    const { edit, photo, ratio, chosen } = entry;
+    const small = picturesOf(entry);
+    if (!small) return;
+    this.filled = true;
+    gallery.observer.unobserve(this.element);
+    this.shot.classList.toggle("failed-shot", !edit.link);
+    if (!small.source && !small.after) {
+      const text = "no picture that can be shown";
+      this.shot.replaceChildren(make("p", { class: "blank", text }));
+      return;
+    }
+    /** @type {Set<OverlayKind>} */
+    const kinds = new Set(gallery.withMasks.checked ? ["mask"] : []);
+    if (edit.outcome === "mapped") kinds.add("attention");
+    const edited = edit.link && edit.outcome === "edited";
+    const view = frame({
+      name: `${photo.name}, ${edit.name}`,
+      before: { source: small.source, part: WHOLE },
+      after: edited ? { source: small.after, part: WHOLE } : null,
+      over: edit.link ? overlays(entry, small, kinds, chosen?.smoothing) : [],
+    });
+    const wide = ratio > gallery.ratio;
+    view.style.width = wide ? "100%" : `${(ratio / gallery.ratio) * 100}%`;
+    view.style.height = wide ? `${(gallery.ratio / ratio) * 100}%` : "100%";
+    this.shot.replaceChildren(view);
+  }
+}
+
+/** What is to be known about an edit, in short. @param {Entry} entry */
+function facts({ edit, chosen, seconds }) {
+  const fact = (/** @type {string} */ text, title = "") =>
+    make("span", { text, title: title || null });
+  const line = make("p", { class: "facts" });
+  if (edit.outcome !== "edited") {
+    const outcome = fact(edit.outcome);
+    outcome.classList.toggle("failed", edit.outcome === "failed");
+    line.append(outcome);
+  }
+  if (edit.word) line.append(fact(`word: ${edit.word}`));
+  else if (edit.mask === "user") line.append(fact("mask"));
+  else if (edit.mask === "blend") line.append(fact("blend mask"));
+  else if (["words", "bits", "both"].includes(edit.mask)) line.append(fact(`place: ${edit.mask}`));
+  if (edit.variants.length > 1) line.append(fact(count(edit.variants.length, "variant")));
+  for (const metric of data.metrics) {
+    const value = chosen?.metrics[metric.name] ?? null;
+    if (!CARD_METRICS.includes(metric.name) || value === null) continue;
+    const label = metric.label.replace(/^Background /, "").replace(/ \(.*/, "");
+    line.append(fact(`${label} ${metricText(metric, value)}`, `${metric.label}: ${metric.about}`));
+  }
+  if (seconds) line.append(fact(duration(seconds), "total time of its jobs"));
   return line;
 }
 
-function card(entry) {
-  const { photo, edit } = entry;
-  const title = make("button", { type: "button", class: "open", onclick: () => detail.open(entry) },
-    make("bdi", { text: photo.name }), photo.edits.length > 1 || edit.name !== "edit" ? make("small", {}, " · ", make("bdi", { text: edit.name })) : null);
-  const holder = make("article", { class: "card", "data-index": entry.index },
-    make("div", { class: "shot" }),
-    make("div", { class: "body" },
-      make("h2", {}, title),
-      prompt(edit.prompt, "new", photo.source || ""),
-      edit.reason ? make("p", { class: "reason", dir: "auto", text: edit.reason }) : null,
-      facts(entry)));
-  holder.firstElementChild.style.aspectRatio = typicalRatio;
-  return holder;
-}
-
-const cards = entries.map(card);
-const observer = new IntersectionObserver((seen) => {
-  for (const { target, isIntersecting } of seen)
-    if (isIntersecting && fill(target)) observer.unobserve(target);
-}, { rootMargin: "900px" });
-
-const metricsByName = Object.fromEntries(data.metrics.map((metric) => [metric.name, metric]));
-
-/** Return a function that compares two entries; entries without a value come last. */
+/**
+ * A function that compares two entries; entries without a value come last.
+ * @param {string} key of the control; a metric's name puts its best value first
+ * @returns {(one: Entry, other: Entry) => number}
+ */
 function order(key) {
-  const value = {
-    order: (entry) => entry.index,
-    name: (entry) => entry.index,
-    newest: (entry) => (entry.edit.made === null ? null : -entry.edit.made),
-    slowest: (entry) => -entry.seconds,
-    faults: (entry) => (entry.edit.outcome === "failed" ? 0 : entry.edit.outcome === "not made" ? 1 : 2),
-  }[key] || ((entry) => {
-    const found = entry.chosen && entry.chosen.metrics[key];
-    return typeof found === "number" ? (metricsByName[key].higher ? -found : found) : null;
-  });
-  const collate = new Intl.Collator("en", { numeric: true }).compare;
+  if (key === "name") {
+    const { compare } = new Intl.Collator("en", { numeric: true });
+    return (one, other) =>
+      compare(one.photo.name, other.photo.name) || compare(one.edit.name, other.edit.name);
+  }
+  const metric = data.metrics.find(({ name }) => name === key);
+  /** @type {(entry: Entry) => number | null} */
+  const value = ({ edit, chosen, seconds, index }) => {
+    if (key === "newest") return edit.made === null ? null : -edit.made;
+    if (key === "slowest") return -seconds;
+    if (key === "faults") return { failed: 0, "not made": 1, edited: 2, mapped: 2 }[edit.outcome];
+    if (!metric) return index;
+    const found = chosen?.metrics[key] ?? null;
+    return found !== null && metric.higher ? -found : found;
+  };
   return (one, other) => {
-    if (key === "name") return collate(one.photo.name, other.photo.name) || collate(one.edit.name, other.edit.name);
-    const a = value(one), b = value(other);
-    if (a === null || b === null) return (a === null) - (b === null) || one.index - other.index;
-    return a - b || one.index - other.index;
+    const [a, b] = [value(one), value(other)];
+    const apart = a === null || b === null ? Number(a === null) - Number(b === null) : a - b;
+    return apart || one.index - other.index;
   };
 }
 
-let shown = entries;
-function show() {
-  const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
-  shown = entries.filter((entry) =>
-    (state.outcome === "all" || entry.edit.outcome === state.outcome) &&
-    (state.mask === "all" || entry.edit.mask === state.mask) &&
-    words.every((word) => entry.searchText.includes(word)));
-  shown = [...shown].sort(order(state.sort));
-  gallery.replaceChildren(...shown.map((entry) => cards[entry.index]));
-  $("nothing").hidden = shown.length > 0;
-  $("count").textContent = `${countText(shown.length, "edit", "edits")} shown`;
-  for (const entry of shown) if (!("filled" in cards[entry.index].dataset)) observer.observe(cards[entry.index]);
+/** @param {number} number @param {string} one what is counted */
+export function count(number, one) {
+  return `${number.toLocaleString("en")} ${one}${number === 1 ? "" : "s"}`;
 }
 
-function controls() {
-  const countOf = (key) => entries.filter((entry) => entry.edit.outcome === key).length;
-  for (const key of ["all", ...OUTCOMES.filter(countOf)]) {
-    const label = key === "all" ? `All ${entries.length}` : `${key[0].toUpperCase()}${key.slice(1)} ${countOf(key)}`;
-    $("outcomes").append(make("label", {},
-      make("input", { type: "radio", name: "outcome", value: key, checked: key === "all", onchange: () => { state.outcome = key; show(); } }),
-      make("span", { text: label })));
-  }
-  const found = new Set(entries.map((entry) => entry.edit.mask));
-  $("masks").append(make("option", { value: "all", text: "any" }), ...Object.keys(MASKS).filter((key) => found.has(key)).map((key) => make("option", { value: key, text: MASKS[key] })));
-  $("masks").addEventListener("change", (event) => { state.mask = event.target.value; show(); });
-  const sorts = [["order", "in running order"], ["name", "name"], ["faults", "failed first"], ["newest", "newest first"], ["slowest", "slowest first"],
-    ...data.metrics.map((metric) => [metric.name, `${metric.label}, best first`])];
-  $("sort").append(...sorts.map(([value, text]) => make("option", { value, text })));
-  $("sort").addEventListener("change", (event) => { state.sort = event.target.value; show(); });
-  $("find").addEventListener("input", (event) => { state.find = event.target.value; show(); });
-  $("layers").hidden = !entries.some((entry) => entry.edit.mask !== "none");
-  $("all-masks").addEventListener("change", (event) => {
-    state.masks = event.target.checked;
-    for (const each of cards) delete each.dataset.filled;
-    show();
-  });
-  $("reset").addEventListener("click", () => {
-    Object.assign(state, { find: "", outcome: "all", mask: "all" });
-    $("find").value = ""; $("masks").value = "all";
-    document.querySelector('input[name="outcome"][value="all"]').checked = true;
-    show();
-    $("find").focus();
-  });
-  const seconds = entries.reduce((sum, entry) => sum + entry.seconds, 0);
-  const good = countOf("edited") + countOf("mapped");
-  $("summary").textContent = [
-    countText(data.cases.length, "photograph", "photographs"),
-    `${good} of ${countText(entries.length, "edit", "edits")} made`,
-    seconds ? `${duration(seconds)} of job time` : null,
-    `model ${data.settings.model}`,
-    new Date(data.made * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }),
-  ].filter(Boolean).join(" · ");
+/** @param {import("./data.js").Outcome} outcome */
+export function countOf(outcome) {
+  return entries.filter((entry) => entry.edit.outcome === outcome).length;
 }

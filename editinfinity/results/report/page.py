@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -37,11 +38,17 @@ from editinfinity.results.report.pictures import (
 CACHE_FOLDER = ".thumbnails"
 """Subfolder of the results folder in which thumbnails are cached for the next page."""
 
-_SCRIPTS = ("basics.js", "frame.js", "gallery.js", "detail.js", "page.js")
-"""Scripts in loading order: each uses the ones before it."""
+_MODULES = (
+    "dom.js", "data.js", "prompt.js", "frame.js", "panel.js", "detail.js", "gallery.js",
+    "theme.js", "page.js",
+)  # fmt: skip
+"""JavaScript modules in loading order: each imports only from the ones before it."""
 
 _STYLES = ("theme.css", "page.css")
 """Styles in order; the editing page uses the first one too."""
+
+_IMPORT_OR_EXPORT = re.compile(r"^import .*?;\n|^export ", re.MULTILINE | re.DOTALL)
+"""A whole import statement, or the keyword before what a module exports."""
 
 _FIRST_CASES = 12
 """Number of cases whose pictures precede the script, so that it can show them at once."""
@@ -114,8 +121,13 @@ def _style() -> str:
 
 
 def _script() -> str:
-    # All scripts share one function scope, so their names do not clash with the browser's globals.
-    return '"use strict";\n(() => {\n' + "\n".join(map(_file, _SCRIPTS)) + "})();\n"
+    """Return the modules as one script, without imports: browsers load no modules from files.
+
+    They share one block, so that their names do not clash with the browser's globals. A name that
+    two modules declare is a syntax error there.
+    """
+    modules = "\n".join(map(_file, _MODULES))
+    return '"use strict";\n{\n' + _IMPORT_OR_EXPORT.sub("", modules) + "}\n"
 
 
 def _source(text: str) -> str:

@@ -1,4 +1,4 @@
-// Helpers for elements.
+// Helpers for elements and texts: shared by the report and the editing page.
 
 /**
  * The element of an id, of the type that the caller says.
@@ -35,18 +35,18 @@ export function make(tag, properties = {}, ...children) {
 }
 
 /**
- * Show an icon of icons.svg.
- * @param {string} name
+ * Create an SVG element with attributes and children.
+ * @template {keyof SVGElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, string | number>} attributes
+ * @param {(Node | string)[]} children
+ * @returns {SVGElementTagNameMap[K]}
  */
-export function icon(name) {
-  const space = "http://www.w3.org/2000/svg";
-  const picture = document.createElementNS(space, "svg");
-  picture.setAttribute("aria-hidden", "true");
-  picture.setAttribute("viewBox", "0 0 24 24");
-  const use = document.createElementNS(space, "use");
-  use.setAttribute("href", `/static/icons.svg#${name}`);
-  picture.append(use);
-  return picture;
+export function makeSvg(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
+  element.append(...children);
+  return element;
 }
 
 /** @param {number} seconds */
@@ -57,32 +57,4 @@ export function duration(seconds) {
   const two = (/** @type {number} */ number) => String(number).padStart(2, "0");
   if (whole < 3600) return `${Math.floor(whole / 60)}:${two(whole % 60)} min`;
   return `${Math.floor(whole / 3600)}:${two(Math.floor((whole % 3600) / 60))} h`;
-}
-
-/**
- * Call a function once, some time after the last call; `now` calls it at once if it is due.
- * @param {() => Promise<void>} call
- * @param {number} milliseconds
- */
-export function delayed(call, milliseconds) {
-  /** @type {ReturnType<typeof setTimeout> | null} */
-  let timer = null;
-  /** @type {Promise<void>} */
-  let running = Promise.resolve();
-  const run = () => {
-    if (timer) clearTimeout(timer);
-    timer = null;
-    running = running.then(call);
-    return running;
-  };
-  return {
-    later() {
-      if (timer) clearTimeout(timer);
-      timer = setTimeout(run, milliseconds);
-    },
-    now: () => (timer ? run() : running),
-    get due() {
-      return timer !== null;
-    },
-  };
 }
