@@ -2,7 +2,9 @@
 
 import compileall
 import importlib.util
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -54,3 +56,14 @@ def _ready(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     if marks("slow") and not marks("imports_itself"):
         for name, value in request.getfixturevalue("process_with_libraries").items():
             monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command that a test calls in this process sets up logging, or silences it (--quiet)."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    with warnings.catch_warnings():
+        yield
+    root.setLevel(level)
+    root.handlers[:] = handlers

@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,16 +45,6 @@ from tests.workflow.project import ROOT, draw_image
 
 RUNNER = CliRunner()
 SETTINGS = '{"prompt": "\\u00e9\\n", "lora_iterations": null}'
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
-    with warnings.catch_warnings():
-        yield
-    root.setLevel(level)
-    root.handlers[:] = handlers
 
 
 @pytest.fixture

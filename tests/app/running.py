@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,8 @@ class App:
         if isinstance(body, dict):
             body = json.dumps(body).encode()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request(method, path, body, {**sent, **(headers or {})})
+        with suppress(BrokenPipeError):  # refused before all of the body was sent
+            connection.request(method, path, body, {**sent, **(headers or {})})
         response = connection.getresponse()
         answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, b"")
         answer.body = response.read()
