@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from editinfinity.cli import warm
-from editinfinity.cli.warm import KeepWarm, WarmRun, identity, run_warm
+from editinfinity.cli.warm import KeepWarm, WarmRun, identity, keep_warm_for, run_warm
 from editinfinity.locks import Lock
 from editinfinity.worker.protocol import connect
 from editinfinity.worker.warm_process import end_warm_process, socket_of, warm_processes
@@ -153,6 +153,15 @@ def test_a_process_with_other_cores_or_variables_is_another(
     assert identity({**os.environ, "OMP_NUM_THREADS": "7"}) != expected
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {99})
     assert identity(os.environ) != expected
+
+
+def test_elsewhere_than_on_linux_nothing_is_kept_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (keep_warm_for(3, "tiny"), keep_warm_for(0, "tiny")) == (KeepWarm(3, "tiny"), None)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert [keep_warm_for(minutes, "tiny") for minutes in (None, 0, 3)] == [None] * 3
+    assert caplog.messages == ["--keep-warm: works on Linux only; nothing is kept loaded"]
 
 
 def test_a_bad_folder_does_not_hide_the_others(tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ def edit(
         overwrite=output is not None,
         first=first,
         notices=notices,
-        keep=keep_warm_for(0 if no_keep_warm else keep_warm, options.model),
+        keep=keep_warm_for(0 if no_keep_warm else keep_warm, str(settings["model"])),
     )
 
 

@@ -64,10 +64,12 @@ def keep_warm_for(minutes: float | None, model: str) -> KeepWarm | None:
             tries another prompt, a script may not.
         model: name of the edit's model.
     """
+    if sys.platform != "linux":  # libraries of macOS must not be used after a fork
+        if minutes:
+            log.warning("--keep-warm: works on Linux only; nothing is kept loaded")
+        return None
     if minutes is None:
         minutes = DEFAULT_MINUTES if sys.stderr.isatty() else 0
-    if sys.platform != "linux":  # libraries of macOS must not be used after a fork
-        return None
     return KeepWarm(minutes, model) if minutes > 0 else None
 
 
