@@ -71,13 +71,17 @@ def test_settings_of_a_picture_as_json(made: Path) -> None:
     assert parsed(done.stdout, "show") == {**shown, "picture": "-"}
 
 
-@pytest.mark.parametrize("text", ["seed 3", "[1]", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["seed 3", "[1]", "[" * 100_000, '{"a": NaN}', '{"a": 1e999}', "\x1b[31m \x9b"]
+)
 def test_settings_that_are_no_json(tmp_path: Path, text: str) -> None:
     write_photograph(tmp_path / "a.png", photograph_of(Image.new("RGB", (8, 8))), text)
     done = RUNNER.invoke(cli.app, ["show", str(tmp_path / "a.png"), "--json"])
     assert isinstance(done.exception, UserError) and not done.stdout
     assert str(done.exception).endswith("its settings are not JSON; show them without --json")
-    assert RUNNER.invoke(cli.app, ["show", str(tmp_path / "a.png")]).exit_code == 0
+    done = RUNNER.invoke(cli.app, ["show", str(tmp_path / "a.png")])
+    assert done.exit_code == 0
+    assert not {"\x1b", "\x9b"} & set(done.stdout), "which would control the terminal"
 
 
 def test_findings_of_the_doctor_as_json(monkeypatch: pytest.MonkeyPatch) -> None:

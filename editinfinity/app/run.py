@@ -94,9 +94,10 @@ class WorkflowRun:
                 self._state, self._line, self._detail = RUNNING, "planning", ""
                 self._done = self._of = 0
                 self._failed, self._cancelled = {}, False
-                errors = Path(tempfile.mkstemp(prefix="editinfinity-")[1])
-                self._process = self._started(errors, lock)
-        follow = threading.Thread(target=self._follow, args=(self._process, cases, errors))
+                handle, errors = tempfile.mkstemp(prefix="editinfinity-")
+                os.close(handle)
+                self._process = self._started(Path(errors), lock)
+        follow = threading.Thread(target=self._follow, args=(self._process, cases, Path(errors)))
         self._thread = follow
         follow.start()
         self._tell()

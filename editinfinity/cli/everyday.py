@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -312,7 +313,7 @@ def edit(
         overwrite=output is not None,
         first=first,
         notices=notices,
-        keep=keep_warm_for(0 if no_keep_warm else keep_warm, options.model),
+        keep=keep_warm_for(0 if no_keep_warm else keep_warm, str(settings["model"])),
     )
 
 
@@ -395,16 +396,20 @@ def show(
         raise UserError(f"{path}: contains no settings of editinfinity")
     try:
         parsed = json.loads(settings)
+        settings = json.dumps(parsed, indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False)
     except (ValueError, RecursionError):
-        parsed = None
-    if as_json:
-        if not isinstance(parsed, dict):
-            raise UserError(f"{path}: its settings are not JSON; show them without --json")
+        parsed = None  # what is not JSON is printed as it is
+    if not as_json:
+        # Else a picture of somebody else could control the terminal.
+        typer.echo(re.sub(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", _escaped, settings))
+    elif isinstance(parsed, dict):
         print_json({"picture": str(path), "settings": parsed})
-    elif parsed is None:  # text that is not JSON is printed unchanged
-        typer.echo(settings)
     else:
-        typer.echo(json.dumps(parsed, indent=2, ensure_ascii=False, sort_keys=True))
+        raise UserError(f"{path}: its settings are not JSON; show them without --json")
+
+
+def _escaped(control: re.Match[str]) -> str:
+    return f"\\u{ord(control[0]):04x}"
 
 
 def require_texts(prompt: str, source: str | None, target: str | None) -> None:

@@ -21,7 +21,8 @@ _ERRORS = "editinfinity.names"
 """Name of the error handler below."""
 
 STANDARD = Path("-")
-"""Path that stands for standard input or output; a file of that name is ``./-``."""
+"""Path that stands for standard input or output, as does ``./-``, which Python takes for the same;
+a file of that name is given with its folder."""
 
 _MAX_PROMPT_BYTES = 2**16
 """Maximum size of a prompt on standard input, in bytes."""

@@ -34,6 +34,9 @@ DEFAULT_MINUTES = 5
 _START_TIMEOUT = 60.0
 """Seconds within which a new warm process must listen: it imports Snakemake first."""
 
+_ANSWER_TIMEOUT = 30.0
+"""Seconds within which a warm process must begin an edit."""
+
 _OF_ONE_COMMAND = frozenset(
     {DRAW_ON, ERROR_FILE, SESSION, WORKERS, "_", "COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL"}
 )
@@ -61,10 +64,12 @@ def keep_warm_for(minutes: float | None, model: str) -> KeepWarm | None:
             tries another prompt, a script may not.
         model: name of the edit's model.
     """
+    if sys.platform != "linux":  # libraries of macOS must not be used after a fork
+        if minutes:
+            log.warning("--keep-warm: works on Linux only; nothing is kept loaded")
+        return None
     if minutes is None:
         minutes = DEFAULT_MINUTES if sys.stderr.isatty() else 0
-    if sys.platform != "linux":  # libraries of macOS must not be used after a fork
-        return None
     return KeepWarm(minutes, model) if minutes > 0 else None
 
 
@@ -140,15 +145,21 @@ def run_warm(
     try:
         private = _make_folder(environment)
         connection = _connect_or_start(private, environment)
-        request = {
+        edit = {
             "command": list(command),
             "folder": str(folder.absolute()),
             "environment": {**environment, WORKERS: str(private)},
             "descriptors": [2, *descriptors],
-            "model": keep.model,
-            "minutes": keep.minutes,
         }
-        connection.send({"edit": request}, [write_end, *descriptors])
+        request = {"run": edit, "model": keep.model, "minutes": keep.minutes}
+        try:
+            connection.send({"edit": request}, [write_end, *descriptors])
+            answer = connection.receive(_ANSWER_TIMEOUT) or {"refused": "it has just ended"}
+            if "accepted" not in answer:
+                raise ProtocolError(str(answer["refused"]))
+        except BaseException:
+            connection.close()
+            raise
     except (OSError, ProtocolError) as fault:
         log.warning("--keep-warm: this edit runs without a warm process (%s)", fault)
         stderr.close()
@@ -168,11 +179,15 @@ def identity(environment: Mapping[str, str] = os.environ) -> str:
         environment: environment variables of the run.
     """
     import resource  # only POSIX has it
+    import site
 
     root = workflow_root()
     sources = [root / "Snakefile", *PACKAGE.rglob("*.py"), PACKAGE / VERSIONS]
     sources += [*(root / "rules").rglob("*"), *(root / "scripts").rglob("*.py")]
     packages = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    packages |= {*site.getsitepackages(), site.getusersitepackages()}
+    # Of a container or sandbox, where the same paths may be other files.
+    namespaces = [Path("/proc/self/ns", name).resolve().name for name in ("mnt", "pid")]
     umask = os.umask(0o077)
     os.umask(umask)
     facts = [
@@ -180,6 +195,7 @@ def identity(environment: Mapping[str, str] = os.environ) -> str:
         [_state(path) for path in sorted({*sources, *map(Path, packages)})],
         sorted((k, v) for k, v in environment.items() if k not in _OF_ONE_COMMAND),
         [umask, os.getpriority(os.PRIO_PROCESS, 0), os.getgroups()],
+        [sorted(os.sched_getaffinity(0)), namespaces],  # the first decides ``threads: auto``
         [resource.getrlimit(getattr(resource, n)) for n in dir(resource) if n.startswith("RLIMIT")],
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]

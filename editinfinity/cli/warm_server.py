@@ -58,19 +58,23 @@ class Edit:
         folder: its working folder.
         environment: all its environment variables.
         descriptors: its numbers of the file descriptors that came with the request; the first is 2.
+        received: the numbers of these descriptors in this process.
     """
 
     command: list[str]
     folder: str
     environment: dict[str, str]
     descriptors: list[int]
+    received: list[int]
 
-    def enter(self, received: list[int]) -> None:
+    def enter(self) -> None:
         """Give this process the descriptors, environment and folder of the edit."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.close(nowhere)
-        moved = [fcntl.fcntl(number, fcntl.F_DUPFD, _FREE_DESCRIPTOR) for number in received]
+        moved = [fcntl.fcntl(number, fcntl.F_DUPFD, _FREE_DESCRIPTOR) for number in self.received]
+        for number in self.received:
+            os.close(number)
         for number, wanted in zip(moved, self.descriptors, strict=True):
             os.dup2(number, wanted)
             os.close(number)
@@ -110,8 +114,7 @@ class WarmServer:
         """Serve until this process has to end. Returns the edit to run in each child."""
         while self._clients or not self._over():
             sockets = [client.socket for client in self._clients.values() if client]
-            watched = [self._wake, *sockets, *([] if self.leaving else [self.listener])]
-            ready = select.select(watched, [], [], _POLL_SECONDS)[0]
+            ready = select.select([self._wake, self.listener, *sockets], [], [], _POLL_SECONDS)[0]
             if self._wake in ready:
                 self._wake.recv(4096)
             for pid, client in list(self._clients.items()):
@@ -143,6 +146,8 @@ class WarmServer:
                 self.leaving = True
                 self._waiting.append(connection)
                 return None
+            elif "edit" in message and self.leaving:
+                connection.send({"refused": "the one that is kept is ending"})
             elif "edit" in message:
                 return self._fork(connection, message["edit"])
         except (OSError, ProtocolError, KeyError, TypeError, ValueError) as fault:
@@ -151,9 +156,13 @@ class WarmServer:
         return None
 
     def _fork(self, connection: Connection, request: Any) -> Edit | None:
-        self.model, self.minutes = str(request.pop("model")), float(request.pop("minutes"))
-        edit = Edit(**request)
-        received, connection.descriptors = connection.descriptors, []
+        received = connection.descriptors
+        edit = Edit(**request["run"], received=received)
+        if len(edit.descriptors) != len(received):
+            raise ProtocolError(f"{len(received)} descriptors came, of {len(edit.descriptors)}")
+        self.model, self.minutes = str(request["model"]), float(request["minutes"])
+        # A request to stop that arrives before the child is ready for it must not be lost.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         pid = os.fork()
         if pid == 0:
             os.setsid()  # so that jobs can be interrupted with their Snakemake
@@ -161,14 +170,18 @@ class WarmServer:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            # All of them, as the edit's own descriptors may get their numbers.
             for other in (connection, *filter(None, self._clients.values()), *self._waiting):
                 other.socket.close()
-            self.listener.close()
-            edit.enter(received)
+            for own in (self.listener, self._wake, self._signals):
+                own.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return edit
-        for number in received:
-            os.close(number)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        connection.close_descriptors()
         self._clients[pid] = connection
+        with suppress(OSError):  # the client is gone: ``_hear`` stops the edit
+            connection.send({"accepted": pid})
         return None
 
     def _hear(self, pid: int, client: Connection) -> None:
@@ -177,9 +190,9 @@ class WarmServer:
             gone = client.receive(0) is None
         except (TimeoutError, ProtocolError):
             return
-        with suppress(OSError):
+        with suppress(ProcessLookupError):  # it has not become a group yet
             os.killpg(pid, signal.SIGINT)  # as Ctrl-C at a terminal does
-            os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)
         if gone:
             client.close()
             self._clients[pid] = None
@@ -219,6 +232,7 @@ def main(folder: Path) -> None:
     lock = Lock(fcntl.fcntl(taken.handle, fcntl.F_DUPFD_CLOEXEC, _FREE_DESCRIPTOR))
     taken.release()
     environment = dict(os.environ)
+    os.chdir("/")  # else the disk with the folder of the first edit could not be unmounted
     for name in _IMPORTED:
         importlib.import_module(name)
     gc.collect()
@@ -229,12 +243,14 @@ def main(folder: Path) -> None:
     listener.bind(str(path))
     path.chmod(0o600)
     listener.listen()
-    edit = WarmServer(folder, listener, environment).serve()
-    if edit is None:
-        path.unlink(missing_ok=True)
-        Session(folder, lock).close()
+    server = WarmServer(folder, listener, environment)
+    if edit := server.serve():  # this is a child
+        edit.enter()
+        importlib.import_module("snakemake.cli").main()
         return
-    importlib.import_module("snakemake.cli").main()  # in a child
+    path.unlink(missing_ok=True)
+    listener.close()  # a client that is waiting for an answer runs its edit itself
+    Session(folder, lock).close()
 
 
 if __name__ == "__main__":

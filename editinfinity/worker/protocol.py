@@ -79,10 +79,14 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection and the received file descriptors."""
+        self.close_descriptors()
+        self.socket.close()
+
+    def close_descriptors(self) -> None:
+        """Close the received file descriptors."""
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors = []
-        self.socket.close()
 
     def _next_message(self) -> dict[str, Any] | None:
         """Remove and return the first message in the buffer; None if it is not complete yet."""

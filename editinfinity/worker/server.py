@@ -116,6 +116,7 @@ class Worker:
         connection.send({"accepted": os.getpid()})
         with _forwarding_logs(connection):
             outcome = self._run_stage(call, connection)
+        os.chdir("/")  # else a disk with the folder could not be unmounted while this worker stays
         connection.send(outcome)
 
     def _run_stage(self, call: Call, connection: Connection) -> dict[str, str | None]:

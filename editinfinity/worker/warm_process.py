@@ -94,8 +94,12 @@ def resident_memory(pid: int) -> int:
 
 
 def _folders() -> Iterator[Path]:
-    with suppress(OSError):
-        for folder in sorted(private_folder().glob(f"{WARM_PREFIX}*")):
+    try:
+        folders = sorted(private_folder().glob(f"{WARM_PREFIX}*"))
+    except OSError:
+        return
+    for folder in folders:
+        with suppress(OSError):
             require_private(folder)
             if is_locked(folder / ALIVE):
                 yield folder
