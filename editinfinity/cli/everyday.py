@@ -7,6 +7,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -398,13 +399,15 @@ def show(
     except (ValueError, RecursionError):
         parsed = None
     if as_json:
-        if not isinstance(parsed, dict):
-            raise UserError(f"{path}: its settings are not JSON; show them without --json")
-        print_json({"picture": str(path), "settings": parsed})
-    elif parsed is None:  # text that is not JSON is printed unchanged
-        typer.echo(settings)
-    else:
-        typer.echo(json.dumps(parsed, indent=2, ensure_ascii=False, sort_keys=True))
+        with suppress(ValueError):  # Python reads infinite numbers, which are no JSON
+            if isinstance(parsed, dict):
+                print_json({"picture": str(path), "settings": parsed})
+                return
+        raise UserError(f"{path}: its settings are not JSON; show them without --json")
+    if parsed is not None:  # else, text that is not JSON
+        settings = json.dumps(parsed, indent=2, ensure_ascii=False, sort_keys=True)
+    # It may come from anybody, and control characters would control the terminal.
+    typer.echo("\n".join(map(printable, settings.split("\n"))))
 
 
 def require_texts(prompt: str, source: str | None, target: str | None) -> None:
