@@ -23,7 +23,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
@@ -34,12 +33,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from editinfinity import EditInfinityPipeline
+from editinfinity import EditInfinityPipeline, Progress
 from editinfinity.evaluation.scorer import EditedPicture
 from editinfinity.evaluation.world.alignment import Alignment
 from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
 from editinfinity.inverted import Inversion
-from editinfinity.method.invert import TrainingCallbacks
 from editinfinity.models.fp8 import Fp8Arithmetic, in_fp8
 from editinfinity.settings.groups import TrainingSettings
 
@@ -61,16 +59,6 @@ WAYS = {"fp32": (False, 42), "fp8": (True, 42), "fp32, another seed": (False, 7)
 """Training → whether its frozen matrices are in FP8, and its seed."""
 
 
-@dataclass
-class Losses(TrainingCallbacks):
-    """Collects the loss of every iteration."""
-
-    losses: list[float] = field(default_factory=list)
-
-    def on_iteration(self, name: str, iteration: int, last: int, loss: float) -> None:
-        self.losses.append(loss)
-
-
 def learn(
     pipe: EditInfinityPipeline, case: str, way: str, iterations: int, folder: Path
 ) -> tuple[Inversion, list[float]]:
@@ -81,15 +69,20 @@ def learn(
         products: AbstractContextManager[None] = nullcontext()
         if in_eight_bits:
             products = in_fp8(pipe.transformer, Fp8Arithmetic())
-        collected = Losses()
+        losses: list[float] = []
+
+        def collect(progress: Progress) -> None:
+            if progress.loss is not None:
+                losses.append(progress.loss)
+
         with products:
             inversion = pipe.invert(
                 ROOT / "data" / case / "image" / "original_image.jpg", source_prompt(case),
                 embedding_iterations=0, lora_iterations=iterations,
-                training=TrainingSettings(train_seed=seed), callbacks=collected,
+                training=TrainingSettings(train_seed=seed), on_progress=collect,
             )  # fmt: skip
         inversion.save(folder)
-        done.write_text(json.dumps(collected.losses))
+        done.write_text(json.dumps(losses))
     return Inversion.load(folder), json.loads(done.read_text())
 
 

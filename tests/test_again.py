@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from editinfinity.cases.create import NewEdit, mask_files_of
 from editinfinity.cli import again as command
 from editinfinity.cli.again import again
 from editinfinity.environment import Environment, package_versions
@@ -130,6 +131,34 @@ def test_other_files_are_told_and_cropped_anew(
     ]
 
 
+def test_files_that_the_picture_does_not_tell_may_be_its_own(
+    folder: Path, asked: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as those that Python got as arrays: the crop stays, and the line leaves it open.
+
+    A mask that was converted is the same by either fingerprint.
+    """
+    made = picture(settings={"crop": "0,0,64,64"}, photograph=None, mask=None)
+    again(made, photograph=Path("photo.png"), mask=Path("mask.png"))
+    assert asked["settings"]["crop"] == "0,0,64,64"
+    assert told(caplog) == [
+        "made.jpg: the result may differ: photo.png may not be the photograph that it was made "
+        "from; mask.png may not be the mask that it was made with"
+    ]
+    caplog.clear()
+    Image.open("mask.png").save("mask.webp", lossless=True)
+    converted = mask_files_of(NewEdit("", mask=Path("mask.webp")), Path("photo.png"))[0]
+    assert converted is not None
+    for mask in (Fingerprint.of(converted[1]), Fingerprint.of_file(Path("mask.webp"))):
+        again(picture(mask=mask), mask=Path("mask.webp"))  # made by the command, and in Python
+    assert told(caplog) == []
+    made = picture(settings={"mask_source": "attention"}, target_word="cup", mask=None)
+    again(made, mask=Path("mask.png"))
+    assert told(caplog) == [
+        "made.jpg: the result may differ: mask.png is not the mask that it was made with"
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
@@ -138,6 +167,7 @@ def test_other_files_are_told_and_cropped_anew(
         ({"environment": Environment("cuda", 1, package_versions())}, "it was made on cuda, where"),
         ({"environment": Environment("cpu", 9999, package_versions())}, ""),
         ({"weights": "tiny attention_bias=0"}, "it was made with tiny attention_bias=0, and here"),
+        ({"weights": "w" * 9000}, "it was made with wwww"),
         ({"settings": {"lora_rank": "many"}}, "made.jpg: has settings that are not valid here"),
     ],
 )
@@ -147,6 +177,7 @@ def test_what_differs_is_told_in_one_line(
 ) -> None:  # fmt: skip
     again(picture(**changes))
     assert len(told(caplog)) == bool(line) and line in "".join(told(caplog))
+    assert len("".join(told(caplog))) < 1000
     assert asked["settings"].get("threads") in (1, None)
 
 

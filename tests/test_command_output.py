@@ -71,17 +71,28 @@ def test_settings_of_a_picture_as_json(made: Path) -> None:
     assert parsed(done.stdout, "show") == {**shown, "picture": "-"}
 
 
+NOT_PRINTABLE = "\x1b[31m\x9b1m\x07"
+
+
 @pytest.mark.parametrize(
-    "text", ["seed 3", "[1]", "[" * 100_000, '{"a": NaN}', '{"a": 1e999}', "\x1b[31m \x9b"]
+    "text",
+    ["seed 3\n" + NOT_PRINTABLE, "[1]", "[" * 100_000, '{"seed": 1e999}', '{"seed": NaN}'],
 )
 def test_settings_that_are_no_json(tmp_path: Path, text: str) -> None:
     write_photograph(tmp_path / "a.png", photograph_of(Image.new("RGB", (8, 8))), text)
     done = RUNNER.invoke(cli.app, ["show", str(tmp_path / "a.png"), "--json"])
     assert isinstance(done.exception, UserError) and not done.stdout
     assert str(done.exception).endswith("its settings are not JSON; show them without --json")
+    plain = RUNNER.invoke(cli.app, ["show", str(tmp_path / "a.png")])
+    assert plain.exit_code == 0 and not set("\x1b\x9b\x07") & set(plain.output)
+
+
+def test_what_a_picture_says_does_not_reach_the_terminal_as_control(tmp_path: Path) -> None:
+    text = json.dumps({"prompt": f"a cat{NOT_PRINTABLE}\ud800"})
+    write_photograph(tmp_path / "a.png", photograph_of(Image.new("RGB", (8, 8))), text)
     done = RUNNER.invoke(cli.app, ["show", str(tmp_path / "a.png")])
-    assert done.exit_code == 0
-    assert not {"\x1b", "\x9b"} & set(done.stdout), "which would control the terminal"
+    assert done.exit_code == 0 and "a cat" in done.output
+    assert all(character.isprintable() or character == "\n" for character in done.output)
 
 
 def test_findings_of_the_doctor_as_json(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def again(
         )
     made, left_out = read
     if left_out:
-        names = printable(", ".join(left_out))[:200]
+        names = printable(", ".join(left_out))[:_MAX_LINE]
         log.warning("%s: has settings that are not valid here and are left out: %s", picture, names)
     changed = parse_set(set)
     inputs = _inputs_of(picture, made, photograph, mask, changed)
@@ -113,17 +113,15 @@ class _Inputs:
         photograph: the photograph.
         mask: the mask or blend mask; None if no file is needed.
         mask_source: origin of the mask.
-        differences: how they differ from those that the picture was made from.
+        differences: how they differ, or may differ, from those that the picture was made from.
+        are_others: whether they are known to differ.
     """
 
     photograph: Path
     mask: Path | None
     mask_source: str
-    differences: tuple[str, ...] = ()
-
-    @property
-    def are_others(self) -> bool:
-        return bool(self.differences)
+    differences: tuple[str, ...]
+    are_others: bool
 
     def edit(self, made: Provenance, prompt: str | None) -> NewEdit:
         """Return the edit to make.
@@ -156,36 +154,50 @@ def _inputs_of(
     Raises:
         UserError: a file is needed, but neither given nor beside the picture.
     """
+    photograph = photograph or _found(made.photograph, [picture.parent])
     if photograph is None:
-        photograph = _found(made.photograph, [picture.parent])
-        if photograph is None:
-            raise UserError(
-                f"{picture}: the photograph that it was made from is not beside it; add --from "
-                "PHOTO"
-            )
+        raise UserError(
+            f"{picture}: the photograph that it was made from is not beside it; add --from PHOTO"
+        )
     require_file(photograph)
-    differences = []
-    if made.photograph is None or not made.photograph.matches(photograph):
-        differences.append(f"{photograph} is not the photograph that it was made from")
+    same = None if made.photograph is None else made.photograph.matches(photograph)
+    compared: list[tuple[Path, str, bool | None]] = [
+        (photograph, "photograph that it was made from", same)
+    ]
     source = str(changed.get("mask_source", made.settings.get("mask_source", "none")))
-    if mask is None:
-        if source not in ("user", "blend") or (source == "user" and made.box is not None):
-            return _Inputs(photograph, None, source, tuple(differences))
+    if mask is not None:
+        require_file(mask)
+        source = source if source == "blend" else "user"
+        same = _is_its_mask(made, mask, source, photograph)
+        compared.append((mask, "mask that it was made with", same))
+    elif source == "blend" or (source == "user" and made.box is None):
         mask = _found(made.mask, [picture.parent, photograph.parent])
         if mask is None:
             raise UserError(
                 f"{picture}: the mask that it was made with is not beside it; add --mask MASK"
             )
-        return _Inputs(photograph, mask, source, tuple(differences))
+    differences = tuple(
+        f"{path} {'may not be' if same is None else 'is not'} the {what}"
+        for path, what, same in compared
+        if not same
+    )
+    are_others = any(same is False for _, _, same in compared)
+    return _Inputs(photograph, mask, source, differences, are_others)
+
+
+def _is_its_mask(made: Provenance, mask: Path, source: str, photograph: Path) -> bool | None:
+    """Return whether a picture was made with this mask; None if the picture does not say."""
     from editinfinity.files.provenance import Fingerprint
 
-    require_file(mask)
-    source = source if source == "blend" else "user"
+    if made.mask is None:
+        is_given = made.settings.get("mask_source") in ("user", "blend") and made.box is None
+        return None if is_given else False
+    if made.mask.matches(mask):
+        return True
+    # As the case stores it: a mask of another format is converted.
     edit = NewEdit("", blend=mask) if source == "blend" else NewEdit("", mask=mask)
-    content = [file[1] for file in mask_files_of(edit, photograph) if file is not None]
-    if [made.mask] != list(map(Fingerprint.of, content)):
-        differences.append(f"{mask} is not the mask that it was made with")
-    return _Inputs(photograph, mask, source, tuple(differences))
+    files = [file for file in mask_files_of(edit, photograph) if file is not None]
+    return [made.mask] == [Fingerprint.of(content) for _, content in files]
 
 
 def _found(fingerprint: Fingerprint | None, folders: Iterable[Path]) -> Path | None:
@@ -203,6 +215,9 @@ def _environment_settings(made: Provenance) -> dict[str, Any]:
     threads = made.environment.threads
     return {"device": "cpu", "threads": threads} if 1 <= threads <= _MAX_THREADS else {}
 
+
+_MAX_LINE = 400
+"""Maximum number of characters that a message repeats of what a picture says."""
 
 _MAX_THREADS = 256
 """Maximum number of threads that is taken from a picture."""
@@ -225,4 +240,4 @@ def _differences(made: Provenance, settings: Mapping[str, Any]) -> list[str]:
             differences.append(f"it was made with threads: {used.threads}")
     if made.weights is not None and made.weights != (weights := model_identity(settings)):
         differences.append(f"it was made with {made.weights}, and here is {weights}")
-    return [printable(line) for line in differences]
+    return [printable(line)[:_MAX_LINE] for line in differences]

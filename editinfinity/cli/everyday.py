@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -396,20 +396,18 @@ def show(
         raise UserError(f"{path}: contains no settings of editinfinity")
     try:
         parsed = json.loads(settings)
-        settings = json.dumps(parsed, indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False)
     except (ValueError, RecursionError):
-        parsed = None  # what is not JSON is printed as it is
-    if not as_json:
-        # Else a picture of somebody else could control the terminal.
-        typer.echo(re.sub(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", _escaped, settings))
-    elif isinstance(parsed, dict):
-        print_json({"picture": str(path), "settings": parsed})
-    else:
+        parsed = None
+    if as_json:
+        with suppress(ValueError):  # Python reads infinite numbers, which are no JSON
+            if isinstance(parsed, dict):
+                print_json({"picture": str(path), "settings": parsed})
+                return
         raise UserError(f"{path}: its settings are not JSON; show them without --json")
-
-
-def _escaped(control: re.Match[str]) -> str:
-    return f"\\u{ord(control[0]):04x}"
+    if parsed is not None:  # else, text that is not JSON
+        settings = json.dumps(parsed, indent=2, ensure_ascii=False, sort_keys=True)
+    # It may come from anybody, and control characters would control the terminal.
+    typer.echo("\n".join(map(printable, settings.split("\n"))))
 
 
 def require_texts(prompt: str, source: str | None, target: str | None) -> None:

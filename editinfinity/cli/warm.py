@@ -38,7 +38,12 @@ _ANSWER_TIMEOUT = 30.0
 """Seconds within which a warm process must begin an edit."""
 
 _OF_ONE_COMMAND = frozenset(
-    {DRAW_ON, ERROR_FILE, SESSION, WORKERS, "_", "COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL"}
+    {
+        *(DRAW_ON, ERROR_FILE, SESSION, WORKERS, "_", "OLDPWD", "PWD", "SHLVL"),
+        # of the terminal
+        *("COLUMNS", "LINES", "GPG_TTY", "SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY"),
+        *("TERM_SESSION_ID", "TMUX", "TMUX_PANE", "WINDOWID"),
+    }
 )
 """Environment variables that may differ between the edits of one warm process."""
 

@@ -35,6 +35,12 @@ _SETTINGS_PROPERTY = re.compile(
     r"<editinfinity:settings>([^<]*)</editinfinity:settings>\s*</rdf:Description>"
 )
 """The expressions here take time proportional to the length of any XMP, however hostile."""
+_SETTINGS_OF_OTHERS = re.compile(
+    r"""(?<!\s)\s*editinfinity:settings=("[^"]*"|'[^']*')|"""
+    r"""(?<!\s)\s*xmlns:editinfinity=(?:"[^"]*"|'[^']*')|"""
+    r"""<editinfinity:settings>([^<]*)</editinfinity:settings>"""
+)
+"""The settings as other programs write them, beside other properties."""
 _INSERTION_POINT = re.compile(r"(?=</rdf:RDF>)")
 _XMP_GPS = re.compile(
     r"""(?<!\s)\s*(?<![\w-])[\w-]{1,64}:G[Pp][Ss]\w{1,64}=("[^"]*"|'[^']*')|"""
@@ -71,7 +77,7 @@ class Metadata:
         """Return a copy without the settings of an earlier edit."""
         xmp, exif = self.xmp, self.exif
         if xmp is not None and b"editinfinity" in xmp:
-            xmp = _SETTINGS_PROPERTY.sub("", xmp.decode("utf-8", "replace")).encode()
+            xmp = _without_property(xmp.decode("utf-8", "replace")).encode()
         if exif is not None:
             exif = without_parameters(exif)
         return replace(self, exif=exif, xmp=xmp)
@@ -201,7 +207,7 @@ def without_parameters(exif: bytes) -> bytes:
     tags.load(exif)
     directory = tags.get_ifd(ExifTags.IFD.Exif)
     comment = directory.get(ExifTags.Base.UserComment)
-    if not isinstance(comment, bytes) or not comment.endswith(_PARAMETERS_END):
+    if not isinstance(comment, bytes) or not comment.endswith(_PARAMETERS_ENDS):
         return exif
     directory.pop(ExifTags.Base.UserComment)
     if not directory:
@@ -212,7 +218,10 @@ def without_parameters(exif: bytes) -> bytes:
 _UNICODE_COMMENT = b"UNICODE\0"
 """Begin of a comment in EXIF that is UTF-16, in the byte order of A1111's images."""
 
-_PARAMETERS_END = f", Version: {PROGRAM}".encode("utf-16-be")
+_PARAMETERS_ENDS = tuple(
+    f", Version: {PROGRAM}".encode(encoding) for encoding in ("utf-16-be", "utf-16-le")
+)
+"""End of ``Provenance.parameters`` in EXIF; other programs may write it in their byte order."""
 
 
 def without_maker_note(exif: bytes) -> bytes:
@@ -245,7 +254,7 @@ def with_settings(xmp: bytes | None, settings: str) -> bytes:
     """
     text = _EMPTY_PACKET
     if xmp is not None:
-        cleaned = _SETTINGS_PROPERTY.sub("", xmp.decode("utf-8", "replace"))
+        cleaned = _without_property(xmp.decode("utf-8", "replace"))
         if _INSERTION_POINT.search(cleaned):
             text = cleaned
     description = (
@@ -262,6 +271,13 @@ def settings_in(image: Image.Image) -> str | None:
     xmp = image.info.get("xmp")
     if isinstance(xmp, bytes):
         xmp = xmp.decode("utf-8", "replace")
-    if isinstance(xmp, str) and (match := _SETTINGS_PROPERTY.search(xmp)):
-        return html.unescape(match[1])
+    if isinstance(xmp, str):
+        for match in _SETTINGS_OF_OTHERS.finditer(xmp):
+            attribute, element = match.groups()
+            if attribute or element:
+                return html.unescape(attribute[1:-1] if attribute else element)
     return None
+
+
+def _without_property(xmp: str) -> str:
+    return _SETTINGS_OF_OTHERS.sub("", _SETTINGS_PROPERTY.sub("", xmp))

@@ -138,7 +138,7 @@ class Provenance:
                 weights=_optional(_text, values.get("weights")),
                 environment=_optional(_environment, environment),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
         return provenance, left_out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import pickle
@@ -15,7 +16,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from editinfinity.environment import Environment
 from editinfinity.files.edited_picture import EditedPicture
-from editinfinity.files.metadata import PARAMETERS_KEY, Metadata
+from editinfinity.files.metadata import NAMESPACE, PARAMETERS_KEY, Metadata, with_settings
 from editinfinity.files.photograph import Photograph, photograph_of, read_photograph
 from editinfinity.files.provenance import Fingerprint, Provenance, parameters_of, settings_used
 from editinfinity.files.writing import FORMATS, encode_photograph, read_settings, write_photograph
@@ -94,6 +95,38 @@ def test_without_provenance_no_trace_is_left_even_of_an_earlier_edit(
     assert parameters_in(content).startswith("a second\n")
 
 
+@pytest.mark.parametrize(
+    "description",
+    [
+        "<rdf:Description rdf:about='' xmlns:editinfinity=\"{ns}\" xmlns:xmp='x' xmp:Rating=\"5\" "
+        'editinfinity:settings="{text}"/>',
+        "<rdf:Description rdf:about='' xmlns:editinfinity='{ns}' xmlns:xmp='x'>\n"
+        " <xmp:Rating>5</xmp:Rating>\n <editinfinity:settings>{text}</editinfinity:settings>\n"
+        "</rdf:Description>",
+    ],
+)
+def test_a_picture_that_another_program_has_saved(description: str, tmp_path: Path) -> None:
+    """Such programs put XMP into other forms, and EXIF into another order of bytes."""
+    found = description.format(ns=NAMESPACE, text=html.escape(MADE.to_json()))
+    comment = b"UNICODE\0" + MADE.parameters((32, 48)).encode("utf-16-le")
+    exif = Image.Exif()
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.UserComment: comment}
+    xmp = with_settings(None, "{}").decode()
+    begin, end = xmp.index("<rdf:Description"), xmp.index("</rdf:RDF>")
+    xmp = xmp[:begin] + found + xmp[end:]
+    PHOTOGRAPH.picture().save(tmp_path / "a.jpg", exif=exif.tobytes(), xmp=xmp.encode())
+    assert read_settings(tmp_path / "a.jpg") == MADE.to_json()
+    earlier = read_photograph(tmp_path / "a.jpg")
+    content = encode_photograph(Path("b.jpg"), earlier)
+    for word in ("editinfinity", "Café", "Steps"):
+        for encoding in ("utf-8", "utf-16-be", "utf-16-le"):
+            assert word.encode(encoding) not in content, (word, encoding)
+    assert b"Rating" in content
+    write_photograph(tmp_path / "c.jpg", earlier, replace(MADE, prompt="a second").to_json())
+    assert (tmp_path / "c.jpg").read_bytes().count(b"editinfinity:settings>") == 2
+    assert "a second" in (read_settings(tmp_path / "c.jpg") or "")
+
+
 def test_a_photographs_own_comment_is_kept() -> None:
     exif = Image.Exif()
     exif[ExifTags.IFD.Exif] = {ExifTags.Base.UserComment: b"ASCII\0\0\0at the lake"}
@@ -169,6 +202,8 @@ def test_a_text_is_read_back_and_only_what_is_valid_is_taken() -> None:
         {"settings": []}, {"settings": None}, {"box": "1,2,3"}, {"box": "1,2,3,4\n/etc/passwd"},
         {"photograph": {"sha256": "../x", "size": 1}}, {"mask": "x"}, {"environment": {}},
         {"environment": {"device": "cpu", "threads": "many", "versions": ""}},
+        {"environment": {"device": "cpu", "threads": float("inf"), "versions": ""}},
+        {"photograph": {"sha256": SHA, "size": float("inf")}},
     ],
 )  # fmt: skip
 def test_a_damaged_text_is_none(change: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
@@ -38,7 +39,7 @@ from editinfinity.stages.calls import Call
 from editinfinity.stages.host import ALONE, PauseFile
 from editinfinity.worker import client, server
 from editinfinity.worker.dispatch import dispatch
-from editinfinity.worker.leases import Slot
+from editinfinity.worker.leases import Lease, Slot
 from editinfinity.worker.protocol import connect
 from editinfinity.worker.session import SESSION, Session, open_session
 from tests.jobs.test_record import require_schema
@@ -289,7 +290,8 @@ def test_other_code_is_refused_and_the_job_runs_by_itself(
 
 def reach(session: Session) -> int:
     """A worker that serves a run, started where there is none: its process."""
-    line = client._connect_or_start(session.folder / "x.socket", Slot("cpu-0"))
+    lease = Mock(spec=Lease, slot=Slot("cpu-0"), path=session.folder / "cpu-0.lock")
+    line = client._connect_or_start(session.folder / "x.socket", lease)
     try:
         line.send({"run": {"nothing": "to do"}})
         assert "refused" in (line.receive(20) or {})
