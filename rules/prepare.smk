@@ -11,8 +11,7 @@ rule check:
         f"{CASE}/logs/check.log",
     benchmark:
         f"{CASE}/benchmark/check.tsv"
-    # Before all other jobs, so that a fault of any photograph is told early.
-    priority: 20
+    # Priority 0, below all others: the next photograph is begun when nothing else can run.
     # Retrying would not fix a user's files, even if a profile sets retries.
     retries: 0
     localrule: True
