@@ -168,7 +168,7 @@ def test_a_first_picture_outlives_an_interrupted_training(folder: Path) -> None:
 
 
 def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
-    """Settings inside the picture say nothing of the mask's shape, its seam or the photograph."""
+    """Each has a file of its own, unless its file would have the same bytes."""
     line = ("edit", "my photo.jpg", "--prompt", "a cat", *UNTRAINED)
     draw_mask(folder / "other.png", 60, (160, 128))
     made = folder / "my photo_edited.jpg"
@@ -178,11 +178,11 @@ def test_no_edit_takes_the_place_of_another(folder: Path) -> None:
         (
             ("--mask", "other.png"),
             ("--mask", "other.png", "--set", "mask_feather=30"),
-            ("--mask", "other.png", "--set", "mask_feather=30", "--set", "gps=drop"),
+            ("--mask", "other.png", "--set", "mask_feather=30", "--set", "worker=off"),
         )
     ):
         done = run(folder, *line, *arguments)
-        # What says where it was taken is not in this photograph: the last is the one before it.
+        # A setting that changes no picture: the last is the one before it.
         expected = f"my photo_edited_{min(number + 2, 3)}.jpg"
         assert done.stdout.strip() == expected, done.stderr
     draw_mask(folder / "dot.png", 1, (160, 128))

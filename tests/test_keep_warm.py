@@ -104,9 +104,11 @@ def test_a_second_edit_is_run_by_what_the_first_has_loaded_with_the_same_bytes(
     assert re.search(rf"kept warm process {process.pid} keeps tiny warm, \d+ MB", doctor)
 
     os.kill(process.pid, signal.SIGKILL)
+    while warm_processes():  # it has not been killed yet, and would still be connected to
+        time.sleep(0.01)
     third = run(folder, *LINE, "--prompt", "a fox", *WARM)
     assert third.returncode == 0 and third.stdout.strip() == "photo_edited_3.png"
-    assert kept().pid != process.pid
+    assert kept().pid != process.pid, third.stderr
     stopped = run(folder, "stop")
     assert stopped.stdout.strip() == f"process {kept_pid(stopped)}, which kept tiny warm, has ended"
     assert not warm_processes()

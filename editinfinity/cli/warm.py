@@ -239,7 +239,9 @@ def _connect_or_start(folder: Path, environment: Mapping[str, str]) -> Connectio
             if time.monotonic() > deadline:
                 raise
         if not is_locked(folder / ALIVE):
-            if process is None:
+            # The last worker of one that was killed may have removed the folder meanwhile.
+            if process is None or (process.poll() is not None and not folder.exists()):
+                folder.mkdir(mode=0o700, exist_ok=True)
                 for other in warm_processes():
                     end_warm_process(other.folder, wait=False)
                 process = _start(folder, environment)

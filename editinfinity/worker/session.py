@@ -91,9 +91,15 @@ class Session:
 
     def remove_if_over(self) -> None:
         """Remove the folder if the run is over and no worker is left."""
-        over = self.alive_file.exists() and not self.alive
-        if over and not any(is_locked(lock) for lock in self.folder.glob(f"*{SERVING}")):
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.alive_file.exists():
+            return
+        with suppress(OSError):  # another process removes it
+            lock = Lock.take(self.alive_file)
+            if lock is None:
+                return
+            with lock:  # so that no warm process begins in the folder meanwhile
+                if not any(is_locked(path) for path in self.folder.glob(f"*{SERVING}")):
+                    shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
         """Tell the workers to exit and remove the folder. Further calls do nothing."""

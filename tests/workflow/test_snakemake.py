@@ -403,7 +403,7 @@ def test_a_run_has_its_mark_until_its_end_is_told(tmp_path: Path) -> None:
     project.add_case("case")
     rules = project.folder / "rules" / "common.smk"
     said = rules.read_text("utf-8")
-    (telling,) = re.findall(r"^    print\(end_of_run\(.*\n", said, re.M)
+    (telling,) = re.findall(r"^    summary = end_of_run\(.*\n", said, re.M)
     kill = "    import os; os.kill(os.getpid(), signal.SIGKILL)\n"
     rules.write_text(said.replace(telling, kill), "utf-8")
     for _ in range(2):
