@@ -14,37 +14,35 @@ from editinfinity.settings.edit_kwargs import EditKwargs
 from editinfinity.settings.types import Choice
 
 
-def test_import_is_light_and_free_of_torch() -> None:
-    code = (
-        "import sys; import editinfinity;"
-        "editinfinity.preset('tiny'); editinfinity.ScaleSchedule; editinfinity.ModelSettings;"
-        "heavy = {'torch', 'transformers', 'peft', 'pandas', 'pydantic'} & set(sys.modules);"
-        "sys.exit(bool(heavy) and str(heavy))"
-    )
+def require_not_imported(code: str, heavy: set[str]) -> None:
+    """Fail if a new process has imported one of the heavy packages after running code."""
+    code += f"; found = {heavy!r} & set(sys.modules); sys.exit(bool(found) and str(found))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_import_is_light_and_free_of_torch() -> None:
+    require_not_imported(
+        "import sys; import editinfinity;"
+        "editinfinity.preset('tiny'); editinfinity.ScaleSchedule; editinfinity.ModelSettings",
+        {"torch", "transformers", "peft", "pandas", "pydantic"},
+    )
 
 
 def test_jobs_import_little() -> None:
-    code = (
-        "import sys, editinfinity.planning.job;"
-        "heavy = {'torch', 'numpy', 'pandas', 'PIL', 'pydantic', 'snakemake'} & set(sys.modules);"
-        "sys.exit(bool(heavy) and str(heavy))"
+    require_not_imported(
+        "import sys, editinfinity.planning.job",
+        {"torch", "numpy", "pandas", "PIL", "pydantic", "snakemake"},
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_only_texts_and_lora_wait_for_their_libraries() -> None:
     """transformers takes seconds to import, and PEFT imports it."""
-    code = (
+    require_not_imported(
         "import sys, editinfinity.pipeline, editinfinity.stages.text_features,"
-        " editinfinity.stages.train_textembedding, editinfinity.stages.train_lora;"
-        "heavy = {'transformers', 'peft', 'scipy'} & set(sys.modules);"
-        "sys.exit(bool(heavy) and str(heavy))"
+        " editinfinity.stages.train_textembedding, editinfinity.stages.train_lora",
+        {"transformers", "peft", "scipy"},
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_commands_import_little(tmp_path: Path) -> None:
