@@ -3,7 +3,7 @@
     python benchmarks/batch.py                                   4 photographs on one GPU
     python benchmarks/batch.py --cores 4 1 --compare CHECKOUT    also with another version
     python benchmarks/batch.py --photographs 8 --gpus 1 2 4 --iterations 5 10
-    python benchmarks/batch.py --model tiny --device cpu --photographs 2 --iterations 2 4
+    python benchmarks/batch.py --model tiny --device cpu --photographs 2 --iterations 3 6
 
 The model has random weights at its real size, written once into ``--weights`` (a temporary folder
 by default; infinity_2b with flan-t5-xl needs 13 GB, or 7 with ``--dtype bf16``). Before the
@@ -338,7 +338,7 @@ def main() -> None:
             return costs
 
         for name, checkout in versions.items():
-            base = Batch(name, checkout.resolve(), 1, 1, 4, (2, 2), tuple(settings))
+            base = Batch(name, checkout.resolve(), 1, 1, 4, (4, 4), tuple(settings))
             if torch.cuda.is_available():
                 print(
                     f"{name}: kernels compiled, {measure(base).first:.1f} s to the first iteration"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from editinfinity.errors import UserError
@@ -55,6 +54,9 @@ class Environment:
 
 def package_versions() -> str:
     """Return the versions of the packages that compute a picture: ``editinfinity 0.2.0, …``."""
+    # Imported here, since every job of the workflow imports this module, and few need it.
+    from importlib.metadata import PackageNotFoundError, version
+
     found = []
     for package in _COMPUTING_PACKAGES:
         try:

@@ -3,6 +3,9 @@
 # Training resumes from the last checkpoint at a multiple of checkpoint_every, so that going from 50
 # to 100 iterations trains only 50. If train_X is 0, the rule does not apply to the case, and an
 # existing checkpoint is used as it is.
+#
+# The priorities finish a photograph before the next one begins: else the last photographs of a
+# batch would all end at once, too few for several GPUs.
 
 
 rule train_textembedding:
@@ -72,7 +75,7 @@ rule train_lora:
         f"{CASE}/benchmark/lora/embedding{{embedding}}/iter{{iteration}}.tsv"
     wildcard_constraints:
         case=cases_that_train(RUN.cases, TRAIN_LORA),
-    priority: 5
+    priority: 7
     conda:
         "../envs/editinfinity.yaml"
     resources:
