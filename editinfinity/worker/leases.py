@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,23 +89,35 @@ def lease_folder(private: Path, environment: Mapping[str, str] = os.environ) -> 
 
 @contextmanager
 def lease(slots: Sequence[Slot], folder: Path, prefer: Callable[[Slot], bool]) -> Iterator[Lease]:
-    """Take a free slot and yield its lease. Wait if all slots are taken.
+    """Take a free slot and yield its lease. Wait if all slots are taken, in the order of arrival.
+
+    The first that waits for a slot holds a second lock, ``NAME.next``, until it has one. If chance
+    decided, some photographs of a batch would be left behind, and the last one would be trained
+    alone while other GPUs idle.
 
     Args:
         slots: the slots to choose from.
         folder: folder of the lock files.
         prefer: returns True for slots to try before the others (those with a running worker).
     """
-    logged = False
-    while True:
-        for slot in sorted(slots, key=lambda slot: not prefer(slot)):
-            path = folder / f"{slot.name}.lock"
-            lock = Lock.take(path)
-            if lock is not None:
-                with lock:
-                    yield Lease(slot, lock, path)
-                return
-        if not logged:
-            log.info("waiting until one of %d slots is free", len(slots))
-            logged = True
-        time.sleep(_RETRY_PAUSE)
+    with ExitStack() as turns:
+        next_of, logged = set[Slot](), False
+        while True:
+            for slot in sorted(slots, key=lambda slot: not prefer(slot)):
+                path = folder / f"{slot.name}.lock"
+                if slot not in next_of:
+                    turn = Lock.take(folder / f"{slot.name}.next")
+                    if turn is None:
+                        continue
+                    turns.enter_context(turn)
+                    next_of.add(slot)
+                lock = Lock.take(path)
+                if lock is not None:
+                    turns.close()
+                    with lock:
+                        yield Lease(slot, lock, path)
+                    return
+            if not logged:
+                log.info("waiting until one of %d slots is free", len(slots))
+                logged = True
+            time.sleep(_RETRY_PAUSE)

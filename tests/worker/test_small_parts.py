@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,9 +21,9 @@ from editinfinity.locks import Lock, is_locked
 from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
 from editinfinity.stages.calls import MODEL_STAGES, Call
 from editinfinity.stages.host import PauseFile
-from editinfinity.worker import client, private, protocol, server
+from editinfinity.worker import client, leases, private, protocol, server
 from editinfinity.worker.cards import Card, visible_cards
-from editinfinity.worker.leases import lease_folder, slots_of
+from editinfinity.worker.leases import Slot, lease, lease_folder, slots_of
 from editinfinity.worker.private import private_folder, require_private
 from editinfinity.worker.protocol import Connection, ProtocolError, connect
 
@@ -253,6 +254,34 @@ def test_slots_of_a_device() -> None:
 def test_slurm_jobs_of_a_node_do_not_share_their_card_numbers(tmp_path: Path) -> None:
     folders = {lease_folder(tmp_path, {"SLURM_JOB_ID": job}) for job in ("1", "2", "../x")}
     assert len(folders) == 3 and all(folder.parent == tmp_path for folder in folders)
+
+
+def test_jobs_get_a_slot_in_the_order_in_which_they_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_RETRY_PAUSE", 0.2)
+    slot, order = Slot("one"), list[str]()
+
+    def job(name: str) -> threading.Thread:
+        def run() -> None:
+            with lease([slot], tmp_path, prefer=lambda _: True):
+                order.append(name)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    with lease([slot], tmp_path, prefer=lambda _: True):
+        first = job("first")
+        deadline = time.monotonic() + 30
+        while not is_locked(tmp_path / "one.next"):
+            assert time.monotonic() < deadline, "nobody is the next"
+            time.sleep(0.001)
+    second = job("second")  # tries at once, while the first still pauses
+    first.join()
+    second.join()
+    assert order == ["first", "second"]
+    assert not is_locked(tmp_path / "one.next") and not is_locked(tmp_path / "one.lock")
 
 
 def test_a_lock_lives_as_long_as_anybody_who_has_it(tmp_path: Path) -> None:
