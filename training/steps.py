@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,12 +32,16 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 def run_parts(module: str, arguments: Sequence[object], processes: int) -> None:
     """Run a module in several processes at once, each with its ``--part NUMBER PROCESSES``.
 
+    Each computes with one CPU thread: with as many as there are cores, the threads of all processes
+    wait for one another, and measurements on the CPU take many times as long.
+
     Raises:
         SystemExit: a process failed.
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     running = [
-        subprocess.Popen([*command, "--part", str(part), str(processes)])
+        subprocess.Popen([*command, "--part", str(part), str(processes)], env=environment)
         for part in range(processes)
     ]
     if failed := sum(process.wait() != 0 for process in running):

@@ -111,7 +111,6 @@ def main() -> None:
         elif step == "tables":
             write_pages(options.output)
         elif options.part:
-            torch.set_num_threads(1)
             run_part(options, step)
         else:
             run(options, step)
