@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from editinfinity.cases.case import Case, Edit
 from editinfinity.cases.folders import UNNAMED_EDIT
 from editinfinity.config.load import Config, ConfigError, parse_setting
@@ -203,6 +201,8 @@ def _read_case(
 
 def _row_settings(row: Row, path: Path, number: int, faults: list[str]) -> dict[str, Any]:
     """Return the settings that a row contains; its faults are appended to ``faults``."""
+    import yaml  # here, since most jobs have no table to read
+
     settings = {}
     for key, cell in row.items():
         if key in COLUMNS or not cell:

@@ -186,7 +186,8 @@ def report(
     --config, use snakemake --cores 1 report --config ... with the same values instead.
     """
     from editinfinity.cases.load import load_cases
-    from editinfinity.config.load import load_config, read_config_file
+    from editinfinity.config.config_file import read_config_file
+    from editinfinity.config.load import load_config
     from editinfinity.files.input_files import is_folder
     from editinfinity.planning.digests import DIGESTS
     from editinfinity.results.report.make import make_report

@@ -124,7 +124,8 @@ def _project() -> tuple[Config, Path]:
         UserError: it is not valid, or its cases are not folders.
     """
     from editinfinity.cases.load import cases_are_folders
-    from editinfinity.config.load import load_config, read_config_file
+    from editinfinity.config.config_file import read_config_file
+    from editinfinity.config.load import load_config
 
     written, path, notices = read_config_file(Path())
     for line in notices:

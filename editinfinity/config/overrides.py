@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from editinfinity.config.load import StrictLoader
+from editinfinity.config.config_file import StrictLoader
 from editinfinity.files.atomic import write_text
 
 _KEY = re.compile(r"^overrides:[^\S\n]*(?P<flow>\{)?", re.MULTILINE)

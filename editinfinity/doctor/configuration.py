@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from editinfinity.cases.load import load_cases
-from editinfinity.config.load import Config, ConfigError, load_config, read_config_file
+from editinfinity.config.config_file import read_config_file
+from editinfinity.config.load import Config, ConfigError, load_config
 from editinfinity.doctor.findings import Finding, fault, note
 from editinfinity.environment import workflow_root
 from editinfinity.errors import UserError

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from editinfinity.cases.case import Case, Cases, Edit
 from editinfinity.cases.load import LockFiles, cases_are_folders, load_case, load_cases
-from editinfinity.config.load import Config, check_yaml, find_config_file, load_config
+from editinfinity.config.config_file import check_yaml, find_config_file
+from editinfinity.config.load import Config, load_config
 from editinfinity.environment import ERROR_FILE
 from editinfinity.errors import UserError
 from editinfinity.evaluation.backbones import backbone_folders

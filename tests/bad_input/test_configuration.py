@@ -12,7 +12,8 @@ import yaml
 
 from editinfinity.cases.case import Cases
 from editinfinity.cases.load import load_cases
-from editinfinity.config.load import ConfigError, check_yaml, load_config
+from editinfinity.config.config_file import check_yaml
+from editinfinity.config.load import ConfigError, load_config
 from editinfinity.planning.targets import check_plan
 from tests.bad_input.corpus import require_clear, sound_case
 

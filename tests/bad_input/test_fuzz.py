@@ -24,7 +24,8 @@ from PIL import Image
 from safetensors.numpy import save
 
 from editinfinity.cases.table import read_table
-from editinfinity.config.load import ConfigError, check_yaml, load_config
+from editinfinity.config.config_file import check_yaml
+from editinfinity.config.load import ConfigError, load_config
 from editinfinity.errors import UserError
 from editinfinity.files.blends import read_blend
 from editinfinity.files.checkpoints import OptimizerState, SoftPrompt

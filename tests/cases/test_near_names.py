@@ -11,7 +11,8 @@ import pytest
 from editinfinity.cases.case import Case
 from editinfinity.cases.create import NewEdit, make_case
 from editinfinity.cases.load import load_case, load_cases
-from editinfinity.config.load import ConfigError, find_config_file, load_config
+from editinfinity.config.config_file import find_config_file
+from editinfinity.config.load import ConfigError, load_config
 from editinfinity.doctor.configuration import check_config
 from editinfinity.errors import UserError
 from tests.bad_input.corpus import photograph, require_clear

@@ -8,8 +8,9 @@ import jsonschema
 import pytest
 import yaml
 
+from editinfinity.config.config_file import check_yaml
 from editinfinity.config.generate import config_schema, config_yaml
-from editinfinity.config.load import SELECTION_KEYS, ConfigError, check_yaml, load_config
+from editinfinity.config.load import SELECTION_KEYS, ConfigError, load_config
 from editinfinity.editing import kernel
 from editinfinity.settings.groups import SETTINGS, SMOOTHINGS
 from editinfinity.settings.types import InvalidValue

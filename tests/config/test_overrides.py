@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from editinfinity.config.load import check_yaml, load_config
+from editinfinity.config.config_file import check_yaml
+from editinfinity.config.load import load_config
 from editinfinity.config.overrides import add_override, override_line
 
 ROOT = Path(__file__).parents[2]
