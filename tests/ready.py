@@ -34,7 +34,12 @@ SOCKET = "EDITINFINITY_TESTS_READY"
 LIBRARIES = (
     "numpy", "PIL.Image", "yaml", "pandas", "jinja2", "safetensors.torch", "torch", "torch._dynamo",
     "torch.optim", "peft", "snakemake.cli", "snakemake.api", "snakemake.script",
-    "snakemake_executor_plugin_slurm",
+    "snakemake_executor_plugin_slurm", "snakemake_executor_plugin_slurm_jobstep",
+    # What some of these, and nearly every process of ours, import when they need it.
+    "nbformat", "smart_open", "snakemake.benchmark", "snakemake.profiles",
+    "snakemake.report.html_reporter", "snakemake.storage", "rich.live", "rich.spinner",
+    "rich.table", "xml.dom.minidom", "xml.sax.saxutils", "PIL.ImageCms", "PIL.ImageDraw",
+    "PIL.ImageSequence", "safetensors.numpy",
 )  # fmt: skip
 
 HAND_OVER = f"""
@@ -121,6 +126,7 @@ def serve(address: str) -> None:
     """Fork for whoever asks, until standard input ends."""
     for library in LIBRARIES:
         importlib.import_module(library)
+    importlib.import_module("snakemake.cli").get_argument_parser()  # looks for plugins, once
     assert "editinfinity" not in sys.modules, "every process imports that by itself"
     # Libraries tidy up at the end of a process, which takes longer than most forks work.
     weakref.finalize._registry.clear()  # type: ignore[attr-defined]
