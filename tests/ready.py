@@ -236,6 +236,10 @@ def finish(code: int) -> None:
     import atexit
     import threading
 
+    for thread in threading.enumerate():
+        # Snakemake's scheduler wakes itself a second after each job, and so even after the last.
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
     threading._shutdown()  # waits for threads that are no daemons
     atexit._run_exitfuncs()
     sys.stdout.flush()
