@@ -64,6 +64,8 @@ if {SOCKET!r} in os.environ:
         if not job and (os.isatty(0) or os.isatty(1)):  # a terminal is that of its own processes
             return
         import json, signal, socket
+        signals = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+        ignored = [number for number in signals if signal.getsignal(number) == signal.SIG_IGN]
         files = []
         for number in map(int, os.listdir("/dev/fd")):
             try:
@@ -79,13 +81,13 @@ if {SOCKET!r} in os.environ:
         folder = [] if safe else [os.path.dirname(words[0]) if "file" in what else ""]
         what |= dict(argv=words, path=folder + sys.path, folder=os.getcwd(), site=__file__,
                      environment=dict(os.environ), files=files, umask=os.umask(0),
-                     leads=os.getsid(0) == os.getpid())
+                     leads=os.getsid(0) == os.getpid(), ignored=ignored)
         os.umask(what["umask"])
         message = json.dumps(what).encode()
         socket.send_fds(line, [len(message).to_bytes(8, "big")], files)
         line.sendall(message)
         process = int.from_bytes(line.recv(8), "big")
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in signals:
             signal.signal(number, lambda number, _: os.kill(process, number))
         status = int.from_bytes(line.recv(2), "big", signed=True)
         if status < 0:  # of a signal
@@ -193,6 +195,9 @@ def become(what: dict, files: list[int]) -> None:
     """Be the process that was to be started; does not return."""
     if what["leads"]:
         os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which this one may ignore
+    for number in what["ignored"]:
+        signal.signal(number, signal.SIG_IGN)
     aside = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 500) for file in files]
     for file in files:
         os.close(file)
