@@ -115,7 +115,6 @@ def ready_processes() -> Iterator[dict[str, str]]:
             [sys.executable, __file__, str(address)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
         ) as process:
             assert process.stdout is not None and process.stdin is not None
             assert process.stdout.readline() == b"ready\n"
