@@ -8,6 +8,10 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+
+# Read when torch is imported. Threads that wait for each other by spinning take the processor from
+# the other tests and processes; what is computed is the same.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 import torch
 
 from tests.ready import ready_processes

@@ -34,7 +34,12 @@ SOCKET = "EDITINFINITY_TESTS_READY"
 LIBRARIES = (
     "numpy", "PIL.Image", "yaml", "pandas", "jinja2", "safetensors.torch", "torch", "torch._dynamo",
     "torch.optim", "peft", "snakemake.cli", "snakemake.api", "snakemake.script",
-    "snakemake_executor_plugin_slurm",
+    "snakemake_executor_plugin_slurm", "snakemake_executor_plugin_slurm_jobstep",
+    # What some of these, and nearly every process of ours, import when they need it.
+    "nbformat", "smart_open", "snakemake.benchmark", "snakemake.profiles",
+    "snakemake.report.html_reporter", "snakemake.storage", "rich.live", "rich.spinner",
+    "rich.table", "xml.dom.minidom", "xml.sax.saxutils", "PIL.ImageCms", "PIL.ImageDraw",
+    "PIL.ImageSequence", "safetensors.numpy",
 )  # fmt: skip
 
 HAND_OVER = f"""
@@ -59,6 +64,8 @@ if {SOCKET!r} in os.environ:
         if not job and (os.isatty(0) or os.isatty(1)):  # a terminal is that of its own processes
             return
         import json, signal, socket
+        signals = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+        ignored = [number for number in signals if signal.getsignal(number) == signal.SIG_IGN]
         files = []
         for number in map(int, os.listdir("/dev/fd")):
             try:
@@ -74,13 +81,13 @@ if {SOCKET!r} in os.environ:
         folder = [] if safe else [os.path.dirname(words[0]) if "file" in what else ""]
         what |= dict(argv=words, path=folder + sys.path, folder=os.getcwd(), site=__file__,
                      environment=dict(os.environ), files=files, umask=os.umask(0),
-                     leads=os.getsid(0) == os.getpid())
+                     leads=os.getsid(0) == os.getpid(), ignored=ignored)
         os.umask(what["umask"])
         message = json.dumps(what).encode()
         socket.send_fds(line, [len(message).to_bytes(8, "big")], files)
         line.sendall(message)
         process = int.from_bytes(line.recv(8), "big")
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in signals:
             signal.signal(number, lambda number, _: os.kill(process, number))
         status = int.from_bytes(line.recv(2), "big", signed=True)
         if status < 0:  # of a signal
@@ -108,7 +115,6 @@ def ready_processes() -> Iterator[dict[str, str]]:
             [sys.executable, __file__, str(address)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
         ) as process:
             assert process.stdout is not None and process.stdin is not None
             assert process.stdout.readline() == b"ready\n"
@@ -121,6 +127,7 @@ def serve(address: str) -> None:
     """Fork for whoever asks, until standard input ends."""
     for library in LIBRARIES:
         importlib.import_module(library)
+    importlib.import_module("snakemake.cli").get_argument_parser()  # looks for plugins, once
     assert "editinfinity" not in sys.modules, "every process imports that by itself"
     # Libraries tidy up at the end of a process, which takes longer than most forks work.
     weakref.finalize._registry.clear()  # type: ignore[attr-defined]
@@ -187,6 +194,9 @@ def become(what: dict, files: list[int]) -> None:
     """Be the process that was to be started; does not return."""
     if what["leads"]:
         os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which this one may ignore
+    for number in what["ignored"]:
+        signal.signal(number, signal.SIG_IGN)
     aside = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 500) for file in files]
     for file in files:
         os.close(file)
@@ -230,6 +240,10 @@ def finish(code: int) -> None:
     import atexit
     import threading
 
+    for thread in threading.enumerate():
+        # Snakemake's scheduler wakes itself a second after each job, and so even after the last.
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
     threading._shutdown()  # waits for threads that are no daemons
     atexit._run_exitfuncs()
     sys.stdout.flush()

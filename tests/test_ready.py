@@ -12,9 +12,10 @@ import pytest
 
 TELL = """
 from editinfinity import errors
-import os, sys
+import os, signal, sys
 extra, number = int(sys.argv[1]), os.environ["NUMBER"]
 print(sys.argv, sys.path[0], os.getcwd(), number, sys.stdin.read(), __name__, errors.__file__)
+print(signal.getsignal(signal.SIGINT))
 print(os.read(extra, 9), os.umask(0), "torch" in sys.modules, file=sys.stderr)
 if number == "9":
     os.kill(os.getpid(), 9)
@@ -34,15 +35,16 @@ def test_arguments_surroundings_files_and_how_it_ends(
             [sys.executable, "-c", TELL, str(reading), "two words"],
             cwd=tmp_path, pass_fds=[reading], text=True, capture_output=True, umask=0o27,
             input="given", env={**os.environ, "NUMBER": number, **variables},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, interrupt[number]),
         )  # fmt: skip
         os.close(reading)
         os.close(writing)
         return done.returncode, done.stdout.replace(str(reading), "N"), done.stderr.split()
 
-    numbers = ("0", "3", "9", "a reason")
-    usual = [tell(number) for number in numbers]
-    ready = [tell(number, **process_with_libraries) for number in numbers]
-    assert [end[0] for end in usual] == [0, 3, -signal.SIGKILL, 1]
+    interrupt = dict.fromkeys(("0", "9", "a reason"), signal.SIG_DFL) | {"3": signal.SIG_IGN}
+    usual = [tell(number) for number in interrupt]
+    ready = [tell(number, **process_with_libraries) for number in interrupt]
+    assert [end[0] for end in usual] == [0, -signal.SIGKILL, 1, 3]
     for (status, out, err), (other_status, other_out, other_err) in zip(usual, ready, strict=True):
         assert (status, out) == (other_status, other_out)
         assert [word.replace("False", "True") for word in err] == other_err

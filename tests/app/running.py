@@ -60,7 +60,8 @@ class App:
 
     @classmethod
     def start(cls, *arguments: str | Path, cwd: Path, model: str = "tiny") -> App:
-        command = [sys.executable, "-m", "editinfinity", "app", "--no-open", "--model", model]
+        # -um: tests/ready.py leaves such a process alone, so that what it starts are its children.
+        command = [sys.executable, "-um", "editinfinity", "app", "--no-open", "--model", model]
         return cls.start_command([*command, *map(str, arguments)], cwd)
 
     @classmethod

@@ -14,7 +14,7 @@ from tests.app.test_browser import PATIENCE, by_id, press, saved, show, type_int
 from tests.report.browser import chromium, require_chromium
 from tests.report.made import scene
 
-pytestmark = [pytest.mark.slow, pytest.mark.imports_itself]
+pytestmark = pytest.mark.slow
 
 
 def test_a_folder_is_run_from_the_page(tmp_path: Path) -> None:

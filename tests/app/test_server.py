@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.app.running import QUICK, App, box_mask, path_of, png_of, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.imports_itself]
+pytestmark = pytest.mark.slow
 
 SIZE = (96, 64)
 BOX = (30, 20, 60, 45)
@@ -255,7 +255,7 @@ def test_a_full_disk_is_told_and_keeps_what_was_there(tmp_path: Path) -> None:
     mount = "mount -t tmpfs -o size=200k tmpfs a_project"
     if subprocess.run([*probe, mount], cwd=tmp_path, check=False).returncode:
         pytest.skip("a disk cannot be made here")
-    script = f"{mount} && exec '{sys.executable}' -m editinfinity app a.png --no-open --model tiny"
+    script = f"{mount} && exec '{sys.executable}' -um editinfinity app a.png --no-open --model tiny"
     app = App.start_command([*probe, script], cwd=tmp_path)
     try:
         id_ = id_of(app, "a.png")

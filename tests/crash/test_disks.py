@@ -43,12 +43,14 @@ def test_results_that_cannot_be_written_stop_the_run_in_a_line(tmp_path: Path) -
     assert "Traceback" not in run.stderr
 
 
-def test_a_full_disk_is_told_and_tears_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_told_and_tears_nothing(
+    tmp_path: Path, process_with_libraries: dict[str, str]
+) -> None:
     """Early, in jobs that have no worker, and late, in a worker's."""
     project = Project.create(tmp_path / "project", train_lora=0, use_lora=0)
     project.add_case("a", target_word="dog")
     disks = {f"size={size}": project.copy(tmp_path / size) for size in EARLY_AND_LATE}
-    project.run()
+    project.run(env=process_with_libraries)  # with room enough, and so on no disk of its own
     for (options, disk), worker in zip(disks.items(), ("off", "auto"), strict=True):
         disk.configure(train_lora=0, use_lora=0, worker=worker)
         run = run_on_a_disk(disk, options, look="cp -r results kept")

@@ -76,8 +76,6 @@ class Scratch:
             "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
             "HF_HOME": str(folder / "home"),
             "HF_HUB_OFFLINE": "1",
-            # Two threads that wait for each other by spinning crawl where others work too.
-            "OMP_WAIT_POLICY": "PASSIVE",
             **variables,
         }
 

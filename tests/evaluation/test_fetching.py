@@ -17,9 +17,10 @@ ROOT = Path(__file__).parents[2]
 
 def weights(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    given = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(ROOT)}
+    given = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     return subprocess.run(
         [sys.executable, "-m", "editinfinity", "weights", *arguments],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         env={**kept, **given, **environment},

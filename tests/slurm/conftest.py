@@ -103,6 +103,15 @@ class ClusterProject(Project):
 
 
 @pytest.fixture(autouse=True, scope="module")
+def jobs_need_not_import(process_with_libraries: dict[str, str]) -> Iterator[None]:
+    """Neither here nor on the nodes: jobs have the environment of what submits them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in process_with_libraries.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
 def no_job_left() -> Iterator[None]:
     """Leave no job behind for the next module."""
     yield
