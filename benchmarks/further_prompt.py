@@ -41,7 +41,7 @@ PROMPTS = [f"a {colour} apple" for colour in ("green", "blue", "pink", "grey", "
 WARM_UP = 3
 """Pictures that are not counted: on a GPU the third is the first that is replayed."""
 
-PARTS = ("encode_prompt", "render", "draw", "decode", "composite")
+PARTS = ("encode_prompt", "render", "draw", "decode")
 """Functions that the pipeline calls; on a GPU, only ``decode`` waits for what ``draw`` queued."""
 
 
@@ -119,7 +119,7 @@ def parts_of_edit(
         edit = _timed(pipe.edit, times["edit, all"])
         picture = edit(inversion, prompt, mask=(left, top, right - left, bottom - top))
         _timed(picture.save, times["save"])(folder / "edit.png", compress_level=1)
-    seconds = {part: statistics.median(each[WARM_UP:]) for part, each in times.items()}
+    seconds = {part: statistics.median(each[WARM_UP:] or [0]) for part, each in times.items()}
     for part, each in seconds.items():
         print(f"{part:14} {each:6.3f} s")
     return seconds["draw"] + seconds["decode"]

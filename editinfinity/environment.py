@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -53,6 +54,7 @@ class Environment:
     versions: str
 
 
+@functools.cache
 def package_versions() -> str:
     """Return the versions of the packages that compute a picture: ``editinfinity 0.2.0, …``."""
     found = []

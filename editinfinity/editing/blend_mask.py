@@ -245,6 +245,8 @@ def _cell_sums(values: BoolArray | FloatArray, grid: tuple[int, int]) -> NDArray
     The weights of a cell add up to ``values.size``, so dividing by it gives the mean of the cell.
     """
     rows, columns = (_overlaps(*pair) for pair in zip(values.shape, grid, strict=True))
+    if values.dtype == bool and max(values.shape) < 2**24:  # single precision is exact, and faster
+        return (rows.astype(np.float32) @ values.astype(np.float32)).astype(np.float64) @ columns.T
     return rows @ values.astype(np.float64) @ columns.T
 
 
