@@ -34,8 +34,8 @@ from editinfinity.settings.guidance import guidance_of, learns_nothing, values_o
 _KEPT_IN_MEMORY = 4
 """Number of photographs whose inversions are kept in memory."""
 
-_FAST_PNG: dict[str, Any] = {"compress_level": 1, "compress_type": zlib.Z_HUFFMAN_ONLY}
-"""Arguments of Pillow's PNG writer: half the time of ``files.writing``, files a tenth larger."""
+_FAST_PNG: dict[str, Any] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+"""Arguments of Pillow's PNG writer: three fifths of the time of ``files.writing``."""
 
 _EDIT_GROUPS = (
     groups.SamplingSettings,
