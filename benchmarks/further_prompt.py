@@ -26,6 +26,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+from editinfinity.environment import let_idle_threads_sleep
+
+let_idle_threads_sleep()  # as the app's process does, before torch is imported
+
 import torch
 from batch import write_weights
 from PIL import Image
