@@ -22,6 +22,16 @@ _SECOND_SIGNAL_AFTER = 5.0
 """Seconds after the first signal from which another signal interrupts a running step."""
 
 
+def cancel_timers() -> None:
+    """End this process's timers, for which it would wait when it exits.
+
+    Snakemake starts one of a second with every job.
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+
+
 class Stopped(BaseException):
     """Raised when the work stops because of a stop request.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ class Environment:
     versions: str
 
 
+@functools.cache
 def package_versions() -> str:
     """Return the versions of the packages that compute a picture: ``editinfinity 0.2.0, …``."""
     # Imported here, since every job of the workflow imports this module, and few need it.

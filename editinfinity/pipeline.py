@@ -39,8 +39,8 @@ from editinfinity.files.provenance import Provenance
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
 from editinfinity.method.attention import attention_map
-from editinfinity.method.composite import composite
-from editinfinity.method.draw import adapted, decode, draw
+from editinfinity.method.composite import Compositor
+from editinfinity.method.draw import AdapterSlot, decode, draw
 from editinfinity.method.encode import encode_photograph
 from editinfinity.method.invert import Trainer, TrainingCallbacks, source_of
 from editinfinity.method.locate import (
@@ -76,6 +76,8 @@ class EditInfinityPipeline:
     Attributes:
         preset: the model's preset.
         device: the device the model runs on.
+        transformer, tokenizer, text_encoder: the models. The adapter of the last edit stays applied
+            to the transformer until another edit or an inversion needs it without.
         weights: identity of the model's weights, which is stored in pictures; None if unknown.
     """
 
@@ -92,6 +94,8 @@ class EditInfinityPipeline:
         self._lock = threading.RLock()
         # Keeps the CUDA graphs of the last shape, so that further pictures of it are faster.
         self._passes = CudaGraphRunner()
+        self._adapter = AdapterSlot(transformer)
+        self._rendering: tuple[ImageFeatures, Image.Image] | None = None  # of the last photograph
 
     @classmethod
     def from_pretrained(
@@ -180,6 +184,7 @@ class EditInfinityPipeline:
             features = encode_photograph(rgb, region, budget, self.preset, self.tokenizer)
             text = self._encode(prompt, caption_suffix(embedding_iterations > 0))
             Steps(on_progress, "image_features", 1).done()
+            self._adapter.use(None)
             if embedding_iterations or lora_iterations:
                 self._passes.forget()  # free the memory of the CUDA graphs for training
             source, callbacks = source_of(features, text, self.device), _Reported(on_progress)
@@ -294,25 +299,26 @@ class EditInfinityPipeline:
             if guidance.guidance != "cfg":
                 source_prompt = self._encode(source, suffix)
             detail = finishing.background == "detail"
-            rendering = render(self.tokenizer, features) if detail else None
+            rendering = self._rendered(features) if detail else None
             scales = len(features.schedule.scales)
             steps = Steps(on_progress, "edit", len(prompts) * (scales + 1))
-            with adapted(self.transformer, inversion.adapter if use_lora else None):
-                for text, blend_mask in zip(prompts, blend_masks, strict=True):
-                    code = draw(
-                        self.transformer, features, self._encode(text, suffix), sampling,
-                        soft_prompt=soft_prompt, blend_mask=blend_mask,
-                        source_prompt=source_prompt, guidance=guidance,
-                        lock_scales=preservation.lock_scales, passes=self._passes,
-                        on_logits=steps.done,
-                    )  # fmt: skip
-                    generated = decode(self.tokenizer, code)
-                    result = composite(
-                        inversion.photograph, generated, features.geometry, blend_mask, finishing,
-                        rendering,
-                    )  # fmt: skip
-                    pictures.append(EditedPicture.of(result, told(text)))
-                    steps.done()
+            self._adapter.use(inversion.adapter if use_lora else None)
+            for text, blend_mask in zip(prompts, blend_masks, strict=True):
+                code = draw(
+                    self.transformer, features, self._encode(text, suffix), sampling,
+                    soft_prompt=soft_prompt, blend_mask=blend_mask,
+                    source_prompt=source_prompt, guidance=guidance,
+                    lock_scales=preservation.lock_scales, passes=self._passes,
+                    on_logits=steps.done,
+                )  # fmt: skip
+                # A GPU still draws; ``decode`` waits for it.
+                compositor = Compositor(
+                    inversion.photograph, features.geometry, blend_mask, finishing, rendering
+                )
+                made_by = told(text)
+                result = compositor.paste(decode(self.tokenizer, code))
+                pictures.append(EditedPicture.of(result, made_by))
+                steps.done()
         return pictures[0] if isinstance(prompt, str) else pictures
 
     def find_mask(
@@ -369,7 +375,8 @@ class EditInfinityPipeline:
         self, features: ImageFeatures, source: str, target: str, find_mask: str,
         masking: groups.MaskSettings,
     ) -> EditedRegion:  # fmt: skip
-        """Return the region found from two prompts, before an adapter is applied."""
+        """Return the region found from two prompts, without an adapter."""
+        self._adapter.use(None)
         maps = prompt_maps(self.transformer, features, self._encode(source), self._encode(target))
         return region_of_prompts(maps, find_mask, features.pixels, masking)
 
@@ -384,6 +391,7 @@ class EditInfinityPipeline:
             edited = grow_mask(edited, masking.mask_grow)
             return region_of_mask(edited, features.geometry, mask, notices)
         if target_word is not None:
+            self._adapter.use(None)
             plain = self._encode(source)
             tokens, scales = tokens_of_word(plain, target_word), masking.attention_scales
             attention = attention_map(self.transformer, features, plain, tokens, scales)
@@ -392,6 +400,12 @@ class EditInfinityPipeline:
             given = api_inputs.blend_of(blend, features.schedule.reference_grid)
             return region_of_blend(given, blend)
         return None
+
+    def _rendered(self, features: ImageFeatures) -> Image.Image:
+        """Return what the tokenizer shows of a photograph; further edits need it again."""
+        if self._rendering is None or self._rendering[0] is not features:
+            self._rendering = features, render(self.tokenizer, features)
+        return self._rendering[1]
 
     def _encode(self, prompt: str, suffix: str = "") -> PromptFeatures:
         return encode_prompt(prompt, self.preset, self.text_encoder, suffix)

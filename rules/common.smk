@@ -36,7 +36,7 @@ from editinfinity.settings.groups import (
     SamplingSettings,
     TrainingSettings,
 )
-from editinfinity.cancellation import run_handler_in_thread
+from editinfinity.cancellation import cancel_timers, run_handler_in_thread
 from editinfinity.worker.session import close_session, forget_session, open_session
 
 min_version("9.0")
@@ -150,3 +150,4 @@ def end(succeeded):
     if not succeeded or "ALL" not in _QUIET:
         print(summary)
     RUN.marker.remove()
+    cancel_timers()

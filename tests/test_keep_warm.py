@@ -147,6 +147,24 @@ def test_a_warm_edit_is_interrupted_as_another(folder: Path) -> None:
     assert list(folder.glob(".editinfinity/*/results/*/lora/**/*paused*")), "what was trained stays"
 
 
+def test_an_edit_goes_on_where_the_process_that_is_kept_is_killed(folder: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "editinfinity", *LINE, "--prompt", "a cat", *WARM],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        for text in process.stderr:
+            if "check the image" in text:
+                break
+        os.kill(kept().pid, signal.SIGKILL)
+        output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert output.strip() == "photo_edited.png" and (folder / "photo_edited.png").exists()
+    assert errors.count("--keep-warm: the process that is kept was killed; the edit goes on") == 1
+    assert not warm_processes()
+
+
 def test_a_folder_that_others_can_read_is_not_used(folder: Path) -> None:
     assert run(folder, *LINE, *WARM, "--prompt", "a cat").returncode == 0
     private = kept().folder

@@ -23,6 +23,7 @@ from editinfinity import EditInfinityPipeline, Inversion, pipeline
 from editinfinity.editing.blend_mask import make_blend_mask
 from editinfinity.environment import Environment, package_versions
 from editinfinity.errors import UserError
+from editinfinity.files.checkpoints import Adapter
 from editinfinity.files.provenance import Fingerprint, Provenance
 from editinfinity.files.writing import read_settings
 from editinfinity.models.transformer import TextFeatures
@@ -311,13 +312,40 @@ def test_editing_leaves_the_model_as_it_was(
     before = {name: tensor.clone() for name, tensor in pipe.transformer.state_dict().items()}
     bare = pipe.edit(inversion, "a cat", use_lora=False, use_embedding=False)
     adapted = pipe.edit(inversion, "a cat", cfg=1.0)
+    assert not pipe.transformer.training
+    again = pipe.edit(inversion, "a cat", use_lora=False, use_embedding=False)
     after = pipe.transformer.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not pipe.transformer.training
-    again = pipe.edit(inversion, "a cat", use_lora=False, use_embedding=False)
     assert (np.asarray(bare) == np.asarray(again)).all()
     assert (np.asarray(bare) != np.asarray(adapted)).any()
+
+
+def test_further_edits_of_a_photograph_need_its_adapter_and_rendering_once(
+    pipe: EditInfinityPipeline, inversion: Inversion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe.edit(replace(inversion, features=replace(inversion.features), adapter=None), "a cat")
+    calls: list[str] = []
+    for place, name in ((Adapter, "apply_to"), (pipeline, "render")):
+        original = getattr(place, name)
+
+        def counted(*arguments: Any, name: str = name, original: Any = original) -> Any:
+            calls.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(place, name, counted)
+    addresses = []
+    for prompt in ("a cat", "a dog"):
+        pipe.edit(inversion, prompt, mask=BOX)
+        addresses.append({name: p.data_ptr() for name, p in pipe.transformer.named_parameters()})
+    assert sorted(calls) == ["apply_to", "render"]
+    # Recorded CUDA graphs can be replayed.
+    assert addresses[0] == addresses[1] and any("lora" in name for name in addresses[0])
+    plain = pipe.find_mask(inversion, "a blue cup on a wooden table")
+    assert calls.count("apply_to") == 1
+    other = EditInfinityPipeline.from_pretrained("tiny", device="cpu", threads=1)
+    found = other.find_mask(inversion, "a blue cup on a wooden table")
+    assert np.array_equal(np.asarray(plain), np.asarray(found))  # found without the adapter
 
 
 def test_masks_of_every_kind_and_several_prompts(

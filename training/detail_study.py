@@ -26,7 +26,7 @@ from editinfinity.evaluation.names import PSNR_CAP
 from editinfinity.evaluation.world.judge import WEIGHTS, load_judge
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.photograph import photograph_of
-from editinfinity.method.composite import composite
+from editinfinity.method.composite import Compositor
 from editinfinity.settings.groups import FinishSettings
 from training.ablation.drawing import Slice, Studio
 from training.ablation.edits import PACK, Edits, read, read_facts
@@ -51,14 +51,14 @@ def composited(
     sources, pictures, known = (pixels_of(each) for each in (edits.source, drawn, rendering))
     finished = []
     for source, picture, same, mask in zip(sources, pictures, known, masks, strict=True):
-        result = composite(
+        compositor = Compositor(
             photograph_of(Image.fromarray(source)),
-            Image.fromarray(picture),
             Geometry.fit(source.shape[:2], picture.shape[:2]),
             mask,
             FinishSettings(background=background),
             Image.fromarray(same) if background == "detail" else None,
         )
+        result = compositor.paste(Image.fromarray(picture))
         finished.append(np.asarray(result.pixels))
     pixels = torch.from_numpy(np.stack(finished)).permute(0, 3, 1, 2)
     return pixels.to(drawn.device) / 127.5 - 1

@@ -19,7 +19,7 @@ from typing import IO, Any
 import yaml
 
 from editinfinity.cli.streams import is_quiet
-from editinfinity.cli.warm import KeepWarm, WarmRun, run_warm
+from editinfinity.cli.warm import KeepWarm, WarmProcessKilledError, WarmRun, run_warm
 from editinfinity.display.terminal import DRAW_ON, terminal_to_draw_on
 from editinfinity.environment import ERROR_FILE, workflow_root
 from editinfinity.errors import UserError
@@ -102,6 +102,21 @@ def run_workflow(
 
     Raises:
         UserError: the workflow could not start.
+    """
+    try:
+        return _run_workflow(project, settings, lock, keep)
+    except WarmProcessKilledError:
+        log.warning("--keep-warm: the process that is kept was killed; the edit goes on without it")
+        return _run_workflow(project, settings, lock, None)  # uses all that was made
+
+
+def _run_workflow(
+    project: Path, settings: dict[str, Any], lock: Sequence[int], keep: KeepWarm | None
+) -> FinishedRun:
+    """As ``run_workflow``.
+
+    Raises:
+        WarmProcessKilledError: see ``WarmRun.wait``; its run has ended.
     """
     for line in older_folders([project / "results" / name for name in settings["cases"]]):
         log.warning("%s", line)

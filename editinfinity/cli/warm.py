@@ -18,7 +18,6 @@ from typing import IO
 
 from editinfinity.display.terminal import DRAW_ON
 from editinfinity.environment import ERROR_FILE, PACKAGE, workflow_root
-from editinfinity.errors import UserError
 from editinfinity.jobs.stage_version import VERSIONS
 from editinfinity.locks import is_locked
 from editinfinity.worker.private import private_folder, require_private
@@ -78,6 +77,10 @@ def keep_warm_for(minutes: float | None, model: str) -> KeepWarm | None:
     return KeepWarm(minutes, model) if minutes > 0 else None
 
 
+class WarmProcessKilledError(Exception):
+    """Raised where the warm process was killed during a run, which goes on without it."""
+
+
 class WarmRun:
     """A run of Snakemake in a child of the warm process; used like ``subprocess.Popen``.
 
@@ -98,13 +101,14 @@ class WarmRun:
     def communicate(self) -> None:
         """Read the rest of stderr and wait until the run has ended."""
         self.stderr.read()
-        self.wait()
+        with suppress(WarmProcessKilledError):
+            self.wait()
 
     def wait(self) -> None:
         """Wait until the run has ended.
 
         Raises:
-            UserError: the warm process was killed.
+            WarmProcessKilledError: the warm process was killed, so nobody knows how the run ended.
         """
         if self.returncode is None:
             try:
@@ -112,10 +116,7 @@ class WarmRun:
             except ProtocolError:
                 message = None
             if message is None:
-                raise UserError(
-                    "the process that --keep-warm keeps was killed during the edit; give the "
-                    "command again, which continues"
-                )
+                raise WarmProcessKilledError
             self.returncode = message["ended"]
 
     def __enter__(self) -> WarmRun:

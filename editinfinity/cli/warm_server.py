@@ -34,10 +34,19 @@ _IMPORTED = (
     "editinfinity.display.live",
     "editinfinity.planning.rule_inputs",
     "editinfinity.planning.rule_params",
+    "editinfinity.results.metrics_table",
+    "editinfinity.results.provenance",
+    "editinfinity.results.report.make",
+    "editinfinity.results.sheets",
     "editinfinity.results.summary",
+    "editinfinity.results.sweep_sheet",
+    "smart_open",
+    "snakemake.benchmark",
     "snakemake.cli",
+    "snakemake.report.html_reporter",
+    "snakemake.storage",
 )
-"""Modules that a run needs, imported before the first edit."""
+"""Modules that a run imports at its beginning and end, imported before the first edit."""
 
 _POLL_SECONDS = 2.0
 """Seconds between two checks whether to end."""

@@ -25,7 +25,7 @@ class LostDetail:
 
     Attributes:
         rendering: the tokenizer's rendering of the photograph: RGB, sRGB, at the model's size.
-        weight: mode ``L``, at the model's size: 255 puts back all of the detail, 0 nothing.
+        weight: mode ``L``, of any size: 255 puts back all of the detail, 0 nothing.
     """
 
     rendering: Image.Image
@@ -54,37 +54,38 @@ def paste_with_detail(
     """
     result = photograph.copy()
     unit = 257 if photograph.mode == "I;16" else 1  # a level of 8 bits, in those of the photograph
-    rows = max(1, PIXELS_AT_ONCE // geometry.width)
-    for top in range(0, geometry.height, rows):
-        bottom = min(top + rows, geometry.height)
-        opaque = opacity.crop((0, top, geometry.width, bottom))
-        if opaque.getextrema() == (0, 0):
-            continue
+    left, first, right, last = opacity.getbbox() or (0, 0, 0, 0)
+    rows = max(1, PIXELS_AT_ONCE // max(1, right - left))
+    for top in range(first, last, rows):
+        box = left, top, right, min(top + rows, last)
         drawn, known = (
-            _strip(picture, geometry, top, bottom, Image.Resampling.LANCZOS) * unit
+            _part(picture, geometry, box, Image.Resampling.LANCZOS) * unit
             for picture in (generated, lost.rendering)
         )
-        weight = _strip(lost.weight, geometry, top, bottom, Image.Resampling.BILINEAR) / 255
-        opacities = np.asarray(opaque, dtype=np.float32) / 255
-        left, _, right, _ = geometry.box
-        box = left, geometry.top + top, right, geometry.top + bottom
-        kept = np.asarray(photograph.crop(box))
+        weight = _part(lost.weight, geometry, box, Image.Resampling.BILINEAR) / 255
+        opacities = np.asarray(opacity.crop(box), dtype=np.float32) / 255
+        place = (
+            box[0] + geometry.left, box[1] + geometry.top,
+            box[2] + geometry.left, box[3] + geometry.top,
+        )  # fmt: skip
+        kept = np.asarray(photograph.crop(place))
         if kept.ndim == 3:
             weight, opacities = weight[..., None], opacities[..., None]
         values = kept + opacities * (drawn - kept + weight * (kept - known))
         values = np.rint(values.clip(0, 255 * unit)).astype(kept.dtype)
-        result.paste(Image.fromarray(values), box)
+        result.paste(Image.fromarray(values), place)
     return result
 
 
-def _strip(
+def _part(
     picture: Image.Image,
     geometry: Geometry,
-    top: int,
-    bottom: int,
+    box: tuple[int, int, int, int],
     resample: Image.Resampling,
 ) -> NDArray[np.float32]:
-    """Return rows ``top`` to ``bottom`` of a picture that is scaled to the crop's size."""
-    scale = picture.height / geometry.height
-    size, box = (geometry.width, bottom - top), (0, top * scale, picture.width, bottom * scale)
-    return np.asarray(picture.resize(size, resample, box=box), dtype=np.float32)
+    """Return a part (left, top, right, bottom) of a picture that is scaled to the crop's size."""
+    across, down = picture.width / geometry.width, picture.height / geometry.height
+    left, top, right, bottom = box
+    source = left * across, top * down, right * across, bottom * down
+    part = picture.resize((right - left, bottom - top), resample, box=source)
+    return np.asarray(part, dtype=np.float32)

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
 from editinfinity.editing.blend_mask import blur, manhattan_distance
 from editinfinity.files.geometry import Geometry
@@ -25,6 +25,9 @@ the second on they do not."""
 
 BLUR = 3 / 256
 """Standard deviation of the blur of this difference, as a part of the picture's side."""
+
+_LEAST_SIGMA = 3
+"""Standard deviation of the blur, in pixels of the reduced pictures, that is about kept."""
 
 
 def opacity_of(
@@ -81,18 +84,22 @@ def detail_weight(
         blend_mask: the blend mask G, (h, w) cells; all 0 if everything may change.
 
     Returns:
-        Picture of mode ``L`` and of the same size; 255 puts back all of the detail.
+        Picture of mode ``L``, as large or, as it is blurred, smaller; 255 puts back all of the
+        detail.
     """
-    drawn, known, seen = (
-        np.asarray(picture, dtype=np.float64) for picture in (generated, rendering, photograph)
-    )
     sigma = BLUR * math.sqrt(generated.width * generated.height)
-    changed, lost, distance = (
-        blur(np.abs(first - second).mean(axis=2), sigma)
-        for first, second in ((drawn, known), (seen, known), (drawn, seen))
-    )
+    # The blur leaves nothing finer than this, so that reducing by it first changes nothing visible.
+    factor = 2 ** max(0, round(math.log2(sigma / _LEAST_SIGMA)))
+
+    def difference(first: Image.Image, second: Image.Image) -> NDArray[np.float64]:
+        levels = np.asarray(ImageChops.difference(first, second), dtype=np.float32)
+        mean = Image.fromarray(levels @ np.full(3, 1 / 3, dtype=np.float32)).reduce(factor)
+        return blur(np.asarray(mean, dtype=np.float64), sigma / factor)
+
+    changed, distance = difference(generated, rendering), difference(generated, photograph)
+    lost = difference(photograph, rendering)
     similarity = np.clip((DIFFERENT - changed) / (DIFFERENT - SAME), 0, 1)
-    kept = Image.fromarray(blend_mask).resize(generated.size, Image.Resampling.BILINEAR)
+    kept = Image.fromarray(blend_mask).resize(changed.shape[::-1], Image.Resampling.BILINEAR)
     # Half a level, so that where nothing is lost, small differences decide nothing.
     has_loss = np.clip(0.5 + (distance - changed + 0.25) / (lost + 0.5), 0, 1)
     weight = np.maximum(similarity, np.asarray(kept)) * has_loss

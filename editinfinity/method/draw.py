@@ -25,31 +25,57 @@ from editinfinity.models.transformer import Infinity
 from editinfinity.settings.groups import GuidanceSettings, SamplingSettings
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+
     from editinfinity.models.tokenizer import Tokenizer
+
+
+class AdapterSlot:
+    """Applies one adapter at a time to a transformer, and leaves it there until another is wanted.
+
+    Further pictures with the same adapter need not wait for its layers to be wrapped, and can
+    replay CUDA graphs, for which the adapter must stay at the same memory addresses.
+
+    Args:
+        transformer: the transformer; its layers are wrapped in place.
+    """
+
+    def __init__(self, transformer: Infinity) -> None:
+        self.transformer = transformer
+        self._applied: tuple[Adapter, PeftModel] | None = None
+
+    def use(self, adapter: Adapter | None, name: Path | str = "adapter") -> None:
+        """Apply an adapter instead of the one before; do nothing if it is the same object.
+
+        Args:
+            adapter: the adapter to apply, or None for none.
+            name: name of the adapter in error messages.
+
+        Raises:
+            UserError: the adapter belongs to another model; none is applied then.
+        """
+        if self._applied is not None:
+            before, wrapped = self._applied
+            if before is adapter:
+                return
+            self._applied = None
+            wrapped.unload()
+        if adapter is not None:
+            transformer = self.transformer
+            self._applied = adapter, adapter.apply_to(transformer, transformer.device, name)
 
 
 @contextmanager
 def adapted(
     transformer: Infinity, adapter: Adapter | None, name: Path | str = "adapter"
 ) -> Iterator[None]:
-    """Apply an adapter to the transformer's layers inside the block.
-
-    Args:
-        transformer: the transformer; its layers are wrapped in place.
-        adapter: the adapter to apply, or None for none.
-        name: name of the adapter in error messages.
-
-    Raises:
-        UserError: the adapter belongs to another model.
-    """
-    if adapter is None:
-        yield
-        return
-    wrapped = adapter.apply_to(transformer, transformer.device, name)
+    """Apply an adapter, or None, to the transformer inside the block; see :class:`AdapterSlot`."""
+    slot = AdapterSlot(transformer)
+    slot.use(adapter, name)
     try:
         yield
     finally:
-        wrapped.unload()
+        slot.use(None)
 
 
 @report_memory_faults("choose a smaller pixel_budget")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def render(tokenizer: Tokenizer, photograph: ImageFeatures) -> Image.Image:
     """Decode a photograph's own code into a picture at the model's size.
 
-    The photograph minus this picture is the detail that the tokenizer loses, which ``composite``
+    The photograph minus this picture is the detail that the tokenizer loses, which ``Compositor``
     puts back with ``background: detail``.
 
     Raises:

@@ -18,6 +18,7 @@ import ast
 import functools
 import inspect
 import itertools
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -208,8 +209,7 @@ class SettingsGroup:
     @functools.cache
     def texts(cls) -> Mapping[str, str]:
         """Return field → docstring below it, parsed from the source, as Python does not keep it."""
-        (tree,) = ast.parse(inspect.getsource(cls)).body
-        assert isinstance(tree, ast.ClassDef)
+        tree = _classes_of(cls.__module__)[cls.__name__]
         return {
             field.target.id: " ".join(str(text.value.value).split()).removesuffix(".")
             for field, text in itertools.pairwise(tree.body)
@@ -218,6 +218,13 @@ class SettingsGroup:
             and isinstance(text, ast.Expr)
             and isinstance(text.value, ast.Constant)
         }
+
+
+@functools.cache
+def _classes_of(module: str) -> dict[str, ast.ClassDef]:
+    """Return name → syntax tree of the classes of a module; ``inspect`` would parse it for each."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {each.name: each for each in tree.body if isinstance(each, ast.ClassDef)}
 
 
 def make_groups(values: Mapping[str, Any], *groups: type[SettingsGroup]) -> list[Any]:

@@ -16,7 +16,7 @@ from editinfinity.files.maps import KERNEL, load_map
 from editinfinity.files.photograph import Photograph, read_photograph
 from editinfinity.files.provenance import Provenance
 from editinfinity.files.writing import read_settings, write_photograph
-from editinfinity.method.composite import composite
+from editinfinity.method.composite import Compositor
 from editinfinity.scales import nearest_ratio, reference_grid
 from editinfinity.settings.groups import FinishSettings
 
@@ -63,7 +63,8 @@ def finish(
     if kernel is not None:
         blend_mask, _ = load_map(kernel, KERNEL, reference_grid(geometry.model_size))
     known = _rendering(rendering, geometry) if finishing.background == "detail" else None
-    finished = composite(photograph, generated, geometry, blend_mask, finishing, known)
+    compositor = Compositor(photograph, geometry, blend_mask, finishing, known)
+    finished = compositor.paste(generated)
     told = _with_background(embedded, finishing.background)
     if made_by is not None:
         told = made_by.to_json()

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 from editinfinity.editing.blend_mask import (
     SMOOTHINGS,
+    cell_means,
     cells_of_attention,
     edited_cells,
     make_blend_mask,
@@ -200,3 +201,21 @@ def test_cells_of_attention_are_relative_to_its_range() -> None:
     assert cells_of_attention(attention).tolist() == [[False, False], [True, True]]
     assert cells_of_attention(attention, 0.9).tolist() == [[False, False], [False, True]]
     assert not cells_of_attention(np.full((2, 2), 0.3, dtype=np.float32)).any()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 200), (97, 71), (64, 31)])
+def test_cells_of_a_mask_are_summed_exactly(size: tuple[int, int]) -> None:
+    mask = np.random.default_rng(0).random(size) < 0.3
+    # One pixel at a time: its overlap with each cell, in units of 1/(64·64) pixel.
+    expected = np.zeros((64, 64))
+    rows, columns = (
+        np.maximum(
+            0,
+            np.minimum.outer(np.arange(1, 65) * side, np.arange(1, side + 1) * 64)
+            - np.maximum.outer(np.arange(64) * side, np.arange(side) * 64),
+        )
+        for side in size
+    )
+    for top, left in np.argwhere(mask):
+        expected += np.outer(rows[:, top], columns[:, left])
+    assert np.array_equal(cell_means(mask, (64, 64)), (expected / mask.size).astype(np.float32))

@@ -122,6 +122,15 @@ def test_detail_is_added_by_its_weight_and_clipped(
     differences = np.abs(np.asarray(at_once, float) - np.asarray(strips, float))
     assert differences.max() <= unit  # where a resampled level lies halfway between two
 
+    # So does what is opaque in a part alone; the rest is the photograph's.
+    opacity = Image.new("L", (60, 40), 0)
+    opacity.paste(255, (20, 10, 50, 30))
+    part = np.asarray(photograph.paste(drawn, inner, opacity, lost).pixels, float)
+    opaque = np.s_[9 + 10 : 9 + 30, 11 + 20 : 11 + 50]
+    assert np.abs(part[opaque] - np.asarray(at_once, float)[opaque]).max() <= unit
+    part[opaque] = kept[opaque]
+    assert np.array_equal(part, kept)
+
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("profile", [None, swapped_profile(), grey_profile(1.0)])

@@ -12,7 +12,7 @@ from editinfinity.files.geometry import Geometry
 from editinfinity.files.photograph import Photograph
 from editinfinity.files.seam import detail_weight
 from editinfinity.method import composite as module
-from editinfinity.method.composite import composite
+from editinfinity.method.composite import Compositor
 from editinfinity.settings.groups import FinishSettings
 
 SIZE = (256, 256)
@@ -32,14 +32,16 @@ LEFT[:, :32] = 0
 
 
 def test_the_photograph_keeps_its_pixels_where_the_mask_is_one() -> None:
-    row = row_of(composite(Photograph(grey(50, (320, 256))), grey(200), GEOMETRY, LEFT))
+    row = row_of(Compositor(Photograph(grey(50, (320, 256))), GEOMETRY, LEFT).paste(grey(200)))
     assert (row[:110] == 200).all() and (row[128:] == 50).all()
 
 
 @pytest.mark.parametrize("feather", [4.0, 40.0])
 def test_the_seam_has_its_width(feather: float) -> None:
     settings = FinishSettings(mask_feather=feather)
-    row = row_of(composite(Photograph(grey(0, (320, 256))), grey(255), GEOMETRY, LEFT, settings))
+    row = row_of(
+        Compositor(Photograph(grey(0, (320, 256))), GEOMETRY, LEFT, settings).paste(grey(255))
+    )
     assert (row[: int(127 - feather)] == 255).all() and (row[128:] == 0).all()
     soft = ((row > 5) & (row < 250)).sum()
     assert 0.4 * feather < soft < 1.1 * feather + 1
@@ -52,7 +54,9 @@ def test_all_of_the_crop_is_pasted_without_a_mask_or_if_wanted(
     mask: np.ndarray | None, background: str
 ) -> None:
     settings = FinishSettings(background=background)
-    row = row_of(composite(Photograph(grey(50, (320, 256))), grey(200), GEOMETRY, mask, settings))
+    row = row_of(
+        Compositor(Photograph(grey(50, (320, 256))), GEOMETRY, mask, settings).paste(grey(200))
+    )
     assert (row[:240] == 200).all() and (row[256:] == 50).all()  # its own edge is a seam
 
 
@@ -68,9 +72,8 @@ def test_lost_detail_is_put_back_by_its_weight(monkeypatch: pytest.MonkeyPatch) 
     photograph = Photograph(Image.fromarray(noise))
     drawn = np.full((256, 256, 3), 100, np.uint8)
     drawn[100:140, 20:60] = 220
-    found = composite(
-        photograph, Image.fromarray(drawn), GEOMETRY, LEFT, FinishSettings(), rendering=grey(100)
-    )
+    compositor = Compositor(photograph, GEOMETRY, LEFT, FinishSettings(), grey(100))
+    found = compositor.paste(Image.fromarray(drawn))
     pixels = np.asarray(found.pixels)
     assert np.array_equal(np.asarray(given[0]), drawn)
     assert np.array_equal(np.asarray(given[1]), np.asarray(grey(100)))
@@ -78,7 +81,7 @@ def test_lost_detail_is_put_back_by_its_weight(monkeypatch: pytest.MonkeyPatch) 
     assert np.array_equal(pixels[:, 140:], noise[:, 140:])  # kept
     assert np.array_equal(pixels[:80, :100], noise[:80, :100])  # the drawing shows the same
     assert np.abs(pixels[110:130, 30:50].astype(int) - 220).max() <= 1  # changed
-    plain = composite(photograph, Image.fromarray(drawn), GEOMETRY, LEFT)
+    plain = Compositor(photograph, GEOMETRY, LEFT).paste(Image.fromarray(drawn))
     assert (np.asarray(plain.pixels)[:80, :100] == 100).all()
 
 
@@ -90,5 +93,6 @@ def test_the_location_is_dropped_if_wanted(
     monkeypatch.setattr(
         Photograph, "without_location", lambda photograph: seen.append(photograph) or photograph
     )
-    composite(Photograph(grey(9, (320, 256))), grey(1), GEOMETRY, None, FinishSettings(gps=gps))
+    settings = FinishSettings(gps=gps)
+    Compositor(Photograph(grey(9, (320, 256))), GEOMETRY, None, settings).paste(grey(1))
     assert len(seen) == calls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -413,6 +414,32 @@ def test_a_run_has_its_mark_until_its_end_is_told(tmp_path: Path) -> None:
     rules.write_text(said, "utf-8")
     project.run()
     assert "contact_sheet.png" in project.made() and not marks(project)
+
+
+def test_a_run_that_has_ended_waits_for_no_timer(tmp_path: Path) -> None:
+    """Snakemake starts one with every job, and waits for it."""
+    project = Project.create(tmp_path / "project", **BARE)
+    project.add_case("case")
+    write(tmp_path / "sitecustomize.py", LONG_TIMERS)
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {"PYTHONPATH": os.pathsep.join(paths)}
+    done = project.call("results/case/check.json", env=environment)
+    assert (project.folder / "results" / "case" / "check.json").exists()
+    assert set(re.findall(r"timers: (\d)", done.stderr)) == {"0"}  # also those of jobs
+
+
+LONG_TIMERS = """
+import sys, threading
+
+init = threading.Timer.__init__
+threading.Timer.__init__ = lambda timer, interval, *more: init(timer, 20 * interval, *more)
+
+def count():
+    each = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    print("timers:", sum(not timer.finished.is_set() for timer in each), file=sys.stderr)
+
+threading._register_atexit(count)
+"""
 
 
 def test_a_case_is_made_once_however_its_name_is_spelled(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from editinfinity.files.photograph import photograph_of
 from editinfinity.files.tokenizer_weights import load_tokenizer
 from editinfinity.files.transformer_weights import load_transformer
 from editinfinity.method.attention import attention_map
-from editinfinity.method.composite import composite
+from editinfinity.method.composite import Compositor
 from editinfinity.method.draw import adapted, decode, draw
 from editinfinity.method.encode import encode_photograph
 from editinfinity.method.invert import Trainer, source_of
@@ -177,11 +177,12 @@ class Bench:
         measures = self.studio.witnesses(picture, known, self.edits)[0]
         row: Row = {key: value for key, value in measures.items() if key not in NOT_KEPT}
         for background in ("exact", "detail"):
-            finished = composite(
-                photograph_of(self.picture), drawn, self.photograph.geometry, blend,
+            compositor = Compositor(
+                photograph_of(self.picture), self.photograph.geometry, blend,
                 FinishSettings(background=background),
                 self.rendering if background == "detail" else None,
             )  # fmt: skip
+            finished = compositor.paste(drawn)
             pixels = np.asarray(finished.pixels, dtype=np.float64)
             row[f"psnr_{background}"] = _psnr(pixels, self.scene.source, ~self.scene.mask)
         return row

@@ -3,17 +3,19 @@
 /**
  * @typedef {string | number | boolean | null} Value
  * @typedef {Record<string, Value>} Settings
- * @typedef {{name: string, label: string, kind: "int" | "float" | "choice", min?: number, max?: number,
- *   step?: number, choices?: Value[], value: Value, help?: string}} Setting
- * @typedef {{id: string, name: string, width: number, height: number, source: string, prompt: string,
- *   mask: boolean, learned: boolean, tries: number, error: string | null, settings?: Settings}} Photograph
+ * @typedef {{name: string, label: string, kind: "int" | "float" | "choice", min?: number,
+ *   max?: number, step?: number, choices?: Value[], value: Value, help?: string}} Setting
+ * @typedef {{id: string, name: string, width: number, height: number, source: string,
+ *   prompt: string, mask: boolean, learned: boolean, tries: number, error: string | null,
+ *   settings?: Settings}} Photograph
  * @typedef {"queued" | "learning" | "drawing" | "done" | "failed" | "cancelled"} TryState
  * @typedef {{n: number, state: TryState, prompt: string, source: string, settings: Settings,
  *   seconds: number | null, line: string | null, mask?: boolean}} Try
  * @typedef {{state: "loading" | "ready" | "failed" | "busy", line: string,
  *   loaded?: number | null}} Model of whose parts a share of `loaded` is there; null if not known
- * @typedef {{state: "idle" | "running" | "done" | "failed" | "cancelled", done?: number, of?: number,
- *   failed?: {id: string, line: string}[], line?: string | null, report?: boolean}} Run
+ * @typedef {{state: "idle" | "running" | "done" | "failed" | "cancelled", done?: number,
+ *   of?: number, failed?: {id: string, line: string}[], line?: string | null,
+ *   report?: boolean}} Run
  * @typedef {{photographs: Photograph[], current: string | null, model: Model, settings: Setting[],
  *   run: Run, folder: string | null, notices?: string[]}} State
  * @typedef {{photograph: string, try?: number, stage: "words" | "style" | "drawing" | "finding",

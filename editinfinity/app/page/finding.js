@@ -1,4 +1,4 @@
-// The model's search for the place of an edit; what it finds becomes the mask, to be painted further.
+// The model's search for the place of an edit; what it finds becomes the mask, to paint further.
 
 import { api, Fault } from "./api.js";
 import { byId } from "./dom.js";

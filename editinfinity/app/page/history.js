@@ -1,7 +1,7 @@
 // Steps of a mask to undo and redo: each holds the bytes of the rectangle that it changed.
 
 /** @typedef {import("./mask.js").Rect} Rect */
-/** @typedef {{rect: Rect, bytes: Uint8Array}} Step bytes of the rectangle on the other side of the step */
+/** @typedef {{rect: Rect, bytes: Uint8Array}} Step bytes of `rect` on its other side */
 
 /** The oldest steps are forgotten beyond this many bytes. */
 const MAX_BYTES = 100e6;

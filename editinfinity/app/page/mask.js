@@ -2,8 +2,8 @@
 
 import { History } from "./history.js";
 
-/** @typedef {{left: number, top: number, right: number, bottom: number}} Rect half-open, in pixels */
-/** @typedef {{x: number, y: number}} Point in pixels of the photograph; (0, 0) is its upper left corner */
+/** @typedef {{left: number, top: number, right: number, bottom: number}} Rect half-open pixels */
+/** @typedef {{x: number, y: number}} Point in pixels; (0, 0) is the upper left corner */
 
 /** Value of a pixel that the edit may change. */
 export const EDIT = 255;

@@ -13,7 +13,7 @@ export class Masks {
   /** @param {import("./unsaved.js").Unsaved} unsaved */
   constructor(unsaved) {
     this.unsaved = unsaved;
-    /** By the photograph's id; the one that was shown last is the last. @type {Map<string, Mask>} */
+    /** By the photograph's id; the one shown last is the last. @type {Map<string, Mask>} */
     this.kept = new Map();
   }
 
@@ -33,7 +33,11 @@ export class Masks {
     return mask;
   }
 
-  /** Keep the mask that is shown, and forget those that were shown long ago. @param {string} id @param {Mask} mask */
+  /**
+   * Keep the mask that is shown, and forget those that were shown long ago.
+   * @param {string} id
+   * @param {Mask} mask
+   */
   keep(id, mask) {
     this.kept.delete(id);
     this.kept.set(id, mask);

@@ -42,7 +42,10 @@ export class Painting {
     /** Points of the shape that is being drawn; empty if none is. @type {Point[]} */
     this.points = [];
     this.value = EDIT;
-    /** Where pointers that are down were last seen. @type {Map<number, {clientX: number, clientY: number}>} */
+    /**
+     * Where pointers that are down were last seen.
+     * @type {Map<number, {clientX: number, clientY: number}>}
+     */
     this.pointers = new Map();
     /** @type {"paint" | "pan" | "pinch" | null} */
     this.action = null;

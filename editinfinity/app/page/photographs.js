@@ -9,7 +9,7 @@ import { byId, make } from "./dom.js";
 export class Photographs {
   /**
    * @param {(id: string) => void} onopen called with the photograph that the person chooses
-   * @param {(action: () => Promise<unknown>) => Promise<boolean>} attempt shows the fault of an action
+   * @param {(action: () => Promise<unknown>) => Promise<boolean>} attempt shows its fault
    * @param {() => Promise<void>} saved waits until everything is saved, and fails if it cannot be
    */
   constructor(onopen, attempt, saved) {

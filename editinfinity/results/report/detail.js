@@ -112,19 +112,27 @@ export class Detail {
     );
     this.views.replaceChildren();
     this.#show(entry, small);
-    // The focused control was replaced. Focus its counterpart, or keyboard navigation would restart.
+    // The focused control was replaced. Focus its counterpart, or keyboard navigation restarts.
     /** @type {HTMLElement | null} */
     const again = focused ? this.dialog.querySelector(focused) : null;
     again?.focus();
   }
 
-  /** Show the pictures and the panel of the chosen variant. @param {Entry} entry @param {Pictures} small */
+  /**
+   * Show the pictures and the panel of the chosen variant.
+   * @param {Entry} entry
+   * @param {Pictures} small
+   */
   #show(entry, small) {
     this.#showViews(entry, small);
     this.panel.replaceChildren(...sections(entry, this.variant ?? entry.chosen));
   }
 
-  /** Show the pictures; the slider stays where it is. @param {Entry} entry @param {Pictures} small */
+  /**
+   * Show the pictures; the slider stays where it is.
+   * @param {Entry} entry
+   * @param {Pictures} small
+   */
   #showViews(entry, small) {
     const slider = () => this.views.querySelector("input");
     const at = slider()?.value;
@@ -178,7 +186,11 @@ export class Detail {
     return [view];
   }
 
-  /** Buttons that choose the view and what is shown over the picture. @param {Entry} entry @param {Pictures} small */
+  /**
+   * Buttons that choose the view and what is shown over the picture.
+   * @param {Entry} entry
+   * @param {Pictures} small
+   */
   #tools(entry, small) {
     const { edit } = entry;
     const bar = make("div", { class: "tools" });
@@ -226,7 +238,12 @@ export class Detail {
   #strip(entry, small) {
     const { variants, link } = entry.edit;
     if (variants.length < 2) return "";
-    /** @param {Variant | null} variant @param {string | undefined} source @param {string} heading @param {string} text */
+    /**
+     * @param {Variant | null} variant
+     * @param {string | undefined} source
+     * @param {string} heading
+     * @param {string} text
+     */
     const tile = (variant, source, heading, text) =>
       make(
         "label",
@@ -267,7 +284,10 @@ export function rememberLink(fragment) {
   }
 }
 
-/** Selector of the same control after a redraw; null if the control is specific to this edit. @param {Element | null} control */
+/**
+ * Selector of the same control after a redraw; null if the control is specific to this edit.
+ * @param {Element | null} control
+ */
 function selectorOf(control) {
   if (control?.matches("#detail button.icon"))
     return `button[aria-label="${control.getAttribute("aria-label")}"]`;

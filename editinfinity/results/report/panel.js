@@ -98,7 +98,10 @@ function metricRows({ metrics, missing }) {
     });
 }
 
-/** A loss curve: a faint line for the points and a strong line for their running mean. @param {Curve} curve */
+/**
+ * A loss curve: a faint line for the points and a strong line for their running mean.
+ * @param {Curve} curve
+ */
 function lossCurve({ name, points }) {
   const [width, height, left, low] = [340, 120, 36, 16];
   const [first, opening] = points[0];
