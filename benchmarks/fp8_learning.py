@@ -91,7 +91,7 @@ def source_prompt(case: str) -> str:
 
 
 def psnr(picture: Image.Image, source: np.ndarray) -> float:
-    error = np.square(np.asarray(picture.convert("RGB"), dtype=float) - source).mean()
+    error = np.square(np.array(picture.convert("RGB"), dtype=float) - source).mean()
     return float(10 * np.log10(255**2 / error))
 
 
@@ -100,7 +100,7 @@ def beliefs(
 ) -> Iterator[float]:
     """Yield the judge's belief in each edit, whose place is found from the two prompts."""
     for prompt in EDITS[case]:
-        edited = np.asarray(pipe.edit(inversion, prompt, mask="both", seed=seed).convert("RGB"))
+        edited = np.array(pipe.edit(inversion, prompt, mask="both", seed=seed).convert("RGB"))
         yield judge.measure(EditedPicture(edited, edited, None, prompt))["alignment"]
 
 
@@ -122,7 +122,7 @@ def main() -> None:
             place = folder / way.replace(", ", "_").replace(" ", "_") / case
             inversion, curves[way, case] = learn(pipe, case, way, options.iterations, place)
             losses.append(mean(curves[way, case][-10:]))
-            source = np.asarray(inversion.photograph.pixels.convert("RGB"), dtype=float)
+            source = np.array(inversion.photograph.pixels.convert("RGB"), dtype=float)
             for seed in SEEDS:
                 again = pipe.edit(inversion, source_prompt(case), background="decoded", seed=seed)
                 distances.append(psnr(again, source))
