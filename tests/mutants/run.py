@@ -79,7 +79,7 @@ LIBRARIES = ("numpy", "PIL.Image", "yaml", "scipy.ndimage", "safetensors.torch",
 EXPLAINED = Path(__file__).with_name("survivors.tsv")
 """Mutants that no test can or need notice: module, line before, line after, reason."""
 
-SECONDS = 600
+SECONDS = 180
 """Longest run of a mutant's tests; a mutant that never ends counts as noticed."""
 
 PROGRESS = 25
