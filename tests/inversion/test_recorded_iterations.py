@@ -83,12 +83,15 @@ def test_given_draws_give_the_numbers_of_drawn_ones(
 
 @pytest.mark.skipif(CARD.type == "cuda", reason="a recording succeeds on a card")
 def test_what_cannot_be_recorded_runs_all_the_same(
-    loss: Callable[[torch.nn.Module], torch.Tensor],
+    loss: Callable[[torch.nn.Module], torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    attempts: list[None] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: attempts.append(None))
     base, model, matrices = adapted()
     passes = RecordedIterations(base, BATCH)
     losses = [passes(lambda: loss(model), matrices).item() for _ in range(3)]
     assert len(set(losses)) == 3  # each with its own dropout
+    assert len(attempts) == 1
     assert all(p.grad is not None for p in matrices)
 
 
@@ -123,6 +126,7 @@ class Replaying:
         self.result.copy_(run_passes(self.loss, self.parameters))
         for kept, parameter in zip(self.gradients, self.parameters, strict=True):
             kept.copy_(parameter.grad)
+            parameter.grad = None  # a replay writes into memory, not into Python's attributes
         self.base.drop_path = before
 
 
@@ -144,11 +148,16 @@ def replaying(monkeypatch: pytest.MonkeyPatch) -> Callable[[Infinity], Replaying
 def test_replays_have_the_numbers_of_plain_passes(
     loss: Callable[[torch.nn.Module], torch.Tensor],
     replaying: Callable[[Infinity], Replaying],
+    monkeypatch: pytest.MonkeyPatch,
     rate: float,
 ) -> None:
     base, model, matrices = adapted(dropout=0)  # torch's dropout is drawn after other numbers
     base.set_drop_path(rate)
     graph = replaying(base)
+    freed: list[bool] = []
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: freed.append(all(p.grad is None for p in matrices))
+    )
     passes = RecordedIterations(base, BATCH)
     found: list[list[list[torch.Tensor]]] = []
     for run in (run_passes, passes):
@@ -158,11 +167,10 @@ def test_replays_have_the_numbers_of_plain_passes(
             value = run(lambda: loss(model), matrices)
             grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in matrices]
             of_run.append([value, *grads])
-            for matrix in matrices:
-                matrix.grad = None
         found.append(of_run)
     for plain, ours in zip(*found, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(plain, ours, strict=True))
+    assert freed == [True]  # the gradients of the first iteration give way to the recording's
     assert graph.replays == 4  # of the second iteration, which only records, and of all after it
     assert len({values[0].item() for values in found[1]}) == (5 if rate else 1)
 

@@ -61,7 +61,9 @@ def test_it_is_decided_once_and_told_in_gib(
     assert memory.stays_in_ram("auto", BIG, CARD)
 
 
-def test_the_fast_way_needs_the_weights_and_the_larger_of_an_edit_and_a_training() -> None:
+def test_the_fast_way_needs_the_weights_and_the_larger_of_an_edit_and_a_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config, dtype = BIG.transformer, torch.bfloat16
     model = build_on_meta(lambda: Infinity(config).set_block_dtype(dtype))
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -70,6 +72,8 @@ def test_the_fast_way_needs_the_weights_and_the_larger_of_an_edit_and_a_training
     batch = max(BIG.training.lora_batch_size, BIG.training.embedding_batch_size)
     training = recomputed_training_bytes(model, batch * scales.tokens)
     assert memory.fast_bytes(BIG, dtype) == weights + max(edit, training)
+    monkeypatch.setattr(memory, "recomputed_training_bytes", lambda model, tokens: 0)
+    assert memory.fast_bytes(BIG, dtype) == weights + edit
 
 
 def test_the_work_is_told_what_it_needs_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
