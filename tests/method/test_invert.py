@@ -160,6 +160,21 @@ def test_each_training_gets_its_numbers(
         seen.clear()
 
 
+def test_memory_is_counted_for_the_tokens_of_all_samples(
+    model: Infinity, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[tuple[object, ...]] = []
+    monkeypatch.setattr(
+        invert.gradient_checkpointing, "prepare", lambda *args: prepared.append(args)
+    )
+    monkeypatch.setattr(invert, "choose_passes", lambda *args: prepared.append(args))
+    monkeypatch.setattr(invert, "train", lambda *_: {})
+    settings = TrainingSettings(batch_size=3)
+    Trainer(model, TINY, settings, checkpointing="all").learn_soft_prompt(source, 1)
+    tokens = source.schedule.tokens
+    assert prepared == [(model, 3 * tokens, "all"), (model, tokens, 3, None)]
+
+
 @pytest.mark.parametrize("wanted", [False, True])
 def test_a_training_is_deterministic_if_wanted(
     wanted: bool, model: Infinity, source: Source, monkeypatch: pytest.MonkeyPatch

@@ -41,6 +41,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         ("auto", CARD, 6.99, True),
         ("low", CARD, 100, True),
         ("low", torch.device("cpu"), 0, False),
+        ("low", torch.device("mps"), 0, False),
     ],
 )
 def test_the_weights_stay_in_ram_where_the_gpu_is_too_small(
