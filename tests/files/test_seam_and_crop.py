@@ -220,6 +220,30 @@ def test_a_small_thing_in_a_large_photograph_is_seen_at_full_detail() -> None:
     assert parse_region(region_text(region), (4000, 6000)) == region
 
 
+@pytest.mark.parametrize(
+    ("text", "is_region"),
+    [
+        ("0,0,30,40", True),
+        ("29,39,1,1", True),
+        ("0,0,31,40", False),
+        ("0,0,30,41", False),
+        ("1,0,30,40", False),
+        ("0,1,30,40", False),
+        ("-1,0,10,10", False),
+        ("0,-1,10,10", False),
+        ("5,5,0,10", False),
+        ("5,5,10,0", False),
+        ("9,9,-5,10", False),
+    ],
+)
+def test_a_region_lies_in_the_photograph(text: str, is_region: bool) -> None:
+    if is_region:
+        assert region_text(parse_region(text, (30, 40))) == text
+    else:
+        with pytest.raises(UserError, match="lies outside the photograph, which is 40×30 pixels"):
+            parse_region(text, (30, 40))
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     size=st.tuples(st.integers(20, 2500), st.integers(20, 2500)),
