@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from editinfinity.environment import jobs_at_once
+from editinfinity.environment import Environment, jobs_at_once, package_versions
 from editinfinity.errors import GpuMemoryError, UserError
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,11 @@ def block_dtype(device: torch.device) -> torch.dtype:
     name = torch.cuda.get_device_name(device)
     log.warning("%s: does not support bf16; blocks run in fp32, which takes twice the memory", name)
     return torch.float32
+
+
+def environment_on(device: torch.device) -> Environment:
+    """Return what decides the last bits of what this process computes on a device."""
+    return Environment(device.type, torch.get_num_threads(), package_versions())
 
 
 def free_bytes(device: torch.device) -> int:

@@ -40,7 +40,7 @@ _COMPUTING_PACKAGES = ("editinfinity", "numpy", "pillow", "torch", "transformers
 
 @dataclass(frozen=True)
 class Environment:
-    """What a picture was drawn with, besides its settings, that decides its last bits.
+    """What a picture was drawn or trained with, besides settings, that decides its last bits.
 
     Attributes:
         device: type of the device, such as ``cpu`` or ``cuda``.

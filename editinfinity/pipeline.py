@@ -24,8 +24,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from editinfinity.compute import current_device, isolated_torch_state, pick_device, set_threads
-from editinfinity.environment import Environment, package_versions
+from editinfinity.compute import (
+    current_device,
+    environment_on,
+    isolated_torch_state,
+    pick_device,
+    set_threads,
+)
 from editinfinity.errors import UserError
 from editinfinity.files import api_inputs
 from editinfinity.files.api_inputs import BlendLike, MaskLike, Picture
@@ -196,8 +201,9 @@ class EditInfinityPipeline:
             "train_lora_iter": lora_iterations,
         }  # fmt: skip
         provenance = Provenance(
-            "", learned, text.prompt, photograph=fingerprint, weights=self.weights
-        )
+            "", learned, text.prompt, photograph=fingerprint, weights=self.weights,
+            environment=environment_on(self.device),
+        )  # fmt: skip
         return Inversion(photograph, features, text, embedding, adapter, provenance)
 
     @overload
@@ -275,7 +281,7 @@ class EditInfinityPipeline:
             return blend_mask_of(region, features.schedule, preservation.smoothing)
 
         def told(text: str) -> str | None:
-            used = Environment(self.device.type, torch.get_num_threads(), package_versions())
+            used = environment_on(self.device)
             every = [sampling, guidance, preservation, masking, finishing]
             made_by = api_inputs.provenance_of_edit(
                 inversion.provenance, text, mask=mask, target_word=target_word, blend=blend,

@@ -24,7 +24,7 @@ with job(snakemake) as this:
         this.edit,
         parse_variant(picture.stem),
         this.params["model"],
-        Path(snakemake.log[0]).parent,
+        Path(snakemake.log[0]).parents[2],
     )
     finish(
         edited=picture,

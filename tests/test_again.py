@@ -166,6 +166,12 @@ def test_files_that_the_picture_does_not_tell_may_be_its_own(
         ({"environment": Environment("cpu", 1, "torch 1.0")}, "it was made with torch 1.0, and"),
         ({"environment": Environment("cuda", 1, package_versions())}, "it was made on cuda, where"),
         ({"environment": Environment("cpu", 9999, package_versions())}, ""),
+        (
+            {"training_environment": Environment("cpu", 1, "torch 1.0")},
+            "trained with torch 1.0, and",
+        ),
+        ({"training_environment": Environment("cuda", 1, package_versions())}, "trained on cuda,"),
+        ({"training_environment": Environment("cpu", 3, package_versions())}, "with threads: 3"),
         ({"weights": "tiny attention_bias=0"}, "it was made with tiny attention_bias=0, and here"),
         ({"weights": "w" * 9000}, "it was made with wwww"),
         ({"settings": {"lora_rank": "many"}}, "made.jpg: has settings that are not valid here"),

@@ -284,6 +284,13 @@ def test_a_picture_says_what_made_it(
     assert (first.prompt, first.source_prompt, first.box) == ("a cat", PROMPT, "100,80,80,80")
     assert first.photograph == Fingerprint.of_file(photo) and first.mask is None
     assert first.environment == Environment("cpu", 1, package_versions())
+    assert first.training_environment is None
+    assert inversion.provenance is not None
+    trained = Environment("cuda", 8, "torch 2.7")
+    earlier = replace(inversion, provenance=replace(inversion.provenance, environment=trained))
+    assert told(pipe.edit(earlier, "a cat", mask=BOX)).training_environment == trained
+    bare = told(pipe.edit(earlier, "a cat", mask=BOX, use_embedding=False, use_lora=False))
+    assert bare.training_environment is None
     assert {
         "model": "tiny", "method": "inversion", "guidance": "cfg", "seed": 3, "crop": "full",
         "mask_source": "user", "train_lora_iter": 2, "lora_learning_rate": 1e-2, "batch_size": 1,

@@ -228,16 +228,18 @@ def _differences(made: Provenance, settings: Mapping[str, Any]) -> list[str]:
     from editinfinity.environment import package_versions
     from editinfinity.planning.model import model_identity
 
-    differences, used, here = [], made.environment, package_versions()
-    if used is None:
+    differences, here = [], package_versions()
+    if made.environment is None:
         differences.append("it does not say with which versions it was made")
-    else:
+    for verb, used in (("made", made.environment), ("trained", made.training_environment)):
+        if used is None:
+            continue
         if used.versions != here:
-            differences.append(f"it was made with {used.versions}, and here is {here}")
+            differences.append(f"it was {verb} with {used.versions}, and here is {here}")
         if used.device != "cpu":
-            differences.append(f"it was made on {used.device}, where results vary")
+            differences.append(f"it was {verb} on {used.device}, where results vary")
         elif settings["threads"] not in ("auto", used.threads):
-            differences.append(f"it was made with threads: {used.threads}")
+            differences.append(f"it was {verb} with threads: {used.threads}")
     if made.weights is not None and made.weights != (weights := model_identity(settings)):
         differences.append(f"it was made with {made.weights}, and here is {weights}")
     return [printable(line)[:_MAX_LINE] for line in differences]

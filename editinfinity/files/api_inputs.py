@@ -158,12 +158,14 @@ def provenance_of_edit(
     elif blend is not None:
         source = "blend"
     values = {**learned, **settings, "method": method}
+    trained = made.environment if embedding or lora else None
     result = replace(
         made,
         prompt=prompt,
         settings=settings_used(values, source, embedding, lora, base),
         target_word=target_word,
         environment=environment,
+        training_environment=None if trained == environment else trained,
     )
     place = mask if source == "user" else blend
     if isinstance(place, str | Path):

@@ -199,7 +199,7 @@ def parse_region(text: str, size: Size) -> Region | None:
         top, left, height, width = map(int, text.split(","))
     except ValueError:
         raise UserError(f"crop: {text!r} is not full or top,left,height,width") from None
-    inside = 0 <= top <= top + height <= size[0] and 0 <= left <= left + width <= size[1]
+    inside = min(top, left) >= 0 and top + height <= size[0] and left + width <= size[1]
     if not inside or min(height, width) < 1:
         raise UserError(
             f"crop: {text} lies outside the photograph, which is {size[1]}×{size[0]} pixels"

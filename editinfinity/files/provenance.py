@@ -85,6 +85,7 @@ class Provenance:
         box: the mask, if it was a box ``x,y,w,h``.
         weights: identity of the model and of its weights; None if unknown.
         environment: device, threads and versions; None if unknown.
+        training_environment: those of a training, if they differ from those of the drawing.
     """
 
     prompt: str
@@ -96,6 +97,7 @@ class Provenance:
     box: str | None = None
     weights: str | None = None
     environment: Environment | None = None
+    training_environment: Environment | None = None
 
     def with_mask_file(self, path: Path) -> Provenance:
         """Return a copy for the file of a mask or blend mask; a box is taken over itself.
@@ -111,7 +113,10 @@ class Provenance:
 
     def to_json(self) -> str:
         """Return it as the text that is stored in pictures."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        values = asdict(self)
+        if self.training_environment is None:  # as earlier versions wrote it
+            del values["training_environment"]
+        return json.dumps(values, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | None) -> tuple[Provenance, list[str]] | None:
@@ -126,7 +131,6 @@ class Provenance:
             if text is not None and len(text) <= _MAX_CHARACTERS:
                 values = json.loads(text)
             settings, left_out = _valid_settings(values["settings"])
-            environment = values.get("environment")
             provenance = cls(
                 prompt=_text(values["prompt"]),
                 settings=settings,
@@ -136,7 +140,8 @@ class Provenance:
                 mask=_optional(_fingerprint, values.get("mask")),
                 box=_optional(_box, values.get("box")),
                 weights=_optional(_text, values.get("weights")),
-                environment=_optional(_environment, environment),
+                environment=_optional(_environment, values.get("environment")),
+                training_environment=_optional(_environment, values.get("training_environment")),
             )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None

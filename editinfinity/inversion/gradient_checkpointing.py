@@ -190,7 +190,7 @@ def blocks_to_checkpoint(model: Infinity, tokens: int, free: int) -> int:
     depth, stored = len(model.blocks), bytes_stored(model, tokens)
     input_bytes = tokens * model.config.width * 4  # a recomputed block's input, fp32
     spare = free - _RESERVE - _WORKING_BLOCKS * stored - depth * input_bytes
-    return min(depth, max(0, depth - spare // max(1, stored - input_bytes)))
+    return min(depth, max(0, depth - spare // (stored - input_bytes)))
 
 
 def inputs_to_park(model: Infinity, tokens: int, free: int) -> int:

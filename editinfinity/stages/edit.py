@@ -8,10 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from editinfinity.compute import report_memory_faults
-from editinfinity.environment import Environment, package_versions
+from editinfinity.compute import environment_on, report_memory_faults
 from editinfinity.files.atomic import write_json
 from editinfinity.files.checkpoints import Adapter, SoftPrompt, adapter_iteration
 from editinfinity.files.features import ImageFeatures, PromptFeatures
@@ -111,13 +108,12 @@ def edit(
     picture = decode(tokenizer, code)
     write_json(settings, provenance)
     write_png(output, picture, json.dumps(provenance, sort_keys=True, ensure_ascii=False))
-    used = Environment(device.type, torch.get_num_threads(), package_versions())
     log.info(
         "%s: %d×%d pixels, generated for %r",
         output,
         *picture.size,
         prompt.prompt,
-        extra={"event": used},
+        extra={"event": environment_on(device)},
     )
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from editinfinity.cancellation import Stopped
+from editinfinity.compute import environment_on
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.files.checkpoints import OptimizerState
@@ -146,6 +147,8 @@ class StageTraining(TrainingCallbacks):
             copy_into(parameters, paused.parameters)
             state, self.losses = paused.state, list(paused.losses)
             log.info("%s: resumes after iteration %d", self.stage, state.iteration)
+        device = parameters[0].device
+        log.info("%s: trains on %s", self.stage, device, extra={"event": environment_on(device)})
         self.start_time, self.start_count = time.perf_counter(), len(self.losses)
         return state
 

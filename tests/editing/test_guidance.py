@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch.distributions import Bernoulli, kl_divergence
@@ -61,6 +64,15 @@ def test_every_bit_keeps_both_bounds_and_takes_all_it_may() -> None:
     assert divergence[bound].min() > 0.3 - 0.001
 
 
+@pytest.mark.parametrize(("scales", "texts"), [(1, [3]), (2, [3, 2]), (3, [3, 3, 2])])
+def test_the_source_is_used_at_all_scales_but_the_last_of_several(
+    scales: int, texts: list[int]
+) -> None:
+    plan: Any = SimpleNamespace(scales=[(1, 1)] * scales)
+    guide = SourceNegative(4.04, text(3, 0), None, plan)
+    assert [guide.texts_at(scale) for scale in range(scales)] == texts
+
+
 def test_the_formula_scale_by_scale() -> None:
     generator = torch.Generator().manual_seed(2)
     inside = torch.zeros(16, 16)
@@ -115,7 +127,7 @@ def test_rows_are_the_texts_and_no_text_of_the_same_length(model: Infinity) -> N
     assert three.mask is not None and three.mask.sum(1).tolist() == [9, 9, 6]
     assert torch.equal(three.features[:2], two.features)
     assert torch.equal(three.features[2, :6], source.features[0])
-    assert Unguided().texts(model, target) is target
+    assert Unguided().texts(model, target) is target and Unguided().texts_at(0) == 1
     masked = TextFeatures(target.features, torch.arange(9)[None] < 7)
     of_masked = ClassifierFree(3).texts(model, masked).mask
     assert of_masked is not None and of_masked.sum(1).tolist() == [7, 7]

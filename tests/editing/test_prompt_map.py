@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from editinfinity.editing.attention_map import FINE_TOKENS, WordAttention, scales_of_at_least
+from editinfinity.editing.attention_map import (
+    FINE_TOKENS,
+    AttentionCollector,
+    WordAttention,
+    scales_of_at_least,
+)
 from editinfinity.editing.probabilities import token_bits
 from editinfinity.editing.prompt_map import BIT_TOKENS, bit_disagreement
 from editinfinity.models import bsq
@@ -34,6 +39,22 @@ def upsampled(maps: np.ndarray) -> np.ndarray:
         torch.from_numpy(maps)[None, None], SQUARE.reference_grid, mode="bilinear"
     )
     return large[0, 0].numpy()
+
+
+def test_attention_while_drawing_is_the_mean_over_the_words_tokens_blocks_and_scales() -> None:
+    generator = torch.Generator().manual_seed(1)
+    heads, width, tokens, (start, end) = 3, 4, 7, (2, 4)
+    collector, expected = AttentionCollector(SQUARE, (start, end), [1, 3]), []
+    for scale, grid in enumerate(SQUARE.scales):
+        for _ in range(2):
+            q = torch.randn(2, heads, SQUARE.lengths[scale], width, generator=generator)
+            k = torch.randn(2, heads, tokens, width, generator=generator)
+            collector.watch(scale, q, k)
+            scores = np.exp(q[0].numpy() @ k[0].numpy().swapaxes(1, 2) / np.sqrt(width))
+            share = (scores / scores.sum(-1, keepdims=True))[..., start:end].mean((0, 2))
+            if scale in (1, 3):
+                expected.append(upsampled(share.reshape(grid)))
+    assert np.allclose(collector.mean, np.mean(expected, axis=0), atol=1e-6)
 
 
 def test_attention_is_of_the_words_row_and_its_scales() -> None:

@@ -178,6 +178,9 @@ def test_a_long_exif_is_worth_more_than_the_line_of_parameters(tmp_path: Path) -
 def test_a_text_is_read_back_and_only_what_is_valid_is_taken() -> None:
     assert Provenance.from_json(MADE.to_json()) == (MADE, [])
     values = json.loads(MADE.to_json())
+    assert "training_environment" not in values  # so it has the bytes of an earlier version's
+    elsewhere = replace(MADE, training_environment=Environment("cuda", 8, "torch 2.7"))
+    assert Provenance.from_json(elsewhere.to_json()) == (elsewhere, [])
     hostile = {
         **values["settings"], "model_dir": "/etc", "data": "/", "worker": "off", "cfg": "much",
         "lpips_weights": "/x", "seed": [1, 2], "threads": 4000, "crop": "../..",

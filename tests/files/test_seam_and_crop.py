@@ -13,6 +13,7 @@ from PIL import Image
 
 from editinfinity.editing.blend_mask import SMOOTHINGS, make_blend_mask
 from editinfinity.errors import UserError
+from editinfinity.files import cropping
 from editinfinity.files.cropping import crop_around, parse_region, region_text
 from editinfinity.files.geometry import Geometry
 from editinfinity.files.seam import detail_weight, opacity_of
@@ -130,6 +131,11 @@ def test_the_seam_is_as_wide_as_told_and_else_one_cell(feather: float | None, pi
     assert np.abs(row[160 : 170 + pixels] - smooth).max() < (12 if pixels == 10 else 4)
     assert (row[:160] == 0).all() and (row[170 + pixels : 320] == 255).all()
     assert np.abs(row - row[::-1]).max() <= 1
+    # It is as wide in a photograph of another shape.
+    blend_mask = np.ones((32, 64), np.float32)
+    blend_mask[:, 16:48] = 0
+    flat = np.asarray(opacity_of(blend_mask, geometry(320, 640), feather))
+    assert np.abs(flat[160].astype(int) - row).max() <= 1
 
 
 @pytest.mark.parametrize("feather", [None, 50, 1000])
@@ -218,6 +224,40 @@ def test_a_small_thing_in_a_large_photograph_is_seen_at_full_detail() -> None:
     assert (height, width) == ScaleSchedule(ratio, "1M").image_size
     assert top <= 1850 and top + height >= 2450 and left <= 2850 and left + width >= 3400
     assert parse_region(region_text(region), (4000, 6000)) == region
+
+
+def test_a_view_is_centred_on_its_mask_or_covers_the_most_of_it() -> None:
+    """In steps of an eighth of its side, and of equal places the middle one."""
+    assert cropping._centred_start(150, 400, 6000, 100, 200) == 0  # not beyond the edge
+    assert cropping._centred_start(3010, 400, 6000, 2960, 3060) == 2800
+    assert cropping._centred_start(5900, 400, 6000, 5850, 5950) == 5600
+    counts = np.zeros(100, int)
+    counts[30:50] = 1
+    assert cropping._fullest_start(counts, 16) == 32  # of 30, 32 and 34
+
+
+@pytest.mark.parametrize(
+    ("text", "is_region"),
+    [
+        ("0,0,30,40", True),
+        ("29,39,1,1", True),
+        ("0,0,31,40", False),
+        ("0,0,30,41", False),
+        ("1,0,30,40", False),
+        ("0,1,30,40", False),
+        ("-1,0,10,10", False),
+        ("0,-1,10,10", False),
+        ("5,5,0,10", False),
+        ("5,5,10,0", False),
+        ("9,9,-5,10", False),
+    ],
+)
+def test_a_region_lies_in_the_photograph(text: str, is_region: bool) -> None:
+    if is_region:
+        assert region_text(parse_region(text, (30, 40))) == text
+    else:
+        with pytest.raises(UserError, match="lies outside the photograph, which is 40×30 pixels"):
+            parse_region(text, (30, 40))
 
 
 @settings(max_examples=80, deadline=None)

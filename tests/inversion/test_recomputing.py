@@ -1,15 +1,24 @@
 """Gradient checkpointing: as many blocks as memory asks for, and the same numbers."""
 
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
 import torch
 
 from editinfinity.inversion import gradient_checkpointing
 from editinfinity.inversion.gradient_checkpointing import (
     GradientCheckpointing,
+    ParkedInputs,
     blocks_to_checkpoint,
     bytes_stored,
+    inputs_to_park,
+    least_training_bytes,
     prepare,
+    recomputed_training_bytes,
 )
+from editinfinity.models.transfers import Transfers
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import preset
 from editinfinity.scales import schedule
@@ -85,11 +94,42 @@ def test_the_last_byte_decides() -> None:
     assert bytes_stored(base, tokens) == 16 * tokens * width * 4
 
 
+def on_meta() -> Infinity:
+    with torch.device("meta"):
+        return Infinity(preset("infinity_2b").transformer)
+
+
+def test_a_training_without_stored_blocks_needs_the_inputs_and_a_block_and_a_half() -> None:
+    large, tokens = on_meta(), 10521
+    input_bytes = tokens * 2048 * 4
+    least = 2**30 + int(1.5 * bytes_stored(large, tokens))
+    assert recomputed_training_bytes(large, tokens) == least + 32 * input_bytes
+    assert least_training_bytes(large, tokens) == least + 3 * input_bytes
+
+
+def test_the_last_byte_decides_how_many_inputs_wait_in_ram() -> None:
+    """As many as are missing, and three that are on the device all the same."""
+    large, tokens = on_meta(), 10521
+    input_bytes, enough = tokens * 2048 * 4, recomputed_training_bytes(large, tokens)
+    assert {inputs_to_park(large, tokens, share * enough // 4) for share in range(4, 40)} == {0}
+    for missing in range(1, 30):
+        free = enough - missing * input_bytes
+        assert inputs_to_park(large, tokens, free) == missing + 3
+        assert inputs_to_park(large, tokens, free + 1) == missing + 3
+        assert inputs_to_park(large, tokens, free - 1) == min(32, missing + 4)
+    assert inputs_to_park(large, tokens, 0) == 32
+
+
 @pytest.mark.parametrize(("choice", "count"), [("all", 2), ("none", 0), ("auto", 0)])
-def test_the_choice_is_followed_on_a_processor(choice: str, count: int) -> None:
+def test_the_choice_is_followed_on_a_processor(
+    choice: str, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
     base = model()
-    prepare(base, SCHEDULE.tokens, choice)
+    with caplog.at_level("INFO"):
+        prepare(base, SCHEDULE.tokens, choice)
+    assert not caplog.messages  # only what was decided here is told
     assert isinstance(base.run_block, GradientCheckpointing) and len(base.run_block.blocks) == count
+    assert not base.run_block.parked
 
 
 def test_on_a_card_the_free_memory_decides(
@@ -110,6 +150,119 @@ def test_on_a_card_the_free_memory_decides(
         prepare(base, SCHEDULE.tokens, "auto")
     assert isinstance(base.run_block, GradientCheckpointing) and len(base.run_block.blocks) == 2
     assert caplog.messages == ["gradient checkpointing: 2 of 2 blocks are recomputed"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "free", "count", "parked"),
+    [
+        ("none", 0, 0, []),
+        ("auto", 0, 2, [0, 1]),
+        ("all", 0, 2, [0, 1]),
+        ("all", 2**40, 2, []),
+        ("auto", 2**40, 0, []),
+    ],
+)
+def test_the_choice_is_followed_on_a_card(
+    choice: str, free: int, count: int, parked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = model()
+    monkeypatch.setattr(gradient_checkpointing, "free_bytes", lambda _: free)
+    monkeypatch.setattr(Infinity, "device", torch.device("cuda"))
+    assert prepare(base, SCHEDULE.tokens, choice) == count
+    run = base.run_block
+    assert isinstance(run, GradientCheckpointing) and len(run.blocks) == count
+    assert run.parked == {id(base.blocks[index]): index for index in parked}
+
+
+class Logged(Transfers):
+    """Copies at once, and logs when a copy starts and when something waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self.log: list[tuple[str, float]] = []
+
+    def start(self, copies: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Any:
+        pairs = list(copies)
+        super().start(pairs)
+        self.log.append(("copy", first := float(pairs[0][1][0])))
+        return first
+
+    def wait_for(self, event: Any) -> None:
+        self.log.append(("wait", event))
+
+
+def test_inputs_wait_in_ram_and_come_back_one_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradient_checkpointing, "Transfers", Logged)
+    start = (torch.arange(21.0).view(3, 7) / 10).requires_grad_()
+    parked = ParkedInputs(4, start)
+    inputs: list[torch.Tensor] = []
+    x = start
+    for index in range(4):
+        inputs.append(x)
+        with parked.parking(index, x):
+            x = (x + 1).square()
+    # What is saved is x + 1, of the same shape, and not x.
+    values = [float((each.detach() + 1)[0, 0]) for each in inputs]
+    for pieces, each in zip(parked._in_ram, inputs, strict=True):
+        assert [len(piece) for piece in pieces.pieces] == [16, 4, 1]
+        assert torch.equal(torch.cat(pieces.pieces), (each + 1).flatten())
+    x.sum().backward()
+    a, b, c, d = values
+    leaving, returning = parked.leaving, parked.returning
+    assert isinstance(leaving, Logged) and isinstance(returning, Logged)
+    # Each is gone before the next one leaves, and the last one before the first comes back.
+    assert leaving.log == [
+        ("copy", a), ("wait", a), ("copy", b), ("wait", b), ("copy", c), ("wait", c),
+        ("copy", d), ("wait", d),
+    ]  # fmt: skip
+    assert returning.log == [
+        ("copy", d), ("wait", d), ("copy", c), ("wait", c), ("copy", b), ("wait", b),
+        ("copy", a), ("wait", a),
+    ]  # fmt: skip
+    assert not parked._arriving
+    expected = start.detach().requires_grad_()
+    y = expected
+    for _ in range(4):
+        y = (y + 1).square()
+    y.sum().backward()
+    assert torch.equal(start.grad, expected.grad)  # type: ignore[arg-type]
+
+
+def test_only_what_has_the_shape_and_type_of_an_input_waits_in_ram() -> None:
+    torch.manual_seed(0)
+    weight, small, wide = torch.randn(3, 7), torch.randn(7), torch.randn(3, 7).double()
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return ((x * small).double() * wide).sum() + (x @ weight.T).square().sum()
+
+    gradients = []
+    for parked in (None, ParkedInputs(1, weight)):
+        x = weight.clone().requires_grad_()
+        with nullcontext() if parked is None else parked.parking(0, x):
+            value = run(x)
+        value.backward()
+        gradients.append(x.grad)
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("parked", [0, 1])
+def test_parked_blocks_give_the_same_gradient(parked: int) -> None:
+    base = model()
+    gradients = []
+    for blocks in ((), base.blocks[parked:]):
+        base.run_block = GradientCheckpointing(base.blocks, blocks)
+        torch.manual_seed(5)
+        vectors = torch.zeros(3, 128, requires_grad=True)
+        text = TextFeatures(torch.randn(1, 4, 128)).append(vectors)
+        with torch.no_grad():  # nothing waits for a backward pass
+            base(torch.randn(1, SCHEDULE.tokens - 1, 8), text, SCHEDULE)
+        assert base.run_block._inputs is None
+        for _ in range(2):
+            logits = base(torch.randn(1, SCHEDULE.tokens - 1, 8), text, SCHEDULE)
+            logits.square().mean().backward()
+        gradients.append(vectors.grad)
+        assert (base.run_block._inputs is not None) == bool(blocks)
+    assert torch.equal(*gradients) and gradients[0].any()  # type: ignore[union-attr]
 
 
 def test_more_memory_never_recomputes_more() -> None:

@@ -130,6 +130,8 @@ def test_the_divergence_has_its_weight_in_the_loss(batch: int) -> None:
         loss = InversionLoss(Knowing(), base, make_source(), TrainingSettings(), batch, weight)
         # ln 2 for each bit; the divergence is the sum over 521 tokens of 8 bits.
         assert loss().item() == pytest.approx(0.693147 * (1 + weight * 521 * 8), rel=1e-6)
+    loss = InversionLoss(Knowing(), base, make_source(), TrainingSettings(), batch)
+    assert loss().item() == pytest.approx(0.693147, rel=1e-6)
 
 
 @pytest.mark.parametrize("drop", [0.1, 0.3])

@@ -18,13 +18,14 @@ from editinfinity.files.checkpoints import OptimizerState
 from editinfinity.files.weights import load_transformer
 from editinfinity.inversion.training import Source
 from editinfinity.method import invert
-from editinfinity.method.invert import Trainer, TrainingCallbacks
+from editinfinity.method.invert import Trainer, TrainingCallbacks, source_of
 from editinfinity.models import fp8
 from editinfinity.models.fp8 import Fp8Arithmetic
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TrainingDefaults, preset
 from editinfinity.scales import schedule
 from editinfinity.settings.groups import LoraSettings, TrainingSettings
+from tests.method.test_approach import PHOTOGRAPH, SOURCE
 
 TINY = preset("tiny")
 FAST = TrainingSettings(embedding_learning_rate=1e-2, lora_learning_rate=1e-2, batch_size=1)
@@ -160,6 +161,21 @@ def test_each_training_gets_its_numbers(
         seen.clear()
 
 
+def test_memory_is_counted_for_the_tokens_of_all_samples(
+    model: Infinity, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[tuple[object, ...]] = []
+    monkeypatch.setattr(
+        invert.gradient_checkpointing, "prepare", lambda *args: prepared.append(args)
+    )
+    monkeypatch.setattr(invert, "choose_passes", lambda *args: prepared.append(args))
+    monkeypatch.setattr(invert, "train", lambda *_: {})
+    settings = TrainingSettings(batch_size=3)
+    Trainer(model, TINY, settings, checkpointing="all").learn_soft_prompt(source, 1)
+    tokens = source.schedule.tokens
+    assert prepared == [(model, 3 * tokens, "all"), (model, tokens, 3, None)]
+
+
 @pytest.mark.parametrize("wanted", [False, True])
 def test_a_training_is_deterministic_if_wanted(
     wanted: bool, model: Infinity, source: Source, monkeypatch: pytest.MonkeyPatch
@@ -238,3 +254,16 @@ def test_fp8_on_a_cpu_is_refused(model: Infinity, source: Source) -> None:
     with pytest.raises(UserError, match="precision: fp8 needs an NVIDIA GPU, not cpu"):
         Trainer(model, TINY, FAST).learn(source, 0, 1, LoraSettings(precision="fp8"))
     assert not any("lora" in name for name, _ in model.named_parameters())
+
+
+def test_what_is_trained_on_is_on_the_device() -> None:
+    vectors = torch.randn(3, TINY.transformer.text_width)
+    for learned in (None, vectors):
+        ours = source_of(PHOTOGRAPH, SOURCE, torch.device("cpu"), learned)
+        assert np.array_equal(ours.features[0], PHOTOGRAPH.raw)
+        assert np.array_equal(ours.text.features[0], SOURCE.features)
+        assert ours.schedule == PHOTOGRAPH.schedule and ours.soft_prompt is learned
+        elsewhere = source_of(PHOTOGRAPH, SOURCE, torch.device("meta"), learned)
+        assert elsewhere.features.is_meta and elsewhere.text.features.is_meta
+        moved = elsewhere.soft_prompt
+        assert moved is None if learned is None else moved is not None and moved.is_meta

@@ -63,6 +63,7 @@ def test_changed_words(source: str, target: str, gone: str, new: str, is_additio
 
 def test_prompts_that_cannot_be_compared_say_what_to_write() -> None:
     require_comparable("a dog", "a cat")
+    require_comparable("a cat", "a dog")
     with pytest.raises(UserError, match="x: .* no source prompt; write one that describes"):
         require_comparable(" ", "a cat", "x")
     with pytest.raises(UserError, match="they are equal; write what changes"):

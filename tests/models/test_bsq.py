@@ -17,6 +17,16 @@ def test_total_is_the_sum_of_the_codes(patchify: bool) -> None:
     assert [b.shape[1:3] for b in quantized.bits] == [torch.Size(g) for g in s.tokenizer_scales]
 
 
+def test_bits_are_the_signs_of_what_the_earlier_scales_leave() -> None:
+    torch.manual_seed(0)
+    s = schedule(1, "0.06M")
+    features = torch.randn(2, 6, 16, 16)
+    quantized = bsq.quantize(features, s.scales)
+    for grid, bits, running in zip(s.scales, quantized.bits, quantized.running, strict=True):
+        means = bsq.resized(features - running, grid, "area").permute(0, 2, 3, 1)
+        assert torch.equal(bits, means > 0) and bits.any() and not bits.all()
+
+
 def test_codes_lie_on_the_unit_sphere() -> None:
     bits = torch.rand(1, 3, 3, 7) > 0.5
     torch.testing.assert_close(bsq.code_of(bits).square().sum(1), torch.ones(1, 3, 3))

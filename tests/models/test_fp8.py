@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 import math
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +22,14 @@ from editinfinity.inversion.gradient_checkpointing import prepare
 from editinfinity.inversion.lora import add_lora
 from editinfinity.models import dispatch
 from editinfinity.models.dispatch import choose_fp8
-from editinfinity.models.fp8 import LARGEST, Fp8Arithmetic, Fp8Matrix, Quantised, in_fp8
+from editinfinity.models.fp8 import (
+    LARGEST,
+    Fp8Arithmetic,
+    Fp8Matrix,
+    Quantised,
+    in_fp8,
+    reason_against,
+)
 from editinfinity.models.operations import PLAIN
 from editinfinity.models.transformer import Infinity, TextFeatures
 from editinfinity.presets import TransformerConfig
@@ -271,6 +280,23 @@ def test_a_gpu_learns_as_the_reference() -> None:
 
 
 # --- choosing it ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tokens", "width", "streamed", "reason"),
+    [
+        (16384, 2048, False, None),
+        (8192, 4096, False, None),
+        (16383, 2048, False, "it is not faster with 16,383 tokens an iteration"),
+        (16384, 2048, True, "it needs all weights on the GPU"),
+    ],
+)
+def test_large_iterations_gain_from_it(
+    tokens: int, width: int, streamed: bool, reason: str | None
+) -> None:
+    model: Any = SimpleNamespace(config=SimpleNamespace(width=width), is_streamed=streamed)
+    found = reason_against(model, tokens)
+    assert found is None if reason is None else str(found).startswith(reason)
 
 
 def test_a_device_without_fp8_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import importlib
 import importlib.abc
 import importlib.util
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -27,6 +28,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.mutants.sampling import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,6 +49,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "editing/sampler.py": ("editing/test_sampler.py", "editing/test_guidance.py"),
     "inversion/gradient_checkpointing.py": ("inversion/test_recomputing.py",),
     "inversion/lora.py": ("inversion/test_training.py",),
+    "inversion/recorded_iterations.py": ("inversion/test_recorded_iterations.py",),
     "inversion/teacher_forcing.py": ("inversion/test_training.py", "method/test_invert.py"),
     "inversion/training.py": ("inversion/test_training.py", "method/test_invert.py"),
     "method/approach.py": ("method/test_approach.py",),
@@ -53,6 +59,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "method/encode.py": ("method/test_encode.py",),
     "method/invert.py": ("method/test_invert.py",),
     "method/locate.py": ("method/test_locate.py",),
+    "method/memory.py": ("method/test_memory.py",),
     "method/prompt.py": ("method/test_encode.py",),
     "method/prompt_changes.py": ("method/test_prompt_changes.py",),
     "method/prompt_map.py": ("method/test_prompt_map.py",),
@@ -60,6 +67,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "files/cropping.py": ("files/test_seam_and_crop.py",),
     "files/seam.py": ("files/test_seam_and_crop.py",),
     "models/bsq.py": ("models/test_bsq.py", "inversion/test_training.py"),
+    "models/drop_path.py": ("models/test_drop_path.py",),
+    "models/fp8.py": ("models/test_fp8.py",),
 }
 """Module in ``editinfinity/`` → the files in ``tests/`` that run on its mutants, in this order."""
 
@@ -70,8 +79,11 @@ LIBRARIES = ("numpy", "PIL.Image", "yaml", "scipy.ndimage", "safetensors.torch",
 EXPLAINED = Path(__file__).with_name("survivors.tsv")
 """Mutants that no test can or need notice: module, line before, line after, reason."""
 
-SECONDS = 600
+SECONDS = 180
 """Longest run of a mutant's tests; a mutant that never ends counts as noticed."""
+
+PROGRESS = 25
+"""Number of mutants after which the counts are printed again."""
 
 
 class MutatedSource(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
@@ -136,28 +148,40 @@ def results(jobs: Iterator[tuple[str, list[str], MutatedSource | None]], workers
     running: dict[int, Run] = {}
     waiting = enumerate(jobs)
     more = True
-    while more or running:
-        while more and len(running) < workers:
-            if (following := next(waiting, None)) is None:
-                more = False
-                break
-            number, (label, tests, finder) = following
-            output = folder / f"{number}.txt"
-            running[start(tests, output, finder)] = Run(label, time.monotonic(), output)
-        for pid, run in list(running.items()):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                code = os.waitstatus_to_exitcode(status)
-                outcome = {0: "survived", 4: "not run", 5: "not run"}.get(code, "killed")
-            elif time.monotonic() - run.started > SECONDS:
-                os.killpg(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                outcome = "timeout"
-            else:
-                continue
-            del running[pid]
-            yield run.label, outcome, run.output
-        time.sleep(0.02)
+    try:
+        while more or running:
+            while more and len(running) < workers:
+                if (following := next(waiting, None)) is None:
+                    more = False
+                    break
+                number, (label, tests, finder) = following
+                output = folder / f"{number}.txt"
+                running[start(tests, output, finder)] = Run(label, time.monotonic(), output)
+            for pid, run in list(running.items()):
+                if (outcome := _outcome(pid, run)) is not None:
+                    del running[pid]
+                    yield run.label, outcome, run.output
+            time.sleep(0.02)
+    finally:
+        for pid in running:
+            _kill(pid)
+
+
+def _outcome(pid: int, run: Run) -> str | None:
+    """Return how a run ended, or None if it has not; end one that takes too long."""
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    if ended:
+        code = os.waitstatus_to_exitcode(status)
+        return {0: "survived", 4: "not run", 5: "not run"}.get(code, "killed")
+    if time.monotonic() - run.started > SECONDS:
+        _kill(pid)
+        return "timeout"
+    return None
+
+
+def _kill(pid: int) -> None:
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def main() -> int:
@@ -165,15 +189,14 @@ def main() -> int:
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     sys.path.append(str(options.packages))  # last, so that it replaces nothing of the environment
-    from tests.mutants.sampling import sample
+    from tests.mutants.sampling import sample  # now that its packages are found
 
     modules = [f"editinfinity/{name}" for name in TESTS]
     chosen = [path for path in modules if options.modules in path]
     mutants = sample(ROOT, chosen, options.sample, options.seed)
     print(f"{len(mutants)} mutants of {len(chosen)} modules", flush=True)
     _import_libraries()
-    explained = _explained()
-    counts: Counter[str] = Counter()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         paths = set() if options.unchecked else {mutant.path for mutant in mutants}
         unchanged = sorted({test for path in paths for test in tests_of(path)})
@@ -184,23 +207,41 @@ def main() -> int:
                 print(output.read_text(errors="replace")[-3000:])
                 print(f"{label} fails without a fault")
                 return 2
-        by_label = {f"{number}": mutant for number, mutant in enumerate(mutants)}
-        jobs = (
-            (label, tests_of(m.path), MutatedSource(m.path, m.source))
-            for label, m in by_label.items()
-        )
-        for label, outcome, _ in results(jobs, options.workers, Path(folder)):
-            mutant = by_label[label]
+        try_all(mutants, options.workers, Path(folder), options.verbose)
+    return 0
+
+
+def try_all(mutants: Sequence[Mutant], workers: int, folder: Path, verbose: bool) -> None:
+    """Run the tests of each mutant; print the survivors, and how many were noticed.
+
+    The order is random, so that what has run when the time is up is a sample too.
+    """
+    explained, counts = _explained(), Counter[str]()
+    order = random.Random(0).sample(range(len(mutants)), len(mutants))
+    jobs = (
+        (f"{n}", tests_of(mutants[n].path), MutatedSource(mutants[n].path, mutants[n].source))
+        for n in order
+    )
+    try:
+        for label, outcome, _ in results(jobs, workers, folder):
+            mutant = mutants[int(label)]
             key = (mutant.path, mutant.before.strip(), mutant.after.strip())
             if outcome == "survived" and key in explained:
                 outcome = "explained"
             counts[outcome] += 1
-            if outcome != "killed" or options.verbose:
+            if outcome != "killed" or verbose:
                 print(f"{outcome}: {mutant}", flush=True)
+            if counts.total() % PROGRESS == 0 and counts.total() < len(mutants):
+                print(f"{counts.total()} of {len(mutants)}: {_summary(counts)}", flush=True)
+    except KeyboardInterrupt:
+        print(f"stopped after {counts.total()} of {len(mutants)}")
+    print(_summary(counts))
+
+
+def _summary(counts: Counter[str]) -> str:
     noticed = counts["killed"] + counts["timeout"]
-    print(", ".join(f"{number} {outcome}" for outcome, number in counts.most_common()))
-    print(f"{100 * noticed / max(1, len(mutants)):.1f} % of {len(mutants)} mutants are noticed")
-    return 0
+    each = ", ".join(f"{number} {outcome}" for outcome, number in counts.most_common())
+    return f"{each}; {100 * noticed / max(1, counts.total()):.1f} % are noticed"
 
 
 def _options() -> argparse.Namespace:

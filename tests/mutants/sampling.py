@@ -105,7 +105,7 @@ def _proves_nothing(node: NodeOrLeaf) -> bool:
             return True
         if parent.type == "funcdef" and child is parent.annotation:
             return True
-        if parent.type == "argument" and parent.children[0].get_code() == "strict":
+        if parent.type == "argument" and parent.children[0].get_code().strip() == "strict":
             return True
         if parent.type == "if_stmt" and parent.children[1].get_code().strip() == "TYPE_CHECKING":
             return True

@@ -13,10 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from editinfinity.environment import Environment, package_versions
 from editinfinity.errors import UserError
 from editinfinity.files import transformer_weights
 from editinfinity.files.checkpoints import SoftPrompt
 from editinfinity.files.weights import load_transformer
+from editinfinity.jobs.record import logged_event
 from editinfinity.models.rotary import rotary_table
 from editinfinity.presets import preset
 from editinfinity.settings.groups import LoraSettings, ModelSettings, TrainingSettings
@@ -55,6 +57,17 @@ def adapt(case: Worked, folder: Path, iterations: int, **more: object) -> Path:
         **{"training": FAST, "embedding": case.embedding, **more},  # type: ignore[arg-type]
     )
     return folder
+
+
+def test_a_training_says_what_it_ran_on(
+    worked: Worked, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        embed(worked, tmp_path, "e.safetensors", 1)
+        adapt(worked, tmp_path / "lora", 1)
+    events = [event for record in caplog.records if (event := logged_event(record))]
+    used = [event for event in events if isinstance(event, Environment)]
+    assert used == [Environment("cpu", torch.get_num_threads(), package_versions())] * 2
 
 
 def test_embedding_is_twenty_vectors_that_moved_from_zero(worked: Worked) -> None:
