@@ -92,7 +92,10 @@ class EditInfinityPipeline:
         self, preset: Preset, device: torch.device, transformer: Infinity, tokenizer: Tokenizer,
         text_encoder: TextEncoder,
     ) -> None:  # fmt: skip
-        """Create a pipeline from loaded models; ``from_pretrained`` loads them."""
+        """Create a pipeline from loaded models; ``from_pretrained`` loads them.
+
+        Two pipelines must not share a transformer: each would draw with the other's adapter.
+        """
         self.preset, self.device = preset, device
         self.transformer, self.tokenizer, self.text_encoder = transformer, tokenizer, text_encoder
         self._loaded_with: dict[str, Any] = {"model": preset.name}

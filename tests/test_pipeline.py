@@ -316,10 +316,11 @@ def test_a_picture_says_what_made_it(
 def test_editing_leaves_the_model_as_it_was(
     pipe: EditInfinityPipeline, inversion: Inversion
 ) -> None:
-    before = {name: tensor.clone() for name, tensor in pipe.transformer.state_dict().items()}
+    # Also takes off the adapter that another test's edit may have left.
     bare = pipe.edit(inversion, "a cat", use_lora=False, use_embedding=False)
+    before = {name: tensor.clone() for name, tensor in pipe.transformer.state_dict().items()}
     adapted = pipe.edit(inversion, "a cat", cfg=1.0)
-    assert not pipe.transformer.training
+    assert not pipe.transformer.training and pipe.transformer.state_dict().keys() != before.keys()
     again = pipe.edit(inversion, "a cat", use_lora=False, use_embedding=False)
     after = pipe.transformer.state_dict()
     assert before.keys() == after.keys()

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -103,11 +103,15 @@ def run_workflow(
     Raises:
         UserError: the workflow could not start.
     """
+    for line in older_folders([project / "results" / name for name in settings["cases"]]):
+        log.warning("%s", line)
+    since = time.time()
     try:
         return _run_workflow(project, settings, lock, keep)
     except WarmProcessKilledError:
         log.warning("--keep-warm: the process that is kept was killed; the edit goes on without it")
-        return _run_workflow(project, settings, lock, None)  # uses all that was made
+        # It uses all that was made, and the seconds of these jobs count too.
+        return replace(_run_workflow(project, settings, lock, None), since=since)
 
 
 def _run_workflow(
@@ -118,8 +122,6 @@ def _run_workflow(
     Raises:
         WarmProcessKilledError: see ``WarmRun.wait``; its run has ended.
     """
-    for line in older_folders([project / "results" / name for name in settings["cases"]]):
-        log.warning("%s", line)
     content = _with_paths_from(project, settings)
     text = yaml.safe_dump(content, allow_unicode=True, sort_keys=True)
     write_text(project / "config.yaml", text)

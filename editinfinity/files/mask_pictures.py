@@ -168,7 +168,7 @@ class MaskPicture:
     def _ambiguity(self) -> str | None:
         """Return why black and white are perhaps not what marks the parts, or None."""
         if self.image.mode == "L" and not any(self.image.histogram()[1:255]):
-            return None  # there is nothing else
+            return None  # it has only black and white
         if values := self._values_of_labels():
             return (
                 f"has the values {_listed(values)}, like a map of labels, of which those up to "

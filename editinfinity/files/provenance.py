@@ -84,7 +84,8 @@ class Provenance:
         mask: the file of the mask or blend mask, if one was used and was a file.
         box: the mask, if it was a box ``x,y,w,h``.
         weights: identity of the model and of its weights; None if unknown.
-        environment: device, threads and versions; None if unknown.
+        environment: device, threads and versions of the drawing (in an ``Inversion``, of its
+            training); None if unknown.
         training_environment: those of a training, if they differ from those of the drawing.
     """
 

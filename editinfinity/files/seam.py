@@ -27,7 +27,8 @@ BLUR = 3 / 256
 """Standard deviation of the blur of this difference, as a part of the picture's side."""
 
 _LEAST_SIGMA = 3
-"""Standard deviation of the blur, in pixels of the reduced pictures, that is about kept."""
+"""Pictures are reduced by the power of two that brings the standard deviation of their blur nearest
+to this number of pixels."""
 
 
 def opacity_of(

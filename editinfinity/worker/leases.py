@@ -89,11 +89,11 @@ def lease_folder(private: Path, environment: Mapping[str, str] = os.environ) -> 
 
 @contextmanager
 def lease(slots: Sequence[Slot], folder: Path, prefer: Callable[[Slot], bool]) -> Iterator[Lease]:
-    """Take a free slot and yield its lease. Wait if all slots are taken, in the order of arrival.
+    """Take a free slot and yield its lease. Wait if all slots are taken; the first to wait is next.
 
-    The first that waits for a slot holds a second lock, ``NAME.next``, until it has one. If chance
-    decided, some photographs of a batch would be left behind, and the last one would be trained
-    alone while other GPUs idle.
+    It holds a second lock of each slot, ``NAME.next``, until it has one. If chance decided, some
+    photographs of a batch would be left behind, and the last one would be trained alone while other
+    GPUs idle. Chance only decides which of the others comes after it.
 
     Args:
         slots: the slots to choose from.
