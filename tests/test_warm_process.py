@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +16,14 @@ from pathlib import Path
 import pytest
 
 from editinfinity.cli import warm
-from editinfinity.cli.warm import KeepWarm, WarmRun, identity, keep_warm_for, run_warm
+from editinfinity.cli.warm import (
+    KeepWarm,
+    WarmProcessKilledError,
+    WarmRun,
+    identity,
+    keep_warm_for,
+    run_warm,
+)
 from editinfinity.locks import Lock
 from editinfinity.worker.protocol import connect
 from editinfinity.worker.warm_process import end_warm_process, socket_of, warm_processes
@@ -104,6 +113,21 @@ def test_an_edit_that_is_stopped_at_once_does_not_run(tmp_path: Path) -> None:
             run.communicate()
         assert run.returncode in (-signal.SIGTERM, -signal.SIGINT, 1, 130)
     assert [process.editing for process in warm_processes()] == [0]
+
+
+def test_an_edit_can_be_stopped_after_the_warm_process_was_killed(tmp_path: Path) -> None:
+    with begin(tmp_path, "wait") as run:
+        assert run.stderr.readline() == "waiting\n"
+        (process,) = warm_processes()
+        os.kill(process.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        stopped = time.monotonic()
+        run.terminate()
+        run.communicate()
+        assert time.monotonic() - stopped < 30  # of 60
+        with pytest.raises(WarmProcessKilledError):
+            run.wait()
+    shutil.rmtree(process.folder)
 
 
 def test_a_process_that_is_ending_takes_no_edit_but_says_what_it_does(

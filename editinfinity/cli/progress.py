@@ -253,8 +253,9 @@ def _shared_terminal() -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
     try:
         os.write(copy, b"planning")
         yield (copy,), {DRAW_ON: str(copy)}
-        os.write(copy, b"\r\x1b[K")
     finally:
+        with suppress(OSError):  # else it would hide why the run was left
+            os.write(copy, b"\r\x1b[K")
         os.close(copy)
 
 

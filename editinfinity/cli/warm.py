@@ -23,7 +23,7 @@ from editinfinity.locks import is_locked
 from editinfinity.worker.private import private_folder, require_private
 from editinfinity.worker.protocol import Connection, ProtocolError, connect
 from editinfinity.worker.session import ALIVE, SESSION, WARM_PREFIX, WORKERS
-from editinfinity.worker.warm_process import end_warm_process, socket_of, warm_processes
+from editinfinity.worker.warm_process import end_warm_process, socket_of, stop_edit, warm_processes
 
 log = logging.getLogger(__name__)
 
@@ -89,14 +89,16 @@ class WarmRun:
         returncode: exit status; None while it runs.
     """
 
-    def __init__(self, connection: Connection, stderr: IO[str]) -> None:
-        self.stderr, self._connection = stderr, connection
+    def __init__(self, connection: Connection, stderr: IO[str], pid: int) -> None:
+        self.stderr, self._connection, self._pid = stderr, connection, pid
         self.returncode: int | None = None
 
     def terminate(self) -> None:
         """Stop the run and its jobs, as Ctrl-C at a terminal does."""
-        with suppress(OSError):
+        try:
             self._connection.send({"interrupt": None})
+        except OSError:  # the warm process was killed, and its child runs on
+            stop_edit(self._pid)
 
     def communicate(self) -> None:
         """Read the rest of stderr and wait until the run has ended."""
@@ -172,7 +174,7 @@ def run_warm(
         return None
     finally:
         os.close(write_end)
-    return WarmRun(connection, stderr)
+    return WarmRun(connection, stderr, answer["accepted"])
 
 
 def identity(environment: Mapping[str, str] = os.environ) -> str:

@@ -28,7 +28,7 @@ from editinfinity.cli.warm import identity
 from editinfinity.locks import Lock
 from editinfinity.worker.protocol import Connection, ProtocolError, require_same_user
 from editinfinity.worker.session import ALIVE, SERVING, Session
-from editinfinity.worker.warm_process import resident_memory, socket_of
+from editinfinity.worker.warm_process import resident_memory, socket_of, stop_edit
 
 _IMPORTED = (
     "editinfinity.display.live",
@@ -199,9 +199,7 @@ class WarmServer:
             gone = client.receive(0) is None
         except (TimeoutError, ProtocolError):
             return
-        with suppress(ProcessLookupError):  # it has not become a group yet
-            os.killpg(pid, signal.SIGINT)  # as Ctrl-C at a terminal does
-        os.kill(pid, signal.SIGTERM)
+        stop_edit(pid)
         if gone:
             client.close()
             self._clients[pid] = None

@@ -8,6 +8,7 @@ use, so they and their models stay as long as the process does.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -82,6 +83,14 @@ def end_warm_process(folder: Path, wait: bool = True) -> None:
         connection.send({"leave": None})
         if wait:
             connection.receive(_ANSWER_TIMEOUT)
+
+
+def stop_edit(pid: int) -> None:
+    """Stop an edit's Snakemake, which leads a process group, and its jobs, as Ctrl-C does."""
+    with suppress(ProcessLookupError):  # it has not become a group yet
+        os.killpg(pid, signal.SIGINT)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
 
 
 def resident_memory(pid: int) -> int:
