@@ -142,7 +142,7 @@ def queue_jobs():
 def end(succeeded):
     """Stop workers and live display and print the final report, after success or failure.
 
-    With ``--quiet all``, it is printed only after a failure.
+    The process then ends at once; it waits for no timer of Snakemake. With ``--quiet all``, it is printed only after a failure.
     """
     close_session()
     LIVE.stop()
