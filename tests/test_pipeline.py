@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 from PIL import Image
@@ -478,6 +479,25 @@ def test_adapters_that_would_draw_a_wrong_picture_are_refused(
     fresh = EditInfinityPipeline.from_pretrained("tiny", device="cpu", threads=1)
     pictures = [np.asarray(p.edit(inversion, "a cat")) for p in (pipe, fresh)]
     assert np.array_equal(*pictures)
+
+
+@pytest.mark.parametrize("fault", [torch.OutOfMemoryError, KeyboardInterrupt])
+def test_what_is_not_the_adapters_fault_leaves_no_part_of_it(
+    pipe: EditInfinityPipeline,
+    inversion: Inversion,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: type[BaseException],
+) -> None:
+    def interrupted(*_: object) -> None:
+        assert any("lora" in name for name, _ in pipe.transformer.named_modules())
+        raise fault
+
+    pipe.edit(inversion, "a cat", use_lora=False)
+    assert inversion.adapter is not None
+    monkeypatch.setattr(peft, "set_peft_model_state_dict", interrupted)
+    with pytest.raises(fault):
+        inversion.adapter.apply_to(pipe.transformer, pipe.device)
+    assert not any("lora" in name for name, _ in pipe.transformer.named_modules())
 
 
 def test_threads_take_turns(pipe: EditInfinityPipeline, inversion: Inversion) -> None:

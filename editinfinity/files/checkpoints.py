@@ -207,13 +207,15 @@ class Adapter:
             adapted = get_peft_model(model, config)  # type: ignore[arg-type]
             _require_same_shapes(adapted, self.weights)
             set_peft_model_state_dict(adapted, dict(self.weights))
-        except Exception as error:  # PEFT passes on any exception of its components
+            return adapted.to(device).eval().requires_grad_(False)
+        except BaseException as error:  # PEFT passes on any exception of its components
             _unwrap_layers(model)
+            if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, Exception):
+                raise  # a full GPU or an interrupt, for which the adapter is not to blame
             reason = first_sentence(error)
             raise UserError(
                 f"{name}: contains no adapter for this model ({reason}); delete it and run again"
             ) from None
-        return adapted.to(device).eval().requires_grad_(False)
 
 
 def _unwrap_layers(model: nn.Module) -> None:

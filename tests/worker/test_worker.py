@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from editinfinity.cancellation import Cancellation
+from editinfinity.environment import Environment
 from editinfinity.errors import GpuMemoryError, UserError
 from editinfinity.files.tensors import load_tensors
 from editinfinity.jobs.record import (
@@ -254,7 +255,7 @@ def test_events_are_recorded_alike_with_a_worker_and_without(
     arguments = {"image": Path("broken.png"), "output": Path("o"), "model": TINY}
     with caplog.at_level(logging.INFO):
         for call, kinds in (
-            (training("recorded", 3), [*[Iteration] * 3, ResourceUsage]),
+            (training("recorded", 3), [Environment, *[Iteration] * 3, ResourceUsage]),
             (Call("image_features", arguments), [JobWarning, ResourceUsage]),
         ):
             cold, warm = recorded(call, worker=False), recorded(call, worker=True)

@@ -67,11 +67,24 @@ def test_a_batch_reads_each_model_once_and_makes_the_same_as_without_workers(
         assert content == warm[name] or name.endswith("/lora/embedding2/iter4/losses.tsv"), name
 
 
+SLOW_STAGE = """
+import time
+
+_extract = extract_image_features
+
+def extract_image_features(**given):
+    time.sleep(3)
+    _extract(**given)
+"""
+"""At the end of a stage's module: takes so long that two jobs run side by side."""
+
+
 def test_two_slots_of_a_cpu_have_a_worker_each(tmp_path: Path) -> None:
-    """With real starts, which take so long that two jobs wait for their workers side by side."""
     project = Project.create(tmp_path / "project", **BARE)
     for name in ("one", "two"):
         project.add_case(name)
+    with (project.folder / "editinfinity" / "stages" / "image_features.py").open("a") as stage:
+        stage.write(SLOW_STAGE)
     project.run("--resources", "gpu=2", "--until", "image_features")
     said = logs(project)
     assert said.count("load_tokenizer: read ") == 2, "two workers, which share no models"
