@@ -26,7 +26,7 @@ the second on they do not."""
 BLUR = 3 / 256
 """Standard deviation of the blur of this difference, as a part of the picture's side."""
 
-_LEAST_SIGMA = 3
+_REDUCED_SIGMA = 3
 """Pictures are reduced by the power of two that brings the standard deviation of their blur nearest
 to this number of pixels."""
 
@@ -90,7 +90,7 @@ def detail_weight(
     """
     sigma = BLUR * math.sqrt(generated.width * generated.height)
     # The blur leaves nothing finer than this, so that reducing by it first changes nothing visible.
-    factor = 2 ** max(0, round(math.log2(sigma / _LEAST_SIGMA)))
+    factor = 2 ** max(0, round(math.log2(sigma / _REDUCED_SIGMA)))
 
     def difference(first: Image.Image, second: Image.Image) -> NDArray[np.float64]:
         levels = np.asarray(ImageChops.difference(first, second), dtype=np.float32)
