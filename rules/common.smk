@@ -142,7 +142,8 @@ def queue_jobs():
 def end(succeeded):
     """Stop workers and live display and print the final report, after success or failure.
 
-    The process then ends at once; it waits for no timer of Snakemake. With ``--quiet all``, it is printed only after a failure.
+    With ``--quiet all``, the report is printed only after a failure. The process then ends at once,
+    without waiting for Snakemake's timers.
     """
     close_session()
     LIVE.stop()
