@@ -19,12 +19,13 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def join_tables(parts: Iterable[Path], whole: Path) -> None:
-    """Concatenate tables with the same columns into one."""
-    lines: list[str] = []
+    """Concatenate tables with the same columns, in the order of the edits, the first column."""
+    head, rows = "", list[str]()
     for part in parts:
         head, *rest = part.read_text(encoding="utf-8").splitlines()
-        lines += ([] if lines else [head]) + rest
-    write_text(whole, "\n".join(lines) + "\n")
+        rows += rest
+    rows.sort(key=lambda row: int(row.split("\t", 1)[0]))
+    write_text(whole, "\n".join([head, *rows]) + "\n")
 
 
 def replace_rows(table: Path, newer: Path, column: str) -> None:

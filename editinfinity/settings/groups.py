@@ -237,7 +237,7 @@ class MaskSettings(SettingsGroup):
     null = Otsu's method."""
     prompt_map_filter: Switch = edit(True)
     """1 makes the found region follow the edges in the photograph; 0 takes the map as it is."""
-    prompt_map_grow: Annotated[int, Whole(high=64)] = edit(2)
+    prompt_map_grow: Annotated[int, Whole(high=64)] = edit(1)
     """Number of cells by which the found region is enlarged, of 64 for a square photograph."""
 
 

@@ -230,7 +230,7 @@ def test_only_settings_that_a_picture_depends_on_are_recorded() -> None:
     mixed = settings_used(DEFAULTS, "none", 20, 50, 10)
     assert (mixed["train_textembedding_iter"], mixed["use_textembedding_iter"]) == (20, 10)
     editmod = settings_used({**DEFAULTS, "method": "editmod"}, "both", 0, 0, 0)
-    assert editmod["editmod_confidence"] == 0.95 and editmod["prompt_map_grow"] == 2
+    assert editmod["editmod_confidence"] == 0.95 and editmod["prompt_map_grow"] == 1
     assert editmod.keys().isdisjoint({"lora_rank", "train_seed", "aredit_threshold", "guidance"})
 
 
