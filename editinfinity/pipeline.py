@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack, cast, overload
@@ -38,27 +38,17 @@ from editinfinity.files.cropping import FULL, Region, region_text
 from editinfinity.files.edited_picture import EditedPicture
 from editinfinity.files.features import ImageFeatures, PromptFeatures, require_preset
 from editinfinity.files.input_files import is_folder
-from editinfinity.files.masks import grow_mask
 from editinfinity.files.model_folder import converted_model
 from editinfinity.files.provenance import Provenance
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
-from editinfinity.method.attention import attention_map
 from editinfinity.method.composite import Compositor
 from editinfinity.method.draw import AdapterSlot, decode, draw
 from editinfinity.method.encode import encode_photograph
 from editinfinity.method.invert import Trainer, TrainingCallbacks, source_of
-from editinfinity.method.locate import (
-    EditedRegion,
-    blend_mask_of,
-    mask_picture,
-    region_of_attention,
-    region_of_blend,
-    region_of_mask,
-    region_of_prompts,
-)
-from editinfinity.method.prompt import encode_prompt, tokens_of_word
-from editinfinity.method.prompt_map import prompt_maps
+from editinfinity.method.locate import EditedRegion, blend_mask_of, mask_picture
+from editinfinity.method.place import Place
+from editinfinity.method.prompt import encode_prompt
 from editinfinity.method.rendering import render
 from editinfinity.models.scale_passes import CudaGraphRunner
 from editinfinity.models.text_encoder import TextEncoder
@@ -270,41 +260,28 @@ class EditInfinityPipeline:
             with_defaults(settings), groups.SamplingSettings, groups.GuidanceSettings,
             groups.PreservationSettings, groups.MaskSettings, groups.FinishSettings,
         )  # fmt: skip
-        if sum(where is not None for where in (mask, target_word, blend)) > 1:
-            raise UserError("mask, target_word, blend: each defines the region; pass only one")
+        place = Place(mask, target_word, blend)
         features, source = inversion.features, inversion.prompt.prompt
         prompts = [prompt] if isinstance(prompt, str) else prompt
         soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
         suffix, source_prompt = caption_suffix(soft_prompt is not None), None
         pictures: list[Image.Image] = []
 
-        def blended(region: EditedRegion | None) -> NDArray[np.float32] | None:
-            if region is None:
-                return None
-            return blend_mask_of(region, features.schedule, preservation.smoothing)
-
         def told(text: str) -> str | None:
-            used = environment_on(self.device)
+            if inversion.provenance is None or not finishing.provenance:
+                return None
             every = [sampling, guidance, preservation, masking, finishing]
             made_by = api_inputs.provenance_of_edit(
-                inversion.provenance, text, mask=mask, target_word=target_word, blend=blend,
-                use_embedding=use_embedding, use_lora=use_lora, environment=used,
+                inversion.provenance, text, place.source, use_embedding=use_embedding,
+                use_lora=use_lora, environment=environment_on(self.device),
                 settings={key: value for group in every for key, value in asdict(group).items()},
             )  # fmt: skip
-            return made_by.to_json() if made_by and finishing.provenance else None
+            return place.recorded_in(made_by).to_json()
 
         with self._lock, current_device(self.device), isolated_torch_state():
-            if isinstance(mask, str) and mask in groups.FOUND:
-                steps, blend_masks = Steps(on_progress, "prompt_map", len(prompts)), []
-                for text in prompts:
-                    found = self._found(features, source, text, mask, masking)
-                    blend_masks.append(blended(found))
-                    steps.done()
-            else:
-                region = self._region(features, source, mask, target_word, blend, masking)
-                blend_masks = [blended(region)] * len(prompts)
-                if target_word is not None:
-                    Steps(on_progress, "attention_map", 1).done()
+            blend_masks = self._blend_masks(
+                place, inversion, prompts, masking, preservation.smoothing, on_progress
+            )
             if guidance.guidance != "cfg":
                 source_prompt = self._encode(source, suffix)
             detail = finishing.background == "detail"
@@ -348,14 +325,9 @@ class EditInfinityPipeline:
             UserError: the inversion's prompt is empty or equals ``prompt``, a setting is invalid,
                 or the inversion was made with another model.
         """
-        require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
-        (masking,) = make_groups(settings, groups.MaskSettings)
         if find not in groups.FOUND:
             raise UserError(f"find: {find!r} is not one of {', '.join(groups.FOUND)}")
-        features, source = inversion.features, inversion.prompt.prompt
-        with self._lock, current_device(self.device), isolated_torch_state():
-            region = self._found(features, source, prompt, find, masking)
-        return mask_picture(region, features.geometry)
+        return self._mask_picture(Place(mask=find), inversion, prompt, settings)
 
     def find_word(self, inversion: Inversion, word: str, **settings: Any) -> Image.Image:
         """Find the region of a word by the model's attention to it, as ``target_word`` does.
@@ -372,43 +344,47 @@ class EditInfinityPipeline:
             UserError: the word is not in the inversion's prompt, a setting is invalid, or the
                 inversion was made with another model.
         """
+        return self._mask_picture(Place(target_word=word), inversion, "", settings)
+
+    def _mask_picture(
+        self, place: Place, inversion: Inversion, target: str, settings: dict[str, Any]
+    ) -> Image.Image:
+        """Return the picture of a place that the model finds."""
         require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
         (masking,) = make_groups(settings, groups.MaskSettings)
-        features, source = inversion.features, inversion.prompt.prompt
         with self._lock, current_device(self.device), isolated_torch_state():
-            region = self._region(features, source, None, word, None, masking)
-        assert region is not None, "a word was given"
-        return mask_picture(region, features.geometry)
+            region = self._region(place, inversion, target, masking)
+        assert region is not None, "only the whole picture has none"
+        return mask_picture(region, inversion.features.geometry)
 
-    def _found(
-        self, features: ImageFeatures, source: str, target: str, find_mask: str,
-        masking: groups.MaskSettings,
-    ) -> EditedRegion:  # fmt: skip
-        """Return the region found from two prompts, without an adapter."""
-        self._adapter.use(None)
-        maps = prompt_maps(self.transformer, features, self._encode(source), self._encode(target))
-        return region_of_prompts(maps, find_mask, features.pixels, masking)
+    def _blend_masks(
+        self, place: Place, inversion: Inversion, prompts: Sequence[str],
+        masking: groups.MaskSettings, smoothing: str, on_progress: OnProgress | None,
+    ) -> list[NDArray[np.float32] | None]:  # fmt: skip
+        """Return the blend mask of each prompt; None lets the whole picture change."""
+        depends_on_prompt = place.found_in == "prompt_map"
+        targets = prompts if depends_on_prompt else prompts[:1]
+        steps = Steps(on_progress, place.found_in, len(targets)) if place.found_in else None
+        blend_masks: list[NDArray[np.float32] | None] = []
+        for target in targets:
+            region = self._region(place, inversion, target, masking)
+            schedule = inversion.features.schedule
+            blend_masks.append(
+                None if region is None else blend_mask_of(region, schedule, smoothing)
+            )
+            if steps is not None:
+                steps.done()
+        return blend_masks if depends_on_prompt else blend_masks * len(prompts)
 
     def _region(
-        self, features: ImageFeatures, source: str, mask: MaskLike | None, target_word: str | None,
-        blend: BlendLike | None, masking: groups.MaskSettings,
-    ) -> EditedRegion | None:  # fmt: skip
-        """Return the region of a mask, a word or a blend mask; None for the whole picture."""
-        if mask is not None:
-            size, notices = features.geometry.image_size, list[str]()
-            edited = api_inputs.mask_of(mask, size, masking.mask_edit_region, notices)
-            edited = grow_mask(edited, masking.mask_grow)
-            return region_of_mask(edited, features.geometry, mask, notices)
-        if target_word is not None:
+        self, place: Place, inversion: Inversion, target: str, masking: groups.MaskSettings
+    ) -> EditedRegion | None:
+        if place.found_in is not None:
             self._adapter.use(None)
-            plain = self._encode(source)
-            tokens, scales = tokens_of_word(plain, target_word), masking.attention_scales
-            attention = attention_map(self.transformer, features, plain, tokens, scales)
-            return region_of_attention(attention, masking.attention_threshold, target_word)
-        if blend is not None:
-            given = api_inputs.blend_of(blend, features.schedule.reference_grid)
-            return region_of_blend(given, blend)
-        return None
+        return place.region(
+            inversion.features, inversion.prompt.prompt, target, masking,
+            self.transformer, self._encode,
+        )  # fmt: skip
 
     def _rendered(self, features: ImageFeatures) -> Image.Image:
         """Return what the tokenizer shows of a photograph; further edits need it again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -24,7 +23,6 @@ from editinfinity.files.photograph import Photograph, photograph_of, read_photog
 from editinfinity.files.pixels import to_rgb
 from editinfinity.files.provenance import Fingerprint, Provenance, settings_used
 from editinfinity.scales import Grid
-from editinfinity.settings.groups import FOUND
 
 Picture = Path | str | Image.Image
 """A file path, or a picture in memory."""
@@ -123,28 +121,25 @@ def fingerprint_of(image: Picture) -> Fingerprint | None:
 
 
 def provenance_of_edit(
-    made: Provenance | None,
+    made: Provenance,
     prompt: str,
+    mask_source: str,
     *,
-    mask: MaskLike | None,
-    target_word: str | None,
-    blend: BlendLike | None,
     use_embedding: bool,
     use_lora: bool,
     settings: Mapping[str, Any],
     environment: Environment,
-) -> Provenance | None:
-    """Return what makes an edit, as the workflow records it.
+) -> Provenance:
+    """Return what makes an edit, as the workflow records it, without its place.
 
     Args:
-        made: provenance of the inversion; the result is None if it is.
+        made: provenance of the inversion.
         prompt: the edit's prompt.
-        mask, target_word, blend, use_embedding, use_lora: arguments of ``edit``.
+        mask_source: where the edited region comes from, as in the setting of this name.
+        use_embedding, use_lora: arguments of ``edit``.
         settings: settings of ``edit``, single values.
         environment: device, threads and versions.
     """
-    if made is None:
-        return None
     learned = made.settings
     base = learned["train_textembedding_iter"]
     embedding = base if use_embedding else 0
@@ -152,28 +147,15 @@ def provenance_of_edit(
     guidance, method = settings["guidance"], "inversion"
     if guidance != "cfg" and not embedding and not lora:
         method = "training_free" if guidance == "source_negative" else guidance
-    source = "none" if target_word is None else "attention"
-    if mask is not None:
-        source = mask if isinstance(mask, str) and mask in FOUND else "user"
-    elif blend is not None:
-        source = "blend"
     values = {**learned, **settings, "method": method}
     trained = made.environment if embedding or lora else None
-    result = replace(
+    return replace(
         made,
         prompt=prompt,
-        settings=settings_used(values, source, embedding, lora, base),
-        target_word=target_word,
+        settings=settings_used(values, mask_source, embedding, lora, base),
         environment=environment,
         training_environment=None if trained == environment else trained,
     )
-    place = mask if source == "user" else blend
-    if isinstance(place, str | Path):
-        with suppress(OSError):  # it was read before, and has been deleted meanwhile
-            return result.with_mask_file(Path(place))
-    if isinstance(place, tuple | list):
-        return replace(result, box=",".join(map(str, place)))
-    return result
 
 
 def require_iterations(*counts: int) -> None:

@@ -60,6 +60,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "method/invert.py": ("method/test_invert.py",),
     "method/locate.py": ("method/test_locate.py",),
     "method/memory.py": ("method/test_memory.py",),
+    "method/place.py": ("method/test_place.py", "test_pipeline.py"),
     "method/prompt.py": ("method/test_encode.py",),
     "method/prompt_changes.py": ("method/test_prompt_changes.py",),
     "method/prompt_map.py": ("method/test_prompt_map.py",),
