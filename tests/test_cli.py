@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from editinfinity import cli
 from editinfinity.cli import stages as cli_stages
-from editinfinity.cli.everyday import EditOptions
+from editinfinity.cli.edit_options import EditOptions
 from editinfinity.cli.options import grouped
 from editinfinity.settings.groups import (
     FinishSettings,

@@ -23,12 +23,8 @@ from editinfinity import cli
 from editinfinity.cases.create import make_case
 from editinfinity.cli import delivery, streams
 from editinfinity.cli.delivery import PhotographResult, print_results, print_results_as_json
-from editinfinity.cli.everyday import (
-    EditOptions,
-    Prompt,
-    _with_earlier_source,
-    log_unused_training,
-)
+from editinfinity.cli.edit_options import EditOptions, Prompt, log_unused_training
+from editinfinity.cli.everyday import _with_earlier_source
 from editinfinity.cli.streams import (
     STANDARD,
     picture_or_standard_input,

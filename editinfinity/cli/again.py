@@ -12,7 +12,7 @@ import typer
 
 from editinfinity.cases.create import NewEdit, mask_files_of
 from editinfinity.cli.delivery import output_path
-from editinfinity.cli.everyday import WORK, Set, Work, on_disk, parse_set, require_file
+from editinfinity.cli.edit_options import WORK, Set, Work, on_disk, parse_set, require_file
 from editinfinity.cli.one_edit import checked_settings, edit_one
 from editinfinity.cli.streams import STANDARD, text_or_standard_input
 from editinfinity.errors import UserError

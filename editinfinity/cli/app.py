@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from editinfinity.cli.everyday import EditOptions, Model, Set, on_disk
+from editinfinity.cli.edit_options import EditOptions, Model, Set, on_disk
 from editinfinity.cli.one_edit import checked_settings
 from editinfinity.errors import UserError
 from editinfinity.files.input_files import is_folder

@@ -34,7 +34,7 @@ from editinfinity.cli.delivery import (
     results_of_unedited,
     with_user_paths,
 )
-from editinfinity.cli.everyday import (
+from editinfinity.cli.edit_options import (
     EditOptions,
     found_place_line,
     log_unused_training,

@@ -11,7 +11,7 @@ import typer
 from editinfinity.cases.case import Case
 from editinfinity.cases.create import NewEdit, command_for_case, make_case, require_creatable
 from editinfinity.cli.delivery import printable_path
-from editinfinity.cli.everyday import (
+from editinfinity.cli.edit_options import (
     Blend,
     Box,
     Image,

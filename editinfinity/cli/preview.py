@@ -17,7 +17,7 @@ from editinfinity.cli.delivery import (
     with_options,
     with_user_paths,
 )
-from editinfinity.cli.everyday import (
+from editinfinity.cli.edit_options import (
     WORK,
     Box,
     EditOptions,
