@@ -49,12 +49,23 @@ class Model:
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._lock = threading.RLock()
         self._running = threading.Event()
-        self._closed = False
+        self._started = self._closed = False
         self._fault = ""
 
-    def start(self) -> None:
+    def preload(self) -> None:
+        """Start the process before the first task. Once it has ended, only a task starts it again.
+
+        It ends if it cannot load the model, which would fail again until the user has acted, and
+        where ``release`` frees its memory for something else.
+        """
+        with self._lock:
+            if not self._started:
+                self._start()
+
+    def _start(self) -> None:
         """Start the process unless it is running; it loads the model meanwhile."""
         with self._lock:
+            self._started = True
             if self._closed or (self._process is not None and self._process.poll() is None):
                 return
             parent = str(Path(editinfinity.__path__[0]).parent)
@@ -91,7 +102,7 @@ class Model:
             UserError: the task failed, the model cannot be loaded, or its process died.
             Cancelled: the task was cancelled.
         """
-        self.start()
+        self._start()
         with self._lock:
             answers = self._answers
             self._running.set()
@@ -182,6 +193,6 @@ class Model:
             died = f"the model's process ended unexpectedly (exit status {code})"
             if code == -9:
                 died = "the model's process was killed, perhaps for lack of memory"
-            self._fault = self._fault or f"{died}; it is started again for the next edit"
+            self._fault = f"{self._fault or died}; the next edit loads the model again"
             self._on_state("failed", self._fault, None)
         answers.put(None)

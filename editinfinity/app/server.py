@@ -116,7 +116,7 @@ class Page:
         return StreamingResponse(self.events.stream(), media_type="text/event-stream")
 
     def state(self, request: Request) -> Response:
-        self.edits.model.start()  # only now: the page was shown before the model takes the CPU
+        self.edits.model.preload()  # only now: the page was shown before the model takes the CPU
         photographs = list(self.project.photographs.values())
         return JSONResponse(
             {
