@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,21 @@ def kept() -> WarmProcess:
 def steps(stderr: str) -> list[str]:
     """What was said, without the numbers of steps, as their order is Snakemake's choice."""
     return sorted(line.partition("] ")[2] or line for line in stderr.splitlines())
+
+
+@contextmanager
+def begun(folder: Path, step: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A warm edit that has said that it does a step."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "editinfinity", *LINE, "--prompt", "a cat", *options, *WARM],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        for line in process.stderr:
+            if step in line:
+                break
+        yield process
 
 
 def worker_of(process: WarmProcess) -> int:
@@ -127,36 +143,19 @@ def test_a_warm_edit_is_interrupted_as_another(folder: Path) -> None:
     def logs() -> list[Path]:
         return list(folder.glob(".editinfinity/*/results/*/logs/lora/**/*.log"))
 
-    with subprocess.Popen(
-        [sys.executable, "-m", "editinfinity", *LINE, "--prompt", "a cat", *many, *WARM],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ) as process:  # fmt: skip
-        assert process.stderr is not None
-        for text in process.stderr:
-            if "train LoRA" in text:
-                break
+    with begun(folder, "train LoRA", *many) as process:
         # Snakemake names a job before it starts it.
         assert eventually(lambda: any(" of 2000, loss" in log.read_text() for log in logs()))
         assert kept().editing == 1
         os.kill(process.pid, signal.SIGINT)
-        errors = process.stderr.read()
-        process.wait(60)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode != 0 and "Traceback" not in errors
     assert eventually(lambda: kept().editing == 0)
     assert list(folder.glob(".editinfinity/*/results/*/lora/**/*paused*")), "what was trained stays"
 
 
 def test_an_edit_goes_on_where_the_process_that_is_kept_is_killed(folder: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "editinfinity", *LINE, "--prompt", "a cat", *WARM],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ) as process:  # fmt: skip
-        assert process.stderr is not None
-        for text in process.stderr:
-            if "check the image" in text:
-                break
+    with begun(folder, "check the image") as process:
         os.kill(kept().pid, signal.SIGKILL)
         output, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
