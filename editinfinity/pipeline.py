@@ -43,7 +43,7 @@ from editinfinity.files.provenance import Provenance
 from editinfinity.files.weights import load_text_encoder, load_tokenizer, load_transformer
 from editinfinity.inverted import Inversion
 from editinfinity.method.composite import Compositor
-from editinfinity.method.draw import AdapterSlot, decode, draw
+from editinfinity.method.draw import decode, draw, use_adapter
 from editinfinity.method.encode import encode_photograph
 from editinfinity.method.invert import Trainer, TrainingCallbacks, source_of
 from editinfinity.method.locate import EditedRegion, blend_mask_of, mask_picture
@@ -84,7 +84,7 @@ class EditInfinityPipeline:
     ) -> None:  # fmt: skip
         """Create a pipeline from loaded models; ``from_pretrained`` loads them.
 
-        Two pipelines must not share a transformer: each would draw with the other's adapter.
+        Two pipelines that share a transformer must not work at the same time.
         """
         self.preset, self.device = preset, device
         self.transformer, self.tokenizer, self.text_encoder = transformer, tokenizer, text_encoder
@@ -92,7 +92,6 @@ class EditInfinityPipeline:
         self._lock = threading.RLock()
         # Keeps the CUDA graphs of the last shape, so that further pictures of it are faster.
         self._passes = CudaGraphRunner()
-        self._adapter = AdapterSlot(transformer)
         self._rendering: tuple[ImageFeatures, Image.Image] | None = None  # of the last photograph
 
     @classmethod
@@ -182,7 +181,7 @@ class EditInfinityPipeline:
             features = encode_photograph(rgb, region, budget, self.preset, self.tokenizer)
             text = self._encode(prompt, caption_suffix(embedding_iterations > 0))
             Steps(on_progress, "image_features", 1).done()
-            self._adapter.use(None)
+            use_adapter(self.transformer, None)
             if embedding_iterations or lora_iterations:
                 self._passes.forget()  # free the memory of the CUDA graphs for training
             source, callbacks = source_of(features, text, self.device), _Reported(on_progress)
@@ -288,7 +287,7 @@ class EditInfinityPipeline:
             rendering = self._rendered(features) if detail else None
             scales = len(features.schedule.scales)
             steps = Steps(on_progress, "edit", len(prompts) * (scales + 1))
-            self._adapter.use(inversion.adapter if use_lora else None)
+            use_adapter(self.transformer, inversion.adapter if use_lora else None)
             for text, blend_mask in zip(prompts, blend_masks, strict=True):
                 code = draw(
                     self.transformer, features, self._encode(text, suffix), sampling,
@@ -380,7 +379,7 @@ class EditInfinityPipeline:
         self, place: Place, inversion: Inversion, target: str, masking: groups.MaskSettings
     ) -> EditedRegion | None:
         if place.found_in is not None:
-            self._adapter.use(None)
+            use_adapter(self.transformer, None)
         return place.region(
             inversion.features, inversion.prompt.prompt, target, masking,
             self.transformer, self._encode,

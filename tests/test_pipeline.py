@@ -500,6 +500,17 @@ def test_what_is_not_the_adapters_fault_leaves_no_part_of_it(
     assert not any("lora" in name for name, _ in pipe.transformer.named_modules())
 
 
+def test_pipelines_that_share_a_transformer_draw_with_their_own_adapters(
+    pipe: EditInfinityPipeline, inversion: Inversion
+) -> None:
+    models = pipe.transformer, pipe.tokenizer, pipe.text_encoder
+    other = EditInfinityPipeline(pipe.preset, pipe.device, *models)
+    first = [np.asarray(p.edit(inversion, "a cat", use_lora=p is pipe)) for p in (pipe, other)]
+    again = [np.asarray(p.edit(inversion, "a cat", use_lora=p is pipe)) for p in (pipe, other)]
+    assert not np.array_equal(*first)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
 def test_threads_take_turns(pipe: EditInfinityPipeline, inversion: Inversion) -> None:
     prompts = ["a cat", "a dog", "a cow"]
     bare = replace(inversion, adapter=None)

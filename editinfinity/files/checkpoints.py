@@ -185,7 +185,7 @@ class Adapter:
         """Apply the adapter to a model.
 
         Args:
-            model: the transformer; its layers stay wrapped in place until ``unload()``.
+            model: the transformer; its layers stay wrapped in place until ``remove_adapter``.
             device: the model's device.
             name: the adapter's name, for messages.
 
@@ -209,7 +209,7 @@ class Adapter:
             set_peft_model_state_dict(adapted, dict(self.weights))
             return adapted.to(device).eval().requires_grad_(False)
         except BaseException as error:  # PEFT passes on any exception of its components
-            _unwrap_layers(model)
+            remove_adapter(model)
             if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, Exception):
                 raise  # a full GPU or an interrupt, for which the adapter is not to blame
             reason = first_sentence(error)
@@ -218,14 +218,16 @@ class Adapter:
             ) from None
 
 
-def _unwrap_layers(model: nn.Module) -> None:
-    """Unwrap a model's layers, however many of them PEFT had wrapped before it failed."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
+def remove_adapter(model: nn.Module) -> None:
+    """Unwrap a model's layers, however many of them PEFT has wrapped; there may be none.
 
-    wrapped = [name for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)]
+    Unlike PEFT's ``unload``, it ends what an interrupt has left half done, and where no adapter is
+    used, nobody waits for PEFT to be imported.
+    """
+    wrapped = [name for name, layer in model.named_modules() if hasattr(layer, "base_layer")]
     for name in wrapped:
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, model.get_submodule(name).get_base_layer())  # type: ignore[operator]
+        setattr(model.get_submodule(parent), child, model.get_submodule(name).base_layer)
     if hasattr(model, "peft_config"):
         del model.peft_config
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from editinfinity.compute import report_memory_faults
 from editinfinity.editing import sampler
 from editinfinity.editing.blend_mask import resample_blend_mask
-from editinfinity.files.checkpoints import Adapter
+from editinfinity.files.checkpoints import Adapter, remove_adapter
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.files.images import from_model
 from editinfinity.method.approach import Edit, approach_of
@@ -25,57 +25,46 @@ from editinfinity.models.transformer import Infinity
 from editinfinity.settings.groups import GuidanceSettings, SamplingSettings
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-
     from editinfinity.models.tokenizer import Tokenizer
 
 
-class AdapterSlot:
-    """Applies one adapter at a time to a transformer, and leaves it there until another is wanted.
+def use_adapter(
+    transformer: Infinity, adapter: Adapter | None, name: Path | str = "adapter"
+) -> None:
+    """Apply an adapter to a transformer instead of the one before, and leave it there.
 
-    Further pictures with the same adapter need not wait for its layers to be wrapped, and can
-    replay CUDA graphs, for which the adapter must stay at the same memory addresses.
+    Nothing is done if it is the same object. So further pictures with it need not wait for the
+    layers to be wrapped, and can replay CUDA graphs, for which the adapter must stay at the same
+    memory addresses.
 
     Args:
         transformer: the transformer; its layers are wrapped in place.
+        adapter: the adapter, or None for none.
+        name: name of the adapter in error messages.
+
+    Raises:
+        UserError: the adapter belongs to another model; none is applied then.
     """
-
-    def __init__(self, transformer: Infinity) -> None:
-        self.transformer = transformer
-        self._applied: tuple[Adapter, PeftModel] | None = None
-
-    def use(self, adapter: Adapter | None, name: Path | str = "adapter") -> None:
-        """Apply an adapter instead of the one before; do nothing if it is the same object.
-
-        Args:
-            adapter: the adapter to apply, or None for none.
-            name: name of the adapter in error messages.
-
-        Raises:
-            UserError: the adapter belongs to another model; none is applied then.
-        """
-        if self._applied is not None:
-            before, wrapped = self._applied
-            if before is adapter:
-                return
-            self._applied = None
-            wrapped.unload()
-        if adapter is not None:
-            transformer = self.transformer
-            self._applied = adapter, adapter.apply_to(transformer, transformer.device, name)
+    if adapter is not None and transformer.adapter is adapter:
+        return
+    # Until all layers are wrapped, the next call takes off what an interrupt has left.
+    transformer.adapter = None
+    remove_adapter(transformer)
+    if adapter is not None:
+        adapter.apply_to(transformer, transformer.device, name)
+        transformer.adapter = adapter
 
 
 @contextmanager
 def adapted(
     transformer: Infinity, adapter: Adapter | None, name: Path | str = "adapter"
 ) -> Iterator[None]:
-    """Apply an adapter, or None, to the transformer inside the block; see :class:`AdapterSlot`."""
-    slot = AdapterSlot(transformer)
-    slot.use(adapter, name)
+    """Apply an adapter, or None, to the transformer inside the block; see :func:`use_adapter`."""
+    use_adapter(transformer, adapter, name)
     try:
         yield
     finally:
-        slot.use(None)
+        use_adapter(transformer, None)
 
 
 @report_memory_faults("choose a smaller pixel_budget")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from editinfinity.compute import determinism, report_memory_faults, reseed
 from editinfinity.errors import UserError
-from editinfinity.files.checkpoints import Adapter, OptimizerState, SoftPrompt
+from editinfinity.files.checkpoints import Adapter, OptimizerState, SoftPrompt, remove_adapter
 from editinfinity.files.features import ImageFeatures, PromptFeatures
 from editinfinity.inversion import gradient_checkpointing
 from editinfinity.inversion.lora import add_lora
@@ -175,7 +175,7 @@ class Trainer:
             state = self.train_adapter(adapted, source, iterations, lora)
             return Adapter.of(adapted), state
         finally:
-            adapted.unload()
+            remove_adapter(self.transformer)
 
     def new_adapter(self, lora: LoraSettings) -> PeftModel:
         """Return the transformer, wrapped in place with a new LoRA adapter."""

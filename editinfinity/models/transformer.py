@@ -133,6 +133,9 @@ class Infinity(nn.Module):
 
     blocks: Sequence[Block]
 
+    adapter: object | None = None
+    """The adapter that all its layers are wrapped with, as ``method.draw.use_adapter`` keeps it."""
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config

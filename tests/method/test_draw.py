@@ -13,8 +13,9 @@ from editinfinity.files.checkpoints import Adapter
 from editinfinity.inversion.lora import add_lora
 from editinfinity.method import draw as module
 from editinfinity.method.approach import Edit, approach_of
-from editinfinity.method.draw import adapted, decode, draw
+from editinfinity.method.draw import adapted, decode, draw, use_adapter
 from editinfinity.models.scale_passes import ScalePasses
+from editinfinity.models.transformer import Infinity
 from editinfinity.settings.groups import GuidanceSettings, LoraSettings, SamplingSettings
 from tests.method.test_approach import MODEL, PHOTOGRAPH, SOURCE, TARGET, model_of
 
@@ -82,15 +83,21 @@ def test_a_watched_drawing_is_not_recorded() -> None:
         code_of(passes=refused)
 
 
+def adapter_of(model: Infinity, value: float) -> Adapter:
+    """An adapter that changes what the model draws."""
+    wrapped = add_lora(model, LoraSettings())
+    for name, parameter in wrapped.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.constant_(parameter, value)
+    adapter = Adapter.of(wrapped)
+    wrapped.unload()
+    return adapter
+
+
 def test_an_adapter_is_applied_inside_the_block_alone() -> None:
     model = model_of()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    wrapped = add_lora(model, LoraSettings())
-    for name, value in wrapped.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.constant_(value, 0.05)
-    adapter = Adapter.of(wrapped)
-    wrapped.unload()
+    adapter = adapter_of(model, 0.05)
     settings = SamplingSettings(top_k=1)
     plain = draw(model, PHOTOGRAPH, TARGET, settings)
     with adapted(model, adapter):
@@ -103,6 +110,35 @@ def test_an_adapter_is_applied_inside_the_block_alone() -> None:
     after = model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_what_an_interrupt_leaves_of_an_adapter_is_never_drawn_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, settings = model_of(), SamplingSettings(top_k=1)
+    adapter, other = adapter_of(model, 0.05), adapter_of(model, -0.05)
+    drawn = []
+    for each in (None, adapter, other):
+        use_adapter(model, each)
+        drawn.append(draw(model, PHOTOGRAPH, TARGET, settings))
+    assert not any(torch.equal(drawn[i], drawn[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    for following, expected in zip((None, adapter, other), drawn, strict=True):
+        use_adapter(model, adapter)
+        layers, unwrapped = model.get_submodule, []
+
+        def interrupted(name: str, layers: Any = layers, unwrapped: Any = unwrapped) -> Any:
+            unwrapped.append(name)
+            if len(unwrapped) == 4:  # two calls a layer
+                raise KeyboardInterrupt
+            return layers(name)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(model, "get_submodule", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                use_adapter(model, other)
+        assert any("lora" in name for name, _ in model.named_modules())
+        use_adapter(model, following)
+        assert torch.equal(draw(model, PHOTOGRAPH, TARGET, settings), expected)
 
 
 def test_a_code_is_decoded_to_a_picture() -> None:
