@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 _RETRY_PAUSE = 0.02
 """Seconds between two attempts to take a slot while all are taken; the GPU idles as long."""
 
+_TURN_SECONDS = 5.0
+"""Seconds after which a turn is no longer waited for, if the job that has it is suspended."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -93,7 +96,8 @@ def lease(slots: Sequence[Slot], folder: Path, prefer: Callable[[Slot], bool]) -
 
     It holds a second lock of each slot, ``NAME.next``, until it has one. If chance decided, some
     photographs of a batch would be left behind, and the last one would be trained alone while other
-    GPUs idle. Chance only decides which of the others comes after it.
+    GPUs idle. Chance only decides which of the others comes after it. While it waits, it updates
+    the time of that file; a job that does not is suspended, and the others do not wait for it.
 
     Args:
         slots: the slots to choose from.
@@ -101,16 +105,19 @@ def lease(slots: Sequence[Slot], folder: Path, prefer: Callable[[Slot], bool]) -
         prefer: returns True for slots to try before the others (those with a running worker).
     """
     with ExitStack() as turns:
-        next_of, logged = set[Slot](), False
+        next_of, logged = dict[Slot, Lock](), False
         while True:
+            for turn in next_of.values():
+                os.utime(turn.handle)
             for slot in sorted(slots, key=lambda slot: not prefer(slot)):
                 path = folder / f"{slot.name}.lock"
                 if slot not in next_of:
-                    turn = Lock.take(folder / f"{slot.name}.next")
-                    if turn is None:
+                    path_of_turn = folder / f"{slot.name}.next"
+                    taken = Lock.take(path_of_turn)
+                    if taken is not None:
+                        next_of[slot] = turns.enter_context(taken)
+                    elif time.time() - path_of_turn.stat().st_mtime < _TURN_SECONDS:
                         continue
-                    turns.enter_context(turn)
-                    next_of.add(slot)
                 lock = Lock.take(path)
                 if lock is not None:
                     turns.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -257,8 +259,9 @@ def test_slurm_jobs_of_a_node_do_not_share_their_card_numbers(tmp_path: Path) ->
 
 
 def test_jobs_get_a_slot_in_the_order_in_which_they_came(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(leases, "_RETRY_PAUSE", 0.2)
     slot, order = Slot("one"), list[str]()
 
@@ -274,14 +277,50 @@ def test_jobs_get_a_slot_in_the_order_in_which_they_came(
     with lease([slot], tmp_path, prefer=lambda _: True):
         first = job("first")
         deadline = time.monotonic() + 30
-        while not is_locked(tmp_path / "one.next"):
-            assert time.monotonic() < deadline, "nobody is the next"
+        while not caplog.messages:  # that it waits, once it has tried
+            assert time.monotonic() < deadline, "nobody waits"
             time.sleep(0.001)
     second = job("second")  # tries at once, while the first still pauses
     first.join()
     second.join()
     assert order == ["first", "second"]
     assert not is_locked(tmp_path / "one.next") and not is_locked(tmp_path / "one.lock")
+
+
+WAITING = """
+import sys
+from pathlib import Path
+from editinfinity.worker.leases import Slot, lease
+
+with lease([Slot("one")], Path(sys.argv[1]), lambda _: True):
+    print("its turn", flush=True)
+"""
+
+
+def test_a_suspended_job_loses_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_TURN_SECONDS", 1.0)
+    turn, taken = tmp_path / "one.next", threading.Event()
+
+    def take() -> None:
+        with lease([Slot("one")], tmp_path, prefer=lambda _: True):
+            taken.set()
+
+    command = [sys.executable, "-c", WAITING, str(tmp_path)]
+    with lease([Slot("one")], tmp_path, prefer=lambda _: True):
+        waiting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 30
+        while not is_locked(turn):
+            assert time.monotonic() < deadline, "nobody is the next"
+            time.sleep(0.001)
+        time.sleep(1.5)
+        assert time.time() - turn.stat().st_mtime < 1, "it does not show that it runs"
+        waiting.send_signal(signal.SIGSTOP)
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    assert taken.wait(30)
+    thread.join()
+    waiting.send_signal(signal.SIGCONT)
+    assert waiting.communicate(timeout=30)[0] == "its turn\n" and waiting.returncode == 0
 
 
 def test_a_lock_lives_as_long_as_anybody_who_has_it(tmp_path: Path) -> None:
