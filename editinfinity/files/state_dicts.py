@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +110,25 @@ def read_state_dict(files: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with open_safetensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def open_safetensors(path: Path) -> Iterator[Any]:
+    """Open a file of weights in the safetensors format, as ``safe_open`` does for torch.
+
+    Raises:
+        UserError: the file cannot be read, or is damaged; also while it is read inside the block.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({first_sentence(error)})") from None
     except SafetensorError as error:
         raise UserError(
-            f"{path}: is damaged ({first_sentence(error)}); get the file again"
+            f"{path}: is damaged or truncated ({first_sentence(error)}); get the file again"
         ) from None
 
 

@@ -18,12 +18,16 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from editinfinity.errors import UserError, first_sentence
+from editinfinity.errors import UserError
 from editinfinity.files.input_files import require_file
-from editinfinity.files.state_dicts import MAX_FILE_BYTES, can_be_memory_mapped, read_pickle
+from editinfinity.files.state_dicts import (
+    MAX_FILE_BYTES,
+    can_be_memory_mapped,
+    open_safetensors,
+    read_pickle,
+)
 
 TYPES = {
     "F64": torch.float64,
@@ -86,24 +90,17 @@ def open_state(files: Sequence[Path]) -> dict[str, StoredTensor]:
 
 
 def _in_safetensors(path: Path) -> Iterator[tuple[str, StoredTensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118
-                piece = file.get_slice(name)
-                if piece.get_dtype() not in TYPES:
-                    raise UserError(f"{path}: {name} is of type {piece.get_dtype()}, not a weight")
-                read = partial(_read_safetensor, path, name)
-                yield name, StoredTensor(tuple(piece.get_shape()), TYPES[piece.get_dtype()], read)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({first_sentence(error)})") from None
-    except SafetensorError as error:
-        raise UserError(
-            f"{path}: is damaged or truncated ({first_sentence(error)}); get the file again"
-        ) from None
+    with open_safetensors(path) as file:
+        for name in file.keys():  # noqa: SIM118
+            piece = file.get_slice(name)
+            if piece.get_dtype() not in TYPES:
+                raise UserError(f"{path}: {name} is of type {piece.get_dtype()}, not a weight")
+            read = partial(_read_safetensor, path, name)
+            yield name, StoredTensor(tuple(piece.get_shape()), TYPES[piece.get_dtype()], read)
 
 
 def _read_safetensor(path: Path, name: str) -> Tensor:
-    with safe_open(path, framework="pt") as file:
+    with open_safetensors(path) as file:
         return file.get_tensor(name)
 
 
