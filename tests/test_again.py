@@ -21,8 +21,8 @@ from editinfinity.files.provenance import Fingerprint, Provenance, settings_used
 from editinfinity.files.writing import write_photograph
 from editinfinity.pipeline import EditInfinityPipeline
 from editinfinity.settings.groups import LoraSettings, TrainingSettings
+from tests.command import run
 from tests.files.test_provenance import DEFAULTS
-from tests.test_everyday import run
 from tests.workflow.project import draw_image, draw_mask
 
 MADE = Provenance(

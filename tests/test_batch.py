@@ -26,10 +26,10 @@ from editinfinity.cli.delivery import PhotographResult
 from editinfinity.cli.progress import _failure_reasons
 from editinfinity.cli.watch import Arrivals
 from editinfinity.jobs.record import Iteration
+from tests.command import UNTRAINED, run
 from tests.command_output import parsed
 from tests.jobs.records import done, write_record
-from tests.test_everyday import ROOT, UNTRAINED, run
-from tests.workflow.project import draw_image, draw_mask
+from tests.workflow.project import ROOT, draw_image, draw_mask
 
 LINE = ("--prompt", "a cat", *UNTRAINED)
 

@@ -29,8 +29,9 @@ from editinfinity.settings.groups import (
     SamplingSettings,
     TrainingSettings,
 )
+from tests.command import run
+from tests.workflow.project import ROOT
 
-ROOT = Path(__file__).parents[1]
 RULES = (
     "check", "jsonl", "image_features", "text_features", "train_textembedding", "train_lora",
     "attention_map", "prompt_map", "kernel", "mask_pictures", "edit", "rendering", "finish",
@@ -38,21 +39,8 @@ RULES = (
 )  # fmt: skip
 
 
-def command(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.run(
-        [sys.executable, "-m", "editinfinity", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment,
-        check=False,
-    )
-
-
 def test_version_and_help_need_no_torch() -> None:
-    done = command("--version")
+    done = run(ROOT, "--version")
     assert done.returncode == 0 and done.stdout.startswith("editinfinity ")
     code = (
         "import sys\nfrom editinfinity.cli import main\nsys.argv = ['editinfinity', '--help']\n"
@@ -146,7 +134,7 @@ def test_earlier_options_of_stages_still_work() -> None:
 def test_faults_are_one_line_and_status_one(
     tmp_path: Path, arguments: list[str], fault: str
 ) -> None:
-    done = command(*arguments, folder=tmp_path)
+    done = run(tmp_path, *arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("editinfinity: ") and fault in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -20,26 +20,10 @@ from PIL import ExifTags, Image
 from editinfinity.cases.folders import read_folder
 from editinfinity.config.load import load_config
 from editinfinity.files.masks import read_mask
-from tests.workflow.project import BARE, draw_image, draw_mask
+from tests.command import TINY, UNTRAINED, run
+from tests.workflow.project import ROOT, draw_image, draw_mask
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[1]
-TINY = ("--model", "tiny", "--set", "train_textembedding_iter=1", "--set", "train_lora_iter=1",
-        "--set", "checkpoint_every=1", "--set", "device=cpu")  # fmt: skip
-UNTRAINED = (*TINY, *(word for key, value in BARE.items() for word in ("--set", f"{key}={value}")))
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return subprocess.run(
-        [sys.executable, "-m", "editinfinity", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-    )
 
 
 @pytest.fixture

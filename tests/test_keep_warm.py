@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,8 +17,9 @@ import pytest
 
 from editinfinity.locks import is_locked
 from editinfinity.worker.warm_process import WarmProcess, end_warm_process, warm_processes
-from tests.test_everyday import ROOT, TINY, run
-from tests.workflow.project import draw_image, draw_mask
+from tests.command import TINY, run
+from tests.waiting import eventually
+from tests.workflow.project import ROOT, draw_image, draw_mask
 
 pytestmark = pytest.mark.slow
 
@@ -38,15 +39,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for process in warm_processes():
             end_warm_process(process.folder)
         assert eventually(lambda: not list(Path(runtime, "editinfinity").glob("warm-*")))
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def kept() -> WarmProcess:

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from editinfinity.cases.create import case_name
 from editinfinity.errors import UserError
 from editinfinity.locks import Lock, is_locked
 from editinfinity.planning.in_use import locked_for_change, paths_of_case, paths_of_output
-from tests.test_everyday import TINY, run
+from tests.command import TINY, run
+from tests.waiting import eventually
 from tests.workflow.project import ROOT, Project, draw_image, draw_mask
 
 pytestmark = pytest.mark.slow
@@ -63,13 +63,6 @@ def change(paths: list[Path]) -> None:
     """Take the locks of a command, and give them back."""
     with locked_for_change(paths):
         pass
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -223,7 +216,7 @@ def test_new_beside_a_workflow(tmp_path: Path) -> None:
             stderr=log,
         )
     try:
-        eventually(lambda: b"Execute" in (project.folder / "log").read_bytes())
+        assert eventually(lambda: b"Execute" in (project.folder / "log").read_bytes())
         stop(project.folder)
         for name in ("one", "two"):
             said = refused(project.folder, "new", name, "photo.jpg", *PROMPT, "--name", "cat")
@@ -255,7 +248,7 @@ def test_two_edits_of_one_photograph(folder: Path) -> None:
             stderr=log,
         )
     try:
-        eventually(lambda: b"[1/" in (folder / "log").read_bytes())
+        assert eventually(lambda: b"[1/" in (folder / "log").read_bytes())
         stop(project)
         second = (*line, "--prompt", "a dog", "--seed", "2", "--box", "1,2,30,30")
         assert "another edit of this is running" in refused(folder, *second)
@@ -263,7 +256,7 @@ def test_two_edits_of_one_photograph(folder: Path) -> None:
         first.wait()
         assert "another edit of this is running" in refused(folder, *second)
         send(project, signal.SIGKILL)
-        eventually(lambda: not is_locked(project / ".running"))
+        assert eventually(lambda: not is_locked(project / ".running"))
     finally:
         first.kill()
         send(project, signal.SIGKILL)
@@ -276,7 +269,8 @@ def stop(folder: Path) -> None:
         send(folder, signal.SIGSTOP)
         return all(is_stopped(process) for process in processes(folder))
 
-    eventually(stands_still)  # a signalled process first ends its system call, a write included
+    # A signalled process first ends its system call, a write included.
+    assert eventually(stands_still)
 
 
 def is_stopped(process: Path) -> bool:

@@ -11,8 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import Any
 from urllib.parse import quote
 
 from PIL import Image
+
+from tests.waiting import eventually
 
 QUICK = ("--set", "train_lora_iter=2", "--set", "train_textembedding_iter=1")
 """Options with which a photograph is learned in a moment."""
@@ -153,7 +154,7 @@ class App:
 
     def ended(self, photograph: str, number: int) -> dict[str, Any]:
         states = ("done", "failed", "cancelled")
-        wait_until(lambda: self.tries(photograph)[number - 1]["state"] in states)
+        assert eventually(lambda: self.tries(photograph)[number - 1]["state"] in states)
         return self.tries(photograph)[number - 1]
 
     def model_processes(self) -> list[int]:
@@ -180,13 +181,6 @@ class App:
 
 def path_of(photograph: str) -> str:
     return f"/api/photographs/{quote(photograph)}"
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.1)
 
 
 def png_of(picture: Image.Image, **options: Any) -> bytes:

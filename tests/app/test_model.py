@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from editinfinity.app import model as model_module
 from editinfinity.app.conversation import Task
 from editinfinity.app.model import Model
 from editinfinity.errors import UserError
+from tests.waiting import eventually
 
 SETTINGS = dict.fromkeys(
     ("model_dir", "device", "attention_bias", "threads", "text_encoder_dtype"), None
@@ -53,19 +53,12 @@ class Started:
         return lambda: bool(self.states) and self.states[-1][0] == state
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_model_that_cannot_be_loaded_is_tried_again_for_a_task_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started = Started(NO_WEIGHTS, monkeypatch)
     started.model.preload()
-    eventually(started.is_in("failed"))
+    assert eventually(started.is_in("failed"))
     line = "weights: do not exist; fetch them; the next edit loads the model again"
     assert started.states[-1][1] == line
     for _ in range(3):
@@ -81,7 +74,7 @@ def test_a_model_that_made_room_is_loaded_again_for_a_task_only(
 ) -> None:
     started = Started(LOADED, monkeypatch)
     started.model.preload()
-    eventually(started.is_in("ready"))
+    assert eventually(started.is_in("ready"))
     started.model.release()
     started.model.preload()
     assert started.times == 1

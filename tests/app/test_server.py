@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.app.running import QUICK, App, box_mask, path_of, png_of, wait_until
+from tests.app.running import QUICK, App, box_mask, path_of, png_of
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +112,7 @@ def test_a_word_and_what_differs_between_the_prompts_are_found(app: App) -> None
     for how, word in (("word", "tree"), ("both", "")):
         answer = app.post(f"{path_of(id_)}/find_mask", {"how": how, "word": word})
         task = answer.json["task"]
-        wait_until(
+        assert eventually(
             lambda task=task: any(
                 e.get("task") == task and e["state"] == "done" for e in app.events
             )
@@ -127,7 +128,7 @@ def test_a_cancelled_try_ends_within_an_iteration_and_the_next_goes_on(app: App)
     path = path_of(id_)
     long = app.post(f"{path}/tries", {"settings": {"train_lora_iter": 300}}).json["try"]
     following = app.post(f"{path}/tries", {"settings": {}}).json["try"]
-    wait_until(lambda: "style" in stages(app, long))
+    assert eventually(lambda: "style" in stages(app, long))
     app.post("/api/cancel", {"photograph": id_, "try": long})
     assert app.ended(id_, long)["state"] == "cancelled"
     assert app.ended(id_, following)["state"] == "done"
@@ -140,7 +141,7 @@ def test_a_cancelled_try_ends_within_an_iteration_and_the_next_goes_on(app: App)
 def test_a_killed_model_process_costs_one_edit(app: App) -> None:
     id_ = id_of(app, "a.png")
     number = app.post(f"{path_of(id_)}/tries", {"settings": {"train_lora_iter": 299}}).json["try"]
-    wait_until(lambda: "style" in stages(app, number))
+    assert eventually(lambda: "style" in stages(app, number))
     (process,) = app.model_processes()
     os.kill(process, signal.SIGKILL)
     lost = app.ended(id_, number)
@@ -155,7 +156,7 @@ def test_every_page_hears_what_another_one_does(app: App) -> None:
     time.sleep(0.5)
     id_ = id_of(app, "a.png")
     app.put(path_of(id_), {"source": "a tree", "prompt": "a cloud"})
-    wait_until(
+    assert eventually(
         lambda: any(
             e["type"] == "photograph" and e["photograph"]["prompt"] == "a cloud"
             for e in other.events
@@ -191,11 +192,11 @@ def test_a_killed_app_loses_nothing(folder: Path, tmp_path: Path) -> None:
     app.put(path_of(id_), {"source": "a tree", "prompt": "a house", "settings": {"seed": 7}})
     assert app.draw(id_)["state"] == "done"
     number = app.post(f"{path_of(id_)}/tries", {"settings": {"train_lora_iter": 300}}).json["try"]
-    wait_until(lambda: app.tries(id_)[number - 1]["state"] == "learning")
+    assert eventually(lambda: app.tries(id_)[number - 1]["state"] == "learning")
     children = app.model_processes()
     before = app.state()["photographs"]
     app.kill()
-    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    assert eventually(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
     app = App.start("photos", *QUICK, cwd=tmp_path)
     app.listen()
     try:
@@ -226,7 +227,7 @@ def test_the_run_makes_what_the_tries_show(folder: Path, tmp_path: Path) -> None
         assert drawn["state"] == "done", drawn
         assert app.post("/api/run").status == 202
         assert app.post("/api/run").status == 422
-        wait_until(lambda: app.state()["run"]["state"] != "running")
+        assert eventually(lambda: app.state()["run"]["state"] != "running")
         run = app.state()["run"]
         assert run["state"] == "failed" and run["report"]
         assert [fault["id"] for fault in run["failed"]] == [b]
@@ -239,7 +240,7 @@ def test_the_run_makes_what_the_tries_show(folder: Path, tmp_path: Path) -> None
         # Ctrl-C during a run leaves none of its processes.
         app.put(path_of(a), {"source": "a tree", "prompt": "a car", "settings": {"seed": 9}})
         app.post("/api/run")
-        wait_until(lambda: app.state()["run"]["done"] > 0)
+        assert eventually(lambda: app.state()["run"]["done"] > 0)
         children = app.model_processes()
         assert children
     finally:

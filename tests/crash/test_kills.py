@@ -16,13 +16,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from editinfinity.planning.run_marker import MARKER, REPORT_TARGET
+from tests.waiting import eventually
 from tests.workflow.project import Project
 
 KILLS = int(os.environ.get("EDITINFINITY_KILLS", "30"))
@@ -74,13 +74,6 @@ def processes(project: Project) -> dict[int, str]:
         except OSError:
             continue
     return found
-
-
-def eventually(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not (done := condition()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return done
 
 
 VICTIMS = {

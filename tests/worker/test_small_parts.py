@@ -28,6 +28,7 @@ from editinfinity.worker.cards import Card, visible_cards
 from editinfinity.worker.leases import Slot, lease, lease_folder, slots_of
 from editinfinity.worker.private import private_folder, require_private
 from editinfinity.worker.protocol import Connection, ProtocolError, connect
+from tests.waiting import eventually
 
 CALL = Call(
     "train_lora",
@@ -276,10 +277,7 @@ def test_jobs_get_a_slot_in_the_order_in_which_they_came(
 
     with lease([slot], tmp_path, prefer=lambda _: True):
         first = job("first")
-        deadline = time.monotonic() + 30
-        while not caplog.messages:  # that it waits, once it has tried
-            assert time.monotonic() < deadline, "nobody waits"
-            time.sleep(0.001)
+        assert eventually(lambda: bool(caplog.messages)), "it tells that it waits once it has tried"
     second = job("second")  # tries at once, while the first still pauses
     first.join()
     second.join()
@@ -308,10 +306,7 @@ def test_a_suspended_job_loses_its_turn(tmp_path: Path, monkeypatch: pytest.Monk
     command = [sys.executable, "-c", WAITING, str(tmp_path)]
     with lease([Slot("one")], tmp_path, prefer=lambda _: True):
         waiting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 30
-        while not is_locked(turn):
-            assert time.monotonic() < deadline, "nobody is the next"
-            time.sleep(0.001)
+        assert eventually(lambda: is_locked(turn)), "nobody is the next"
         time.sleep(1.5)
         assert time.time() - turn.stat().st_mtime < 1, "it does not show that it runs"
         waiting.send_signal(signal.SIGSTOP)

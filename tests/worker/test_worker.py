@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -45,6 +44,7 @@ from editinfinity.worker.protocol import connect
 from editinfinity.worker.session import SESSION, Session, open_session
 from tests.jobs.test_record import require_schema
 from tests.stages.conftest import draw_photograph
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -185,15 +185,6 @@ def worker_of(session: Session) -> int:
         return int.from_bytes(data[:4], sys.byteorder)
     finally:
         line.close()
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def running(process: int) -> bool:
