@@ -11,6 +11,7 @@ from PIL import Image
 from editinfinity.errors import UserError
 from editinfinity.files.colour import to_srgb
 from editinfinity.files.formats import IMAGE_ENDINGS
+from editinfinity.files.images import PNG_OPTIONS
 from editinfinity.files.masks import read_mask
 from editinfinity.files.opening import open_header, open_picture, open_small, size_upright
 from editinfinity.files.photograph import read_photograph
@@ -134,5 +135,5 @@ def ending_of_upload(path: Path, name: str) -> str:
 
 def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
+    picture.save(buffer, "PNG", **PNG_OPTIONS)
     return buffer.getvalue()
