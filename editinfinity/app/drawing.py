@@ -17,7 +17,9 @@ from typing import Any
 from PIL import ImageOps
 
 from editinfinity.app.conversation import Conversation, Task
+from editinfinity.app.pictures import view_of
 from editinfinity.errors import UserError
+from editinfinity.files.atomic import write_bytes
 from editinfinity.files.cropping import AUTO, FULL, Region, crop_around
 from editinfinity.files.images import write_png
 from editinfinity.files.masks import read_mask
@@ -126,7 +128,11 @@ class Drawing:
         write_png(Path(task.output), ImageOps.invert(mask.convert("L")))
 
     def _draw(self, task: Task) -> None:
-        """Write the edited photograph, with its metadata and the settings that it was made with."""
+        """Write the edited photograph, with its metadata and the settings that it was made with.
+
+        The page shows the view while the photograph is written, which takes a second and more if
+        it is large.
+        """
         settings = task.settings
         inversion = self._inversion(task, self._region(task), settings)
         self.conversation.tell("progress", stage="drawing")
@@ -136,6 +142,9 @@ class Drawing:
             inversion, task.prompt, mask=mask, **edit,
             on_progress=lambda _: self.conversation.require_wanted(),
         )  # fmt: skip
+        if task.view is not None:
+            write_bytes(Path(task.view), view_of(picture))
+            self.conversation.tell("progress", stage="saving")
         picture.save(task.output)
 
     def _region(self, task: Task) -> Region | None:

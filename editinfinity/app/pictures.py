@@ -57,6 +57,13 @@ def thumbnail(path: Path, side: int) -> tuple[bytes, str]:
     return _thumbnail(path, max(1, min(side, _MAX_THUMBNAIL)), path.stat().st_mtime_ns)
 
 
+def view_of(picture: Image.Image) -> bytes:
+    """Return a JPEG of a picture as it is seen on a screen, at most as large as a thumbnail."""
+    seen = to_rgb(picture)  # a copy if it is RGB already
+    seen.thumbnail((_MAX_THUMBNAIL, _MAX_THUMBNAIL), Image.Resampling.LANCZOS)
+    return _encoded(seen)[0]
+
+
 def _encoded(picture: Image.Image) -> tuple[bytes, str]:
     rgb = to_rgb(picture)
     rgb = to_srgb(rgb, rgb.info.get("icc_profile"))

@@ -182,11 +182,11 @@ def path_of(photograph: str) -> str:
     return f"/api/photographs/{quote(photograph)}"
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 240) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 240, step: float = 0.1) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.1)
+        time.sleep(step)
 
 
 def png_of(picture: Image.Image, **options: Any) -> bytes:
