@@ -12,5 +12,5 @@ def eventually(condition: Callable[[], bool], seconds: float = 240) -> bool:
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.02)
+        time.sleep(0.005)
     return True

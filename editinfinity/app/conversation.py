@@ -36,6 +36,7 @@ class Task:
         prompt: description of the edited picture.
         settings: all settings, in canonical form.
         mask: mask to edit under; None to edit the whole picture.
+        view: the picture as it is seen on a screen, a small JPEG to write before ``output``.
         how: ``word``, or what is compared to find a mask; None to draw.
         word: the word to find.
     """
@@ -47,6 +48,7 @@ class Task:
     prompt: str
     settings: Mapping[str, Any]
     mask: str | None = None
+    view: str | None = None
     how: str | None = None
     word: str = ""
 

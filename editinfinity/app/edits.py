@@ -17,7 +17,7 @@ from editinfinity.app.conversation import Cancelled, Task
 from editinfinity.app.events import Events
 from editinfinity.app.model import Model
 from editinfinity.app.project import Photograph, Project
-from editinfinity.app.tries import CANCELLED, DONE, DRAWING, FAILED, LEARNING, Try
+from editinfinity.app.tries import CANCELLED, DONE, DRAWING, FAILED, LEARNING, SAVING, Try
 from editinfinity.config.load import load_config
 from editinfinity.errors import UserError
 from editinfinity.method.prompt_changes import require_comparable
@@ -26,7 +26,13 @@ from editinfinity.settings.groups import FOUND, NEED_SOURCE_PROMPT
 
 log = logging.getLogger(__name__)
 
-_STATES = {"learning": LEARNING, "words": LEARNING, "style": LEARNING, "drawing": DRAWING}
+_STATES = {
+    "learning": LEARNING,
+    "words": LEARNING,
+    "style": LEARNING,
+    "drawing": DRAWING,
+    "saving": SAVING,
+}
 """Stage that the model's process tells → state of the try."""
 
 
@@ -96,7 +102,9 @@ class Edits:
             raise UserError(f"{chosen['method']}: write what the photograph shows, then draw")
         made = self.project.new_try(photograph, settings)
         mask = made.mask_path if made.mask_path.exists() else None
-        task = self._task(photograph, made.picture_path, chosen, mask=mask and str(mask))
+        task = self._task(
+            photograph, made.picture_path, chosen, mask=mask and str(mask), view=str(made.view_path)
+        )
         self._put(_Job(next(self._numbers), photograph, task, made))
         return made
 
@@ -213,6 +221,8 @@ class Edits:
     def _end(self, job: _Job, state: str, line: str, seconds: float | None = None) -> None:
         if job.made is not None:
             job.made.state, job.made.line, job.made.seconds = state, line, seconds
+            if state != DONE:
+                job.made.view_path.unlink(missing_ok=True)
             try:
                 job.made.write()
             except UserError as error:  # a full disk: the page knows it all the same

@@ -11,6 +11,7 @@ from PIL import Image
 from editinfinity.errors import UserError
 from editinfinity.files.colour import to_srgb
 from editinfinity.files.formats import IMAGE_ENDINGS
+from editinfinity.files.images import PNG_OPTIONS
 from editinfinity.files.masks import read_mask
 from editinfinity.files.opening import open_header, open_picture, open_small, size_upright
 from editinfinity.files.photograph import read_photograph
@@ -54,6 +55,13 @@ def _thumbnail(path: Path, side: int, modified: int) -> tuple[bytes, str]:
 def thumbnail(path: Path, side: int) -> tuple[bytes, str]:
     """Return a picture of at most ``side`` pixels a side: (bytes, media type)."""
     return _thumbnail(path, max(1, min(side, _MAX_THUMBNAIL)), path.stat().st_mtime_ns)
+
+
+def view_of(picture: Image.Image) -> bytes:
+    """Return a JPEG of a picture as it is seen on a screen, at most as large as a thumbnail."""
+    seen = to_rgb(picture)  # a copy if it is RGB already
+    seen.thumbnail((_MAX_THUMBNAIL, _MAX_THUMBNAIL), Image.Resampling.LANCZOS)
+    return _encoded(seen)[0]
 
 
 def _encoded(picture: Image.Image) -> tuple[bytes, str]:
@@ -134,5 +142,5 @@ def ending_of_upload(path: Path, name: str) -> str:
 
 def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
+    picture.save(buffer, "PNG", **PNG_OPTIONS)
     return buffer.getvalue()

@@ -82,6 +82,7 @@ class Page:
             Route(f"{photograph}/tries", self.tries, methods=["GET"]),
             Route(f"{photograph}/tries", self.draw, methods=["POST"]),
             Route(f"{one_try}/picture", self.try_picture),
+            Route(f"{one_try}/view", self.try_view),
             Route(f"{one_try}/mask", self.try_mask),
             Route(f"{one_try}/download", self.download),
             Route(f"{one_try}/continue", self.edit_further, methods=["POST"]),
@@ -211,7 +212,14 @@ class Page:
 
     def try_picture(self, request: Request) -> Response:
         _, made = self._drawn(request)
-        return _picture(made.picture_path, request)
+        has_view = "size" in request.query_params and made.view_path.is_file()
+        return _picture(made.view_path if has_view else made.picture_path, request)
+
+    def try_view(self, request: Request) -> Response:
+        _, made = self._try(request)
+        if not made.view_path.is_file():
+            raise RefusedError(404, "this try has no picture")
+        return Response(made.view_path.read_bytes(), media_type="image/jpeg")
 
     def try_mask(self, request: Request) -> Response:
         from editinfinity.app.pictures import mask_for_page

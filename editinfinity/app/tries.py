@@ -10,7 +10,7 @@ from typing import Any
 
 from editinfinity.files.atomic import write_json
 
-QUEUED, LEARNING, DRAWING = "queued", "learning", "drawing"
+QUEUED, LEARNING, DRAWING, SAVING = "queued", "learning", "drawing", "saving"
 DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
 ENDED = (DONE, FAILED, CANCELLED)
 """States of a try in which nothing more happens to it."""
@@ -25,7 +25,8 @@ class Try:
         number: number of the try, from 1.
         prompt, source: the prompts that it was made with.
         settings: settings that differ from the project's.
-        state: ``queued``, ``learning``, ``drawing``, ``done``, ``failed`` or ``cancelled``.
+        state: ``queued``, ``learning``, ``drawing``, ``saving``, ``done``, ``failed`` or
+            ``cancelled``. From ``saving`` on there is the view.
         seconds: how long it took; None until it is done.
         line: why it failed, or what to know about it; may be empty.
     """
@@ -43,6 +44,11 @@ class Try:
     def picture_path(self) -> Path:
         """The edited picture, a PNG with its settings and the photograph's metadata."""
         return self.folder / f"try-{self.number:04}.png"
+
+    @property
+    def view_path(self) -> Path:
+        """The edited picture as it is seen on a screen, a small JPEG that is written first."""
+        return self.folder / f"try-{self.number:04}-view.jpg"
 
     @property
     def mask_path(self) -> Path:

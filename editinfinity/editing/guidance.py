@@ -64,13 +64,10 @@ def padded_rows(texts: Sequence[TextFeatures]) -> TextFeatures:
     batch, longest = len(first), max(part.features.shape[1] for part in texts)
     rows, masks = [], []
     for part in texts:
-        features = part.features.to(first).expand(batch, -1, -1)
-        mask = torch.ones_like(features[..., 0], dtype=torch.bool)
-        if part.mask is not None:
-            mask = part.mask.expand(batch, -1)
-        missing = longest - features.shape[1]
-        rows.append(F.pad(features, (0, 0, 0, missing)))
-        masks.append(F.pad(mask, (0, missing)))
+        padded = part.pad(longest)
+        assert padded.mask is not None
+        rows.append(padded.features.to(first).expand(batch, -1, -1))
+        masks.append(padded.mask.expand(batch, -1))
     return TextFeatures(torch.cat(rows), torch.cat(masks))
 
 

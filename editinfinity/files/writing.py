@@ -19,6 +19,7 @@ from editinfinity.errors import UserError, first_sentence
 from editinfinity.files.atomic import write_bytes
 from editinfinity.files.formats import require_plugin
 from editinfinity.files.geometry import Size
+from editinfinity.files.images import PNG_OPTIONS
 from editinfinity.files.metadata import (
     PARAMETERS_KEY,
     SETTINGS_KEY,
@@ -193,7 +194,7 @@ def _save_options(
             text.add_text(PARAMETERS_KEY, parameters)  # an iTXt chunk only where it must be
         if metadata.xmp is not None:
             text.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode("utf-8", "replace"))
-        return {**options, "pnginfo": text, "compress_level": _PNG_LEVEL}
+        return {**options, "pnginfo": text, **PNG_OPTIONS}
     xmp = metadata.xmp if settings is None else with_settings(metadata.xmp, settings)
     if format_ == "JPEG":
         xmp = _xmp_for_jpeg(xmp, settings, path)
@@ -239,12 +240,6 @@ def _xmp_for_jpeg(xmp: bytes | None, settings: str | None, path: Path) -> bytes 
 
 
 _TIFF_XMP = 700
-_PNG_LEVEL = 3
-"""zlib level of PNG files.
-
-At 24 million pixels it takes a third of the default level's time, and files are a few per cent
-larger.
-"""
 
 
 def _jpeg_quality_like(like: Path | None) -> dict[str, Any]:

@@ -115,10 +115,12 @@ def draw(
     edit = Edit(
         transformer, photograph, prompt, source_prompt, soft_prompt, keep, sampling, guidance
     )
-    approach = approach_of(edit)
+    approach, text = approach_of(edit), edit.text
+    if approach.watcher is None and transformer.device.type == "cuda":
+        text = text.pad(_padded_length(text.features.shape[1], transformer.config.text_length))
     return sampler.sample(
         transformer,
-        edit.text,
+        text,
         schedule,
         sampling,
         torch.Generator().manual_seed(sampling.seed),
@@ -129,6 +131,19 @@ def draw(
         # Recorded passes cannot be watched.
         passes=passes if approach.watcher is None else ScalePasses,
     ).code
+
+
+_PADDED_TOKENS = 64
+"""Texts are padded to a multiple of this number of tokens on a GPU.
+
+So prompts of different lengths, with a soft prompt of 20 vectors or without, replay the same CUDA
+graphs. Recorded and other drawings are padded alike, so that they are equal.
+"""
+
+
+def _padded_length(tokens: int, most: int) -> int:
+    """Return the length that a text is padded to, for a model of texts of ``most`` tokens."""
+    return min(-(-tokens // _PADDED_TOKENS) * _PADDED_TOKENS, most)
 
 
 @report_memory_faults("choose a smaller pixel_budget")

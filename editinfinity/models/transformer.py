@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -66,6 +67,14 @@ class TextFeatures:
         batch = self.features.shape[0]
         extra = vectors.to(self.features.dtype).expand(batch, -1, -1)
         return TextFeatures(torch.cat([self.features, extra], dim=1))
+
+    def pad(self, length: int) -> TextFeatures:
+        """Return this text padded to a number of tokens, with a mask; longer texts get the mask."""
+        missing = max(0, length - self.features.shape[1])
+        mask = torch.ones_like(self.features[..., 0], dtype=torch.bool)
+        if self.mask is not None:
+            mask = self.mask
+        return TextFeatures(F.pad(self.features, (0, 0, 0, missing)), F.pad(mask, (0, missing)))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.app.running import QUICK, App, path_of
+from tests.app.running import QUICK, App, box_mask, path_of, png_of
 from tests.report.browser import barriers, chromium, require_chromium
 from tests.report.made import HOSTILE, scene
 
@@ -284,6 +284,30 @@ def stages(app: App, id_: str, number: int) -> set[str]:
     """What was told of the making of a try."""
     told = (event for event in app.events if event["type"] == "progress")
     return {each["stage"] for each in told if (each["photograph"], each["try"]) == (id_, number)}
+
+
+SHOWN = """
+window.shown = [];
+const after = document.getElementById("after");
+new MutationObserver(() => window.shown.push(after.getAttribute("src")))
+  .observe(after, {attributeFilter: ["src"]});
+"""
+
+
+def test_a_large_edit_is_seen_before_it_is_saved(browser: Any, app: App) -> None:
+    noise = Image.effect_noise((3000, 2000), 60).convert("RGB")
+    id_ = app.upload(png_of(noise), "large.png").json["id"]
+    app.put(f"{path_of(id_)}/mask", box_mask(noise.size, (900, 600, 1500, 1100)))
+    show(browser, app, "large.png")
+    type_into(browser, "source", "a red apple on a table")
+    type_into(browser, "prompt", "a green apple on a table")
+    browser.execute_script(SHOWN)
+    assert drawn(browser, app, id_)["state"] == "done"
+    width = "return document.getElementById('after').naturalWidth"
+    wait(browser, lambda: browser.execute_script(width) == 3000, "the photograph is shown")
+    paths = [f"{path_of(id_)}/tries/1/{name}" for name in ("view", "picture")]
+    assert browser.execute_script("return window.shown") == paths
+    assert not by_id(browser, "progress").is_displayed()
 
 
 def test_from_the_stroke_to_the_edit_and_back(browser: Any, app: App) -> None:

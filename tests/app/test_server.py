@@ -75,7 +75,7 @@ def test_a_photograph_is_learned_once_and_kept_outside_the_mask(app: App) -> Non
     app.put(path, {"source": "a tree", "prompt": "a ship", "settings": {"seed": 3}})
     second = app.draw(id_)
     number = second["n"]
-    assert second["state"] == "done" and stages(app, number) == {"drawing"}
+    assert second["state"] == "done" and stages(app, number) == {"drawing", "saving"}
     assert second["prompt"] == "a ship" and second["mask"]
     picture = app.get(f"{path}/tries/{number}/picture").picture()
     before, after = np.asarray(photograph(1)), np.asarray(picture.convert("RGB"))
@@ -87,6 +87,32 @@ def test_a_photograph_is_learned_once_and_kept_outside_the_mask(app: App) -> Non
     assert saved.getexif()[0x010E] == "a harbour"
     assert '"prompt": "a ship"' in str(saved.info)
     assert app.get(f"{path}/tries/1/mask").picture().getbbox() == BOX
+
+
+def test_a_large_edit_is_seen_before_it_is_saved(app: App) -> None:
+    noise = Image.effect_noise((2400, 1600), 60).convert("RGB")
+    answer = app.upload(png_of(noise), "large.png")
+    id_ = answer.json["id"]
+    path = path_of(id_)
+    app.put(path, {"source": "a tree", "prompt": "a house"})
+    app.put(f"{path}/mask", box_mask(noise.size, (300, 300, 800, 700)))
+    number = app.post(f"{path}/tries", {"settings": {}}).json["try"]
+
+    def told() -> list[str]:
+        tries = [e["try"] for e in app.events if e["type"] == "try" and e["photograph"] == id_]
+        return [made["state"] for made in tries if made["n"] == number]
+
+    assert eventually(lambda: "saving" in told())
+    assert app.get(f"{path}/tries/{number}/picture").status == 404
+    view = app.get(f"{path}/tries/{number}/view").picture()
+    assert (view.format, view.size) == ("JPEG", (2048, 1365))
+    assert eventually(lambda: told()[-1] == "done")
+    assert told()[-3:] == ["drawing", "saving", "done"]
+    edited = app.get(f"{path}/tries/{number}/picture").picture().convert("RGB")
+    assert edited.size == noise.size and edited.tobytes() != noise.tobytes()
+    seen = np.asarray(edited.resize(view.size, Image.Resampling.LANCZOS)).astype(int)
+    assert np.abs(seen - np.asarray(view)).mean() < 5
+    assert app.get(f"{path}/tries/{number}/picture?size=256").picture().size == (256, 171)
 
 
 def test_loading_the_model_is_told_part_by_part(app: App) -> None:
@@ -204,7 +230,7 @@ def test_a_killed_app_loses_nothing(folder: Path, tmp_path: Path) -> None:
         first, second = app.tries(id_)
         assert first["state"] == "done" and second["state"] == "cancelled"
         assert app.get(f"{path_of(id_)}/mask").picture().getbbox() is not None
-        assert app.draw(id_)["state"] == "done" and stages(app, 3) == {"drawing"}
+        assert app.draw(id_)["state"] == "done" and stages(app, 3) == {"drawing", "saving"}
     finally:
         app.close()
 

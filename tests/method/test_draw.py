@@ -13,7 +13,7 @@ from editinfinity.files.checkpoints import Adapter
 from editinfinity.inversion.lora import add_lora
 from editinfinity.method import draw as module
 from editinfinity.method.approach import Edit, approach_of
-from editinfinity.method.draw import adapted, decode, draw, use_adapter
+from editinfinity.method.draw import _padded_length, adapted, decode, draw, use_adapter
 from editinfinity.models.scale_passes import ScalePasses
 from editinfinity.models.transformer import Infinity
 from editinfinity.settings.groups import GuidanceSettings, LoraSettings, SamplingSettings
@@ -149,3 +149,11 @@ def test_a_code_is_decoded_to_a_picture() -> None:
     code = torch.tensor([[-0.5, 0.0], [0.25, 2.0]]).expand(1, 3, 2, 2)
     picture = np.asarray(decode(Doubling(), code))  # type: ignore[arg-type]
     assert picture.shape == (2, 2, 3) and picture[..., 0].tolist() == [[0, 127], [191, 255]]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "most", "padded"),
+    [(1, 512, 64), (64, 512, 64), (65, 512, 128), (500, 512, 512), (130, 160, 160)],
+)
+def test_texts_of_many_lengths_are_padded_to_few(tokens: int, most: int, padded: int) -> None:
+    assert _padded_length(tokens, most) == padded

@@ -178,7 +178,7 @@ def test_a_found_place_follows_its_settings(caplog: pytest.LogCaptureFixture) ->
     plain = {"prompt_map_filter": False, "prompt_map_grow": 0}
     assert found(**plain) == 100
     assert found(**plain, prompt_map_threshold=0.2) == 400
-    assert found(prompt_map_filter=False) == 14**2  # two cells on each side
+    assert found(prompt_map_filter=False) == 12**2  # one cell on each side
     assert found(prompt_map_grow=0, prompt_map_threshold=0.2) > 425  # along the edges
     addition = maps_of(soft, is_addition=True)
     assert found(addition, prompt_map_grow=0, prompt_map_threshold=0.2) == 400

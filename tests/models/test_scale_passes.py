@@ -82,6 +82,19 @@ def test_padded_rows_are_replayed_with_their_own_masks() -> None:
     assert recorded.complete and torch.equal(first.mask, kept)  # type: ignore[arg-type]
 
 
+def test_a_padded_text_means_what_it_did() -> None:
+    base, words = model(), text(6, 2)
+    longer = words.pad(9)
+    assert longer.features.shape == (1, 9, 128)
+    assert longer.mask is not None and longer.mask.tolist() == [[True] * 6 + [False] * 3]
+    assert torch.equal(padded(0).pad(12).mask[:, :9], padded(0).mask)  # type: ignore
+    assert words.pad(4).features.shape == words.features.shape
+    plain, masked = (ScalePasses(base, each, SCHEDULE) for each in (words, longer))
+    for scale, length in enumerate(SCHEDULE.lengths):
+        inputs = torch.full((1, length, 8), 0.3) if scale else None
+        assert torch.allclose(plain.logits(scale, inputs), masked.logits(scale, inputs), atol=1e-5)
+
+
 @pytest.mark.usefixtures("replays")
 def test_rows_that_are_no_longer_needed_are_left_out() -> None:
     base, words = model(), padded(0)
@@ -109,8 +122,9 @@ def test_replayed_edits_of_two_prompts_are_the_plain_ones(method: str) -> None:
     from editinfinity.settings.groups import GuidanceSettings
     from tests.method.test_approach import ENCODER, PHOTOGRAPH, SOURCE, TARGET, TINY
 
-    other = encode_prompt("a small green cup", TINY, ENCODER)  # of the same length as TARGET
-    base, runner = model("cuda"), CudaGraphRunner()
+    other = encode_prompt("a small green cup on a long and narrow table", TINY, ENCODER)
+    assert len(other.features) != len(TARGET.features)
+    base, runner, recorded = model("cuda"), CudaGraphRunner(), []
     for seed in range(4):
         drawn = [
             draw(base, PHOTOGRAPH, (TARGET, other)[seed % 2], SamplingSettings(seed=seed),
@@ -118,8 +132,10 @@ def test_replayed_edits_of_two_prompts_are_the_plain_ones(method: str) -> None:
             for passes in (ScalePasses, runner)
         ]  # fmt: skip
         assert torch.equal(*drawn)
+        recorded.append(runner._recorded)
     # Attention that is replaced runs no recorded pass.
-    assert (runner._recorded is not None) == (method != "aredit")
+    assert (recorded[1] is not None) == (method != "aredit")
+    assert recorded[1] is recorded[2] is recorded[3]  # for prompts of both lengths
 
 
 def test_a_recording_cannot_be_watched() -> None:

@@ -8,7 +8,7 @@
  * @typedef {{id: string, name: string, width: number, height: number, source: string,
  *   prompt: string, mask: boolean, learned: boolean, tries: number, error: string | null,
  *   settings?: Settings}} Photograph
- * @typedef {"queued" | "learning" | "drawing" | "done" | "failed" | "cancelled"} TryState
+ * @typedef {"queued" | "learning" | "drawing" | "saving" | "done" | "failed" | "cancelled"} TryState
  * @typedef {{n: number, state: TryState, prompt: string, source: string, settings: Settings,
  *   seconds: number | null, line: string | null, mask?: boolean}} Try
  * @typedef {{state: "loading" | "ready" | "failed" | "busy", line: string,
@@ -18,7 +18,8 @@
  *   report?: boolean}} Run
  * @typedef {{photographs: Photograph[], current: string | null, model: Model, settings: Setting[],
  *   run: Run, folder: string | null, notices?: string[]}} State
- * @typedef {{photograph: string, try?: number, stage: "words" | "style" | "drawing" | "finding",
+ * @typedef {{photograph: string, try?: number, stage: "words" | "style" | "drawing" | "saving" |
+ *   "finding",
  *   iteration: number, of: number, loss?: number | null, seconds_left?: number | null}} Progress
  */
 
@@ -59,6 +60,8 @@ export const address = {
   photograph: (id, size) => `/api${at(id)}/picture${size ? `?size=${size}` : ""}`,
   /** @param {string} id @param {number} n @param {number} [size] */
   result: (id, n, size) => `/api${at(id)}/tries/${n}/picture${size ? `?size=${size}` : ""}`,
+  /** @param {string} id @param {number} n */
+  view: (id, n) => `/api${at(id)}/tries/${n}/view`,
   /** @param {string} id @param {number} n */
   download: (id, n) => `/api${at(id)}/tries/${n}/download`,
   report: "/api/run/report/",

@@ -59,6 +59,8 @@ export class Editor {
     this.photograph = null;
     /** Number of the try that is shown as soon as it is drawn. @type {number | null} */
     this.awaited = null;
+    /** Number of the awaited try whose view is shown. @type {number | null} */
+    this.seen = null;
     this.saveFields = delayed(() => this.#sendFields(), SAVE_FIELDS_AFTER);
     this.saveMask = delayed(() => this.#sendMask(), SAVE_MASK_AFTER);
     this.commands = new Commands(commandsOf(this));
@@ -164,19 +166,24 @@ export class Editor {
     if (this.photograph?.id !== photograph.id) return;
     this.tries.show(photograph.id, tries);
     const awaited = tries.find((each) => each.n === this.awaited);
-    if (awaited?.state === "done") {
-      this.awaited = null;
-      this.tries.choose(awaited.n);
-      this.views.showResult(photograph.id, awaited);
-      this.stage.element.scrollIntoView({ block: "nearest" });
-      this.tell(`Try ${awaited.n} is drawn.`);
+    if (awaited?.state === "saving" || awaited?.state === "done") {
+      if (this.seen !== awaited.n) {
+        this.tries.choose(awaited.n);
+        this.views.showResult(photograph.id, awaited);
+        this.stage.element.scrollIntoView({ block: "nearest" });
+        this.tell(`Try ${awaited.n} is drawn.`);
+      }
+      this.seen = awaited.n;
+      if (awaited.state === "done") this.awaited = null;
     } else if (awaited && (awaited.state === "failed" || awaited.state === "cancelled")) {
       this.awaited = null;
       this.tries.choose(awaited.n);
+      if (this.seen === awaited.n) this.views.showResult(photograph.id, awaited);
       if (awaited.state === "failed") this.showFault(awaited.line ?? "The picture was not drawn.");
       else this.tell("Cancelled.");
     }
-    const { active } = this.tries;
+    const { active, current } = this.tries;
+    if (current?.state === "done") this.views.sharpen(photograph.id, current);
     if (!active && !this.finding.running) this.showProgress(null);
     else if (active?.state === "queued") showWaiting(active);
     this.refreshControls();
@@ -248,6 +255,7 @@ export class Editor {
     }
     await this.allSaved(photograph.id);
     this.showFault("");
+    this.seen = null;
     this.awaited = (await api.draw(photograph.id, this.fields.settings)).try;
     await this.#loadTries();
   }

@@ -9,6 +9,7 @@ const DOING = {
   words: "Learning the words",
   style: "Learning the photograph",
   drawing: "Drawing",
+  saving: "Saving",
   finding: "Finding the place",
 };
 

@@ -10,6 +10,7 @@ const STATES = {
   queued: "waiting",
   learning: "learning",
   drawing: "drawing",
+  saving: "saving",
   done: "",
   failed: "failed",
   cancelled: "cancelled",

@@ -39,12 +39,28 @@ export class Views {
    * @param {Try | null} shown
    */
   showResult(photograph, shown) {
-    this.hasResult = shown?.state === "done";
+    this.hasResult = shown?.state === "done" || shown?.state === "saving";
     if (shown && this.hasResult) {
-      this.after.src = address.result(photograph, shown.n);
+      this.#load(photograph, shown);
       this.after.alt = `The edited picture: ${shown.prompt}`;
     } else this.after.removeAttribute("src");
     this.set(this.current === "result" ? "result" : "compare");
+  }
+
+  /**
+   * Show the picture of a try that is saved now, if what is shown is its view.
+   * @param {string} photograph
+   * @param {Try} saved
+   */
+  sharpen(photograph, saved) {
+    if (this.after.getAttribute("src") === address.view(photograph, saved.n))
+      this.#load(photograph, saved);
+  }
+
+  /** @param {string} photograph @param {Try} shown */
+  #load(photograph, shown) {
+    const of = shown.state === "done" ? address.result : address.view;
+    this.after.src = of(photograph, shown.n);
   }
 
   /** @param {View} view the mask is shown if there is no edited picture */
