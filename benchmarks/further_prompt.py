@@ -4,10 +4,11 @@
     python benchmarks/further_prompt.py --model infinity_2b --model-dir FOLDER       on a GPU
 
 Starts the app, hardly trains on a photograph, then sends what the page sends for each further
-prompt and waits for the picture that the page shows first, and for the photograph that it shows
-when that is saved. After that, the parts of such an edit are timed one by one in this process, with
-a Python pipeline as the app's. *Drawing* is sampling and decoding. ``--model-dir`` gets random weights at the model's real size, unless they are there (7 GB
-for infinity_2b). Needs the extra ``app``.
+prompt, and waits for the picture that the page shows first (*seen*), and for the photograph that it
+shows when that is written (*saved*). After that, the parts of such an edit are timed one by one in
+this process, with a Python pipeline as the app's. *Drawing* is sampling and decoding.
+``--model-dir`` gets random weights at the model's real size, unless they are there (7 GB for
+infinity_2b). Needs the extra ``app``.
 """
 
 from __future__ import annotations

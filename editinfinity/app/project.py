@@ -13,7 +13,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from editinfinity.app.tries import Try, read_tries
 from editinfinity.cases.create import NewEdit, case_name, make_case
 from editinfinity.cases.photo_folder import find_photographs
 from editinfinity.errors import UserError
-from editinfinity.files.atomic import write_bytes, write_json, write_text
+from editinfinity.files.atomic import write_bytes, write_text
 from editinfinity.files.input_files import is_folder
 from editinfinity.files.opening import size_upright
 from editinfinity.locks import NO_LOCKS, Lock
@@ -161,7 +161,7 @@ class Project:
     def set_texts(
         self, photograph: Photograph, source: str, prompt: str, settings: Mapping[str, Any]
     ) -> None:
-        """Store the prompts and settings of a photograph.
+        """Store the prompts and settings of a photograph; files that stay the same are not written.
 
         Raises:
             UserError: a text is too long, the case is in use by a run, or the disk is full.
@@ -176,10 +176,10 @@ class Project:
         with self._lock:
             with self._locked(photograph) as folder:
                 self._make_case(photograph)
-                write_text(folder / "prompt" / "original_image_prompt.txt", source + "\n")
+                _write_changed(folder / "prompt" / "original_image_prompt.txt", source + "\n")
                 edit = folder / "prompt" / "edit_image_prompt.txt"
                 if prompt.strip():
-                    write_text(edit, prompt + "\n")
+                    _write_changed(edit, prompt + "\n")
                 else:
                     edit.unlink(missing_ok=True)
             photograph.source, photograph.prompt = source, prompt
@@ -264,7 +264,7 @@ class Project:
             "overrides": {case: settings for case, settings in chosen.items() if settings},
         }
         text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
-        write_text(self.folder / "config.yaml", _ABOUT + text)
+        _write_changed(self.folder / "config.yaml", _ABOUT + text)
 
     @contextmanager
     def _locked(self, photograph: Photograph) -> Iterator[Path]:
@@ -323,7 +323,8 @@ class Project:
 
     def _write_page_file(self, photograph: Photograph) -> None:
         content = {"name": photograph.name, "settings": photograph.settings}
-        write_json(self.page_folder(photograph) / "photograph.json", content)
+        text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        _write_changed(self.page_folder(photograph) / "photograph.json", text)
 
 
 def size_of(photograph: Photograph) -> tuple[int, int]:
@@ -339,6 +340,14 @@ def size_of(photograph: Photograph) -> tuple[int, int]:
 def _image_in(case: Path) -> Path | None:
     files = (case / "image").glob("original_image.*")
     return next((path for path in sorted(files) if path.is_file()), None)
+
+
+def _write_changed(path: Path, text: str) -> None:
+    """Write a text unless the file has it already."""
+    with suppress(OSError, UnicodeDecodeError):
+        if path.read_bytes().decode() == text:
+            return
+    write_text(path, text)
 
 
 def _text_of(path: Path) -> str:

@@ -134,4 +134,5 @@ def _pixels_in_cells(cells: NDArray[np.bool_], size: tuple[int, int]) -> NDArray
         ((2 * np.arange(pixels) + 1) * count) // (2 * pixels)
         for pixels, count in zip(size, cells.shape, strict=True)
     )
-    return (cells.astype(np.uint8) * 255)[rows][:, columns]
+    values = cells.astype(np.uint8) * 255
+    return np.take(np.take(values, columns, axis=1), rows, axis=0)

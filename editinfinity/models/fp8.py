@@ -53,7 +53,8 @@ class Fp8Arithmetic:
     def quantise(self, x: Tensor) -> Quantised:
         """Round each row of x (R, K) to FP8 numbers times its scale."""
         largest = x.abs().amax(1, keepdim=True).float().clamp(min=LEAST_ROW)
-        return Quantised((x.float() * (LARGEST / largest)).to(FP8), largest / LARGEST)
+        limit = torch.full_like(largest, LARGEST)  # a number is divided by less exactly
+        return Quantised((x.float() * (limit / largest)).to(FP8), largest / limit)
 
     def multiply(
         self, a: Quantised, b: Quantised, bias: Tensor | None, dtype: torch.dtype

@@ -164,11 +164,11 @@ class Worker:
                 except GpuMemoryError as fault:
                     log.info("%s; trying again with no other model on the GPU", fault)
                 # Outside the except block, because the exception keeps tensors of the run alive.
-                self._models.finish_job()
+                self._models.finish_job(call.stage)
                 self._models.park_all()
                 call.run(host)
             finally:
-                self._models.finish_job()
+                self._models.finish_job(call.stage)
 
 
 class _WarmHost(JobHost):

@@ -69,6 +69,7 @@ class WarmModels:
         self.memory = memory
         self._cache: dict[Any, _Cached] = {}  # least recently used first
         self._kept: dict[str, object] = {}
+        self._finished: set[str] = set()
 
     def load(self, loader: Callable[..., Model], *arguments: object) -> Model:
         """Return what ``loader(*arguments)`` returns. Only the first call reads from disk."""
@@ -100,9 +101,13 @@ class WarmModels:
         """Return an object that an earlier job has kept, and forget it; None if there is none."""
         return self._kept.pop(name, None)
 
-    def finish_job(self) -> None:
-        """Clean up after a job, and drop models whose weights the job has modified."""
+    def finish_job(self, stage: str) -> None:
+        """Clean up after a job of a stage, and drop models whose weights the job has modified."""
         gc.collect()
+        if stage not in self._finished:
+            # What its first job has imported stays, and need not be searched after each job.
+            self._finished.add(stage)
+            gc.freeze()
         for key, entry in list(self._cache.items()):
             if entry.used and entry.on_card and entry.checksum != self._checksum_of(entry):
                 log.warning("%s: a job changed the cached weights; they will be read again", key[0])

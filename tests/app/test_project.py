@@ -61,3 +61,23 @@ def test_damaged_files_of_the_page_are_left_out(tmp_path: Path) -> None:
     (read,) = opened(folder).values()
     assert (read.name, read.settings) == (added.id, {})
     assert list(read.tries) == [1]
+
+
+def test_files_that_stay_the_same_are_not_written(tmp_path: Path) -> None:
+    folder, _ = project_with_case(tmp_path)
+    project = Project(folder, {"model": "tiny"})
+    (photograph,) = project.photographs.values()
+
+    def written_for(*texts: str, **settings: int) -> set[str]:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        before = {path: path.stat().st_ino for path in files}
+        project.set_texts(photograph, *texts, settings)
+        return {path.name for path in files if path.stat().st_ino != before[path]}
+
+    try:
+        assert written_for("a tree", "a house") == set()
+        assert written_for("a tree", "a ship") == {"edit_image_prompt.txt"}
+        assert written_for("a pine", "a ship") == {"original_image_prompt.txt"}
+        assert written_for("a pine", "a ship", seed=3) == {"config.yaml", "photograph.json"}
+    finally:
+        close(project)

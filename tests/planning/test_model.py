@@ -93,10 +93,10 @@ def test_what_a_drawing_depends_on_is_in_its_identity() -> None:
     assert drawing() != drawing(text_encoder_dtype="bf16")
     assert drawing() == drawing(precision="auto") != drawing(precision="fp8")
     # Settings of a found place, of a word's map and of one guidance: only where they are used.
-    assert drawing() == drawing(prompt_map_grow=1) == drawing(editmod_confidence=0.8)
+    assert drawing() == drawing(prompt_map_grow=2) == drawing(editmod_confidence=0.8)
     assert drawing() != drawing(attention_scales="fine")
     found = {"mask_source": "both"}
-    assert drawing(**found) != drawing(**found, prompt_map_grow=1)
+    assert drawing(**found) != drawing(**found, prompt_map_grow=2)
     assert drawing(method="editmod") != drawing(method="editmod", editmod_confidence=0.8)
     settings = load_config({}).settings
     assert text_model_identity(settings, "bundled weights=1") == "bundled weights=1"
@@ -133,16 +133,22 @@ def test_jobs_learn_how_many_run_at_once(
 
 @pytest.mark.parametrize(
     ("chosen", "policy"),
-    [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"), ({"GOMP_SPINCOUNT": "9"}, None)],
+    [
+        ({}, ("passive", "4")),
+        ({"OMP_WAIT_POLICY": "active"}, ("active", "4")),
+        ({"GOMP_SPINCOUNT": "9"}, (None, "4")),
+        ({"OPENBLAS_THREAD_TIMEOUT": "20"}, ("passive", "20")),
+    ],
 )
 def test_threads_of_jobs_sleep_while_they_wait_unless_the_user_chose(
-    chosen: dict[str, str], policy: str | None, monkeypatch: pytest.MonkeyPatch
+    chosen: dict[str, str], policy: tuple[str | None, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(JOBS_AT_ONCE, "unset")
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_THREAD_TIMEOUT"):
         monkeypatch.setenv(name, "")  # so that the end of the test restores it
         monkeypatch.delenv(name)
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     share_cores({"_cores": 2})
-    assert os.environ.get("OMP_WAIT_POLICY") == policy
+    names = "OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT"
+    assert tuple(map(os.environ.get, names)) == policy

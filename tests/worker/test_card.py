@@ -31,11 +31,11 @@ def test_parked_models_free_the_card_and_come_back_unharmed() -> None:
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     models.load(load, 1, width)
-    models.finish_job()
+    models.finish_job("edit")
     second = models.load(load, 2, width)
     assert torch.cuda.memory_allocated() - before < 250 * 2**20, "only one is there"
     assert second.weight.device.type == "cuda"
     del second
-    models.finish_job()
+    models.finish_job("edit")
     again = models.load(load, 1, width)
     assert again.weight.device.type == "cuda" and again.weight.float().mean() == 1

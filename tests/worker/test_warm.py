@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_a_job_leaves_no_trace_on_the_next() -> None:
     adapted.train()
     nn.init.constant_(next(p for p in adapted.parameters() if p.requires_grad), 3.0)
     del model, adapted
-    models.finish_job()
+    models.finish_job("edit")
     after = load()
     assert not after.training and not any(p.requires_grad for p in after.parameters())
     assert not after.drop_path.rates.any()
@@ -91,12 +92,12 @@ def test_weights_that_a_job_wrote_into_are_read_again(caplog: pytest.LogCaptureF
     disk, models = Disk(), WarmModels(Machine(card=None))
     for _ in range(2):
         models.load(disk.load, 1)
-        models.finish_job()
+        models.finish_job("edit")
     assert disk.read == [1]
     # As merging an adapter does it, behind autograd's back.
     models.load(disk.load, 1).weight.data[0, 0] += 1
     with caplog.at_level(logging.WARNING):
-        models.finish_job()
+        models.finish_job("edit")
     assert "changed the cached weights" in caplog.text
     models.load(disk.load, 1)
     assert disk.read == [1, 1]
@@ -107,7 +108,7 @@ def test_the_card_holds_what_fits_and_the_rest_waits_in_ram() -> None:
     models = WarmModels(machine)
     for wanted in (1, 2, 1, 3, 2):
         models.load(disk.load, wanted)
-        models.finish_job()
+        models.finish_job("edit")
     assert disk.read == [1, 2, 3]
     # 2 was used least recently when 3 came, then 1 when 2 came back.
     assert machine.moves == [(2, False), (1, False), (2, True)]
@@ -119,7 +120,7 @@ def test_a_model_in_use_stays_on_the_card_until_it_is_let_go() -> None:
     transformer = models.load(disk.load, 1)
     models.load(disk.load, 2)
     assert machine.moves == []  # both, although only one fits: the job has them
-    models.finish_job()
+    models.finish_job("edit")
     del transformer
     models.load(disk.load, 3)
     assert machine.moves == [(1, False), (2, False)]
@@ -130,7 +131,7 @@ def test_one_model_that_is_too_large_is_kept_all_the_same() -> None:
     models = WarmModels(machine)
     for wanted in (1, 1, 2, 1):
         models.load(disk.load, wanted)
-        models.finish_job()
+        models.finish_job("edit")
     assert disk.read == [1, 2]
     assert machine.moves == [(1, False), (2, False), (1, True)]
 
@@ -140,7 +141,7 @@ def test_where_ram_is_short_models_are_let_go(card: int | None) -> None:
     disk, models = Disk(), WarmModels(Machine(card, ram=-1))
     for wanted in (1, 2, 1):
         models.load(disk.load, wanted)
-        models.finish_job()
+        models.finish_job("edit")
     assert disk.read == [1, 2, 1]
 
 
@@ -175,7 +176,7 @@ def test_a_card_that_is_full_is_cleared_and_tried_again() -> None:
     disk, machine = Disk(), Machine(card=5)
     models = WarmModels(machine)
     models.load(disk.load, 1)
-    models.finish_job()
+    models.finish_job("edit")
 
     def full_at_first(number: int) -> nn.Linear:
         if not machine.moves:
@@ -191,7 +192,7 @@ def test_what_jobs_keep_is_there_once_and_the_last_four_at_most() -> None:
     for name in "abcde":
         models.keep(name, name.upper())
     models.load(Disk().load, 1)
-    models.finish_job()
+    models.finish_job("edit")
     assert [models.take(name) for name in "abeeb"] == [None, "B", "E", None, None]
 
 
@@ -199,7 +200,7 @@ def test_what_jobs_keep_is_let_go_where_memory_is_short() -> None:
     disk, machine = Disk(), Machine(card=1)
     models = WarmModels(machine)
     models.keep("training", models.load(disk.load, 1))
-    models.finish_job()
+    models.finish_job("edit")
     models.load(disk.load, 2)
     assert models.take("training") is None
     assert machine.moves == [(1, False)], "and the model that it used leaves the card"
@@ -209,7 +210,7 @@ def test_text_encoders_are_kept_too() -> None:
     models = WarmModels(MemoryBudget(CPU))
     arguments = (load_text_encoder, preset("tiny"), CPU, None)
     assert models.load(*arguments) is models.load(*arguments)
-    models.finish_job()
+    models.finish_job("edit")
 
 
 def test_ram_left_minds_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +240,19 @@ def test_a_model_that_stays_in_ram_is_never_moved(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING):
         for wanted in (1, 2, 1, 2):
             models.load(disk.load, wanted)
-            models.finish_job()
+            models.finish_job("edit")
     assert disk.read == [1, 2] and not caplog.text
     assert machine.moves == [(2, False), (2, True)]
+
+
+def test_what_the_first_job_of_a_stage_leaves_is_not_searched_again() -> None:
+    models = WarmModels(Machine(card=None))
+    kept = []
+    try:
+        for stage, is_frozen in (("edit", True), ("edit", False), ("train_lora", True)):
+            kept.append([stage])
+            before = gc.get_freeze_count()
+            models.finish_job(stage)
+            assert (gc.get_freeze_count() > before) == is_frozen
+    finally:
+        gc.unfreeze()

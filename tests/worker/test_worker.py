@@ -408,7 +408,7 @@ def test_a_job_short_of_memory_gets_the_card_to_itself(monkeypatch: pytest.Monke
     ran, parked = [], []
 
     class Models:
-        def finish_job(self) -> None:
+        def finish_job(self, stage: str) -> None:
             parked.append("finished")
 
         def park_all(self) -> None:
