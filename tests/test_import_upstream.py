@@ -29,6 +29,7 @@ from tests.released.upstream import (
     BLEND,
     EMBEDDING,
     LORA,
+    SETTINGS,
     finished_folder,
     random_blend,
     random_embedding,
@@ -38,18 +39,6 @@ from tests.released.upstream import (
 from tests.workflow.project import BARE, ROOT, Project, draw_mask, write
 
 TINY = preset("tiny")
-OVERRIDES = {
-    "method": "inversion",
-    "attention_bias": 0,
-    "train_textembedding": 0,
-    "train_lora": 0,
-    "use_textembedding": 1,
-    "use_concat_embedding": 1,
-    "use_textembedding_iter": 9,
-    "use_embedding_iter": 9,
-    "use_lora": 1,
-    "use_lora_iter": 49,
-}
 DRAWING = "embedding9-lora49-cfg4.5-tau0.5-seed42"
 
 
@@ -112,7 +101,7 @@ def test_a_finished_folder_becomes_a_case_with_checkpoints_and_settings(project:
     ]
     text = (project / "config.yaml").read_text()
     assert text.startswith("model: tiny # small\n")
-    assert yaml.safe_load(text) == {"model": "tiny", "overrides": {"example_2": OVERRIDES}}
+    assert yaml.safe_load(text) == {"model": "tiny", "overrides": {"example_2": SETTINGS}}
     results = project / "results" / "example_2"
     prompt = SoftPrompt.load(results / "text_embedding" / "iter9.safetensors", "tiny", 128)
     assert torch.equal(prompt.vectors, random_embedding(TINY)[0, :20]) and prompt.iteration == 9

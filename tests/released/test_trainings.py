@@ -41,6 +41,7 @@ from tests.released.upstream import (
     EMBEDDING,
     LORA,
     RANK,
+    SETTINGS,
     finished_folder,
     random_blend,
     random_embedding,
@@ -177,18 +178,7 @@ def test_iterations_are_the_updates_made(tmp_path: Path) -> None:
     ]
     training = files.read(SMALL, LoraSettings())
     assert (training.embedding_iteration, training.adapter_iteration) == (9, 49)
-    assert training.settings() == {
-        "method": "inversion",
-        "attention_bias": 0,
-        "train_textembedding": 0,
-        "train_lora": 0,
-        "use_textembedding": 1,
-        "use_concat_embedding": 1,
-        "use_textembedding_iter": 9,
-        "use_embedding_iter": 9,
-        "use_lora": 1,
-        "use_lora_iter": 49,
-    }
+    assert training.settings() == SETTINGS
     for path, name in ((EMBEDDING, "embedding_it0.pth"), (LORA, "lora_weight_1iter.pt")):
         with pytest.raises(UserError, match="was saved before the first update"):
             (EMBEDDINGS if path is EMBEDDING else ADAPTERS).updates(tmp_path / name)

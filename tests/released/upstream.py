@@ -66,3 +66,18 @@ def finished_folder(folder: Path, preset: Preset, *, word: str | None = None) ->
         save(random_lora(preset, name), folder / LORA.parent / f"lora_weight_{name}iter.pt")
     save(random_blend(), folder / BLEND)
     return folder
+
+
+SETTINGS = {
+    "method": "inversion",
+    "attention_bias": 0,
+    "train_textembedding": 0,
+    "train_lora": 0,
+    "use_textembedding": 1,
+    "use_concat_embedding": 1,
+    "use_textembedding_iter": 9,
+    "use_embedding_iter": 9,
+    "use_lora": 1,
+    "use_lora_iter": 49,
+}
+"""Settings with which the trainings of ``finished_folder`` are used."""
