@@ -36,6 +36,7 @@ from editinfinity.names import printable
 from editinfinity.prompts import find_word
 from editinfinity.settings.groups import (
     FOUND,
+    SETTINGS,
     InversionSettings,
     LoraSettings,
     ModelSettings,
@@ -144,6 +145,18 @@ def parse_set(options: Iterable[str] | None) -> dict[str, Any]:
     return settings
 
 
+def _require_one_picture(settings: Mapping[str, Any]) -> None:
+    """Raise if settings make several pictures of which these commands would deliver the first."""
+    if settings.get("select", "first") != "first":
+        return
+    for key, value in settings.items():
+        if isinstance(value, list) and len(value) > 1 and key in SETTINGS and SETTINGS[key].sweep:
+            raise UserError(
+                f"--set {key}: draws {len(value)} pictures, of which only the first would be "
+                "written; give one value, or add --set select=best"
+            )
+
+
 @dataclass(frozen=True)
 class EditOptions:
     """Options of the commands ``edit`` and ``batch``."""
@@ -175,6 +188,7 @@ class EditOptions:
         if "mask_source" in chosen and self.find_mask is not None:
             raise UserError("give only one of --find-mask and --set mask_source")
         settings |= chosen
+        _require_one_picture(settings)
         if settings.get("mask_source") in FOUND and settings.keys().isdisjoint(_METHOD):
             settings["method"] = FOUND_METHOD
         return settings
@@ -267,8 +281,8 @@ def edit(
 
     With a mask, box, blend or target, the model is trained on the photograph once; another prompt
     or seed then takes seconds. Without one, the region is found by comparing --source and --prompt,
-    and drawn without training (--find-mask both). Without --source, or with --set mask_source=none,
-    the whole picture may change.
+    and drawn without training (--find-mask both). With --set mask_source=none, or if neither this
+    nor an earlier edit of the photograph has a --source, the whole picture may change.
 
     The photograph or the mask may be -, a picture on standard input. The edit of a photograph on
     standard input goes to standard output, unless --output is given.
@@ -286,6 +300,7 @@ def edit(
     mask = mask and picture_or_standard_input(mask, options.work / "stdin")
     require_file(image)
     name = case_name(image)
+    given = options.source
     asked = options = _with_earlier_source(options, options.work / name / "data" / name, image)
     if mask is None and box is None and blend is None:
         options = asked.finding_the_place()
@@ -300,7 +315,8 @@ def edit(
         settings["method"] = TRAINED_METHOD
     notices = []
     if options is not asked:
-        notices.append(found_place_line(printable(str(image)), settings))
+        earlier = source if given is None else None
+        notices.append(found_place_line(printable(str(image)), settings, earlier))
     if unused := unused_training_line(settings):
         notices.append(unused)
     edit_one(
@@ -317,16 +333,18 @@ def edit(
     )
 
 
-def found_place_line(what: str, settings: Mapping[Any, Any]) -> str:
+def found_place_line(what: str, settings: Mapping[Any, Any], earlier: str | None = None) -> str:
     """Return the line that a region is found although no option says so, and how to edit all.
 
     Args:
         what: what is edited.
         settings: settings of the edit.
+        earlier: the source prompt, if it is that of an earlier edit.
     """
+    source = "--source" if earlier is None else f'--source of an earlier edit ("{earlier}")'
     untrained = ", without training" if settings.get("method") == FOUND_METHOD else ""
     return (
-        f"{what}: edited where --source and --prompt differ{untrained}; if the whole picture may "
+        f"{what}: edited where {source} and --prompt differ{untrained}; if the whole picture may "
         "change (another backdrop or style), add --set mask_source=none"
     )
 
