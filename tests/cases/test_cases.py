@@ -421,6 +421,11 @@ HEADING = "case\timage\tedit_prompt\tedit\tcfg\ttrain_lora_iter"
     ("lines", "said"),
     [
         (["case\timage", "a\tb"], "has no column edit_prompt"),
+        (["case,image,edit_prompt", "a,b,c"], "has commas between the cells; save it with tabs"),
+        (
+            ['"image";"case";"edit_prompt"', "b;a;c"],
+            "has semicolons between the cells; save it with",
+        ),
         ([HEADING + "\tdevice", "a\tb\tc\t\t\t\tcpu"], "column device: applies to the whole run"),
         ([HEADING + "\tcgf", "a\tb\tc\t\t\t\t"], "did you mean cfg"),
         ([HEADING], "has no rows"),
