@@ -282,7 +282,7 @@ def test_selection(tmp_path: Path) -> None:
         load(tmp_path, cases=["fhoto"])
     with pytest.raises(ConfigError, match="overrides: there is no case phot; did you mean photo"):
         load(tmp_path, overrides={"phot": {"cfg": 3}})
-    with pytest.raises(ConfigError, match="cannot be listed"):
+    with pytest.raises(ConfigError, match="there is no folder .*nowhere; make a case in it"):
         load(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="contains no case"):
         load(tmp_path / "photo" / "image")
