@@ -161,6 +161,7 @@ def test_a_first_picture_outlives_an_interrupted_training(folder: Path) -> None:
         errors = process.stderr.read()
         process.wait(60)
     assert process.returncode == 130 and "Traceback" not in errors
+    assert errors.endswith("stopped: what was made so far is kept; the same command continues\n")
     assert (folder / "out.png").read_bytes() == first
     shown = json.loads(run(folder, "show", "out.png").stdout)
     assert shown["settings"]["method"] == "training_free"

@@ -104,7 +104,11 @@ def edit_one(
             told = log_warnings(*where, told)
             draft = deliver_draft(picture, image, target, overwrite)
             log.info("%s: drawn without training; now the model is trained", draft)
-        run = run_workflow(project, settings, lock, keep)
+        try:
+            run = run_workflow(project, settings, lock, keep)
+        except KeyboardInterrupt:
+            log.warning("stopped: what was made so far is kept; the same command continues")
+            raise
         if run.failed:
             reason = with_user_paths(run.failed[name][0], name, image, label)
             raise UserError(reason if draft is None else f"{reason}; {draft} is without training")
