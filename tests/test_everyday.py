@@ -545,6 +545,7 @@ def test_where_nothing_says_where_to_edit_the_prompts_do_and_nothing_is_trained(
         (("edit", "my photo.jpg", "--prompt", "x", "--set", "seed=[1,2]"),
          "--set seed: draws 2 pictures, of which only the first would be written; give one value"),
         (("batch", ".", "--prompt", "x", "--set", "cfg=[3,4]"), "--set cfg: draws 2 pictures"),
+        (("app", "my photo.jpg", "--no-open", "--set", "tau=[1,2]"), "--set tau: draws 2 pictures"),
         (("preview", "my photo.jpg", "--box", "900,1,2,2"), "--box: the box 900,1,2,2 lies"),
         (("show", "mask.png"), "mask.png: contains no settings"),
     ],

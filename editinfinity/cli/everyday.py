@@ -127,7 +127,7 @@ def parse_set(options: Iterable[str] | None) -> dict[str, Any]:
     """Return setting → value for ``--set`` options.
 
     Raises:
-        UserError: one is not ``KEY=VALUE``, or is reserved.
+        UserError: one is not ``KEY=VALUE``, is reserved, or is a list that draws several pictures.
     """
     import yaml
 
@@ -142,6 +142,7 @@ def parse_set(options: Iterable[str] | None) -> dict[str, Any]:
             settings[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise UserError(f"--set: {text!r}: the value is not valid YAML") from None
+    _require_one_picture(settings)
     return settings
 
 
@@ -188,7 +189,6 @@ class EditOptions:
         if "mask_source" in chosen and self.find_mask is not None:
             raise UserError("give only one of --find-mask and --set mask_source")
         settings |= chosen
-        _require_one_picture(settings)
         if settings.get("mask_source") in FOUND and settings.keys().isdisjoint(_METHOD):
             settings["method"] = FOUND_METHOD
         return settings
