@@ -542,6 +542,11 @@ def test_where_nothing_says_where_to_edit_the_prompts_do_and_nothing_is_trained(
         (("edit", "my photo.jpg", "--prompt", "x", "--box", "900,1,2,2"), "--box: the box 900,1"),
         (("edit", "my photo.jpg", "--prompt", "x", "--mask", "other.png"),
          "other.png: is 64×64 pixels but the photograph, upright, is 160×128"),
+        *(
+            ((*line, "--mask", "mask.png", "--mask-edit-region", "transparent"),
+             "mask.png: has no transparent part; use --mask-edit-region black or white")
+            for line in (("edit", "my photo.jpg", "--prompt", "x"), ("preview", "my photo.jpg"))
+        ),
         (("edit", "my photo.jpg", "--prompt", "x", "--set", "seed=[1,2]"),
          "--set seed: draws 2 pictures, of which only the first would be written; give one value"),
         (("batch", ".", "--prompt", "x", "--set", "cfg=[3,4]"), "--set cfg: draws 2 pictures"),

@@ -133,9 +133,12 @@ def _doubts_about_place(edit: NewEdit, image: Path, settings: Mapping[str, Any])
     from editinfinity.files.opening import size_upright
 
     doubts = list[str]()
-    if edit.box is not None:
-        mask_of_box(edit.box, size_upright(image), "--box")
-    elif edit.mask is not None:
-        region = settings["mask_edit_region"]
-        read_mask(edit.mask, size_upright(image), region, photograph=image, notices=doubts)
+    try:
+        if edit.box is not None:
+            mask_of_box(edit.box, size_upright(image), "--box")
+        elif edit.mask is not None:
+            region = settings["mask_edit_region"]
+            read_mask(edit.mask, size_upright(image), region, photograph=image, notices=doubts)
+    except UserError as error:
+        raise UserError(with_options(str(error))) from None
     return [printable(with_options(line)) for line in doubts]
