@@ -17,7 +17,7 @@ from editinfinity.files.writing import write_photograph
 from editinfinity.presets import preset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inversion:
     """The result of inverting a photograph.
 
@@ -37,6 +37,19 @@ class Inversion:
     embedding: SoftPrompt | None
     adapter: Adapter | None
     provenance: Provenance | None = None
+
+    def __repr__(self) -> str:
+        """Return one line: the arrays would fill many screens."""
+        height, width = self.photograph.size
+        learned = [
+            name
+            for name, part in (("embedding", self.embedding), ("adapter", self.adapter))
+            if part is not None
+        ]
+        return (
+            f"<Inversion of {width}×{height} pixels by {self.features.preset}, "
+            f"prompt {self.prompt.prompt!r}, with {' and '.join(learned) or 'nothing learned'}>"
+        )
 
     def save(self, folder: Path | str) -> None:
         """Save the inversion into a folder.
@@ -64,9 +77,14 @@ class Inversion:
         """Load an inversion that ``save`` wrote.
 
         Raises:
-            UserError: a file is missing or damaged.
+            UserError: ``save`` did not write this folder, or a file is damaged.
         """
         folder = Path(folder)
+        if not (folder / "image.safetensors").is_file():
+            raise UserError(
+                f"{folder}: is no folder that Inversion.save wrote; correct the path, or invert "
+                "the photograph again"
+            )
         features = ImageFeatures.load(folder / "image.safetensors")
         embedding = folder / "embedding.safetensors"
         width = preset(features.preset).transformer.text_width

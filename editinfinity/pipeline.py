@@ -119,7 +119,9 @@ class EditInfinityPipeline:
         """
         folder = None if model_dir is None else Path(model_dir)
         if isinstance(model, Path) or (
-            model not in PRESETS and ("/" in model or is_folder(Path(model)))
+            isinstance(model, str)
+            and model not in PRESETS
+            and ("/" in model or is_folder(Path(model)))
         ):
             if folder is not None:
                 raise UserError("model, model_dir: both are folders; give only one")
@@ -174,6 +176,7 @@ class EditInfinityPipeline:
         """
         api_inputs.require_iterations(embedding_iterations, lora_iterations)
         budget = groups.PhotographSettings(pixel_budget).pixel_budget or self.preset.pixel_budget
+        api_inputs.prompts_of([prompt])
         photograph, rgb = api_inputs.open_photograph(image)
         fingerprint = api_inputs.fingerprint_of(image)
         region = api_inputs.crop_of(crop, mask, mask_edit_region, photograph, budget)
@@ -254,14 +257,14 @@ class EditInfinityPipeline:
             UserError: a mask or the word does not fit the photograph or its prompt, a setting is
                 invalid, or the inversion was made with another model.
         """
-        require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
+        self._require_own(inversion)
         sampling, guidance, preservation, masking, finishing = make_groups(
             with_defaults(settings), groups.SamplingSettings, groups.GuidanceSettings,
             groups.PreservationSettings, groups.MaskSettings, groups.FinishSettings,
         )  # fmt: skip
         place = Place(mask, target_word, blend)
         features, source = inversion.features, inversion.prompt.prompt
-        prompts = [prompt] if isinstance(prompt, str) else prompt
+        prompts = api_inputs.prompts_of(prompt)
         soft_prompt = inversion.embedding.vectors if inversion.embedding and use_embedding else None
         suffix, source_prompt = caption_suffix(soft_prompt is not None), None
         pictures: list[Image.Image] = []
@@ -349,12 +352,21 @@ class EditInfinityPipeline:
         self, place: Place, inversion: Inversion, target: str, settings: dict[str, Any]
     ) -> Image.Image:
         """Return the picture of a place that the model finds."""
-        require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
+        self._require_own(inversion)
         (masking,) = make_groups(settings, groups.MaskSettings)
         with self._lock, current_device(self.device), isolated_torch_state():
             region = self._region(place, inversion, target, masking)
         assert region is not None, "only the whole picture has none"
         return mask_picture(region, inversion.features.geometry)
+
+    def _require_own(self, inversion: Inversion) -> None:
+        """Raise unless this is an inversion, made with this model."""
+        if not isinstance(inversion, Inversion):
+            raise UserError(
+                f"inversion: is of type {type(inversion).__name__}; give what invert or "
+                "Inversion.load returns"
+            )
+        require_preset(inversion.features.preset, self.preset.name, Path("inversion"))
 
     def _blend_masks(
         self, place: Place, inversion: Inversion, prompts: Sequence[str],

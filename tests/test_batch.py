@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -20,10 +22,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from editinfinity.cases.create import case_name
 from editinfinity.cases.photo_folder import Found, Photograph, Unedited, find_photographs
-from editinfinity.cli.batch import _result_paths
+from editinfinity.cli import progress
+from editinfinity.cli.batch import _Editor, _result_paths
 from editinfinity.cli.delivery import PhotographResult
-from editinfinity.cli.progress import _failure_reasons
+from editinfinity.cli.everyday import EditOptions
+from editinfinity.cli.one_edit import checked_settings
+from editinfinity.cli.progress import Photographs, _failure_reasons, _report_jobs
 from editinfinity.cli.watch import Arrivals
 from editinfinity.jobs.record import Iteration
 from tests.command import UNTRAINED, run
@@ -167,6 +173,56 @@ def test_no_two_photographs_have_the_same_result(tmp_path: Path) -> None:
         "a.bmp": "a.bmp.png", "a.gif": "a.gif.png", "a.jpg": "a.jpg", "a.png": "a.png",
         "b.bmp": "b.png", "sub/b.gif": "sub/b.png", "c": "c.png",
     }  # fmt: skip
+
+
+_TWO_PHOTOGRAPHS = """
+total                  5
+Job 3: a-0a: check the image
+Finished jobid: 3 (Rule: check)
+1 of 5 steps (20%) done
+Job 4: b: 1-0b: finish edit at the size of the photograph
+Finished jobid: 4 (Rule: finish)
+2 of 5 steps (40%) done
+Job 5: b: 1-0b: draw the region of edit
+"""
+
+
+def test_a_line_of_progress_names_the_photograph_and_the_last_step_is_a_job() -> None:
+    screen, made = io.StringIO(), list[str]()
+    photographs = Photographs({"b: 1-0b": "b: 1.png"}, made.append)
+    lines = _report_jobs(io.StringIO(_TWO_PHOTOGRAPHS), screen, photographs)
+    assert screen.getvalue().splitlines() == [
+        "[1/4] check the image",
+        "[2/4] b: 1.png: finish edit at the size of the photograph",
+        "[3/4] b: 1.png: draw the region of edit",
+    ]
+    assert made == ["b: 1-0b"] and len(lines) == len(_TWO_PHOTOGRAPHS.splitlines())
+
+
+def test_a_batch_that_is_stopped_has_delivered_what_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos, project, made = tmp_path / "photos", tmp_path / "project", tmp_path / "made"
+    for number, name in enumerate("ab"):
+        draw_image(photos / f"{name}.png", number, (80, 64))
+
+    def stopped(*_: object, photographs: Photographs) -> None:
+        case = case_name(photos / "b.png")
+        draw_image(project / "results" / case / "edit.png", 9, (80, 64))
+        photographs.on_made(case)
+        assert results(made) == ["b.png"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "run_workflow", stopped)
+    options = EditOptions("a cat")
+    settings = checked_settings(options.settings())
+    editor = _Editor(options, photos, made, project, (), settings)
+    found = find_photographs(photos, recursive=False)
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        editor.edit(found.photographs, found)
+    assert caplog.messages == [
+        f"stopped: 1 of 2 photographs were edited now, see {made}; the same command continues"
+    ]
 
 
 def test_a_job_that_was_killed_is_a_failure_so_no_earlier_picture_is_its_result(

@@ -59,6 +59,14 @@ def test_every_rule_has_its_command_and_its_help() -> None:
         assert done.exit_code == 0 and len(done.output.splitlines()) > 6, name
 
 
+def test_settings_of_a_run_need_config_before_them(tmp_path: Path) -> None:
+    refused = command("run", "cases=[a b]", folder=tmp_path)
+    assert refused.returncode == 1 and refused.stderr == (
+        "editinfinity: cases=[a b]: settings follow --config: editinfinity run --config "
+        "'cases=[a b]'\n"
+    )
+
+
 @pytest.mark.parametrize(
     "name", ["app", "edit", "again", "batch", "new", "import", "preview", "show", "run"]
 )

@@ -101,6 +101,15 @@ def test_a_faulty_case_is_a_note(folder: Path) -> None:
     assert any("has no original_image" in line for line in notes(findings))
 
 
+def test_in_a_folder_without_cases_it_says_what_works_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    findings = run_checks(tmp_path)
+    assert not works(findings)
+    assert "only run needs cases; edit, batch and app work without" in "".join(notes(findings))
+
+
 def test_checksums(tmp_path: Path) -> None:
     config = load_config({"model": "bundled", "model_dir": str(tmp_path)})
     assert any("has no transformer" in line for line in faults(list(weights.check_weights(config))))

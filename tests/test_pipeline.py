@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -437,10 +438,21 @@ def test_faults_are_one_line(pipe: EditInfinityPipeline, inversion: Inversion, p
         (lambda: pipe.edit(inversion, "a", mask=np.zeros((256, 320), np.uint8)), "has type uint8"),
         (lambda: pipe.edit(inversion, "a", mask=[[0, 1]]), "mask"),
         (lambda: EditInfinityPipeline.from_pretrained("tiny", threads=0), "threads: must be"),
-        (lambda: Inversion.load(photo.parent / "none"), "there is no such file"),
+        (lambda: Inversion.load(photo.parent / "none"), "none: is no folder that Inversion.save"),
+        (lambda: pipe.edit("a.inversion", "a"), "inversion: is of type str; give what invert or"),  # type: ignore[call-overload]
+        (lambda: pipe.find_word(None, "a"), "inversion: is of type NoneType"),  # type: ignore[arg-type]
+        (lambda: pipe.edit(inversion, 3), "prompt: is of type int; give a text"),  # type: ignore[call-overload]
+        (lambda: pipe.edit(inversion, ["a", None]), "prompt: is of type NoneType"),  # type: ignore[list-item]
+        (lambda: pipe.invert(photo, None), "prompt: is of type NoneType"),  # type: ignore[arg-type]
+        (lambda: pipe.invert(np.zeros((9, 9, 3))), "image: is of type ndarray; give a path"),  # type: ignore[arg-type]
+        (lambda: EditInfinityPipeline.from_pretrained(None), "model: must be one of"),  # type: ignore[arg-type]
     ):
         with pytest.raises(UserError, match=fault):
             call()
+
+
+def test_an_inversion_is_shown_in_one_line(inversion: Inversion) -> None:
+    assert re.fullmatch(r"<Inversion of 320×256 pixels by tiny, prompt .{1,80}>", repr(inversion))
 
 
 def _broken(saved: Path, folder: Path, **config: object) -> Path:

@@ -48,6 +48,13 @@ def find_folders(data: Path) -> tuple[list[str], list[str]]:
     """
     try:
         entries = sorted(path for path in data.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        raise ConfigError(
+            [
+                f"data: there is no folder {data}; make a case in it with `editinfinity new`, or "
+                "set data: to the cases' folder"
+            ]
+        ) from None
     except OSError as error:
         raise ConfigError(
             [f"data: {data} cannot be listed ({error.strerror}); set data: to the cases' folder"]

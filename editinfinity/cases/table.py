@@ -148,6 +148,10 @@ def _row_faults(heading: list[str], cells: list[str]) -> Iterator[str]:
 
 def _heading_faults(columns: list[str]) -> Iterator[str]:
     """Yield one message for each fault of the column names."""
+    if len(columns) == 1 and re.search("[,;]", columns[0]):
+        found = "commas" if "," in columns[0] else "semicolons"
+        yield f"has {found} between the cells; save it with tabs between them, and without quotes"
+        return
     for column in {column: None for column in columns if columns.count(column) > 1}:
         yield f"column {format_value(column)}: occurs twice; remove one"
     for key in REQUIRED:

@@ -8,12 +8,14 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from editinfinity.cancellation import Stopped
 from editinfinity.cases.create import case_name, make_case
 from editinfinity.cases.photo_folder import (
     Found,
@@ -242,8 +244,6 @@ class _Editor:
         Raises:
             UserError: the workflow could not start.
         """
-        from editinfinity.cli.progress import run_workflow
-
         results, cases = list[PhotographResult](), dict[str, Photograph]()
         for photograph in photographs:
             path, mask = photograph.path, photograph.mask
@@ -258,16 +258,40 @@ class _Editor:
                 log.warning("%s", results[-1].line)
             else:
                 cases[name] = photograph
-        if cases:
-            settings: dict[str, Any] = {**self.options.settings(), "cases": list(cases)}
-            settings["overrides"] = self._places_found(cases)
-            run = run_workflow(self.project, settings, self.lock)
-            targets = _result_paths(found.photographs)
-            for name, photograph in cases.items():
-                target = self.results / targets[photograph.path]
-                reason = run.failed.get(name, [None])[0]
-                results.append(self._deliver(name, photograph, target, run.seconds(name), reason))
-        return results
+        return results + self._results_of(cases, found) if cases else results
+
+    def _results_of(self, cases: Mapping[str, Photograph], found: Found) -> list[PhotographResult]:
+        """Run the workflow for some cases; each picture is delivered as soon as it is made."""
+        from editinfinity.cli.progress import Photographs, run_workflow
+
+        settings: dict[str, Any] = {**self.options.settings(), "cases": list(cases)}
+        settings["overrides"] = self._places_found(cases)
+        paths = _result_paths(found.photographs)
+        targets = {case: self.results / paths[each.path] for case, each in cases.items()}
+        names = {case: str(each.folder / each.path.name) for case, each in cases.items()}
+        written = dict[str, Path]()
+
+        def write(case: str) -> None:
+            with suppress(UserError, OSError):  # it is tried again, and told, at the end
+                written[case] = self._write(case, cases[case], targets[case])
+
+        try:
+            run = run_workflow(
+                self.project, settings, self.lock, photographs=Photographs(names, write)
+            )
+        except (KeyboardInterrupt, Stopped):
+            log.warning(
+                "stopped: %d of %d photographs were edited now, see %s; the same command continues",
+                len(written), len(cases), self.results,
+            )  # fmt: skip
+            raise
+        return [
+            self._outcome(
+                case, photograph, targets[case], run.seconds(case),
+                run.failed.get(case, [None])[0], written.get(case),
+            )
+            for case, photograph in cases.items()
+        ]  # fmt: skip
 
     def _options_of(self, photograph: Photograph) -> EditOptions:
         """Return the options for a photograph, of which some have a mask beside them."""
@@ -286,28 +310,35 @@ class _Editor:
             for name in names
         }
 
-    def _deliver(
+    def _write(self, case: str, photograph: Photograph, target: Path) -> Path:
+        """Write the result of a photograph, and return its path."""
+        return deliver(self._picture(case), photograph.path, target, False)
+
+    def _picture(self, case: str) -> Path:
+        return self.project / "results" / case / "edit.png"
+
+    def _outcome(
         self,
         case: str,
         photograph: Photograph,
         target: Path,
         seconds: float | None,
         fault: str | None,
+        written: Path | None,
     ) -> PhotographResult:
-        """Write the result of a photograph, or say why there is none."""
+        """Return what became of a photograph; its result is written unless it has been."""
         path, mask = photograph.path, None if photograph.mask is None else str(photograph.mask)
         options = self._options_of(photograph)
         located = mask is not None or options.finds_place
         smoothings = values_of(self.settings, "smoothing") if located else ()
         log_warnings(self.project, case, path, mask, smoothings)
-        picture = self.project / "results" / case / "edit.png"
         if fault is not None:
             fault = with_user_paths(fault, case, path, mask)
-        elif not picture.exists():
+        elif not self._picture(case).exists():
             fault = f"{path}: was not edited; see {self.project / 'results' / case / 'logs'}"
         else:
             try:
-                written = deliver(picture, path, target, False)
+                written = written or self._write(case, photograph, target)
                 if options.find_mask is not None:
                     log_lost_detail(path, self.settings)
                 return PhotographResult(path, "edited", seconds, str(written))

@@ -19,6 +19,7 @@ from editinfinity.files.input_files import path_on_disk
 from editinfinity.method.prompt_changes import require_comparable
 from editinfinity.settings.groups import (
     FOUND,
+    SETTINGS,
     InversionSettings,
     LoraSettings,
     ModelSettings,
@@ -109,7 +110,7 @@ def parse_set(options: Iterable[str] | None) -> dict[str, Any]:
     """Return setting → value for ``--set`` options.
 
     Raises:
-        UserError: one is not ``KEY=VALUE``, or is reserved.
+        UserError: one is not ``KEY=VALUE``, is reserved, or is a list that draws several pictures.
     """
     import yaml
 
@@ -124,7 +125,20 @@ def parse_set(options: Iterable[str] | None) -> dict[str, Any]:
             settings[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise UserError(f"--set: {text!r}: the value is not valid YAML") from None
+    _require_one_picture(settings)
     return settings
+
+
+def _require_one_picture(settings: Mapping[str, Any]) -> None:
+    """Raise if settings make several pictures of which these commands would deliver the first."""
+    if settings.get("select", "first") != "first":
+        return
+    for key, value in settings.items():
+        if isinstance(value, list) and len(value) > 1 and key in SETTINGS and SETTINGS[key].sweep:
+            raise UserError(
+                f"--set {key}: draws {len(value)} pictures, of which only the first would be "
+                "written; give one value, or add --set select=best"
+            )
 
 
 @dataclass(frozen=True)
@@ -197,16 +211,18 @@ class EditOptions:
         return NewEdit(self.prompt, mask, box, self.target, blend)
 
 
-def found_place_line(what: str, settings: Mapping[Any, Any]) -> str:
+def found_place_line(what: str, settings: Mapping[Any, Any], earlier: str | None = None) -> str:
     """Return the line that a region is found although no option says so, and how to edit all.
 
     Args:
         what: what is edited.
         settings: settings of the edit.
+        earlier: the source prompt, if it is that of an earlier edit.
     """
+    source = "--source" if earlier is None else f'--source of an earlier edit ("{earlier}")'
     untrained = ", without training" if settings.get("method") == FOUND_METHOD else ""
     return (
-        f"{what}: edited where --source and --prompt differ{untrained}; if the whole picture may "
+        f"{what}: edited where {source} and --prompt differ{untrained}; if the whole picture may "
         "change (another backdrop or style), add --set mask_source=none"
     )
 

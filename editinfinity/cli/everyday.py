@@ -92,8 +92,8 @@ def edit(
 
     With a mask, box, blend or target, the model is trained on the photograph once; another prompt
     or seed then takes seconds. Without one, the region is found by comparing --source and --prompt,
-    and drawn without training (--find-mask both). Without --source, or with --set mask_source=none,
-    the whole picture may change.
+    and drawn without training (--find-mask both). With --set mask_source=none, or if neither this
+    nor an earlier edit of the photograph has a --source, the whole picture may change.
 
     The photograph or the mask may be -, a picture on standard input. The edit of a photograph on
     standard input goes to standard output, unless --output is given.
@@ -111,6 +111,7 @@ def edit(
     mask = mask and picture_or_standard_input(mask, options.work / "stdin")
     require_file(image)
     name = case_name(image)
+    given = options.source
     asked = options = _with_earlier_source(options, options.work / name / "data" / name, image)
     if mask is None and box is None and blend is None:
         options = asked.finding_the_place()
@@ -125,7 +126,8 @@ def edit(
         settings["method"] = TRAINED_METHOD
     notices = []
     if options is not asked:
-        notices.append(found_place_line(printable(str(image)), settings))
+        earlier = source if given is None else None
+        notices.append(found_place_line(printable(str(image)), settings, earlier))
     if unused := unused_training_line(settings):
         notices.append(unused)
     edit_one(

@@ -114,6 +114,11 @@ def run(context: typer.Context) -> None:
     from editinfinity.environment import workflow_root
     from editinfinity.names import shell_command
 
+    for argument in context.args:
+        # Snakemake would look for a rule that makes a file of this name.
+        if argument.startswith("cases=") and not any(map(_sets_config, context.args)):
+            example = shell_command("editinfinity", "run", "--config", argument)
+            raise UserError(f"{argument}: settings follow --config: {example}")
     command = [sys.executable, "-m", "snakemake"]
     command += ["--snakefile", str(workflow_root() / "Snakefile")]
     if not any(_sets_cores(argument) for argument in context.args):
@@ -227,6 +232,11 @@ def _sets_cores(argument: str) -> bool:
     name = argument.partition("=")[0]
     short = argument.startswith(("-c", "-j")) and argument[2:3].isdigit()
     return short or name in ("-c", "--cores", "-j", "--jobs", "--profile", "--workflow-profile")
+
+
+def _sets_config(argument: str) -> bool:
+    """Whether an argument is the option that settings follow."""
+    return argument.partition("=")[0] == "--config" or argument.startswith("-C")
 
 
 def _sets_quiet(argument: str) -> bool:

@@ -16,10 +16,12 @@ from editinfinity.cli.delivery import (
     log_warnings,
     print_picture,
     print_results,
+    with_options,
     with_user_paths,
 )
 from editinfinity.cli.streams import STANDARD
 from editinfinity.errors import UserError
+from editinfinity.names import printable
 from editinfinity.settings.groups import FOUND
 from editinfinity.settings.guidance import values_of
 
@@ -82,6 +84,7 @@ def edit_one(
     settings = {**settings, "cases": [name]}
     loaded = checked_settings(settings)
     require_creatable(case, image, edits, overwrite=True)
+    doubts = _doubts_about_place(edit, image, loaded)
     finds_place = loaded["mask_source"] in FOUND
     label = "--box" if edit.box is not None else str(edit.mask or edit.blend or "") or None
     smoothings = values_of(loaded, "smoothing") if edit.is_localised or finds_place else ()
@@ -90,16 +93,22 @@ def edit_one(
         make_case(case, image, source, edits, overwrite=True)
         for line in notices:
             log.info("%s", line)
-        picture, draft, told = project / "results" / name / "edit.png", None, list[str]()
+        for line in doubts:
+            log.warning("%s", line)
+        picture, draft, told = project / "results" / name / "edit.png", None, doubts
         where = project, name, image, label, smoothings
         if first is not None:
             run = run_workflow(project, {**first, "cases": [name]}, lock, keep)
             if run.failed:
                 raise UserError(with_user_paths(run.failed[name][0], name, image, label))
-            told = log_warnings(*where)
+            told = log_warnings(*where, told)
             draft = deliver_draft(picture, image, target, overwrite)
             log.info("%s: drawn without training; now the model is trained", draft)
-        run = run_workflow(project, settings, lock, keep)
+        try:
+            run = run_workflow(project, settings, lock, keep)
+        except KeyboardInterrupt:
+            log.warning("stopped: what was made so far is kept; the same command continues")
+            raise
         if run.failed:
             reason = with_user_paths(run.failed[name][0], name, image, label)
             raise UserError(reason if draft is None else f"{reason}; {draft} is without training")
@@ -112,3 +121,24 @@ def edit_one(
         written = deliver(picture, image, target, overwrite, draft)
         print_results([PhotographResult(image, "edited", run.seconds(name), str(written))])
     return written
+
+
+def _doubts_about_place(edit: NewEdit, image: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Return why a mask is perhaps meant otherwise, before anything is trained for it.
+
+    Raises:
+        UserError: the mask or the box does not fit the photograph.
+    """
+    from editinfinity.files.masks import mask_of_box, read_mask
+    from editinfinity.files.opening import size_upright
+
+    doubts = list[str]()
+    try:
+        if edit.box is not None:
+            mask_of_box(edit.box, size_upright(image), "--box")
+        elif edit.mask is not None:
+            region = settings["mask_edit_region"]
+            read_mask(edit.mask, size_upright(image), region, photograph=image, notices=doubts)
+    except UserError as error:
+        raise UserError(with_options(str(error))) from None
+    return [printable(with_options(line)) for line in doubts]

@@ -108,7 +108,10 @@ def _draw(
     size, notices = size_of(picture), list[str]()
     if mask is not None:
         region, grow = settings.mask_edit_region, settings.mask_grow
-        edited = read_mask(mask, size, region, grow, image, notices)
+        try:
+            edited = read_mask(mask, size, region, grow, image, notices)
+        except UserError as error:
+            raise UserError(with_options(str(error))) from None
     else:
         edited = mask_of_box(str(box), size, "--box", settings.mask_grow)
     with locked_for_change(paths_of_output(target)):

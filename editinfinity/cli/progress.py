@@ -10,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,8 +55,25 @@ class FinishedRun:
         return total_seconds(read_records(self.results / case / "logs"), self.since)
 
 
-_JOB = re.compile(r"Job \d+: (?:.*?: )?(.*)")
+@dataclass(frozen=True)
+class Photographs:
+    """The photographs of a run of several.
+
+    Attributes:
+        names: case → name of its photograph, which is shown before each of its jobs.
+        on_made: called with a case as soon as its picture is made, while the others go on.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    on_made: Callable[[str], object] = lambda case: None
+
+
+_JOB = re.compile(r"Job (\d+): (?:(.*): )?(.*)")  # names of cases may contain colons
+_MADE = re.compile(r"Finished jobid: (\d+) \(Rule: finish\)")
 _DONE = re.compile(r"(\d+) of (\d+) steps")
+
+_NO_JOB = 1
+"""Steps that Snakemake counts but that are no job: the rule ``all``."""
 
 
 @contextmanager
@@ -88,7 +105,11 @@ def lock_project(project: Path) -> Iterator[tuple[int, ...]]:
 
 
 def run_workflow(
-    project: Path, settings: dict[str, Any], lock: Sequence[int], keep: KeepWarm | None = None
+    project: Path,
+    settings: dict[str, Any],
+    lock: Sequence[int],
+    keep: KeepWarm | None = None,
+    photographs: Photographs = Photographs(),
 ) -> FinishedRun:
     """Run the workflow in a project folder, and show its progress unless ``--quiet`` was given.
 
@@ -99,6 +120,7 @@ def run_workflow(
         settings: content of config.yaml, with paths as seen from the current folder.
         lock: descriptors of ``lock_project``.
         keep: how long to keep what the run has loaded; None for a run in a process of its own.
+        photographs: names of the photographs, and what to do as soon as the picture of one is made.
 
     Raises:
         UserError: the workflow could not start.
@@ -107,15 +129,20 @@ def run_workflow(
         log.warning("%s", line)
     since = time.time()
     try:
-        return _run_workflow(project, settings, lock, keep)
+        return _run_workflow(project, settings, lock, keep, photographs)
     except WarmProcessKilledError:
         log.warning("--keep-warm: the process that is kept was killed; the edit goes on without it")
         # It uses all that was made, and the seconds of these jobs count too.
-        return replace(_run_workflow(project, settings, lock, None), since=since)
+        run = _run_workflow(project, settings, lock, None, photographs)
+        return replace(run, since=since)
 
 
 def _run_workflow(
-    project: Path, settings: dict[str, Any], lock: Sequence[int], keep: KeepWarm | None
+    project: Path,
+    settings: dict[str, Any],
+    lock: Sequence[int],
+    keep: KeepWarm | None,
+    photographs: Photographs,
 ) -> FinishedRun:
     """As ``run_workflow``.
 
@@ -151,7 +178,8 @@ def _run_workflow(
         assert process.stderr is not None
         try:
             hidden = shared or is_quiet()
-            output = _report_jobs(process.stderr, None if hidden else sys.stderr)
+            screen = None if hidden else sys.stderr
+            output = _report_jobs(process.stderr, screen, photographs)
         except BaseException:  # stopped: so is the workflow, which saves what it is training
             process.terminate()
             process.communicate()
@@ -259,18 +287,30 @@ def _shared_terminal() -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
         os.close(copy)
 
 
-def _report_jobs(lines: IO[str], screen: IO[str] | None) -> list[str]:
-    """Write a line per job to ``screen``, if given; return all lines."""
+def _report_jobs(lines: IO[str], screen: IO[str] | None, photographs: Photographs) -> list[str]:
+    """Write a line per job to ``screen``, if given; tell which pictures are made.
+
+    Returns:
+        All lines.
+    """
     done, total = 0, 0
     output: list[str] = []
+    cases: dict[str, str] = {}  # by job
     for line in lines:
         output.append(line.rstrip())
         line = line.strip()
         if found := _DONE.search(line):
-            done, total = int(found[1]), int(found[2])
+            done, total = int(found[1]), int(found[2]) - _NO_JOB
         elif found := re.match(r"total\s+(\d+)", line):
-            total = int(found[1])
-        elif (found := _JOB.match(line)) and screen is not None:
-            screen.write(f"[{done + 1}/{total}] {printable(found[1])}\n")
-            screen.flush()
+            total = int(found[1]) - _NO_JOB
+        elif found := _MADE.search(line):
+            if (case := cases.get(found[1], "")) in photographs.names:
+                photographs.on_made(case)
+        elif found := _JOB.match(line):
+            job, case, text = found[1], found[2] or "", found[3]
+            cases[job] = case
+            if screen is not None:
+                name = f"{photographs.names[case]}: " if case in photographs.names else ""
+                screen.write(f"[{done + 1}/{total}] {printable(name + text)}\n")
+                screen.flush()
     return output

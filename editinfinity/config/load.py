@@ -20,6 +20,9 @@ SELECTION_KEYS = ("cases", "data", "results", "overrides", "slice")
 
 _CASES_CURE = "write e.g. cases: [example_1, example_2], cases: cases.tsv, or null for every folder"
 
+_OTHER_TABLES = (".csv", ".xlsx", ".xls", ".ods")
+"""Endings of tables that people give for cases.tsv; nobody's case is called like one."""
+
 
 class ConfigError(UserError):
     """Faults of the configuration.
@@ -176,6 +179,11 @@ def _parse_cases(value: object) -> tuple[tuple[str, ...] | None, Path | None]:
     if not isinstance(names, list) or not names:
         raise InvalidValue(f"must be names of folders or a table, got {format_value(value)}")
     for name in names:
+        if isinstance(name, str) and name.lower().endswith(_OTHER_TABLES):
+            raise InvalidValue(
+                f"{format_value(name)} is no table that can be read; save it with tabs between the "
+                "cells and the ending .tsv"
+            )
         if not isinstance(name, str):
             raise InvalidValue(f"must be names, got {format_value(name)} (put numbers in quotes)")
         if reason := why_unusable(name):

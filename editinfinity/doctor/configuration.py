@@ -44,6 +44,8 @@ def _check_cases(config: Config) -> Iterator[Finding]:
         check_plan(config, cases)
     except ConfigError as error:
         yield from (fault(_SUBJECT, line) for line in error.lines)
+        if config.table is None and not Path(config.data).exists():
+            yield note(_SUBJECT, "only run needs cases; edit, batch and app work without")
         return
     except UserError as error:
         yield fault(_SUBJECT, str(error))

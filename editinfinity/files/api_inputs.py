@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -35,8 +35,32 @@ BlendLike = Path | str | NDArray[np.floating]
 """A blend mask of the user's own: a file path, or an array of floats."""
 
 
+def prompts_of(prompt: str | list[str] | tuple[str, ...]) -> Sequence[str]:
+    """Return one prompt or several as several.
+
+    Raises:
+        UserError: one of them is no text.
+    """
+    prompts: Sequence[str] = prompt if isinstance(prompt, list | tuple) else [prompt]
+    for text in prompts:
+        if not isinstance(text, str):
+            raise UserError(
+                f"prompt: is of type {type(text).__name__}; give a text, or a list of texts"
+            )
+    return prompts
+
+
 def open_photograph(image: Picture) -> tuple[Photograph, Image.Image]:
-    """Return the photograph unchanged, and converted to RGB for the model."""
+    """Return the photograph unchanged, and converted to RGB for the model.
+
+    Raises:
+        UserError: it is neither a picture nor the path of one that can be read.
+    """
+    if not isinstance(image, Image.Image | Path | str):
+        raise UserError(
+            f"image: is of type {type(image).__name__}; give a path or a picture of Pillow, "
+            "e.g. PIL.Image.fromarray(array)"
+        )
     if isinstance(image, Image.Image):
         upright = ImageOps.exif_transpose(image)
         return photograph_of(upright.copy()), to_rgb(upright)

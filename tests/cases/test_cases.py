@@ -282,7 +282,7 @@ def test_selection(tmp_path: Path) -> None:
         load(tmp_path, cases=["fhoto"])
     with pytest.raises(ConfigError, match="overrides: there is no case phot; did you mean photo"):
         load(tmp_path, overrides={"phot": {"cfg": 3}})
-    with pytest.raises(ConfigError, match="cannot be listed"):
+    with pytest.raises(ConfigError, match="there is no folder .*nowhere; make a case in it"):
         load(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="contains no case"):
         load(tmp_path / "photo" / "image")
@@ -421,6 +421,11 @@ HEADING = "case\timage\tedit_prompt\tedit\tcfg\ttrain_lora_iter"
     ("lines", "said"),
     [
         (["case\timage", "a\tb"], "has no column edit_prompt"),
+        (["case,image,edit_prompt", "a,b,c"], "has commas between the cells; save it with tabs"),
+        (
+            ['"image";"case";"edit_prompt"', "b;a;c"],
+            "has semicolons between the cells; save it with",
+        ),
         ([HEADING + "\tdevice", "a\tb\tc\t\t\t\tcpu"], "column device: applies to the whole run"),
         ([HEADING + "\tcgf", "a\tb\tc\t\t\t\t"], "did you mean cfg"),
         ([HEADING], "has no rows"),

@@ -48,7 +48,7 @@ BAD = {
     "checkpoint_every": [0],
     "data": ["", "a{b}", 3],
     "results": [None, "a\nb", "for/<client>"],
-    "cases": [[], [1], ["a/b"], ["a{b}"], [".."], {"a": 1}, 5],
+    "cases": [[], [1], "my.CSV", ["a/b"], ["a{b}"], [".."], {"a": 1}, 5],
     "overrides": [[], {"a": 1}, {"a": {"cfg": -1}}, {"a": {"device": "cpu"}}, {"a": {"x": 1}}],
 }
 

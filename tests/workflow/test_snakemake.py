@@ -162,7 +162,7 @@ FAULTS = {
     ),
     "key": ({"use_lorra": 1}, "use_lorra: is not a setting; did you mean use_lora?"),
     "case": ({"cases": ["usre"]}, "there is no folder data/usre; did you mean user?"),
-    "data": ({"data": "dat"}, "data: dat cannot be listed"),
+    "data": ({"data": "dat"}, "data: there is no folder dat; make a case"),
     "results": ({"results": "config.yaml/mine"}, "results: config.yaml is not a folder"),
     "long weights": ({"clip_weights": 300 * "c", "metrics": 1}, "is not a folder"),
     "long results": ({"results": 300 * "r"}, "cannot be accessed"),
