@@ -60,7 +60,7 @@ def test_every_rule_has_its_command_and_its_help() -> None:
 
 
 def test_settings_of_a_run_need_config_before_them(tmp_path: Path) -> None:
-    refused = command("run", "cases=[a b]", folder=tmp_path)
+    refused = run(tmp_path, "run", "cases=[a b]")
     assert refused.returncode == 1 and refused.stderr == (
         "editinfinity: cases=[a b]: settings follow --config: editinfinity run --config "
         "'cases=[a b]'\n"
