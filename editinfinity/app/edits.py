@@ -222,7 +222,7 @@ class Edits:
         if job.made is not None:
             job.made.state, job.made.line, job.made.seconds = state, line, seconds
             if state != DONE:
-                job.made.view_path.unlink(missing_ok=True)
+                job.made.delete_view()
             try:
                 job.made.write()
             except UserError as error:  # a full disk: the page knows it all the same

@@ -100,7 +100,7 @@ class Model:
 
         Raises:
             UserError: the task failed, the model cannot be loaded, or its process died.
-            Cancelled: the task was cancelled.
+            Cancelled: the task was cancelled, or ended by ``close``.
         """
         self._start()
         with self._lock:
@@ -118,6 +118,8 @@ class Model:
                         raise UserError(answer["line"])
                     case "cancelled":
                         raise Cancelled
+            if self._closed:
+                raise Cancelled
             raise UserError(self._fault)
         finally:
             self._running.clear()

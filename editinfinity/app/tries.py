@@ -26,7 +26,7 @@ class Try:
         prompt, source: the prompts that it was made with.
         settings: settings that differ from the project's.
         state: ``queued``, ``learning``, ``drawing``, ``saving``, ``done``, ``failed`` or
-            ``cancelled``. From ``saving`` on there is the view.
+            ``cancelled``. There is the view while it is ``saving`` and when it is ``done``.
         seconds: how long it took; None until it is done.
         line: why it failed, or what to know about it; may be empty.
     """
@@ -54,6 +54,11 @@ class Try:
     def mask_path(self) -> Path:
         """The mask that it was made with, black where it is edited; missing if it had none."""
         return self.folder / f"try-{self.number:04}-mask.png"
+
+    def delete_view(self) -> None:
+        """Delete the view of a try that has no picture; if that fails, it stays, of no use."""
+        with suppress(OSError):
+            self.view_path.unlink(missing_ok=True)
 
     def write(self) -> None:
         """Write the try's JSON file.
@@ -99,6 +104,7 @@ def read_tries(folder: Path) -> dict[int, Try]:
             json.dumps(content, ensure_ascii=False, allow_nan=False).encode()  # or not to be sent
             if made.state not in ENDED:
                 made.state, made.line = CANCELLED, "the app was closed before it was drawn"
+                made.delete_view()
             elif made.state == DONE and not made.picture_path.is_file():
                 continue
             tries[made.number] = made

@@ -30,7 +30,7 @@ PNG_OPTIONS: dict[str, Any] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 Only repeated bytes are compressed as such, and all others by their frequency. At 24 million pixels
 this takes 1.8 s, a fifth of the default's time, and files are as small. Grey pictures in RGB become
-1.7 times as large as by default.
+1.7 times as large as by default, and pages of text 2.6 times.
 """
 
 

@@ -291,6 +291,11 @@ window.shown = [];
 const after = document.getElementById("after");
 new MutationObserver(() => window.shown.push(after.getAttribute("src")))
   .observe(after, {attributeFilter: ["src"]});
+const progress = document.getElementById("progress");
+window.hiddenAt = [];
+new MutationObserver(([{oldValue}]) => {
+  if (oldValue === null && progress.hidden) window.hiddenAt.push(after.getAttribute("src"));
+}).observe(progress, {attributeFilter: ["hidden"], attributeOldValue: true});
 """
 
 
@@ -307,7 +312,35 @@ def test_a_large_edit_is_seen_before_it_is_saved(browser: Any, app: App) -> None
     wait(browser, lambda: browser.execute_script(width) == 3000, "the photograph is shown")
     paths = [f"{path_of(id_)}/tries/1/{name}" for name in ("view", "picture")]
     assert browser.execute_script("return window.shown") == paths
-    assert not by_id(browser, "progress").is_displayed()
+    assert browser.execute_script("return window.hiddenAt") == paths[1:], "it tells of saving"
+
+
+CANCEL_WHEN_SEEN = """
+const after = document.getElementById("after");
+new MutationObserver(() => document.querySelector("#tries input[aria-label*=', saving']")?.click())
+  .observe(document.getElementById("tries"), {childList: true});
+window.seen = false;
+new MutationObserver(() => {
+  if (window.seen || !after.getAttribute("src")?.endsWith("/view")) return;
+  window.seen = true;
+  document.getElementById("cancel").click();
+}).observe(after, {attributeFilter: ["src"]});
+"""
+
+
+def test_what_is_cancelled_while_it_is_saved_is_not_shown_any_more(browser: Any, app: App) -> None:
+    noise = Image.effect_noise((3000, 2400), 60).convert("RGB")
+    id_ = app.upload(png_of(noise), "cancelled.png").json["id"]
+    app.put(f"{path_of(id_)}/mask", box_mask(noise.size, (900, 600, 1500, 1100)))
+    app.put(path_of(id_), {"source": "a red apple", "prompt": "a green apple"})
+    show(browser, app, "cancelled.png")
+    browser.execute_script(CANCEL_WHEN_SEEN)
+    number = app.post(f"{path_of(id_)}/tries", {"settings": {}}).json["try"]  # another page does
+    assert app.ended(id_, number)["state"] == "cancelled"
+    assert browser.execute_script("return window.seen")
+    after = "return document.getElementById('after').hasAttribute('src')"
+    wait(browser, lambda: not browser.execute_script(after), "nothing is shown")
+    assert app.get(f"{path_of(id_)}/tries/{number}/view").status == 404
 
 
 def test_from_the_stroke_to_the_edit_and_back(browser: Any, app: App) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from editinfinity.app import model as model_module
-from editinfinity.app.conversation import Task
+from editinfinity.app.conversation import Cancelled, Task
 from editinfinity.app.model import Model
 from editinfinity.errors import UserError
 from tests.waiting import eventually
@@ -81,3 +82,12 @@ def test_a_model_that_made_room_is_loaded_again_for_a_task_only(
     assert started.model.run(TASK, lambda _: None) == []
     assert started.times == 2
     started.model.close()
+
+
+def test_a_task_that_the_end_of_the_app_ends_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begins = LOADED.replace('"done", "lines": []', '"progress"')
+    model = Started(begins, monkeypatch).model
+    with pytest.raises(Cancelled):
+        model.run(TASK, lambda _: threading.Thread(target=model.close).start())

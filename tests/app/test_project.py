@@ -63,6 +63,14 @@ def test_damaged_files_of_the_page_are_left_out(tmp_path: Path) -> None:
     assert list(read.tries) == [1]
 
 
+def test_what_is_seen_of_a_try_that_was_not_saved_is_deleted(tmp_path: Path) -> None:
+    folder, added = project_with_case(tmp_path)
+    view = folder / "page" / added.id / "try-0001-view.jpg"
+    view.write_bytes(b"the app was killed while it saved")
+    (read,) = opened(folder).values()
+    assert read.tries[1].state == "cancelled" and not view.exists()
+
+
 def test_files_that_stay_the_same_are_not_written(tmp_path: Path) -> None:
     folder, _ = project_with_case(tmp_path)
     project = Project(folder, {"model": "tiny"})

@@ -183,7 +183,7 @@ export class Editor {
       else this.tell("Cancelled.");
     }
     const { active, current } = this.tries;
-    if (current?.state === "done") this.views.sharpen(photograph.id, current);
+    if (current) this.views.follow(photograph.id, current);
     if (!active && !this.finding.running) this.showProgress(null);
     else if (active?.state === "queued") showWaiting(active);
     this.refreshControls();

@@ -16,6 +16,8 @@ const STATES = {
   cancelled: "cancelled",
 };
 
+const ACTIVE = ["queued", "learning", "drawing", "saving"];
+
 export class Tries {
   /** @param {(chosen: Try) => void} onchoose called when the person chooses a try */
   constructor(onchoose) {
@@ -42,7 +44,7 @@ export class Tries {
 
   /** The try that is being made or waits. @returns {Try | undefined} */
   get active() {
-    return this.all.find((each) => ["queued", "learning", "drawing"].includes(each.state));
+    return this.all.find((each) => ACTIVE.includes(each.state));
   }
 
   /** @param {string} photograph @param {Try[]} all */

@@ -48,13 +48,15 @@ export class Views {
   }
 
   /**
-   * Show the picture of a try that is saved now, if what is shown is its view.
+   * Where the view of a try is shown, show its picture once that is saved; nothing if it was not.
    * @param {string} photograph
-   * @param {Try} saved
+   * @param {Try} shown
    */
-  sharpen(photograph, saved) {
-    if (this.after.getAttribute("src") === address.view(photograph, saved.n))
-      this.#load(photograph, saved);
+  follow(photograph, shown) {
+    const isView = this.after.getAttribute("src") === address.view(photograph, shown.n);
+    if (!isView || shown.state === "saving") return;
+    if (shown.state === "done") this.#load(photograph, shown);
+    else this.showResult(photograph, shown);
   }
 
   /** @param {string} photograph @param {Try} shown */
