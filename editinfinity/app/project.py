@@ -112,22 +112,35 @@ class Project:
     def open_folder(self, folder: Path) -> list[str]:
         """Add the photographs of a folder, without copying them; return one line for each fault."""
         found, here = find_photographs(folder, False, [self.folder]), {}
+        faults = [file.reason for file in found.unedited if file.is_fault]
         for photograph in found.photographs:
             masks = found.masks_beside.get(photograph.path, [])
-            added = self.add_file(photograph.path, masks[0] if len(masks) == 1 else None)
+            try:
+                added = self.add_file(photograph.path, masks[0] if len(masks) == 1 else None)
+            except UserError as fault:
+                faults.append(str(fault))
+                continue
             here[added.id] = added
         self.photographs = here | self.photographs  # in the order of the folder
-        return [file.reason for file in found.unedited if file.is_fault]
+        return faults
 
     def add_file(self, path: Path, mask: Path | None = None) -> Photograph:
-        """Add a photograph of the user; if it was added before, keep what was done with it."""
+        """Add a photograph of the user; if it was added before, keep what was done with it.
+
+        Raises:
+            UserError: the folder of what was done with it leads out of the project.
+        """
         id_ = case_name(Path(os.path.realpath(path)))
         with self._lock:
             if id_ not in self.photographs:
-                self.photographs[id_] = Photograph(
+                added = Photograph(
                     id_, printable(path.name), Path(os.path.realpath(path)), mask_beside=mask
                 )
-                self._read_page_files(self.photographs[id_])
+                page = self.page_folder(added)
+                if not all(map(self.contains, [page, *page.glob("*")])):
+                    raise UserError(f"{page}: leads out of the project folder; delete it")
+                self._read_page_files(added)
+                self.photographs[id_] = added
             added = self.photographs[id_]
             self.photographs = {id_: added} | self.photographs  # shown first
             return added

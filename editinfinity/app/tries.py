@@ -106,6 +106,7 @@ def read_tries(folder: Path) -> dict[int, Try]:
                 made.state, made.line = CANCELLED, "the app was closed before it was drawn"
                 made.delete_view()
             elif made.state == DONE and not made.picture_path.is_file():
+                made.delete_view()
                 continue
             tries[made.number] = made
     return tries

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from editinfinity.app.project import Photograph, Project
+from editinfinity.errors import UserError
 
 
 def project_with_case(folder: Path) -> tuple[Path, Photograph]:
@@ -48,6 +49,12 @@ def test_a_case_that_leads_out_of_the_project_is_left_out(tmp_path: Path, link: 
         path.rename(tmp_path / "moved")
     path.symlink_to(outside if link == "page/ID" else outside / "secret.txt")
     assert opened(folder) == {}
+    if link == "page/ID":
+        project = Project(folder, {"model": "tiny"})
+        with pytest.raises(UserError, match="page/.*: leads out of the project folder; delete it"):
+            project.add_file(tmp_path / "photo.png")
+        assert len(project.open_folder(tmp_path)) == 1 and project.photographs == {}
+        close(project)
 
 
 def test_damaged_files_of_the_page_are_left_out(tmp_path: Path) -> None:
