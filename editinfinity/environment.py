@@ -80,7 +80,7 @@ def let_idle_threads_sleep() -> None:
     By default they try again and again for a while, which takes the cores from other work: beside
     one busy process, training on two cores took 3 to 8 times as long, and 1.4 times with sleeping
     threads. Alone it takes equally long. Importing NumPy on 32 cores takes 2 s of processor time by
-    the threads of its BLAS, which are not needed then, and 0.1 s if they sleep.
+    the threads of its BLAS, which are not needed then, and 0.1 s without them.
 
     The libraries read the variables when they are loaded, so this is for the processes that are
     started later, and for this one if it has imported neither PyTorch nor NumPy yet.
