@@ -47,7 +47,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from editinfinity.files.atomic import write_text
 from editinfinity.files.loading import build_on_meta
+from editinfinity.files.model_folder import RECORD_NAME
 from editinfinity.jobs.record import Iteration, JobRecord, ResourceUsage, read_records
 from editinfinity.models.tokenizer import Tokenizer
 from editinfinity.models.transformer import Infinity
@@ -70,14 +72,28 @@ def write_weights(model: Preset, folder: Path, dtype: torch.dtype) -> None:
     if model.weights is None or model.name == "bundled" or (folder / "complete").exists():
         return
     transformer = build_on_meta(lambda: Infinity(model.transformer).set_block_dtype(dtype))
-    _write_random(folder / "transformer.safetensors", transformer.state_dict())
     tokenizer = build_on_meta(lambda: Tokenizer(model.tokenizer))
-    _write_random(folder / "tokenizer.safetensors", tokenizer.state_dict())
-    _write_flan_t5_xl(folder / "text_encoder", dtype)
+    digests = {
+        "transformer.safetensors": _write_random(
+            folder / "transformer.safetensors", transformer.state_dict()
+        ),
+        "tokenizer.safetensors": _write_random(
+            folder / "tokenizer.safetensors", tokenizer.state_dict()
+        ),
+        "text_encoder/model.safetensors": _write_flan_t5_xl(folder / "text_encoder", dtype),
+    }
+    # As after a conversion. Without it, each batch, as it runs in a folder of its own, would read
+    # all weights once more to learn their digests.
+    parts = {
+        name: {"file": name, "sha256": digest, "bytes": (folder / name).stat().st_size}
+        for name, digest in digests.items()
+    }
+    write_text(folder / RECORD_NAME, json.dumps({"model": model.name, "parts": parts}))
     (folder / "complete").touch()
 
 
-def _write_random(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype | None = None) -> None:
+def _write_random(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype | None = None) -> str:
+    """Write random tensors of the given shapes, and return the file's SHA-256."""
     stored = {
         name: StoredTensor(
             tuple(tensor.shape),
@@ -86,7 +102,7 @@ def _write_random(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype | N
         )
         for name, tensor in tensors.items()
     }
-    write_streamed(path, stored, {})
+    return write_streamed(path, stored, {})
 
 
 def _random_values(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -100,8 +116,12 @@ def _random_values(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Ten
     return values.uniform_(-0.03, 0.03, generator=generator).cpu()
 
 
-def _write_flan_t5_xl(folder: Path, dtype: torch.dtype) -> None:
-    """Write a random encoder of flan-t5-xl's shape, with a vocabulary of its size."""
+def _write_flan_t5_xl(folder: Path, dtype: torch.dtype) -> str:
+    """Write a random encoder of flan-t5-xl's shape, with a vocabulary of its size.
+
+    Returns:
+        The SHA-256 of its weights.
+    """
     from tokenizers import Tokenizer as Words
     from tokenizers import models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
@@ -122,7 +142,7 @@ def _write_flan_t5_xl(folder: Path, dtype: torch.dtype) -> None:
     with torch.device("meta"):
         tensors = T5EncoderModel(config).state_dict()
     tensors.pop("encoder.embed_tokens.weight", None)  # the same as shared.weight
-    _write_random(folder / "model.safetensors", tensors, dtype)
+    return _write_random(folder / "model.safetensors", tensors, dtype)
 
 
 @dataclass(frozen=True)
@@ -174,6 +194,7 @@ def run(batch: Batch, folder: Path) -> list[float]:
             _enlarge(path)
     paths = [str(batch.checkout), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each job would compile what it imports
     if torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(
             str(number) for number in range(torch.cuda.device_count())

@@ -118,11 +118,26 @@ def begin():
         require_writable(Path(RUN.config.results))
     RUN.marker.create()
     run_handler_in_thread(signal.SIGTERM)
+    drop_job_rate_limit()
     worker = RUN.config.settings["worker"] == "auto"
     # Rules of a workflow that includes this one lease no GPU, so no more of them may run at once.
     if open_session() is not None and worker and workflow.local_exec and not IS_MODULE:
         queue_jobs()
     LIVE.start()
+
+
+def drop_job_rate_limit():
+    """Drop Snakemake's default limit of 100 jobs a second, which no run reaches.
+
+    For that limit, Snakemake starts a timer each time it has selected jobs, and selects again when
+    the timer ends, as long as jobs wait. So each job that ends would add one selection a second for
+    the rest of the run: with 80 photographs, hundreds a second. A stricter limit of the user stays.
+    """
+    # Not part of Snakemake's documented interface, as below.
+    with suppress(AttributeError):
+        limit = workflow.scheduler.job_rate_limiter
+        if limit is not None and limit.max_jobs >= 100 * limit.timespan:
+            workflow.scheduler.job_rate_limiter = None
 
 
 def queue_jobs():

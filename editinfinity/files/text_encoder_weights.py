@@ -49,10 +49,11 @@ def load_text_encoder(
     model_class = T5EncoderModel if config.kind == "t5" else AutoModel
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        # With device_map, each tensor is converted on the device, which a GPU does faster.
         model: Any = model_class.from_pretrained(
-            folder, local_files_only=True, dtype=_DTYPES[dtype]
+            folder, local_files_only=True, dtype=_DTYPES[dtype], device_map=device
         )
-        encoder = TransformersEncoder(tokenizer, model.to(device), config.width, max_length)
+        encoder = TransformersEncoder(tokenizer, model, config.width, max_length)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # transformers passes on any exception of its components

@@ -101,6 +101,18 @@ def test_the_next_job_waits_with_its_process_ready(tmp_path: Path) -> None:
     assert said.count("load_tokenizer: read ") == 1, "one worker, which serves one after the other"
 
 
+def test_jobs_that_wait_are_not_selected_from_again_and_again(tmp_path: Path) -> None:
+    """Snakemake's limit of jobs a second would do so every second, once more for each job done."""
+    project = Project.create(tmp_path / "project", **BARE)
+    for name in ("one", "two", "three"):
+        project.add_case(name)
+    with (project.folder / "editinfinity" / "stages" / "image_features.py").open("a") as stage:
+        stage.write(SLOW_STAGE)
+    run = project.run("--verbose", "--until", "image_features")
+    jobs = sum(run.rules.values())
+    assert jobs <= (run.stdout + run.stderr).count("Selected jobs: ") <= 2 * jobs
+
+
 STAGE = """
 def extract_image_features(*, output, **_):
     import os, time
