@@ -50,7 +50,7 @@ rule rendering:
         f"{CASE}/logs/rendering.log",
     benchmark:
         f"{CASE}/benchmark/rendering.tsv"
-    priority: 10
+    priority: 4
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -83,7 +83,7 @@ rule finish:
         f"{CASE}/logs/edit/{{edit}}/finish.log",
     benchmark:
         f"{CASE}/benchmark/edit/{{edit}}/finish.tsv"
-    priority: 10
+    priority: 11
     retries: 0
     localrule: True
     conda:

@@ -14,7 +14,7 @@ rule metrics:
         f"{CASE}/logs/edit/{{edit}}/{{variant}}.metrics.log",
     benchmark:
         f"{CASE}/benchmark/edit/{{edit}}/{{variant}}.metrics.tsv"
-    priority: 10
+    priority: 12
     conda:
         "../envs/editinfinity.yaml"
     # Runs in the worker, which keeps torch and the models of the metrics loaded.
@@ -44,7 +44,7 @@ rule select:
         f"{CASE}/logs/edit/{{edit}}/select.log",
     benchmark:
         f"{CASE}/benchmark/edit/{{edit}}/select.tsv"
-    priority: 10
+    priority: 13
     retries: 0
     localrule: True
     conda:

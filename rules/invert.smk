@@ -3,9 +3,6 @@
 # Training resumes from the last checkpoint at a multiple of checkpoint_every, so that going from 50
 # to 100 iterations trains only 50. If train_X is 0, the rule does not apply to the case, and an
 # existing checkpoint is used as it is.
-#
-# The priorities finish a photograph before the next one begins: else the last photographs of a
-# batch would all end at once, too few for several GPUs.
 
 
 rule train_textembedding:

@@ -12,7 +12,7 @@ rule attention_map:
         f"{CASE}/logs/mask/{{edit}}/attention_map.log",
     benchmark:
         f"{CASE}/benchmark/mask/{{edit}}/attention_map.tsv"
-    priority: 10
+    priority: 8
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -40,7 +40,7 @@ rule prompt_map:
         f"{CASE}/logs/mask/{{edit}}/prompt_map.log",
     benchmark:
         f"{CASE}/benchmark/mask/{{edit}}/prompt_map.tsv"
-    priority: 10
+    priority: 8
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -69,7 +69,7 @@ rule mask_pictures:
     benchmark:
         f"{CASE}/benchmark/mask/{{edit}}/pictures.tsv"
     # Before training, so that a wrong mask is noticed early.
-    priority: 10
+    priority: 9
     conda:
         "../envs/pictures.yaml"
     params:
@@ -95,7 +95,7 @@ rule kernel:
     benchmark:
         f"{CASE}/benchmark/mask/{{edit}}/kernel-{{smoothing}}.tsv"
     # Before training, so that an implausible mask is refused early.
-    priority: 10
+    priority: 9
     conda:
         "../envs/pictures.yaml"
     params:

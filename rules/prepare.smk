@@ -1,7 +1,8 @@
 # Step 1: check the user's files, then encode the photograph and the prompts once.
 #
-# Priorities: 10, but trainings 5 and checks 0. So with one core, a photograph is finished before the
-# next one begins, and its training does not wait for what the others need.
+# The later the stage, the higher its priority, here and in the other files: from 0 for the check to
+# 13. So a photograph that has been begun is finished first, and the pictures of a batch come one
+# after the other, not all at its end.
 
 
 rule check:
@@ -37,7 +38,7 @@ rule jsonl:
         f"{CASE}/logs/jsonl.log",
     benchmark:
         f"{CASE}/benchmark/jsonl.tsv"
-    priority: 10
+    priority: 1
     retries: 0
     localrule: True
     conda:
@@ -63,7 +64,7 @@ rule image_features:
         f"{CASE}/logs/image_features.log",
     benchmark:
         f"{CASE}/benchmark/image_features.tsv"
-    priority: 10
+    priority: 2
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -92,7 +93,7 @@ rule text_features:
         f"{CASE}/logs/{{text}}_features.log",
     benchmark:
         f"{CASE}/benchmark/{{text}}_features.tsv"
-    priority: 10
+    priority: 3
     conda:
         "../envs/editinfinity.yaml"
     resources:
@@ -117,7 +118,7 @@ rule edit_text_features:
         f"{CASE}/logs/edit/{{edit}}/{{text}}_features.log",
     benchmark:
         f"{CASE}/benchmark/edit/{{edit}}/{{text}}_features.tsv"
-    priority: 10
+    priority: 4
     conda:
         "../envs/editinfinity.yaml"
     resources:
