@@ -12,17 +12,15 @@ from pathlib import Path
 
 import torch
 
-from editinfinity.environment import Environment, jobs_at_once, package_versions
+from editinfinity.environment import (
+    Environment,
+    available_cores,
+    jobs_at_once,
+    package_versions,
+)
 from editinfinity.errors import GpuMemoryError, UserError
 
 log = logging.getLogger(__name__)
-
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""File in which Linux shows a container its CPU quota.
-
-It contains the microseconds of CPU per period (or "max") and the period.
-"""
-
 
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device for a setting: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, ``xpu`` or ``auto``.
@@ -130,21 +128,6 @@ def set_threads(threads: int | str = "auto") -> int:
         threads = max(1, available_cores() // jobs_at_once())
     torch.set_num_threads(int(threads))
     return int(threads)
-
-
-def available_cores() -> int:
-    """Return the number of cores this process may use.
-
-    This is the CPU affinity (as a cluster sets it for a job), or the container's quota if lower.
-    """
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        cores = os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # no such file, or "max": no limit
-        share, period = CPU_QUOTA.read_text(encoding="ascii").split()
-        cores = min(cores, math.ceil(int(share) / int(period)))
-    return max(1, cores)
 
 
 def seed_of(seed: int, stage: str, iteration: int) -> int:

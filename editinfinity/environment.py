@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,28 @@ def jobs_at_once() -> int:
     """Return the value of the environment variable ``JOBS_AT_ONCE``, or 1 if it is not set."""
     value = os.environ.get(JOBS_AT_ONCE, "")
     return max(1, int(value)) if value.isdecimal() else 1
+
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""File in which Linux shows a container its CPU quota.
+
+It contains the microseconds of CPU per period (or "max") and the period.
+"""
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use.
+
+    This is the CPU affinity (as a cluster sets it for a job), or the container's quota if lower.
+    """
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        cores = os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no such file, or "max": no limit
+        share, period = CPU_QUOTA.read_text(encoding="ascii").split()
+        cores = min(cores, math.ceil(int(share) / int(period)))
+    return max(1, cores)
 
 
 _COMPUTING_PACKAGES = ("editinfinity", "numpy", "pillow", "torch", "transformers")

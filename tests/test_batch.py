@@ -31,6 +31,7 @@ from editinfinity.cli.everyday import EditOptions
 from editinfinity.cli.one_edit import checked_settings
 from editinfinity.cli.progress import Photographs, _failure_reasons, _report_jobs
 from editinfinity.cli.watch import Arrivals
+from editinfinity.environment import available_cores
 from editinfinity.jobs.record import Iteration
 from tests.command import UNTRAINED, run
 from tests.command_output import parsed
@@ -110,6 +111,8 @@ def test_the_current_folder_with_its_subfolders_and_masks(tmp_path: Path) -> Non
     assert "sub/a_mask.png: is not edited, as its name is that of a mask of a.png" in done.stderr
     content = {name: (photos / "made" / name).read_bytes() for name in results(photos / "made")}
     assert list(content) == ["a.png", "sub/a.png"]
+    (log,) = photos.glob(".editinfinity/batch-*/.snakemake/log/*.log")
+    assert f"Provided cores: {min(4, available_cores())} " in log.read_text("utf-8")
 
     # By another name of the folder, and beside it: the same results, and nothing is made again.
     done = run(photos / "sub", "batch", "..", "--recursive", "--output", "../made",

@@ -6,16 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from editinfinity import compute
-from editinfinity.compute import (
-    available_cores,
-    determinism,
-    pick_device,
-    reseed,
-    seed_of,
-    set_threads,
-)
-from editinfinity.environment import JOBS_AT_ONCE
+from editinfinity import compute, environment
+from editinfinity.compute import determinism, pick_device, reseed, seed_of, set_threads
+from editinfinity.environment import JOBS_AT_ONCE, available_cores
 from editinfinity.errors import GpuMemoryError, UserError
 from editinfinity.models.dispatch import choose_operations
 from editinfinity.models.operations import PLAIN
@@ -40,7 +33,7 @@ def test_threads_auto_is_what_this_process_may_use(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setattr(compute, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(environment, "CPU_QUOTA", tmp_path / "cpu.max")
     try:
         if hasattr(os, "sched_getaffinity"):
             monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})

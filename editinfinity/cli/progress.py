@@ -21,7 +21,7 @@ import yaml
 from editinfinity.cli.streams import is_quiet
 from editinfinity.cli.warm import KeepWarm, WarmProcessKilledError, WarmRun, run_warm
 from editinfinity.display.terminal import DRAW_ON, terminal_to_draw_on
-from editinfinity.environment import ERROR_FILE, workflow_root
+from editinfinity.environment import ERROR_FILE, available_cores, workflow_root
 from editinfinity.errors import UserError
 from editinfinity.files.atomic import write_text
 from editinfinity.jobs.record import read_records
@@ -70,7 +70,10 @@ class Photographs:
 
 _JOB = re.compile(r"Job (\d+): (?:(.*): )?(.*)")  # names of cases may contain colons
 _MADE = re.compile(r"Finished jobid: (\d+) \(Rule: finish\)")
-_DONE = re.compile(r"(\d+) of (\d+) steps")
+_TOTAL = re.compile(r"\d+ of (\d+) steps")
+
+_MAX_JOBS = 4
+"""Maximum number of jobs at a time. More find nothing to do beside one model."""
 
 _NO_JOB = 1
 """Steps that Snakemake counts but that are no job: the rule ``all``."""
@@ -154,10 +157,12 @@ def _run_workflow(
     write_text(project / "config.yaml", text)
     since = time.time()
     root = workflow_root()
+    # While a model computes, the next jobs start. Models run one at a time, on all cores.
+    cores = min(_MAX_JOBS, available_cores())
     command = [
         *("--snakefile", str(root / "Snakefile")),
         *("--workflow-profile", str(root / "profiles" / "default")),
-        *("--cores", "1", "--resources", "gpu=1", "--nolock", "--rerun-incomplete"),
+        *("--cores", str(cores), "--resources", "gpu=1", "--nolock", "--rerun-incomplete"),
     ]
     with (
         _shared_terminal() as (shared, drawing),
@@ -293,14 +298,14 @@ def _report_jobs(lines: IO[str], screen: IO[str] | None, photographs: Photograph
     Returns:
         All lines.
     """
-    done, total = 0, 0
+    started, total = 0, 0
     output: list[str] = []
     cases: dict[str, str] = {}  # by job
     for line in lines:
         output.append(line.rstrip())
         line = line.strip()
-        if found := _DONE.search(line):
-            done, total = int(found[1]), int(found[2]) - _NO_JOB
+        if found := _TOTAL.search(line):
+            total = int(found[1]) - _NO_JOB
         elif found := re.match(r"total\s+(\d+)", line):
             total = int(found[1]) - _NO_JOB
         elif found := _MADE.search(line):
@@ -308,9 +313,9 @@ def _report_jobs(lines: IO[str], screen: IO[str] | None, photographs: Photograph
                 photographs.on_made(case)
         elif found := _JOB.match(line):
             job, case, text = found[1], found[2] or "", found[3]
-            cases[job] = case
+            cases[job], started = case, started + 1
             if screen is not None:
                 name = f"{photographs.names[case]}: " if case in photographs.names else ""
-                screen.write(f"[{done + 1}/{total}] {printable(name + text)}\n")
+                screen.write(f"[{started}/{total}] {printable(name + text)}\n")
                 screen.flush()
     return output

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from editinfinity.config.load import Config
 from editinfinity.doctor.findings import Finding, fault, note
+from editinfinity.environment import available_cores
 from editinfinity.errors import UserError
 from editinfinity.planning.user_environment import PROFILE, Replacement
 from editinfinity.presets import Preset, preset
@@ -65,7 +66,7 @@ def check_gpus(config: Config) -> Iterator[Finding]:
     """Check the configured device, and whether the model fits into its memory."""
     import torch
 
-    from editinfinity.compute import available_cores, pick_device
+    from editinfinity.compute import pick_device
     from editinfinity.models.dispatch import kernels_obstacle
 
     chosen = preset(str(config.settings["model"]))

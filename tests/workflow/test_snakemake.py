@@ -357,6 +357,13 @@ def test_every_rule_has_what_rules_must_have() -> None:
         assert ("gpu=1" in body) == (name in on_model), name
         assert ("envs/editinfinity.yaml" in body) == (name in on_model), name
         assert "lambda" not in body
+    # A photograph that has been begun is finished before the next one.
+    on_the_way = ("check", "jsonl", "image_features", "text_features", "edit_text_features",
+                  "train_textembedding", "train_lora", "attention_map", "kernel", "edit", "finish",
+                  "metrics", "select")  # fmt: skip
+    found = [re.search(r"^    priority: (\d+)$", rules[name], re.M) for name in on_the_way]
+    priorities = [0 if each is None else int(each[1]) for each in found]
+    assert priorities == sorted(set(priorities))
 
 
 def test_slices_share_out_the_cases(tmp_path: Path) -> None:
