@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -21,6 +19,7 @@ from editinfinity.environment import (
 from editinfinity.errors import GpuMemoryError, UserError
 
 log = logging.getLogger(__name__)
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device for a setting: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, ``xpu`` or ``auto``.

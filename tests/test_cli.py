@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from editinfinity import cli
 from editinfinity.cli import stages as cli_stages
 from editinfinity.cli.edit_options import EditOptions
+from editinfinity.cli.main import _setting_without_option
 from editinfinity.cli.options import grouped
 from editinfinity.settings.groups import (
     FinishSettings,
@@ -59,12 +60,22 @@ def test_every_rule_has_its_command_and_its_help() -> None:
         assert done.exit_code == 0 and len(done.output.splitlines()) > 6, name
 
 
-def test_settings_of_a_run_need_config_before_them(tmp_path: Path) -> None:
-    refused = run(tmp_path, "run", "cases=[a b]")
+@pytest.mark.parametrize(
+    "arguments",
+    [["cases=[a b]"], ["--config=seed=3", "cases=[a b]"], ["--cores", "1", "cases=[a b]", "cfg=3"]],
+)
+def test_settings_of_a_run_need_config_before_them(tmp_path: Path, arguments: list[str]) -> None:
+    refused = run(tmp_path, "run", *arguments)
     assert refused.returncode == 1 and refused.stderr == (
         "editinfinity: cases=[a b]: settings follow --config: editinfinity run --config "
         "'cases=[a b]'\n"
     )
+
+
+def test_what_is_no_setting_of_a_run_is_left_to_snakemake() -> None:
+    assert _setting_without_option(["--config", "cases=[a]", "seed=3", "--cores", "1"]) is None
+    assert _setting_without_option(["results/a=b/edit.png", "--set-threads", "seed=3"]) is None
+    assert _setting_without_option(["-C", "cfg=3", "--keep-going", "seed=3"]) == "seed=3"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -30,10 +31,12 @@ from editinfinity.cli.streams import (
 )
 from editinfinity.cli.upstream import import_upstream
 from editinfinity.cli.weights import weights
+from editinfinity.config.load import SELECTION_KEYS
 from editinfinity.environment import let_idle_threads_sleep
 from editinfinity.errors import UserError
 from editinfinity.names import printable
 from editinfinity.planning.user_environment import PROFILE, replace_unusable
+from editinfinity.settings.groups import SETTINGS
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +117,10 @@ def run(context: typer.Context) -> None:
     from editinfinity.environment import workflow_root
     from editinfinity.names import shell_command
 
-    for argument in context.args:
-        # Snakemake would look for a rule that makes a file of this name.
-        if argument.startswith("cases=") and not any(map(_sets_config, context.args)):
-            example = shell_command("editinfinity", "run", "--config", argument)
-            raise UserError(f"{argument}: settings follow --config: {example}")
+    # Snakemake would look for a rule that makes a file of this name.
+    if lost := _setting_without_option(context.args):
+        example = shell_command("editinfinity", "run", "--config", lost)
+        raise UserError(f"{lost}: settings follow --config: {example}")
     command = [sys.executable, "-m", "snakemake"]
     command += ["--snakefile", str(workflow_root() / "Snakefile")]
     if not any(_sets_cores(argument) for argument in context.args):
@@ -234,9 +236,21 @@ def _sets_cores(argument: str) -> bool:
     return short or name in ("-c", "--cores", "-j", "--jobs", "--profile", "--workflow-profile")
 
 
-def _sets_config(argument: str) -> bool:
-    """Whether an argument is the option that settings follow."""
-    return argument.partition("=")[0] == "--config" or argument.startswith("-C")
+def _setting_without_option(arguments: Sequence[str]) -> str | None:
+    """Return the first ``SETTING=VALUE`` that does not follow ``--config``; None if there is none.
+
+    ``--config=SETTING=VALUE`` takes one value, ``--config`` all that follow.
+    """
+    option = ""
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if argument.startswith("-"):
+            option = argument
+        elif option in ("--config", "-C") or "resource" in option or "threads" in option:
+            continue
+        elif equals and (name in SETTINGS or name in SELECTION_KEYS):
+            return argument
+    return None
 
 
 def _sets_quiet(argument: str) -> bool:

@@ -70,7 +70,7 @@ class Photographs:
 
 _JOB = re.compile(r"Job (\d+): (?:(.*): )?(.*)")  # names of cases may contain colons
 _MADE = re.compile(r"Finished jobid: (\d+) \(Rule: finish\)")
-_TOTAL = re.compile(r"\d+ of (\d+) steps")
+_TOTAL = re.compile(r"\d+ of (\d+) steps|^total\s+(\d+)")
 
 _MAX_JOBS = 4
 """Maximum number of jobs at a time. More find nothing to do beside one model."""
@@ -305,9 +305,7 @@ def _report_jobs(lines: IO[str], screen: IO[str] | None, photographs: Photograph
         output.append(line.rstrip())
         line = line.strip()
         if found := _TOTAL.search(line):
-            total = int(found[1]) - _NO_JOB
-        elif found := re.match(r"total\s+(\d+)", line):
-            total = int(found[1]) - _NO_JOB
+            total = int(found[1] or found[2]) - _NO_JOB
         elif found := _MADE.search(line):
             if (case := cases.get(found[1], "")) in photographs.names:
                 photographs.on_made(case)
