@@ -186,7 +186,7 @@ def _run_workflow(
             screen = None if hidden else sys.stderr
             output = _report_jobs(process.stderr, screen, photographs)
         except BaseException:  # stopped: so is the workflow, which saves what it is training
-            process.terminate()
+            _stop(process)
             process.communicate()
             raise
         process.wait()
@@ -224,6 +224,21 @@ def _start(
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
         pass_fds=tuple(descriptors), env=environment,
     )  # fmt: skip
+
+
+def _stop(process: subprocess.Popen[str] | WarmRun) -> None:
+    """Stop Snakemake and its jobs, as Ctrl-C at a terminal does.
+
+    Snakemake alone would wait for its jobs, also for the one that waits until the model is free.
+    """
+    import psutil  # which Snakemake requires
+
+    process.terminate()
+    if isinstance(process, subprocess.Popen):
+        with suppress(psutil.Error):
+            for job in psutil.Process(process.pid).children():
+                with suppress(psutil.Error):
+                    job.terminate()
 
 
 _PATHS = frozenset(key for key, setting in SETTINGS.items() if isinstance(setting.type, FilePath))
