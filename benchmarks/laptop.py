@@ -38,7 +38,7 @@ import torch
 from convert_released import FLAN_T5_XL, random_values
 from PIL import Image
 
-from editinfinity.compute import available_cores
+from editinfinity.environment import available_cores
 from editinfinity.jobs.record import Code, Iteration, ResourceUsage, read_records
 from editinfinity.presets import preset
 from editinfinity.released.convert import CONVERTED

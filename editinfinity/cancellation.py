@@ -25,7 +25,7 @@ _SECOND_SIGNAL_AFTER = 5.0
 def cancel_timers() -> None:
     """End this process's timers, for which it would wait when it exits.
 
-    Snakemake starts one of a second with every job.
+    Snakemake starts one each time it selects jobs, if their rate is limited.
     """
     for thread in threading.enumerate():
         if isinstance(thread, threading.Timer):

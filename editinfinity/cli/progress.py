@@ -70,10 +70,10 @@ class Photographs:
 
 _JOB = re.compile(r"Job (\d+): (?:(.*): )?(.*)")  # names of cases may contain colons
 _MADE = re.compile(r"Finished jobid: (\d+) \(Rule: finish\)")
-_TOTAL = re.compile(r"\d+ of (\d+) steps|^total\s+(\d+)")
+_TOTAL = re.compile(r"(?:\d+ of (?=\d+ steps)|total\s+)(\d+)")
 
 _MAX_JOBS = 4
-"""Maximum number of jobs at a time. More find nothing to do beside one model."""
+"""Maximum number of jobs at a time. More would find nothing to do beside one model."""
 
 _NO_JOB = 1
 """Steps that Snakemake counts but that are no job: the rule ``all``."""
@@ -186,7 +186,7 @@ def _run_workflow(
             screen = None if hidden else sys.stderr
             output = _report_jobs(process.stderr, screen, photographs)
         except BaseException:  # stopped: so is the workflow, which saves what it is training
-            process.terminate()
+            _stop(process)
             process.communicate()
             raise
         process.wait()
@@ -224,6 +224,21 @@ def _start(
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
         pass_fds=tuple(descriptors), env=environment,
     )  # fmt: skip
+
+
+def _stop(process: subprocess.Popen[str] | WarmRun) -> None:
+    """Stop Snakemake and its jobs, as Ctrl-C at a terminal does.
+
+    Snakemake alone would wait for its jobs, also for the one that waits until the model is free.
+    """
+    import psutil  # which Snakemake requires
+
+    process.terminate()
+    if isinstance(process, subprocess.Popen):
+        with suppress(psutil.Error):
+            for job in psutil.Process(process.pid).children():
+                with suppress(psutil.Error):
+                    job.terminate()
 
 
 _PATHS = frozenset(key for key, setting in SETTINGS.items() if isinstance(setting.type, FilePath))
@@ -298,22 +313,22 @@ def _report_jobs(lines: IO[str], screen: IO[str] | None, photographs: Photograph
     Returns:
         All lines.
     """
-    started, total = 0, 0
+    total = 0
     output: list[str] = []
-    cases: dict[str, str] = {}  # by job
+    cases: dict[str, str] = {}  # by job that has started
     for line in lines:
         output.append(line.rstrip())
         line = line.strip()
-        if found := _TOTAL.search(line):
-            total = int(found[1] or found[2]) - _NO_JOB
+        if found := _TOTAL.match(line):
+            total = int(found[1]) - _NO_JOB
         elif found := _MADE.search(line):
             if (case := cases.get(found[1], "")) in photographs.names:
                 photographs.on_made(case)
         elif found := _JOB.match(line):
             job, case, text = found[1], found[2] or "", found[3]
-            cases[job], started = case, started + 1
+            cases[job] = case
             if screen is not None:
                 name = f"{photographs.names[case]}: " if case in photographs.names else ""
-                screen.write(f"[{started}/{total}] {printable(name + text)}\n")
+                screen.write(f"[{len(cases)}/{total}] {printable(name + text)}\n")
                 screen.flush()
     return output

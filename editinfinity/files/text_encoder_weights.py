@@ -49,7 +49,7 @@ def load_text_encoder(
     model_class = T5EncoderModel if config.kind == "t5" else AutoModel
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        # With device_map, each tensor is converted on the device, which a GPU does faster.
+        # With device_map, each tensor goes to the device as soon as it is read and converted.
         model: Any = model_class.from_pretrained(
             folder, local_files_only=True, dtype=_DTYPES[dtype], device_map=device
         )

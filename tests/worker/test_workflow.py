@@ -110,7 +110,8 @@ def test_jobs_that_wait_are_not_selected_from_again_and_again(tmp_path: Path) ->
         stage.write(SLOW_STAGE)
     run = project.run("--verbose", "--until", "image_features")
     jobs = sum(run.rules.values())
-    assert jobs <= (run.stdout + run.stderr).count("Selected jobs: ") <= 2 * jobs
+    # At most at the start and when a job has ended, some of which end at the same time.
+    assert 0 < (run.stdout + run.stderr).count("Selected jobs: ") <= jobs + 1
 
 
 STAGE = """

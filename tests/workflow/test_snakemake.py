@@ -424,13 +424,14 @@ def test_a_run_has_its_mark_until_its_end_is_told(tmp_path: Path) -> None:
 
 
 def test_a_run_that_has_ended_waits_for_no_timer(tmp_path: Path) -> None:
-    """Snakemake starts one with every job, and waits for it."""
+    """Snakemake starts one each time it selects jobs, if their rate is limited."""
     project = Project.create(tmp_path / "project", **BARE)
     project.add_case("case")
     write(tmp_path / "sitecustomize.py", LONG_TIMERS)
     paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {"PYTHONPATH": os.pathsep.join(paths)}
-    done = project.call("results/case/check.json", env=environment)
+    limit = ("--max-jobs-per-timespan", "50/1s")  # stricter than the default, which is dropped
+    done = project.call(*limit, "results/case/check.json", env=environment)
     assert (project.folder / "results" / "case" / "check.json").exists()
     assert set(re.findall(r"timers: (\d)", done.stderr)) == {"0"}  # also those of jobs
 
