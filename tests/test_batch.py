@@ -19,6 +19,7 @@ from pathlib import Path
 from queue import Queue
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -29,13 +30,14 @@ from editinfinity.cli.batch import _Editor, _result_paths
 from editinfinity.cli.delivery import PhotographResult
 from editinfinity.cli.everyday import EditOptions
 from editinfinity.cli.one_edit import checked_settings
-from editinfinity.cli.progress import Photographs, _failure_reasons, _report_jobs
+from editinfinity.cli.progress import Photographs, _failure_reasons, _report_jobs, _stop
 from editinfinity.cli.watch import Arrivals
 from editinfinity.environment import available_cores
 from editinfinity.jobs.record import Iteration
 from tests.command import UNTRAINED, run
 from tests.command_output import parsed
 from tests.jobs.records import done, write_record
+from tests.waiting import eventually
 from tests.workflow.project import ROOT, draw_image, draw_mask
 
 LINE = ("--prompt", "a cat", *UNTRAINED)
@@ -409,6 +411,18 @@ def test_a_watched_folder(tmp_path: Path) -> None:
         rest = [*iter(next_line, ""), *iter(next_line, "")]
         assert rest == ["hot: is no longer watched", broken, "3 of 4 photographs were edited"]
     assert results(tmp_path / "hot_edited") == ["a.png", "a_2.png", "b.png", "c.png"]
+
+
+def test_the_jobs_of_a_run_are_stopped_with_it() -> None:
+    """Snakemake itself waits for its jobs, also for one that waits for another."""
+    command = "import signal, subprocess, sys; signal.signal(signal.SIGTERM, lambda *_: None); "
+    command += "print(subprocess.Popen(['sleep', '60']).wait())"
+    with subprocess.Popen(
+        [sys.executable, "-c", command], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert eventually(lambda: bool(psutil.Process(process.pid).children()), 10)
+        _stop(process)
+        assert process.communicate(timeout=10)[0].strip() == str(-signal.SIGTERM)
 
 
 @pytest.mark.slow

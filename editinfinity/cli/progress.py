@@ -231,7 +231,7 @@ def _stop(process: subprocess.Popen[str] | WarmRun) -> None:
 
     Snakemake alone would wait for its jobs, also for the one that waits until the model is free.
     """
-    import psutil  # which Snakemake requires
+    import psutil
 
     process.terminate()
     if isinstance(process, subprocess.Popen):

@@ -49,11 +49,10 @@ def load_text_encoder(
     model_class = T5EncoderModel if config.kind == "t5" else AutoModel
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        # With device_map, each tensor goes to the device as soon as it is read and converted.
         model: Any = model_class.from_pretrained(
-            folder, local_files_only=True, dtype=_DTYPES[dtype], device_map=device
+            folder, local_files_only=True, dtype=_DTYPES[dtype]
         )
-        encoder = TransformersEncoder(tokenizer, model, config.width, max_length)
+        encoder = TransformersEncoder(tokenizer, model.to(device), config.width, max_length)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # transformers passes on any exception of its components
