@@ -1,4 +1,4 @@
-"""Location of the workflow files, and environment variables shared by its processes (no torch)."""
+"""Where the workflow files are, and what its processes share or may use. Does not import torch."""
 
 from __future__ import annotations
 

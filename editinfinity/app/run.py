@@ -103,13 +103,14 @@ class WorkflowRun:
         self._tell()
 
     def cancel(self) -> None:
-        """Ask Snakemake to stop; what is being trained is saved."""
+        """Ask Snakemake and its jobs to stop; what is being trained is saved."""
         with self._lock:
             process = self._process
             if process is not None and process.poll() is None:
                 self._cancelled = True
                 self._line, self._detail = "stopping", ""
-                process.terminate()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)  # Snakemake alone waits for its jobs
         self._tell()
 
     def close(self) -> None:
@@ -178,7 +179,7 @@ class WorkflowRun:
         """Yield the lines that Snakemake prints, and take the progress from them."""
         for line in stream:
             yield line
-            if found := _STEPS.search(line):
+            if found := _STEPS.match(line):
                 self._done, self._of = int(found[1]), int(found[2])
             elif found := _TOTAL.match(line):
                 self._of = int(found[1])

@@ -275,6 +275,28 @@ def test_the_run_makes_what_the_tries_show(folder: Path, tmp_path: Path) -> None
     assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
+@pytest.mark.imports_itself
+def test_a_run_that_is_cancelled_saves_what_is_being_trained(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    photograph(1).save(tmp_path / "photos" / "a.png")
+    long = ("--set", "train_textembedding_iter=2000", "--set", "checkpoint_every=2000")
+    app = App.start("photos", *long, cwd=tmp_path)
+    results = tmp_path / "photos_project" / "results"
+    try:
+        app.put(path_of(id_of(app, "a.png")), {"source": "a tree", "prompt": "a house"})
+        assert app.post("/api/run").status == 202
+        records = "*/logs/text_embedding/*.jsonl"
+        assert eventually(
+            lambda: any(b'"iteration"' in path.read_bytes() for path in results.glob(records))
+        )
+        assert app.post("/api/run/cancel").status == 204
+        assert eventually(lambda: app.state()["run"]["state"] != "running")
+        assert app.state()["run"]["state"] == "cancelled"
+    finally:
+        app.close()
+    assert len(list(results.glob("*/text_embedding/*.paused.safetensors"))) == 1
+
+
 def test_a_full_disk_is_told_and_keeps_what_was_there(tmp_path: Path) -> None:
     photograph(1).save(tmp_path / "a.png")
     (tmp_path / "a_project").mkdir()
